@@ -1,0 +1,23 @@
+/* Messages for people: the library never prints, it hands text to a sink that the program sets. */
+#ifndef VISTILL_VISION_BASE_LOG_H
+#define VISTILL_VISION_BASE_LOG_H
+
+#include "vision/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum vst_log_level { VST_LOG_INFO, VST_LOG_WARNING } vst_log_level;
+typedef void vst_log_sink(vst_log_level level, const char *text, void *user);
+
+/* Sets the sink (NULL: messages are dropped, the default). Call before other threads use the library. */
+void vst_log_set(vst_log_sink *sink, void *user);
+
+/* Formats one message of at most 1 KiB for the sink; no newline at its end. Thread-safe if the sink is. */
+void vst_log(vst_log_level level, const char *format, ...) VST_PRINTF(2, 3);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

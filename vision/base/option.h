@@ -1,0 +1,86 @@
+/* Declared keys: one table per structure says each field's name, type, range, default and help. Recipes, --set, explain,
+ * model files and error messages all come from these tables.
+ *
+ *     typedef struct resnet_options { int width; double drop; } resnet_options;
+ *     static const vst_option options[] = {
+ *         VST_OPTION_INT(resnet_options, width, 16, 1, 4096, "channels of the first stage"),
+ *         VST_OPTION_DOUBLE(resnet_options, drop, 0, 0, 1, "drop-path rate"),
+ *         VST_OPTION_END};
+ *
+ * String fields are `char *` owned by the structure: free with vst_options_clear. */
+#ifndef VISTILL_VISION_BASE_OPTION_H
+#define VISTILL_VISION_BASE_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "vision/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum vst_option_type {
+    VST_TYPE_END = 0,
+    VST_TYPE_INT,    /* int */
+    VST_TYPE_DOUBLE, /* double */
+    VST_TYPE_BOOL,   /* bool; true/false, yes/no, on/off, 1/0 */
+    VST_TYPE_STRING, /* char *, owned; default may be NULL */
+    VST_TYPE_CHOICE, /* int; `choices` is "a|b|c", the value its position */
+    VST_TYPE_LIST    /* double list: vst_option_list */
+} vst_option_type;
+
+enum { VST_OPTION_LIST_MAX = 16 };
+typedef struct vst_option_list {
+    int count;
+    double value[VST_OPTION_LIST_MAX];
+} vst_option_list;
+
+typedef struct vst_option {
+    const char *name;
+    vst_option_type type;
+    size_t offset;         /* of the field in its structure */
+    double minimum, maximum; /* of numbers, inclusive */
+    const char *fallback;  /* the default, as a user would write it; NULL for an unset string */
+    const char *choices;   /* VST_TYPE_CHOICE only */
+    const char *help;      /* one line */
+} vst_option;
+
+#define VST_OPTION_INT(S, field, fallback, minimum, maximum, help) \
+    {#field, VST_TYPE_INT, offsetof(S, field), minimum, maximum, #fallback, NULL, help}
+#define VST_OPTION_DOUBLE(S, field, fallback, minimum, maximum, help) \
+    {#field, VST_TYPE_DOUBLE, offsetof(S, field), minimum, maximum, #fallback, NULL, help}
+#define VST_OPTION_BOOL(S, field, fallback, help) \
+    {#field, VST_TYPE_BOOL, offsetof(S, field), 0, 1, #fallback, NULL, help}
+#define VST_OPTION_STRING(S, field, fallback, help) \
+    {#field, VST_TYPE_STRING, offsetof(S, field), 0, 0, fallback, NULL, help}
+#define VST_OPTION_CHOICE(S, field, fallback, choices, help) \
+    {#field, VST_TYPE_CHOICE, offsetof(S, field), 0, 0, fallback, choices, help}
+#define VST_OPTION_LIST(S, field, fallback, minimum, maximum, help) \
+    {#field, VST_TYPE_LIST, offsetof(S, field), minimum, maximum, fallback, NULL, help}
+#define VST_OPTION_END {NULL, VST_TYPE_END, 0, 0, 0, NULL, NULL, NULL}
+
+/* Fills a zeroed or cleared structure with the defaults. */
+VST_NODISCARD vst_status vst_options_default(const vst_option *table, void *structure);
+
+/* Sets one key from text. Unknown key (with the nearest known one suggested), wrong type, out of range: an error that names
+ * the key, the value and what is allowed. Lists are written "0.5, 0.25" with or without brackets. */
+VST_NODISCARD vst_status vst_options_set(const vst_option *table, void *structure, const char *key, const char *value);
+
+/* The value of one field as text that vst_options_set reads back to the same value; to be vst_free'd; NULL when out of
+ * memory. An unset string gives "". */
+char *vst_options_get(const vst_option *option, const void *structure);
+
+/* The declared key, or NULL. */
+const vst_option *vst_options_find(const vst_option *table, const char *key);
+
+/* Deep copy of the fields into a zeroed or cleared structure. */
+VST_NODISCARD vst_status vst_options_copy(const vst_option *table, void *target, const void *source);
+
+/* Frees the strings and sets them to NULL. */
+void vst_options_clear(const vst_option *table, void *structure);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

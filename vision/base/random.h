@@ -1,0 +1,37 @@
+/* Counter-based random numbers (Philox4x32-10 of Random123, Salmon et al., SC'11).
+ * A stream is a pure function of (seed, operation, epoch, sample): nothing is stored between calls, so results do not
+ * depend on the number of threads and resuming needs no generator state. A stream is a value; use it from one thread. */
+#ifndef VISTILL_VISION_BASE_RANDOM_H
+#define VISTILL_VISION_BASE_RANDOM_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vst_random {
+    uint32_t key[2], counter[4], block[4];
+    uint32_t used; /* numbers of `block` already given out */
+} vst_random;
+
+/* Starts a stream. `operation` names what the numbers are for (VST_RANDOM_ID("crop") or a node's id), `epoch` is an epoch
+ * or a step, `sample` an index within it. Different arguments give independent streams. */
+vst_random vst_random_stream(uint64_t seed, uint64_t operation, uint32_t epoch, uint64_t sample);
+
+/* A stable 64-bit id of a name (xxHash). */
+uint64_t vst_random_id(const char *name);
+
+uint32_t vst_random_u32(vst_random *random);
+double vst_random_uniform(vst_random *random);                 /* [0, 1), 53 bits */
+uint32_t vst_random_below(vst_random *random, uint32_t bound); /* 0 … bound-1, unbiased; bound > 0 */
+double vst_random_normal(vst_random *random);                  /* N(0, 1), Box-Muller */
+
+/* Element `index` of the epoch's random permutation of 0 … count-1: a Feistel network with cycle walking, so that no list
+ * is ever stored. count > 0, index < count. */
+uint64_t vst_random_permute(uint64_t seed, uint32_t epoch, uint64_t count, uint64_t index);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,71 @@
+/* The graph: built once with static shapes, differentiated by emitting nodes into itself, then handed to a plan.
+ *
+ *     vst_graph *g;
+ *     vst_value x = vst_input(g, "image", VST_SHAPE(32, 1, 28, 28));
+ *     VST_SCOPE(g, "blocks.%d", i) { x = vst_linear(g, x, (vst_linear_options){.features = 64, .bias = true}); }
+ *     vst_tap(g, "logits", x);
+ *     status = vst_graph_finish(g);
+ *
+ * Errors are sticky: the first failing builder keeps its message with the scope's name and the shapes, every later builder
+ * does nothing and returns the null value, and vst_graph_finish returns the error. A graph belongs to one thread. */
+#ifndef VISTILL_VISION_GRAPH_GRAPH_H
+#define VISTILL_VISION_GRAPH_GRAPH_H
+
+#include "vision/graph/params.h"
+#include "vision/tensor/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vst_graph vst_graph;
+
+/* A node's output; {0} is the null value. Copy freely; it means nothing outside its graph. */
+typedef struct vst_value {
+    int id;
+} vst_value;
+
+/* `params` is shared by all graphs of a model and must outlive them. */
+VST_NODISCARD vst_status vst_graph_create(vst_graph **out, vst_params *params);
+void vst_graph_destroy(vst_graph *graph);
+
+/* A named float32 tensor that the caller fills before each run of a plan. */
+vst_value vst_input(vst_graph *graph, const char *name, vst_shape shape);
+
+/* A parameter named scope + "." + name, created in the graph's vst_params or, if already there, checked for its shape. */
+vst_value vst_param(vst_graph *graph, const char *name, vst_shape shape, vst_init init);
+
+/* Opens and closes a level of names; use VST_SCOPE, which closes by itself. */
+void vst_scope_push(vst_graph *graph, const char *format, ...) VST_PRINTF(2, 3);
+void vst_scope_pop(vst_graph *graph);
+#define VST_SCOPE_JOIN_(a, b) a##b
+#define VST_SCOPE_NAME_(line) VST_SCOPE_JOIN_(vst_scope_once_, line)
+#define VST_SCOPE(graph, ...)                                                                        \
+    for (int VST_SCOPE_NAME_(__LINE__) = (vst_scope_push(graph, __VA_ARGS__), 1); VST_SCOPE_NAME_(__LINE__); \
+         VST_SCOPE_NAME_(__LINE__) = (vst_scope_pop(graph), 0))
+
+/* Marks a value that a distillation term or a user may read ("logits", "layer3", "blocks.11"); the name is absolute. */
+void vst_tap(vst_graph *graph, const char *name, vst_value value);
+vst_value vst_find(const vst_graph *graph, const char *name); /* a tap or an input; null value if there is none */
+
+vst_shape vst_shape_at(const vst_graph *graph, vst_value value); /* rank 0 for the null value */
+
+/* Keeps an error from outside the operations (a backbone's own checks), with the current scope. */
+void vst_graph_fail(vst_graph *graph, const char *format, ...) VST_PRINTF(2, 3);
+
+/* Emits the nodes for d loss / d parameter of every trainable parameter that `loss` (a scalar) depends on. Once per graph. */
+void vst_differentiate(vst_graph *graph, vst_value loss);
+/* d loss / d value as far as vst_differentiate produced it; null value otherwise. */
+vst_value vst_gradient(const vst_graph *graph, vst_value value);
+
+/* The sticky error, if any. Builders must not be called afterwards. */
+VST_NODISCARD vst_status vst_graph_finish(vst_graph *graph);
+
+/* The graph as text, one line per node, or as Graphviz .dot; to be vst_free'd, NULL when out of memory. */
+char *vst_graph_text(const vst_graph *graph);
+char *vst_graph_dot(const vst_graph *graph);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

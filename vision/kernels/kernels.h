@@ -1,0 +1,117 @@
+/* Our own loops, for what oneDNN has no fast primitive. Each file of this folder is compiled once per instruction set
+ * (generic, AVX2, AVX-512); vsti_kernels() gives the table for the running processor. float32 throughout, arrays dense and
+ * row-major unless strides are given. Every function is multi-threaded with OpenMP inside, and its result does not depend on
+ * the number of threads: sums over rows go through fixed blocks whose partial sums are added in order.
+ * Pointers of one call must not overlap, except where a comment allows it. */
+#ifndef VISTILL_VISION_KERNELS_KERNELS_H
+#define VISTILL_VISION_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum vsti_activation { VSTI_RELU, VSTI_RELU6, VSTI_GELU, VSTI_SILU, VSTI_SIGMOID, VSTI_HARDSWISH } vsti_activation;
+
+/* B images, N tokens, H heads of d channels; qkv (B, N, 3, H, d), out (B, N, H, d), lse (B, H, N). */
+typedef struct vsti_attention_shape {
+    int64_t batch, tokens, heads, channels;
+} vsti_attention_shape;
+
+typedef struct vsti_adamw {
+    float rate, beta1, beta2, epsilon, decay; /* decay: of this run of parameters, 0 for those without */
+    float correction1, correction2;           /* 1 - beta^t */
+    float gradient_scale;                     /* clipping */
+} vsti_adamw;
+
+typedef struct vsti_sgd {
+    float rate, momentum, decay; /* decay is added to the gradient, as torch.optim.SGD */
+    float gradient_scale;
+    int nesterov, first; /* first: the velocity starts as the gradient, as PyTorch's */
+} vsti_sgd;
+
+/* Partial sums of column reductions: scratch of vsti_partial_floats(rows, cols) floats. */
+enum { VSTI_PARTIAL_BLOCKS = 16 };
+static inline size_t vsti_partial_floats(int64_t cols) { return (size_t)VSTI_PARTIAL_BLOCKS * (size_t)cols; }
+
+typedef struct vsti_kernels {
+    const char *isa; /* "generic", "avx2", "avx512" */
+
+    /* y may be x. */
+    void (*activation)(vsti_activation kind, const float *x, float *y, int64_t n);
+    /* dx = dy f'(x); dx may be dy. ReLU and ReLU6 may be given y instead of x. */
+    void (*activation_backward)(vsti_activation kind, const float *x, const float *dy, float *dx, int64_t n);
+
+    /* out = a + b, out = a * b, out = factor a; out may be an input. */
+    void (*add)(const float *a, const float *b, float *out, int64_t n);
+    void (*mul)(const float *a, const float *b, float *out, int64_t n);
+    void (*scale)(const float *a, float factor, float *out, int64_t n);
+    /* Copies x (outer, channels, inner) to y = (x - mean[c]) * inverse[c]; y may be x. */
+    void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer, int64_t channels,
+                      int64_t inner);
+
+    /* mean and rstd (rows) are written for the backward pass. */
+    void (*layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd,
+                       int64_t rows, int64_t cols, float epsilon);
+    /* dx = gradient (+ accumulate, if not NULL; dx may be accumulate or dy). dgamma, dbeta (cols), both NULL if not wanted.
+     * partial: 2 vsti_partial_floats(cols). */
+    void (*layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd, const float *dy,
+                                const float *accumulate, float *dx, float *dgamma, float *dbeta, float *partial,
+                                int64_t rows, int64_t cols);
+
+    /* sum[c] = sum over rows of x (rows, cols). partial: vsti_partial_floats(cols). */
+    void (*column_sum)(const float *x, float *sum, float *partial, int64_t rows, int64_t cols);
+
+    /* Over the last dimension; y may be x. */
+    void (*softmax)(const float *x, float *y, int64_t rows, int64_t cols);
+    void (*log_softmax)(const float *x, float *y, int64_t rows, int64_t cols);
+    /* From the forward result y; dx may be dy. */
+    void (*softmax_backward)(const float *y, const float *dy, float *dx, int64_t rows, int64_t cols);
+    void (*log_softmax_backward)(const float *y, const float *dy, float *dx, int64_t rows, int64_t cols);
+    /* (x - mean) / (std + 1e-7), unbiased std, per row. */
+    void (*standardize)(const float *x, float *y, int64_t rows, int64_t cols);
+    void (*standardize_backward)(const float *x, const float *dy, float *dx, int64_t rows, int64_t cols);
+
+    /* scratch: attention_scratch(shape, threads) floats. scale is 1/sqrt(d). lse = log sum exp of the scaled scores. */
+    void (*attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
+                      float *scratch);
+    void (*attention_backward)(const vsti_attention_shape *shape, float scale, const float *qkv, const float *out,
+                               const float *lse, const float *dout, float *dqkv, float *scratch);
+    size_t (*attention_scratch)(const vsti_attention_shape *shape, int threads); /* enough for both directions */
+
+    /* *loss = mean over rows; t = (1 - smoothing) target + smoothing / cols. row_loss: rows floats of scratch. */
+    void (*cross_entropy)(const float *logits, const float *target, float smoothing, float *loss, float *row_loss,
+                          int64_t rows, int64_t cols);
+    /* dlogits = *dloss * d loss / d logits. */
+    void (*cross_entropy_backward)(const float *logits, const float *target, float smoothing, const float *dloss,
+                                   float *dlogits, int64_t rows, int64_t cols);
+    /* *loss = factor * sum over rows and columns of p_t (log p_t - log p_s) with p = softmax(z / temperature). */
+    void (*kl)(const float *student, const float *teacher, float temperature, float factor, float *loss, float *row_loss,
+               int64_t rows, int64_t cols);
+    void (*kl_backward)(const float *student, const float *teacher, float temperature, float factor, const float *dloss,
+                        float *dstudent, int64_t rows, int64_t cols);
+    /* *loss = mean of (a - b)²; partial: VSTI_PARTIAL_BLOCKS doubles. */
+    void (*mse)(const float *a, const float *b, float *loss, double *partial, int64_t n);
+    /* da = *dloss * 2 (a - b) / n. */
+    void (*mse_backward)(const float *a, const float *b, const float *dloss, float *da, int64_t n);
+
+    /* Random masks: element i (dropout) or row i of `inner` elements (drop path) is kept with probability 1 - rate and scaled
+     * by 1 / (1 - rate); the decision is a pure function of (seed, stream, step, i). y may be x; the backward pass is the
+     * same call on the gradient. */
+    void (*dropout)(const float *x, float *y, float rate, uint64_t seed, uint64_t stream, uint32_t step, int64_t outer,
+                    int64_t inner);
+
+    /* Sum of squares in double, for clipping by norm. */
+    double (*sum_squares)(const float *x, int64_t n);
+    /* One pass over a run of parameters: clip, decay, moments, update (torch.optim.AdamW); ema NULL or updated with
+     * ema = ema_decay ema + (1 - ema_decay) value. */
+    void (*adamw)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
+                  float ema_decay, int64_t n);
+    void (*sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema, float ema_decay,
+                int64_t n);
+} vsti_kernels;
+
+/* The table for this processor. The environment variable VISTILL_ISA (generic, avx2, avx512) narrows the choice. */
+const vsti_kernels *vsti_get_kernels(void);
+/* A table by name, NULL if unknown or not supported by this processor; for tests. */
+const vsti_kernels *vsti_find_kernels(const char *isa);
+
+#endif

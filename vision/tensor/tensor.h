@@ -1,0 +1,54 @@
+/* Shapes, data types and plain tensors (row-major, innermost dimension last, as in PyTorch). */
+#ifndef VISTILL_VISION_TENSOR_TENSOR_H
+#define VISTILL_VISION_TENSOR_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vision/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { VST_MAX_RANK = 6, VST_SHAPE_TEXT = 96 };
+
+typedef struct vst_shape {
+    int rank; /* 0: a scalar */
+    int64_t dim[VST_MAX_RANK];
+} vst_shape;
+
+/* VST_SHAPE(2, 3) is the shape (2, 3); VST_SCALAR that of a scalar. C only. */
+#define VST_SHAPE(...) \
+    ((vst_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
+#define VST_SCALAR ((vst_shape){0, {0}})
+
+bool vst_shape_equal(const vst_shape *a, const vst_shape *b);
+int64_t vst_shape_count(const vst_shape *shape); /* product of the dimensions; -1 on overflow or a negative dimension */
+/* Writes "(2, 3, 224, 224)" into text and returns it. */
+const char *vst_shape_text(const vst_shape *shape, char text[VST_SHAPE_TEXT]);
+
+typedef enum vst_dtype {
+    VST_F64, VST_F32, VST_F16, VST_BF16, VST_I64, VST_I32, VST_I16, VST_I8, VST_U64, VST_U32, VST_U16, VST_U8, VST_BOOL
+} vst_dtype;
+
+size_t vst_dtype_size(vst_dtype dtype);      /* bytes of one element */
+const char *vst_dtype_name(vst_dtype dtype); /* as safetensors writes it: "F32" */
+
+/* A view: who owns `data` is said where a tensor is handed out. */
+typedef struct vst_tensor {
+    const char *name; /* NULL if it has none */
+    vst_dtype dtype;
+    vst_shape shape;
+    void *data; /* need not be aligned when it comes from a file */
+} vst_tensor;
+
+/* Converts `count` elements at `data` of type `dtype` to float (F64, F32, F16, BF16, integers and BOOL), unaligned data
+ * allowed. F64 and large integers are rounded. */
+void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
