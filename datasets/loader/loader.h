@@ -37,9 +37,10 @@ VST_NODISCARD vst_status vst_loader_create(vst_loader **out, const vst_dataset *
 void vst_loader_destroy(vst_loader *loader);
 
 uint64_t vst_loader_steps(const vst_loader *loader); /* batches in an epoch */
-/* Goes to batch `step` of `epoch`. */
+/* Goes to batch `step` of `epoch`, at any time; what was read ahead is dropped. Without a call the loader begins at (0, 0). */
 VST_NODISCARD vst_status vst_loader_start(vst_loader *loader, uint32_t epoch, uint64_t step);
-/* The next batch; batch->count is 0 at the end of the epoch. A sample that cannot be read is an error naming it. */
+/* The next batch; batch->count is 0 at the end of the epoch. A sample that cannot be read is an error naming it, in the
+ * place of its batch; the following call goes on after it. */
 VST_NODISCARD vst_status vst_loader_next(vst_loader *loader, vst_batch *batch);
 /* Seconds the consumer has waited for batches since vst_loader_create. */
 double vst_loader_waited(const vst_loader *loader);

@@ -7,6 +7,7 @@
  *         VST_OPTION_DOUBLE(resnet_options, drop, 0, 0, 1, "drop-path rate"),
  *         VST_OPTION_END};
  *
+ * A field of a nested structure ("common.image") has the key after its last dot: "image".
  * String fields are `char *` owned by the structure: free with vst_options_clear. */
 #ifndef VISTILL_VISION_BASE_OPTION_H
 #define VISTILL_VISION_BASE_OPTION_H
@@ -64,7 +65,8 @@ typedef struct vst_option {
 VST_NODISCARD vst_status vst_options_default(const vst_option *table, void *structure);
 
 /* Sets one key from text. Unknown key (with the nearest known one suggested), wrong type, out of range: an error that names
- * the key, the value and what is allowed. Lists are written "0.5, 0.25" with or without brackets. */
+ * the key, the value and what is allowed; the field stays as it was. Lists are written "0.5, 0.25" with or without brackets;
+ * an empty text unsets a string. */
 VST_NODISCARD vst_status vst_options_set(const vst_option *table, void *structure, const char *key, const char *value);
 
 /* The value of one field as text that vst_options_set reads back to the same value; to be vst_free'd; NULL when out of

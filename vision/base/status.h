@@ -23,7 +23,7 @@ typedef enum vst_status {
 } vst_status;
 
 #define VST_NODISCARD __attribute__((warn_unused_result))
-#define VST_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define VST_PRINTF(position, first) __attribute__((format(printf, position, first)))
 
 /* A short name of a status code, such as "shape"; static storage. */
 const char *vst_status_name(vst_status status);

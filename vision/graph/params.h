@@ -51,11 +51,12 @@ void vst_params_destroy(vst_params *params);
 VST_NODISCARD vst_status vst_params_add(vst_params *params, const char *name, vst_shape shape, vst_init init, int *index);
 
 /* Allocates values (and gradients, if training) and initialises all values as a pure function of (seed, name). Trained
- * parameters come first, so that [0, trained) is the optimiser's range. Idempotent; gradients may be added later. */
+ * parameters come first, so that [0, trained) is the optimiser's range; offsets are known only now. Each begins on a
+ * multiple of 16 floats, the padding is zero. Idempotent: gradients may be added later, values are initialised once. */
 VST_NODISCARD vst_status vst_params_allocate(vst_params *params, bool gradients, uint64_t seed);
 
 size_t vst_params_count(const vst_params *params);
-const vst_param_info *vst_params_at(const vst_params *params, size_t index);
+const vst_param_info *vst_params_at(const vst_params *params, size_t index); /* valid until the next vst_params_add */
 int vst_params_find(const vst_params *params, const char *name); /* index or -1 */
 
 size_t vst_params_total(const vst_params *params);   /* floats in a bucket, padding included */
@@ -74,7 +75,7 @@ uint64_t vst_params_version(const vst_params *params);
 VST_NODISCARD vst_status vst_params_load(vst_params *params, const vst_safetensors *file);
 
 /* Fills `out` (room for vst_params_count) with tensors for vst_safetensors_write; views into params, counters as I64 in
- * `counters` (room for vst_params_count). Returns how many. */
+ * `counters` (room for vst_params_count). Returns how many; 0 before vst_params_allocate. */
 size_t vst_params_tensors(const vst_params *params, vst_tensor *out, int64_t *counters);
 
 #ifdef __cplusplus

@@ -1,14 +1,26 @@
-/* For the files of this folder only: the name suffix of the instruction set being compiled, its vector width, and
- * branch-free scalar functions that compilers vectorise inside `#pragma omp simd` loops. */
+/* For the files of this folder only: the name suffix of the instruction set being compiled, its vector width, how work is
+ * shared among threads, and branch-free scalar functions that compilers vectorise inside `#pragma omp simd` loops. */
 #ifndef VISTILL_VISION_KERNELS_ISA_H
 #define VISTILL_VISION_KERNELS_ISA_H
+
+#include <math.h>
 
 #include "vision/kernels/kernels.h"
 
 #define VSTI_JOIN2(a, b) a##_##b
 #define VSTI_JOIN(a, b) VSTI_JOIN2(a, b)
-/* K(add) is add_avx2 when this file is compiled for AVX2. */
+/* K(add) is vsti_add_avx2 when this file is compiled for AVX2. */
 #define K(name) VSTI_JOIN(vsti_##name, VSTI_ISA)
+
+/* Every function of the table: X(name). */
+#define VSTI_FUNCTIONS(X)                                                                                              \
+    X(activation) X(activation_backward) X(add) X(mul) X(scale) X(normalize) X(layer_norm) X(layer_norm_backward)      \
+    X(column_sum) X(softmax) X(log_softmax) X(softmax_backward) X(log_softmax_backward) X(standardize)                 \
+    X(standardize_backward) X(attention) X(attention_backward) X(attention_scratch) X(cross_entropy)                   \
+    X(cross_entropy_backward) X(kl) X(kl_backward) X(mse) X(mse_backward) X(dropout) X(sum_squares) X(adamw) X(sgd)
+/* Declares each with the type that the table gives it. */
+#define VSTI_DECLARE(name) __typeof__(*((vsti_kernels *)0)->name) K(name);
+VSTI_FUNCTIONS(VSTI_DECLARE)
 
 #if defined VSTI_ISA_avx512
 enum { VSTI_LANES = 16 };
@@ -17,5 +29,141 @@ enum { VSTI_LANES = 8 };
 #else
 enum { VSTI_LANES = 4 };
 #endif
+
+enum {
+    VSTI_PARALLEL = 16384, /* elements: below that, waking the other threads costs more than it saves */
+    VSTI_BLOCK = 4096      /* elements of a flat array that one thread takes at a time; fixed, so that which element falls
+                              into a vector loop's tail does not depend on the number of threads */
+};
+
+/* Blocks of a flat array and the length of one of them. */
+static inline int64_t vsti_blocks(int64_t n) { return (n + VSTI_BLOCK - 1) / VSTI_BLOCK; }
+static inline int64_t vsti_block_length(int64_t n, int64_t block) {
+    const int64_t left = n - block * VSTI_BLOCK;
+    return left < VSTI_BLOCK ? left : VSTI_BLOCK;
+}
+
+/* Where part `part` of VSTI_PARTIAL_BLOCKS begins among n rows; part VSTI_PARTIAL_BLOCKS is the end. */
+static inline int64_t vsti_part(int64_t n, int64_t part) {
+    return n / VSTI_PARTIAL_BLOCKS * part + n % VSTI_PARTIAL_BLOCKS * part / VSTI_PARTIAL_BLOCKS;
+}
+
+/* e^x within 2 ulp. Saturates at 2.4e38 from x = 88.37 on; results below the smallest normal number are 0, so that no slow
+ * denormal gets into the sums that follow. NaN stays NaN. */
+static inline float vsti_exp(float x) {
+    union {
+        float f;
+        uint32_t u;
+    } shifted, power;
+    float t = x < -87.3f ? -87.3f : x;
+    t = t > 88.37f ? 88.37f : t;
+    shifted.f = t * 1.44269504f + 12582912.0f; /* + 1.5 * 2^23: the nearest integer is in the low bits */
+    power.u = (shifted.u << 23) + 0x3f800000u; /* 2^n */
+    const float n = shifted.f - 12582912.0f;
+    const float r = (t - n * 0.693359375f) - n * -2.12194440e-4f; /* ln 2 in two parts: the first product is exact */
+    /* Minimax for (e^r - 1 - r) / r² on ±ln(2)/2, error of e^r 3e-9. */
+    float q = 0.001381463761f;
+    q = q * r + 0.008368778156f;
+    q = q * r + 0.04166839165f;
+    q = q * r + 0.1666652013f;
+    q = q * r + 0.4999999342f;
+    const float result = (q * (r * r) + r + 1.0f) * power.f;
+    return x < -87.3f ? 0.0f : result;
+}
+
+/* erf x, absolute error 2e-7: a rational minimax approximation of erf(x) / x in x², relative error 5e-8 up to 3.925, where erf
+ * reaches 1 in float32. */
+static inline float vsti_erf(float x) {
+    float t = x < -3.925f ? -3.925f : x;
+    t = t > 3.925f ? 3.925f : t;
+    const float u = t * t;
+    float p = 1.98545357e-8f;
+    p = p * u - 1.95558483e-6f;
+    p = p * u + 1.42135388e-4f;
+    p = p * u + 3.71945661e-3f;
+    p = p * u + 5.06337587e-2f;
+    p = p * u + 2.00384355e-1f;
+    p = p * u + 1.12837911f;
+    float q = 9.59885041e-4f;
+    q = q * u + 1.4391318e-2f;
+    q = q * u + 1.15187828e-1f;
+    q = q * u + 5.10917668e-1f;
+    q = q * u + 1.0f;
+    return t * p / q;
+}
+
+/* The row loops that several files need. */
+
+/* Compares the bits as integers, made to order as the floats do: that compilers vectorise without promises about NaN. A NaN
+ * is either the result or passed over. */
+static inline float vsti_row_max(const float *x, int64_t n) {
+    union {
+        float f;
+        int32_t i;
+    } value, best = {.f = -INFINITY};
+    int32_t max = best.i ^ INT32_MAX;
+#pragma omp simd reduction(max : max)
+    for (int64_t i = 0; i < n; i++) {
+        value.f = x[i];
+        const int32_t key = value.i ^ (value.i >> 31 & INT32_MAX);
+        max = key > max ? key : max;
+    }
+    best.i = max ^ (max >> 31 & INT32_MAX);
+    return best.f;
+}
+
+/* Sums are written with GCC's vector extension: from a simd reduction GCC 12 adds up the lanes one after the other, which
+ * for short rows takes longer than the loop. Unaligned and may overlay floats. */
+typedef float vsti_vector __attribute__((vector_size(4 * VSTI_LANES), aligned(4), may_alias));
+
+static inline vsti_vector vsti_load(const float *x) { return *(const vsti_vector *)x; }
+
+typedef int32_t vsti_order __attribute__((vector_size(4 * VSTI_LANES)));
+
+/* The sum of the lanes: halves onto halves. */
+static inline float vsti_total(vsti_vector v) {
+#if defined VSTI_ISA_avx512
+    v += __builtin_shuffle(v, (vsti_order){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+    v += __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+#elif defined VSTI_ISA_avx2
+    v += __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3});
+#endif
+    return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+/* Defines a sum over i of `term`; `vector` is the same for lanes i … i + VSTI_LANES - 1. */
+#define VSTI_ROW_SUM(n, term, vector)                                  \
+    do {                                                               \
+        vsti_vector even = {0}, odd = {0};                             \
+        int64_t i = 0;                                                 \
+        for (; i + 2 * VSTI_LANES <= (n); i += VSTI_LANES) {           \
+            even += vector;                                            \
+            i += VSTI_LANES;                                           \
+            odd += vector;                                             \
+        }                                                              \
+        for (; i + VSTI_LANES <= (n); i += VSTI_LANES) even += vector; \
+        float sum = vsti_total(even + odd);                            \
+        for (; i < (n); i++) sum += term;                              \
+        return sum;                                                    \
+    } while (0)
+
+static inline float vsti_row_sum(const float *x, int64_t n) { VSTI_ROW_SUM(n, x[i], vsti_load(x + i)); }
+
+static inline float vsti_row_dot(const float *a, const float *b, int64_t n) {
+    VSTI_ROW_SUM(n, a[i] * b[i], vsti_load(a + i) * vsti_load(b + i));
+}
+
+/* Sum of (x - mean)² */
+static inline float vsti_row_deviation(const float *x, float mean, int64_t n) {
+    VSTI_ROW_SUM(n, (x[i] - mean) * (x[i] - mean), (vsti_load(x + i) - mean) * (vsti_load(x + i) - mean));
+}
+
+/* Sum of exp((x - max) factor) */
+static inline float vsti_row_exp_sum(const float *x, float factor, float max, int64_t n) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += vsti_exp((x[i] - max) * factor);
+    return sum;
+}
 
 #endif

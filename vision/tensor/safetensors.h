@@ -1,7 +1,7 @@
 /* Reading and writing safetensors files (https://github.com/huggingface/safetensors), little-endian hosts.
- * Reading checks everything that the reference reader checks, and in addition: nesting, name length, rank, tensor count,
- * header size, duplicate keys, integers only. Nothing is trusted before it is checked; offsets are multiplied and added
- * with overflow checks. */
+ * Reading checks everything that the reference reader checks, and in addition: nesting, name length, control characters
+ * in names, rank, tensor count, header size, duplicate keys, integers only. Nothing is trusted before it is checked;
+ * offsets are multiplied and added with overflow checks. */
 #ifndef VISTILL_VISION_TENSOR_SAFETENSORS_H
 #define VISTILL_VISION_TENSOR_SAFETENSORS_H
 
@@ -29,6 +29,8 @@ VST_NODISCARD vst_status vst_safetensors_parse(vst_safetensors **out, const char
                                                const vst_safetensors_limits *limits);
 void vst_safetensors_close(vst_safetensors *file);
 
+const char *vst_safetensors_path(const vst_safetensors *file); /* the path or name it was opened with; owned by file */
+
 /* Tensors in order of their offsets; views into `file`, valid until it is closed. */
 size_t vst_safetensors_count(const vst_safetensors *file);
 const vst_tensor *vst_safetensors_at(const vst_safetensors *file, size_t index);
@@ -40,10 +42,11 @@ typedef struct vst_metadata {
     const char *key, *value;
 } vst_metadata;
 
-/* Writes atomically: a temporary file beside `path`, fsync, rename, fsync of the folder. Tensors are laid out as the
- * reference writer does (dtype alignment descending, then name), the header padded to 8 bytes. A key "vistill.xxh3" with the
- * XXH3-64 of the data (16 hex digits) is added to the metadata, and vst_safetensors_open checks it when present.
- * On failure nothing is left behind and an existing file stays as it was. */
+/* Writes atomically: a temporary file beside `path` (named by the process: one writer of a path per process at a time),
+ * fsync, rename, fsync of the folder. Tensors are laid out as the reference writer does (dtype alignment descending, then
+ * name), the header padded to 8 bytes. A key "vistill.xxh3" with the XXH3-64 of the data (16 hex digits) is added to the
+ * metadata, and vst_safetensors_open checks it when present. On failure nothing is left behind and an existing file stays
+ * as it was. */
 VST_NODISCARD vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
                                                const vst_metadata *metadata, size_t metadata_count);
 

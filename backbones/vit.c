@@ -1,0 +1,157 @@
+/* Vision Transformers (Dosovitskiy et al., 2021) and DeiT (Touvron et al., 2021), with or without distillation token.
+ * Parameter names, token order (class, distillation, patches), epsilon and initialisation are timm's. */
+#include <math.h>
+#include <stdio.h>
+
+#include "backbones/backbone.h"
+#include "vision/ops/ops.h"
+
+enum { STEM_PATCH, STEM_CONV };
+enum { INIT_TIMM, INIT_XAVIER };
+
+typedef struct vit {
+    vst_model_common common;
+    int patch, dim, depth, heads;
+    double mlp_ratio, drop_path;
+    bool distilled;
+    int stem, init;
+} vit;
+
+static const vst_option options[] = {
+    VST_MODEL_COMMON_OPTIONS(vit, 224, 3, 1000),
+    VST_OPTION_INT(vit, patch, 16, 1, 256, "side of a patch, pixels; must divide the image's side"),
+    VST_OPTION_INT(vit, dim, 192, 1, 8192, "width of a token"),
+    VST_OPTION_INT(vit, depth, 12, 1, 100, "number of blocks"),
+    VST_OPTION_INT(vit, heads, 3, 1, 128, "attention heads; must divide dim"),
+    VST_OPTION_DOUBLE(vit, mlp_ratio, 4, 0.01, 64, "width of the MLP's hidden layer / dim"),
+    VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99, "stochastic depth: rate of the last block, linear from 0 at the first"),
+    VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with a head of its own"),
+    VST_OPTION_CHOICE(vit, stem, "patch", "patch|conv",
+                      "patch: one strided convolution; conv: 3x3 convolutions of stride 2 with ReLU (Xiao et al., 2021)"),
+    VST_OPTION_CHOICE(vit, init, "timm", "timm|xavier",
+                      "initialisation of the linear layers: truncated normal 0.02, or Glorot uniform"),
+    VST_OPTION_END};
+
+static const vst_backbone_variant variants[] = {
+    {"vit_tiny_patch16_224", ""},
+    {"vit_small_patch16_224", "dim=384, heads=6"},
+    {"vit_base_patch16_224", "dim=768, heads=12"},
+    {"deit_tiny_patch16_224", ""},
+    {"deit_small_patch16_224", "dim=384, heads=6"},
+    {"deit_base_patch16_224", "dim=768, heads=12"},
+    {"deit_tiny_distilled_patch16_224", "distilled=true"},
+    {"deit_small_distilled_patch16_224", "dim=384, heads=6, distilled=true"},
+    {"deit_base_distilled_patch16_224", "dim=768, heads=12, distilled=true"},
+    {"vit_mini_patch4_28", "image=28, channels=1, classes=10, patch=4, dim=64, depth=4, heads=4, mlp_ratio=2"},
+    {"deit_mini_distilled_patch4_28",
+     "image=28, channels=1, classes=10, patch=4, dim=64, depth=4, heads=4, mlp_ratio=2, distilled=true"},
+    {NULL, NULL}};
+
+static const vst_init token_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_NODECAY};
+
+/* gain: sqrt(2) for the fused projection, whose three parts are each square. */
+static vst_init linear_init(const vit *o, double gain) {
+    return o->init == INIT_XAVIER ? (vst_init){VST_INIT_XAVIER_UNIFORM, gain, VST_PARAM_WEIGHT}
+                                  : (vst_init){VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT};
+}
+
+static vst_value linear(vst_graph *g, vst_value x, const char *name, int features, vst_init init) {
+    VST_SCOPE(g, "%s", name)
+        x = vst_linear(g, x, (vst_linear_options){.features = features, .bias = true, .init = init});
+    return x;
+}
+
+static vst_value norm(vst_graph *g, vst_value x, const char *name) {
+    VST_SCOPE(g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){0});
+    return x;
+}
+
+/* 3x3 convolutions of stride 2 until the patch size is reached, widths halving backwards from dim, with batch norm and
+ * ReLU between them. */
+static vst_value conv_stem(vst_graph *g, vst_value x, const vit *o) {
+    int steps = 0;
+    while (1 << steps < o->patch) steps++;
+    if (1 << steps != o->patch || steps < 1) {
+        vst_graph_fail(g, "a convolutional stem needs a patch that is a power of 2 from 2 on, not %d", o->patch);
+        return (vst_value){0};
+    }
+    for (int i = 1; i < steps; i++) {
+        const int width = o->dim >> (steps - i);
+        VST_SCOPE(g, "conv%d", i)
+            x = vst_conv2d(g, x, (vst_conv2d_options){.out = width < 8 ? 8 : width, .kernel = 3, .stride = 2, .padding = 1});
+        VST_SCOPE(g, "bn%d", i) x = vst_relu(g, vst_batch_norm(g, x, (vst_norm_options){0}));
+    }
+    VST_SCOPE(g, "proj")
+        x = vst_conv2d(g, x, (vst_conv2d_options){.out = o->dim, .kernel = 3, .stride = 2, .padding = 1, .bias = true});
+    return x;
+}
+
+/* (N, C, H, W) -> (N, patches, dim) */
+static vst_value embed(vst_graph *g, vst_value x, const vit *o) {
+    VST_SCOPE(g, "patch_embed") {
+        if (o->stem == STEM_CONV) x = conv_stem(g, x, o);
+        else VST_SCOPE(g, "proj")
+            x = vst_conv2d(g, x, (vst_conv2d_options){.out = o->dim, .kernel = o->patch, .stride = o->patch, .bias = true});
+    }
+    const vst_shape map = vst_shape_at(g, x);
+    x = vst_reshape(g, x, VST_SHAPE(map.dim[0], o->dim, -1));
+    return vst_permute(g, x, (int[]){0, 2, 1});
+}
+
+/* Puts the class and distillation tokens before the patches and adds the position embedding. */
+static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
+    const vst_shape shape = vst_shape_at(g, patches);
+    const vst_shape one = VST_SHAPE(1, 1, o->dim), repeated = VST_SHAPE(shape.dim[0], 1, o->dim);
+    vst_value parts[3];
+    int count = 0;
+    parts[count++] = vst_expand(g, vst_param(g, "cls_token", one, token_init), repeated);
+    if (o->distilled) parts[count++] = vst_expand(g, vst_param(g, "dist_token", one, token_init), repeated);
+    parts[count] = patches;
+    vst_value x = vst_concat(g, parts, count + 1, 1);
+    return vst_add(g, x, vst_param(g, "pos_embed", VST_SHAPE(1, shape.dim[1] + count, o->dim), token_init));
+}
+
+static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path) {
+    vst_value y = norm(g, x, "norm1");
+    VST_SCOPE(g, "attn") {
+        y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
+        y = linear(g, vst_attention(g, y, o->heads), "proj", o->dim, linear_init(o, 1));
+    }
+    x = vst_add(g, x, vst_drop_path(g, y, drop_path));
+    y = norm(g, x, "norm2");
+    VST_SCOPE(g, "mlp") {
+        y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
+        y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
+    }
+    return vst_add(g, x, vst_drop_path(g, y, drop_path));
+}
+
+static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const char *name, const char *tap) {
+    const vst_shape shape = vst_shape_at(g, tokens);
+    vst_value x = vst_reshape(g, vst_slice(g, tokens, 1, token, 1), VST_SHAPE(shape.dim[0], o->dim));
+    vst_tap(g, tap, linear(g, x, name, o->common.classes, (vst_init){VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT}));
+}
+
+static void build(vst_graph *g, vst_value image, const void *raw) {
+    const vit *o = raw;
+    if (o->common.image % o->patch || o->dim % o->heads) {
+        vst_graph_fail(g, "patch %d must divide the image's side %d, and %d heads the width %d", o->patch, o->common.image,
+                       o->heads, o->dim);
+        return;
+    }
+    vst_value x = add_tokens(g, embed(g, image, o), o);
+    for (int i = 0; i < o->depth; i++) {
+        char tap[24];
+        snprintf(tap, sizeof tap, "blocks.%d", i);
+        const double rate = o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0;
+        VST_SCOPE(g, "%s", tap) x = block(g, x, o, rate);
+        vst_tap(g, tap, x);
+    }
+    x = norm(g, vst_slice(g, x, 1, 0, o->distilled ? 2 : 1), "norm"); /* the heads read nothing else */
+    head(g, x, o, 0, "head", "logits");
+    if (o->distilled) head(g, x, o, 1, "head_dist", "logits_dist");
+}
+
+const vst_backbone vsti_backbone_vit = {
+    .name = "vit", .help = "Vision Transformer and DeiT", .options = options, .options_size = sizeof(vit),
+    .variants = variants, .build = build};

@@ -1,0 +1,132 @@
+/* The interface of data sets: finding the format, passing calls on, and views. */
+#include "datasets/dataset.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "vision/base/memory.h"
+#include "vision/base/random.h"
+
+/* "idx (IDX files …), tar (…)" */
+static const char *list_formats(char *text, size_t size) {
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < vsti_dataset_format_count && used < size; i++) {
+        const vst_dataset_format *format = vsti_dataset_format_table[i];
+        used += (size_t)snprintf(text + used, size - used, "%s%s (%s)", i ? ", " : "", format->name, format->help);
+    }
+    return text;
+}
+
+static vst_status find_format(const char *path, const char *name, const vst_dataset_format **out) {
+    char known[1024];
+    for (size_t i = 0; i < vsti_dataset_format_count; i++) {
+        const vst_dataset_format *format = vsti_dataset_format_table[i];
+        if (name ? strcmp(format->name, name) == 0 : format->probe(path)) {
+            *out = format;
+            return VST_OK;
+        }
+    }
+    if (name)
+        return vst_fail(VST_ERROR_ARGUMENT, "there is no data set format '%s'; there are: %s", name,
+                        list_formats(known, sizeof known));
+    return vst_fail(VST_ERROR_FORMAT, "%s: no known data set format is found there; there are: %s", path,
+                    list_formats(known, sizeof known));
+}
+
+vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split, const char *format) {
+    *out = NULL;
+    if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "there is no split '%s'; there are: train, test", split);
+    if (access(path, R_OK) != 0)
+        return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot read the data set: %s", path,
+                        strerror(errno));
+    const vst_dataset_format *found = NULL;
+    vst_status status = find_format(path, format, &found);
+    return status == VST_OK ? found->open(out, path, split) : status;
+}
+
+void vst_dataset_close(vst_dataset *dataset) {
+    if (dataset) dataset->methods->close(dataset);
+}
+
+uint64_t vst_dataset_count(const vst_dataset *dataset) { return dataset->count; }
+int vst_dataset_classes(const vst_dataset *dataset) { return dataset->classes; }
+int vst_dataset_channels(const vst_dataset *dataset) { return dataset->channels; }
+const char *vst_dataset_path(const vst_dataset *dataset) { return dataset->path; }
+
+const char *vst_dataset_class_name(const vst_dataset *dataset, int index) {
+    return index >= 0 && index < dataset->classes ? dataset->class_names[index] : NULL;
+}
+
+vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
+    if (index >= dataset->count)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: sample %llu asked for, there are %llu", dataset->path,
+                        (unsigned long long)index, (unsigned long long)dataset->count);
+    return dataset->methods->read(dataset, index, image, label);
+}
+
+vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) { return dataset->methods->hash(dataset, hash); }
+
+/* Elements first … first + count - 1 of a seeded permutation of the parent. */
+typedef struct view {
+    vst_dataset base;
+    const vst_dataset *parent;
+    uint64_t seed, first;
+} view;
+
+static vst_status view_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
+    const view *self = (const view *)dataset;
+    return vst_dataset_read(self->parent, vst_random_permute(self->seed, 0, self->parent->count, self->first + index), image,
+                            label);
+}
+
+static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
+    const view *self = (const view *)dataset;
+    uint64_t parts[4] = {0, self->seed, self->first, self->base.count};
+    vst_status status = vst_dataset_hash(self->parent, &parts[0]);
+    if (status == VST_OK) *hash = XXH3_64bits(parts, sizeof parts);
+    return status;
+}
+
+static void view_close(vst_dataset *dataset) { vst_free(dataset); }
+
+static const vst_dataset_methods view_methods = {view_read, view_hash, view_close};
+
+/* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not coincide. */
+static vst_status view_create(vst_dataset **out, const vst_dataset *parent, const char *purpose, uint64_t seed,
+                              uint64_t first, uint64_t count) {
+    view *self = vst_alloc(sizeof *self);
+    if (!self) return vst_fail_memory(sizeof *self);
+    *self = (view){.base = *parent, .parent = parent, .seed = seed ^ vst_random_id(purpose), .first = first};
+    self->base.methods = &view_methods;
+    self->base.count = count;
+    *out = &self->base;
+    return VST_OK;
+}
+
+vst_status vst_dataset_split(const vst_dataset *dataset, uint64_t validation_count, uint64_t seed, vst_dataset **train,
+                             vst_dataset **validation) {
+    *train = *validation = NULL;
+    if (validation_count < 1 || validation_count >= dataset->count)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: %llu samples for validation, it must be 1 to %llu (one less than all)",
+                        dataset->path, (unsigned long long)validation_count, (unsigned long long)dataset->count - 1);
+    vst_status status = view_create(validation, dataset, "dataset.split", seed, 0, validation_count);
+    if (status != VST_OK) return status;
+    status = view_create(train, dataset, "dataset.split", seed, validation_count, dataset->count - validation_count);
+    if (status == VST_OK) return VST_OK;
+    vst_dataset_close(*validation);
+    *validation = NULL;
+    return status;
+}
+
+vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64_t seed, vst_dataset **out) {
+    *out = NULL;
+    if (count < 1 || count > dataset->count)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: %llu samples asked for, it must be 1 to %llu", dataset->path,
+                        (unsigned long long)count, (unsigned long long)dataset->count);
+    return view_create(out, dataset, "dataset.sample", seed, 0, count);
+}

@@ -1,0 +1,101 @@
+/* vistill eval: a model's accuracy on a data set. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "recipes/commands/main.h"
+#include "recipes/engine/model_eval.h"
+#include "recipes/engine/modelfile.h"
+#include "recipes/engine/table.h"
+
+static vst_status print_confusion(const vst_evaluation *e, const vst_modelfile *file) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    VST_TRY(vst_table_create(&table, (const char *[]){"class", ">samples", ">right %", "most often taken for", NULL}));
+    for (int label = 0; label < e->classes; label++) {
+        const uint64_t *row = e->confusion + (size_t)label * (size_t)e->classes;
+        uint64_t samples = 0;
+        int wrong = -1;
+        for (int c = 0; c < e->classes; c++) {
+            samples += row[c];
+            if (c != label && row[c] && (wrong < 0 || row[c] > row[wrong])) wrong = c;
+        }
+        vst_table_cell(table, "%s", file->class_names[label]);
+        vst_table_cell(table, "%llu", (unsigned long long)samples);
+        if (samples) vst_table_cell(table, "%.2f", 100 * (double)row[label] / (double)samples);
+        else vst_table_cell(table, "-");
+        if (wrong >= 0) vst_table_cell(table, "%s (%llu)", file->class_names[wrong], (unsigned long long)row[wrong]);
+        else vst_table_cell(table, "-");
+    }
+    VST_TRY(vst_table_write(table, stdout));
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+static void print_json(const vst_evaluation *e, double latency) {
+    json_t *object = json_object();
+    json_object_set_new(object, "samples", json_integer((json_int_t)e->samples));
+    json_object_set_new(object, "loss", isfinite(e->loss) ? json_real(e->loss) : json_null());
+    json_object_set_new(object, "top1", isfinite(e->top1) ? json_real(e->top1) : json_null());
+    json_object_set_new(object, "top5", isfinite(e->top5) ? json_real(e->top5) : json_null());
+    json_object_set_new(object, "ms_per_image", json_real(latency));
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(object);
+}
+
+static vst_status print_text(const vst_evaluation *e, const vst_modelfile *file, double latency) {
+    printf("samples  %llu\nloss     %.4f\ntop-1    %.2f %%\n", (unsigned long long)e->samples, e->loss, e->top1);
+    if (!isnan(e->top5)) printf("top-5    %.2f %%\n", e->top5);
+    printf("latency  %.2f ms for one image on one core\n\n", latency);
+    return print_confusion(e, file);
+}
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_modelfile *file = NULL;
+    vst_dataset *dataset = NULL;
+    vst_loader *loader = NULL;
+    vst_evaluator *evaluator = NULL;
+    vst_evaluation evaluation = {0};
+    double latency = 0;
+    int batch = 256, workers = 1;
+    const char *split = vst_flag_value(arguments, "split");
+    VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
+    VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
+    VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "test", vst_flag_value(arguments, "format")));
+    VST_TRY(vst_model_check_data(file->model, dataset));
+    VST_TRY(vst_evaluation_loader(&loader, dataset, file->model, batch, workers));
+    VST_TRY(vst_evaluator_create(&evaluator, file->model, file->params, batch, vst_dataset_count(dataset)));
+    VST_TRY(vst_evaluate(evaluator, loader, false, vst_catch_interrupt(), &evaluation));
+    VST_TRY(vst_model_latency(file->model, file->params, &latency));
+    if (vst_flag_given(arguments, "json")) print_json(&evaluation, latency);
+    else VST_TRY(print_text(&evaluation, file, latency));
+out:
+    vst_evaluation_clear(&evaluation);
+    vst_evaluator_destroy(evaluator);
+    vst_loader_destroy(loader);
+    vst_dataset_close(dataset);
+    vst_modelfile_destroy(file);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {
+    {"split", 0, "SPLIT", "train or test, the default"},
+    {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
+    {"batch", 0, "N", "images at a time, 256 by default"},
+    {"json", 0, NULL, "one JSON object for machines"},
+    {0}};
+
+extern const vst_command vsti_command_eval;
+const vst_command vsti_command_eval = {
+    .name = "eval",
+    .words = "MODEL DATA",
+    .summary = "measure a model's accuracy on a data set",
+    .help = "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
+            "and what it is most often taken for.",
+    .flags = flags,
+    .minimum = 2,
+    .maximum = 2,
+    .run = run};

@@ -1,0 +1,157 @@
+/* The program: finds the subcommand, reads its arguments, runs it. */
+#include "recipes/commands/main.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "recipes/engine/progress.h"
+#include "recipes/engine/table.h"
+#include "vision/base/log.h"
+#include "vision/base/option.h"
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+const volatile sig_atomic_t *vst_catch_interrupt(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return &interrupted;
+}
+
+int vst_command_exit(vst_status status) {
+    if (status == VST_OK) return VST_EXIT_OK;
+    vst_progress_hide();
+    if (status == VST_ERROR_INTERRUPTED) {
+        fprintf(stderr, "vistill: interrupted%s%s\n", *vst_error_message() ? ": " : "", vst_error_message());
+        return VST_EXIT_INTERRUPTED;
+    }
+    fprintf(stderr, "vistill: error: %s\n", vst_error_message());
+    return VST_EXIT_ERROR;
+}
+
+int vst_command_usage(const vst_command *command, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "vistill %s: ", command->name);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "\nUsage: vistill %s %s\nTry `vistill help %s`.\n", command->name, command->words, command->name);
+    return VST_EXIT_USAGE;
+}
+
+static void show_log(vst_log_level level, const char *text, void *user) {
+    (void)user;
+    vst_progress_hide();
+    fprintf(stderr, "%s%s\n", level == VST_LOG_WARNING ? "warning: " : "", text);
+}
+
+/* ---- Help ---- */
+
+static int help_all(void) {
+    vst_table *table = NULL;
+    vst_status status = VST_OK;
+    printf("Vistill %s: vision distillation on CPUs. A trained CNN teaches a Vision Transformer.\n\n"
+           "Usage: vistill COMMAND …\n\n", VISTILL_VERSION);
+    VST_TRY(vst_table_create(&table, (const char *[]){"command", "what it does", NULL}));
+    for (size_t i = 0; i < vsti_command_count; i++) {
+        vst_table_cell(table, "  %s", vsti_command_table[i]->name);
+        vst_table_cell(table, "%s", vsti_command_table[i]->summary);
+    }
+    vst_table_cell(table, "  help");
+    vst_table_cell(table, "this text; `vistill help COMMAND` says more of one");
+    VST_TRY(vst_table_write(table, stdout));
+    printf("\nExit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.\n");
+out:
+    vst_table_destroy(table);
+    return vst_command_exit(status);
+}
+
+static void flag_row(vst_table *table, const vst_flag *flag) {
+    char letter[8] = "    ";
+    if (flag->letter) snprintf(letter, sizeof letter, "-%c, ", flag->letter);
+    vst_table_cell(table, "  %s--%s%s%s", letter, flag->name, flag->value ? " " : "", flag->value ? flag->value : "");
+    vst_table_cell(table, "%s", flag->help);
+}
+
+static int help_one(const vst_command *command) {
+    vst_table *table = NULL;
+    vst_status status = VST_OK;
+    printf("Usage: vistill %s %s%s[OPTION]…\n\n%s.\n", command->name, command->words, *command->words ? " " : "",
+           command->summary);
+    if (command->help) printf("\n%s\n", command->help);
+    printf("\n");
+    VST_TRY(vst_table_create(&table, (const char *[]){"Options", "", NULL}));
+    for (const vst_flag *flag = command->flags; flag && flag->name; flag++) flag_row(table, flag);
+    flag_row(table, &vst_help_flag);
+    VST_TRY(vst_table_write(table, stdout));
+out:
+    vst_table_destroy(table);
+    return vst_command_exit(status);
+}
+
+/* ---- Dispatch ---- */
+
+static const vst_command *find(const char *name) {
+    for (size_t i = 0; i < vsti_command_count; i++)
+        if (strcmp(vsti_command_table[i]->name, name) == 0) return vsti_command_table[i];
+    return NULL;
+}
+
+/* The option tables know which word is near; the commands' names make such a table. */
+static int unknown_command(const char *name) {
+    enum { MOST = 64 };
+    vst_option names[MOST] = {{0}};
+    for (size_t i = 0; i < vsti_command_count && i + 2 < MOST; i++)
+        names[i] = (vst_option){.name = vsti_command_table[i]->name, .type = VST_TYPE_BOOL};
+    if (vst_options_set(names, NULL, name, "") == VST_OK) return VST_EXIT_USAGE; /* cannot be: the name is unknown */
+    const char *rest = strchr(vst_error_message(), ';');
+    fprintf(stderr, "vistill: unknown command \"%.100s\"%s\nTry `vistill help`.\n", name, rest ? rest : "");
+    return VST_EXIT_USAGE;
+}
+
+static int run(const vst_command *command, int argc, char **argv) {
+    vst_arguments arguments;
+    const vst_status status =
+        vst_arguments_parse(&arguments, command->flags, command->minimum, command->maximum, argc, argv);
+    if (status == VST_ERROR_MEMORY) return vst_command_exit(status);
+    if (status != VST_OK) return vst_command_usage(command, "%s", vst_error_message());
+    const int code = vst_flag_given(&arguments, "help") ? help_one(command) : command->run(&arguments);
+    vst_arguments_clear(&arguments);
+    return code;
+}
+
+/* A full disk behind standard output must not look like success. */
+static int close_output(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fprintf(stderr, "vistill: error: standard output could not be written\n");
+    return code == VST_EXIT_OK ? VST_EXIT_ERROR : code;
+}
+
+int main(int argc, char **argv) {
+    vst_log_set(show_log, NULL);
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        printf("vistill %s\n", VISTILL_VERSION);
+        return close_output(VST_EXIT_OK);
+    }
+    const bool help = strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
+    if (help && argc > 2) {
+        const vst_command *command = find(argv[2]);
+        return command ? close_output(help_one(command)) : unknown_command(argv[2]);
+    }
+    if (help) return close_output(help_all());
+    if (argc < 2) {
+        help_all();
+        return close_output(VST_EXIT_USAGE);
+    }
+    const vst_command *command = find(name);
+    return command ? close_output(run(command, argc - 2, argv + 2)) : unknown_command(name);
+}

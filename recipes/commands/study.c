@@ -1,0 +1,77 @@
+/* vistill study: several recipes in turn, then their models side by side. */
+#include <math.h>
+#include <stdio.h>
+
+#include "recipes/commands/main.h"
+#include "recipes/engine/study_run.h"
+#include "recipes/engine/table.h"
+#include "recipes/engine/train_progress.h"
+
+static void top1_cell(vst_table *table, const vst_study_row *row) {
+    if (isnan(row->deviation)) vst_table_cell(table, "%.2f", row->top1);
+    else vst_table_cell(table, "%.2f ± %.2f", row->top1, row->deviation);
+}
+
+static void agreement_cell(vst_table *table, double agreement) {
+    if (isnan(agreement)) vst_table_cell(table, "-");
+    else vst_table_cell(table, "%.1f", agreement);
+}
+
+static vst_status print_result(const vst_study_result *result) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms/image, 1 core",
+                                                      ">as teacher %", ">minutes", NULL}));
+    for (int i = 0; i < result->row_count; i++) {
+        const vst_study_row *row = &result->rows[i];
+        vst_table_cell(table, "%s", row->name);
+        top1_cell(table, row);
+        vst_table_cell(table, "%.3f M", row->parameters / 1e6);
+        vst_table_cell(table, "%.2f", row->megabytes);
+        vst_table_cell(table, "%.2f", row->latency_ms);
+        agreement_cell(table, row->agreement);
+        vst_table_cell(table, "%.1f", row->minutes);
+    }
+    VST_TRY(vst_table_write(table, stdout));
+    printf("\nreport: %s%s\n", result->report, result->figures ? "" : " (without curves: gnuplot is not installed)");
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_study *study = NULL;
+    vst_study_result result = {0};
+    vst_train_line line = {0};
+    VST_TRY(vst_study_read(&study, arguments->words[0]));
+    const vst_study_options options = {.force = vst_flag_given(arguments, "force"),
+                                       .stop = vst_catch_interrupt(),
+                                       .progress = vst_train_line_update,
+                                       .user = &line};
+    status = vst_study_execute(study, &options, &result);
+    vst_train_line_finish(&line);
+    if (status != VST_OK) goto out;
+    VST_TRY(print_result(&result));
+out:
+    vst_study_result_clear(&result);
+    vst_study_destroy(study);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {
+    {"force", 0, NULL, "begin a run anew if its folder holds another recipe's"},
+    {0}};
+
+extern const vst_command vsti_command_study;
+const vst_command vsti_command_study = {
+    .name = "study",
+    .words = "STUDY",
+    .summary = "run several recipes in turn and compare their models",
+    .help = "Trains what the study file lists (teacher, plain student, distilled students), measures all models on the\n"
+            "test split and writes report.html. Runs that are finished are kept, interrupted ones continue: after\n"
+            "Ctrl-C the same command goes on.",
+    .flags = flags,
+    .minimum = 1,
+    .maximum = 1,
+    .run = run};

@@ -1,0 +1,75 @@
+/* vistill train: one recipe. */
+#include <math.h>
+#include <stdio.h>
+
+#include "recipes/commands/main.h"
+#include "recipes/engine/train.h"
+#include "recipes/engine/train_progress.h"
+#include "vision/base/memory.h"
+
+static void print_dry(const vst_train_result *result) {
+    char predicted[32];
+    vst_duration_text(result->predicted_seconds, predicted, sizeof predicted);
+    printf("parameters  %.2f M\nmemory      %.1f MB\nstep        %.1f ms\nall epochs  %s\n", (double)result->parameters / 1e6,
+           (double)result->bytes / 1e6, 1e3 * result->step_seconds, predicted);
+}
+
+static void print_result(const vst_train_result *result, const char *folder) {
+    char duration[32];
+    vst_duration_text(result->seconds, duration, sizeof duration);
+    printf("test top-1  %.2f %%\n", result->test_top1);
+    if (!isnan(result->test_top5)) printf("test top-5  %.2f %%\n", result->test_top5);
+    if (!isnan(result->best_validation))
+        printf("validation  %.2f %% at best, after epoch %d\n", result->best_validation, result->best_epoch + 1);
+    if (!isnan(result->teacher_top1)) printf("teacher     %.2f %%\n", result->teacher_top1);
+    printf("training    %s for %d epochs%s\nmodel       %s/best.safetensors\n", duration, result->epochs,
+           result->reused ? " (finished before)" : "", folder);
+}
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_recipe *recipe = NULL;
+    char *folder = NULL;
+    vst_train_line line = {0};
+    vst_train_result result;
+    int count;
+    const char *const *settings = vst_flag_values(arguments, "set", &count);
+    VST_TRY(vst_recipe_read(&recipe, arguments->words[0], settings, count));
+    folder = vst_run_folder(recipe);
+    if (!folder) VST_TRY(vst_fail_memory(4096));
+    const vst_train_options options = {.resume = vst_flag_given(arguments, "resume"),
+                                       .force = vst_flag_given(arguments, "force"),
+                                       .dry_run = vst_flag_given(arguments, "dry-run"),
+                                       .stop = vst_catch_interrupt(),
+                                       .progress = vst_train_line_update,
+                                       .user = &line};
+    status = vst_train(recipe, &options, &result);
+    vst_train_line_finish(&line);
+    if (status != VST_OK) goto out;
+    if (options.dry_run) print_dry(&result);
+    else print_result(&result, folder);
+out:
+    vst_free(folder);
+    vst_recipe_destroy(recipe);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {
+    {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as optim.lr=2e-3; can be repeated"},
+    {"resume", 0, NULL, "continue from the run folder's checkpoint, bit for bit"},
+    {"force", 0, NULL, "begin anew in a folder that holds a run; with --resume only if that has another recipe"},
+    {"dry-run", 0, NULL, "build everything, take two steps, tell memory and time, write nothing"},
+    {0}};
+
+extern const vst_command vsti_command_train;
+const vst_command vsti_command_train = {
+    .name = "train",
+    .words = "RECIPE",
+    .summary = "train a model, plain or from a teacher, as a recipe says",
+    .help = "The run folder (run.output, else runs/<recipe>) receives recipe.yaml, log.txt, summary.csv, samples.png,\n"
+            "last.safetensors (checkpoint) and best.safetensors (the model). Ctrl-C ends the step under way and\n"
+            "saves; --resume then continues as if nothing had happened. `vistill explain RECIPE` lists all keys.",
+    .flags = flags,
+    .minimum = 1,
+    .maximum = 1,
+    .run = run};

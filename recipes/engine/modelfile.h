@@ -1,0 +1,45 @@
+/* Model files: safetensors whose metadata says all that inference needs. Keys: "vistill.format" ("1"), "vistill.model" (JSON
+ * of backbones/backbone.h), "vistill.classes" (JSON list of names), "vistill.training" (JSON: recipe name, epoch, top-1,
+ * data set, date). A checkpoint is a model file with the optimiser's tensors and "vistill.checkpoint" (JSON: epoch, step,
+ * best, recipe hash) besides. */
+#ifndef VISTILL_RECIPES_ENGINE_MODELFILE_H
+#define VISTILL_RECIPES_ENGINE_MODELFILE_H
+
+#include "backbones/backbone.h"
+#include "vision/graph/params.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vst_modelfile {
+    vst_model *model;
+    vst_params *params;   /* allocated, loaded; no gradients */
+    char **class_names;   /* class_count strings */
+    int class_count;
+    char *training;       /* JSON text, NULL if absent */
+} vst_modelfile;
+
+/* Reads a model file: builds the model's graph once to declare its parameters, then loads them by name. */
+VST_NODISCARD vst_status vst_modelfile_read(vst_modelfile **out, const char *path);
+void vst_modelfile_destroy(vst_modelfile *file);
+
+/* Writes parameters (and `extra` tensors and metadata, for checkpoints) atomically. */
+typedef struct vst_modelfile_content {
+    const vst_model *model;
+    const vst_params *params;
+    const float *values;           /* of the trained bucket instead of the params' own (the EMA), or NULL */
+    const char *const *class_names;
+    int class_count;
+    const char *training;          /* JSON or NULL */
+    const vst_tensor *extra;
+    size_t extra_count;
+    const vst_metadata *metadata;
+    size_t metadata_count;
+} vst_modelfile_content;
+VST_NODISCARD vst_status vst_modelfile_write(const char *path, const vst_modelfile_content *content);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

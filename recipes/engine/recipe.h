@@ -1,0 +1,131 @@
+/* A recipe: one YAML file with the sections model, data, augment, optim, distill and run. Every key is declared once in a
+ * table (vision/base/option.h); parsing, --set, `vistill explain`, the resolved recipe.yaml and the errors come from it.
+ * A study: a list of recipes that are run in turn and compared. */
+#ifndef VISTILL_RECIPES_ENGINE_RECIPE_H
+#define VISTILL_RECIPES_ENGINE_RECIPE_H
+
+#include <stdio.h>
+
+#include "backbones/backbone.h"
+#include "vision/base/option.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vst_data_options {
+    char *path;      /* folder or file of the data set */
+    char *format;    /* "auto" or a format's name */
+    int validation;  /* samples held out of the training split for validation; 0: none, the test split is only reported */
+    int limit;       /* use only so many training samples (seeded choice); 0: all */
+    int labelled;    /* distillation: only so many training samples keep their label, the others have the teacher's answers
+                        alone; 0: all */
+    int workers;     /* loader threads */
+} vst_data_options;
+
+typedef struct vst_augment_options {
+    char *train; /* policies in order: "crop:padding=2, flip:probability=0.5"; "" for none */
+} vst_augment_options;
+
+enum { VST_LR_RULE_NONE, VST_LR_RULE_LINEAR, VST_LR_RULE_SQRT }; /* lr is for lr_batch images, scaled to the batch */
+typedef struct vst_optim_options {
+    int name;        /* choice: sgd | adamw, as vst_optimizer_kind */
+    int batch;
+    double lr, min_lr, warmup_lr, warmup_epochs;
+    int lr_rule;     /* choice: none | linear | sqrt */
+    int lr_batch;    /* batch that `lr` is meant for, when lr_rule is not none */
+    double momentum, beta1, beta2, epsilon, weight_decay, clip_norm, ema_decay;
+    bool nesterov;
+    double smoothing; /* label smoothing of the loss on labels */
+} vst_optim_options;
+
+/* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss engine,
+ * recipes as data). */
+typedef struct vst_term_options {
+    char *distance;     /* kl | hard | mse …: a file of recipes/distill */
+    char *student;      /* tap: "logits", "logits_dist", "blocks.3" … */
+    char *teacher;      /* tap of the teacher: "logits", "layer3" … */
+    double weight;
+    double temperature; /* kl */
+    int reduction;      /* kl; choice: batchmean | elements, as vst_kl_reduction */
+    bool standardize;   /* logit standardisation of both sides */
+    int projector;      /* choice: none | linear: of the student's features to the teacher's channels */
+} vst_term_options;
+
+enum { VST_MAX_TERMS = 16 };
+typedef struct vst_distill_options {
+    char *teacher;        /* model file; unset: no distillation. In a study, the name of an earlier run may stand here */
+    double label_weight;  /* of the cross-entropy of the class head with the labels; DeiT: 1 - alpha = 0.5 */
+} vst_distill_options;
+
+typedef struct vst_run_options {
+    int epochs;
+    int seed;
+    int threads;       /* 0: all processors */
+    char *output;      /* run folder; unset: runs/<name> */
+    int eval_batch;
+    double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
+} vst_run_options;
+
+typedef struct vst_recipe {
+    char *name; /* file name without folder and suffix, or the study's name for it */
+    vst_model *model;
+    vst_data_options data;
+    vst_augment_options augment;
+    vst_optim_options optim;
+    vst_distill_options distill;
+    vst_term_options terms[VST_MAX_TERMS]; /* distill.terms */
+    int term_count;
+    vst_run_options run;
+} vst_recipe;
+
+/* The tables, for explain and tests. vst_recipe_sections() ends with {NULL}. */
+typedef struct vst_recipe_section {
+    const char *name;          /* "data", "augment", "optim", "distill", "run"; the model's table comes from its backbone,
+                                  the terms' is vst_term_table */
+    const vst_option *options;
+    size_t offset;             /* of the section in vst_recipe */
+} vst_recipe_section;
+const vst_recipe_section *vst_recipe_sections(void);
+extern const vst_option vst_term_table[];
+
+/* Reads a recipe with what it inherits by `base: other.yaml` (relative to the file; at most 8 deep, no cycles), then applies
+ * `settings` ("optim.lr=2e-3", "model.dim=96", "distill.terms.0.weight=1"). Unknown keys, values out of range, wrong types,
+ * duplicate keys, aliases and tabs are errors with file, line and column. */
+VST_NODISCARD vst_status vst_recipe_read(vst_recipe **out, const char *path, const char *const *settings,
+                                         int setting_count);
+void vst_recipe_destroy(vst_recipe *recipe);
+
+/* The resolved recipe as YAML that vst_recipe_read reads back to the same recipe; to be vst_free'd; NULL: out of memory. */
+char *vst_recipe_to_yaml(const vst_recipe *recipe);
+
+/* Checks what no single key can: taps against model and teacher are checked when the run is built; here: warm-up shorter
+ * than the run, teacher set when there are terms, batch against data. Called by vst_recipe_read. */
+VST_NODISCARD vst_status vst_recipe_check(const vst_recipe *recipe);
+
+/* A study file:
+ *     study: Fashion-MNIST, distillation
+ *     output: runs/fashion
+ *     seeds: [0]
+ *     runs:
+ *       - {name: teacher, recipe: fashion-teacher.yaml}
+ *       - {name: plain, recipe: fashion-student.yaml}
+ *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}} */
+typedef struct vst_study_run {
+    char *name, *recipe_path;
+    char **settings;
+    int setting_count;
+} vst_study_run;
+typedef struct vst_study {
+    char *title, *output;
+    int seeds[32], seed_count;
+    vst_study_run *runs;
+    int run_count;
+} vst_study;
+VST_NODISCARD vst_status vst_study_read(vst_study **out, const char *path);
+void vst_study_destroy(vst_study *study);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

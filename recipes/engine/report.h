@@ -1,0 +1,54 @@
+/* report.html: one run, or several beside each other, as one self-contained page that needs no network and no script. It knows
+ * nothing of training: everything comes from the caller and from each run folder's summary.csv.
+ * Figures are drawn by gnuplot; without it the page says so and keeps its tables. */
+#ifndef VISTILL_RECIPES_ENGINE_REPORT_H
+#define VISTILL_RECIPES_ENGINE_REPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "vision/image/image.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One run. Numbers that are not known are NAN; everything stays the caller's. */
+typedef struct vst_report_run {
+    const char *name;
+    const char *model;   /* "vit_tiny_patch4_28" …; NULL: unknown */
+    const char *folder;  /* holds summary.csv (epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds), may lack it; NULL:
+                            no curves */
+    double parameters;   /* trained parameters */
+    double megabytes;    /* of the model file */
+    double latency_ms;   /* of one image */
+    double top1;         /* percent, on the test split; the mean if there are several seeds */
+    double top1_deviation; /* between seeds, in points */
+    double agreement;    /* percent of test images with the teacher's answer; NAN: no teacher */
+    double minutes;      /* of training */
+    const uint64_t *confusion; /* (classes, classes): row the label, column the prediction; NULL: none */
+    const int *predictions;    /* a class for each picture of the report; NULL: none */
+} vst_report_run;
+
+typedef struct vst_report {
+    const char *title;
+    const char *subtitle; /* one line below it, such as the data set and date; NULL: none */
+    const vst_report_run *runs;
+    int run_count;        /* at least 1 */
+    const char *const *class_names;
+    int class_count;
+    const vst_image *pictures; /* test images to show with each run's prediction */
+    const int *labels;         /* their classes, -1 unknown */
+    int picture_count;
+    const char *recipe; /* text shown folded at the end, such as the resolved recipe; NULL: none */
+} vst_report;
+
+/* Writes the page through a temporary file beside `path`. *figures (may be NULL) tells whether gnuplot drew its part. */
+VST_NODISCARD vst_status vst_report_write(const char *path, const vst_report *report, bool *figures);
+/* The page as text, to be vst_free'd. */
+VST_NODISCARD vst_status vst_report_html(const vst_report *report, char **html, bool *figures);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

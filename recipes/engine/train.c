@@ -1,0 +1,277 @@
+/* Sets a training up, runs it, and puts its result together. */
+#include "recipes/engine/train.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "recipes/engine/train_parts.h"
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+
+enum { TEACHER_SAMPLES = 2000 };
+
+char *vst_run_folder(const vst_recipe *recipe) {
+    const char *output = recipe->run.output;
+    return output && *output ? vst_strdup(output) : vst_format("runs/%s", recipe->name ? recipe->name : "run");
+}
+
+/* ---- What decides the result ---- */
+
+/* Of the recipe without what changes nothing (where it runs, how many workers read), the data and the teacher's values. */
+static vst_status hash_run(vsti_trainer *t) {
+    vst_recipe bare = *t->recipe; /* a view: nothing of it is freed */
+    bare.run.output = NULL;
+    bare.run.log_seconds = 0;
+    bare.data.workers = 0;
+    bare.distill.teacher = NULL;
+    char *yaml = vst_recipe_to_yaml(&bare);
+    if (!yaml) return vst_fail_memory(1 << 16);
+    uint64_t parts[3] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0};
+    vst_free(yaml);
+    if (t->distilling) {
+        vst_params *params = t->teacher.file->params;
+        char *model = vst_model_to_json(t->teacher.file->model);
+        if (!model) return vst_fail_memory(1 << 16);
+        parts[2] = XXH3_64bits_withSeed(vst_params_values(params), vst_params_total(params) * sizeof(float),
+                                        XXH3_64bits(model, strlen(model)));
+        vst_free(model);
+    }
+    snprintf(t->at.hash, sizeof t->at.hash, "%016llx", (unsigned long long)XXH3_64bits(parts, sizeof parts));
+    return VST_OK;
+}
+
+/* ---- The folder ---- */
+
+static vst_status open_folder(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    char *path = vst_run_folder(t->recipe);
+    if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
+    VST_TRY(vsti_run_folder_open(&t->folder, path));
+    const bool used = vsti_run_folder_has(&t->folder, "last.safetensors") ||
+                      vsti_run_folder_has(&t->folder, "previous.safetensors") ||
+                      vsti_run_folder_has(&t->folder, "best.safetensors");
+    if (used && !t->options->resume && !t->options->force)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s already holds a run: --resume continues it, --force begins anew in it, or choose "
+                         "another folder with --set run.output=FOLDER", path));
+out:
+    vst_free(path);
+    return status;
+}
+
+/* *file: the checkpoint to go on from, NULL to begin. */
+static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
+    vst_status status = VST_OK;
+    vsti_checkpoint found;
+    const int threads = t->at.threads;
+    VST_TRY(vsti_checkpoint_open(&t->folder, &found, file));
+    if (!*file) {
+        vst_log(VST_LOG_INFO, "%s holds no checkpoint: the run begins", t->folder.path);
+    } else if (strcmp(found.hash, t->at.hash) != 0) {
+        vst_safetensors_close(*file);
+        *file = NULL;
+        if (!t->options->force)
+            VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s holds a run of another recipe, data set or teacher, which cannot be continued "
+                             "with this one: compare %s/recipe.yaml, or begin anew with --force", t->folder.path, t->folder.path));
+        vst_log(VST_LOG_INFO, "%s holds another recipe's run: it begins anew", t->folder.path);
+    } else {
+        t->at = found;
+        if (found.threads != threads && !found.finished)
+            vst_log(VST_LOG_WARNING, "the run used %d threads, now there are %d: it will not be the same bit for bit",
+                    found.threads, threads);
+        t->at.threads = threads;
+    }
+out:
+    return status;
+}
+
+static vst_status restore(vsti_trainer *t, const vst_safetensors *file) {
+    vst_status status = VST_OK;
+    VST_TRY(vsti_checkpoint_restore(file, t->student.params, t->student.optimizer));
+    VST_TRY(vsti_run_folder_truncate(&t->folder, "log.txt", t->at.log_bytes));
+    VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->at.summary_bytes));
+    vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->at.epoch,
+            (unsigned long long)t->at.step);
+out:
+    return status;
+}
+
+/* ---- Building ---- */
+
+static vst_schedule make_schedule(const vst_recipe *recipe, uint64_t steps) {
+    const vst_optim_options *o = &recipe->optim;
+    return (vst_schedule){.rate = vsti_learning_rate(o),
+                          .minimum = o->min_lr,
+                          .warmup_rate = o->warmup_lr,
+                          .warmup = (uint64_t)llround(o->warmup_epochs * (double)steps),
+                          .steps = (uint64_t)recipe->run.epochs * steps};
+}
+
+static vst_status build(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    const vst_recipe *r = t->recipe;
+    VST_TRY(vsti_student_build(&t->student, r, t->distilling ? &t->teacher : NULL));
+    t->schedule = make_schedule(r, t->data.steps);
+    VST_TRY(vst_evaluator_create(&t->test_evaluator, r->model, t->student.params, r->run.eval_batch,
+                                 vst_dataset_count(t->data.test)));
+    if (t->data.validation)
+        VST_TRY(vst_evaluator_create(&t->validation_evaluator, r->model, t->student.params, r->run.eval_batch,
+                                     vst_dataset_count(t->data.validation)));
+    if (vst_optimizer_ema(t->student.optimizer)) {
+        const size_t bytes = vst_params_trained(t->student.params) * sizeof *t->raw;
+        t->raw = vst_alloc(bytes);
+        if (!t->raw) VST_TRY(vst_fail_memory(bytes));
+    }
+out:
+    return status;
+}
+
+/* On the validation samples, or without such a split on some of the training samples as they are. */
+static vst_status measure_teacher(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    vst_dataset *view = NULL;
+    vst_loader *loader = NULL;
+    vst_evaluator *evaluator = NULL;
+    vst_evaluation evaluation = {0};
+    const vst_recipe *r = t->recipe;
+    const vst_model *model = t->teacher.file->model;
+    const vst_dataset *dataset = t->data.validation;
+    const uint64_t all = vst_dataset_count(t->data.source);
+    if (vst_model_common_of(model)->classes != t->student.classes) return VST_OK; /* other classes: features alone */
+    if (!dataset) {
+        VST_TRY(vst_dataset_sample(t->data.source, all < TEACHER_SAMPLES ? all : TEACHER_SAMPLES, (uint64_t)r->run.seed, &view));
+        dataset = view;
+    }
+    VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers));
+    VST_TRY(vst_evaluator_create(&evaluator, model, t->teacher.file->params, r->run.eval_batch, vst_dataset_count(dataset)));
+    VST_TRY(vst_evaluate(evaluator, loader, false, t->options->stop, &evaluation));
+    t->at.teacher_top1 = evaluation.top1;
+out:
+    vst_evaluation_clear(&evaluation);
+    vst_evaluator_destroy(evaluator);
+    vst_loader_destroy(loader);
+    vst_dataset_close(view);
+    return status;
+}
+
+static vst_status write_head(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    char *yaml = vst_recipe_to_yaml(t->recipe);
+    if (!yaml) VST_TRY(vst_fail_memory(1 << 16));
+    VST_TRY(vsti_run_folder_write(&t->folder, "recipe.yaml", yaml));
+    VST_TRY(vsti_write_samples(t));
+out:
+    vst_free(yaml);
+    return status;
+}
+
+/* ---- Results ---- */
+
+static size_t bytes_used(vsti_trainer *t) {
+    vst_tensor state[4];
+    const size_t count = vst_optimizer_tensors(t->student.optimizer, state);
+    size_t bytes = 2 * vst_params_total(t->student.params) * sizeof(float) + vst_plan_bytes(t->student.plan);
+    for (size_t i = 0; i < count; i++) bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
+    bytes += vst_evaluator_bytes(t->test_evaluator);
+    if (t->validation_evaluator) bytes += vst_evaluator_bytes(t->validation_evaluator);
+    if (t->distilling) bytes += vst_plan_bytes(t->teacher.plan) + vst_params_total(t->teacher.file->params) * sizeof(float);
+    return bytes;
+}
+
+static void fill_result(const vsti_trainer *t, vst_train_result *result) {
+    const vsti_epoch_figures *f = &t->at.figures;
+    result->epochs = t->at.epoch;
+    result->train_loss = f->train_loss;
+    result->train_top1 = f->train_top1;
+    result->test_loss = f->test_loss;
+    result->test_top1 = f->test_top1;
+    result->test_top5 = f->test_top5;
+    result->validation_top1 = f->validation_top1;
+    result->best_validation = t->at.best_top1;
+    result->best_epoch = t->at.best_epoch;
+    result->teacher_top1 = t->at.teacher_top1;
+    result->seconds = t->at.seconds;
+}
+
+/* Two steps: the first one warms up, the second is timed. An image of the evaluation costs about a third of one trained on. */
+static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
+    vst_status status = VST_OK;
+    uint64_t evaluated = vst_dataset_count(t->data.test);
+    if (t->data.validation) evaluated += vst_dataset_count(t->data.validation);
+    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
+    for (int i = 0; i < 2; i++) {
+        vst_batch batch;
+        VST_TRY(vst_loader_next(t->data.loader, &batch));
+        if (!batch.count) break; /* an epoch of one step */
+        const double begin = vst_seconds();
+        VST_TRY(vsti_train_step(t, &batch));
+        result->step_seconds = vst_seconds() - begin;
+        if (i == 0) vsti_announce_shares(t);
+    }
+    const double per_image = result->step_seconds / t->recipe->optim.batch;
+    result->predicted_seconds =
+        t->recipe->run.epochs * ((double)t->data.steps * result->step_seconds + (double)evaluated * per_image / 3);
+out:
+    return status;
+}
+
+static vst_status train(vsti_trainer *t, vst_train_result *result) {
+    vst_status status = VST_OK;
+    vst_safetensors *checkpoint = NULL;
+    const vst_recipe *r = t->recipe;
+    if (!t->options->dry_run) VST_TRY(open_folder(t));
+    VST_TRY(vsti_train_data_open(&t->data, r));
+    if (t->distilling) VST_TRY(vsti_teacher_build(&t->teacher, r));
+    VST_TRY(hash_run(t));
+    if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
+    VST_TRY(build(t));
+    result->parameters = t->student.parameters;
+    result->bytes = bytes_used(t);
+    if (checkpoint) VST_TRY(restore(t, checkpoint));
+    else if (t->folder.path) VST_TRY(vsti_run_folder_clean(&t->folder)); /* not before all else is known to be good */
+    vst_safetensors_close(checkpoint);
+    checkpoint = NULL;
+    result->reused = t->at.finished;
+    if (!t->at.finished) {
+        if (t->distilling) VST_TRY(measure_teacher(t));
+        vsti_announce(t);
+        if (t->options->dry_run) {
+            status = rehearse(t, result);
+        } else {
+            VST_TRY(write_head(t));
+            status = vsti_train_epochs(t);
+        }
+    }
+    fill_result(t, result);
+out:
+    vst_safetensors_close(checkpoint);
+    return status;
+}
+
+vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options, vst_train_result *result) {
+    const int threads = recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs();
+    *result = (vst_train_result){.teacher_top1 = NAN, .best_validation = NAN};
+    vsti_trainer *t = vst_calloc(1, sizeof *t);
+    if (!t) return vst_fail_memory(sizeof *t);
+    t->recipe = recipe;
+    t->options = options;
+    t->folder.lock = -1;
+    t->distilling = recipe->distill.teacher && *recipe->distill.teacher;
+    t->at = (vsti_checkpoint){
+        .threads = threads, .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+    omp_set_num_threads(threads);
+    vst_status status = train(t, result);
+    vst_evaluation_clear(&t->validation);
+    vst_evaluation_clear(&t->test);
+    vst_evaluator_destroy(t->validation_evaluator);
+    vst_evaluator_destroy(t->test_evaluator);
+    vsti_student_clear(&t->student);
+    vsti_teacher_clear(&t->teacher);
+    vsti_train_data_close(&t->data);
+    vsti_run_folder_close(&t->folder);
+    vst_free(t->raw);
+    vst_free(t);
+    return status;
+}

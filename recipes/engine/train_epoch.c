@@ -1,0 +1,228 @@
+/* The loop: steps, epochs, evaluation, checkpoints. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipes/engine/train_parts.h"
+#include "vision/base/memory.h"
+
+/* ---- One step ---- */
+
+/* Says which loss is not finite, if one is. */
+static vst_status check_losses(const vsti_trainer *t, uint64_t step) {
+    const vsti_student *s = &t->student;
+    const vst_recipe *r = t->recipe;
+    if (isfinite(vst_plan_output(s->plan, s->loss_output)[0])) return VST_OK;
+    const char *const advice = "lower optim.lr, lengthen optim.warmup_epochs or set optim.clip_norm";
+    if (!isfinite(vst_plan_output(s->plan, s->labels_output)[0]))
+        return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): the cross-entropy with the labels is not finite; %s",
+                        (unsigned long long)step, t->at.epoch, advice);
+    for (int i = 0; t->distilling && i < r->term_count; i++)
+        if (!isfinite(vst_plan_output(s->plan, s->terms_output + i)[0]))
+            return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): distill.terms.%d (%s, %s <- %s) is not finite; %s",
+                            (unsigned long long)step, t->at.epoch, i, r->terms[i].distance, r->terms[i].student,
+                            r->terms[i].teacher, advice);
+    return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): the sum of the weighted losses is not finite; %s",
+                    (unsigned long long)step, t->at.epoch, advice);
+}
+
+static vst_status run_teacher(vsti_teacher *teacher, const float *images, size_t floats, uint32_t step) {
+    memcpy(teacher->image, images, floats * sizeof *images);
+    vst_status status = vst_plan_run(teacher->plan, step);
+    if (status != VST_OK) return vst_fail_in(status, "the teacher");
+    for (int i = 0; i < teacher->tap_count; i++)
+        memcpy(teacher->taps[i].target, vst_plan_output(teacher->plan, i), teacher->taps[i].floats * sizeof(float));
+    return VST_OK;
+}
+
+static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
+    const vsti_student *s = &t->student;
+    vsti_epoch_sums *sums = &t->at.sums;
+    const float *scores = vst_plan_output(s->plan, s->scores_output);
+    sums->steps++;
+    sums->rate += rate;
+    sums->loss += vst_plan_output(s->plan, s->loss_output)[0];
+    sums->labels += vst_plan_output(s->plan, s->labels_output)[0];
+    for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
+        sums->terms[i] += vst_plan_output(s->plan, s->terms_output + i)[0];
+    for (int i = 0; i < batch->count; i++, scores += s->classes) {
+        if (batch->labels[i] < 0 || batch->samples[i] >= t->data.labelled) continue;
+        int best = 0;
+        for (int c = 1; c < s->classes; c++)
+            if (scores[c] > scores[best]) best = c;
+        sums->labelled++;
+        sums->correct += best == batch->labels[i];
+    }
+}
+
+vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
+    vst_status status = VST_OK;
+    vsti_student *s = &t->student;
+    const uint64_t step = (uint64_t)t->at.epoch * t->data.steps + t->at.step;
+    const size_t floats = (size_t)batch->count * s->image_floats;
+    const double rate = vst_schedule_rate(&t->schedule, step);
+    memcpy(s->image, batch->images, floats * sizeof *batch->images);
+    vsti_fill_target(s->target, s->classes, t->recipe->optim.smoothing, batch, t->data.labelled);
+    if (t->distilling) VST_TRY(run_teacher(&t->teacher, batch->images, floats, (uint32_t)step));
+    VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
+    VST_TRY(check_losses(t, step));
+    status = vst_optimizer_step(s->optimizer, rate, NULL);
+    if (status != VST_OK)
+        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)step, t->at.epoch, rate);
+    add_sums(t, batch, rate);
+    t->at.step++;
+out:
+    return status;
+}
+
+/* ---- Checkpoints ---- */
+
+static void add_seconds(vsti_trainer *t) {
+    const double now = vst_seconds();
+    t->at.seconds += now - t->mark;
+    t->at.sums.seconds += now - t->mark;
+    t->mark = now;
+}
+
+static vst_status save(vsti_trainer *t, bool best) {
+    vst_status status = VST_OK;
+    char path[VSTI_PATH], *training = vsti_training_json(t);
+    const vst_modelfile_content content = {.model = t->recipe->model,
+                                           .params = t->student.params,
+                                           .values = vst_optimizer_ema(t->student.optimizer),
+                                           .class_names = t->data.class_names,
+                                           .class_count = t->student.classes,
+                                           .training = training};
+    if (!training) VST_TRY(vst_fail_memory(1024));
+    if (best) {
+        VST_TRY(vsti_run_folder_file(&t->folder, "best.safetensors", path));
+        VST_TRY(vst_modelfile_write(path, &content));
+    }
+    t->at.finished = t->at.epoch >= t->recipe->run.epochs;
+    t->at.log_bytes = vsti_run_folder_size(&t->folder, "log.txt");
+    t->at.summary_bytes = vsti_run_folder_size(&t->folder, "summary.csv");
+    VST_TRY(vsti_checkpoint_write(&t->folder, &t->at, &content, t->student.params, t->student.optimizer));
+out:
+    free(training);
+    return status;
+}
+
+/* Ends the run at the user's wish, with everything saved. */
+static vst_status interrupt(vsti_trainer *t) {
+    add_seconds(t);
+    vst_status status = save(t, false);
+    if (status != VST_OK) return status;
+    return vst_fail(VST_ERROR_INTERRUPTED, "stopped in epoch %d after step %llu of %llu; --resume continues in %s", t->at.epoch,
+                    (unsigned long long)t->at.step, (unsigned long long)t->data.steps, t->folder.path);
+}
+
+static bool stopped(const vsti_trainer *t) { return t->options->stop && *t->options->stop; }
+
+/* ---- Epochs ---- */
+
+static void tell(const vsti_trainer *t, const char *phase) {
+    const vsti_epoch_sums *sums = &t->at.sums;
+    if (!t->options->progress) return;
+    const double steps = sums->steps ? (double)sums->steps : NAN;
+    const vst_train_progress progress = {
+        .epoch = t->at.epoch,
+        .epochs = t->recipe->run.epochs,
+        .step = t->at.step,
+        .steps = t->data.steps,
+        .batch = t->recipe->optim.batch,
+        .loss = sums->loss / steps,
+        .top1 = sums->labelled ? 100 * (double)sums->correct / (double)sums->labelled : NAN,
+        .rate = sums->rate / steps,
+        .phase = phase};
+    t->options->progress(&progress, t->options->user);
+}
+
+static vst_status train_epoch(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    double logged = vst_seconds();
+    if (t->at.step < t->data.steps) VST_TRY(vst_loader_start(t->data.loader, (uint32_t)t->at.epoch, t->at.step));
+    while (t->at.step < t->data.steps) {
+        vst_batch batch;
+        if (stopped(t)) return interrupt(t);
+        VST_TRY(vst_loader_next(t->data.loader, &batch));
+        if (batch.count != t->recipe->optim.batch)
+            VST_TRY(vst_fail(VST_ERROR_INTERNAL, "the loader gave %d samples instead of %d", batch.count, t->recipe->optim.batch));
+        VST_TRY(vsti_train_step(t, &batch));
+        if (t->at.epoch == 0 && t->at.step == 1) vsti_announce_shares(t);
+        tell(t, "train");
+        const double every = t->recipe->run.log_seconds;
+        if (every > 0 && vst_seconds() - logged >= every) {
+            vsti_log_step(t);
+            logged = vst_seconds();
+        }
+    }
+out:
+    return status;
+}
+
+/* Puts the moving average in the place of the trained values, or back. */
+static void swap_average(vsti_trainer *t, bool in) {
+    if (!t->raw) return;
+    const size_t bytes = vst_params_trained(t->student.params) * sizeof(float);
+    float *values = vst_params_values(t->student.params);
+    if (in) memcpy(t->raw, values, bytes);
+    memcpy(values, in ? vst_optimizer_ema(t->student.optimizer) : t->raw, bytes);
+}
+
+static vst_status evaluate_splits(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    swap_average(t, true);
+    vst_params_touch(t->student.params);
+    if (t->data.validation) {
+        tell(t, "validation");
+        VST_TRY(vst_evaluate(t->validation_evaluator, t->data.validation_loader, false, t->options->stop, &t->validation));
+    }
+    tell(t, "test");
+    VST_TRY(vst_evaluate(t->test_evaluator, t->data.test_loader, false, t->options->stop, &t->test));
+out:
+    swap_average(t, false);
+    vst_params_touch(t->student.params);
+    return status;
+}
+
+static void take_figures(vsti_trainer *t) {
+    const vsti_epoch_sums *sums = &t->at.sums;
+    const double labelled = sums->labelled ? (double)sums->labelled : NAN;
+    t->at.figures = (vsti_epoch_figures){.train_loss = sums->loss / (double)sums->steps,
+                                         .train_top1 = 100 * (double)sums->correct / labelled,
+                                         .test_loss = t->test.loss,
+                                         .test_top1 = t->test.top1,
+                                         .test_top5 = t->test.top5,
+                                         .validation_loss = t->data.validation ? t->validation.loss : NAN,
+                                         .validation_top1 = t->data.validation ? t->validation.top1 : NAN};
+}
+
+static vst_status finish_epoch(vsti_trainer *t) {
+    vst_status status = evaluate_splits(t);
+    if (status == VST_ERROR_INTERRUPTED) return interrupt(t); /* all steps are done: resuming evaluates again */
+    if (status != VST_OK) return status;
+    take_figures(t);
+    add_seconds(t);
+    vsti_log_epoch(t);
+    const double top1 = t->at.figures.validation_top1;
+    const bool best = !t->data.validation || !(top1 <= t->at.best_top1); /* NAN: the first epoch */
+    if (best) {
+        t->at.best_top1 = top1;
+        t->at.best_epoch = t->at.epoch;
+    }
+    t->at.epoch++;
+    t->at.step = 0;
+    t->at.sums = (vsti_epoch_sums){0};
+    return save(t, best);
+}
+
+vst_status vsti_train_epochs(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    t->mark = vst_seconds();
+    while (t->at.epoch < t->recipe->run.epochs) {
+        VST_TRY(train_epoch(t));
+        VST_TRY(finish_epoch(t));
+    }
+out:
+    return status;
+}

@@ -1,0 +1,219 @@
+/* What a training says and writes for people: announcement, shares of the loss, log.txt, summary.csv, samples.png. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "recipes/engine/train_parts.h"
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+
+/* ---- Before the first step ---- */
+
+static void announce_teacher(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const vst_modelfile *teacher = t->teacher.file;
+    const char *augment = r->augment.train && *r->augment.train ? r->augment.train : "no augmentation";
+    char top1[64] = "trained on other classes";
+    if (!isnan(t->at.teacher_top1))
+        snprintf(top1, sizeof top1, "top-1 %.2f %% on %s", t->at.teacher_top1,
+                 t->data.validation ? "the validation samples" : "training samples");
+    vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->model->variant,
+            (double)vst_params_numel(teacher->params) / 1e6, top1);
+    vst_log(VST_LOG_INFO, "images   teacher and student see the same ones (%s), each normalises them by itself", augment);
+    if (t->at.teacher_top1 < 50)
+        vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
+                t->at.teacher_top1);
+    for (int i = 0; i < teacher->class_count; i++) {
+        if (i < t->student.classes && strcmp(teacher->class_names[i], t->data.class_names[i]) == 0) continue;
+        vst_log(VST_LOG_WARNING, "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
+                teacher->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
+        break;
+    }
+}
+
+static void announce_losses(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const uint64_t samples = vst_dataset_count(t->data.train);
+    vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %llu of %llu samples, weight %g, smoothing %g", "logits",
+            (unsigned long long)t->data.labelled, (unsigned long long)samples, t->distilling ? r->distill.label_weight : 1,
+            r->optim.smoothing);
+    for (int i = 0; t->distilling && i < r->term_count; i++)
+        vst_log(VST_LOG_INFO, "         %-12s <- teacher's %s, distance %s, weight %g", r->terms[i].student, r->terms[i].teacher,
+                r->terms[i].distance, r->terms[i].weight);
+}
+
+void vsti_announce(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const vsti_student *s = &t->student;
+    const vst_model_common *common = vst_model_common_of(r->model);
+    vst_log(VST_LOG_INFO, "student  %s, %.2f M parameters, images %d x %d x %d", r->model->variant, (double)s->parameters / 1e6,
+            common->channels, common->image, common->image);
+    if (s->grid) {
+        vst_log(VST_LOG_INFO, "tokens   %d x %d = %d, %d more before them", s->grid, s->grid, s->grid * s->grid, s->prefix);
+        if (s->grid * s->grid < 16)
+            vst_log(VST_LOG_WARNING, "only %d tokens: a Vision Transformer sees too little; use a smaller patch or larger images",
+                    s->grid * s->grid);
+    }
+    if (t->distilling) announce_teacher(t);
+    announce_losses(t);
+    vst_log(VST_LOG_INFO, "steps    %d epochs of %llu, batch %d, learning rate %g (lr %g for batch %d), warm-up %llu steps",
+            r->run.epochs, (unsigned long long)t->data.steps, r->optim.batch, t->schedule.rate, r->optim.lr,
+            r->optim.lr_rule == VST_LR_RULE_NONE ? r->optim.batch : r->optim.lr_batch, (unsigned long long)t->schedule.warmup);
+}
+
+static void announce_share(const vsti_trainer *t, const char *name, double weight, double value) {
+    const double total = t->at.sums.loss, share = 100 * weight * value / total;
+    vst_log(VST_LOG_INFO, "first step: %-28s %9.5f x %-8g %6.2f %% of the loss", name, value, weight, share);
+    if (weight > 0 && share < 1)
+        vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight (with kl: reduction batchmean)", name);
+}
+
+void vsti_announce_shares(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    if (!t->distilling) return;
+    announce_share(t, "labels", r->distill.label_weight, t->at.sums.labels);
+    for (int i = 0; i < r->term_count; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s, %s <- %s", r->terms[i].distance, r->terms[i].student, r->terms[i].teacher);
+        announce_share(t, name, r->terms[i].weight, t->at.sums.terms[i]);
+    }
+}
+
+/* ---- log.txt and summary.csv ---- */
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/* Appends the object as one line and lets go of it. */
+static void log_line(vsti_trainer *t, json_t *line) {
+    char *text = json_dumps(line, JSON_REAL_PRECISION(9));
+    char *whole = text ? vst_format("%s\n", text) : NULL;
+    if (whole) vsti_run_folder_append(&t->folder, "log.txt", whole);
+    vst_free(whole);
+    free(text);
+    json_decref(line);
+}
+
+static void set_terms(const vsti_trainer *t, json_t *line) {
+    const double steps = (double)t->at.sums.steps;
+    if (!t->distilling) return;
+    json_object_set_new(line, "train_labels_loss", number(t->at.sums.labels / steps));
+    for (int i = 0; i < t->recipe->term_count; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "train_term%d_%s", i, t->recipe->terms[i].distance);
+        json_object_set_new(line, key, number(t->at.sums.terms[i] / steps));
+    }
+}
+
+void vsti_log_step(vsti_trainer *t) {
+    const vsti_epoch_sums *sums = &t->at.sums;
+    json_t *line = json_object();
+    json_object_set_new(line, "epoch", json_integer(t->at.epoch));
+    json_object_set_new(line, "step", json_integer((json_int_t)t->at.step));
+    json_object_set_new(line, "train_lr", number(sums->rate / (double)sums->steps));
+    json_object_set_new(line, "train_loss", number(sums->loss / (double)sums->steps));
+    set_terms(t, line);
+    log_line(t, line);
+}
+
+static void log_json(vsti_trainer *t) {
+    const vsti_epoch_figures *f = &t->at.figures;
+    json_t *line = json_object();
+    json_object_set_new(line, "train_lr", number(t->at.sums.rate / (double)t->at.sums.steps));
+    json_object_set_new(line, "train_loss", number(f->train_loss));
+    json_object_set_new(line, "test_loss", number(f->test_loss));
+    json_object_set_new(line, "test_acc1", number(f->test_top1));
+    json_object_set_new(line, "test_acc5", number(f->test_top5));
+    json_object_set_new(line, "epoch", json_integer(t->at.epoch));
+    json_object_set_new(line, "n_parameters", json_integer((json_int_t)t->student.parameters));
+    json_object_set_new(line, "train_acc1", number(f->train_top1));
+    if (t->data.validation) {
+        json_object_set_new(line, "validation_loss", number(f->validation_loss));
+        json_object_set_new(line, "validation_acc1", number(f->validation_top1));
+    }
+    set_terms(t, line);
+    log_line(t, line);
+}
+
+/* Columns as timm's, percentages as numbers; the validation's come last where there is such a split. */
+static void log_csv(vsti_trainer *t) {
+    const vsti_epoch_figures *f = &t->at.figures;
+    const vsti_epoch_sums *sums = &t->at.sums;
+    char line[512], more[128] = "";
+    const bool fresh = vsti_run_folder_size(&t->folder, "summary.csv") == 0;
+    if (t->data.validation) snprintf(more, sizeof more, ",%.6f,%.4f", f->validation_loss, f->validation_top1);
+    snprintf(line, sizeof line, "%s%s%d,%.9g,%.6f,%.4f,%.6f,%.4f,%.2f%s\n",
+             fresh ? "epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds" : "",
+             !fresh ? "" : t->data.validation ? ",validation_loss,validation_top1\n" : "\n", t->at.epoch,
+             sums->rate / (double)sums->steps, f->train_loss, f->train_top1, f->test_loss, f->test_top1, sums->seconds, more);
+    vsti_run_folder_append(&t->folder, "summary.csv", line);
+}
+
+void vsti_log_epoch(vsti_trainer *t) {
+    const vsti_epoch_figures *f = &t->at.figures;
+    char validation[64] = "";
+    log_json(t);
+    log_csv(t);
+    if (t->data.validation) snprintf(validation, sizeof validation, "validation top-1 %.2f %%, ", f->validation_top1);
+    vst_log(VST_LOG_INFO, "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%; %.1f s", t->at.epoch + 1,
+            t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss, f->test_top1, t->at.sums.seconds);
+}
+
+char *vsti_training_json(const vsti_trainer *t) {
+    const time_t now = time(NULL);
+    struct tm utc;
+    char date[32] = "";
+    if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    json_t *object = json_object();
+    json_object_set_new(object, "recipe", json_string(t->recipe->name));
+    json_object_set_new(object, "data", json_string(t->recipe->data.path));
+    json_object_set_new(object, "epochs", json_integer(t->at.epoch));
+    json_object_set_new(object, "seed", json_integer(t->recipe->run.seed));
+    json_object_set_new(object, "test_top1", number(t->at.figures.test_top1));
+    if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->at.figures.validation_top1));
+    if (t->distilling) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
+    json_object_set_new(object, "date", json_string(date));
+    json_object_set_new(object, "program", json_string("vistill " VISTILL_VERSION));
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(object);
+    return text;
+}
+
+/* ---- samples.png ---- */
+
+enum { SAMPLES = 32, SAMPLE_COLUMNS = 8 };
+
+static vst_status to_image(const float *planes, int channels, int size, vst_image *image) {
+    vst_status status = vst_image_allocate(image, channels, size, size);
+    if (status != VST_OK) return status;
+    const size_t area = (size_t)size * (size_t)size;
+    for (size_t i = 0; i < area; i++)
+        for (size_t c = 0; c < (size_t)channels; c++) {
+            const float value = planes[c * area + i] * 255 + 0.5f;
+            image->pixels[i * (size_t)channels + c] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+        }
+    return VST_OK;
+}
+
+vst_status vsti_write_samples(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    const vst_model_common *common = vst_model_common_of(t->recipe->model);
+    vst_image images[SAMPLES] = {{0}}, sheet = {0};
+    vst_batch batch;
+    char path[VSTI_PATH];
+    if (common->channels != 1 && common->channels != 3) return VST_OK; /* no picture can show it */
+    VST_TRY(vsti_run_folder_file(&t->folder, "samples.png", path));
+    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
+    VST_TRY(vst_loader_next(t->data.loader, &batch));
+    const int count = batch.count < SAMPLES ? batch.count : SAMPLES, scale = common->image < 64 ? 96 / common->image : 1;
+    for (int i = 0; i < count; i++)
+        VST_TRY(to_image(batch.images + (size_t)i * t->student.image_floats, common->channels, common->image, &images[i]));
+    VST_TRY(vst_image_grid(images, count, SAMPLE_COLUMNS, scale < 1 ? 1 : scale, 2, &sheet));
+    VST_TRY(vst_png_write(path, &sheet));
+out:
+    for (int i = 0; i < SAMPLES; i++) vst_image_clear(&images[i]);
+    vst_image_clear(&sheet);
+    return status;
+}

@@ -1,0 +1,115 @@
+/* The parts of a training: data, student, teacher. Internal to recipes/engine. */
+#ifndef VISTILL_RECIPES_ENGINE_TRAIN_PARTS_H
+#define VISTILL_RECIPES_ENGINE_TRAIN_PARTS_H
+
+#include "datasets/loader/loader.h"
+#include "recipes/engine/checkpoint.h"
+#include "recipes/engine/model_eval.h"
+#include "recipes/engine/modelfile.h"
+#include "recipes/engine/recipe.h"
+#include "recipes/engine/run_folder.h"
+#include "recipes/engine/train.h"
+#include "vision/optim/optim.h"
+#include "vision/plan/plan.h"
+
+/* ---- data (train_data.c) ---- */
+
+typedef struct vsti_train_data {
+    vst_dataset *source, *sampled, *split_train, *split_validation, *test_split; /* owned, in order of dependence */
+    const vst_dataset *train, *validation, *test; /* views of the above; validation may be NULL */
+    uint64_t labelled;                            /* samples [0, labelled) of `train` keep their label */
+    vst_augment *augment;
+    vst_loader *loader, *validation_loader, *test_loader;
+    uint64_t steps; /* of an epoch */
+    const char **class_names;
+    uint64_t hash;
+} vsti_train_data;
+
+/* Opens the splits as the recipe says and checks them against the model. Starts as {0}. */
+VST_NODISCARD vst_status vsti_train_data_open(vsti_train_data *data, const vst_recipe *recipe);
+void vsti_train_data_close(vsti_train_data *data);
+
+/* Fills the rows of `target` (batch, classes) with smoothed labels: zero rows for samples without one, the others scaled so
+ * that the mean over the batch is the mean over labelled rows. Returns how many are labelled. */
+int vsti_fill_target(float *target, int classes, double smoothing, const vst_batch *batch, uint64_t labelled_samples);
+
+/* ---- models (train_model.c) ---- */
+
+enum { VSTI_MAX_OUTPUTS_OF_STEP = VST_MAX_TERMS + 3 };
+
+/* The teacher's taps are copied into the student's inputs after each of its runs. */
+typedef struct vsti_teacher_tap {
+    const char *name; /* the term's */
+    vst_shape shape;
+    size_t floats;
+    float *target; /* the student's input */
+} vsti_teacher_tap;
+
+typedef struct vsti_teacher {
+    vst_modelfile *file;
+    vst_graph *graph;
+    vst_plan *plan;
+    float *image;
+    vsti_teacher_tap taps[VST_MAX_TERMS];
+    int tap_count;
+} vsti_teacher;
+
+/* Loads the model file and plans the taps of the recipe's terms for the training batch. */
+VST_NODISCARD vst_status vsti_teacher_build(vsti_teacher *teacher, const vst_recipe *recipe);
+void vsti_teacher_clear(vsti_teacher *teacher);
+
+typedef struct vsti_student {
+    vst_params *params;
+    vst_graph *graph;
+    vst_plan *plan;
+    vst_optimizer *optimizer;
+    float *image, *target;
+    int classes;
+    size_t image_floats; /* of one image */
+    int loss_output, labels_output, terms_output, scores_output; /* indices of the plan's outputs */
+    size_t parameters;   /* of the model alone */
+    int grid, prefix;    /* side of the token grid and tokens before it; 0: no tokens */
+} vsti_student;
+
+/* Builds the differentiated training graph with all terms and its plan; `teacher` NULL: no distillation. Afterwards the
+ * teacher's taps point to the student's inputs. */
+VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teacher *teacher);
+void vsti_student_clear(vsti_student *student);
+
+/* The learning rate that optim.lr, lr_rule and batch give. */
+double vsti_learning_rate(const vst_optim_options *options);
+
+/* ---- the run as a whole ---- */
+
+typedef struct vsti_trainer {
+    const vst_recipe *recipe;
+    const vst_train_options *options;
+    vsti_run_folder folder; /* path NULL: dry run */
+    vsti_train_data data;
+    vsti_teacher teacher;
+    bool distilling;
+    vsti_student student;
+    vst_evaluator *validation_evaluator, *test_evaluator;
+    vst_evaluation validation, test;
+    vst_schedule schedule;
+    float *raw;         /* the trained values while the moving average stands in their place; NULL without one */
+    vsti_checkpoint at; /* position, sums, figures */
+    double mark;        /* when the seconds were last added up */
+} vsti_trainer;
+
+/* Trains from the position to the end (train_epoch.c). */
+VST_NODISCARD vst_status vsti_train_epochs(vsti_trainer *trainer);
+/* One step on a batch of optim.batch samples; advances the position and the sums. Allocates nothing. */
+VST_NODISCARD vst_status vsti_train_step(vsti_trainer *trainer, const vst_batch *batch);
+
+/* What is said and written (train_log.c): who learns what from whom; each term's share after the first step; the lines of
+ * log.txt and summary.csv; samples.png. */
+void vsti_announce(const vsti_trainer *trainer);
+void vsti_announce_shares(const vsti_trainer *trainer);
+void vsti_log_step(vsti_trainer *trainer);
+void vsti_log_epoch(vsti_trainer *trainer);
+VST_NODISCARD vst_status vsti_write_samples(vsti_trainer *trainer);
+/* The JSON of a model file's "vistill.training"; free() it, as jansson's; NULL: out of memory. */
+char *vsti_training_json(const vsti_trainer *trainer);
+
+#endif

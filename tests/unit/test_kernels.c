@@ -1,0 +1,813 @@
+/* Every kernel of every instruction set against naive code in double, over sizes around the vector widths; gradients against
+ * central differences of the naive forward functions; the same bits with one and with several threads. */
+#include <check.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vision/kernels/kernels.h"
+
+static const char *const isas[] = {"generic", "avx2", "avx512"};
+static const int64_t sizes[] = {1, 7, 16, 17, 33, 65, 197};
+enum { ISAS = 3, SIZES = sizeof sizes / sizeof sizes[0], LARGE = 40003 };
+
+/* ---- Helpers ---- */
+
+static const vsti_kernels *kernels_at(int index) {
+    const vsti_kernels *k = vsti_find_kernels(isas[index]);
+    if (!k) printf("skipped: this processor has no %s\n", isas[index]);
+    return k;
+}
+
+static uint64_t state = 1;
+static double uniform(double low, double high) {
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return low + (high - low) * (double)(state >> 11) * 0x1p-53;
+}
+
+/* Exactly n floats from the heap, so that the address sanitizer sees one too many. */
+static float *floats(int64_t n, double low, double high) {
+    float *x = malloc((size_t)n * sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)uniform(low, high);
+    return x;
+}
+static float *room(int64_t n) { return floats(n, 9, 10); }
+static float *copy(const float *x, int64_t n) { return memcpy(room(n), x, (size_t)n * sizeof *x); }
+static double *doubles(int64_t n) {
+    double *x = calloc((size_t)n, sizeof *x);
+    ck_assert_ptr_nonnull(x);
+    return x;
+}
+static double *widened(const float *x, int64_t n) {
+    double *y = doubles(n);
+    for (int64_t i = 0; i < n; i++) y[i] = x[i];
+    return y;
+}
+
+/* Every difference is at most tolerance times the root mean square of what is wanted (but at least `least`). */
+static void near(const char *what, const float *got, const double *want, int64_t n, double tolerance, double least) {
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) squares += want[i] * want[i];
+    const double scale = fmax(sqrt(squares / (double)n), least);
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= tolerance * scale))
+            ck_abort_msg("%s: element %lld of %lld is %.9g, wanted %.9g, off by %.2g of %.3g", what, (long long)i,
+                         (long long)n, (double)got[i], want[i], fabs(got[i] - want[i]) / scale, scale);
+}
+
+static void same(const char *what, const void *a, const void *b, size_t bytes) {
+    ck_assert_msg(memcmp(a, b, bytes) == 0, "%s: results differ", what);
+}
+
+/* A naive function of a row, with what else it needs. */
+typedef void row_function(const double *x, double *y, int64_t n, const void *context);
+
+/* gradient[i] = d sum(dy f(x)) / d x[i] by central differences, row by row. */
+static double *numeric(row_function *f, const void *context, const float *x, const float *dy, int64_t rows, int64_t cols) {
+    double *gradient = doubles(rows * cols), *y = doubles(cols);
+    const double h = 1e-5;
+    for (int64_t row = 0; row < rows; row++) {
+        double *at = widened(x + row * cols, cols);
+        for (int64_t i = 0; i < cols; i++) {
+            const double center = at[i];
+            double sum = 0;
+            for (int sign = 1; sign >= -1; sign -= 2) {
+                at[i] = center + sign * h;
+                f(at, y, cols, context);
+                for (int64_t k = 0; k < cols; k++) sum += sign * y[k] * dy[row * cols + k];
+            }
+            at[i] = center;
+            gradient[row * cols + i] = sum / (2 * h);
+        }
+        free(at);
+    }
+    free(y);
+    return gradient;
+}
+
+static double *applied(row_function *f, const void *context, const float *x, int64_t rows, int64_t cols) {
+    double *in = widened(x, rows * cols), *out = doubles(rows * cols);
+    for (int64_t row = 0; row < rows; row++) f(in + row * cols, out + row * cols, cols, context);
+    free(in);
+    return out;
+}
+
+/* ---- Activations ---- */
+
+static double activation(vsti_activation kind, double x) {
+    switch (kind) {
+    case VSTI_RELU: return fmax(x, 0);
+    case VSTI_RELU6: return fmin(fmax(x, 0), 6);
+    case VSTI_GELU: return 0.5 * x * erfc(-x * sqrt(0.5));
+    case VSTI_SILU: return x / (1 + exp(-x));
+    case VSTI_SIGMOID: return 1 / (1 + exp(-x));
+    case VSTI_HARDSWISH: return x * fmin(fmax(x + 3, 0), 6) / 6;
+    }
+    return NAN;
+}
+
+static void activate(const double *x, double *y, int64_t n, const void *context) {
+    for (int64_t i = 0; i < n; i++) y[i] = activation(*(const vsti_activation *)context, x[i]);
+}
+
+/* Random numbers at a distance from the kinks at -3, 0, 3 and 6. */
+static float *smooth_points(int64_t n) {
+    float *x = floats(n, -8, 8);
+    for (int64_t i = 0; i < n; i++)
+        if (fabsf(x[i] - 3 * roundf(x[i] / 3)) < 1e-3f) x[i] += 0.01f;
+    return x;
+}
+
+START_TEST(activations) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (vsti_activation kind = VSTI_RELU; k && kind <= VSTI_HARDSWISH; kind++) {
+        for (int s = 0; s < SIZES; s++) {
+            const int64_t n = sizes[s];
+            float *x = smooth_points(n), *y = room(n), *dy = floats(n, -1, 1), *dx = room(n), *twin = copy(x, n);
+            double *want = applied(activate, &kind, x, n, 1), *slope = numeric(activate, &kind, x, dy, n, 1);
+            k->activation(kind, x, y, n);
+            near("activation", y, want, n, 1e-6, 0.1);
+            k->activation_backward(kind, x, dy, dx, n);
+            near("activation gradient", dx, slope, n, 2e-6, 1);
+            if (kind == VSTI_RELU || kind == VSTI_RELU6) {
+                k->activation_backward(kind, y, dy, dx, n);
+                near("activation gradient from y", dx, slope, n, 2e-6, 1);
+            }
+            k->activation(kind, twin, twin, n);
+            same("activation in place", twin, y, (size_t)n * sizeof *y);
+            k->activation_backward(kind, x, dy, dy, n);
+            near("activation gradient in place", dy, slope, n, 2e-6, 1);
+            free(x), free(y), free(dy), free(dx), free(twin), free(want), free(slope);
+        }
+    }
+}
+END_TEST
+
+/* Far out, around zero and at NaN, in a vector's lane and in the tail. */
+START_TEST(activation_extremes) {
+    const vsti_kernels *k = kernels_at(_i);
+    const float x[] = {0, 1e-30f, -1e-30f, 20, -20, 89, -89, 200, -200, 1e30f, -1e30f};
+    enum { POINTS = sizeof x / sizeof x[0] };
+    float in[33], out[33], one[33];
+    if (!k) return;
+    for (int i = 0; i < 33; i++) one[i] = 1;
+    for (vsti_activation kind = VSTI_RELU; kind <= VSTI_HARDSWISH; kind++) {
+        for (int point = 0; point < POINTS; point++) {
+            const double want = activation(kind, x[point]);
+            for (int i = 0; i < 33; i++) in[i] = x[point];
+            k->activation(kind, in, out, 33);
+            for (int i = 0; i < 33; i++) ck_assert_double_le(fabs(out[i] - want), 1e-6 * fmax(fabs(want), 1e-6));
+            k->activation_backward(kind, in, one, out, 33);
+            for (int i = 0; i < 33; i++) ck_assert_msg(fabsf(out[i]) < 1.2f, "slope %g at %g", (double)out[i], (double)in[i]);
+        }
+        for (int i = 0; i < 33; i++) in[i] = NAN;
+        k->activation(kind, in, out, 33);
+        for (int i = 0; i < 33; i++) ck_assert_msg(isnan(out[i]), "kind %d swallows NaN", (int)kind);
+    }
+}
+END_TEST
+
+/* ---- Arithmetic ---- */
+
+START_TEST(arithmetic) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t n = sizes[s];
+        float *a = floats(n, -2, 2), *b = floats(n, -2, 2), *out = room(n);
+        k->add(a, b, out, n);
+        for (int64_t i = 0; i < n; i++) ck_assert(out[i] == a[i] + b[i]);
+        k->mul(a, b, out, n);
+        for (int64_t i = 0; i < n; i++) ck_assert(out[i] == a[i] * b[i]);
+        k->scale(a, 0.3f, out, n);
+        for (int64_t i = 0; i < n; i++) ck_assert(out[i] == a[i] * 0.3f);
+        memcpy(out, a, (size_t)n * sizeof *a);
+        k->add(out, b, out, n);
+        for (int64_t i = 0; i < n; i++) ck_assert(out[i] == a[i] + b[i]);
+        free(a), free(b), free(out);
+    }
+}
+END_TEST
+
+START_TEST(normalize) {
+    const vsti_kernels *k = kernels_at(_i);
+    const float mean[] = {0.5f, -1, 2}, inverse[] = {2, 0.25f, 4};
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t inner = sizes[s], n = 2 * 3 * inner;
+        float *x = floats(n, -2, 2), *y = room(n);
+        double *want = doubles(n);
+        for (int64_t i = 0; i < n; i++) want[i] = ((double)x[i] - mean[i / inner % 3]) * inverse[i / inner % 3];
+        k->normalize(x, mean, inverse, y, 2, 3, inner);
+        near("normalize", y, want, n, 1e-6, 1);
+        k->normalize(x, mean, inverse, x, 2, 3, inner);
+        same("normalize in place", x, y, (size_t)n * sizeof *x);
+        free(x), free(y), free(want);
+    }
+}
+END_TEST
+
+START_TEST(column_sum) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int r = 0; k && r < SIZES; r++) {
+        for (int c = 0; c < SIZES; c++) {
+            const int64_t rows = sizes[r], cols = sizes[c];
+            float *x = floats(rows * cols, -1, 2), *sum = room(cols), *partial = room((int64_t)vsti_partial_floats(cols));
+            double *want = doubles(cols);
+            for (int64_t i = 0; i < rows * cols; i++) want[i % cols] += x[i];
+            k->column_sum(x, sum, partial, rows, cols);
+            near("column_sum", sum, want, cols, 1e-6, 1);
+            free(x), free(sum), free(partial), free(want);
+        }
+    }
+}
+END_TEST
+
+/* ---- Rows: layer norm, softmax, standardisation ---- */
+
+typedef struct affine {
+    const float *gamma, *beta;
+    double epsilon;
+} affine;
+
+static void layer_norm(const double *x, double *y, int64_t n, const void *context) {
+    const affine *a = context;
+    double mean = 0, variance = 0;
+    for (int64_t i = 0; i < n; i++) mean += x[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) variance += (x[i] - mean) * (x[i] - mean) / (double)n;
+    for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) / sqrt(variance + a->epsilon) * a->gamma[i] + a->beta[i];
+}
+
+static void test_layer_norm(const vsti_kernels *k, int64_t rows, int64_t cols) {
+    const int64_t n = rows * cols;
+    float *x = floats(n, 1, 3), *gamma = floats(cols, 0.5, 1.5), *beta = floats(cols, -1, 1), *dy = floats(n, -1, 1);
+    float *y = room(n), *mean = room(rows), *rstd = room(rows), *dx = room(n), *dgamma = room(cols), *dbeta = room(cols);
+    float *more = floats(n, -1, 1), *partial = room(2 * (int64_t)vsti_partial_floats(cols));
+    const affine context = {gamma, beta, 1e-2};
+    double *want = applied(layer_norm, &context, x, rows, cols);
+    double *slope = numeric(layer_norm, &context, x, dy, rows, cols);
+    double *want_gamma = doubles(cols), *want_beta = doubles(cols);
+    for (int64_t i = 0; i < n; i++) {
+        want_gamma[i % cols] += dy[i] * (want[i] - beta[i % cols]) / gamma[i % cols];
+        want_beta[i % cols] += dy[i];
+    }
+    k->layer_norm(x, gamma, beta, y, mean, rstd, rows, cols, 1e-2f);
+    near("layer_norm", y, want, n, 3e-6, 1);
+
+    k->layer_norm_backward(x, gamma, mean, rstd, dy, NULL, dx, dgamma, dbeta, partial, rows, cols);
+    near("layer_norm dx", dx, slope, n, 1e-5, 1);
+    near("layer_norm dgamma", dgamma, want_gamma, cols, 1e-5, 1);
+    near("layer_norm dbeta", dbeta, want_beta, cols, 1e-5, 1);
+
+    for (int64_t i = 0; i < n; i++) slope[i] += more[i];
+    float *target = copy(more, n);
+    k->layer_norm_backward(x, gamma, mean, rstd, dy, target, target, dgamma, dbeta, partial, rows, cols);
+    near("layer_norm dx onto accumulate", target, slope, n, 1e-5, 1);
+    memcpy(target, dy, (size_t)n * sizeof *dy);
+    k->layer_norm_backward(x, gamma, mean, rstd, target, more, target, NULL, NULL, partial, rows, cols);
+    near("layer_norm dx onto dy", target, slope, n, 1e-5, 1);
+    memcpy(target, dy, (size_t)n * sizeof *dy);
+    k->layer_norm_backward(x, gamma, mean, rstd, target, more, target, dgamma, dbeta, partial, rows, cols);
+    near("layer_norm dgamma with dx onto dy", dgamma, want_gamma, cols, 1e-5, 1);
+    free(x), free(gamma), free(beta), free(dy), free(y), free(mean), free(rstd), free(dx), free(dgamma), free(dbeta);
+    free(more), free(partial), free(want), free(slope), free(want_gamma), free(want_beta), free(target);
+}
+
+START_TEST(layer_norms) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int c = 0; k && c < SIZES; c++)
+        for (int r = 0; r < 4; r++) test_layer_norm(k, sizes[r], sizes[c]);
+}
+END_TEST
+
+static void log_softmax(const double *x, double *y, int64_t n, const void *context) {
+    double max = x[0], sum = 0;
+    (void)context;
+    for (int64_t i = 0; i < n; i++) max = fmax(max, x[i]);
+    for (int64_t i = 0; i < n; i++) sum += exp(x[i] - max);
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] - max - log(sum);
+}
+
+static void softmax(const double *x, double *y, int64_t n, const void *context) {
+    log_softmax(x, y, n, context);
+    for (int64_t i = 0; i < n; i++) y[i] = exp(y[i]);
+}
+
+static void standardize(const double *x, double *y, int64_t n, const void *context) {
+    double mean = 0, squares = 0;
+    (void)context;
+    for (int64_t i = 0; i < n; i++) mean += x[i] / (double)n;
+    for (int64_t i = 0; i < n; i++) squares += (x[i] - mean) * (x[i] - mean);
+    const double deviation = n > 1 ? sqrt(squares / (double)(n - 1)) : 0;
+    for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) / (deviation + 1e-7);
+}
+
+typedef struct row_case {
+    const char *name;
+    row_function *function;
+    void (*forward)(const float *x, float *y, int64_t rows, int64_t cols);
+    void (*backward)(const float *given, const float *dy, float *dx, int64_t rows, int64_t cols);
+    int from_result; /* backward is given y, not x */
+} row_case;
+
+static void test_rows(const row_case *c, int64_t rows, int64_t cols) {
+    const int64_t n = rows * cols;
+    const size_t bytes = (size_t)n * sizeof(float);
+    float *x = floats(n, -4, 4), *dy = floats(n, -1, 1), *y = room(n), *dx = room(n), *twin = copy(x, n);
+    double *want = applied(c->function, NULL, x, rows, cols);
+    double *slope = numeric(c->function, NULL, x, dy, rows, cols);
+    c->forward(x, y, rows, cols);
+    near(c->name, y, want, n, 1e-6, 1e-3);
+    c->forward(twin, twin, rows, cols);
+    same(c->name, twin, y, bytes);
+    c->backward(c->from_result ? y : x, dy, dx, rows, cols);
+    near(c->name, dx, slope, n, 2e-6, 0.1);
+    c->backward(c->from_result ? y : x, dy, dy, rows, cols);
+    same(c->name, dx, dy, bytes);
+    free(x), free(dy), free(y), free(dx), free(twin), free(want), free(slope);
+}
+
+START_TEST(row_functions) {
+    const vsti_kernels *k = kernels_at(_i);
+    if (!k) return;
+    const row_case cases[] = {{"softmax", softmax, k->softmax, k->softmax_backward, 1},
+                              {"log_softmax", log_softmax, k->log_softmax, k->log_softmax_backward, 1},
+                              {"standardize", standardize, k->standardize, k->standardize_backward, 0}};
+    for (int c = 0; c < 3; c++)
+        for (int s = c == 2 ? 1 : 0; s < SIZES; s++) test_rows(&cases[c], 5, sizes[s]);
+}
+END_TEST
+
+START_TEST(row_extremes) {
+    const vsti_kernels *k = kernels_at(_i);
+    float x[20], y[20], dy[20];
+    if (!k) return;
+    for (int i = 0; i < 20; i++) x[i] = i == 18 ? 1000 : i == 3 ? -INFINITY : -1000;
+    k->softmax(x, y, 1, 20);
+    for (int i = 0; i < 20; i++) ck_assert(y[i] == (i == 18 ? 1.0f : 0.0f));
+    k->log_softmax(x, y, 1, 20);
+    ck_assert(y[18] == 0 && y[0] == -2000 && y[3] == -INFINITY);
+    x[7] = NAN;
+    k->softmax(x, y, 1, 20);
+    ck_assert(isnan(y[0]) && isnan(y[19]));
+    for (int i = 0; i < 20; i++) x[i] = 3, dy[i] = (float)i; /* constant rows have no direction */
+    k->standardize(x, y, 1, 20);
+    for (int i = 0; i < 20; i++) ck_assert(y[i] == 0);
+    k->standardize_backward(x, dy, y, 1, 20);
+    for (int i = 0; i < 20; i++) ck_assert(isfinite(y[i]));
+    k->standardize(x, y, 3, 1);
+    ck_assert(y[0] == 0 && y[2] == 0);
+    k->standardize_backward(x, dy, y, 3, 1);
+    ck_assert(y[0] == 0 && y[2] == 0);
+}
+END_TEST
+
+/* ---- Attention ---- */
+
+/* One head's row of probabilities and its log-sum-exp. */
+static double probabilities(const vsti_attention_shape *s, const double *qkv, int64_t image, int64_t h, int64_t i, double *p) {
+    const int64_t n = s->tokens, d = s->channels, row = 3 * s->heads * d;
+    const double *q = qkv + (image * n + i) * row + h * d;
+    double sum = 0;
+    for (int64_t j = 0; j < n; j++) {
+        const double *key = qkv + (image * n + j) * row + (s->heads + h) * d;
+        p[j] = 0;
+        for (int64_t c = 0; c < d; c++) p[j] += q[c] * key[c];
+        p[j] = exp(p[j] / sqrt((double)d));
+        sum += p[j];
+    }
+    for (int64_t j = 0; j < n; j++) p[j] /= sum;
+    return log(sum);
+}
+
+static void attention_forward(const vsti_attention_shape *s, const double *qkv, double *out, double *lse) {
+    const int64_t n = s->tokens, d = s->channels, heads = s->heads, row = 3 * heads * d;
+    double *p = doubles(n);
+    for (int64_t unit = 0; unit < s->batch * heads * n; unit++) {
+        const int64_t image = unit / n / heads, h = unit / n % heads, i = unit % n;
+        double *o = out + (image * n + i) * heads * d + h * d;
+        lse[unit] = probabilities(s, qkv, image, h, i, p);
+        for (int64_t c = 0; c < d; c++) o[c] = 0;
+        for (int64_t j = 0; j < n; j++)
+            for (int64_t c = 0; c < d; c++) o[c] += p[j] * qkv[(image * n + j) * row + (2 * heads + h) * d + c];
+    }
+    free(p);
+}
+
+static void attention_gradient(const vsti_attention_shape *s, const double *qkv, const double *dout, double *dqkv) {
+    const int64_t n = s->tokens, d = s->channels, heads = s->heads, row = 3 * heads * d;
+    double *p = doubles(n), *dp = doubles(n);
+    for (int64_t unit = 0; unit < s->batch * heads * n; unit++) {
+        const int64_t image = unit / n / heads, h = unit / n % heads, i = unit % n;
+        const double *g = dout + (image * n + i) * heads * d + h * d;
+        double dot = 0;
+        probabilities(s, qkv, image, h, i, p);
+        for (int64_t j = 0; j < n; j++) {
+            const int64_t v = (image * n + j) * row + (2 * heads + h) * d;
+            dp[j] = 0;
+            for (int64_t c = 0; c < d; c++) dp[j] += g[c] * qkv[v + c], dqkv[v + c] += p[j] * g[c];
+            dot += p[j] * dp[j];
+        }
+        for (int64_t j = 0; j < n; j++) {
+            const int64_t q = (image * n + i) * row + h * d, key = (image * n + j) * row + (heads + h) * d;
+            const double ds = p[j] * (dp[j] - dot) / sqrt((double)d);
+            for (int64_t c = 0; c < d; c++) dqkv[q + c] += ds * qkv[key + c], dqkv[key + c] += ds * qkv[q + c];
+        }
+    }
+    free(p), free(dp);
+}
+
+static void test_attention(const vsti_kernels *k, const vsti_attention_shape *s) {
+    const int64_t n = s->batch * s->tokens * s->heads * s->channels, rows = s->batch * s->heads * s->tokens;
+    const float scale = 1 / sqrtf((float)s->channels);
+    float *qkv = floats(3 * n, -2, 2), *dout = floats(n, -1, 1), *out = room(n), *lse = room(rows), *dqkv = room(3 * n);
+    float *scratch = room((int64_t)k->attention_scratch(s, omp_get_max_threads()));
+    double *wide = widened(qkv, 3 * n), *wide_dout = widened(dout, n);
+    double *want = doubles(n), *want_lse = doubles(rows), *slope = doubles(3 * n);
+    attention_forward(s, wide, want, want_lse);
+    attention_gradient(s, wide, wide_dout, slope);
+    k->attention(s, scale, qkv, out, lse, scratch);
+    near("attention", out, want, n, 3e-6, 0.1);
+    near("attention lse", lse, want_lse, rows, 2e-6, 1);
+    k->attention_backward(s, scale, qkv, out, lse, dout, dqkv, scratch);
+    near("attention gradient", dqkv, slope, 3 * n, 1e-5, 0.1);
+    free(qkv), free(dout), free(out), free(lse), free(dqkv), free(scratch);
+    free(wide), free(wide_dout), free(want), free(want_lse), free(slope);
+}
+
+START_TEST(attention) {
+    const vsti_kernels *k = kernels_at(_i);
+    const int64_t tokens[] = {1, 5, 50, 66, 198}, channels[] = {8, 16, 20, 32, 64};
+    for (int t = 0; k && t < 5; t++)
+        for (int c = 0; c < 5; c++)
+            test_attention(k, &(vsti_attention_shape){1 + t % 2, tokens[t], 1 + (t + c) % 3, channels[c]});
+    if (k) test_attention(k, &(vsti_attention_shape){2, 17, 3, 3});
+}
+END_TEST
+
+/* The naive gradient above is itself right. */
+START_TEST(attention_reference) {
+    const vsti_attention_shape s = {2, 4, 2, 3};
+    enum { N = 2 * 4 * 2 * 3, ROWS = 2 * 2 * 4 };
+    double qkv[3 * N], dout[N], out[N], lse[ROWS], slope[3 * N] = {0};
+    for (int i = 0; i < 3 * N; i++) qkv[i] = uniform(-1, 1);
+    for (int i = 0; i < N; i++) dout[i] = uniform(-1, 1);
+    attention_gradient(&s, qkv, dout, slope);
+    for (int i = 0; i < 3 * N; i++) {
+        const double center = qkv[i], h = 1e-5;
+        double sum = 0;
+        for (int sign = 1; sign >= -1; sign -= 2) {
+            qkv[i] = center + sign * h;
+            attention_forward(&s, qkv, out, lse);
+            for (int j = 0; j < N; j++) sum += sign * out[j] * dout[j];
+        }
+        qkv[i] = center;
+        ck_assert_double_le(fabs(sum / (2 * h) - slope[i]), 1e-8);
+    }
+}
+END_TEST
+
+/* Scores of a thousand overflow exp unless the largest is taken off first. */
+START_TEST(attention_extremes) {
+    const vsti_kernels *k = kernels_at(_i);
+    const vsti_attention_shape s = {1, 3, 1, 4};
+    float qkv[36], out[12], lse[3], dqkv[36], dout[12];
+    if (!k) return;
+    float *scratch = room((int64_t)k->attention_scratch(&s, omp_get_max_threads()));
+    for (int i = 0; i < 36; i++) qkv[i] = i % 12 < 4 ? 30.0f : i % 12 < 8 ? 30.0f * (float)(i / 12) : (float)(i / 12);
+    for (int i = 0; i < 12; i++) dout[i] = 1;
+    k->attention(&s, 0.5f, qkv, out, lse, scratch);
+    k->attention_backward(&s, 0.5f, qkv, out, lse, dout, dqkv, scratch);
+    for (int i = 0; i < 12; i++) ck_assert_float_eq(out[i], 2);
+    for (int i = 0; i < 3; i++) ck_assert_float_eq(lse[i], 3600);
+    for (int i = 0; i < 36; i++) ck_assert(isfinite(dqkv[i]));
+    free(scratch);
+}
+END_TEST
+
+/* ---- Losses ---- */
+
+typedef struct loss_context {
+    const float *target; /* one row: the target, or the teacher's logits */
+    double smoothing, temperature, factor;
+} loss_context;
+
+/* y[0] is the row's loss, so that numeric() can differentiate it. */
+static void cross_entropy(const double *x, double *y, int64_t n, const void *context) {
+    const loss_context *c = context;
+    double loss = 0;
+    log_softmax(x, y, n, NULL);
+    for (int64_t i = 0; i < n; i++) loss -= ((1 - c->smoothing) * c->target[i] + c->smoothing / (double)n) * y[i];
+    memset(y, 0, (size_t)n * sizeof *y);
+    y[0] = loss * c->factor;
+}
+
+static void kl(const double *x, double *y, int64_t n, const void *context) {
+    const loss_context *c = context;
+    double *s = doubles(n), *t = doubles(n), *log_s = doubles(n), *log_t = doubles(n), loss = 0;
+    for (int64_t i = 0; i < n; i++) s[i] = x[i] / c->temperature, t[i] = c->target[i] / c->temperature;
+    log_softmax(s, log_s, n, NULL);
+    log_softmax(t, log_t, n, NULL);
+    for (int64_t i = 0; i < n; i++) loss += exp(log_t[i]) * (log_t[i] - log_s[i]);
+    memset(y, 0, (size_t)n * sizeof *y);
+    y[0] = loss * c->factor;
+    free(s), free(t), free(log_s), free(log_t);
+}
+
+/* Runs a loss of rows both ways: the naive one row by row, its gradient by differences. */
+static void reference_loss(row_function *f, loss_context c, const float *x, const float *target, int64_t rows, int64_t cols,
+                           double *loss, double *slope) {
+    float *one = room(cols);
+    *loss = 0;
+    for (int64_t i = 0; i < cols; i++) one[i] = 1;
+    for (int64_t row = 0; row < rows; row++) {
+        c.target = target + row * cols;
+        double *y = applied(f, &c, x + row * cols, 1, cols), *g = numeric(f, &c, x + row * cols, one, 1, cols);
+        *loss += y[0];
+        memcpy(slope + row * cols, g, (size_t)cols * sizeof *g);
+        free(y), free(g);
+    }
+    free(one);
+}
+
+static void test_losses(const vsti_kernels *k, int64_t rows, int64_t cols) {
+    const int64_t n = rows * cols;
+    float *z = floats(n, -5, 5), *teacher = floats(n, -5, 5), *target = room(n), *row_loss = room(rows), *dz = room(n), loss;
+    const float dloss = 1.5f;
+    double want, *slope = doubles(n);
+    k->softmax(teacher, target, rows, cols);
+    for (int smooth = 0; smooth < 2; smooth++) {
+        const float smoothing = smooth ? 0.1f : 0;
+        const loss_context c = {NULL, smoothing, 1, 1 / (double)rows};
+        reference_loss(cross_entropy, c, z, target, rows, cols, &want, slope);
+        k->cross_entropy(z, target, smoothing, &loss, row_loss, rows, cols);
+        near("cross_entropy", &loss, &want, 1, 1e-6, 0.1);
+        k->cross_entropy_backward(z, target, smoothing, &dloss, dz, rows, cols);
+        for (int64_t i = 0; i < n; i++) slope[i] *= dloss;
+        near("cross_entropy gradient", dz, slope, n, 1e-5, 1e-3);
+    }
+    const loss_context c = {NULL, 0, 3, 9.0 / (double)rows};
+    reference_loss(kl, c, z, teacher, rows, cols, &want, slope);
+    k->kl(z, teacher, 3, 9.0f / (float)rows, &loss, row_loss, rows, cols);
+    near("kl", &loss, &want, 1, 3e-6, 0.1);
+    k->kl_backward(z, teacher, 3, 9.0f / (float)rows, &dloss, dz, rows, cols);
+    for (int64_t i = 0; i < n; i++) slope[i] *= dloss;
+    near("kl gradient", dz, slope, n, 1e-5, 1e-2);
+    free(z), free(teacher), free(target), free(row_loss), free(dz), free(slope);
+}
+
+START_TEST(losses) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int s = 0; k && s < SIZES; s++) test_losses(k, sizes[s], sizes[SIZES - 1 - s]), test_losses(k, 3, sizes[s]);
+}
+END_TEST
+
+/* Hard labels on impossible classes cost nothing where the target is zero; NaN comes through. */
+START_TEST(loss_extremes) {
+    const vsti_kernels *k = kernels_at(_i);
+    float z[20], target[20] = {0}, loss, row_loss, dz[20];
+    const float one = 1;
+    if (!k) return;
+    for (int i = 0; i < 20; i++) z[i] = i % 2 ? -INFINITY : 1;
+    target[4] = 1;
+    k->cross_entropy(z, target, 0, &loss, &row_loss, 1, 20);
+    ck_assert_float_eq_tol(loss, logf(10), 1e-5f);
+    k->kl(target, z, 1, 1, &loss, &row_loss, 1, 20);
+    ck_assert(isfinite(loss) && loss > 0);
+    k->kl_backward(target, z, 1, 1, &one, dz, 1, 20);
+    for (int i = 0; i < 20; i++) ck_assert(isfinite(dz[i]));
+    target[19] = NAN;
+    k->kl(target, z, 1, 1, &loss, &row_loss, 1, 20);
+    ck_assert(isnan(loss));
+    k->cross_entropy(target, z, 0, &loss, &row_loss, 1, 20);
+    ck_assert(isnan(loss));
+}
+END_TEST
+
+START_TEST(mse) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t n = sizes[s];
+        float *a = floats(n, -1, 1), *b = floats(n, -1, 1), *da = room(n), loss;
+        const float dloss = 0.5f;
+        double partial[VSTI_PARTIAL_BLOCKS], want = 0, squares = 0, *slope = doubles(n);
+        for (int64_t i = 0; i < n; i++) {
+            const double difference = (double)a[i] - b[i];
+            want += difference * difference / (double)n;
+            squares += (double)a[i] * a[i];
+            slope[i] = 0.5 * 2 * difference / (double)n;
+        }
+        k->mse(a, b, &loss, partial, n);
+        near("mse", &loss, &want, 1, 1e-6, 0);
+        k->mse_backward(a, b, &dloss, da, n);
+        near("mse gradient", da, slope, n, 1e-6, 0);
+        ck_assert_double_eq_tol(k->sum_squares(a, n), squares, 1e-12 * squares);
+        free(a), free(b), free(da), free(slope);
+    }
+    const float large[] = {1e30f, -1e30f, 1e30f};
+    if (k) ck_assert_double_eq_tol(k->sum_squares(large, 3), 3e60, 1e54);
+}
+END_TEST
+
+/* ---- Random masks ---- */
+
+START_TEST(dropout) {
+    const vsti_kernels *k = kernels_at(_i), *generic = vsti_find_kernels("generic");
+    if (!k) return;
+    float *x = floats(LARGE, 1, 2), *y = room(LARGE), *z = room(LARGE);
+    int64_t zeros = 0;
+    k->dropout(x, y, 0.3f, 5, 6, 7, LARGE, 1);
+    for (int64_t i = 0; i < LARGE; i++) {
+        ck_assert(y[i] == 0 || y[i] == x[i] * (1 / (1 - 0.3f)));
+        zeros += y[i] == 0;
+    }
+    ck_assert_double_eq_tol((double)zeros / LARGE, 0.3, 0.01);
+    generic->dropout(x, z, 0.3f, 5, 6, 7, LARGE, 1);
+    same("dropout of two instruction sets", y, z, LARGE * sizeof *y);
+    k->dropout(x, z, 0.3f, 5, 6, 7, 1001, 1);
+    same("dropout of a shorter array", y, z, 1001 * sizeof *y);
+    const uint64_t others[][3] = {{4, 6, 7}, {5, 7, 7}, {5, 6, 8}, {5 + (UINT64_C(1) << 32), 6, 7}};
+    for (int o = 0; o < 4; o++) { /* independent masks agree at 0.3² + 0.7² of the elements */
+        int64_t equal = 0;
+        k->dropout(x, z, 0.3f, others[o][0], others[o][1], (uint32_t)others[o][2], LARGE, 1);
+        for (int64_t i = 0; i < LARGE; i++) equal += y[i] == z[i];
+        ck_assert_double_eq_tol((double)equal / LARGE, 0.58, 0.015);
+    }
+    k->dropout(x, z, 0, 5, 6, 7, LARGE, 1);
+    same("dropout at rate 0", x, z, LARGE * sizeof *x);
+    memcpy(z, x, LARGE * sizeof *x);
+    k->dropout(z, z, 0.3f, 5, 6, 7, LARGE, 1);
+    same("dropout in place", y, z, LARGE * sizeof *y);
+    free(x), free(y), free(z);
+}
+END_TEST
+
+/* Row i of drop path meets the fate of element i of dropout. */
+START_TEST(drop_path) {
+    const vsti_kernels *k = kernels_at(_i);
+    float ones[65], mask[65];
+    if (!k) return;
+    for (int i = 0; i < 65; i++) ones[i] = 1;
+    k->dropout(ones, mask, 0.5f, 1, 2, 3, 65, 1);
+    for (int s = 1; s < SIZES; s++) {
+        const int64_t inner = sizes[s];
+        float *x = floats(65 * inner, 1, 2), *y = room(65 * inner);
+        k->dropout(x, y, 0.5f, 1, 2, 3, 65, inner);
+        for (int64_t i = 0; i < 65 * inner; i++) ck_assert(y[i] == x[i] * mask[i / inner]);
+        free(x), free(y);
+    }
+}
+END_TEST
+
+/* ---- The optimiser step ---- */
+
+START_TEST(optimizers) {
+    const vsti_kernels *k = kernels_at(_i);
+    const vsti_adamw adamw = {0.01f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.19f, 0.0199f, 0.5f};
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t n = sizes[s];
+        float *w = floats(n, -1, 1), *g = floats(n, -1, 1), *m = floats(n, -1, 1), *v = floats(n, 0, 1);
+        float *ema = floats(n, -1, 1), *w2 = copy(w, n), *m2 = copy(m, n), *v2 = copy(v, n);
+        double *want = widened(w, n), *want_m = doubles(n), *want_v = doubles(n), *want_ema = doubles(n);
+        for (int64_t i = 0; i < n; i++) {
+            const double grad = 0.5 * g[i];
+            want_m[i] = 0.9 * m[i] + 0.1 * grad;
+            want_v[i] = 0.99 * v[i] + 0.01 * grad * grad;
+            want[i] = want[i] * (1 - 0.01 * 0.1) - 0.01 / 0.19 * want_m[i] / (sqrt(want_v[i] / 0.0199) + 1e-6);
+            want_ema[i] = 0.75 * ema[i] + 0.25 * want[i];
+        }
+        k->adamw(&adamw, w, g, m, v, ema, 0.75f, n);
+        near("adamw m", m, want_m, n, 1e-6, 0.1);
+        near("adamw v", v, want_v, n, 1e-6, 0.1);
+        near("adamw value", w, want, n, 1e-6, 0.1);
+        near("adamw ema", ema, want_ema, n, 1e-6, 0.1);
+        k->adamw(&adamw, w2, g, m2, v2, NULL, 0, n);
+        same("adamw without ema", w, w2, (size_t)n * sizeof *w);
+        free(w), free(g), free(m), free(v), free(ema), free(w2), free(m2), free(v2);
+        free(want), free(want_m), free(want_v), free(want_ema);
+    }
+}
+END_TEST
+
+START_TEST(sgd) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int kind = 0; k && kind < 8; kind++) {
+        const int nesterov = kind & 1, first = kind >> 1 & 1, n = 33;
+        const vsti_sgd options = {0.1f, 0.9f, 0.01f, 0.5f, nesterov, first};
+        float *w = floats(n, -1, 1), *g = floats(n, -1, 1), *b = floats(n, -1, 1), *ema = floats(n, -1, 1);
+        double *want = widened(w, n), *want_b = doubles(n), *want_ema = widened(ema, n);
+        for (int i = 0; i < n; i++) {
+            const double grad = 0.5 * g[i] + 0.01 * want[i];
+            want_b[i] = first ? grad : 0.9 * b[i] + grad;
+            want[i] -= 0.1 * (nesterov ? grad + 0.9 * want_b[i] : want_b[i]);
+            want_ema[i] = 0.75 * want_ema[i] + 0.25 * want[i];
+        }
+        k->sgd(&options, w, g, b, kind & 4 ? ema : NULL, 0.75f, n);
+        near("sgd velocity", b, want_b, n, 1e-6, 0.1);
+        near("sgd value", w, want, n, 1e-6, 0.1);
+        if (kind & 4) near("sgd ema", ema, want_ema, n, 1e-6, 0.1);
+        free(w), free(g), free(b), free(ema), free(want), free(want_b), free(want_ema);
+    }
+}
+END_TEST
+
+/* ---- Threads ---- */
+
+enum { ROWS = 301, COLS = 133, CELLS = ROWS * COLS, RESULTS = 24 };
+
+/* Everything that is large enough to be shared among threads, into rows of `out`. */
+static void run_all(const vsti_kernels *k, const float *x, const float *w, float *out[RESULTS]) {
+    const vsti_attention_shape shape = {5, 37, 2, 24};
+    const int64_t heads = 5 * 37 * 2 * 24;
+    float *partial = room(2 * (int64_t)vsti_partial_floats(COLS)), *mean = room(ROWS), *rstd = room(ROWS), *row = room(ROWS);
+    float *scratch = room((int64_t)k->attention_scratch(&shape, 3));
+    const float one = 1;
+    double parts[VSTI_PARTIAL_BLOCKS];
+    int r = 0;
+    k->activation(VSTI_GELU, x, out[r++], CELLS);
+    k->activation_backward(VSTI_SILU, x, w, out[r++], CELLS);
+    k->add(x, w, out[r++], CELLS);
+    k->normalize(x, w, w + COLS, out[r++], ROWS, 7, 19);
+    k->layer_norm(x, w, w, out[r++], mean, rstd, ROWS, COLS, 1e-6f);
+    k->layer_norm_backward(x, w, mean, rstd, w, x, out[r], out[r + 1], out[r + 2], partial, ROWS, COLS), r += 3;
+    k->column_sum(x, out[r++], partial, ROWS, COLS);
+    k->softmax(x, out[r++], ROWS, COLS);
+    k->log_softmax(x, out[r++], ROWS, COLS);
+    k->softmax_backward(x, w, out[r++], ROWS, COLS);
+    k->standardize_backward(x, w, out[r++], ROWS, COLS);
+    k->attention(&shape, 0.2f, x, out[r], out[r + 1], scratch);
+    k->attention_backward(&shape, 0.2f, x, out[r], out[r + 1], w, out[r + 2], scratch), r += 3;
+    ck_assert_int_le(3 * heads, CELLS);
+    k->cross_entropy(x, w, 0.1f, out[r++], row, ROWS, COLS);
+    k->kl(x, w, 2, 4, out[r++], row, ROWS, COLS);
+    k->kl_backward(x, w, 2, 4, &one, out[r++], ROWS, COLS);
+    k->mse(x, w, out[r++], parts, CELLS);
+    k->dropout(x, out[r++], 0.5f, 1, 2, 3, CELLS, 1);
+    out[r++][0] = (float)k->sum_squares(x, CELLS);
+    k->sgd(&(vsti_sgd){0.1f, 0.9f, 0.01f, 1, 1, 0}, out[0], x, out[1], out[2], 0.9f, CELLS);
+    k->adamw(&(vsti_adamw){0.1f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.1f, 0.01f, 1}, out[3], x, out[4], out[9], NULL, 0, CELLS);
+    ck_assert_int_le(r, RESULTS);
+    free(partial), free(mean), free(rstd), free(row), free(scratch);
+}
+
+START_TEST(threads) {
+    const vsti_kernels *k = kernels_at(_i);
+    if (!k) return;
+    float *x = floats(CELLS, -1, 1), *w = floats(CELLS, 0, 1), *first[RESULTS], *again[RESULTS];
+    for (int r = 0; r < RESULTS; r++) first[r] = calloc(CELLS, sizeof(float)), again[r] = calloc(CELLS, sizeof(float));
+    omp_set_dynamic(0);
+    omp_set_num_threads(1);
+    run_all(k, x, w, first);
+    for (int count = 2; count <= 3; count++) {
+        omp_set_num_threads(count);
+        for (int r = 0; r < RESULTS; r++) memset(again[r], 0, CELLS * sizeof(float));
+        run_all(k, x, w, again);
+        for (int r = 0; r < RESULTS; r++)
+            ck_assert_msg(memcmp(first[r], again[r], CELLS * sizeof(float)) == 0, "result %d differs with %d threads", r,
+                          count);
+    }
+    for (int r = 0; r < RESULTS; r++) free(first[r]), free(again[r]);
+    free(x), free(w);
+}
+END_TEST
+
+/* ---- Choice ---- */
+
+START_TEST(dispatch) {
+    ck_assert_ptr_null(vsti_find_kernels("sse9"));
+    ck_assert_str_eq(vsti_find_kernels("generic")->isa, "generic");
+    setenv("VISTILL_ISA", "generic", 1);
+    ck_assert_str_eq(vsti_get_kernels()->isa, "generic");
+    ck_assert_ptr_eq(vsti_get_kernels(), vsti_find_kernels("generic"));
+}
+END_TEST
+
+START_TEST(dispatch_widest) {
+    const vsti_kernels *widest = NULL;
+    for (int i = 0; i < ISAS; i++)
+        if (vsti_find_kernels(isas[i])) widest = vsti_find_kernels(isas[i]);
+    setenv("VISTILL_ISA", "no such", 1);
+    ck_assert_ptr_eq(vsti_get_kernels(), widest);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("kernels");
+    TCase *tcase = tcase_create("kernels");
+    tcase_set_timeout(tcase, 300);
+    const TTest *const per_isa[] = {activations, activation_extremes, arithmetic,   normalize,          column_sum,
+                                    layer_norms, row_functions,       row_extremes, attention,          attention_extremes,
+                                    losses,      loss_extremes,       mse,          dropout,            drop_path,
+                                    optimizers,  sgd,                 threads};
+    for (size_t i = 0; i < sizeof per_isa / sizeof per_isa[0]; i++) tcase_add_loop_test(tcase, per_isa[i], 0, ISAS);
+    tcase_add_test(tcase, attention_reference);
+    tcase_add_test(tcase, dispatch);
+    tcase_add_test(tcase, dispatch_widest);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}

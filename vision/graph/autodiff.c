@@ -1,0 +1,132 @@
+/* Reverse-mode automatic differentiation: walks the nodes backwards and lets each operation emit its gradient nodes into
+ * the same graph, so that planner and run loop know only one kind of node. */
+#include <stdio.h>
+#include <string.h>
+
+#include "vision/base/memory.h"
+#include "vision/graph/node.h"
+#include "vision/ops/ops.h"
+
+struct vsti_gradients {
+    vst_graph *graph;
+    size_t value_count; /* values of the forward pass: those that can have a gradient */
+    bool *wanted;       /* does a trained parameter lie behind this value? */
+    int *gradient;      /* value id of the gradient so far, 0 if none */
+    int *copies;        /* recomputed copies made so far, by forward value */
+};
+
+vst_graph *vsti_gradient_graph(vsti_gradients *gradients) { return gradients->graph; }
+
+bool vsti_wanted(const vsti_gradients *gradients, vst_value value) {
+    return (size_t)value.id < gradients->value_count && gradients->wanted[value.id];
+}
+
+vst_value vsti_incoming(const vsti_gradients *gradients, const vsti_node *node, int index) {
+    return (vst_value){gradients->gradient[node->outputs[index]]};
+}
+
+/* Lets the contribution's own node add the earlier sum in place of a separate addition. */
+static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value contribution) {
+    vsti_value *value = &graph->values[contribution.id];
+    if (value->kind != VSTI_VALUE_NODE) return false;
+    vsti_node *node = &graph->nodes[value->node];
+    if (!node->operation->accumulates || node->accumulating || node->outputs[0] != contribution.id) return false;
+    if ((size_t)value->node + 1 != graph->node_count) return false; /* others may have read it already */
+    int *inputs = vst_realloc(node->inputs, (size_t)(node->input_count + 1) * sizeof(int));
+    if (!inputs) return false;
+    inputs[node->input_count++] = earlier.id;
+    node->inputs = inputs;
+    node->accumulating = true;
+    return true;
+}
+
+void vsti_add_gradient(vsti_gradients *gradients, vst_value value, vst_value contribution) {
+    vst_graph *graph = gradients->graph;
+    if (!contribution.id || !vsti_wanted(gradients, value)) return;
+    int *slot = &gradients->gradient[value.id];
+    if (*slot && !accumulate_in_place(graph, (vst_value){*slot}, contribution))
+        contribution = vst_add(graph, (vst_value){*slot}, contribution);
+    *slot = contribution.id;
+}
+
+vst_value vsti_saved(vsti_gradients *gradients, vst_value value) {
+    vst_graph *graph = gradients->graph;
+    if ((size_t)value.id >= gradients->value_count || graph->values[value.id].kind != VSTI_VALUE_NODE) return value;
+    const int index = graph->values[value.id].node;
+    const vsti_operation *operation = graph->nodes[index].operation;
+    if (!operation->recompute || graph->nodes[index].outputs[0] != value.id) return value;
+    if (gradients->copies[value.id]) return (vst_value){gradients->copies[value.id]};
+    vst_value inputs[8];
+    const int count = graph->nodes[index].input_count;
+    if (count > (int)(sizeof inputs / sizeof *inputs)) return value;
+    for (int i = 0; i < count; i++) inputs[i] = vsti_input_of(&graph->nodes[index], i);
+    vst_value copy = vsti_emit(graph, operation, inputs, count, graph->nodes[index].attributes);
+    if (!copy.id) return copy;
+    graph->nodes[graph->values[copy.id].node].stream = graph->nodes[index].stream;
+    gradients->copies[value.id] = copy.id;
+    return copy;
+}
+
+/* A value is wanted if it is a trained parameter or depends on one. */
+static void mark_wanted(vsti_gradients *gradients) {
+    const vst_graph *graph = gradients->graph;
+    for (size_t i = 1; i < gradients->value_count; i++) {
+        const vsti_value *value = &graph->values[i];
+        if (value->kind == VSTI_VALUE_PARAM) {
+            vst_param_kind kind = vst_params_at(graph->params, (size_t)value->parameter)->kind;
+            gradients->wanted[i] = kind == VST_PARAM_WEIGHT || kind == VST_PARAM_NODECAY;
+        } else if (value->kind == VSTI_VALUE_NODE) {
+            const vsti_node *node = &graph->nodes[value->node];
+            for (int k = 0; k < node->input_count; k++)
+                if (gradients->wanted[node->inputs[k]]) gradients->wanted[i] = true;
+        }
+    }
+}
+
+static void backward_pass(vsti_gradients *gradients, vst_value loss, size_t forward_nodes) {
+    vst_graph *graph = gradients->graph;
+    char scope[sizeof graph->scope];
+    memcpy(scope, graph->scope, sizeof scope);
+    const int depth = graph->scope_depth;
+    graph->scope_depth = 1;
+    gradients->gradient[loss.id] = vsti_constant(graph, 1).id;
+    for (size_t i = forward_nodes; i-- > 0 && graph->status == VST_OK;) {
+        const vsti_node node = graph->nodes[i]; /* a copy: emitting may move the array */
+        bool reached = false;
+        for (int k = 0; k < node.operation->outputs; k++) reached |= gradients->gradient[node.outputs[k]] != 0;
+        if (!reached || !node.operation->gradient) continue;
+        snprintf(graph->scope, sizeof graph->scope, "%s", node.name);
+        node.operation->gradient(gradients, &node);
+    }
+    graph->scope_depth = depth;
+    memcpy(graph->scope, scope, sizeof scope);
+}
+
+void vst_differentiate(vst_graph *graph, vst_value loss) {
+    if (graph->status != VST_OK) return;
+    if (!loss.id || graph->values[loss.id].shape.rank != 0) {
+        vst_graph_fail(graph, "only a scalar can be differentiated");
+        return;
+    }
+    if (graph->differentiated) {
+        vst_graph_fail(graph, "the graph was differentiated before");
+        return;
+    }
+    graph->differentiated = graph->backward = true;
+    vsti_gradients gradients = {.graph = graph, .value_count = graph->value_count};
+    gradients.wanted = vst_calloc(graph->value_count, sizeof *gradients.wanted);
+    gradients.gradient = vst_calloc(graph->value_count, sizeof *gradients.gradient);
+    gradients.copies = vst_calloc(graph->value_count, sizeof *gradients.copies);
+    if (!gradients.wanted || !gradients.gradient || !gradients.copies) {
+        vst_graph_fail(graph, "out of memory while differentiating");
+    } else {
+        mark_wanted(&gradients);
+        if (!gradients.wanted[loss.id]) vst_graph_fail(graph, "the loss depends on no trained parameter");
+        backward_pass(&gradients, loss, graph->node_count);
+        for (size_t i = 0; i < gradients.value_count; i++) graph->values[i].gradient = gradients.gradient[i];
+    }
+    vst_free(gradients.wanted);
+    vst_free(gradients.gradient);
+    vst_free(gradients.copies);
+    graph->backward = false;
+}

@@ -1,0 +1,103 @@
+/* Inside the engine: nodes, values and what an operation is. Included by graph/, ops/ and plan/ only. */
+#ifndef VISTILL_VISION_GRAPH_NODE_H
+#define VISTILL_VISION_GRAPH_NODE_H
+
+#include "vision/graph/graph.h"
+
+typedef struct vsti_node vsti_node;
+typedef struct vsti_gradients vsti_gradients; /* differentiation under way, see autodiff.c */
+typedef struct vsti_lowering vsti_lowering;   /* a plan under construction, see vision/plan/lowering.h */
+
+enum { VSTI_MAX_OUTPUTS = 4 };
+
+/* An operation: rules, side by side in one file of ops/. */
+typedef struct vsti_operation {
+    const char *name;
+    int outputs;            /* number of outputs, at most VSTI_MAX_OUTPUTS */
+    size_t attribute_bytes; /* of the structure copied into each node */
+    /* Fills output_shapes; on a misfit calls vst_graph_fail and returns. */
+    void (*shapes)(vst_graph *graph, const vsti_node *node, vst_shape *output_shapes);
+    /* Emits nodes for the gradients of the inputs with vsti_add_gradient; NULL: no gradient passes. */
+    void (*gradient)(vsti_gradients *gradients, const vsti_node *node);
+    /* Chooses implementation and layouts and emits steps into the plan. */
+    void (*lower)(vsti_lowering *lowering, const vsti_node *node);
+    double (*flops)(const vst_graph *graph, const vsti_node *node); /* NULL: 0 */
+    /* Cheap and memory-bound: its result is computed again in the backward pass instead of being kept. */
+    bool recompute;
+    /* May take one more, last input, which is added to its output in place: gradients are accumulated without a pass. */
+    bool accumulates;
+} vsti_operation;
+
+struct vsti_node {
+    const vsti_operation *operation;
+    char *name;     /* scope path */
+    void *attributes;
+    int *inputs;    /* value ids */
+    int input_count;
+    int outputs[VSTI_MAX_OUTPUTS]; /* value ids */
+    bool backward;  /* emitted by vst_differentiate */
+    bool accumulating; /* its last input is the one described at `accumulates` */
+    uint64_t stream; /* random stream id, kept by a recomputed copy */
+};
+
+typedef enum vsti_value_kind { VSTI_VALUE_INPUT, VSTI_VALUE_PARAM, VSTI_VALUE_NODE } vsti_value_kind;
+
+typedef struct vsti_value {
+    vsti_value_kind kind;
+    vst_shape shape;
+    int node;       /* VSTI_VALUE_NODE: index of its producer */
+    int parameter;  /* VSTI_VALUE_PARAM: index in params */
+    char *name;     /* inputs and taps; NULL otherwise */
+    int gradient;   /* value id of d loss / d this after vst_differentiate, or 0 */
+} vsti_value;
+
+struct vst_graph {
+    vst_params *params;
+    vsti_value *values; /* [0] is the null value */
+    size_t value_count, value_capacity;
+    vsti_node *nodes;
+    size_t node_count, node_capacity;
+    struct vsti_tap {
+        char *name;
+        int value;
+    } *taps;
+    size_t tap_count, tap_capacity;
+    char scope[256];
+    size_t scope_marks[32];
+    int scope_depth;
+    bool differentiated, backward;
+    vst_status status; /* the sticky error */
+    char *message;
+};
+
+/* Emits a node; the null value if the graph has failed or an input is null. `attributes` is copied. */
+vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst_value *inputs, int input_count,
+                    const void *attributes);
+/* Output `index` of the node that produced `value`. */
+vst_value vsti_output(const vst_graph *graph, vst_value value, int index);
+
+/* A scalar that is the same in every run (ops/constant.c). */
+vst_value vsti_constant(vst_graph *graph, float value);
+
+static inline const vst_shape *vsti_shape(const vst_graph *graph, int value) { return &graph->values[value].shape; }
+static inline vst_value vsti_input_of(const vsti_node *node, int index) { return (vst_value){node->inputs[index]}; }
+static inline vst_value vsti_output_of(const vsti_node *node, int index) { return (vst_value){node->outputs[index]}; }
+/* Outermost dimensions multiplied: elements / last dimension. */
+static inline int64_t vsti_rows(const vst_shape *shape) {
+    int64_t rows = 1;
+    for (int i = 0; i + 1 < shape->rank; i++) rows *= shape->dim[i];
+    return rows;
+}
+
+/* ---- for gradient rules (autodiff.c) ---- */
+vst_graph *vsti_gradient_graph(vsti_gradients *gradients);
+/* Gradient that arrived at output `index`; the null value if none did. */
+vst_value vsti_incoming(const vsti_gradients *gradients, const vsti_node *node, int index);
+/* Does the loss's gradient with respect to this value have a use? */
+bool vsti_wanted(const vsti_gradients *gradients, vst_value value);
+/* Adds a contribution to d loss / d value. */
+void vsti_add_gradient(vsti_gradients *gradients, vst_value value, vst_value contribution);
+/* The forward value for use in the backward pass: itself, or a recomputed copy if its operation says so. */
+vst_value vsti_saved(vsti_gradients *gradients, vst_value value);
+
+#endif

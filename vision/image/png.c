@@ -1,0 +1,192 @@
+/* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp; everything that changes after
+ * the setjmp therefore lives in a `codec` outside the function that calls setjmp. */
+#include <png.h>
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <errno.h>
+
+#include "vision/base/memory.h"
+#include "vision/image/image.h"
+
+enum { DEFAULT_PIXELS = 64000000, DEFAULT_CHUNK_BYTES = 8 << 20, CHUNKS_MAX = 1000 };
+
+typedef struct codec {
+    png_structp png;
+    png_infop info;
+    vst_image_limits limits;
+    const uint8_t *input;
+    uint8_t *output; /* owned until handed out */
+    size_t size, offset, capacity;
+    bool memory_failed;
+    vst_status status; /* of a failure of ours within libpng's functions; VST_OK: the text is libpng's */
+    char text[160];
+} codec;
+
+static void *allocate(png_structp png, png_alloc_size_t bytes) {
+    codec *self = png_get_mem_ptr(png);
+    void *memory = vst_alloc(bytes);
+    if (!memory) self->memory_failed = true;
+    return memory;
+}
+
+static void release(png_structp png, void *memory) {
+    (void)png;
+    vst_free(memory);
+}
+
+static void on_error(png_structp png, const char *text) {
+    codec *self = png_get_error_ptr(png);
+    snprintf(self->text, sizeof self->text, "%s", text);
+    png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, const char *text) {
+    (void)png;
+    (void)text;
+}
+
+static void read_bytes(png_structp png, png_bytep out, size_t size) {
+    codec *self = png_get_io_ptr(png);
+    if (size > self->size - self->offset) png_error(png, "the data ends too early");
+    memcpy(out, self->input + self->offset, size);
+    self->offset += size;
+}
+
+static void write_bytes(png_structp png, png_bytep data, size_t size) {
+    codec *self = png_get_io_ptr(png);
+    if (vst_grow(&self->output, &self->capacity, self->size + size, 1) != VST_OK) {
+        self->memory_failed = true;
+        png_error(png, "out of memory");
+    }
+    memcpy(self->output + self->size, data, size);
+    self->size += size;
+}
+
+static void flush_bytes(png_structp png) { (void)png; }
+
+/* Our status for the text that libpng left. */
+static vst_status failure(const codec *self, const char *verb) {
+    if (self->status != VST_OK) return self->status;
+    if (self->memory_failed) return vst_fail(VST_ERROR_MEMORY, "%s PNG: out of memory", verb);
+    return vst_fail(VST_ERROR_FORMAT, "%s PNG: %s (byte %zu of %zu)", verb, self->text, self->offset, self->size);
+}
+
+/* Reads the header, asks libpng for 8-bit grey or RGB and gives `out` its shape. */
+static bool read_header(codec *self, vst_image *out) {
+    png_structp png = self->png;
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* metadata is not even parsed */
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);         /* the area is checked below */
+    png_set_chunk_malloc_max(png, self->limits.chunk_bytes);
+    png_set_chunk_cache_max(png, CHUNKS_MAX);
+    png_read_info(png, self->info);
+    const uint64_t width = png_get_image_width(png, self->info), height = png_get_image_height(png, self->info);
+    if (width * height > self->limits.pixels) { /* both are below 2^31 */
+        self->status = vst_fail(VST_ERROR_LIMIT, "reading PNG: %llu x %llu pixels (height x width) are more than the limit of "
+                                "%llu: raise the limit or make the image smaller", (unsigned long long)height,
+                                (unsigned long long)width, (unsigned long long)self->limits.pixels);
+        return false;
+    }
+    const int colour = png_get_color_type(png, self->info);
+    if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
+    if (colour == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
+    png_set_strip_16(png);
+    png_set_strip_alpha(png);
+    self->status = vst_image_allocate(out, colour & PNG_COLOR_MASK_COLOR ? 3 : 1, (int)height, (int)width);
+    return self->status == VST_OK;
+}
+
+static void read_rows(codec *self, vst_image *out) {
+    const int passes = png_set_interlace_handling(self->png);
+    png_read_update_info(self->png, self->info);
+    const size_t stride = (size_t)out->width * (size_t)out->channels;
+    if (png_get_rowbytes(self->png, self->info) != stride) png_error(self->png, "unexpected length of a row");
+    for (int pass = 0; pass < passes; pass++)
+        for (int y = 0; y < out->height; y++) png_read_row(self->png, out->pixels + (size_t)y * stride, NULL);
+    png_read_end(self->png, NULL);
+}
+
+static vst_status decode(codec *self, vst_image *out) {
+    if (setjmp(png_jmpbuf(self->png))) return failure(self, "reading");
+    self->info = png_create_info_struct(self->png);
+    if (!self->info) return failure(self, "reading");
+    png_set_read_fn(self->png, self, read_bytes);
+    if (!read_header(self, out)) return failure(self, "reading");
+    read_rows(self, out);
+    return VST_OK;
+}
+
+vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vst_image_limits *limits, vst_image *out) {
+    if (channels != 0 && channels != 1 && channels != 3)
+        return vst_fail(VST_ERROR_ARGUMENT, "reading PNG: %d channels asked for, it must be 0 (as in the file), 1 or 3", channels);
+    codec self = {.limits = {DEFAULT_PIXELS, DEFAULT_CHUNK_BYTES}, .input = bytes, .size = size};
+    if (limits && limits->pixels) self.limits.pixels = limits->pixels;
+    if (limits && limits->chunk_bytes) self.limits.chunk_bytes = limits->chunk_bytes;
+    self.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &self, on_error, on_warning, &self, allocate, release);
+    vst_status status = self.png ? decode(&self, out) : failure(&self, "reading");
+    png_destroy_read_struct(&self.png, &self.info, NULL);
+    if (status == VST_OK && channels) status = vst_image_convert(out, channels);
+    if (status != VST_OK) vst_image_clear(out);
+    return status;
+}
+
+static void write_image(codec *self, const vst_image *image) {
+    png_set_IHDR(self->png, self->info, (png_uint_32)image->width, (png_uint_32)image->height, 8,
+                 image->channels == 1 ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+    png_write_info(self->png, self->info);
+    const size_t stride = (size_t)image->width * (size_t)image->channels;
+    for (int y = 0; y < image->height; y++) png_write_row(self->png, image->pixels + (size_t)y * stride);
+    png_write_end(self->png, NULL);
+}
+
+static vst_status encode(codec *self, const vst_image *image) {
+    if (setjmp(png_jmpbuf(self->png))) return failure(self, "writing");
+    self->info = png_create_info_struct(self->png);
+    if (!self->info) return failure(self, "writing");
+    png_set_write_fn(self->png, self, write_bytes, flush_bytes);
+    write_image(self, image);
+    return VST_OK;
+}
+
+vst_status vst_png_encode(const vst_image *image, uint8_t **bytes, size_t *size) {
+    codec self = {0};
+    self.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &self, on_error, on_warning, &self, allocate, release);
+    vst_status status = self.png ? encode(&self, image) : failure(&self, "writing");
+    png_destroy_write_struct(&self.png, &self.info);
+    if (status != VST_OK) {
+        vst_free(self.output);
+        return status;
+    }
+    *bytes = self.output;
+    *size = self.size;
+    return VST_OK;
+}
+
+static vst_status write_file(const char *path, const uint8_t *bytes, size_t size) {
+    FILE *file = fopen(path, "wb");
+    if (!file) return vst_fail(VST_ERROR_IO, "%s: cannot be created: %s", path, strerror(errno));
+    const bool written = fwrite(bytes, 1, size, file) == size;
+    const int error = errno;
+    if (fclose(file) == 0 && written) return VST_OK;
+    return vst_fail(VST_ERROR_IO, "%s: writing %zu bytes failed: %s", path, size, strerror(written ? errno : error));
+}
+
+vst_status vst_png_write(const char *path, const vst_image *image) {
+    vst_status status = VST_OK;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    char *temporary = vst_format("%s.%ld.tmp", path, (long)getpid());
+    if (!temporary) return vst_fail_memory(strlen(path));
+    VST_TRY(vst_png_encode(image, &bytes, &size));
+    status = write_file(temporary, bytes, size);
+    if (status == VST_OK && rename(temporary, path) != 0)
+        status = vst_fail(VST_ERROR_IO, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
+    if (status != VST_OK) unlink(temporary);
+out:
+    vst_free(bytes);
+    vst_free(temporary);
+    return status;
+}

@@ -1,0 +1,213 @@
+/* Multi-head attention, forward and backward, one image and head at a time: the scores never leave the cache. The backward
+ * pass recomputes them from the stored log-sum-exp of each row (Dao et al., 2022, section 3.1). */
+#include <omp.h>
+#include <string.h>
+
+#include "vision/kernels/gemm.h"
+
+enum { QUERY_ROWS = 72 }; /* the queries worked on at once: two blocks of scores against 200 keys fit in L2 */
+
+/* Sizes of one head. Scratch rows are padded to whole vectors. */
+typedef struct sizes {
+    int64_t tokens, channels;
+    int64_t keys, width;    /* tokens and channels, padded */
+    int64_t queries;        /* rows of one block of scores */
+    int64_t row, out_row;   /* strides of a token in qkv and in out */
+} sizes;
+
+static int64_t padded(int64_t n) { return (n + VSTI_LANES - 1) / VSTI_LANES * VSTI_LANES; }
+
+static sizes sizes_of(const vsti_attention_shape *shape) {
+    const int64_t blocks = (shape->tokens + QUERY_ROWS - 1) / QUERY_ROWS;
+    return (sizes){.tokens = shape->tokens,
+                   .channels = shape->channels,
+                   .keys = padded(shape->tokens),
+                   .width = padded(shape->channels),
+                   .queries = blocks ? (shape->tokens + blocks - 1) / blocks : 0,
+                   .row = 3 * shape->heads * shape->channels,
+                   .out_row = shape->heads * shape->channels};
+}
+
+/* Floats of scratch of one thread: the larger need, that of the backward pass. Whole cache lines, for the next thread. */
+static int64_t thread_floats(const sizes *s) {
+    const int64_t floats = 2 * s->channels * s->keys + 5 * s->tokens * s->width + s->queries * (2 * s->keys + s->width);
+    return (floats + 15) / 16 * 16;
+}
+
+size_t K(attention_scratch)(const vsti_attention_shape *shape, int threads) {
+    const sizes s = sizes_of(shape);
+    return (size_t)thread_floats(&s) * (size_t)threads;
+}
+
+/* Hands out pieces of a thread's scratch. */
+static float *take(float **scratch, int64_t floats) {
+    float *piece = *scratch;
+    *scratch += floats;
+    return piece;
+}
+
+/* y (rows, width) = x (rows, channels) with zeros behind. */
+static void copy_rows(const sizes *s, const float *x, int64_t x_row, float *y) {
+    for (int64_t i = 0; i < s->tokens; i++) {
+        memcpy(y + i * s->width, x + i * x_row, (size_t)s->channels * sizeof *y);
+        for (int64_t c = s->channels; c < s->width; c++) y[i * s->width + c] = 0;
+    }
+}
+
+static void copy_back(const sizes *s, const float *x, int64_t rows, float *y) {
+    for (int64_t i = 0; i < rows; i++) memcpy(y + i * s->row, x + i * s->width, (size_t)s->channels * sizeof *y);
+}
+
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t order __attribute__((vector_size(16)));
+
+/* y (4, 4) = x (4, 4) transposed. */
+static void transpose_four(const float *x, int64_t x_row, float *y, int64_t y_row) {
+    const four a = *(const four *)x, b = *(const four *)(x + x_row), c = *(const four *)(x + 2 * x_row),
+               d = *(const four *)(x + 3 * x_row);
+    const order low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+    const four ab = __builtin_shuffle(a, b, low), cd = __builtin_shuffle(c, d, low);
+    const four ab2 = __builtin_shuffle(a, b, high), cd2 = __builtin_shuffle(c, d, high);
+    *(four *)y = __builtin_shuffle(ab, cd, first);
+    *(four *)(y + y_row) = __builtin_shuffle(ab, cd, second);
+    *(four *)(y + 2 * y_row) = __builtin_shuffle(ab2, cd2, first);
+    *(four *)(y + 3 * y_row) = __builtin_shuffle(ab2, cd2, second);
+}
+
+/* y (channels, keys) = x (tokens, channels) transposed, with zeros behind. */
+static void transpose(const sizes *s, const float *x, float *y) {
+    const int64_t tokens = s->tokens / 4 * 4, channels = s->channels / 4 * 4;
+    for (int64_t i = 0; i < tokens; i += 4) {
+        for (int64_t c = 0; c < channels; c += 4) transpose_four(x + i * s->row + c, s->row, y + c * s->keys + i, s->keys);
+        for (int64_t c = channels; c < s->channels; c++)
+            for (int64_t k = i; k < i + 4; k++) y[c * s->keys + k] = x[k * s->row + c];
+    }
+    for (int64_t c = 0; c < s->channels; c++) {
+        for (int64_t k = tokens; k < s->tokens; k++) y[c * s->keys + k] = x[k * s->row + c];
+        for (int64_t k = s->tokens; k < s->keys; k++) y[c * s->keys + k] = 0;
+    }
+}
+
+/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. Gives their sum; *lse as the header says. */
+static float softmax_row(const sizes *s, float scale, float *score, float *lse) {
+    const int64_t keys = s->keys / VSTI_LANES * VSTI_LANES;
+    for (int64_t k = s->tokens; k < keys; k++) score[k] = -INFINITY;
+    const float max = vsti_row_max(score, keys);
+#pragma omp simd
+    for (int64_t k = 0; k < keys; k++) score[k] = vsti_exp((score[k] - max) * scale);
+    const float sum = vsti_row_sum(score, keys);
+    *lse = max * scale + logf(sum);
+    return sum;
+}
+
+static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out, float *lse,
+                         float *scratch) {
+    float *keys = take(&scratch, s->channels * s->keys), *values = take(&scratch, s->tokens * s->width);
+    float *score = take(&scratch, s->queries * s->keys), *sum = take(&scratch, s->queries * s->width);
+    transpose(s, k, keys);
+    copy_rows(s, v, s->row, values);
+    for (int64_t begin = 0; begin < s->tokens; begin += s->queries) {
+        const int64_t left = s->tokens - begin, rows = left < s->queries ? left : s->queries;
+        const vsti_product scores = {s->channels, q + begin * s->row, s->row, 1, keys, s->keys, score, s->keys, false};
+        const vsti_product mix = {s->tokens, score, s->keys, 1, values, s->width, sum, s->width, false};
+        vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
+        float total[QUERY_ROWS];
+        for (int64_t i = 0; i < rows; i++) total[i] = softmax_row(s, scale, score + i * s->keys, lse + begin + i);
+        vsti_gemm(&mix, rows, s->width / VSTI_LANES);
+        for (int64_t i = 0; i < rows; i++) {
+            const float factor = 1 / total[i];
+            const float *from = sum + i * s->width;
+            float *to = out + (begin + i) * s->out_row;
+#pragma omp simd
+            for (int64_t c = 0; c < s->channels; c++) to[c] = from[c] * factor;
+        }
+    }
+}
+
+/* Scores and d loss / d probability of one query to probabilities and d loss / d (q k). */
+static void softmax_row_backward(const sizes *s, float scale, float lse, float dot, float *score, float *gradient) {
+    const int64_t keys = s->keys / VSTI_LANES * VSTI_LANES;
+#pragma omp simd
+    for (int64_t k = 0; k < keys; k++) {
+        const float p = vsti_exp(score[k] * scale - lse);
+        score[k] = p;
+        gradient[k] = p * (gradient[k] - dot) * scale;
+    }
+}
+
+/* Pointers to the same head in each array. */
+typedef struct head {
+    const float *q, *k, *v, *out, *lse, *dout;
+    float *dq, *dk, *dv;
+} head;
+
+static void head_backward(const sizes *s, float scale, const head *h, float *scratch) {
+    const int64_t key_floats = s->channels * s->keys, token_floats = s->tokens * s->width;
+    const int64_t key_vectors = s->keys / VSTI_LANES, width_vectors = s->width / VSTI_LANES;
+    float *keys = take(&scratch, key_floats), *values = take(&scratch, key_floats);
+    float *q = take(&scratch, token_floats), *k = take(&scratch, token_floats), *dout = take(&scratch, token_floats);
+    float *dk = take(&scratch, token_floats), *dv = take(&scratch, token_floats);
+    float *dq = take(&scratch, s->queries * s->width);
+    float *score = take(&scratch, s->queries * s->keys), *gradient = take(&scratch, s->queries * s->keys);
+    transpose(s, h->k, keys);
+    transpose(s, h->v, values);
+    copy_rows(s, h->q, s->row, q);
+    copy_rows(s, h->k, s->row, k);
+    copy_rows(s, h->dout, s->out_row, dout);
+    for (int64_t begin = 0; begin < s->tokens; begin += s->queries) {
+        const int64_t left = s->tokens - begin, rows = left < s->queries ? left : s->queries;
+        const float *q_rows = q + begin * s->width, *dout_rows = dout + begin * s->width;
+        const bool more = begin > 0;
+        const vsti_product products[] = {
+            {s->channels, q_rows, s->width, 1, keys, s->keys, score, s->keys, false},
+            {s->channels, dout_rows, s->width, 1, values, s->keys, gradient, s->keys, false},
+            {s->tokens, gradient, s->keys, 1, k, s->width, dq, s->width, false},
+            {rows, gradient, 1, s->keys, q_rows, s->width, dk, s->width, more},
+            {rows, score, 1, s->keys, dout_rows, s->width, dv, s->width, more}};
+        vsti_gemm(&products[0], rows, key_vectors);
+        vsti_gemm(&products[1], rows, key_vectors);
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t token = begin + i;
+            const float dot = vsti_row_dot(dout_rows + i * s->width, h->out + token * s->out_row, s->channels);
+            softmax_row_backward(s, scale, h->lse[token], dot, score + i * s->keys, gradient + i * s->keys);
+        }
+        vsti_gemm(&products[2], rows, width_vectors);
+        vsti_gemm(&products[3], s->tokens, width_vectors);
+        vsti_gemm(&products[4], s->tokens, width_vectors);
+        copy_back(s, dq, rows, h->dq + begin * s->row);
+    }
+    copy_back(s, dk, s->tokens, h->dk);
+    copy_back(s, dv, s->tokens, h->dv);
+}
+
+static bool worth_threads(const vsti_attention_shape *shape) {
+    return shape->batch * shape->heads * shape->tokens * (shape->tokens + shape->channels) > VSTI_PARALLEL;
+}
+
+void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse, float *scratch) {
+    const sizes s = sizes_of(shape);
+    const int64_t heads = shape->heads, d = s.channels, n = s.tokens;
+#pragma omp parallel for schedule(static) if (worth_threads(shape))
+    for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
+        const int64_t image = unit / heads, h = unit % heads;
+        const float *q = qkv + image * n * s.row + h * d;
+        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, out + image * n * s.out_row + h * d, lse + unit * n,
+                     scratch + omp_get_thread_num() * thread_floats(&s));
+    }
+}
+
+void K(attention_backward)(const vsti_attention_shape *shape, float scale, const float *qkv, const float *out,
+                           const float *lse, const float *dout, float *dqkv, float *scratch) {
+    const sizes s = sizes_of(shape);
+    const int64_t heads = shape->heads, d = s.channels, n = s.tokens;
+#pragma omp parallel for schedule(static) if (worth_threads(shape))
+    for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
+        const int64_t image = unit / heads, h = unit % heads;
+        const int64_t in_offset = image * n * s.row + h * d, out_offset = image * n * s.out_row + h * d;
+        const float *q = qkv + in_offset;
+        float *dq = dqkv + in_offset;
+        const head one = {q, q + heads * d, q + 2 * heads * d, out + out_offset, lse + unit * n, dout + out_offset,
+                          dq, dq + heads * d, dq + 2 * heads * d};
+        head_backward(&s, scale, &one, scratch + omp_get_thread_num() * thread_floats(&s));
+    }
+}

@@ -1,0 +1,75 @@
+/* Layer norm over rows, with the residual's gradient added on the way back. */
+#include <string.h>
+
+#include "vision/kernels/isa.h"
+
+void K(layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd, int64_t rows,
+                   int64_t cols, float epsilon) {
+#pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *from = x + row * cols;
+        float *to = y + row * cols;
+        const float m = vsti_row_sum(from, cols) / (float)cols;
+        const float r = 1 / sqrtf(vsti_row_deviation(from, m, cols) / (float)cols + epsilon);
+        mean[row] = m;
+        rstd[row] = r;
+#pragma omp simd
+        for (int64_t i = 0; i < cols; i++) to[i] = (from[i] - m) * r * gamma[i] + beta[i];
+    }
+}
+
+/* Sum of gamma dy (x - mean) */
+static inline float weighted_sum(const float *gamma, const float *dy, const float *x, float mean, int64_t n) {
+    VSTI_ROW_SUM(n, gamma[i] * dy[i] * (x[i] - mean), vsti_load(gamma + i) * vsti_load(dy + i) * (vsti_load(x + i) - mean));
+}
+
+/* dx = rstd (g - mean g - x̂ mean(g x̂)) with g = gamma dy and x̂ = (x - mean) rstd. */
+static void row_backward(const float *x, const float *gamma, float mean, float rstd, const float *dy,
+                         const float *accumulate, float *dx, int64_t cols) {
+    const float g = vsti_row_dot(gamma, dy, cols) / (float)cols;
+    const float gx = weighted_sum(gamma, dy, x, mean, cols) / (float)cols * rstd * rstd;
+    if (accumulate) {
+#pragma omp simd
+        for (int64_t i = 0; i < cols; i++) dx[i] = rstd * (gamma[i] * dy[i] - g - (x[i] - mean) * gx) + accumulate[i];
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < cols; i++) dx[i] = rstd * (gamma[i] * dy[i] - g - (x[i] - mean) * gx);
+    }
+}
+
+void K(layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd, const float *dy,
+                            const float *accumulate, float *dx, float *dgamma, float *dbeta, float *partial, int64_t rows,
+                            int64_t cols) {
+    float *const partial_gamma = partial, *const partial_beta = partial + vsti_partial_floats(cols);
+#pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
+    for (int64_t part = 0; part < VSTI_PARTIAL_BLOCKS; part++) {
+        float *sum_gamma = partial_gamma + part * cols, *sum_beta = partial_beta + part * cols;
+        if (dgamma) {
+            memset(sum_gamma, 0, (size_t)cols * sizeof *partial);
+            memset(sum_beta, 0, (size_t)cols * sizeof *partial);
+        }
+        for (int64_t row = vsti_part(rows, part); row < vsti_part(rows, part + 1); row++) {
+            const float *from = x + row * cols, *gradient = dy + row * cols;
+            const float m = mean[row], r = rstd[row];
+            if (dgamma) { /* first, since dx may be dy */
+#pragma omp simd
+                for (int64_t i = 0; i < cols; i++) {
+                    sum_gamma[i] += gradient[i] * ((from[i] - m) * r);
+                    sum_beta[i] += gradient[i];
+                }
+            }
+            row_backward(from, gamma, m, r, gradient, accumulate ? accumulate + row * cols : NULL, dx + row * cols, cols);
+        }
+    }
+    if (!dgamma) return;
+    memset(dgamma, 0, (size_t)cols * sizeof *dgamma);
+    memset(dbeta, 0, (size_t)cols * sizeof *dbeta);
+    for (int64_t part = 0; part < VSTI_PARTIAL_BLOCKS; part++) {
+        const float *sum_gamma = partial_gamma + part * cols, *sum_beta = partial_beta + part * cols;
+#pragma omp simd
+        for (int64_t i = 0; i < cols; i++) {
+            dgamma[i] += sum_gamma[i];
+            dbeta[i] += sum_beta[i];
+        }
+    }
+}

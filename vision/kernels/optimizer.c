@@ -1,0 +1,69 @@
+/* The optimiser step over a run of parameters, in one pass over memory. */
+#include "vision/kernels/isa.h"
+
+double K(sum_squares)(const float *x, int64_t n) {
+    double partial[VSTI_PARTIAL_BLOCKS];
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t part = 0; part < VSTI_PARTIAL_BLOCKS; part++) {
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t i = vsti_part(n, part); i < vsti_part(n, part + 1); i++) sum += (double)x[i] * (double)x[i];
+        partial[part] = sum;
+    }
+    double sum = 0;
+    for (int part = 0; part < VSTI_PARTIAL_BLOCKS; part++) sum += partial[part];
+    return sum;
+}
+
+/* Called per block, while its values are still in the cache. */
+static void average(const float *value, float *ema, float decay, int64_t n) {
+    const float rest = 1 - decay;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) ema[i] = decay * ema[i] + rest * value[i];
+}
+
+static void adamw_block(const vsti_adamw *o, float *value, const float *gradient, float *m, float *v, int64_t n) {
+    const float beta1 = o->beta1, beta2 = o->beta2, rest1 = 1 - beta1, rest2 = 1 - beta2, scale = o->gradient_scale;
+    const float keep = 1 - o->rate * o->decay, step = o->rate / o->correction1, epsilon = o->epsilon;
+    const float root = 1 / sqrtf(o->correction2);
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gradient[i] * scale;
+        m[i] = beta1 * m[i] + rest1 * g;
+        v[i] = beta2 * v[i] + rest2 * (g * g);
+        value[i] = keep * value[i] - step * m[i] / (sqrtf(v[i]) * root + epsilon);
+    }
+}
+
+void K(adamw)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
+              float ema_decay, int64_t n) {
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t block = 0; block < vsti_blocks(n); block++) {
+        const int64_t i = block * VSTI_BLOCK, length = vsti_block_length(n, block);
+        adamw_block(options, value + i, gradient + i, m + i, v + i, length);
+        if (ema) average(value + i, ema + i, ema_decay, length);
+    }
+}
+
+static void sgd_block(const vsti_sgd *o, float *value, const float *gradient, float *velocity, int64_t n) {
+    const float scale = o->gradient_scale, decay = o->decay, rate = o->rate;
+    /* The first velocity is the gradient; factors instead of branches keep the loop whole. The old one is zero then. */
+    const float momentum = o->first ? 0 : o->momentum;
+    const float own = o->nesterov ? 1 : 0, past = o->nesterov ? o->momentum : 1;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gradient[i] * scale + decay * value[i];
+        velocity[i] = momentum * velocity[i] + g;
+        value[i] -= rate * (own * g + past * velocity[i]);
+    }
+}
+
+void K(sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema, float ema_decay,
+            int64_t n) {
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t block = 0; block < vsti_blocks(n); block++) {
+        const int64_t i = block * VSTI_BLOCK, length = vsti_block_length(n, block);
+        sgd_block(options, value + i, gradient + i, velocity + i, length);
+        if (ema) average(value + i, ema + i, ema_decay, length);
+    }
+}

@@ -1,0 +1,9 @@
+/* The table of one instruction set's functions. */
+#include "vision/kernels/isa.h"
+
+#define TEXT2(name) #name
+#define TEXT(name) TEXT2(name)
+#define ENTRY(name) .name = K(name),
+
+extern const vsti_kernels K(table);
+const vsti_kernels K(table) = {.isa = TEXT(VSTI_ISA), VSTI_FUNCTIONS(ENTRY)};

@@ -1,0 +1,485 @@
+/* Layouts and primitives over oneDNN's C API, version 3. Everything runs on one engine and one stream of the CPU. */
+#include "vision/onednn/onednn.h"
+
+#include <oneapi/dnnl/dnnl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vision/base/memory.h"
+
+struct vsti_layout {
+    dnnl_memory_desc_t descriptor;
+};
+
+enum { MAX_ARGUMENTS = 12 };
+
+struct vsti_primitive {
+    dnnl_primitive_t primitive;
+    dnnl_primitive_desc_t descriptor;
+    vsti_layout *layouts[VSTI_ROLES]; /* NULL: plain or not used */
+    size_t bytes[VSTI_ROLES];
+    dnnl_exec_arg_t arguments[MAX_ARGUMENTS];
+    int argument_count;
+};
+
+static dnnl_engine_t engine;
+static dnnl_stream_t stream;
+static dnnl_status_t start_status;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void start(void) {
+    start_status = dnnl_engine_create(&engine, dnnl_cpu, 0);
+    if (start_status == dnnl_success) start_status = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
+}
+
+static vst_status failed(dnnl_status_t status, const char *what) {
+    if (status == dnnl_success) return VST_OK;
+    if (status == dnnl_out_of_memory) return vst_fail(VST_ERROR_MEMORY, "oneDNN: out of memory in %s", what);
+    if (status == dnnl_unimplemented) return vst_fail(VST_ERROR_UNSUPPORTED, "oneDNN cannot do this %s", what);
+    return vst_fail(VST_ERROR_INTERNAL, "oneDNN: %s failed with status %d", what, (int)status);
+}
+
+static vst_status ready(void) {
+    pthread_once(&once, start);
+    return failed(start_status, "engine");
+}
+
+const char *vsti_onednn_version(void) {
+    static char text[32];
+    const dnnl_version_t *version = dnnl_version();
+    snprintf(text, sizeof text, "%d.%d.%d", version->major, version->minor, version->patch);
+    return text;
+}
+
+/* ---- layouts ----------------------------------------------------------------------------------------------------- */
+
+/* oneDNN's functions take arrays of DNNL_MAX_NDIMS, of which they read `rank` elements. */
+static dnnl_status_t create_strided(dnnl_memory_desc_t *out, int rank, const int64_t *dims, const int64_t *strides) {
+    dnnl_dims_t all_dims = {0}, all_strides = {0};
+    memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
+    memcpy(all_strides, strides, (size_t)rank * sizeof *strides);
+    return dnnl_memory_desc_create_with_strides(out, rank, all_dims, dnnl_f32, all_strides);
+}
+
+static dnnl_memory_desc_t strided_descriptor(int rank, const int64_t *dims, const int64_t *strides) {
+    dnnl_memory_desc_t descriptor = NULL;
+    create_strided(&descriptor, rank, dims, strides);
+    return descriptor;
+}
+
+static dnnl_memory_desc_t plain_descriptor(int rank, const int64_t *dims) {
+    dnnl_dims_t strides;
+    int64_t stride = 1;
+    for (int i = rank; i-- > 0; stride *= dims[i]) strides[i] = stride;
+    return strided_descriptor(rank, dims, strides);
+}
+
+static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
+    dnnl_memory_desc_t descriptor = NULL;
+    dnnl_dims_t all_dims = {0};
+    memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
+    dnnl_memory_desc_create_with_tag(&descriptor, rank, all_dims, dnnl_f32, dnnl_format_tag_any);
+    return descriptor;
+}
+
+static bool is_plain(const_dnnl_memory_desc_t descriptor) {
+    int rank = 0;
+    dnnl_dims_t *dims = NULL;
+    dnnl_memory_desc_query(descriptor, dnnl_query_ndims_s32, &rank);
+    dnnl_memory_desc_query(descriptor, dnnl_query_dims, &dims);
+    dnnl_memory_desc_t plain = plain_descriptor(rank, *dims);
+    const bool equal = dnnl_memory_desc_equal(plain, descriptor);
+    dnnl_memory_desc_destroy(plain);
+    return equal;
+}
+
+static vst_status take_layout(vsti_layout **out, const_dnnl_memory_desc_t descriptor) {
+    *out = vst_calloc(1, sizeof **out);
+    if (!*out) return vst_fail_memory(sizeof **out);
+    dnnl_status_t status = dnnl_memory_desc_clone(&(*out)->descriptor, descriptor);
+    if (status == dnnl_success) return VST_OK;
+    vst_free(*out);
+    *out = NULL;
+    return failed(status, "layout");
+}
+
+vst_status vsti_layout_strided(vsti_layout **out, const vst_shape *shape, const int64_t *strides) {
+    dnnl_memory_desc_t descriptor;
+    *out = NULL;
+    dnnl_status_t created = create_strided(&descriptor, shape->rank, shape->dim, strides);
+    if (created != dnnl_success) return failed(created, "layout");
+    vst_status status = take_layout(out, descriptor);
+    dnnl_memory_desc_destroy(descriptor);
+    return status;
+}
+
+void vsti_layout_destroy(vsti_layout *layout) {
+    if (!layout) return;
+    dnnl_memory_desc_destroy(layout->descriptor);
+    vst_free(layout);
+}
+
+bool vsti_layout_equal(const vsti_layout *a, const vsti_layout *b) {
+    return dnnl_memory_desc_equal(a->descriptor, b->descriptor) != 0;
+}
+
+size_t vsti_layout_bytes(const vsti_layout *layout) { return dnnl_memory_desc_get_size(layout->descriptor); }
+
+bool vsti_layout_is_plain(const vsti_layout *layout) { return is_plain(layout->descriptor); }
+
+bool vsti_layout_is_padded(const vsti_layout *layout) {
+    int rank = 0;
+    dnnl_dims_t *dims = NULL, *padded = NULL;
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_ndims_s32, &rank);
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_dims, &dims);
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_padded_dims, &padded);
+    return memcmp(*dims, *padded, (size_t)rank * sizeof **dims) != 0;
+}
+
+/* ---- primitives: common ------------------------------------------------------------------------------------------ */
+
+static const struct {
+    dnnl_query_t query;
+    int index, argument;
+} roles[VSTI_ROLES] = {
+    [VSTI_SRC] = {dnnl_query_src_md, 0, DNNL_ARG_SRC},
+    [VSTI_WEIGHTS] = {dnnl_query_weights_md, 0, DNNL_ARG_WEIGHTS},
+    [VSTI_BIAS] = {dnnl_query_weights_md, 1, DNNL_ARG_BIAS},
+    [VSTI_DST] = {dnnl_query_dst_md, 0, DNNL_ARG_DST},
+    [VSTI_DIFF_SRC] = {dnnl_query_diff_src_md, 0, DNNL_ARG_DIFF_SRC},
+    [VSTI_DIFF_WEIGHTS] = {dnnl_query_diff_weights_md, 0, DNNL_ARG_DIFF_WEIGHTS},
+    [VSTI_DIFF_BIAS] = {dnnl_query_diff_weights_md, 1, DNNL_ARG_DIFF_BIAS},
+    [VSTI_DIFF_DST] = {dnnl_query_diff_dst_md, 0, DNNL_ARG_DIFF_DST},
+    /* Statistics and scales are vectors that no query describes alike: their layout is always plain. */
+    [VSTI_MEAN] = {dnnl_query_undef, 0, DNNL_ARG_MEAN},
+    [VSTI_VARIANCE] = {dnnl_query_undef, 0, DNNL_ARG_VARIANCE},
+    [VSTI_SCALE] = {dnnl_query_undef, 0, DNNL_ARG_SCALE},
+    [VSTI_SHIFT] = {dnnl_query_undef, 0, DNNL_ARG_SHIFT},
+    [VSTI_DIFF_SCALE] = {dnnl_query_undef, 0, DNNL_ARG_DIFF_SCALE},
+    [VSTI_DIFF_SHIFT] = {dnnl_query_undef, 0, DNNL_ARG_DIFF_SHIFT},
+    [VSTI_WORKSPACE] = {dnnl_query_workspace_md, 0, DNNL_ARG_WORKSPACE},
+    [VSTI_SCRATCHPAD] = {dnnl_query_scratchpad_md, 0, DNNL_ARG_SCRATCHPAD},
+};
+
+void vsti_primitive_destroy(vsti_primitive *primitive) {
+    if (!primitive) return;
+    for (int i = 0; i < primitive->argument_count; i++) dnnl_memory_destroy(primitive->arguments[i].memory);
+    for (int i = 0; i < VSTI_ROLES; i++) vsti_layout_destroy(primitive->layouts[i]);
+    if (primitive->primitive) dnnl_primitive_destroy(primitive->primitive);
+    if (primitive->descriptor) dnnl_primitive_desc_destroy(primitive->descriptor);
+    vst_free(primitive);
+}
+
+/* Takes the descriptor over and makes the primitive; records layout and size of every argument. */
+static vst_status complete(vsti_primitive **out, dnnl_primitive_desc_t descriptor) {
+    vst_status status = VST_OK;
+    vsti_primitive *primitive = vst_calloc(1, sizeof *primitive);
+    if (!primitive) {
+        dnnl_primitive_desc_destroy(descriptor);
+        return vst_fail_memory(sizeof *primitive);
+    }
+    primitive->descriptor = descriptor;
+    VST_TRY(failed(dnnl_primitive_create(&primitive->primitive, descriptor), "primitive"));
+    for (int i = 0; i < VSTI_ROLES; i++) {
+        if (roles[i].query == dnnl_query_undef) continue;
+        const_dnnl_memory_desc_t md = dnnl_primitive_desc_query_md(descriptor, roles[i].query, roles[i].index);
+        primitive->bytes[i] = md ? dnnl_memory_desc_get_size(md) : 0;
+        if (!primitive->bytes[i] || i == VSTI_SCRATCHPAD || i == VSTI_WORKSPACE || is_plain(md)) continue;
+        VST_TRY(take_layout(&primitive->layouts[i], md));
+    }
+out:
+    if (status == VST_OK) *out = primitive;
+    else vsti_primitive_destroy(primitive);
+    return status;
+}
+
+const vsti_layout *vsti_primitive_layout(const vsti_primitive *primitive, vsti_role role) {
+    return primitive->layouts[role];
+}
+
+size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role) { return primitive->bytes[role]; }
+
+const char *vsti_primitive_implementation(const vsti_primitive *primitive) {
+    const char *text = NULL;
+    dnnl_primitive_desc_query(primitive->descriptor, dnnl_query_impl_info_str, 0, &text);
+    return text ? text : "unknown";
+}
+
+vst_status vsti_primitive_bind(vsti_primitive *primitive, vsti_role role, void *memory) {
+    VST_ASSERT(primitive->argument_count < MAX_ARGUMENTS);
+    const_dnnl_memory_desc_t md = NULL;
+    dnnl_memory_desc_t vector = NULL;
+    if (roles[role].query != dnnl_query_undef) {
+        md = dnnl_primitive_desc_query_md(primitive->descriptor, roles[role].query, roles[role].index);
+    } else { /* a vector over the channels of the source */
+        const_dnnl_memory_desc_t source = dnnl_primitive_desc_query_md(primitive->descriptor, dnnl_query_src_md, 0);
+        dnnl_dims_t *dims = NULL;
+        dnnl_memory_desc_query(source, dnnl_query_dims, &dims);
+        vector = plain_descriptor(1, &(*dims)[1]);
+        md = vector;
+    }
+    dnnl_memory_t object;
+    dnnl_status_t created = dnnl_memory_create(&object, md, engine, memory);
+    if (vector) dnnl_memory_desc_destroy(vector);
+    if (created != dnnl_success) return failed(created, "memory");
+    primitive->arguments[primitive->argument_count++] = (dnnl_exec_arg_t){roles[role].argument, object};
+    return VST_OK;
+}
+
+vst_status vsti_primitive_run(vsti_primitive *primitive) {
+    return failed(dnnl_primitive_execute(primitive->primitive, stream, primitive->argument_count, primitive->arguments),
+                  "execution");
+}
+
+static dnnl_primitive_attr_t new_attributes(void) {
+    dnnl_primitive_attr_t attributes = NULL;
+    if (dnnl_primitive_attr_create(&attributes) == dnnl_success)
+        dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user);
+    return attributes;
+}
+
+/* Creates the primitive of a finished descriptor and frees what describing it took. */
+static vst_status finish(vsti_primitive **out, dnnl_status_t created, dnnl_primitive_desc_t descriptor, const char *what,
+                         dnnl_primitive_attr_t attributes, const dnnl_memory_desc_t *used, int used_count) {
+    for (int i = 0; i < used_count; i++)
+        if (used[i]) dnnl_memory_desc_destroy(used[i]);
+    dnnl_primitive_attr_destroy(attributes);
+    if (created != dnnl_success) return failed(created, what);
+    return complete(out, descriptor);
+}
+
+/* ---- convolution -------------------------------------------------------------------------------------------------- */
+
+typedef struct convolution_descriptors {
+    dnnl_memory_desc_t source, weights, bias, target;
+    dnnl_dims_t strides, dilations, left, right;
+} convolution_descriptors;
+
+/* A weight in timm's plain layout, which oneDNN sees with a dimension for the groups. */
+static int weight_dims(const vsti_convolution *c, int64_t dims[5]) {
+    int rank = 0;
+    if (c->groups > 1) dims[rank++] = c->groups;
+    dims[rank++] = c->out / c->groups;
+    dims[rank++] = c->in / c->groups;
+    dims[rank++] = c->kernel;
+    dims[rank++] = c->kernel;
+    return rank;
+}
+
+static int64_t right_padding(int64_t in, int64_t out, const vsti_convolution *c) {
+    return (out - 1) * c->stride + (c->kernel - 1) * (c->dilation - 1) + c->kernel - in - c->padding;
+}
+
+static convolution_descriptors describe(const vsti_convolution *c) {
+    const int64_t in[] = {c->batch, c->in, c->height, c->width}, out[] = {c->batch, c->out, c->out_height, c->out_width};
+    int64_t weights[5];
+    const int rank = weight_dims(c, weights);
+    dnnl_memory_desc_t (*make)(int, const int64_t *) = c->plain ? plain_descriptor : any_descriptor;
+    convolution_descriptors d = {
+        .source = make(4, in),
+        .weights = make(rank, weights),
+        .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
+        .target = make(4, out),
+        .strides = {c->stride, c->stride},
+        .dilations = {c->dilation - 1, c->dilation - 1},
+        .left = {c->padding, c->padding},
+        .right = {right_padding(c->height, c->out_height, c), right_padding(c->width, c->out_width, c)}};
+    return d;
+}
+
+vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution *c) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    convolution_descriptors d = describe(c);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL;
+    dnnl_status_t created = dnnl_convolution_forward_primitive_desc_create(
+        &descriptor, engine, c->inference ? dnnl_forward_inference : dnnl_forward_training, dnnl_convolution_direct,
+        d.source, d.weights, d.bias, d.target, d.strides, d.dilations, d.left, d.right, attributes);
+    return finish(out, created, descriptor, "convolution", attributes, &d.source, 4);
+}
+
+/* The forward descriptor that backward ones ask for as a hint. */
+static dnnl_primitive_desc_t forward_hint(const vsti_convolution *c) {
+    convolution_descriptors d = describe(c);
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_convolution_forward_primitive_desc_create(&hint, engine, dnnl_forward_training, dnnl_convolution_direct, d.source,
+                                                   d.weights, d.bias, d.target, d.strides, d.dilations, d.left, d.right,
+                                                   NULL);
+    for (dnnl_memory_desc_t *md = &d.source; md <= &d.target; md++)
+        if (*md) dnnl_memory_desc_destroy(*md);
+    return hint;
+}
+
+vst_status vsti_convolution_backward_data(vsti_primitive **out, const vsti_convolution *c) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    convolution_descriptors d = describe(c);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL, hint = forward_hint(c);
+    dnnl_status_t created = dnnl_convolution_backward_data_primitive_desc_create(
+        &descriptor, engine, dnnl_convolution_direct, d.source, d.weights, d.target, d.strides, d.dilations, d.left, d.right,
+        hint, attributes);
+    if (hint) dnnl_primitive_desc_destroy(hint);
+    return finish(out, created, descriptor, "convolution's backward pass to its input", attributes, &d.source, 4);
+}
+
+vst_status vsti_convolution_backward_weights(vsti_primitive **out, const vsti_convolution *c) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    convolution_descriptors d = describe(c);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL, hint = forward_hint(c);
+    dnnl_status_t created = dnnl_convolution_backward_weights_primitive_desc_create(
+        &descriptor, engine, dnnl_convolution_direct, d.source, d.weights, d.bias, d.target, d.strides, d.dilations, d.left,
+        d.right, hint, attributes);
+    if (hint) dnnl_primitive_desc_destroy(hint);
+    return finish(out, created, descriptor, "convolution's backward pass to its weights", attributes, &d.source, 4);
+}
+
+/* ---- matmul ------------------------------------------------------------------------------------------------------- */
+
+vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    const int64_t bias_dims[3] = {1, 1, m->dims_c[m->rank - 1]};
+    dnnl_memory_desc_t used[4] = {
+        strided_descriptor(m->rank, m->dims_a, m->strides_a),
+        strided_descriptor(m->rank, m->dims_b, m->strides_b),
+        m->bias ? plain_descriptor(m->rank, bias_dims + 3 - m->rank) : NULL,
+        strided_descriptor(m->rank, m->dims_c, m->strides_c)};
+    dnnl_primitive_attr_t attributes = new_attributes();
+    if (m->accumulate) {
+        dnnl_post_ops_t post = NULL;
+        dnnl_post_ops_create(&post);
+        dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_f32);
+        dnnl_primitive_attr_set_post_ops(attributes, post);
+        dnnl_post_ops_destroy(post);
+    }
+    dnnl_primitive_desc_t descriptor = NULL;
+    dnnl_status_t created =
+        dnnl_matmul_primitive_desc_create(&descriptor, engine, used[0], used[1], used[2], used[3], attributes);
+    return finish(out, created, descriptor, "matrix product", attributes, used, 4);
+}
+
+/* ---- batch norm ---------------------------------------------------------------------------------------------------- */
+
+static dnnl_memory_desc_t layout_or_plain(const vst_shape *shape, const vsti_layout *layout) {
+    dnnl_memory_desc_t descriptor = NULL;
+    if (!layout) return plain_descriptor(shape->rank, shape->dim);
+    dnnl_memory_desc_clone(&descriptor, layout->descriptor);
+    return descriptor;
+}
+
+vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout, double epsilon,
+                                   bool training) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    dnnl_memory_desc_t data = layout_or_plain(shape, layout);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL;
+    const unsigned flags = dnnl_use_scale | dnnl_use_shift | (training ? 0 : dnnl_use_global_stats);
+    dnnl_status_t created = dnnl_batch_normalization_forward_primitive_desc_create(
+        &descriptor, engine, training ? dnnl_forward_training : dnnl_forward_inference, data, data, (float)epsilon, flags,
+        attributes);
+    return finish(out, created, descriptor, "batch norm", attributes, &data, 1);
+}
+
+vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
+                                    double epsilon) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    dnnl_memory_desc_t data = layout_or_plain(shape, layout);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL, hint = NULL;
+    const unsigned flags = dnnl_use_scale | dnnl_use_shift;
+    dnnl_status_t created = dnnl_batch_normalization_forward_primitive_desc_create(
+        &hint, engine, dnnl_forward_training, data, data, (float)epsilon, flags, NULL);
+    if (created == dnnl_success)
+        created = dnnl_batch_normalization_backward_primitive_desc_create(&descriptor, engine, dnnl_backward, data, data,
+                                                                          data, (float)epsilon, flags, hint, attributes);
+    if (hint) dnnl_primitive_desc_destroy(hint);
+    return finish(out, created, descriptor, "batch norm's backward pass", attributes, &data, 1);
+}
+
+/* ---- pooling ------------------------------------------------------------------------------------------------------- */
+
+typedef struct pool_descriptors {
+    dnnl_memory_desc_t source, target;
+    dnnl_alg_kind_t algorithm;
+    dnnl_dims_t kernel, strides, dilations, left, right;
+} pool_descriptors;
+
+static pool_descriptors describe_pool(const vsti_pool *p, const vsti_layout *source) {
+    static const dnnl_alg_kind_t algorithms[] = {dnnl_pooling_max, dnnl_pooling_avg_exclude_padding,
+                                                 dnnl_pooling_avg_include_padding};
+    const vst_shape in = {4, {p->batch, p->channels, p->height, p->width}};
+    const int64_t out[] = {p->batch, p->channels, p->out_height, p->out_width};
+    return (pool_descriptors){
+        .source = layout_or_plain(&in, source),
+        .target = any_descriptor(4, out),
+        .algorithm = algorithms[p->kind],
+        .kernel = {p->kernel, p->kernel},
+        .strides = {p->stride, p->stride},
+        .left = {p->padding, p->padding},
+        .right = {(p->out_height - 1) * p->stride + p->kernel - p->height - p->padding,
+                  (p->out_width - 1) * p->stride + p->kernel - p->width - p->padding}};
+}
+
+static dnnl_status_t describe_pool_forward(dnnl_primitive_desc_t *out, const pool_descriptors *d, bool training,
+                                           dnnl_primitive_attr_t attributes) {
+    return dnnl_pooling_forward_primitive_desc_create(
+        out, engine, training ? dnnl_forward_training : dnnl_forward_inference, d->algorithm, d->source, d->target,
+        d->strides, d->kernel, d->dilations, d->left, d->right, attributes);
+}
+
+vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *p, const vsti_layout *source) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    pool_descriptors d = describe_pool(p, source);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL;
+    dnnl_status_t created = describe_pool_forward(&descriptor, &d, p->training, attributes);
+    return finish(out, created, descriptor, "pooling", attributes, &d.source, 2);
+}
+
+vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *p, const vsti_layout *source) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    pool_descriptors d = describe_pool(p, source);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL, hint = NULL;
+    dnnl_status_t created = describe_pool_forward(&hint, &d, true, NULL);
+    if (created == dnnl_success)
+        created = dnnl_pooling_backward_primitive_desc_create(
+            &descriptor, engine, d.algorithm, d.source, dnnl_primitive_desc_query_md(hint, dnnl_query_dst_md, 0), d.strides,
+            d.kernel, d.dilations, d.left, d.right, hint, attributes);
+    if (hint) dnnl_primitive_desc_destroy(hint);
+    return finish(out, created, descriptor, "pooling's backward pass", attributes, &d.source, 2);
+}
+
+/* ---- reorder ------------------------------------------------------------------------------------------------------- */
+
+/* A plain tensor as the other side sees it: a convolution's grouped weights have one dimension more than timm's. */
+static dnnl_memory_desc_t plain_like(const vst_shape *shape, const vsti_layout *other) {
+    int rank = 0;
+    dnnl_dims_t *dims = NULL;
+    if (!other) return plain_descriptor(shape->rank, shape->dim);
+    dnnl_memory_desc_query(other->descriptor, dnnl_query_ndims_s32, &rank);
+    dnnl_memory_desc_query(other->descriptor, dnnl_query_dims, &dims);
+    return plain_descriptor(rank, *dims);
+}
+
+vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, const vsti_layout *from,
+                               const vsti_layout *to) {
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    dnnl_memory_desc_t used[2] = {from ? NULL : plain_like(shape, to), to ? NULL : plain_like(shape, from)};
+    if (from) dnnl_memory_desc_clone(&used[0], from->descriptor);
+    if (to) dnnl_memory_desc_clone(&used[1], to->descriptor);
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_desc_t descriptor = NULL;
+    dnnl_status_t created = dnnl_reorder_primitive_desc_create(&descriptor, used[0], engine, used[1], engine, attributes);
+    return finish(out, created, descriptor, "reorder", attributes, used, 2);
+}

@@ -1,0 +1,82 @@
+/* The only door to oneDNN: layouts and primitives behind our own names. All functions set an error and return NULL or a
+ * status on failure. A primitive is created once, bound to memory once, and run many times from one thread.
+ * Shapes and argument meanings follow oneDNN's developer guide (https://uxlfoundation.github.io/oneDNN). */
+#ifndef VISTILL_VISION_ONEDNN_ONEDNN_H
+#define VISTILL_VISION_ONEDNN_ONEDNN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vision/base/status.h"
+#include "vision/tensor/tensor.h"
+
+/* ---- layouts: how a float32 tensor lies in memory. NULL stands for the plain, dense, row-major one. ---- */
+typedef struct vsti_layout vsti_layout;
+VST_NODISCARD vst_status vsti_layout_strided(vsti_layout **out, const vst_shape *shape, const int64_t *strides);
+void vsti_layout_destroy(vsti_layout *layout);
+bool vsti_layout_equal(const vsti_layout *a, const vsti_layout *b); /* two that are not NULL */
+size_t vsti_layout_bytes(const vsti_layout *layout);
+bool vsti_layout_is_plain(const vsti_layout *layout);
+bool vsti_layout_is_padded(const vsti_layout *layout); /* has elements beyond the shape's */
+
+/* ---- primitives ---- */
+typedef struct vsti_primitive vsti_primitive;
+
+typedef enum vsti_role {
+    VSTI_SRC, VSTI_WEIGHTS, VSTI_BIAS, VSTI_DST,
+    VSTI_DIFF_SRC, VSTI_DIFF_WEIGHTS, VSTI_DIFF_BIAS, VSTI_DIFF_DST,
+    VSTI_MEAN, VSTI_VARIANCE, VSTI_SCALE, VSTI_SHIFT, VSTI_DIFF_SCALE, VSTI_DIFF_SHIFT,
+    VSTI_WORKSPACE, VSTI_SCRATCHPAD, VSTI_ROLES
+} vsti_role;
+
+void vsti_primitive_destroy(vsti_primitive *primitive);
+/* The layout the primitive wants for an argument: NULL if plain. Owned by the primitive. */
+const vsti_layout *vsti_primitive_layout(const vsti_primitive *primitive, vsti_role role);
+size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role); /* 0: not used */
+const char *vsti_primitive_implementation(const vsti_primitive *primitive);
+VST_NODISCARD vst_status vsti_primitive_bind(vsti_primitive *primitive, vsti_role role, void *memory);
+VST_NODISCARD vst_status vsti_primitive_run(vsti_primitive *primitive);
+
+typedef struct vsti_convolution {
+    int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, padding, dilation;
+    bool bias;
+    bool plain;      /* plain layouts everywhere, for tests */
+    bool inference;
+} vsti_convolution;
+/* Weights (out, in / groups, kernel, kernel) in the plain layout of timm; the other layouts are oneDNN's choice. */
+VST_NODISCARD vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution *shape);
+VST_NODISCARD vst_status vsti_convolution_backward_data(vsti_primitive **out, const vsti_convolution *shape);
+VST_NODISCARD vst_status vsti_convolution_backward_weights(vsti_primitive **out, const vsti_convolution *shape);
+
+/* C (…, M, N) = A (…, M, K) B (…, K, N) [+ bias] [+ C]. Strides in elements; at most 3 dimensions, the batch first. */
+typedef struct vsti_matmul {
+    int rank;                                  /* 2 or 3 */
+    int64_t dims_a[3], strides_a[3], dims_b[3], strides_b[3], dims_c[3], strides_c[3];
+    bool bias;                                 /* (N), plain */
+    bool accumulate;                           /* adds to what C holds */
+} vsti_matmul;
+VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);
+
+/* Batch norm in the layout of its source. Training writes MEAN and VARIANCE (biased), inference reads them. */
+VST_NODISCARD vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
+                                                 double epsilon, bool training);
+VST_NODISCARD vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
+                                                  double epsilon);
+
+typedef enum vsti_pool_kind { VSTI_POOL_MAX, VSTI_POOL_AVERAGE, VSTI_POOL_AVERAGE_PADDED } vsti_pool_kind;
+typedef struct vsti_pool {
+    vsti_pool_kind kind;
+    int64_t batch, channels, height, width, out_height, out_width, kernel, stride, padding;
+    bool training; /* max pooling: with a workspace for the backward pass */
+} vsti_pool;
+VST_NODISCARD vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *shape, const vsti_layout *source);
+VST_NODISCARD vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *shape, const vsti_layout *source);
+
+/* From one layout to another; NULL is plain. */
+VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, const vsti_layout *from,
+                                             const vsti_layout *to);
+
+const char *vsti_onednn_version(void); /* "3.2.0" */
+
+#endif

@@ -1,0 +1,74 @@
+/* Activations, elementwise in whatever layout their input has. ReLUs keep their output for the backward pass, the others
+ * their input, and are computed again where their output is needed there. */
+#include "vision/ops/operation.h"
+
+typedef struct arguments {
+    vsti_activation kind;
+    int64_t count;
+} arguments;
+
+static void run_forward(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->activation(a->kind, buffers[0], buffers[1], a->count);
+}
+
+static void run_backward(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->activation_backward(a->kind, buffers[0], buffers[1], buffers[2], a->count);
+}
+
+static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
+    const vsti_activation kind = *(const vsti_activation *)node->attributes;
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    /* oneDNN expects zeros in a layout's padding, and only sigmoid(0) is not 0. */
+    if (layout && kind == VSTI_SIGMOID && vsti_layout_is_padded(layout)) layout = NULL;
+    const arguments a = {kind, vsti_memory_count(lowering, node->inputs[0], layout)};
+    vsti_buffer in = vsti_read(lowering, node->inputs[0], layout);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
+}
+
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const arguments a = {*(const vsti_activation *)node->attributes,
+                         vsti_memory_count(lowering, node->inputs[0], layout)};
+    vsti_buffer saved = vsti_read(lowering, node->inputs[0], layout);
+    vsti_buffer in = vsti_read(lowering, node->inputs[1], layout);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[1], layout);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, (vsti_buffer[]){saved, in, out}, 3);
+}
+
+static const vsti_operation backward = {.name = "activation_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(vsti_activation),
+                                        .shapes = vsti_same_shape,
+                                        .lower = lower_backward};
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    const vsti_activation kind = *(const vsti_activation *)node->attributes;
+    const bool from_output = kind == VSTI_RELU || kind == VSTI_RELU6;
+    const vst_value inputs[] = {from_output ? vsti_output_of(node, 0) : vsti_saved(gradients, vsti_input_of(node, 0)),
+                                vsti_incoming(gradients, node, 0)};
+    vsti_add_gradient(gradients, vsti_input_of(node, 0),
+                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 2, &kind));
+}
+
+#define ACTIVATION(function, kind_of, keep)                                                                      \
+    vst_value vst_##function(vst_graph *g, vst_value x) {                                                        \
+        static const vsti_operation operation = {.name = #function,                                              \
+                                                 .outputs = 1,                                                   \
+                                                 .attribute_bytes = sizeof(vsti_activation),                     \
+                                                 .shapes = vsti_same_shape,                                      \
+                                                 .gradient = gradient,                                           \
+                                                 .lower = lower_forward,                                         \
+                                                 .recompute = !(keep)};                                          \
+        return vsti_emit(g, &operation, &x, 1, &(vsti_activation){kind_of});                                     \
+    }
+ACTIVATION(relu, VSTI_RELU, true)
+ACTIVATION(relu6, VSTI_RELU6, true)
+ACTIVATION(gelu, VSTI_GELU, false)
+ACTIVATION(silu, VSTI_SILU, false)
+ACTIVATION(sigmoid, VSTI_SIGMOID, false)
+ACTIVATION(hardswish, VSTI_HARDSWISH, false)

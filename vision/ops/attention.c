@@ -1,0 +1,79 @@
+/* Multi-head attention as one operation over the fused projection, with our kernels: scores never leave the cache, and the
+ * backward pass computes them again from the kept log-sum-exp (Dao et al., 2022). */
+#include <omp.h>
+
+#include "vision/ops/operation.h"
+#include <math.h>
+
+typedef struct arguments {
+    vsti_attention_shape shape;
+    float scale;
+} arguments;
+
+static vsti_attention_shape measure(const vst_graph *graph, const vsti_node *node) {
+    const vst_shape *qkv = vsti_shape(graph, node->inputs[0]);
+    const int64_t heads = *(const int *)node->attributes;
+    return (vsti_attention_shape){qkv->dim[0], qkv->dim[1], heads, qkv->dim[2] / (3 * heads)};
+}
+
+static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    const vst_shape *qkv = vsti_shape(graph, node->inputs[0]);
+    const int heads = *(const int *)node->attributes;
+    char text[VST_SHAPE_TEXT];
+    if (qkv->rank != 3 || heads < 1 || qkv->dim[2] % (3 * heads)) {
+        vst_graph_fail(graph, "attention: the projection %s should be (B, N, 3 D) with D a multiple of %d heads",
+                       vst_shape_text(qkv, text), heads);
+        return;
+    }
+    out[0] = VST_SHAPE(qkv->dim[0], qkv->dim[1], qkv->dim[2] / 3);
+    out[1] = VST_SHAPE(qkv->dim[0], heads, qkv->dim[1]); /* log-sum-exp of each row of scores */
+}
+
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    const vsti_attention_shape s = measure(graph, node);
+    return 4.0 * (double)(s.batch * s.heads * s.channels) * (double)s.tokens * (double)s.tokens;
+}
+
+static double flops_backward(const vst_graph *graph, const vsti_node *node) { return 2.5 * flops(graph, node); }
+
+static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->attention(&a->shape, a->scale, b[0], b[1], b[2], b[3]);
+}
+
+static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->attention_backward(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
+}
+
+/* Forward reads qkv and writes out and lse; backward reads qkv, out, lse, dout and writes dqkv. */
+static void lower(vsti_lowering *lowering, const vsti_node *node) {
+    const bool backward = node->input_count > 1;
+    arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
+    a.scale = 1.0f / sqrtf((float)a.shape.channels);
+    vsti_buffer buffers[6];
+    int count = 0;
+    for (int i = 0; i < node->input_count; i++) buffers[count++] = vsti_read(lowering, node->inputs[i], NULL);
+    for (int i = 0; i < node->operation->outputs; i++) buffers[count++] = vsti_write(lowering, node->outputs[i], NULL);
+    const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, omp_get_max_threads());
+    buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
+    vsti_kernel_step(lowering, vsti_kernel_name(), backward ? run_backward : run_forward, &a, sizeof a, buffers, count);
+}
+
+static const vsti_operation backward = {.name = "attention_backward", .outputs = 1, .attribute_bytes = sizeof(int),
+                                        .shapes = vsti_same_shape, .lower = lower, .flops = flops_backward};
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, 0)), vsti_output_of(node, 0),
+                                vsti_output_of(node, 1), vsti_incoming(gradients, node, 0)};
+    vsti_add_gradient(gradients, vsti_input_of(node, 0),
+                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 4, node->attributes));
+}
+
+vst_value vst_attention(vst_graph *g, vst_value qkv, int heads) {
+    static const vsti_operation operation = {.name = "attention", .outputs = 2, .attribute_bytes = sizeof(int),
+                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+    return vsti_emit(g, &operation, &qkv, 1, &heads);
+}

@@ -1,0 +1,132 @@
+/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training plan normalises with
+ * the batch's statistics and moves the running ones; an inference plan uses the running ones. */
+#include "vision/ops/operation.h"
+
+typedef struct attributes {
+    double epsilon, momentum;
+} attributes;
+
+enum { X, WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VARIANCE, COUNTER, INPUTS };
+
+static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    const vst_shape *x = vsti_shape(graph, node->inputs[X]);
+    out[0] = *x;
+    out[1] = out[2] = VST_SHAPE(x->dim[1]); /* mean and biased variance of the batch */
+}
+
+typedef struct update {
+    int64_t channels;
+    float momentum, unbiased; /* n / (n - 1) */
+} update;
+
+static void run_update(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    const update *u = raw;
+    const float *mean = buffers[0], *variance = buffers[1];
+    float *running_mean = buffers[2], *running_variance = buffers[3], *counter = buffers[4];
+    for (int64_t c = 0; c < u->channels; c++) {
+        running_mean[c] += u->momentum * (mean[c] - running_mean[c]);
+        running_variance[c] += u->momentum * (variance[c] * u->unbiased - running_variance[c]);
+    }
+    *counter += 1;
+}
+
+static void lower(vsti_lowering *lowering, const vsti_node *node) {
+    const attributes *o = node->attributes;
+    const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[X]);
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[X]);
+    const bool training = vsti_is_training(lowering);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_batch_norm_forward(&p, shape, layout, o->epsilon, training);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_buffer x = vsti_read(lowering, node->inputs[X], layout);
+    const vsti_buffer running_mean = vsti_read(lowering, node->inputs[RUNNING_MEAN], NULL);
+    const vsti_buffer running_variance = vsti_read(lowering, node->inputs[RUNNING_VARIANCE], NULL);
+    const vsti_buffer mean = training ? vsti_write(lowering, node->outputs[1], NULL) : running_mean;
+    const vsti_buffer variance = training ? vsti_write(lowering, node->outputs[2], NULL) : running_variance;
+    const vsti_argument arguments[] = {{VSTI_SRC, x},
+                                       {VSTI_SCALE, vsti_read(lowering, node->inputs[WEIGHT], NULL)},
+                                       {VSTI_SHIFT, vsti_read(lowering, node->inputs[BIAS], NULL)},
+                                       {VSTI_MEAN, mean},
+                                       {VSTI_VARIANCE, variance},
+                                       {VSTI_DST, vsti_write_over(lowering, node->outputs[0], node->inputs[X], layout)}};
+    vsti_primitive_step(lowering, p, arguments, 6);
+    if (!training) return;
+    const double n = (double)(shape->dim[0] * shape->dim[2] * shape->dim[3]);
+    const update u = {shape->dim[1], (float)o->momentum, (float)(n > 1 ? n / (n - 1) : 1)};
+    const vsti_buffer buffers[] = {mean, variance, running_mean, running_variance,
+                                   vsti_read(lowering, node->inputs[COUNTER], NULL)};
+    vsti_kernel_step(lowering, "vistill", run_update, &u, sizeof u, buffers, 5);
+}
+
+/* Inputs: x, weight, mean, variance, dy. Outputs: dx, dweight, dbias. */
+static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    out[0] = *vsti_shape(graph, node->inputs[0]);
+    out[1] = out[2] = *vsti_shape(graph, node->inputs[1]);
+}
+
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
+    const attributes *o = node->attributes;
+    const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_batch_norm_backward(&p, shape, layout, o->epsilon);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], layout)},
+        {VSTI_SCALE, vsti_read(lowering, node->inputs[1], NULL)},
+        {VSTI_MEAN, vsti_read(lowering, node->inputs[2], NULL)},
+        {VSTI_VARIANCE, vsti_read(lowering, node->inputs[3], NULL)},
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[4], layout)},
+        {VSTI_DIFF_SRC, vsti_write_over(lowering, node->outputs[0], node->inputs[4], layout)},
+        {VSTI_DIFF_SCALE, vsti_write(lowering, node->outputs[1], NULL)},
+        {VSTI_DIFF_SHIFT, vsti_write(lowering, node->outputs[2], NULL)}};
+    vsti_primitive_step(lowering, p, arguments, 8);
+}
+
+static const vsti_operation backward = {.name = "batch_norm_backward", .outputs = 3,
+                                        .attribute_bytes = sizeof(attributes), .shapes = shapes_backward,
+                                        .lower = lower_backward};
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    vst_graph *graph = vsti_gradient_graph(gradients);
+    const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, X)), vsti_input_of(node, WEIGHT),
+                                vsti_output_of(node, 1), vsti_output_of(node, 2), vsti_incoming(gradients, node, 0)};
+    vst_value dx = vsti_emit(graph, &backward, inputs, 5, node->attributes);
+    vsti_add_gradient(gradients, vsti_input_of(node, X), dx);
+    vsti_add_gradient(gradients, vsti_input_of(node, WEIGHT), vsti_output(graph, dx, 1));
+    vsti_add_gradient(gradients, vsti_input_of(node, BIAS), vsti_output(graph, dx, 2));
+}
+
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    return 8.0 * (double)vsti_count(graph, node->inputs[X]);
+}
+
+vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
+    static const vsti_operation operation = {.name = "batch_norm", .outputs = 3, .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+    if (g->status != VST_OK) return (vst_value){0};
+    const vst_shape shape = vst_shape_at(g, x);
+    char text[VST_SHAPE_TEXT];
+    if (shape.rank != 4) {
+        vst_graph_fail(g, "batch_norm: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
+        return (vst_value){0};
+    }
+    const vst_shape channels = VST_SHAPE(shape.dim[1]);
+    const vst_init zeros = {VST_INIT_ZEROS, 0, VST_PARAM_STATE}, ones = {VST_INIT_ONES, 0, VST_PARAM_STATE};
+    const vst_value inputs[INPUTS] = {
+        [X] = x,
+        [WEIGHT] = vst_param(g, "weight", channels, (vst_init){VST_INIT_ONES, 0, VST_PARAM_WEIGHT}),
+        [BIAS] = vst_param(g, "bias", channels, (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_WEIGHT}),
+        [RUNNING_MEAN] = vst_param(g, "running_mean", channels, zeros),
+        [RUNNING_VARIANCE] = vst_param(g, "running_var", channels, ones),
+        [COUNTER] = vst_param(g, "num_batches_tracked", VST_SCALAR, (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_COUNTER})};
+    const attributes o = {options.epsilon ? options.epsilon : 1e-5, options.momentum ? options.momentum : 0.1};
+    return vsti_emit(g, &operation, inputs, INPUTS, &o);
+}

@@ -1,0 +1,153 @@
+/* 2-D convolution through oneDNN: forward, to its input, to its weights and bias. */
+#include "vision/ops/operation.h"
+
+static int64_t extent(int64_t in, const vsti_convolution *c) {
+    return (in + 2 * c->padding - c->dilation * (c->kernel - 1) - 1) / c->stride + 1;
+}
+
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    (void)graph;
+    const vsti_convolution *c = node->attributes;
+    return 2.0 * (double)(c->batch * c->out * c->out_height * c->out_width) * (double)(c->in / c->groups) *
+           (double)(c->kernel * c->kernel);
+}
+
+static vst_shape input_shape(const vsti_convolution *c) { return VST_SHAPE(c->batch, c->in, c->height, c->width); }
+static vst_shape output_shape(const vsti_convolution *c) {
+    return VST_SHAPE(c->batch, c->out, c->out_height, c->out_width);
+}
+static vst_shape weight_shape(const vsti_convolution *c) {
+    return VST_SHAPE(c->out, c->in / c->groups, c->kernel, c->kernel);
+}
+
+static void shapes_forward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    (void)graph;
+    out[0] = output_shape(node->attributes);
+}
+static void shapes_data(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    (void)graph;
+    out[0] = input_shape(node->attributes);
+}
+static void shapes_weights(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    (void)graph;
+    const vsti_convolution *c = node->attributes;
+    out[0] = weight_shape(c);
+    out[1] = VST_SHAPE(c->out);
+}
+
+static vsti_convolution configured(const vsti_lowering *lowering, const vsti_node *node) {
+    vsti_convolution c = *(const vsti_convolution *)node->attributes;
+    c.plain = vsti_is_plain(lowering);
+    c.inference = !vsti_is_training(lowering);
+    return c;
+}
+
+static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
+    const vsti_convolution c = configured(lowering, node);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_convolution_forward(&p, &c);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
+        {VSTI_WEIGHTS, vsti_read(lowering, node->inputs[1], vsti_primitive_layout(p, VSTI_WEIGHTS))},
+        {VSTI_DST, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DST))},
+        {VSTI_BIAS, c.bias ? vsti_read(lowering, node->inputs[2], NULL) : VSTI_NO_BUFFER}};
+    vsti_primitive_step(lowering, p, arguments, 4);
+}
+
+static void lower_data(vsti_lowering *lowering, const vsti_node *node) {
+    const vsti_convolution c = configured(lowering, node);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_convolution_backward_data(&p, &c);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_argument arguments[] = {
+        {VSTI_WEIGHTS, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_WEIGHTS))},
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[1], vsti_primitive_layout(p, VSTI_DIFF_DST))},
+        {VSTI_DIFF_SRC, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DIFF_SRC))}};
+    vsti_primitive_step(lowering, p, arguments, 3);
+}
+
+static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
+    const vsti_convolution c = configured(lowering, node);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_convolution_backward_weights(&p, &c);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[1], vsti_primitive_layout(p, VSTI_DIFF_DST))},
+        {VSTI_DIFF_WEIGHTS, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DIFF_WEIGHTS))},
+        {VSTI_DIFF_BIAS, c.bias ? vsti_write(lowering, node->outputs[1], NULL) : VSTI_NO_BUFFER}};
+    vsti_primitive_step(lowering, p, arguments, 4);
+}
+
+static const vsti_operation backward_data = {.name = "conv2d_backward_data", .outputs = 1,
+                                             .attribute_bytes = sizeof(vsti_convolution), .shapes = shapes_data,
+                                             .lower = lower_data, .flops = flops};
+static const vsti_operation backward_weights = {.name = "conv2d_backward_weights", .outputs = 2,
+                                                .attribute_bytes = sizeof(vsti_convolution), .shapes = shapes_weights,
+                                                .lower = lower_weights, .flops = flops};
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    vst_graph *graph = vsti_gradient_graph(gradients);
+    const vst_value x = vsti_input_of(node, 0), weight = vsti_input_of(node, 1);
+    const vst_value dy = vsti_incoming(gradients, node, 0);
+    const vsti_convolution *c = node->attributes;
+    vst_value dw = vsti_emit(graph, &backward_weights, (vst_value[]){vsti_saved(gradients, x), dy}, 2, c);
+    vsti_add_gradient(gradients, weight, dw);
+    if (c->bias) vsti_add_gradient(gradients, vsti_input_of(node, 2), vsti_output(graph, dw, 1));
+    if (vsti_wanted(gradients, x))
+        vsti_add_gradient(gradients, x, vsti_emit(graph, &backward_data, (vst_value[]){weight, dy}, 2, c));
+}
+
+static const vsti_operation forward = {.name = "conv2d", .outputs = 1, .attribute_bytes = sizeof(vsti_convolution),
+                                       .shapes = shapes_forward, .gradient = gradient, .lower = lower_forward,
+                                       .flops = flops};
+
+/* Checks the options against the input and fills in the sizes. */
+static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {
+    const vst_shape shape = vst_shape_at(g, x);
+    char text[VST_SHAPE_TEXT];
+    if (shape.rank != 4) {
+        vst_graph_fail(g, "conv2d: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
+        return false;
+    }
+    *c = (vsti_convolution){.batch = shape.dim[0], .in = shape.dim[1], .height = shape.dim[2], .width = shape.dim[3],
+                            .groups = o->groups ? o->groups : 1, .out = o->out, .kernel = o->kernel,
+                            .stride = o->stride ? o->stride : 1, .padding = o->padding,
+                            .dilation = o->dilation ? o->dilation : 1, .bias = o->bias};
+    const bool sane = c->out > 0 && c->kernel > 0 && c->stride > 0 && c->padding >= 0 && c->dilation > 0 && c->groups > 0;
+    if (!sane || c->in % c->groups || c->out % c->groups) {
+        vst_graph_fail(g, "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s", o->out,
+                       o->kernel, o->stride, o->padding, o->groups, vst_shape_text(&shape, text));
+        return false;
+    }
+    c->out_height = extent(c->height, c);
+    c->out_width = extent(c->width, c);
+    const bool room = c->height + 2 * c->padding >= c->dilation * (c->kernel - 1) + 1 &&
+                      c->width + 2 * c->padding >= c->dilation * (c->kernel - 1) + 1;
+    if (!room)
+        vst_graph_fail(g, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s", o->kernel, o->dilation,
+                       vst_shape_text(&shape, text));
+    return room;
+}
+
+vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
+    vsti_convolution c;
+    if (g->status != VST_OK || !geometry(g, x, &options, &c)) return (vst_value){0};
+    if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;
+    vst_value inputs[3] = {x, vst_param(g, "weight", weight_shape(&c), options.init)};
+    if (options.bias) {
+        const double fan_in = (double)(c.in / c.groups * c.kernel * c.kernel);
+        inputs[2] = vst_param(g, "bias", VST_SHAPE(c.out), (vst_init){VST_INIT_LECUN_UNIFORM, fan_in, VST_PARAM_WEIGHT});
+    }
+    return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &c);
+}

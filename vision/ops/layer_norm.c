@@ -1,0 +1,91 @@
+/* Layer normalisation over the last dimension (Ba et al., 2016) with our kernels; the backward pass adds the residual's
+ * gradient in the same pass. */
+#include "vision/ops/operation.h"
+
+typedef struct arguments {
+    int64_t rows, cols;
+    float epsilon;
+    bool accumulate;
+} arguments;
+
+static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
+    const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    return (arguments){vsti_rows(shape), vsti_last(shape), (float)*(const double *)node->attributes, node->accumulating};
+}
+
+/* Outputs: y, and for the backward pass mean and 1 / deviation of each row. */
+static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    out[0] = *vsti_shape(graph, node->inputs[0]);
+    out[1] = out[2] = VST_SHAPE(vsti_rows(&out[0]));
+}
+
+static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->layer_norm(b[0], b[1], b[2], b[3], b[4], b[5], a->rows, a->cols, a->epsilon);
+}
+
+static void lower(vsti_lowering *lowering, const vsti_node *node) {
+    const arguments a = measure(lowering, node);
+    vsti_buffer buffers[6];
+    for (int i = 0; i < 3; i++) buffers[i] = vsti_read(lowering, node->inputs[i], NULL);
+    for (int i = 0; i < 3; i++) buffers[3 + i] = vsti_write(lowering, node->outputs[i], NULL);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 6);
+}
+
+/* Inputs: x, weight, mean, 1 / deviation, dy, and what dx is added to, if it is. Outputs: dx, dweight, dbias. */
+static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    out[0] = *vsti_shape(graph, node->inputs[0]);
+    out[1] = out[2] = *vsti_shape(graph, node->inputs[1]);
+}
+
+static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->layer_norm_backward(b[0], b[1], b[2], b[3], b[4], a->accumulate ? b[9] : NULL, b[5], b[6], b[7],
+                                            b[8], a->rows, a->cols);
+}
+
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
+    const arguments a = measure(lowering, node);
+    vsti_buffer buffers[10];
+    for (int i = 0; i < 5; i++) buffers[i] = vsti_read(lowering, node->inputs[i], NULL);
+    buffers[9] = a.accumulate ? vsti_read(lowering, node->inputs[5], NULL) : VSTI_NO_BUFFER;
+    buffers[5] = vsti_write_over(lowering, node->outputs[0], node->inputs[a.accumulate ? 5 : 4], NULL);
+    for (int i = 1; i < 3; i++) buffers[5 + i] = vsti_write(lowering, node->outputs[i], NULL);
+    buffers[8] = vsti_scratch(lowering, 2 * vsti_partial_floats(a.cols) * sizeof(float));
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 10);
+}
+
+static const vsti_operation backward = {.name = "layer_norm_backward", .outputs = 3, .attribute_bytes = sizeof(double),
+                                        .shapes = shapes_backward, .lower = lower_backward, .accumulates = true};
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    vst_graph *graph = vsti_gradient_graph(gradients);
+    const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, 0)), vsti_input_of(node, 1),
+                                vsti_output_of(node, 1), vsti_output_of(node, 2), vsti_incoming(gradients, node, 0)};
+    vst_value dx = vsti_emit(graph, &backward, inputs, 5, node->attributes);
+    vst_value dweight = vsti_output(graph, dx, 1), dbias = vsti_output(graph, dx, 2);
+    vsti_add_gradient(gradients, vsti_input_of(node, 0), dx);
+    vsti_add_gradient(gradients, vsti_input_of(node, 1), dweight);
+    vsti_add_gradient(gradients, vsti_input_of(node, 2), dbias);
+}
+
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    return 8.0 * (double)vsti_count(graph, node->inputs[0]);
+}
+
+vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options) {
+    static const vsti_operation operation = {.name = "layer_norm", .outputs = 3, .attribute_bytes = sizeof(double),
+                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+    if (g->status != VST_OK) return (vst_value){0};
+    const vst_shape shape = vst_shape_at(g, x);
+    if (shape.rank < 1) {
+        vst_graph_fail(g, "layer_norm: its input has no dimension to normalise over");
+        return (vst_value){0};
+    }
+    const vst_shape channels = VST_SHAPE(vsti_last(&shape));
+    const vst_value inputs[] = {x, vst_param(g, "weight", channels, (vst_init){VST_INIT_ONES, 0, VST_PARAM_WEIGHT}),
+                                vst_param(g, "bias", channels, (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_WEIGHT})};
+    return vsti_emit(g, &operation, inputs, 3, &(double){options.epsilon ? options.epsilon : 1e-6});
+}

@@ -1,0 +1,193 @@
+/* Matrix products through oneDNN: the batched product, the linear layer, and the gradients of both, which are products too.
+ * An operand is seen either as a stack of matrices or, "flat", as one matrix of all its rows. */
+#include "vision/ops/operation.h"
+
+typedef struct attributes {
+    bool transpose_a, transpose_b;
+    bool flat; /* leading dimensions of both operands are rows of one matrix (b may be a single matrix as well) */
+    bool bias; /* third input (N) */
+} attributes;
+
+typedef struct sizes {
+    int64_t batch, m, n, k;
+    int64_t rows_a, cols_a, rows_b, cols_b; /* as they lie in memory */
+} sizes;
+
+static int64_t leading(const vst_shape *shape) { /* matrices in the stack */
+    int64_t count = 1;
+    for (int i = 0; i + 2 < shape->rank; i++) count *= shape->dim[i];
+    return count;
+}
+
+static bool measure(const vst_graph *graph, const vsti_node *node, sizes *s) {
+    const attributes *o = node->attributes;
+    const vst_shape *a = vsti_shape(graph, node->inputs[0]), *b = vsti_shape(graph, node->inputs[1]);
+    if (a->rank < 1 || b->rank < 1 || (!o->flat && (a->rank < 2 || b->rank < 2))) return false;
+    s->cols_a = vsti_last(a);
+    s->cols_b = vsti_last(b);
+    s->rows_a = o->flat ? vsti_rows(a) : a->dim[a->rank - 2];
+    s->rows_b = o->flat ? vsti_rows(b) : b->dim[b->rank - 2];
+    s->batch = o->flat ? 1 : leading(a);
+    if (!o->flat && leading(b) != s->batch) return false;
+    s->m = o->transpose_a ? s->cols_a : s->rows_a;
+    s->k = o->transpose_a ? s->rows_a : s->cols_a;
+    s->n = o->transpose_b ? s->rows_b : s->cols_b;
+    return s->k == (o->transpose_b ? s->cols_b : s->rows_b);
+}
+
+static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    const attributes *o = node->attributes;
+    const vst_shape *a = vsti_shape(graph, node->inputs[0]), *b = vsti_shape(graph, node->inputs[1]);
+    char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
+    sizes s;
+    if (!measure(graph, node, &s)) {
+        vst_graph_fail(graph, "matmul: %s%s and %s%s do not fit", vst_shape_text(a, first), o->transpose_a ? "ᵀ" : "",
+                       vst_shape_text(b, second), o->transpose_b ? "ᵀ" : "");
+        return;
+    }
+    out[0] = o->flat && o->transpose_a ? VST_SHAPE(0, 0) : *a; /* a weight's gradient has no leading dimensions */
+    if (!o->flat || o->transpose_a) out[0].dim[out[0].rank - 2] = s.m;
+    out[0].dim[out[0].rank - 1] = s.n;
+}
+
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    sizes s;
+    return measure(graph, node, &s) ? 2.0 * (double)s.batch * (double)s.m * (double)s.n * (double)s.k : 0;
+}
+
+static vsti_matmul describe(const sizes *s, const attributes *o, bool accumulate) {
+    vsti_matmul m = {.rank = s->batch > 1 ? 3 : 2, .bias = o->bias, .accumulate = accumulate};
+    const int first = m.rank - 2;
+    const int64_t dims[3][3] = {{s->batch, s->m, s->k}, {s->batch, s->k, s->n}, {s->batch, s->m, s->n}};
+    const int64_t strides[3][3] = {
+        {s->rows_a * s->cols_a, o->transpose_a ? 1 : s->cols_a, o->transpose_a ? s->cols_a : 1},
+        {s->rows_b * s->cols_b, o->transpose_b ? 1 : s->cols_b, o->transpose_b ? s->cols_b : 1},
+        {s->m * s->n, s->n, 1}};
+    for (int i = 0; i < m.rank; i++) {
+        m.dims_a[i] = dims[0][i + 1 - first];
+        m.dims_b[i] = dims[1][i + 1 - first];
+        m.dims_c[i] = dims[2][i + 1 - first];
+        m.strides_a[i] = strides[0][i + 1 - first];
+        m.strides_b[i] = strides[1][i + 1 - first];
+        m.strides_c[i] = strides[2][i + 1 - first];
+    }
+    return m;
+}
+
+static void run_copy(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    memcpy(buffers[1], buffers[0], (size_t) * (const int64_t *)raw * sizeof(float));
+}
+
+/* The output's memory when the product is added to what the last input holds. */
+static vsti_buffer accumulator(vsti_lowering *lowering, const vsti_node *node) {
+    const int value = node->inputs[node->input_count - 1];
+    vsti_buffer in = vsti_read(lowering, value, NULL);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], value, NULL);
+    const int64_t count = vsti_count(vsti_lowering_graph(lowering), value);
+    if (in != out)
+        vsti_kernel_step(lowering, vsti_kernel_name(), run_copy, &count, sizeof count, (vsti_buffer[]){in, out}, 2);
+    return out;
+}
+
+static void lower(vsti_lowering *lowering, const vsti_node *node) {
+    const attributes *o = node->attributes;
+    sizes s;
+    measure(vsti_lowering_graph(lowering), node, &s);
+    const vsti_matmul description = describe(&s, o, node->accumulating);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_matmul_create(&p, &description);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], NULL)},
+        {VSTI_WEIGHTS, vsti_read(lowering, node->inputs[1], NULL)},
+        {VSTI_BIAS, o->bias ? vsti_read(lowering, node->inputs[2], NULL) : VSTI_NO_BUFFER},
+        {VSTI_DST, node->accumulating ? accumulator(lowering, node) : vsti_write(lowering, node->outputs[0], NULL)}};
+    vsti_primitive_step(lowering, p, arguments, 4);
+}
+
+/* ---- sum over rows: a bias's gradient ---- */
+
+static void shapes_columns(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    out[0] = VST_SHAPE(vsti_last(vsti_shape(graph, node->inputs[0])));
+}
+
+static void run_columns(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    const int64_t *size = raw;
+    vsti_get_kernels()->column_sum(buffers[0], buffers[1], buffers[2], size[0], size[1]);
+}
+
+static void lower_columns(vsti_lowering *lowering, const vsti_node *node) {
+    const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    const int64_t size[2] = {vsti_rows(shape), vsti_last(shape)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
+                                   vsti_write(lowering, node->outputs[0], NULL),
+                                   vsti_scratch(lowering, vsti_partial_floats(size[1]) * sizeof(float))};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_columns, size, sizeof size, buffers, 3);
+}
+
+static const vsti_operation column_sum = {
+    .name = "column_sum", .outputs = 1, .shapes = shapes_columns, .lower = lower_columns};
+
+/* ---- gradients ---- */
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node);
+
+static const vsti_operation product = {.name = "matmul", .outputs = 1, .attribute_bytes = sizeof(attributes),
+                                       .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
+                                       .accumulates = true};
+static const vsti_operation linear = {.name = "linear", .outputs = 1, .attribute_bytes = sizeof(attributes),
+                                      .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+
+static vst_value multiply(vst_graph *graph, vst_value a, vst_value b, bool transpose_a, bool transpose_b, bool flat) {
+    const attributes o = {.transpose_a = transpose_a, .transpose_b = transpose_b, .flat = flat};
+    return vsti_emit(graph, &product, (vst_value[]){a, b}, 2, &o);
+}
+
+/* C = op(A) op(B): dA and dB are products of dC with the other operand. */
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    vst_graph *graph = vsti_gradient_graph(gradients);
+    const attributes *o = node->attributes;
+    const vst_value a = vsti_input_of(node, 0), b = vsti_input_of(node, 1), dc = vsti_incoming(gradients, node, 0);
+    if (o->bias) vsti_add_gradient(gradients, vsti_input_of(node, 2), vsti_emit(graph, &column_sum, &dc, 1, NULL));
+    if (vsti_wanted(gradients, b)) {
+        const vst_value saved = vsti_saved(gradients, a);
+        vsti_add_gradient(gradients, b,
+                          o->transpose_b ? multiply(graph, dc, saved, true, o->transpose_a, o->flat)
+                                         : multiply(graph, saved, dc, !o->transpose_a, false, o->flat));
+    }
+    if (vsti_wanted(gradients, a)) {
+        const vst_value saved = vsti_saved(gradients, b);
+        vsti_add_gradient(gradients, a,
+                          o->transpose_a ? multiply(graph, saved, dc, o->transpose_b, true, o->flat)
+                                         : multiply(graph, dc, saved, false, !o->transpose_b, o->flat));
+    }
+}
+
+vst_value vst_matmul(vst_graph *g, vst_value a, vst_value b, bool transpose_a, bool transpose_b) {
+    if (g->status != VST_OK) return (vst_value){0};
+    const bool single = vst_shape_at(g, b).rank == 2;
+    if (single && transpose_a && vst_shape_at(g, a).rank > 2) {
+        vst_graph_fail(g, "matmul: a stack of transposed matrices times one matrix is not supported: permute it first");
+        return (vst_value){0};
+    }
+    return multiply(g, a, b, transpose_a, transpose_b, single);
+}
+
+vst_value vst_linear(vst_graph *g, vst_value x, vst_linear_options options) {
+    if (g->status != VST_OK) return (vst_value){0};
+    const vst_shape shape = vst_shape_at(g, x);
+    if (shape.rank < 1 || options.features < 1) {
+        vst_graph_fail(g, "linear: %d features from a tensor with %d dimensions", options.features, shape.rank);
+        return (vst_value){0};
+    }
+    if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;
+    vst_value inputs[3] = {x, vst_param(g, "weight", VST_SHAPE(options.features, vsti_last(&shape)), options.init)};
+    if (options.bias) inputs[2] = vst_param(g, "bias", VST_SHAPE(options.features), options.bias_init);
+    const attributes o = {.transpose_b = true, .flat = true, .bias = options.bias};
+    return vsti_emit(g, &linear, inputs, options.bias ? 3 : 2, &o);
+}

@@ -1,0 +1,51 @@
+/* What the files of this folder share: attribute access, kernels without arguments' boilerplate, broadcasting. */
+#ifndef VISTILL_VISION_OPS_OPERATION_H
+#define VISTILL_VISION_OPS_OPERATION_H
+
+#include <string.h>
+
+#include "vision/kernels/kernels.h"
+#include "vision/ops/ops.h"
+#include "vision/plan/lowering.h"
+
+/* Output 0 (and any other) has the shape of input 0. */
+static inline void vsti_same_shape(vst_graph *graph, const vsti_node *node, vst_shape *shapes) {
+    for (int i = 0; i < node->operation->outputs; i++) shapes[i] = *vsti_shape(graph, node->inputs[0]);
+}
+
+static inline int64_t vsti_count(const vst_graph *graph, int value) { return vst_shape_count(vsti_shape(graph, value)); }
+static inline int64_t vsti_last(const vst_shape *shape) { return shape->rank ? shape->dim[shape->rank - 1] : 1; }
+
+/* Elements in memory of a value in a layout, padding included. */
+static inline int64_t vsti_memory_count(const vsti_lowering *lowering, int value, const vsti_layout *layout) {
+    return layout ? (int64_t)(vsti_layout_bytes(layout) / sizeof(float)) : vsti_count(vsti_lowering_graph(lowering), value);
+}
+
+/* Fails the graph unless the value has this rank. */
+static inline bool vsti_need_rank(vst_graph *graph, const vsti_node *node, int input, int rank) {
+    const vst_shape *shape = vsti_shape(graph, node->inputs[input]);
+    char text[VST_SHAPE_TEXT];
+    if (shape->rank == rank) return true;
+    vst_graph_fail(graph, "%s: its input %s should have %d dimensions", node->operation->name, vst_shape_text(shape, text),
+                   rank);
+    return false;
+}
+
+/* Fails the graph unless two inputs have equal shapes. */
+static inline bool vsti_need_equal(vst_graph *graph, const vsti_node *node, int a, int b) {
+    const vst_shape *x = vsti_shape(graph, node->inputs[a]), *y = vsti_shape(graph, node->inputs[b]);
+    char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
+    if (vst_shape_equal(x, y)) return true;
+    vst_graph_fail(graph, "%s: the shapes %s and %s should be equal", node->operation->name, vst_shape_text(x, first),
+                   vst_shape_text(y, second));
+    return false;
+}
+
+/* NumPy's broadcast shape of two; false if there is none. */
+bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);
+/* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/expand.c). */
+vst_value vsti_reduce_to(vst_graph *graph, vst_value value, vst_shape shape);
+/* Strides, in elements, with which a tensor of `shape` is read at the indices of the larger shape `as`: 0 where repeated. */
+void vsti_broadcast_strides(const vst_shape *shape, const vst_shape *as, int64_t strides[VST_MAX_RANK]);
+
+#endif

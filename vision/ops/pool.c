@@ -1,0 +1,104 @@
+/* Max and average pooling through oneDNN; global average pooling as a mean over the last two dimensions. */
+#include "vision/ops/operation.h"
+
+static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    (void)graph;
+    const vsti_pool *p = node->attributes;
+    out[0] = VST_SHAPE(p->batch, p->channels, p->out_height, p->out_width);
+    out[1] = VST_SHAPE(1); /* max pooling's workspace, whose size only oneDNN knows */
+}
+
+static void lower(vsti_lowering *lowering, const vsti_node *node) {
+    vsti_pool pool = *(const vsti_pool *)node->attributes;
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    pool.training = vsti_is_training(lowering);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_pool_forward(&p, &pool, layout);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], layout)},
+        {VSTI_DST, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DST))},
+        {VSTI_WORKSPACE, vsti_primitive_bytes(p, VSTI_WORKSPACE)
+                             ? vsti_write_bytes(lowering, node->outputs[1], vsti_primitive_bytes(p, VSTI_WORKSPACE))
+                             : VSTI_NO_BUFFER}};
+    vsti_primitive_step(lowering, p, arguments, 3);
+}
+
+/* Inputs: x (for its layout and shape only), the workspace, dy. */
+static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    (void)graph;
+    const vsti_pool *p = node->attributes;
+    out[0] = VST_SHAPE(p->batch, p->channels, p->height, p->width);
+}
+
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
+    const vsti_pool *pool = node->attributes;
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    vsti_primitive *p = NULL;
+    vst_status status = vsti_pool_backward(&p, pool, layout);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_argument arguments[] = {
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[2], vsti_primitive_layout(p, VSTI_DIFF_DST))},
+        {VSTI_DIFF_SRC, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DIFF_SRC))},
+        {VSTI_WORKSPACE, pool->kind == VSTI_POOL_MAX ? vsti_read(lowering, node->inputs[1], NULL) : VSTI_NO_BUFFER}};
+    vsti_primitive_step(lowering, p, arguments, 3);
+}
+
+static const vsti_operation backward = {.name = "pool_backward", .outputs = 1, .attribute_bytes = sizeof(vsti_pool),
+                                        .shapes = shapes_backward, .lower = lower_backward};
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    const vsti_pool *p = node->attributes;
+    const vst_value workspace = p->kind == VSTI_POOL_MAX ? vsti_output_of(node, 1) : vsti_input_of(node, 0);
+    const vst_value inputs[] = {vsti_input_of(node, 0), workspace, vsti_incoming(gradients, node, 0)};
+    vsti_add_gradient(gradients, vsti_input_of(node, 0),
+                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 3, p));
+}
+
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    const vsti_pool *p = node->attributes;
+    return (double)vsti_count(graph, node->outputs[0]) * (double)(p->kernel * p->kernel);
+}
+
+static const vsti_operation operation = {.name = "pool", .outputs = 2, .attribute_bytes = sizeof(vsti_pool),
+                                         .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+
+static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_kind kind) {
+    if (g->status != VST_OK) return (vst_value){0};
+    const vst_shape shape = vst_shape_at(g, x);
+    const int stride = o.stride ? o.stride : o.kernel;
+    char text[VST_SHAPE_TEXT];
+    if (shape.rank != 4 || o.kernel < 1 || stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel ||
+        shape.dim[2] + 2 * o.padding < o.kernel || shape.dim[3] + 2 * o.padding < o.kernel) {
+        vst_graph_fail(g, "pool: kernel %d, stride %d, padding %d do not fit the input %s (padding may be half the kernel)",
+                       o.kernel, stride, o.padding, vst_shape_text(&shape, text));
+        return (vst_value){0};
+    }
+    const vsti_pool p = {.kind = kind, .batch = shape.dim[0], .channels = shape.dim[1], .height = shape.dim[2],
+                         .width = shape.dim[3], .kernel = o.kernel, .stride = stride, .padding = o.padding,
+                         .out_height = (shape.dim[2] + 2 * o.padding - o.kernel) / stride + 1,
+                         .out_width = (shape.dim[3] + 2 * o.padding - o.kernel) / stride + 1};
+    return vsti_emit(g, &operation, &x, 1, &p);
+}
+
+vst_value vst_max_pool(vst_graph *g, vst_value x, vst_pool_options options) { return pool(g, x, options, VSTI_POOL_MAX); }
+
+vst_value vst_avg_pool(vst_graph *g, vst_value x, vst_pool_options options) {
+    return pool(g, x, options, options.count_padding ? VSTI_POOL_AVERAGE_PADDED : VSTI_POOL_AVERAGE);
+}
+
+vst_value vst_global_pool(vst_graph *g, vst_value x) {
+    if (g->status != VST_OK) return (vst_value){0};
+    const vst_shape shape = vst_shape_at(g, x);
+    if (shape.rank != 4) {
+        vst_graph_fail(g, "global_pool: its input should be (N, C, H, W)");
+        return (vst_value){0};
+    }
+    return vst_reduce_mean(g, x, 1u << 2 | 1u << 3, false);
+}

@@ -1,0 +1,184 @@
+/* Slices and concatenation along one dimension: block copies, each the other's gradient. */
+#include "vision/ops/operation.h"
+
+typedef struct attributes {
+    int axis;
+    int64_t start, count, extent; /* extent: of the whole along the axis (the slice's gradient) */
+} attributes;
+
+/* Rows of `bytes` between two tensors seen as (outer, width). */
+typedef struct block {
+    int64_t outer;
+    size_t bytes, from_width, from_start, to_width, to_start;
+} block;
+
+static void copy_block(const char *from, char *to, const block *b) {
+    for (int64_t i = 0; i < b->outer; i++)
+        memcpy(to + (size_t)i * b->to_width + b->to_start, from + (size_t)i * b->from_width + b->from_start, b->bytes);
+}
+
+static int64_t product(const vst_shape *shape, int from, int to) {
+    int64_t n = 1;
+    for (int i = from; i < to; i++) n *= shape->dim[i];
+    return n;
+}
+
+/* ---- slice ---- */
+
+static void shapes_slice(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    const attributes *o = node->attributes;
+    const vst_shape *in = vsti_shape(graph, node->inputs[0]);
+    char text[VST_SHAPE_TEXT];
+    out[0] = *in;
+    if (o->axis < 0 || o->axis >= in->rank || o->start < 0 || o->count < 1 || o->start + o->count > in->dim[o->axis]) {
+        vst_graph_fail(graph, "slice: %lld … %lld of dimension %d is not within %s", (long long)o->start,
+                       (long long)(o->start + o->count), o->axis, vst_shape_text(in, text));
+        return;
+    }
+    out[0].dim[o->axis] = o->count;
+}
+
+static void run_slice(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    copy_block(b[0], b[1], raw);
+}
+
+static void lower_slice(vsti_lowering *lowering, const vsti_node *node) {
+    const attributes *o = node->attributes;
+    const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    const int64_t outer = product(in, 0, o->axis), inner = product(in, o->axis + 1, in->rank);
+    if (outer == 1 && !vsti_is_plain(lowering)) { /* one block: a view will do */
+        vsti_alias(lowering, node->outputs[0], node->inputs[0], o->start * inner);
+        return;
+    }
+    const size_t unit = (size_t)inner * sizeof(float);
+    const block copy = {.outer = outer, .bytes = (size_t)o->count * unit, .from_width = (size_t)in->dim[o->axis] * unit,
+                        .from_start = (size_t)o->start * unit, .to_width = (size_t)o->count * unit};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
+                                   vsti_write(lowering, node->outputs[0], NULL)};
+    vsti_kernel_step(lowering, "vistill", run_slice, &copy, sizeof copy, buffers, 2);
+}
+
+/* The gradient: zeros around the slice, or added into what the last input holds. */
+static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    const attributes *o = node->attributes;
+    out[0] = *vsti_shape(graph, node->inputs[0]);
+    out[0].dim[o->axis] = o->extent;
+}
+
+static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const block *copy = raw;
+    memset(b[1], 0, (size_t)copy->outer * copy->to_width);
+    copy_block(b[0], b[1], copy);
+}
+
+static void run_backward_add(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const block *copy = raw;
+    if (b[1] != b[2]) memcpy(b[1], b[2], (size_t)copy->outer * copy->to_width);
+    for (int64_t i = 0; i < copy->outer; i++) {
+        const float *from = (const float *)((const char *)b[0] + (size_t)i * copy->from_width);
+        float *to = (float *)((char *)b[1] + (size_t)i * copy->to_width + copy->to_start);
+        for (size_t k = 0; k < copy->bytes / sizeof(float); k++) to[k] += from[k];
+    }
+}
+
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
+    const attributes *o = node->attributes;
+    const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    const size_t unit = (size_t)product(in, o->axis + 1, in->rank) * sizeof(float);
+    const block copy = {.outer = product(in, 0, o->axis), .bytes = (size_t)o->count * unit,
+                        .from_width = (size_t)o->count * unit, .to_width = (size_t)o->extent * unit,
+                        .to_start = (size_t)o->start * unit};
+    vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL)};
+    if (node->accumulating) {
+        buffers[2] = vsti_read(lowering, node->inputs[1], NULL);
+        buffers[1] = vsti_write_over(lowering, node->outputs[0], node->inputs[1], NULL);
+    } else {
+        buffers[1] = vsti_write(lowering, node->outputs[0], NULL);
+    }
+    vsti_kernel_step(lowering, "vistill", node->accumulating ? run_backward_add : run_backward, &copy, sizeof copy, buffers,
+                     node->accumulating ? 3 : 2);
+}
+
+static const vsti_operation backward = {.name = "slice_backward", .outputs = 1, .attribute_bytes = sizeof(attributes),
+                                        .shapes = shapes_backward, .lower = lower_backward, .accumulates = true};
+
+static void gradient_slice(vsti_gradients *gradients, const vsti_node *node) {
+    vst_graph *graph = vsti_gradient_graph(gradients);
+    attributes o = *(const attributes *)node->attributes;
+    const vst_value x = vsti_input_of(node, 0), dy = vsti_incoming(gradients, node, 0);
+    o.extent = vst_shape_at(graph, x).dim[o.axis];
+    if (vsti_wanted(gradients, x)) vsti_add_gradient(gradients, x, vsti_emit(graph, &backward, &dy, 1, &o));
+}
+
+vst_value vst_slice(vst_graph *g, vst_value x, int axis, int64_t start, int64_t count) {
+    static const vsti_operation operation = {.name = "slice", .outputs = 1, .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes_slice, .gradient = gradient_slice, .lower = lower_slice};
+    return vsti_emit(g, &operation, &x, 1, &(attributes){.axis = axis, .start = start, .count = count});
+}
+
+/* ---- concat ---- */
+
+static void shapes_concat(vst_graph *graph, const vsti_node *node, vst_shape *out) {
+    const int axis = *(const int *)node->attributes;
+    char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
+    out[0] = *vsti_shape(graph, node->inputs[0]);
+    if (axis < 0 || axis >= out[0].rank) {
+        vst_graph_fail(graph, "concat: %s has no dimension %d", vst_shape_text(&out[0], first), axis);
+        return;
+    }
+    for (int i = 1; i < node->input_count; i++) {
+        vst_shape other = *vsti_shape(graph, node->inputs[i]);
+        const int64_t count = axis < other.rank ? other.dim[axis] : 0;
+        if (axis < other.rank) other.dim[axis] = out[0].dim[axis];
+        if (!vst_shape_equal(&other, &out[0])) {
+            vst_graph_fail(graph, "concat: %s and %s differ in more than dimension %d",
+                           vst_shape_text(vsti_shape(graph, node->inputs[0]), first),
+                           vst_shape_text(vsti_shape(graph, node->inputs[i]), second), axis);
+            return;
+        }
+        out[0].dim[axis] += count;
+    }
+}
+
+static void lower_concat(vsti_lowering *lowering, const vsti_node *node) {
+    const vst_graph *graph = vsti_lowering_graph(lowering);
+    const int axis = *(const int *)node->attributes;
+    const vst_shape *whole = vsti_shape(graph, node->outputs[0]);
+    const size_t unit = (size_t)product(whole, axis + 1, whole->rank) * sizeof(float);
+    const vsti_buffer out = vsti_write(lowering, node->outputs[0], NULL);
+    size_t start = 0;
+    for (int i = 0; i < node->input_count; i++) {
+        const size_t bytes = (size_t)vsti_shape(graph, node->inputs[i])->dim[axis] * unit;
+        const block copy = {.outer = product(whole, 0, axis), .bytes = bytes, .from_width = bytes,
+                            .to_width = (size_t)whole->dim[axis] * unit, .to_start = start};
+        vsti_kernel_step(lowering, "vistill", run_slice, &copy, sizeof copy,
+                         (vsti_buffer[]){vsti_read(lowering, node->inputs[i], NULL), out}, 2);
+        start += bytes;
+    }
+}
+
+static void gradient_concat(vsti_gradients *gradients, const vsti_node *node) {
+    vst_graph *graph = vsti_gradient_graph(gradients);
+    const int axis = *(const int *)node->attributes;
+    int64_t start = 0;
+    for (int i = 0; i < node->input_count; i++) {
+        const vst_value x = vsti_input_of(node, i);
+        const int64_t count = vst_shape_at(graph, x).dim[axis];
+        if (vsti_wanted(gradients, x))
+            vsti_add_gradient(gradients, x, vst_slice(graph, vsti_incoming(gradients, node, 0), axis, start, count));
+        start += count;
+    }
+}
+
+vst_value vst_concat(vst_graph *g, const vst_value *values, int count, int axis) {
+    static const vsti_operation operation = {.name = "concat", .outputs = 1, .attribute_bytes = sizeof(int),
+                                             .shapes = shapes_concat, .gradient = gradient_concat, .lower = lower_concat};
+    if (count < 1) {
+        vst_graph_fail(g, "concat: nothing to concatenate");
+        return (vst_value){0};
+    }
+    return vsti_emit(g, &operation, values, count, &axis);
+}

@@ -1,0 +1,61 @@
+/* Row-wise maps over the last dimension with our kernels: softmax, log-softmax and logit standardisation. */
+#include "vision/ops/operation.h"
+
+typedef enum row_map { SOFTMAX, LOG_SOFTMAX, STANDARDIZE } row_map;
+
+typedef struct arguments {
+    row_map map;
+    int64_t rows, cols;
+} arguments;
+
+static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    const vsti_kernels *k = vsti_get_kernels();
+    (a->map == SOFTMAX ? k->softmax : a->map == LOG_SOFTMAX ? k->log_softmax : k->standardize)(b[0], b[1], a->rows, a->cols);
+}
+
+static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    const vsti_kernels *k = vsti_get_kernels();
+    (a->map == SOFTMAX       ? k->softmax_backward
+     : a->map == LOG_SOFTMAX ? k->log_softmax_backward
+                             : k->standardize_backward)(b[0], b[1], b[2], a->rows, a->cols);
+}
+
+static void lower(vsti_lowering *lowering, const vsti_node *node) {
+    const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    const arguments a = {*(const row_map *)node->attributes, vsti_rows(shape), vsti_last(shape)};
+    const bool backward = node->input_count == 2; /* the saved rows, dy */
+    vsti_buffer buffers[3];
+    for (int i = 0; i < node->input_count; i++) buffers[i] = vsti_read(lowering, node->inputs[i], NULL);
+    buffers[node->input_count] = vsti_write(lowering, node->outputs[0], NULL);
+    vsti_kernel_step(lowering, vsti_kernel_name(), backward ? run_backward : run_forward, &a, sizeof a, buffers,
+                     node->input_count + 1);
+}
+
+static const vsti_operation backward = {.name = "row_map_backward", .outputs = 1, .attribute_bytes = sizeof(row_map),
+                                        .shapes = vsti_same_shape, .lower = lower};
+
+static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+    const bool from_input = *(const row_map *)node->attributes == STANDARDIZE;
+    const vst_value inputs[] = {from_input ? vsti_saved(gradients, vsti_input_of(node, 0)) : vsti_output_of(node, 0),
+                                vsti_incoming(gradients, node, 0)};
+    vsti_add_gradient(gradients, vsti_input_of(node, 0),
+                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 2, node->attributes));
+}
+
+#define ROW_MAP(function, map)                                                                                    \
+    vst_value vst_##function(vst_graph *g, vst_value x) {                                                         \
+        static const vsti_operation operation = {.name = #function,                                               \
+                                                 .outputs = 1,                                                    \
+                                                 .attribute_bytes = sizeof(row_map),                              \
+                                                 .shapes = vsti_same_shape,                                       \
+                                                 .gradient = gradient,                                            \
+                                                 .lower = lower};                                                 \
+        return vsti_emit(g, &operation, &x, 1, &(row_map){map});                                                  \
+    }
+ROW_MAP(softmax, SOFTMAX)
+ROW_MAP(log_softmax, LOG_SOFTMAX)
+ROW_MAP(standardize, STANDARDIZE)

@@ -1,0 +1,57 @@
+/* A plan under construction, as operations see it when they are lowered. Errors are sticky, as in the graph: after the first
+ * one every call does nothing and gives VSTI_NO_BUFFER back. */
+#ifndef VISTILL_VISION_PLAN_LOWERING_H
+#define VISTILL_VISION_PLAN_LOWERING_H
+
+#include "vision/graph/node.h"
+#include "vision/onednn/onednn.h"
+
+typedef int vsti_buffer; /* memory whose address is known once the plan is complete */
+enum { VSTI_NO_BUFFER = -1 };
+
+typedef struct vsti_run { /* what a kernel may know of the run */
+    uint64_t seed;
+    uint32_t step;
+} vsti_run;
+
+/* buffers[i] is the address of the i-th buffer given to vsti_kernel_step. */
+typedef void vsti_kernel_function(void *const *buffers, const void *arguments, const vsti_run *run);
+
+const vst_graph *vsti_lowering_graph(const vsti_lowering *lowering);
+bool vsti_is_training(const vsti_lowering *lowering);
+bool vsti_is_plain(const vsti_lowering *lowering); /* plain layouts only, nothing overwritten (tests) */
+void vsti_lowering_fail(vsti_lowering *lowering, vst_status status); /* keeps the thread's error */
+
+/* The value in layout `wanted` (NULL: plain); a reorder is inserted if it is not there yet. */
+vsti_buffer vsti_read(vsti_lowering *lowering, int value, const vsti_layout *wanted);
+/* The value's first layout, NULL if plain: what an operation that works in any layout should take. */
+const vsti_layout *vsti_layout_of(const vsti_lowering *lowering, int value);
+/* Memory for a value that the node computes. */
+vsti_buffer vsti_write(vsti_lowering *lowering, int value, const vsti_layout *layout);
+/* The same for a value whose size its shape does not say: a primitive's workspace. */
+vsti_buffer vsti_write_bytes(vsti_lowering *lowering, int value, size_t bytes);
+/* As vsti_write, over the memory of `input` (read in the same layout by this node) if nothing needs that any more. */
+vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, const vsti_layout *layout);
+/* `value` is `input`'s memory (plain), seen with another shape and `offset` floats further. */
+void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset);
+/* Memory for the duration of the node. */
+vsti_buffer vsti_scratch(vsti_lowering *lowering, size_t bytes);
+
+/* Does a consumer exist in this plan? Outputs nobody reads need not be written. */
+bool vsti_is_used(const vsti_lowering *lowering, int value);
+
+/* Appends a step. `arguments` are copied. */
+void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
+                      const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count);
+
+typedef struct vsti_argument {
+    vsti_role role;
+    vsti_buffer buffer;
+} vsti_argument;
+/* Appends a primitive, which the plan owns from now on, also on failure; scratchpad is added. */
+void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, const vsti_argument *arguments, int count);
+
+/* "vistill:avx2", the name of our kernels in profiles. */
+const char *vsti_kernel_name(void);
+
+#endif

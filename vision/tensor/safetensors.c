@@ -1,0 +1,608 @@
+/* Reading and writing safetensors files: 8 bytes of header length, a JSON header, the data. JSON by jansson. */
+#include "vision/tensor/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "vision/base/memory.h"
+
+enum {
+    LENGTH_BYTES = 8,
+    DEPTH_MAX = 8, /* the format itself needs 3 */
+    CHECKSUM_TEXT = 17,
+    SHOWN = 100 /* bytes of a name in a message */
+};
+static const size_t io_chunk = (size_t)1 << 30; /* Linux moves at most 2 GiB at once */
+static const char checksum_key[] = "vistill.xxh3";
+static const char metadata_key[] = "__metadata__";
+
+const vst_safetensors_limits vst_safetensors_default_limits = {
+    .header_bytes = (size_t)16 << 20, .file_bytes = (size_t)16 << 30, .tensors = 100000, .name_bytes = 1024};
+
+typedef struct entry {
+    vst_tensor tensor; /* the name belongs to the JSON */
+    size_t begin, end; /* in the data */
+} entry;
+
+struct vst_safetensors {
+    char *path;
+    json_t *header;
+    const json_t *metadata; /* within header; NULL if there is none */
+    entry *entries;         /* by offset */
+    const entry **by_name;
+    size_t count;
+    void *data;
+    size_t data_size;
+};
+
+/* ---- jansson's memory ---- */
+
+/* jansson's scanner does not notice when its buffer cannot grow and loses a byte (strbuffer_append in lex_save). So a
+ * refused allocation is noted here and tried once more; whoever called jansson then gives up by out_of_memory(). */
+static _Thread_local bool json_refused;
+
+static void *json_alloc(size_t bytes) {
+    void *pointer = vst_alloc(bytes);
+    if (pointer) return pointer;
+    json_refused = true;
+    return vst_alloc(bytes);
+}
+
+/* jansson has one allocator for the whole process; set before main, no thread can see it change. */
+__attribute__((constructor)) static void set_json_allocator(void) { json_set_alloc_funcs(json_alloc, vst_free); }
+
+/* ---- Reading ---- */
+
+/* Where the bytes come from: a file, or memory if `bytes` is not NULL. */
+typedef struct source {
+    int fd;
+    const char *bytes;
+    size_t size;
+} source;
+
+static vst_status fetch(const source *from, size_t offset, void *to, size_t size) {
+    if (size == 0) return VST_OK;
+    if (from->bytes) {
+        memcpy(to, from->bytes + offset, size);
+        return VST_OK;
+    }
+    for (size_t done = 0; done < size;) {
+        const size_t left = size - done, wanted = left < io_chunk ? left : io_chunk;
+        const ssize_t got = pread(from->fd, (char *)to + done, wanted, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return vst_fail(VST_ERROR_IO, "reading at byte %zu: %s", offset + done, strerror(errno));
+        if (got == 0)
+            return vst_fail(VST_ERROR_IO, "ended at byte %zu of %zu: it was cut while being read", offset + done,
+                            from->size);
+        done += (size_t)got;
+    }
+    return VST_OK;
+}
+
+static uint64_t from_little_endian(const unsigned char bytes[LENGTH_BYTES]) {
+    uint64_t value = 0;
+    for (int i = LENGTH_BYTES - 1; i >= 0; i--) value = value << 8 | bytes[i];
+    return value;
+}
+
+/* Bounds the nesting before jansson recurses. Syntax is jansson's business: wrong text is refused there. */
+static vst_status check_depth(const char *text, size_t length) {
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < length; i++) {
+        const char c = text[i];
+        if (quoted && c == '\\') i++;
+        else if (c == '"') quoted = !quoted;
+        else if (!quoted && (c == '{' || c == '[') && ++depth > DEPTH_MAX)
+            return vst_fail(VST_ERROR_FORMAT, "the header is nested deeper than %d levels at byte %zu", DEPTH_MAX,
+                            LENGTH_BYTES + i);
+        else if (!quoted && (c == '}' || c == ']')) depth--;
+    }
+    return VST_OK;
+}
+
+static vst_status parse_json(json_t **out, const char *text, size_t length) {
+    json_error_t error;
+    const vst_status status = check_depth(text, length);
+    if (status != VST_OK) return status;
+    if (length == 0 || text[0] != '{')
+        return vst_fail(VST_ERROR_FORMAT, "the header does not begin with '{': not a safetensors file");
+    json_refused = false;
+    *out = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (json_refused) {
+        json_decref(*out);
+        *out = NULL;
+        return vst_fail_memory(length);
+    }
+    if (!*out)
+        return vst_fail(VST_ERROR_FORMAT, "the header is not valid JSON at byte %d: %s", LENGTH_BYTES + error.position,
+                        error.text);
+    return VST_OK;
+}
+
+static vst_status check_metadata(const json_t *metadata) {
+    const char *key;
+    json_t *value;
+    if (!json_is_object(metadata)) return vst_fail(VST_ERROR_FORMAT, "%s must be an object", metadata_key);
+    json_object_foreach((json_t *)metadata, key, value) {
+        if (!json_is_string(value))
+            return vst_fail(VST_ERROR_FORMAT, "%s: the value of \"%.*s\" must be a string", metadata_key, SHOWN, key);
+    }
+    return VST_OK;
+}
+
+static vst_status check_name(const char *name, size_t limit) {
+    const size_t length = strlen(name);
+    if (length == 0) return vst_fail(VST_ERROR_FORMAT, "a tensor has an empty name");
+    if (length > limit)
+        return vst_fail(VST_ERROR_LIMIT, "the tensor name \"%.*s…\" has %zu bytes; allowed are %zu", SHOWN, name,
+                        length, limit);
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+            return vst_fail(VST_ERROR_FORMAT, "a tensor has the control character 0x%02x in its name",
+                            (unsigned)name[i]);
+    return VST_OK;
+}
+
+/* A JSON integer that is not negative; reals such as 1.0 or 1e3 are refused. */
+static vst_status read_size(const json_t *value, const char *what, int64_t *out) {
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return vst_fail(VST_ERROR_FORMAT, "%s must hold integers of 0 or more", what);
+    *out = json_integer_value(value);
+    return VST_OK;
+}
+
+static vst_status read_dtype(const json_t *value, vst_dtype *out) {
+    if (!json_is_string(value)) return vst_fail(VST_ERROR_FORMAT, "dtype is missing or not a string");
+    for (vst_dtype dtype = VST_F64; dtype <= VST_BOOL; dtype++) {
+        if (strcmp(vst_dtype_name(dtype), json_string_value(value)) == 0) {
+            *out = dtype;
+            return VST_OK;
+        }
+    }
+    return vst_fail(VST_ERROR_UNSUPPORTED,
+                    "dtype \"%.20s\" is not supported; known are F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL",
+                    json_string_value(value));
+}
+
+static vst_status read_shape(const json_t *value, vst_shape *out) {
+    vst_status status = VST_OK;
+    if (!json_is_array(value)) return vst_fail(VST_ERROR_FORMAT, "shape is missing or not a list");
+    const size_t rank = json_array_size(value);
+    if (rank > VST_MAX_RANK)
+        return vst_fail(VST_ERROR_LIMIT, "shape has %zu dimensions; allowed are %d", rank, VST_MAX_RANK);
+    out->rank = (int)rank;
+    for (size_t i = 0; i < rank; i++) VST_TRY(read_size(json_array_get(value, i), "shape", &out->dim[i]));
+out:
+    return status;
+}
+
+static vst_status read_offsets(const json_t *value, size_t data_size, entry *out) {
+    vst_status status = VST_OK;
+    int64_t begin = 0, end = 0;
+    if (!json_is_array(value) || json_array_size(value) != 2)
+        return vst_fail(VST_ERROR_FORMAT, "data_offsets is missing or not a list of two");
+    VST_TRY(read_size(json_array_get(value, 0), "data_offsets", &begin));
+    VST_TRY(read_size(json_array_get(value, 1), "data_offsets", &end));
+    if (end < begin)
+        return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] run backwards", begin, end);
+    if ((uint64_t)end > data_size)
+        return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] go beyond the %zu bytes of data: "
+                        "the file is cut short; copy it again", begin, end, data_size);
+    out->begin = (size_t)begin;
+    out->end = (size_t)end;
+out:
+    return status;
+}
+
+static vst_status read_entry(const char *name, const json_t *info, size_t data_size, entry *out) {
+    vst_status status = VST_OK;
+    char text[VST_SHAPE_TEXT];
+    size_t bytes;
+    if (!json_is_object(info)) return vst_fail(VST_ERROR_FORMAT, "must be an object");
+    *out = (entry){.tensor.name = name};
+    VST_TRY(read_dtype(json_object_get(info, "dtype"), &out->tensor.dtype));
+    VST_TRY(read_shape(json_object_get(info, "shape"), &out->tensor.shape));
+    VST_TRY(read_offsets(json_object_get(info, "data_offsets"), data_size, out));
+    const int64_t count = vst_shape_count(&out->tensor.shape);
+    if (count < 0 || !vst_multiply((size_t)count, vst_dtype_size(out->tensor.dtype), &bytes))
+        return vst_fail(VST_ERROR_FORMAT, "the shape %s is too large", vst_shape_text(&out->tensor.shape, text));
+    if (out->end - out->begin != bytes)
+        return vst_fail(VST_ERROR_FORMAT, "%s %s needs %zu bytes, but data_offsets [%zu, %zu] hold %zu",
+                        vst_dtype_name(out->tensor.dtype), vst_shape_text(&out->tensor.shape, text), bytes, out->begin,
+                        out->end, out->end - out->begin);
+out:
+    return status;
+}
+
+static int compare_offsets(const void *a, const void *b) {
+    const entry *x = a, *y = b;
+    if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+    if (x->end != y->end) return x->end < y->end ? -1 : 1;
+    return strcmp(x->tensor.name, y->tensor.name);
+}
+
+static int compare_names(const void *a, const void *b) {
+    const entry *const *x = a, *const *y = b;
+    return strcmp((*x)->tensor.name, (*y)->tensor.name);
+}
+
+/* The tensors must cover the data without holes or overlap. */
+static vst_status check_cover(const vst_safetensors *file) {
+    size_t end = 0;
+    for (size_t i = 0; i < file->count; i++) {
+        const entry *e = &file->entries[i];
+        if (e->begin != end)
+            return vst_fail(VST_ERROR_FORMAT, "tensor \"%.*s\" begins at data byte %zu, but the one before it ends at "
+                            "%zu: holes and overlaps are not allowed", SHOWN, e->tensor.name, e->begin, end);
+        end = e->end;
+    }
+    if (end != file->data_size)
+        return vst_fail(VST_ERROR_FORMAT, "the tensors end at data byte %zu, but the file has %zu bytes of data", end,
+                        file->data_size);
+    return VST_OK;
+}
+
+static vst_status read_entries(vst_safetensors *file, const vst_safetensors_limits *limits) {
+    vst_status status = VST_OK;
+    const char *name;
+    json_t *info;
+    const size_t keys = json_object_size(file->header);
+    if (keys > 1 && keys - 1 > limits->tensors) /* one key may be the metadata */
+        return vst_fail(VST_ERROR_LIMIT, "%zu tensors; allowed are %zu", keys, limits->tensors);
+    file->entries = vst_calloc(keys, sizeof *file->entries);
+    file->by_name = vst_calloc(keys, sizeof *file->by_name);
+    if (!file->entries || !file->by_name) return vst_fail_memory(keys * sizeof *file->entries);
+
+    json_object_foreach(file->header, name, info) {
+        if (strcmp(name, metadata_key) == 0) {
+            VST_TRY(check_metadata(info));
+            file->metadata = info;
+            continue;
+        }
+        VST_TRY(check_name(name, limits->name_bytes));
+        status = read_entry(name, info, file->data_size, &file->entries[file->count]);
+        if (status != VST_OK) return vst_fail_in(status, "tensor \"%.*s\"", SHOWN, name);
+        file->count++;
+    }
+    if (file->count > limits->tensors)
+        return vst_fail(VST_ERROR_LIMIT, "%zu tensors; allowed are %zu", file->count, limits->tensors);
+    qsort(file->entries, file->count, sizeof *file->entries, compare_offsets);
+    for (size_t i = 0; i < file->count; i++) file->by_name[i] = &file->entries[i];
+    qsort(file->by_name, file->count, sizeof *file->by_name, compare_names);
+    VST_TRY(check_cover(file));
+out:
+    return status;
+}
+
+static void checksum_text(uint64_t hash, char text[CHECKSUM_TEXT]) {
+    snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, hash);
+}
+
+static vst_status read_data(vst_safetensors *file, const source *from, size_t offset) {
+    vst_status status = VST_OK;
+    char found[CHECKSUM_TEXT];
+    file->data = vst_alloc_aligned(file->data_size);
+    if (!file->data) return vst_fail_memory(file->data_size);
+    VST_TRY(fetch(from, offset, file->data, file->data_size));
+    for (size_t i = 0; i < file->count; i++)
+        file->entries[i].tensor.data = (char *)file->data + file->entries[i].begin;
+
+    const char *expected = vst_safetensors_metadata(file, checksum_key);
+    if (!expected) return VST_OK;
+    checksum_text(XXH3_64bits(file->data, file->data_size), found);
+    if (strcmp(found, expected) != 0)
+        return vst_fail(VST_ERROR_FORMAT, "the checksum of the data is %s, but the header says %.*s: the file is "
+                        "damaged; copy it again", found, SHOWN, expected);
+out:
+    return status;
+}
+
+static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safetensors_limits *limits) {
+    if (header > file_size - LENGTH_BYTES)
+        return vst_fail(VST_ERROR_FORMAT, "the header should have %" PRIu64 " bytes, but the file has only %zu: it is "
+                        "cut short, or not a safetensors file", header, file_size);
+    if (header > limits->header_bytes)
+        return vst_fail(VST_ERROR_LIMIT, "the header has %" PRIu64 " bytes; allowed are %zu", header,
+                        limits->header_bytes);
+    return VST_OK;
+}
+
+/* Everything is checked before the data are read. */
+static vst_status load(vst_safetensors *file, const source *from, const vst_safetensors_limits *limits) {
+    vst_status status = VST_OK;
+    unsigned char length[LENGTH_BYTES];
+    char *text = NULL;
+    if (from->size < LENGTH_BYTES)
+        return vst_fail(VST_ERROR_FORMAT, "only %zu bytes long: not a safetensors file", from->size);
+    if (from->size > limits->file_bytes)
+        return vst_fail(VST_ERROR_LIMIT, "%zu bytes long; allowed are %zu", from->size, limits->file_bytes);
+    VST_TRY(fetch(from, 0, length, sizeof length));
+    VST_TRY(check_sizes(from->size, from_little_endian(length), limits));
+
+    const size_t header = (size_t)from_little_endian(length);
+    file->data_size = from->size - LENGTH_BYTES - header;
+    text = vst_alloc(header);
+    if (!text) VST_TRY(vst_fail_memory(header));
+    VST_TRY(fetch(from, LENGTH_BYTES, text, header));
+    VST_TRY(parse_json(&file->header, text, header));
+    VST_TRY(read_entries(file, limits));
+    VST_TRY(read_data(file, from, LENGTH_BYTES + header));
+out:
+    vst_free(text);
+    return status;
+}
+
+static vst_status load_new(vst_safetensors **out, const char *path, const source *from,
+                           const vst_safetensors_limits *limits) {
+    vst_status status = VST_OK;
+    vst_safetensors *file = vst_calloc(1, sizeof *file);
+    if (!file) VST_TRY(vst_fail_memory(sizeof *file));
+    file->path = vst_strdup(path);
+    if (!file->path) VST_TRY(vst_fail_memory(strlen(path) + 1));
+    VST_TRY(load(file, from, limits ? limits : &vst_safetensors_default_limits));
+    *out = file;
+    file = NULL;
+out:
+    vst_safetensors_close(file);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", path);
+}
+
+vst_status vst_safetensors_parse(vst_safetensors **out, const char *name, const void *bytes, size_t size,
+                                 const vst_safetensors_limits *limits) {
+    const source from = {.fd = -1, .bytes = size ? bytes : "", .size = size};
+    *out = NULL;
+    return load_new(out, name, &from, limits);
+}
+
+vst_status vst_safetensors_open(vst_safetensors **out, const char *path, const vst_safetensors_limits *limits) {
+    vst_status status = VST_OK;
+    struct stat info;
+    *out = NULL;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block, it is refused below */
+    if (fd < 0)
+        return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %s", path,
+                        strerror(errno));
+    if (fstat(fd, &info) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
+    if (!S_ISREG(info.st_mode)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: not a regular file", path));
+    const source from = {.fd = fd, .size = (size_t)info.st_size};
+    VST_TRY(load_new(out, path, &from, limits));
+out:
+    close(fd);
+    return status;
+}
+
+void vst_safetensors_close(vst_safetensors *file) {
+    if (!file) return;
+    json_decref(file->header);
+    vst_free(file->path);
+    vst_free(file->entries);
+    vst_free(file->by_name);
+    vst_free(file->data);
+    vst_free(file);
+}
+
+const char *vst_safetensors_path(const vst_safetensors *file) { return file->path; }
+
+size_t vst_safetensors_count(const vst_safetensors *file) { return file->count; }
+
+const vst_tensor *vst_safetensors_at(const vst_safetensors *file, size_t index) {
+    VST_ASSERT(index < file->count);
+    return &file->entries[index].tensor;
+}
+
+const vst_tensor *vst_safetensors_find(const vst_safetensors *file, const char *name) {
+    const entry wanted = {.tensor.name = name}, *key = &wanted;
+    const entry *const *found = bsearch(&key, file->by_name, file->count, sizeof *file->by_name, compare_names);
+    return found ? &(*found)->tensor : NULL;
+}
+
+const char *vst_safetensors_metadata(const vst_safetensors *file, const char *key) {
+    return json_string_value(json_object_get(file->metadata, key));
+}
+
+/* ---- Writing ---- */
+
+static size_t tensor_bytes(const vst_tensor *tensor) {
+    return (size_t)vst_shape_count(&tensor->shape) * vst_dtype_size(tensor->dtype);
+}
+
+/* Whether a tensor can be written; adds its bytes to *total. */
+static vst_status check_tensor(const vst_tensor *tensor, size_t *total) {
+    char text[VST_SHAPE_TEXT];
+    size_t bytes;
+    if (!tensor->name) return vst_fail(VST_ERROR_ARGUMENT, "a tensor without a name");
+    const vst_status status = check_name(tensor->name, vst_safetensors_default_limits.name_bytes);
+    if (status != VST_OK) return vst_fail_in(VST_ERROR_ARGUMENT, "cannot be written");
+    if (strcmp(tensor->name, metadata_key) == 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "a tensor cannot be called %s", metadata_key);
+    const int64_t count = vst_shape_count(&tensor->shape);
+    if (count < 0 || !vst_multiply((size_t)count, vst_dtype_size(tensor->dtype), &bytes))
+        return vst_fail(VST_ERROR_SHAPE, "tensor \"%s\": the shape %s is not possible", tensor->name,
+                        vst_shape_text(&tensor->shape, text));
+    if (count > 0 && !tensor->data) return vst_fail(VST_ERROR_ARGUMENT, "tensor \"%s\" has no data", tensor->name);
+    if (__builtin_add_overflow(*total, bytes, total) || *total > INT64_MAX)
+        return vst_fail(VST_ERROR_LIMIT, "the tensors have more bytes than a file can hold");
+    return VST_OK;
+}
+
+/* The reference writer's order: large elements first, so that each tensor is aligned to its type; then by name. */
+static int compare_layout(const void *a, const void *b) {
+    const vst_tensor *const *x = a, *const *y = b;
+    const size_t x_size = vst_dtype_size((*x)->dtype), y_size = vst_dtype_size((*y)->dtype);
+    if (x_size != y_size) return x_size > y_size ? -1 : 1;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static vst_status header_memory(void) {
+    return vst_fail(VST_ERROR_MEMORY, "out of memory while writing the header of a safetensors file");
+}
+
+/* What json_object_set_new said, as a status. A key or value that is not UTF-8 is the only other reason to fail. */
+static vst_status json_result(int result, const char *key) {
+    if (json_refused) return header_memory();
+    if (result != 0) return vst_fail(VST_ERROR_ARGUMENT, "\"%.*s\" or its value is not valid UTF-8", SHOWN, key);
+    return VST_OK;
+}
+
+static vst_status describe_metadata(json_t *header, const vst_metadata *metadata, size_t count, uint64_t hash) {
+    vst_status status = VST_OK;
+    char checksum[CHECKSUM_TEXT];
+    json_t *object = json_object(); /* owned by the header from the next line on */
+    VST_TRY(json_result(json_object_set_new(header, metadata_key, object), metadata_key));
+    checksum_text(hash, checksum);
+    VST_TRY(json_result(json_object_set_new(object, checksum_key, json_string(checksum)), checksum_key));
+    for (size_t i = 0; i < count; i++) {
+        if (!metadata[i].key || !metadata[i].value)
+            return vst_fail(VST_ERROR_ARGUMENT, "metadata without key or value");
+        if (json_object_get(object, metadata[i].key))
+            return vst_fail(VST_ERROR_ARGUMENT, "the metadata key \"%.*s\" is there twice", SHOWN, metadata[i].key);
+        VST_TRY(json_result(json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)),
+                            metadata[i].key));
+    }
+out:
+    return status;
+}
+
+static vst_status describe_tensors(json_t *header, const vst_tensor *const *order, size_t count) {
+    vst_status status = VST_OK;
+    size_t begin = 0;
+    for (size_t i = 0; i < count; i++) {
+        const vst_tensor *tensor = order[i];
+        if (json_object_get(header, tensor->name))
+            return vst_fail(VST_ERROR_ARGUMENT, "the tensor \"%s\" is there twice", tensor->name);
+        const size_t end = begin + tensor_bytes(tensor);
+        json_t *shape = json_array();
+        for (int d = 0; d < tensor->shape.rank; d++) json_array_append_new(shape, json_integer(tensor->shape.dim[d]));
+        json_t *info = json_pack("{s:s,s:o,s:[I,I]}", "dtype", vst_dtype_name(tensor->dtype), "shape", shape,
+                                 "data_offsets", (json_int_t)begin, (json_int_t)end);
+        VST_TRY(json_result(json_object_set_new(header, tensor->name, info), tensor->name));
+        begin = end;
+    }
+out:
+    return status;
+}
+
+/* The length and the header as they stand in the file: *out is to be vst_free'd. */
+static vst_status encode_header(const json_t *header, char **out, size_t *size) {
+    json_refused = false;
+    char *json = json_dumps(header, JSON_COMPACT);
+    if (!json || json_refused) {
+        vst_free(json);
+        return header_memory();
+    }
+    const size_t length = strlen(json), padded = (length + 7) / 8 * 8;
+    *size = LENGTH_BYTES + padded;
+    *out = vst_alloc(*size);
+    if (*out) {
+        for (int i = 0; i < LENGTH_BYTES; i++) (*out)[i] = (char)((uint64_t)padded >> (8 * i));
+        memcpy(*out + LENGTH_BYTES, json, length);
+        memset(*out + LENGTH_BYTES + length, ' ', padded - length);
+    }
+    vst_free(json);
+    return *out ? VST_OK : vst_fail_memory(*size);
+}
+
+static vst_status hash_data(const vst_tensor *const *order, size_t count, uint64_t *out) {
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return header_memory();
+    XXH3_64bits_reset(state);
+    for (size_t i = 0; i < count; i++) XXH3_64bits_update(state, order[i]->data, tensor_bytes(order[i]));
+    *out = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return VST_OK;
+}
+
+static vst_status write_all(int fd, const void *bytes, size_t size, const char *path) {
+    for (size_t done = 0; done < size;) {
+        const size_t left = size - done;
+        const ssize_t put = write(fd, (const char *)bytes + done, left < io_chunk ? left : io_chunk);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return vst_fail(VST_ERROR_IO, "%s: writing failed: %s", path, strerror(errno));
+        done += (size_t)put;
+    }
+    return VST_OK;
+}
+
+/* Opens the folder of a path, to sync it after the rename. */
+static vst_status open_folder(const char *path, int *fd) {
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? vst_format("%.*s", (int)(slash - path) + 1, path) : vst_strdup(".");
+    if (!folder) return vst_fail_memory(strlen(path) + 1);
+    *fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const vst_status status =
+        *fd < 0 ? vst_fail(VST_ERROR_IO, "%s: the folder cannot be opened: %s", folder, strerror(errno)) : VST_OK;
+    vst_free(folder);
+    return status;
+}
+
+/* Fills the open, new file `temporary` and puts it in the place of `path`; closes fd in any case. */
+static vst_status fill_and_rename(int fd, const char *path, const char *temporary, const char *header,
+                                  size_t header_size, const vst_tensor *const *order, size_t count) {
+    vst_status status = VST_OK;
+    VST_TRY(write_all(fd, header, header_size, temporary));
+    for (size_t i = 0; i < count; i++) VST_TRY(write_all(fd, order[i]->data, tensor_bytes(order[i]), temporary));
+    if (fsync(fd) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: syncing failed: %s", temporary, strerror(errno)));
+out:
+    if (close(fd) != 0 && status == VST_OK)
+        status = vst_fail(VST_ERROR_IO, "%s: closing failed: %s", temporary, strerror(errno));
+    if (status == VST_OK && rename(temporary, path) != 0)
+        status = vst_fail(VST_ERROR_IO, "%s: cannot be replaced by %s: %s", path, temporary, strerror(errno));
+    if (status != VST_OK) unlink(temporary);
+    return status;
+}
+
+static vst_status write_file(const char *path, const char *temporary, const char *header, size_t header_size,
+                             const vst_tensor *const *order, size_t count) {
+    vst_status status = VST_OK;
+    int folder = -1;
+    VST_TRY(open_folder(path, &folder));
+    const int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be created: %s", temporary, strerror(errno)));
+    VST_TRY(fill_and_rename(fd, path, temporary, header, header_size, order, count));
+    /* Some file systems cannot sync a folder and say EINVAL; their rename is then as durable as they make it. */
+    if (fsync(folder) != 0 && errno != EINVAL)
+        status = vst_fail(VST_ERROR_IO, "%s is written, but syncing its folder failed: %s", path, strerror(errno));
+out:
+    if (folder >= 0) close(folder);
+    return status;
+}
+
+vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
+                                 const vst_metadata *metadata, size_t metadata_count) {
+    vst_status status = VST_OK;
+    const vst_tensor **order = NULL;
+    json_t *object = NULL;
+    char *header = NULL, *temporary = NULL;
+    size_t header_size = 0, total = 0;
+    uint64_t hash = 0;
+
+    for (size_t i = 0; i < tensor_count; i++) VST_TRY(check_tensor(&tensors[i], &total));
+    order = vst_calloc(tensor_count, sizeof *order);
+    temporary = vst_format("%s.tmp.%ld", path, (long)getpid());
+    if (!order || !temporary) VST_TRY(vst_fail_memory(tensor_count * sizeof *order));
+    for (size_t i = 0; i < tensor_count; i++) order[i] = &tensors[i];
+    qsort(order, tensor_count, sizeof *order, compare_layout);
+
+    json_refused = false;
+    object = json_object();
+    VST_TRY(hash_data(order, tensor_count, &hash));
+    VST_TRY(describe_metadata(object, metadata, metadata_count, hash));
+    VST_TRY(describe_tensors(object, order, tensor_count));
+    VST_TRY(encode_header(object, &header, &header_size));
+    VST_TRY(write_file(path, temporary, header, header_size, order, tensor_count));
+out:
+    json_decref(object);
+    vst_free(header);
+    vst_free(temporary);
+    vst_free(order);
+    return status;
+}

@@ -1,0 +1,99 @@
+/* Shapes and data types; conversion to float. */
+#include "vision/tensor/tensor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+bool vst_shape_equal(const vst_shape *a, const vst_shape *b) {
+    if (a->rank != b->rank) return false;
+    for (int i = 0; i < a->rank; i++)
+        if (a->dim[i] != b->dim[i]) return false;
+    return true;
+}
+
+int64_t vst_shape_count(const vst_shape *shape) {
+    int64_t count = 1;
+    if (shape->rank < 0 || shape->rank > VST_MAX_RANK) return -1;
+    for (int i = 0; i < shape->rank; i++)
+        if (shape->dim[i] < 0 || __builtin_mul_overflow(count, shape->dim[i], &count)) return -1;
+    return count;
+}
+
+const char *vst_shape_text(const vst_shape *shape, char text[VST_SHAPE_TEXT]) {
+    if (shape->rank < 0 || shape->rank > VST_MAX_RANK) {
+        snprintf(text, VST_SHAPE_TEXT, "(rank %d)", shape->rank);
+        return text;
+    }
+    size_t used = (size_t)snprintf(text, VST_SHAPE_TEXT, "(");
+    for (int i = 0; i < shape->rank; i++) {
+        char piece[32];
+        const size_t length = (size_t)snprintf(piece, sizeof piece, "%s%" PRId64, i ? ", " : "", shape->dim[i]);
+        if (used + length + sizeof ", …)" > VST_SHAPE_TEXT) { /* only absurd dimensions come here */
+            used += (size_t)snprintf(text + used, VST_SHAPE_TEXT - used, ", …");
+            break;
+        }
+        memcpy(text + used, piece, length + 1);
+        used += length;
+    }
+    snprintf(text + used, VST_SHAPE_TEXT - used, ")");
+    return text;
+}
+
+static const struct {
+    const char *name;
+    size_t size;
+} dtypes[] = {
+    [VST_F64] = {"F64", 8}, [VST_F32] = {"F32", 4}, [VST_F16] = {"F16", 2}, [VST_BF16] = {"BF16", 2},
+    [VST_I64] = {"I64", 8}, [VST_I32] = {"I32", 4}, [VST_I16] = {"I16", 2}, [VST_I8] = {"I8", 1},
+    [VST_U64] = {"U64", 8}, [VST_U32] = {"U32", 4}, [VST_U16] = {"U16", 2}, [VST_U8] = {"U8", 1},
+    [VST_BOOL] = {"BOOL", 1},
+};
+
+size_t vst_dtype_size(vst_dtype dtype) { return dtypes[dtype].size; }
+const char *vst_dtype_name(vst_dtype dtype) { return dtypes[dtype].name; }
+
+static float from_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float from_half(uint16_t half) {
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
+    if (exponent == 0) {
+        const float value = (float)mantissa * 0x1p-24f; /* zero or subnormal: exact */
+        return sign ? -value : value;
+    }
+    if (exponent == 31) return from_bits(sign | 0x7f800000 | mantissa << 13); /* infinity, or NaN with its payload */
+    return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+/* A loop over elements of TYPE, copied out because the data need not be aligned. */
+#define CONVERT(TYPE, expression)                                    \
+    do {                                                             \
+        for (size_t i = 0; i < count; i++) {                         \
+            TYPE x;                                                  \
+            memcpy(&x, (const char *)data + i * sizeof x, sizeof x); \
+            out[i] = (expression);                                   \
+        }                                                            \
+    } while (0)
+
+void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count) {
+    if (count == 0) return; /* data may be NULL then */
+    switch (dtype) {
+    case VST_F64: CONVERT(double, (float)x); break;
+    case VST_F32: memcpy(out, data, count * sizeof *out); break;
+    case VST_F16: CONVERT(uint16_t, from_half(x)); break;
+    case VST_BF16: CONVERT(uint16_t, from_bits((uint32_t)x << 16)); break;
+    case VST_I64: CONVERT(int64_t, (float)x); break;
+    case VST_I32: CONVERT(int32_t, (float)x); break;
+    case VST_I16: CONVERT(int16_t, (float)x); break;
+    case VST_I8: CONVERT(int8_t, (float)x); break;
+    case VST_U64: CONVERT(uint64_t, (float)x); break;
+    case VST_U32: CONVERT(uint32_t, (float)x); break;
+    case VST_U16: CONVERT(uint16_t, (float)x); break;
+    case VST_U8: CONVERT(uint8_t, (float)x); break;
+    case VST_BOOL: CONVERT(uint8_t, x ? 1.0f : 0.0f); break;
+    }
+}
