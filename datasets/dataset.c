@@ -69,7 +69,9 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
     return dataset->methods->read(dataset, index, image, label);
 }
 
-vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) { return dataset->methods->hash(dataset, hash); }
+vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
+    return dataset->methods->hash(dataset, hash);
+}
 
 /* Elements first … first + count - 1 of a seeded permutation of the parent. */
 typedef struct view {
@@ -80,8 +82,8 @@ typedef struct view {
 
 static vst_status view_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
     const view *self = (const view *)dataset;
-    return vst_dataset_read(self->parent, vst_random_permute(self->seed, 0, self->parent->count, self->first + index), image,
-                            label);
+    return vst_dataset_read(self->parent, vst_random_permute(self->seed, 0, self->parent->count, self->first + index),
+                            image, label);
 }
 
 static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
@@ -96,7 +98,8 @@ static void view_close(vst_dataset *dataset) { vst_free(dataset); }
 
 static const vst_dataset_methods view_methods = {view_read, view_hash, view_close};
 
-/* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not coincide. */
+/* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not
+ * coincide. */
 static vst_status view_create(vst_dataset **out, const vst_dataset *parent, const char *purpose, uint64_t seed,
                               uint64_t first, uint64_t count) {
     view *self = vst_alloc(sizeof *self);

@@ -27,8 +27,8 @@ const char *vst_dataset_class_name(const vst_dataset *dataset, int index); /* NU
 int vst_dataset_channels(const vst_dataset *dataset); /* of its images: 1 grey, 3 RGB */
 const char *vst_dataset_path(const vst_dataset *dataset); /* the file or folder it was read from, for messages */
 
-/* Reads sample `index`: `image` is {0} or an image to be overwritten, *label the class or -1 for an unlabelled sample. Any
- * number of threads may read at the same time, each into its own image. */
+/* Reads sample `index`: `image` is {0} or an image to be overwritten, *label the class or -1 for an unlabelled sample.
+ * Any number of threads may read at the same time, each into its own image. */
 VST_NODISCARD vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label);
 
 /* A 64-bit hash (xxh3) of the content: equal for equal samples in equal order. Views have their own. */
@@ -39,7 +39,8 @@ VST_NODISCARD vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *
 VST_NODISCARD vst_status vst_dataset_split(const vst_dataset *dataset, uint64_t validation_count, uint64_t seed,
                                            vst_dataset **train, vst_dataset **validation);
 /* sample: `count` samples drawn by `seed`; those of a smaller count are the beginning of those of a larger one. */
-VST_NODISCARD vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64_t seed, vst_dataset **view);
+VST_NODISCARD vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64_t seed,
+                                            vst_dataset **view);
 
 /* ---- For formats ---- */
 

@@ -1,7 +1,7 @@
-/* IDX, the format of MNIST and Fashion-MNIST: a big-endian magic number and dimensions, then bytes; plain or gzip, told by
- * the content. `path` is a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
- * t10k-labels-idx1-ubyte (each perhaps with .gz), or one of these files, whose neighbours are then found beside it, a prefix
- * such as "emnist-digits-" included. Images stay in memory as bytes. */
+/* IDX, the format of MNIST and Fashion-MNIST: a big-endian magic number and dimensions, then bytes; plain or gzip, told
+ * by the content. `path` is a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+ * t10k-labels-idx1-ubyte (each perhaps with .gz), or one of these files, whose neighbours are then found beside it, a
+ * prefix such as "emnist-digits-" included. Images stay in memory as bytes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -54,8 +54,8 @@ static vst_status reader_fill(reader *self) {
     do got = read(self->file, self->buffer, sizeof self->buffer);
     while (got < 0 && errno == EINTR);
     if (got < 0)
-        return vst_fail(VST_ERROR_IO, "%s: reading at byte %llu failed: %s", self->path, (unsigned long long)self->taken,
-                        strerror(errno));
+        return vst_fail(VST_ERROR_IO, "%s: reading at byte %llu failed: %s", self->path,
+                        (unsigned long long)self->taken, strerror(errno));
     self->taken += (uint64_t)got;
     self->stream.next_in = self->buffer;
     self->stream.avail_in = (unsigned)got;
@@ -97,8 +97,10 @@ out:
 static vst_status reader_inflate(reader *self, uint8_t *out, size_t wanted, size_t *got) {
     z_stream *stream = &self->stream;
     if (!self->member && stream->next_in[0] != 0x1f) /* after a member only another one may follow */
-        return vst_fail(VST_ERROR_FORMAT, "%s: bytes that are not gzip after the end of the data, at byte %llu of the file: fetch "
-                        "the file again", self->path, (unsigned long long)(self->taken - stream->avail_in));
+        return vst_fail(VST_ERROR_FORMAT,
+                        "%s: bytes that are not gzip after the end of the data, at byte %llu of the file: fetch "
+                        "the file again",
+                        self->path, (unsigned long long)(self->taken - stream->avail_in));
     self->member = true;
     stream->next_out = out;
     stream->avail_out = wanted < UINT_MAX ? (unsigned)wanted : UINT_MAX;
@@ -108,11 +110,13 @@ static vst_status reader_inflate(reader *self, uint8_t *out, size_t wanted, size
     if (code == Z_MEM_ERROR) return vst_fail(VST_ERROR_MEMORY, "%s: unpacking: out of memory", self->path);
     if (code == Z_STREAM_END) {
         self->member = false;
-        return inflateReset(stream) == Z_OK ? VST_OK : vst_fail(VST_ERROR_INTERNAL, "%s: zlib cannot restart", self->path);
+        return inflateReset(stream) == Z_OK ? VST_OK
+                                            : vst_fail(VST_ERROR_INTERNAL, "%s: zlib cannot restart", self->path);
     }
     if (code == Z_OK || code == Z_BUF_ERROR) return VST_OK; /* buffer error: it only wants more input */
     return vst_fail(VST_ERROR_FORMAT, "%s: corrupt gzip data at byte %llu of the file (zlib: %s): fetch the file again",
-                    self->path, (unsigned long long)(self->taken - stream->avail_in), stream->msg ? stream->msg : "no details");
+                    self->path, (unsigned long long)(self->taken - stream->avail_in),
+                    stream->msg ? stream->msg : "no details");
 }
 
 /* Reads up to `wanted` bytes; *got is less only at the end of the data. */
@@ -127,8 +131,10 @@ static vst_status reader_get(reader *self, uint8_t *out, size_t wanted, size_t *
             status = reader_inflate(self, out + *got, wanted - *got, &step);
             if (status != VST_OK) return status;
             if (ended && !step && self->member)
-                return vst_fail(VST_ERROR_FORMAT, "%s: the gzip data is cut off at byte %llu, the end of the file: fetch the file "
-                                "again", self->path, (unsigned long long)self->taken);
+                return vst_fail(VST_ERROR_FORMAT,
+                                "%s: the gzip data is cut off at byte %llu, the end of the file: fetch the file "
+                                "again",
+                                self->path, (unsigned long long)self->taken);
         } else {
             step = wanted - *got < self->stream.avail_in ? wanted - *got : self->stream.avail_in;
             memcpy(out + *got, self->stream.next_in, step);
@@ -146,8 +152,10 @@ static vst_status reader_exactly(reader *self, uint8_t *out, size_t wanted, cons
     const unsigned long long start = self->offset;
     vst_status status = reader_get(self, out, wanted, &got);
     if (status != VST_OK || got == wanted) return status;
-    return vst_fail(VST_ERROR_FORMAT, "%s: cut off: %zu bytes (%s) are needed from offset %llu%s, there are %zu: fetch the file "
-                    "again", self->path, wanted, what, start, self->gzip ? " of the unpacked data" : "", got);
+    return vst_fail(VST_ERROR_FORMAT,
+                    "%s: cut off: %zu bytes (%s) are needed from offset %llu%s, there are %zu: fetch the file "
+                    "again",
+                    self->path, wanted, what, start, self->gzip ? " of the unpacked data" : "", got);
 }
 
 /* Nothing may follow; of a gzip file this also checks the checksum. */
@@ -156,8 +164,8 @@ static vst_status reader_finish(reader *self) {
     size_t got;
     vst_status status = reader_get(self, &byte, 1, &got);
     if (status != VST_OK || got == 0) return status;
-    return vst_fail(VST_ERROR_FORMAT, "%s: more bytes than its header says: data at offset %llu%s must be the end", self->path,
-                    (unsigned long long)self->offset - 1, self->gzip ? " of the unpacked data" : "");
+    return vst_fail(VST_ERROR_FORMAT, "%s: more bytes than its header says: data at offset %llu%s must be the end",
+                    self->path, (unsigned long long)self->offset - 1, self->gzip ? " of the unpacked data" : "");
 }
 
 /* ---- IDX files ---- */
@@ -175,8 +183,8 @@ static vst_status read_idx(const char *path, uint32_t magic, int rank, uint32_t 
     VST_TRY(reader_open(&self, path));
     VST_TRY(reader_exactly(self, header, 4, "magic number"));
     if (big_endian(header) != magic) {
-        status = vst_fail(VST_ERROR_FORMAT, "%s: begins with 0x%08x, IDX %s begin with 0x%08x: is it the right file?", path,
-                          big_endian(header), rank == 1 ? "labels" : "images", magic);
+        status = vst_fail(VST_ERROR_FORMAT, "%s: begins with 0x%08x, IDX %s begin with 0x%08x: is it the right file?",
+                          path, big_endian(header), rank == 1 ? "labels" : "images", magic);
         goto out;
     }
     VST_TRY(reader_exactly(self, header, 4 * (size_t)rank, "header"));
@@ -184,8 +192,8 @@ static vst_status read_idx(const char *path, uint32_t magic, int rank, uint32_t 
         dims[i] = big_endian(header + 4 * i);
         if (!vst_multiply(total, dims[i], &total)) total = SIZE_MAX;
         if (dims[i] == 0 || (i > 0 && dims[i] > SIDE_MAX)) {
-            status = vst_fail(VST_ERROR_FORMAT, "%s: dimension %d in the header (byte %d) is %u, it must be 1 to %u", path, i,
-                              4 + 4 * i, dims[i], i ? SIDE_MAX : UINT32_MAX);
+            status = vst_fail(VST_ERROR_FORMAT, "%s: dimension %d in the header (byte %d) is %u, it must be 1 to %u",
+                              path, i, 4 + 4 * i, dims[i], i ? SIDE_MAX : UINT32_MAX);
             goto out;
         }
     }
@@ -195,8 +203,10 @@ static vst_status read_idx(const char *path, uint32_t magic, int rank, uint32_t 
         goto out;
     }
     if (total / (self->gzip ? DEFLATE_RATIO : 1) > self->size) { /* before memory is taken for it */
-        status = vst_fail(VST_ERROR_FORMAT, "%s: cut off: the header announces %zu bytes from offset %d, a file of %llu bytes "
-                          "cannot hold them: fetch the file again", path, total, 4 + 4 * rank, (unsigned long long)self->size);
+        status = vst_fail(VST_ERROR_FORMAT,
+                          "%s: cut off: the header announces %zu bytes from offset %d, a file of %llu bytes "
+                          "cannot hold them: fetch the file again",
+                          path, total, 4 + 4 * rank, (unsigned long long)self->size);
         goto out;
     }
     bytes = vst_alloc(total);
@@ -265,7 +275,8 @@ static vst_status need_file(const place *at, const char *stem, const char *name,
 static bool probe(const char *path) {
     char found[PATH_MAX];
     place at;
-    return locate(path, &at) && (find_file(&at, stems[0], images_name, found) || find_file(&at, stems[1], images_name, found));
+    return locate(path, &at) &&
+           (find_file(&at, stems[0], images_name, found) || find_file(&at, stems[1], images_name, found));
 }
 
 /* ---- The data set ---- */
@@ -293,7 +304,8 @@ static vst_status idx_hash(const vst_dataset *dataset, uint64_t *hash) {
     const idx *self = (const idx *)dataset;
     const size_t size = (size_t)self->height * (size_t)self->width;
     const uint64_t parts[5] = {dataset->count, (uint64_t)self->height, (uint64_t)self->width,
-                               XXH3_64bits(self->images, dataset->count * size), XXH3_64bits(self->labels, dataset->count)};
+                               XXH3_64bits(self->images, dataset->count * size),
+                               XXH3_64bits(self->labels, dataset->count)};
     *hash = XXH3_64bits(parts, sizeof parts);
     return VST_OK;
 }
@@ -347,8 +359,8 @@ static vst_status load_split(idx *self, const place *at, const char *stem) {
     VST_TRY(read_idx(self->path, MAGIC_IMAGES, 3, dims, &self->images));
     VST_TRY(read_idx(path, MAGIC_LABELS, 1, &count, &self->labels));
     if (count != dims[0])
-        return vst_fail(VST_ERROR_FORMAT, "%s holds %u images, but %s %u labels: they do not belong together", self->path,
-                        dims[0], path, count);
+        return vst_fail(VST_ERROR_FORMAT, "%s holds %u images, but %s %u labels: they do not belong together",
+                        self->path, dims[0], path, count);
     self->base.count = count;
     self->height = (int)dims[1];
     self->width = (int)dims[2];
@@ -373,8 +385,8 @@ static vst_status open_idx(vst_dataset **out, const char *path, const char *spli
     vst_status status = VST_OK;
     place at;
     if (!locate(path, &at))
-        return vst_fail(VST_ERROR_NOT_FOUND, "%s: not a folder, and not named like train-%s or t10k-%s", path, images_name,
-                        images_name);
+        return vst_fail(VST_ERROR_NOT_FOUND, "%s: not a folder, and not named like train-%s or t10k-%s", path,
+                        images_name, images_name);
     const int which = strcmp(split, "test") == 0;
     idx *self = vst_calloc(1, sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);

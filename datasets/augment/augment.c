@@ -22,7 +22,8 @@ static vst_status unknown_policy(const char *name) {
     size_t used = 0;
     for (size_t i = 0; i < vsti_augmentation_count && used < sizeof known; i++) {
         const vst_augmentation *policy = vsti_augmentation_table[i];
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s (%s)", i ? ", " : "", policy->name, policy->help);
+        used +=
+            (size_t)snprintf(known + used, sizeof known - used, "%s%s (%s)", i ? ", " : "", policy->name, policy->help);
     }
     return vst_fail(VST_ERROR_ARGUMENT, "there is no augmentation '%s'; there are: %s", name, known);
 }
@@ -61,14 +62,15 @@ static vst_status set_option(const vst_augment *self, char *text) {
     const step *last = &self->steps[self->count - 1];
     char *rest, *key = take_part(text, '=', &rest);
     if (!rest)
-        return vst_fail(VST_ERROR_ARGUMENT, "augmentation %s: '%s' must be written option=value", last->policy->name, key);
+        return vst_fail(VST_ERROR_ARGUMENT, "augmentation %s: '%s' must be written option=value", last->policy->name,
+                        key);
     vst_status status = vst_options_set(last->policy->options, last->options, key, take_part(rest, '\0', &rest));
     if (status == VST_OK) return status;
     char known[512] = "";
     size_t used = 0;
     for (const vst_option *option = last->policy->options; option->name && used < sizeof known; option++)
-        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s (%s, default %s)", used ? ", " : "", option->name,
-                                 option->help, option->fallback ? option->fallback : "none");
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s (%s, default %s)", used ? ", " : "",
+                                 option->name, option->help, option->fallback ? option->fallback : "none");
     char cause[1024];
     snprintf(cause, sizeof cause, "%s", vst_error_message());
     return vst_fail(status, "augmentation %s: %s; its options: %s", last->policy->name, cause, known);
@@ -108,7 +110,8 @@ void vst_augment_destroy(vst_augment *self) {
     vst_free(self);
 }
 
-vst_status vst_augment_apply(const vst_augment *self, uint64_t seed, uint32_t epoch, uint64_t sample, vst_image *image) {
+vst_status vst_augment_apply(const vst_augment *self, uint64_t seed, uint32_t epoch, uint64_t sample,
+                             vst_image *image) {
     for (size_t i = 0; self && i < self->count; i++) {
         const step *current = &self->steps[i];
         vst_random random = vst_random_stream(seed, current->stream, epoch, sample);

@@ -1,5 +1,5 @@
-/* Augmentations: random changes to a training image. A policy is one file of this folder; a list of them is built from text.
- * What happens to a sample is a pure function of (seed, epoch, sample). */
+/* Augmentations: random changes to a training image. A policy is one file of this folder; a list of them is built from
+ * text. What happens to a sample is a pure function of (seed, epoch, sample). */
 #ifndef VISTILL_DATASETS_AUGMENT_AUGMENT_H
 #define VISTILL_DATASETS_AUGMENT_AUGMENT_H
 
@@ -29,14 +29,14 @@ extern const size_t vsti_augmentation_count;
 
 typedef struct vst_augment vst_augment;
 
-/* Builds a list of policies, applied in their order, from "crop:padding=2, flip:probability=0.5"; further options of a policy
- * follow after another colon. "" and "none" give an empty list. Unknown policies and options are errors that say what there
- * is. Destroy with vst_augment_destroy. */
+/* Builds a list of policies, applied in their order, from "crop:padding=2, flip:probability=0.5"; further options of a
+ * policy follow after another colon. "" and "none" give an empty list. Unknown policies and options are errors that say
+ * what there is. Destroy with vst_augment_destroy. */
 VST_NODISCARD vst_status vst_augment_create(vst_augment **out, const char *text);
 void vst_augment_destroy(vst_augment *augment); /* NULL allowed */
 
-/* Applies the list (NULL: none) to one sample's image. Policy "crop" draws from the stream (seed, id of "augment.crop", epoch,
- * sample); a second "crop" in the list has a stream of its own. Thread-safe. */
+/* Applies the list (NULL: none) to one sample's image. Policy "crop" draws from the stream (seed, id of "augment.crop",
+ * epoch, sample); a second "crop" in the list has a stream of its own. Thread-safe. */
 VST_NODISCARD vst_status vst_augment_apply(const vst_augment *augment, uint64_t seed, uint32_t epoch, uint64_t sample,
                                            vst_image *image);
 

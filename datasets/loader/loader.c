@@ -1,5 +1,5 @@
-/* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in order. One mutex
- * guards all positions; pixels are written outside it, by the only worker that has claimed the step. */
+/* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in order. One
+ * mutex guards all positions; pixels are written outside it, by the only worker that has claimed the step. */
 #include "datasets/loader/loader.h"
 
 #include <pthread.h>
@@ -80,7 +80,8 @@ static vst_status load_sample(const vst_loader *self, uint32_t epoch, uint64_t s
     VST_TRY(vst_dataset_read(self->dataset, sample, image, label));
     VST_TRY(vst_augment_apply(options->augment, options->seed, epoch, sample, image));
     if (image->channels != options->channels || image->height != options->size || image->width != options->size)
-        return vst_fail(VST_ERROR_SHAPE, "%s: sample %llu is (%d, %d, %d) (channels, height, width), asked for is (%d, %d, %d): "
+        return vst_fail(VST_ERROR_SHAPE,
+                        "%s: sample %llu is (%d, %d, %d) (channels, height, width), asked for is (%d, %d, %d): "
                         "set the model's image size and channels, or crop or resize the image",
                         vst_dataset_path(self->dataset), (unsigned long long)sample, image->channels, image->height,
                         image->width, options->channels, options->size, options->size);
@@ -142,14 +143,15 @@ static vst_status check_options(const vst_loader_options *options, const vst_dat
                   {"prefetch", options->prefetch, 0, PREFETCH_MAX},  {"size", options->size, 1, SIZE_LIMIT}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].value < fields[i].minimum || fields[i].value > fields[i].maximum)
-            return vst_fail(VST_ERROR_ARGUMENT, "loader: %s is %d, it must be %d to %d", fields[i].name, fields[i].value,
-                            fields[i].minimum, fields[i].maximum);
+            return vst_fail(VST_ERROR_ARGUMENT, "loader: %s is %d, it must be %d to %d", fields[i].name,
+                            fields[i].value, fields[i].minimum, fields[i].maximum);
     if (options->channels != 1 && options->channels != 3)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: channels is %d, it must be 1 or 3", options->channels);
     if (options->drop_last && vst_dataset_count(dataset) < (uint64_t)options->batch)
-        return vst_fail(VST_ERROR_ARGUMENT, "loader: %s has %llu samples, less than one batch of %d, and partial batches are "
-                        "dropped: use a smaller batch", vst_dataset_path(dataset),
-                        (unsigned long long)vst_dataset_count(dataset), options->batch);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "loader: %s has %llu samples, less than one batch of %d, and partial batches are "
+                        "dropped: use a smaller batch",
+                        vst_dataset_path(dataset), (unsigned long long)vst_dataset_count(dataset), options->batch);
     return VST_OK;
 }
 
@@ -172,7 +174,8 @@ static vst_status create_slots(vst_loader *self) {
 
 /* Signals stay with the program's own threads. */
 static vst_status create_workers(vst_loader *self) {
-    const int count = self->options.workers ? self->options.workers : 1; /* without threads the consumer uses the first */
+    const int count =
+        self->options.workers ? self->options.workers : 1; /* without threads the consumer uses the first */
     self->workers = vst_calloc((size_t)count, sizeof *self->workers);
     if (!self->workers) return vst_fail_memory((size_t)count * sizeof *self->workers);
     sigset_t all, old;
@@ -187,8 +190,8 @@ static vst_status create_workers(vst_loader *self) {
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!error) return VST_OK;
-    return vst_fail(VST_ERROR_IO, "loader: the system refuses thread %d of %d (%s): use fewer workers", self->running + 1,
-                    self->options.workers, strerror(error));
+    return vst_fail(VST_ERROR_IO, "loader: the system refuses thread %d of %d (%s): use fewer workers",
+                    self->running + 1, self->options.workers, strerror(error));
 }
 
 vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const vst_loader_options *options) {

@@ -40,7 +40,7 @@ typedef struct vst_report {
     const vst_image *pictures; /* test images to show with each run's prediction */
     const int *labels;         /* their classes, -1 unknown */
     int picture_count;
-    const char *recipe; /* text shown folded at the end, such as the resolved recipe; NULL: none */
+    const char *recipe; /* the resolved recipe of the (last) run, shown folded at the end; NULL: none */
 } vst_report;
 
 /* Writes the page through a temporary file beside `path`. *figures (may be NULL) tells whether gnuplot drew its part. */

@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (vst_png_encode(&image, &encoded, &encoded_size) != VST_OK) abort();
     if (vst_png_decode(encoded, encoded_size, 0, &limits, &again) != VST_OK) abort();
     if (again.channels != image.channels || again.height != image.height || again.width != image.width) abort();
-    if (memcmp(again.pixels, image.pixels, (size_t)image.channels * (size_t)image.height * (size_t)image.width)) abort();
+    if (memcmp(again.pixels, image.pixels, (size_t)image.channels * (size_t)image.height * (size_t)image.width))
+        abort();
     vst_free(encoded);
     vst_image_clear(&image);
     vst_image_clear(&again);

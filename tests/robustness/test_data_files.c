@@ -1,6 +1,6 @@
-/* Hostile and broken data files, and memory that runs out: IDX, gzip and PNG cut at every byte and changed at random, and
- * every allocation of the data code failing in turn. A test fails by a crash, a sanitizer's report, a wrong status, or a
- * leak (the address sanitizer looks for it when a test's process ends). */
+/* Hostile and broken data files, and memory that runs out: IDX, gzip and PNG cut at every byte and changed at random,
+ * and every allocation of the data code failing in turn. A test fails by a crash, a sanitizer's report, a wrong status,
+ * or a leak (the address sanitizer looks for it when a test's process ends). */
 #include <check.h>
 
 #include "datasets/loader/loader.h"
@@ -59,7 +59,8 @@ static vst_status damaged_open(const damaged_set *self, const uint8_t *bytes, si
     write_bytes(self->path, bytes, size);
     const vst_status status = vst_dataset_open(&dataset, self->folder, "train", NULL);
     check_status(status);
-    if (status != VST_OK) ck_assert_msg(strstr(vst_error_message(), self->path) != NULL, "no path: %s", vst_error_message());
+    if (status != VST_OK)
+        ck_assert_msg(strstr(vst_error_message(), self->path) != NULL, "no path: %s", vst_error_message());
     for (uint64_t i = 0; status == VST_OK && i < vst_dataset_count(dataset); i++) {
         int label;
         ck_ok(vst_dataset_read(dataset, i, &image, &label));
@@ -76,7 +77,8 @@ START_TEST(idx_cut) {
     damaged_set set;
     damaged_begin(&set, _i >> 1, _i & 1);
     ck_assert_int_eq(damaged_open(&set, set.whole, set.size), VST_OK);
-    for (size_t size = 0; size < set.size; size++) ck_assert_int_eq(damaged_open(&set, set.whole, size), VST_ERROR_FORMAT);
+    for (size_t size = 0; size < set.size; size++)
+        ck_assert_int_eq(damaged_open(&set, set.whole, size), VST_ERROR_FORMAT);
     remove_folder(set.folder, "");
 }
 END_TEST
@@ -102,7 +104,8 @@ END_TEST
 /* Repairs the checksums of all chunks, so that changes reach what is behind them. */
 static void repair(uint8_t *bytes, size_t size) {
     for (size_t at = 8; at + 12 <= size;) {
-        const size_t length = (size_t)bytes[at] << 24 | (size_t)bytes[at + 1] << 16 | (size_t)bytes[at + 2] << 8 | bytes[at + 3];
+        const size_t length =
+            (size_t)bytes[at] << 24 | (size_t)bytes[at + 1] << 16 | (size_t)bytes[at + 2] << 8 | bytes[at + 3];
         if (length > size - at - 12) return;
         put32(bytes + at + 8 + length, (uint32_t)crc32(0, bytes + at + 4, (unsigned)length + 4));
         at += 12 + length;
@@ -262,9 +265,10 @@ static const struct {
     const char *name;
     vst_status (*run)(fixture *self);
     int gzip, workers;
-} actions[] = {{"open", do_open, 0, 0},   {"open gzip", do_open, 1, 0}, {"read", do_read, 0, 0}, {"augment", do_augment, 0, 0},
-               {"load", do_load, 0, 0},   {"load 1", do_load, 0, 1},    {"load 3", do_load, 0, 3},
-               {"decode", do_decode, 0, 0}, {"write", do_write, 0, 0},  {"grid", do_grid, 0, 0}};
+} actions[] = {{"open", do_open, 0, 0},       {"open gzip", do_open, 1, 0}, {"read", do_read, 0, 0},
+               {"augment", do_augment, 0, 0}, {"load", do_load, 0, 0},      {"load 1", do_load, 0, 1},
+               {"load 3", do_load, 0, 3},     {"decode", do_decode, 0, 0},  {"write", do_write, 0, 0},
+               {"grid", do_grid, 0, 0}};
 enum { ACTIONS = sizeof actions / sizeof *actions };
 
 /* The n-th allocation fails, for n = 1, 2, … until none is left to fail. */

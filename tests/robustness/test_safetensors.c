@@ -1,4 +1,4 @@
-/* vision/tensor/safetensors.c: round trips, every rule of the format, truncation, mutation, failing memory and disks. */
+/* vision/tensor/safetensors.c: round trips, the rules of the format, truncation, mutation, failing memory and disks. */
 #include <check.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -96,6 +96,7 @@ static const struct {
     {"{\"a\":" T("U8", "[0]", "[2,2]") ",\"c\":" T("U8", "[0]", "[0,0]") ",\"b\":" T("U8", "[2]", "[0,2]") "}", 2},
     {"{\"six\":" T("BOOL", "[1,1,1,1,1,2]", "[0,2]") "}", 2},
     {"{\"\xc3\xa9\":" T("BF16", "[1]", "[0,2]") "}", 2},
+    {"{\"a\\\"[[[[[[[[[[\":" T("U8", "[0]", "[0,0]") "}", 0}, /* brackets in a name are no nesting */
     {"{ \"spaces\" :\n {\"shape\": [1], \"data_offsets\": [0, 1], \"dtype\": \"I8\", \"more\": [1.5]}}", 1},
 };
 
@@ -126,7 +127,8 @@ static const struct {
     {"{\"\xc0\xaf\":" T("U8", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT, "not valid JSON"},
     {"{\"a\\u0000b\":" T("U8", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT, "not valid JSON"},
     {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"a\":" T("U8", "[1]", "[1,2]") "}", 2, VST_ERROR_FORMAT, "duplicate"},
-    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, VST_ERROR_FORMAT, "duplicate"},
+    {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, VST_ERROR_FORMAT,
+     "duplicate"},
     {"{\"a\":[[[[[[[[]]]]]]]]}", 0, VST_ERROR_FORMAT, "nested deeper than 8 levels at byte 20"},
     {"{\"a\":{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{\"h\":{}}}}}}}}}}", 0, VST_ERROR_FORMAT, "nested deeper"},
     /* metadata */
@@ -163,14 +165,20 @@ static const struct {
     {"{\"a\":" T("U8", "[1]", "[1,0]") "}", 1, VST_ERROR_FORMAT, "run backwards"},
     {"{\"a\":" T("U8", "[2]", "[0,2]") "}", 1, VST_ERROR_FORMAT, "go beyond the 1 bytes of data"},
     {"{\"a\":" T("U8", "[2]", "[9223372036854775805,9223372036854775807]") "}", 1, VST_ERROR_FORMAT, "go beyond"},
-    {"{\"a\":" T("F32", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT, "F32 (1) needs 4 bytes, but data_offsets [0, 1] hold 1"},
+    {"{\"a\":" T("F32", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT,
+     "F32 (1) needs 4 bytes, but data_offsets [0, 1] hold 1"},
     {"{\"a\":" T("F32", "[1]", "[0,8]") "}", 8, VST_ERROR_FORMAT, "needs 4 bytes"},
     /* cover */
-    {"{\"a\":" T("U8", "[1]", "[1,2]") "}", 2, VST_ERROR_FORMAT, "\"a\" begins at data byte 1, but the one before it ends at 0"},
-    {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[2,3]") "}", 3, VST_ERROR_FORMAT, "holes and overlaps"},
-    {"{\"a\":" T("U8", "[2]", "[0,2]") ",\"b\":" T("U8", "[2]", "[1,3]") "}", 3, VST_ERROR_FORMAT, "holes and overlaps"},
-    {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT, "holes and overlaps"},
-    {"{\"a\":" T("U8", "[1]", "[0,1]") "}", 2, VST_ERROR_FORMAT, "end at data byte 1, but the file has 2 bytes of data"},
+    {"{\"a\":" T("U8", "[1]", "[1,2]") "}", 2, VST_ERROR_FORMAT,
+     "\"a\" begins at data byte 1, but the one before it ends at 0"},
+    {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[2,3]") "}", 3, VST_ERROR_FORMAT,
+     "holes and overlaps"},
+    {"{\"a\":" T("U8", "[2]", "[0,2]") ",\"b\":" T("U8", "[2]", "[1,3]") "}", 3, VST_ERROR_FORMAT,
+     "holes and overlaps"},
+    {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT,
+     "holes and overlaps"},
+    {"{\"a\":" T("U8", "[1]", "[0,1]") "}", 2, VST_ERROR_FORMAT,
+     "end at data byte 1, but the file has 2 bytes of data"},
     {"{}", 1, VST_ERROR_FORMAT, "end at data byte 0, but the file has 1"},
 };
 
@@ -242,7 +250,8 @@ static const vst_tensor every[] = {
     {"i32", VST_I32, {1, {2}}, payload + 13},    {"f32", VST_F32, {6, {1, 2, 1, 2, 1, 2}}, payload + 17},
     {"u64", VST_U64, {1, {2}}, payload + 19},    {"i64", VST_I64, {0, {0}}, payload + 23},
     {"f64", VST_F64, {1, {3}}, payload + 29},    {"empty", VST_F32, {3, {4, 0, 2}}, NULL},
-    {"a name of \xc3\xa9t\xc3\xa9 \"quoted\" \\ and long enough to need more than one buffer", VST_F32, {0, {0}}, payload},
+    {"a name of \xc3\xa9t\xc3\xa9 \"quoted\" \\ and long enough to need more than one buffer", VST_F32, {0, {0}},
+     payload},
 };
 enum { EVERY = sizeof every / sizeof *every };
 static const vst_metadata notes[] = {{"arch", "vit"}, {"labels", "[\"a\",\n\"b\"]"}, {"none", ""}};
@@ -455,8 +464,8 @@ static void use(const vst_safetensors *file) {
 }
 
 static void mutate(image *file, vst_random *random) {
-    static const char *const words[] = {"0", "1", "-1", "9223372036854775807", "18446744073709551615", "1e3", "0.5", "[]",
-                                        "{}", "[[[", "\"\"", "null", ",", "\"F64\"", "\"BOOL\"", "\"__metadata__\"",
+    static const char *const words[] = {"0", "1", "-1", "9223372036854775807", "18446744073709551615", "1e3", "0.5",
+                                        "[]", "{}", "[[[", "\"\"", "null", ",", "\"F64\"", "\"BOOL\"", "\"__metadata__\"",
                                         "\\u0000", "\xff", "\n", ":"};
     const size_t at = vst_random_below(random, (uint32_t)file->size);
     const char *word = words[vst_random_below(random, sizeof words / sizeof *words)];

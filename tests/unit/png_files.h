@@ -32,8 +32,10 @@ static const png_color palette[16] = {{1, 2, 3}, {250, 4, 5}, {6, 240, 7}, {8, 9
                                       {220, 225, 227}, {255, 255, 255}, {0, 0, 0}, {13, 17, 19}, {99, 1, 77}};
 
 static inline int samples_of(int colour) {
-    return colour == PNG_COLOR_TYPE_GRAY || colour == PNG_COLOR_TYPE_PALETTE ? 1 : colour == PNG_COLOR_TYPE_GRAY_ALPHA ? 2
-           : colour == PNG_COLOR_TYPE_RGB ? 3 : 4;
+    return colour == PNG_COLOR_TYPE_GRAY || colour == PNG_COLOR_TYPE_PALETTE ? 1
+           : colour == PNG_COLOR_TYPE_GRAY_ALPHA                             ? 2
+           : colour == PNG_COLOR_TYPE_RGB                                    ? 3
+                                                                             : 4;
 }
 
 /* One row as it stands in the file: samples packed from the high bits. */
@@ -53,14 +55,16 @@ static inline void pack_row(uint8_t *row, int y, int colour, int depth, int widt
 }
 
 /* `out` becomes a whole file, with a comment and a gamma value that a decoder must pass over. */
-static inline void make_png(png_bytes *out, int colour, int depth, int interlaced, int transparency, int height, int width) {
+static inline void make_png(png_bytes *out, int colour, int depth, int interlaced, int transparency, int height,
+                            int width) {
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);
     png_infop info = png_create_info_struct(png);
     out->size = 0;
     if (setjmp(png_jmpbuf(png))) ck_abort_msg("libpng cannot write the test's file");
     png_set_write_fn(png, out, append, flush);
     png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, depth, colour,
-                 interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+                 interlaced ? PNG_INTERLACE_ADAM7 : PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+                 PNG_FILTER_TYPE_DEFAULT);
     if (colour == PNG_COLOR_TYPE_PALETTE) png_set_PLTE(png, info, palette, depth < 4 ? 1 << depth : 16);
     if (transparency) {
         png_byte alpha[2] = {0, 128};

@@ -181,8 +181,8 @@ START_TEST(options_read_and_write) {
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         const vst_option *option = vst_options_find(sample_table, good[i].key);
         ck_assert_ptr_nonnull(option);
-        ck_assert_msg(vst_options_set(sample_table, &s, good[i].key, good[i].value) == VST_OK, "%s = %s: %s", good[i].key,
-                      good[i].value, vst_error_message());
+        ck_assert_msg(vst_options_set(sample_table, &s, good[i].key, good[i].value) == VST_OK, "%s = %s: %s",
+                      good[i].key, good[i].value, vst_error_message());
         char *text = vst_options_get(option, &s);
         ck_assert_str_eq(text, good[i].expected);
         ck_assert_int_eq(vst_options_set(sample_table, &s, good[i].key, text), VST_OK);
@@ -305,8 +305,8 @@ END_TEST
 START_TEST(streams_differ) {
     const vst_random streams[] = {
         vst_random_stream(1, 2, 3, 4), vst_random_stream(2, 2, 3, 4), vst_random_stream(1, 3, 3, 4),
-        vst_random_stream(1, 2, 4, 4), vst_random_stream(1, 2, 3, 5), vst_random_stream(1, 2, 3, 4 + (UINT64_C(1) << 32)),
-        vst_random_stream(2, 1, 3, 4), vst_random_stream(1, 2, 4, 3)};
+        vst_random_stream(1, 2, 4, 4), vst_random_stream(1, 2, 3, 5), vst_random_stream(2, 1, 3, 4),
+        vst_random_stream(1, 2, 4, 3), vst_random_stream(1, 2, 3, 4 + (UINT64_C(1) << 32))};
     enum { COUNT = sizeof streams / sizeof *streams };
     uint64_t first[COUNT];
     for (int i = 0; i < COUNT; i++) {
@@ -471,8 +471,8 @@ int main(void) {
         status_messages, long_messages_are_cut, memory_fails_on_demand, memory_grows, log_goes_to_the_sink,
         options_have_defaults, options_default_of_a_wrong_table_fails, options_read_and_write, options_refuse,
         options_copy_deeply, options_survive_failing_memory, philox_known_answers, streams_differ,
-        streams_are_frozen, uniform_moments, normal_moments, below_is_even, permutation_is_one, permutation_of_many, shapes,
-        half_to_float, types_to_float};
+        streams_are_frozen, uniform_moments, normal_moments, below_is_even, permutation_is_one, permutation_of_many,
+        shapes, half_to_float, types_to_float};
     Suite *suite = suite_create("base");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 60);

@@ -38,7 +38,8 @@ START_TEST(every_kind) {
             ck_assert(image.height == height && image.width == width);
             for (int i = 0; i < height * width * image.channels; i++) {
                 const int pixel = i / image.channels, c = i % image.channels;
-                ck_assert_int_eq(image.pixels[i], expected_at(pixel / width, pixel % width, c, now->colour, now->depth));
+                ck_assert_int_eq(image.pixels[i],
+                                 expected_at(pixel / width, pixel % width, c, now->colour, now->depth));
             }
             for (int channels = 1; channels <= 3; channels += 2) {
                 ck_ok(vst_png_decode(file.data, file.size, channels, NULL, &converted));
@@ -60,7 +61,8 @@ END_TEST
 START_TEST(convert) {
     vst_image image = {0};
     /* Pillow: Image.new("RGB", (1, 1), colour).convert("L") */
-    static const int known[][4] = {{255, 0, 0, 76}, {0, 255, 0, 150}, {0, 0, 255, 29}, {255, 255, 255, 255}, {1, 2, 3, 2}};
+    static const int known[][4] = {
+        {255, 0, 0, 76}, {0, 255, 0, 150}, {0, 0, 255, 29}, {255, 255, 255, 255}, {1, 2, 3, 2}};
     for (int i = 0; i < 5; i++) {
         ck_ok(vst_image_allocate(&image, 3, 1, 1));
         for (int c = 0; c < 3; c++) image.pixels[c] = (uint8_t)known[i][c];
@@ -131,10 +133,12 @@ START_TEST(limits) {
     make_png(&file, PNG_COLOR_TYPE_GRAY, 8, 0, 0, HEIGHT, WIDTH);
     ck_ok(vst_png_decode(file.data, file.size, 0, &exact, &image));
     ck_assert_int_eq(vst_png_decode(file.data, file.size, 0, &less, &image), VST_ERROR_LIMIT);
-    ck_assert_ptr_nonnull(strstr(vst_error_message(), "13 x 11 pixels (height x width) are more than the limit of 142"));
+    ck_assert_ptr_nonnull(
+        strstr(vst_error_message(), "13 x 11 pixels (height x width) are more than the limit of 142"));
     ck_assert_ptr_null(image.pixels); /* cleared on failure */
     set_size(&file, 8000, 8000);
-    ck_assert_int_eq(vst_png_decode(file.data, file.size, 0, NULL, &image), VST_ERROR_FORMAT); /* allowed, but not all there */
+    ck_assert_int_eq(vst_png_decode(file.data, file.size, 0, NULL, &image),
+                     VST_ERROR_FORMAT); /* allowed, but not all there */
     set_size(&file, 8000, 8001);
     ck_assert_int_eq(vst_png_decode(file.data, file.size, 0, NULL, &image), VST_ERROR_LIMIT);
     set_size(&file, 0x7fffffff, 0x7fffffff);
@@ -154,7 +158,8 @@ START_TEST(grid) {
     vst_image images[3] = {{0}}, sheet = {0};
     for (int i = 0; i < 3; i++) {
         ck_ok(vst_image_allocate(&images[i], shapes[i][0], shapes[i][1], shapes[i][2]));
-        for (int p = 0; p < shapes[i][0] * shapes[i][1] * shapes[i][2]; p++) images[i].pixels[p] = (uint8_t)(60 * i + p + 1);
+        for (int p = 0; p < shapes[i][0] * shapes[i][1] * shapes[i][2]; p++)
+            images[i].pixels[p] = (uint8_t)(60 * i + p + 1);
     }
     ck_ok(vst_image_grid(images, 3, 2, SCALE, PADDING, &sheet));
     ck_assert(sheet.channels == 3 && sheet.height == 2 * 8 + 3 * PADDING && sheet.width == 2 * 6 + 3 * PADDING);
@@ -163,7 +168,8 @@ START_TEST(grid) {
         int expected = 255;
         for (int k = 0; k < 3; k++) {
             const int top = PADDING + k / 2 * (8 + PADDING), left = PADDING + k % 2 * (6 + PADDING);
-            if (y < top || x < left || (y - top) / SCALE >= shapes[k][1] || (x - left) / SCALE >= shapes[k][2]) continue;
+            if (y < top || x < left || (y - top) / SCALE >= shapes[k][1] || (x - left) / SCALE >= shapes[k][2])
+                continue;
             const int pixel = (y - top) / SCALE * shapes[k][2] + (x - left) / SCALE;
             expected = images[k].pixels[shapes[k][0] == 1 ? pixel : 3 * pixel + c];
         }

@@ -25,7 +25,8 @@ static vst_status made_read(const vst_dataset *dataset, uint64_t index, vst_imag
     if (self->delay) usleep(self->delay);
     for (int i = 0; i < image->height * image->width; i++)
         for (int c = 0; c < image->channels; c++)
-            image->pixels[i * image->channels + c] = (uint8_t)(idx_pixel((int)index, i / image->width, i % image->width) + 50 * c);
+            image->pixels[i * image->channels + c] =
+                (uint8_t)(idx_pixel((int)index, i / image->width, i % image->width) + 50 * c);
     *label = (int)index % 10;
     return VST_OK;
 }
@@ -37,7 +38,8 @@ static made make_dataset(int channels) {
 }
 
 static vst_loader_options make_options(int workers) {
-    return (vst_loader_options){.batch = BATCH, .workers = workers, .shuffle = true, .seed = 11, .channels = 1, .size = SIDE};
+    return (vst_loader_options){
+        .batch = BATCH, .workers = workers, .shuffle = true, .seed = 11, .channels = 1, .size = SIDE};
 }
 
 typedef struct kept {

@@ -92,6 +92,17 @@ START_TEST(layout) {
 }
 END_TEST
 
+START_TEST(sizes_must_not_overflow) {
+    vst_params *params = new_params();
+    add(params, "a", VST_SHAPE(INT64_C(1) << 60), normal);
+    add(params, "b", VST_SHAPE(INT64_C(1) << 60, 1), normal);
+    add(params, "c", VST_SHAPE(INT64_C(1) << 60, 1), normal);
+    ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_ERROR_MEMORY);
+    ck_assert_ptr_null(vst_params_values(params));
+    vst_params_destroy(params);
+}
+END_TEST
+
 START_TEST(allocation_is_idempotent) {
     vst_params *params = new_model(3);
     float *values = vst_params_values(params);
@@ -155,7 +166,8 @@ START_TEST(add_refuses) {
         {"x", {1, {3}}, {.kind = VST_INIT_NORMAL, .scale = 1e9}, VST_ERROR_ARGUMENT, "1e+09"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ASSERT_FAILS(vst_params_add(params, bad[i].name, bad[i].shape, bad[i].init, &index), bad[i].status, bad[i].text);
+        ASSERT_FAILS(vst_params_add(params, bad[i].name, bad[i].shape, bad[i].init, &index), bad[i].status,
+                     bad[i].text);
     ck_assert_uint_eq(vst_params_count(params), 1);
     ASSERT_OK(vst_params_allocate(params, false, 1));
     ck_assert_int_eq(add(params, "fc.weight", VST_SHAPE(10, 4), normal), 0);
@@ -421,8 +433,8 @@ START_TEST(failing_memory) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {layout, allocation_is_idempotent, an_empty_model, add_refuses, many_names,
-                                  initialisation, initialisation_depends_on_seed_and_name_only};
+    const TTest *const tests[] = {layout, sizes_must_not_overflow, allocation_is_idempotent, an_empty_model,
+                                  add_refuses, many_names, initialisation, initialisation_depends_on_seed_and_name_only};
     const TTest *const file_tests[] = {save_and_load, load_converts_and_ignores, load_lists_what_does_not_fit,
                                        load_shortens_long_lists, failing_memory};
     Suite *suite = suite_create("params");

@@ -2,7 +2,6 @@
 #include "vision/base/option.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -111,10 +110,9 @@ static const char *skip_space(const char *text) {
 
 static vst_status parse_int(const vst_option *option, const char *value, int *out) {
     char *end;
-    errno = 0;
     const long number = strtol(value, &end, 10);
     if (end == value || *skip_space(end)) return expected(option, "a whole number", value);
-    if (errno || number < INT_MIN || number > INT_MAX || (double)number < option->minimum ||
+    if (number < INT_MIN || number > INT_MAX || (double)number < option->minimum ||
         (double)number > option->maximum)
         return out_of_range(option, value);
     *out = (int)number;

@@ -1,5 +1,5 @@
-/* Declared keys: one table per structure says each field's name, type, range, default and help. Recipes, --set, explain,
- * model files and error messages all come from these tables.
+/* Declared keys: one table per structure says each field's name, type, range, default and help. Recipes, --set,
+ * explain, model files and error messages all come from these tables.
  *
  *     typedef struct resnet_options { int width; double drop; } resnet_options;
  *     static const vst_option options[] = {
@@ -64,9 +64,9 @@ typedef struct vst_option {
 /* Fills a zeroed or cleared structure with the defaults. */
 VST_NODISCARD vst_status vst_options_default(const vst_option *table, void *structure);
 
-/* Sets one key from text. Unknown key (with the nearest known one suggested), wrong type, out of range: an error that names
- * the key, the value and what is allowed; the field stays as it was. Lists are written "0.5, 0.25" with or without brackets;
- * an empty text unsets a string. */
+/* Sets one key from text. Unknown key (with the nearest known one suggested), wrong type, out of range: an error that
+ * names the key, the value and what is allowed; the field stays as it was. Lists are written "0.5, 0.25", brackets
+ * around them are allowed; an empty text unsets a string. */
 VST_NODISCARD vst_status vst_options_set(const vst_option *table, void *structure, const char *key, const char *value);
 
 /* The value of one field as text that vst_options_set reads back to the same value; to be vst_free'd; NULL when out of

@@ -118,7 +118,8 @@ void vst_differentiate(vst_graph *graph, vst_value loss) {
     gradients.gradient = vst_calloc(graph->value_count, sizeof *gradients.gradient);
     gradients.copies = vst_calloc(graph->value_count, sizeof *gradients.copies);
     if (!gradients.wanted || !gradients.gradient || !gradients.copies) {
-        vst_graph_fail(graph, "out of memory while differentiating");
+        graph->status = vst_fail_memory(graph->value_count * sizeof *gradients.gradient);
+        graph->message = vst_strdup(vst_error_message());
     } else {
         mark_wanted(&gradients);
         if (!gradients.wanted[loss.id]) vst_graph_fail(graph, "the loss depends on no trained parameter");

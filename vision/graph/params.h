@@ -1,5 +1,5 @@
-/* The parameters of one model, shared by all its graphs and plans. Values, gradients and optimiser state lie contiguous in
- * the same order, so that clipping, EMA, checkpoints and the optimiser are flat loops.
+/* The parameters of one model, shared by all its graphs and plans. Values, gradients and optimiser state lie contiguous
+ * in the same order, so that clipping, EMA, checkpoints and the optimiser are flat loops.
  * Names are those of timm's state dict. Not thread-safe; plans only read it while they run (and write gradients). */
 #ifndef VISTILL_VISION_GRAPH_PARAMS_H
 #define VISTILL_VISION_GRAPH_PARAMS_H
@@ -48,7 +48,8 @@ void vst_params_destroy(vst_params *params);
 
 /* Registers a parameter (or checks an existing one's shape) and gives its index. Used by vst_param. After the first
  * vst_params_allocate a new name is an error. */
-VST_NODISCARD vst_status vst_params_add(vst_params *params, const char *name, vst_shape shape, vst_init init, int *index);
+VST_NODISCARD vst_status vst_params_add(vst_params *params, const char *name, vst_shape shape, vst_init init,
+                                        int *index);
 
 /* Allocates values (and gradients, if training) and initialises all values as a pure function of (seed, name). Trained
  * parameters come first, so that [0, trained) is the optimiser's range; offsets are known only now. Each begins on a
@@ -69,9 +70,9 @@ float *vst_params_gradients(vst_params *params);     /* NULL without gradients *
 void vst_params_touch(vst_params *params);
 uint64_t vst_params_version(const vst_params *params);
 
-/* Copies values from a file by name. Every parameter must be there with its shape, unless it is a counter; tensors that no
- * parameter wants are errors too, unless their name begins with "optimizer." or "ema.". The message lists all that does not
- * fit. Nothing is changed on failure. */
+/* Copies values from a file by name. Every parameter must be there with its shape and a floating type. Counters are I64
+ * and may be missing; they are kept as floats, exact up to 2^24. Tensors that no parameter wants are errors too, unless
+ * their name begins with "optimizer." or "ema.". The message says what does not fit. Nothing is changed on failure. */
 VST_NODISCARD vst_status vst_params_load(vst_params *params, const vst_safetensors *file);
 
 /* Fills `out` (room for vst_params_count) with tensors for vst_safetensors_write; views into params, counters as I64 in

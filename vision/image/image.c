@@ -15,8 +15,10 @@ void vst_image_clear(vst_image *image) {
 vst_status vst_image_allocate(vst_image *image, int channels, int height, int width) {
     size_t bytes;
     if ((channels != 1 && channels != 3) || height < 1 || width < 1)
-        return vst_fail(VST_ERROR_ARGUMENT, "an image of %d channels, %d x %d pixels (height x width): channels must be 1 or 3 "
-                        "and no side empty", channels, height, width);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "an image of %d channels, %d x %d pixels (height x width): channels must be 1 or 3 "
+                        "and no side empty",
+                        channels, height, width);
     if (!vst_multiply((size_t)height, (size_t)width, &bytes) || !vst_multiply(bytes, (size_t)channels, &bytes))
         return vst_fail_memory(SIZE_MAX);
     if (bytes > image->capacity) {
@@ -33,7 +35,8 @@ vst_status vst_image_allocate(vst_image *image, int channels, int height, int wi
 
 vst_status vst_image_convert(vst_image *image, int channels) {
     if (channels == image->channels) return VST_OK;
-    vst_status status = vst_image_allocate(image, channels, image->height, image->width); /* keeps the bytes as they lie */
+    vst_status status =
+        vst_image_allocate(image, channels, image->height, image->width); /* keeps the bytes as they lie */
     if (status != VST_OK) return status;
     const size_t count = (size_t)image->height * (size_t)image->width;
     uint8_t *p = image->pixels;
@@ -64,8 +67,10 @@ static void draw(vst_image *sheet, const vst_image *image, int top, int left, in
 vst_status vst_image_grid(const vst_image *images, int count, int columns, int scale, int padding, vst_image *out) {
     enum { SIDE_MAX = 32768 }; /* pixels; also keeps the products below within an int64_t */
     if (count < 1 || columns < 1 || scale < 1 || scale > SIDE_MAX || padding < 0 || padding > SIDE_MAX)
-        return vst_fail(VST_ERROR_ARGUMENT, "a grid of %d images in %d columns, scale %d, padding %d: the first three must be "
-                        "at least 1 and padding at least 0", count, columns, scale, padding);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "a grid of %d images in %d columns, scale %d, padding %d: the first three must be "
+                        "at least 1 and padding at least 0",
+                        count, columns, scale, padding);
     int channels = 1, height = 0, width = 0;
     for (int i = 0; i < count; i++) {
         if (images[i].channels > channels) channels = images[i].channels;
@@ -77,8 +82,10 @@ vst_status vst_image_grid(const vst_image *images, int count, int columns, int s
     const int64_t cell_height = (int64_t)height * scale + padding, cell_width = (int64_t)width * scale + padding;
     if (cell_height > SIDE_MAX || cell_width > SIDE_MAX || rows * cell_height + padding > SIDE_MAX ||
         columns * cell_width + padding > SIDE_MAX)
-        return vst_fail(VST_ERROR_LIMIT, "a grid of %d x %d cells of %lld x %lld pixels is larger than %d pixels a side: use "
-                        "fewer images or a smaller scale", rows, columns, (long long)cell_height, (long long)cell_width, SIDE_MAX);
+        return vst_fail(VST_ERROR_LIMIT,
+                        "a grid of %d x %d cells of %lld x %lld pixels is larger than %d pixels a side: use "
+                        "fewer images or a smaller scale",
+                        rows, columns, (long long)cell_height, (long long)cell_width, SIDE_MAX);
     vst_status status = vst_image_allocate(out, channels, (int)(rows * cell_height) + padding,
                                            (int)(columns * cell_width) + padding);
     if (status != VST_OK) return status;

@@ -1,5 +1,5 @@
-/* Images of 8-bit samples: memory, channel conversion, a contact sheet, and PNG. An image belongs to whoever declared it;
- * the functions are thread-safe on different images. */
+/* Images of 8-bit samples: memory, channel conversion, a contact sheet, and PNG. An image belongs to whoever declared
+ * it; the functions are thread-safe on different images. */
 #ifndef VISTILL_VISION_IMAGE_IMAGE_H
 #define VISTILL_VISION_IMAGE_IMAGE_H
 
@@ -12,8 +12,8 @@
 extern "C" {
 #endif
 
-/* Pixels in the order (H, W, C), rows from the top, 0 … 255. Starts as {0}; an image that is filled again reuses its memory,
- * so that reading sample after sample does not allocate. */
+/* Pixels in the order (H, W, C), rows from the top, 0 … 255. Starts as {0}; an image that is filled again reuses its
+ * memory, so that reading sample after sample does not allocate. */
 typedef struct vst_image {
     int channels; /* 1 grey, 3 RGB */
     int height, width;
@@ -30,8 +30,8 @@ VST_NODISCARD vst_status vst_image_allocate(vst_image *image, int channels, int 
 /* Makes it an image of 1 or 3 channels: grey is repeated, RGB weighed as Pillow's convert("L") does (ITU-R 601). */
 VST_NODISCARD vst_status vst_image_convert(vst_image *image, int channels);
 
-/* A contact sheet of `count` images, `columns` a row, each pixel drawn as scale x scale pixels, `padding` white pixels between
- * the cells and around. Cells have the size of the largest image; the sheet is RGB if an image is. */
+/* A contact sheet of `count` images, `columns` a row, each pixel drawn as scale x scale pixels, `padding` white pixels
+ * between the cells and around. Cells have the size of the largest image; the sheet is RGB if an image is. */
 VST_NODISCARD vst_status vst_image_grid(const vst_image *images, int count, int columns, int scale, int padding,
                                         vst_image *out);
 
@@ -41,9 +41,9 @@ typedef struct vst_image_limits {
     size_t chunk_bytes; /* memory for one PNG chunk; 0: 8 MiB */
 } vst_image_limits;
 
-/* Decodes a PNG in memory: palette, grey of 1 … 16 bits, RGB, interlaced. Alpha and transparency are dropped, of 16 bits the
- * high byte is kept. `channels`: 1 or 3, or 0 for what the file has. limits NULL: the defaults. `out` is {0} or an image to
- * be overwritten; it is cleared on failure. */
+/* Decodes a PNG in memory: palette, grey of 1 … 16 bits, RGB, interlaced. Alpha and transparency are dropped, of 16
+ * bits the high byte is kept. `channels`: 1 or 3, or 0 for what the file has. limits NULL: the defaults. `out` is {0}
+ * or an image to be overwritten; it is cleared on failure. */
 VST_NODISCARD vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vst_image_limits *limits,
                                         vst_image *out);
 

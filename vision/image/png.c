@@ -1,12 +1,12 @@
-/* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp; everything that changes after
- * the setjmp therefore lives in a `codec` outside the function that calls setjmp. */
+/* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp; everything that changes
+ * after the setjmp therefore lives in a `codec` outside the function that calls setjmp. */
+#include <errno.h>
 #include <png.h>
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <errno.h>
 
 #include "vision/base/memory.h"
 #include "vision/image/image.h"
@@ -84,9 +84,11 @@ static bool read_header(codec *self, vst_image *out) {
     png_read_info(png, self->info);
     const uint64_t width = png_get_image_width(png, self->info), height = png_get_image_height(png, self->info);
     if (width * height > self->limits.pixels) { /* both are below 2^31 */
-        self->status = vst_fail(VST_ERROR_LIMIT, "reading PNG: %llu x %llu pixels (height x width) are more than the limit of "
-                                "%llu: raise the limit or make the image smaller", (unsigned long long)height,
-                                (unsigned long long)width, (unsigned long long)self->limits.pixels);
+        self->status =
+            vst_fail(VST_ERROR_LIMIT,
+                     "reading PNG: %llu x %llu pixels (height x width) are more than the limit of "
+                     "%llu: raise the limit or make the image smaller",
+                     (unsigned long long)height, (unsigned long long)width, (unsigned long long)self->limits.pixels);
         return false;
     }
     const int colour = png_get_color_type(png, self->info);
@@ -118,9 +120,11 @@ static vst_status decode(codec *self, vst_image *out) {
     return VST_OK;
 }
 
-vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vst_image_limits *limits, vst_image *out) {
+vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vst_image_limits *limits,
+                          vst_image *out) {
     if (channels != 0 && channels != 1 && channels != 3)
-        return vst_fail(VST_ERROR_ARGUMENT, "reading PNG: %d channels asked for, it must be 0 (as in the file), 1 or 3", channels);
+        return vst_fail(VST_ERROR_ARGUMENT, "reading PNG: %d channels asked for, it must be 0 (as in the file), 1 or 3",
+                        channels);
     codec self = {.limits = {DEFAULT_PIXELS, DEFAULT_CHUNK_BYTES}, .input = bytes, .size = size};
     if (limits && limits->pixels) self.limits.pixels = limits->pixels;
     if (limits && limits->chunk_bytes) self.limits.chunk_bytes = limits->chunk_bytes;

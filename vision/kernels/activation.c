@@ -55,7 +55,8 @@ static forward_block *const forward[] = {[VSTI_RELU] = relu_block,   [VSTI_RELU6
                                          [VSTI_SIGMOID] = sigmoid_block, [VSTI_HARDSWISH] = hardswish_block};
 static backward_block *const backward[] = {[VSTI_RELU] = relu_slope_block,       [VSTI_RELU6] = relu6_slope_block,
                                            [VSTI_GELU] = gelu_slope_block,       [VSTI_SILU] = silu_slope_block,
-                                           [VSTI_SIGMOID] = sigmoid_slope_block, [VSTI_HARDSWISH] = hardswish_slope_block};
+                                           [VSTI_SIGMOID] = sigmoid_slope_block,
+                                           [VSTI_HARDSWISH] = hardswish_slope_block};
 
 void K(activation)(vsti_activation kind, const float *x, float *y, int64_t n) {
     forward_block *const function = forward[kind];

@@ -1,5 +1,5 @@
-/* Multi-head attention, forward and backward, one image and head at a time: the scores never leave the cache. The backward
- * pass recomputes them from the stored log-sum-exp of each row (Dao et al., 2022, section 3.1). */
+/* Multi-head attention, forward and backward, one image and head at a time: the scores never leave the cache. The
+ * backward pass recomputes them from the stored log-sum-exp of each row (Dao et al., 2022, section 3.1). */
 #include <omp.h>
 #include <string.h>
 
@@ -28,7 +28,7 @@ static sizes sizes_of(const vsti_attention_shape *shape) {
                    .out_row = shape->heads * shape->channels};
 }
 
-/* Floats of scratch of one thread: the larger need, that of the backward pass. Whole cache lines, for the next thread. */
+/* Floats of scratch of one thread, for the backward pass, which needs more. Whole cache lines, for the next thread. */
 static int64_t thread_floats(const sizes *s) {
     const int64_t floats = 2 * s->channels * s->keys + 5 * s->tokens * s->width + s->queries * (2 * s->keys + s->width);
     return (floats + 15) / 16 * 16;
@@ -78,7 +78,8 @@ static void transpose_four(const float *x, int64_t x_row, float *y, int64_t y_ro
 static void transpose(const sizes *s, const float *x, float *y) {
     const int64_t tokens = s->tokens / 4 * 4, channels = s->channels / 4 * 4;
     for (int64_t i = 0; i < tokens; i += 4) {
-        for (int64_t c = 0; c < channels; c += 4) transpose_four(x + i * s->row + c, s->row, y + c * s->keys + i, s->keys);
+        for (int64_t c = 0; c < channels; c += 4)
+            transpose_four(x + i * s->row + c, s->row, y + c * s->keys + i, s->keys);
         for (int64_t c = channels; c < s->channels; c++)
             for (int64_t k = i; k < i + 4; k++) y[c * s->keys + k] = x[k * s->row + c];
     }
@@ -88,7 +89,8 @@ static void transpose(const sizes *s, const float *x, float *y) {
     }
 }
 
-/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. Gives their sum; *lse as the header says. */
+/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. Gives their sum; *lse as the header
+ * says. */
 static float softmax_row(const sizes *s, float scale, float *score, float *lse) {
     const int64_t keys = s->keys / VSTI_LANES * VSTI_LANES;
     for (int64_t k = s->tokens; k < keys; k++) score[k] = -INFINITY;
@@ -100,8 +102,8 @@ static float softmax_row(const sizes *s, float scale, float *score, float *lse) 
     return sum;
 }
 
-static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out, float *lse,
-                         float *scratch) {
+static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out,
+                         float *lse, float *scratch) {
     float *keys = take(&scratch, s->channels * s->keys), *values = take(&scratch, s->tokens * s->width);
     float *score = take(&scratch, s->queries * s->keys), *sum = take(&scratch, s->queries * s->width);
     transpose(s, k, keys);
@@ -184,15 +186,16 @@ static bool worth_threads(const vsti_attention_shape *shape) {
     return shape->batch * shape->heads * shape->tokens * (shape->tokens + shape->channels) > VSTI_PARALLEL;
 }
 
-void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse, float *scratch) {
+void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
+                  float *scratch) {
     const sizes s = sizes_of(shape);
     const int64_t heads = shape->heads, d = s.channels, n = s.tokens;
 #pragma omp parallel for schedule(static) if (worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
         const int64_t image = unit / heads, h = unit % heads;
         const float *q = qkv + image * n * s.row + h * d;
-        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, out + image * n * s.out_row + h * d, lse + unit * n,
-                     scratch + omp_get_thread_num() * thread_floats(&s));
+        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, out + image * n * s.out_row + h * d,
+                     lse + unit * n, scratch + omp_get_thread_num() * thread_floats(&s));
     }
 }
 

@@ -1,5 +1,5 @@
-/* A small matrix product for attention: its operands lie in the L1 and L2 cache, so nothing is packed, and a tile of the
- * result stays in registers. Written with GCC's vector extension; included by attention.c alone. */
+/* A small matrix product for attention: its operands lie in the L1 and L2 cache, so nothing is packed, and a tile of
+ * the result stays in registers. Written with GCC's vector extension; included by attention.c alone. */
 #ifndef VISTILL_VISION_KERNELS_GEMM_H
 #define VISTILL_VISION_KERNELS_GEMM_H
 
@@ -57,8 +57,8 @@ static inline __attribute__((always_inline)) void vsti_tile(int rows, int vector
         }
 }
 
-static inline __attribute__((always_inline)) void vsti_tile_of(int rows, int vectors, const vsti_product *p, int64_t row,
-                                                               int64_t column) {
+static inline __attribute__((always_inline)) void vsti_tile_of(int rows, int vectors, const vsti_product *p,
+                                                               int64_t row, int64_t column) {
     switch (rows) {
     case 1: vsti_tile(1, vectors, p, row, column); break;
     case 2: vsti_tile(2, vectors, p, row, column); break;
@@ -77,8 +77,8 @@ static inline __attribute__((always_inline)) void vsti_tile_of(int rows, int vec
     }
 }
 
-/* c (rows, vectors * lanes) from a (rows, inner) and b (inner, vectors * lanes). Rows are split into tiles of nearly equal
- * height, so that none is too low to hide the latency of the multiply-add. */
+/* c (rows, vectors * lanes) from a (rows, inner) and b (inner, vectors * lanes). Rows are split into tiles of nearly
+ * equal height, so that none is too low to hide the latency of the multiply-add. */
 static void vsti_gemm(const vsti_product *p, int64_t rows, int64_t vectors) {
     const int64_t tiles = (rows + VSTI_TILE_ROWS - 1) / VSTI_TILE_ROWS;
     for (int64_t vector = 0; vector < vectors; vector += 2) {

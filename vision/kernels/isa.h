@@ -1,5 +1,5 @@
-/* For the files of this folder only: the name suffix of the instruction set being compiled, its vector width, how work is
- * shared among threads, and branch-free scalar functions that compilers vectorise inside `#pragma omp simd` loops. */
+/* For the files of this folder only: the name suffix of the instruction set being compiled, its vector width, how work
+ * is shared among threads, and branch-free scalar functions that compilers vectorise in `#pragma omp simd` loops. */
 #ifndef VISTILL_VISION_KERNELS_ISA_H
 #define VISTILL_VISION_KERNELS_ISA_H
 
@@ -32,8 +32,9 @@ enum { VSTI_LANES = 4 };
 
 enum {
     VSTI_PARALLEL = 16384, /* elements: below that, waking the other threads costs more than it saves */
-    VSTI_BLOCK = 4096      /* elements of a flat array that one thread takes at a time; fixed, so that which element falls
-                              into a vector loop's tail does not depend on the number of threads */
+    /* Elements of a flat array that one thread takes at a time; fixed, so that which element falls into a vector loop's
+     * tail does not depend on the number of threads. */
+    VSTI_BLOCK = 4096
 };
 
 /* Blocks of a flat array and the length of one of them. */
@@ -48,8 +49,8 @@ static inline int64_t vsti_part(int64_t n, int64_t part) {
     return n / VSTI_PARTIAL_BLOCKS * part + n % VSTI_PARTIAL_BLOCKS * part / VSTI_PARTIAL_BLOCKS;
 }
 
-/* e^x within 2 ulp. Saturates at 2.4e38 from x = 88.37 on; results below the smallest normal number are 0, so that no slow
- * denormal gets into the sums that follow. NaN stays NaN. */
+/* e^x within 2 ulp. Infinite above x = 88.37; 0 below -87.3, so that no slow denormal gets into the sums that follow.
+ * NaN stays NaN. */
 static inline float vsti_exp(float x) {
     union {
         float f;
@@ -68,11 +69,12 @@ static inline float vsti_exp(float x) {
     q = q * r + 0.1666652013f;
     q = q * r + 0.4999999342f;
     const float result = (q * (r * r) + r + 1.0f) * power.f;
-    return x < -87.3f ? 0.0f : result;
+    const float low = x < -87.3f ? 0.0f : result;
+    return x > 88.37f ? INFINITY : low;
 }
 
-/* erf x, absolute error 2e-7: a rational minimax approximation of erf(x) / x in x², relative error 5e-8 up to 3.925, where erf
- * reaches 1 in float32. */
+/* erf x, absolute error 5e-7: a rational minimax approximation of erf(x) / x in x², relative error 5e-8 up to 3.925,
+ * where erf reaches 1 in float32. */
 static inline float vsti_erf(float x) {
     float t = x < -3.925f ? -3.925f : x;
     t = t > 3.925f ? 3.925f : t;
@@ -94,8 +96,8 @@ static inline float vsti_erf(float x) {
 
 /* The row loops that several files need. */
 
-/* Compares the bits as integers, made to order as the floats do: that compilers vectorise without promises about NaN. A NaN
- * is either the result or passed over. */
+/* Compares the bits as integers, made to order as the floats do: that compilers vectorise without promises about NaN. A
+ * NaN is either the result or passed over. */
 static inline float vsti_row_max(const float *x, int64_t n) {
     union {
         float f;
@@ -112,8 +114,8 @@ static inline float vsti_row_max(const float *x, int64_t n) {
     return best.f;
 }
 
-/* Sums are written with GCC's vector extension: from a simd reduction GCC 12 adds up the lanes one after the other, which
- * for short rows takes longer than the loop. Unaligned and may overlay floats. */
+/* Sums are written with GCC's vector extension: from a simd reduction GCC 12 adds up the lanes one after the other,
+ * which for short rows takes longer than the loop. Unaligned and may overlay floats. */
 typedef float vsti_vector __attribute__((vector_size(4 * VSTI_LANES), aligned(4), may_alias));
 
 static inline vsti_vector vsti_load(const float *x) { return *(const vsti_vector *)x; }

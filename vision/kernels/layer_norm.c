@@ -3,8 +3,8 @@
 
 #include "vision/kernels/isa.h"
 
-void K(layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd, int64_t rows,
-                   int64_t cols, float epsilon) {
+void K(layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd,
+                   int64_t rows, int64_t cols, float epsilon) {
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
         const float *from = x + row * cols;
@@ -20,7 +20,8 @@ void K(layer_norm)(const float *x, const float *gamma, const float *beta, float 
 
 /* Sum of gamma dy (x - mean) */
 static inline float weighted_sum(const float *gamma, const float *dy, const float *x, float mean, int64_t n) {
-    VSTI_ROW_SUM(n, gamma[i] * dy[i] * (x[i] - mean), vsti_load(gamma + i) * vsti_load(dy + i) * (vsti_load(x + i) - mean));
+    VSTI_ROW_SUM(n, gamma[i] * dy[i] * (x[i] - mean),
+                 vsti_load(gamma + i) * vsti_load(dy + i) * (vsti_load(x + i) - mean));
 }
 
 /* dx = rstd (g - mean g - x̂ mean(g x̂)) with g = gamma dy and x̂ = (x - mean) rstd. */
@@ -38,8 +39,8 @@ static void row_backward(const float *x, const float *gamma, float mean, float r
 }
 
 void K(layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd, const float *dy,
-                            const float *accumulate, float *dx, float *dgamma, float *dbeta, float *partial, int64_t rows,
-                            int64_t cols) {
+                            const float *accumulate, float *dx, float *dgamma, float *dbeta, float *partial,
+                            int64_t rows, int64_t cols) {
     float *const partial_gamma = partial, *const partial_beta = partial + vsti_partial_floats(cols);
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t part = 0; part < VSTI_PARTIAL_BLOCKS; part++) {
@@ -58,7 +59,8 @@ void K(layer_norm_backward)(const float *x, const float *gamma, const float *mea
                     sum_beta[i] += gradient[i];
                 }
             }
-            row_backward(from, gamma, m, r, gradient, accumulate ? accumulate + row * cols : NULL, dx + row * cols, cols);
+            row_backward(from, gamma, m, r, gradient, accumulate ? accumulate + row * cols : NULL, dx + row * cols,
+                         cols);
         }
     }
     if (!dgamma) return;

@@ -29,8 +29,8 @@ static float cross_entropy_row(const float *z, const float *target, float keep, 
     return sum;
 }
 
-void K(cross_entropy)(const float *logits, const float *target, float smoothing, float *loss, float *row_loss, int64_t rows,
-                      int64_t cols) {
+void K(cross_entropy)(const float *logits, const float *target, float smoothing, float *loss, float *row_loss,
+                      int64_t rows, int64_t cols) {
     const float keep = 1 - smoothing, floor = smoothing / (float)cols;
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++)
@@ -38,8 +38,8 @@ void K(cross_entropy)(const float *logits, const float *target, float smoothing,
     *loss = (float)(total(row_loss, rows) / (double)rows);
 }
 
-void K(cross_entropy_backward)(const float *logits, const float *target, float smoothing, const float *dloss, float *dlogits,
-                               int64_t rows, int64_t cols) {
+void K(cross_entropy_backward)(const float *logits, const float *target, float smoothing, const float *dloss,
+                               float *dlogits, int64_t rows, int64_t cols) {
     const float keep = 1 - smoothing, floor = smoothing / (float)cols, factor = *dloss / (float)rows;
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
@@ -57,7 +57,8 @@ static float kl_row(const float *student, const float *teacher, float inverse, i
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < cols; i++) {
-        const float log_t = (teacher[i] - t.max) * inverse - t.log_sum, log_s = (student[i] - s.max) * inverse - s.log_sum;
+        const float log_t = (teacher[i] - t.max) * inverse - t.log_sum;
+        const float log_s = (student[i] - s.max) * inverse - s.log_sum;
         const float p = vsti_exp(log_t), loss = p * (log_t - log_s);
         sum += p == 0 ? 0 : loss;
     }
@@ -82,7 +83,8 @@ void K(kl_backward)(const float *student, const float *teacher, float temperatur
         const row_softmax s = softmax_of(zs, inverse, cols), t = softmax_of(zt, inverse, cols);
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++) {
-            const float ps = vsti_exp((zs[i] - s.max) * inverse) / s.sum, pt = vsti_exp((zt[i] - t.max) * inverse) / t.sum;
+            const float ps = vsti_exp((zs[i] - s.max) * inverse) / s.sum;
+            const float pt = vsti_exp((zt[i] - t.max) * inverse) / t.sum;
             to[i] = scale * (ps - pt);
         }
     }

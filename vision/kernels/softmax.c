@@ -72,8 +72,8 @@ static inline float covariance(const float *dy, const float *x, float mean, int6
     VSTI_ROW_SUM(n, dy[i] * (x[i] - mean), vsti_load(dy + i) * (vsti_load(x + i) - mean));
 }
 
-/* With s the deviation and e = s + epsilon: dx = (dy - mean dy) / e - (x - mean) sum(dy (x - mean)) / (e² s (cols - 1)). As in
- * PyTorch, a constant row has no gradient through its deviation. */
+/* With s the deviation and e = s + epsilon: dx = (dy - mean dy) / e - (x - mean) sum(dy (x - mean)) / (e² s (cols -
+ * 1)). As in PyTorch, a constant row has no gradient through its deviation. */
 void K(standardize_backward)(const float *x, const float *dy, float *dx, int64_t rows, int64_t cols) {
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {

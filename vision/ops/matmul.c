@@ -28,7 +28,8 @@ static bool measure(const vst_graph *graph, const vsti_node *node, sizes *s) {
     s->rows_a = o->flat ? vsti_rows(a) : a->dim[a->rank - 2];
     s->rows_b = o->flat ? vsti_rows(b) : b->dim[b->rank - 2];
     s->batch = o->flat ? 1 : leading(a);
-    if (!o->flat && leading(b) != s->batch) return false;
+    for (int i = 0; !o->flat && i + 2 < (a->rank > b->rank ? a->rank : b->rank); i++)
+        if (a->rank != b->rank || a->dim[i] != b->dim[i]) return false;
     s->m = o->transpose_a ? s->cols_a : s->rows_a;
     s->k = o->transpose_a ? s->rows_a : s->cols_a;
     s->n = o->transpose_b ? s->rows_b : s->cols_b;
@@ -170,9 +171,12 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 
 vst_value vst_matmul(vst_graph *g, vst_value a, vst_value b, bool transpose_a, bool transpose_b) {
     if (g->status != VST_OK) return (vst_value){0};
-    const bool single = vst_shape_at(g, b).rank == 2;
-    if (single && transpose_a && vst_shape_at(g, a).rank > 2) {
-        vst_graph_fail(g, "matmul: a stack of transposed matrices times one matrix is not supported: permute it first");
+    const vst_shape left = vst_shape_at(g, a), right = vst_shape_at(g, b);
+    const bool single = right.rank == 2;
+    if (single && transpose_a && left.rank > 2) {
+        char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
+        vst_graph_fail(g, "matmul: a stack of transposed matrices %s times one matrix %s is not supported: permute it first",
+                       vst_shape_text(&left, first), vst_shape_text(&right, second));
         return (vst_value){0};
     }
     return multiply(g, a, b, transpose_a, transpose_b, single);

@@ -56,7 +56,8 @@ static vst_status find_runs(vst_optimizer *optimizer) {
         run *last = optimizer->run_count ? &optimizer->runs[optimizer->run_count - 1] : NULL;
         if (last && last->decay == decay) continue;
         if (last) last->count = info->offset - last->begin;
-        VST_TRY(vst_grow(&optimizer->runs, &optimizer->run_capacity, optimizer->run_count + 1, sizeof *optimizer->runs));
+        VST_TRY(
+            vst_grow(&optimizer->runs, &optimizer->run_capacity, optimizer->run_count + 1, sizeof *optimizer->runs));
         optimizer->runs[optimizer->run_count++] = (run){.begin = info->offset, .decay = decay};
     }
     if (optimizer->run_count) {
@@ -81,8 +82,8 @@ vst_status vst_optimizer_create(vst_optimizer **out, vst_params *params, const v
     *out = NULL;
     VST_TRY(check_options(options));
     if (!vst_params_values(params) || !vst_params_gradients(params))
-        return vst_fail(VST_ERROR_ARGUMENT, "optimiser: the parameters have no gradients; call vst_params_allocate with "
-                        "gradients first");
+        return vst_fail(VST_ERROR_ARGUMENT, "optimiser: the parameters have no gradients; call vst_params_allocate "
+                        "with gradients first");
     optimizer = vst_calloc(1, sizeof *optimizer);
     if (!optimizer) return vst_fail_memory(sizeof *optimizer);
     optimizer->options = *options;
@@ -119,9 +120,9 @@ static vst_status fail_gradient(vst_params *params) {
         for (size_t k = 0; k < info->count; k++) {
             const float value = gradients[info->offset + k];
             if (!isfinite(value))
-                return vst_fail(VST_ERROR_NUMERIC, "the gradient of %s is %g at element %zu of %zu; nothing was updated. A "
-                                "lower learning rate, a longer warm-up or clipping may help", info->name, (double)value, k,
-                                info->count);
+                return vst_fail(VST_ERROR_NUMERIC, "the gradient of %s is %g at element %zu of %zu; nothing was "
+                                "updated. A lower learning rate, a longer warm-up or clipping may help", info->name,
+                                (double)value, k, info->count);
         }
     }
     return vst_fail(VST_ERROR_INTERNAL, "a gradient outside all parameters is not finite");
@@ -163,7 +164,8 @@ static void update(const vst_optimizer *optimizer, double rate, double scale) {
 vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *norm) {
     const double clip = optimizer->options.clip_norm;
     const size_t count = vst_params_trained(optimizer->params);
-    const double length = sqrt(vsti_get_kernels()->sum_squares(vst_params_gradients(optimizer->params), (int64_t)count));
+    const float *gradients = vst_params_gradients(optimizer->params);
+    const double length = sqrt(vsti_get_kernels()->sum_squares(gradients, (int64_t)count));
     if (norm) *norm = length;
     if (!isfinite(length)) return fail_gradient(optimizer->params);
     if (optimizer->ema && optimizer->step == 0) /* the values may have been loaded since */
@@ -191,13 +193,13 @@ static vst_status check_tensor(const vst_safetensors *file, const vst_tensor *wa
     char ours[VST_SHAPE_TEXT], theirs[VST_SHAPE_TEXT];
     const vst_tensor *found = vst_safetensors_find(file, wanted->name);
     if (!found)
-        return vst_fail(VST_ERROR_NOT_FOUND, "%s: no tensor %s; was it written with the same optimiser and EMA setting?",
-                        vst_safetensors_path(file), wanted->name);
+        return vst_fail(VST_ERROR_NOT_FOUND, "%s: no tensor %s; was it written with the same optimiser and EMA "
+                        "setting?", vst_safetensors_path(file), wanted->name);
     if (found->dtype != wanted->dtype || !vst_shape_equal(&found->shape, &wanted->shape))
-        return vst_fail(VST_ERROR_SHAPE, "%s: tensor %s is %s %s in the file, but the model needs %s %s; was it written for "
-                        "the same model?", vst_safetensors_path(file), wanted->name, vst_dtype_name(found->dtype),
-                        vst_shape_text(&found->shape, theirs), vst_dtype_name(wanted->dtype),
-                        vst_shape_text(&wanted->shape, ours));
+        return vst_fail(VST_ERROR_SHAPE, "%s: tensor %s is %s %s in the file, but the model needs %s %s; was it "
+                        "written for the same model?", vst_safetensors_path(file), wanted->name,
+                        vst_dtype_name(found->dtype), vst_shape_text(&found->shape, theirs),
+                        vst_dtype_name(wanted->dtype), vst_shape_text(&wanted->shape, ours));
     return VST_OK;
 }
 

@@ -76,7 +76,7 @@ struct vsti_lowering {
     int node;        /* being lowered */
     bool *needed;    /* by node */
     int *last_use;   /* by value: last needed node that reads it; node count for outputs; -1 unused */
-    int *gradient_of; /* by value: parameter whose gradient it is, plus one */
+    int *gradient_of; /* by value: parameter whose gradient it is, plus one; the last of several that share it */
     int *first_copy; /* by value: index in copies or -1 */
     copy *copies;
     size_t copy_count, copy_capacity;
@@ -188,7 +188,9 @@ static int new_row(vsti_lowering *lowering, int value) {
     return (int)plan->row_count++;
 }
 
-static step *new_step(vsti_lowering *lowering, step_list *list, const char *implementation, int row_index) {
+/* A node of several steps shows the implementation of its primitive, if it has one. */
+static step *new_step(vsti_lowering *lowering, step_list *list, const char *implementation, int row_index,
+                      bool primitive) {
     if (lowering->status != VST_OK) return NULL;
     vst_status status = vst_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items);
     if (status != VST_OK) {
@@ -196,7 +198,7 @@ static step *new_step(vsti_lowering *lowering, step_list *list, const char *impl
         return NULL;
     }
     row *r = &lowering->plan->rows[row_index];
-    if (!r->implementation[0]) snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
+    if (!r->implementation[0] || primitive) snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
     list->items[list->count] = (step){.row = row_index};
     return &list->items[list->count++];
 }
@@ -216,7 +218,7 @@ static void bind_argument(vsti_lowering *lowering, vsti_primitive *primitive, vs
 
 static void add_primitive(vsti_lowering *lowering, step_list *list, int row_index, vsti_primitive *primitive,
                           const vsti_argument *arguments, int count) {
-    step *s = primitive ? new_step(lowering, list, vsti_primitive_implementation(primitive), row_index) : NULL;
+    step *s = primitive ? new_step(lowering, list, vsti_primitive_implementation(primitive), row_index, true) : NULL;
     if (!s) {
         vsti_primitive_destroy(primitive);
         return;
@@ -288,11 +290,24 @@ vsti_buffer vsti_write_bytes(vsti_lowering *lowering, int value, size_t bytes) {
     return index;
 }
 
+/* Does the node being lowered read the memory of `index` through another value too: a view of it? */
+static bool read_elsewhere(const vsti_lowering *lowering, int input, vsti_buffer index) {
+    const vsti_node *node = &lowering->graph->nodes[lowering->node];
+    const int root = lowering->buffers[index].root;
+    for (int k = 0; k < node->input_count; k++) {
+        if (node->inputs[k] == input) continue;
+        for (int i = lowering->first_copy[node->inputs[k]]; i >= 0; i = lowering->copies[i].next)
+            if (lowering->buffers[lowering->copies[i].buffer].root == root) return true;
+    }
+    return false;
+}
+
 vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, const vsti_layout *layout) {
     vsti_buffer index = vsti_read(lowering, input, layout);
     if (index < 0) return index;
     const buffer *root = root_of(lowering, index);
-    const bool free_now = !root->pinned && root->last_node <= lowering->node && !lowering->plan->options.plain;
+    const bool free_now = !root->pinned && root->last_node <= lowering->node && !lowering->plan->options.plain &&
+                          !read_elsewhere(lowering, input, index);
     if (!free_now || lowering->gradient_of[value]) return vsti_write(lowering, value, layout);
     bind_value(lowering, value, layout, index);
     return index;
@@ -321,7 +336,7 @@ static int node_row(vsti_lowering *lowering) {
 void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
                       const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
     if (lowering->status != VST_OK) return;
-    step *s = new_step(lowering, &lowering->plan->steps, implementation, node_row(lowering));
+    step *s = new_step(lowering, &lowering->plan->steps, implementation, node_row(lowering), false);
     if (!s) return;
     s->function = function;
     s->arguments = vst_alloc(argument_bytes);
@@ -348,7 +363,7 @@ void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, con
 
 /* ---- from lowered steps to addresses ----------------------------------------------------------------------------- */
 
-static const buffer *sorting;
+static _Thread_local const buffer *sorting; /* what larger_first compares: qsort passes no context */
 static int larger_first(const void *a, const void *b) {
     const buffer *x = &sorting[*(const int *)a], *y = &sorting[*(const int *)b];
     if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
@@ -464,11 +479,12 @@ static void copy_floats(void *const *buffers, const void *arguments, const vsti_
 /* Outputs become plain and stay; gradients that were not written straight into the bucket are brought there. */
 static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int output_count) {
     const vst_graph *graph = lowering->graph;
-    for (size_t i = 1; i < graph->value_count; i++) {
-        const int parameter = lowering->gradient_of[i];
-        if (!parameter || lowering->status != VST_OK) continue;
-        float *target = vst_params_gradients(graph->params) + vst_params_at(graph->params, (size_t)parameter - 1)->offset;
-        vsti_buffer source = vsti_read(lowering, (int)i, NULL);
+    for (size_t i = 1; i < graph->value_count && vsti_is_training(lowering); i++) {
+        const vsti_value *value = &graph->values[i];
+        if (value->kind != VSTI_VALUE_PARAM || !value->gradient || lowering->status != VST_OK) continue;
+        float *target =
+            vst_params_gradients(graph->params) + vst_params_at(graph->params, (size_t)value->parameter)->offset;
+        vsti_buffer source = vsti_read(lowering, value->gradient, NULL);
         if (source < 0 || root_of(lowering, source)->external == target) continue;
         vsti_buffer bucket = new_buffer(lowering, 0);
         if (bucket < 0) return;

@@ -255,26 +255,22 @@ static vst_status read_entries(vst_safetensors *file, const vst_safetensors_limi
     vst_status status = VST_OK;
     const char *name;
     json_t *info;
-    const size_t keys = json_object_size(file->header);
-    if (keys > 1 && keys - 1 > limits->tensors) /* one key may be the metadata */
-        return vst_fail(VST_ERROR_LIMIT, "%zu tensors; allowed are %zu", keys, limits->tensors);
-    file->entries = vst_calloc(keys, sizeof *file->entries);
-    file->by_name = vst_calloc(keys, sizeof *file->by_name);
-    if (!file->entries || !file->by_name) return vst_fail_memory(keys * sizeof *file->entries);
+    file->metadata = json_object_get(file->header, metadata_key);
+    if (file->metadata) VST_TRY(check_metadata(file->metadata));
+    const size_t tensors = json_object_size(file->header) - (file->metadata != NULL);
+    if (tensors > limits->tensors)
+        return vst_fail(VST_ERROR_LIMIT, "%zu tensors; allowed are %zu", tensors, limits->tensors);
+    file->entries = vst_calloc(tensors, sizeof *file->entries);
+    file->by_name = vst_calloc(tensors, sizeof *file->by_name);
+    if (!file->entries || !file->by_name) return vst_fail_memory(tensors * sizeof *file->entries);
 
     json_object_foreach(file->header, name, info) {
-        if (strcmp(name, metadata_key) == 0) {
-            VST_TRY(check_metadata(info));
-            file->metadata = info;
-            continue;
-        }
+        if (info == file->metadata) continue;
         VST_TRY(check_name(name, limits->name_bytes));
         status = read_entry(name, info, file->data_size, &file->entries[file->count]);
         if (status != VST_OK) return vst_fail_in(status, "tensor \"%.*s\"", SHOWN, name);
         file->count++;
     }
-    if (file->count > limits->tensors)
-        return vst_fail(VST_ERROR_LIMIT, "%zu tensors; allowed are %zu", file->count, limits->tensors);
     qsort(file->entries, file->count, sizeof *file->entries, compare_offsets);
     for (size_t i = 0; i < file->count; i++) file->by_name[i] = &file->entries[i];
     qsort(file->by_name, file->count, sizeof *file->by_name, compare_names);

@@ -21,7 +21,7 @@ typedef struct vst_safetensors_limits {
 } vst_safetensors_limits;
 extern const vst_safetensors_limits vst_safetensors_default_limits;
 
-/* Opens and checks a file. limits may be NULL. On failure *out is NULL and the message names file, tensor and offset. */
+/* Opens and checks a file. limits may be NULL. On failure *out is NULL, the message names file, tensor and offset. */
 VST_NODISCARD vst_status vst_safetensors_open(vst_safetensors **out, const char *path,
                                               const vst_safetensors_limits *limits);
 /* The same from memory; the bytes are copied. `name` stands for the path in messages. */
@@ -42,11 +42,11 @@ typedef struct vst_metadata {
     const char *key, *value;
 } vst_metadata;
 
-/* Writes atomically: a temporary file beside `path` (named by the process: one writer of a path per process at a time),
- * fsync, rename, fsync of the folder. Tensors are laid out as the reference writer does (dtype alignment descending, then
- * name), the header padded to 8 bytes. A key "vistill.xxh3" with the XXH3-64 of the data (16 hex digits) is added to the
- * metadata, and vst_safetensors_open checks it when present. On failure nothing is left behind and an existing file stays
- * as it was. */
+/* Writes atomically: a temporary file beside `path` (named by the process: one writer of a path per process at a
+ * time), fsync, rename, fsync of the folder. Tensors are laid out as the reference writer does (dtype alignment
+ * descending, then name), the header padded to 8 bytes. A key "vistill.xxh3" with the XXH3-64 of the data (16 hex
+ * digits) is added to the metadata, and vst_safetensors_open checks it when present. On failure nothing is left behind and an
+ * existing file stays as it was. */
 VST_NODISCARD vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
                                                const vst_metadata *metadata, size_t metadata_count);
 

@@ -1,0 +1,426 @@
+/* The page: headline numbers, the table of runs, figures, confusion matrices, pictures, the recipe. */
+#include "recipes/engine/report.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "recipes/engine/report_parts.h"
+#include "vision/base/memory.h"
+
+/* ---- Text and pictures ---- */
+
+void vsti_html_text(FILE *html, const char *text) {
+    for (; *text; text++) {
+        const unsigned char c = (unsigned char)*text;
+        if (c == '<') fputs("&lt;", html);
+        else if (c == '>') fputs("&gt;", html);
+        else if (c == '&') fputs("&amp;", html);
+        else if (c == '"') fputs("&quot;", html);
+        else if (c == '\'') fputs("&#39;", html);
+        else fputc((c < ' ' && c != '\n') || c == 127 ? ' ' : c, html);
+    }
+}
+
+static void write_base64(FILE *html, const uint8_t *bytes, size_t size) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < size; i += 3) {
+        const size_t left = size - i;
+        const uint32_t word = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
+        fputc(digits[word >> 18], html);
+        fputc(digits[word >> 12 & 63], html);
+        fputc(left > 1 ? digits[word >> 6 & 63] : '=', html);
+        fputc(left > 2 ? digits[word & 63] : '=', html);
+    }
+}
+
+vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt) {
+    uint8_t *bytes;
+    size_t size;
+    const vst_status status = vst_png_encode(image, &bytes, &size);
+    if (status != VST_OK) return status;
+    fprintf(html, "<img %s width=%d height=%d alt=\"", attributes, image->width, image->height);
+    vsti_html_text(html, alt);
+    fputs("\" src=\"data:image/png;base64,", html);
+    write_base64(html, bytes, size);
+    fputs("\">", html);
+    vst_free(bytes);
+    return VST_OK;
+}
+
+/* ---- summary.csv ---- */
+
+enum { CSV_COLUMNS = 32, CSV_LINE = 4096, CSV_EPOCHS = 100000 };
+
+/* Where each column of vsti_epoch stands in the file, by the names of its first line; -1: nowhere. */
+static void find_columns(char *header, int places[5]) {
+    static const char *const names[5] = {"epoch", "train_loss", "train_top1", "eval_loss", "eval_top1"};
+    for (int i = 0; i < 5; i++) places[i] = -1;
+    char *rest = header, *name;
+    for (int column = 0; (name = strsep(&rest, ",")); column++)
+        for (int i = 0; i < 5; i++)
+            if (strcmp(name, names[i]) == 0) places[i] = column;
+}
+
+static bool parse_line(char *line, const int places[5], vsti_epoch *epoch) {
+    double values[CSV_COLUMNS];
+    int count = 0;
+    char *rest = line, *text;
+    while ((text = strsep(&rest, ",")) && count < CSV_COLUMNS) {
+        char *end;
+        values[count] = strtod(text, &end);
+        if (*end) return false;
+        if (end == text) values[count] = NAN; /* an empty cell */
+        count++;
+    }
+    double *const fields[5] = {&epoch->epoch, &epoch->train_loss, &epoch->train_top1, &epoch->eval_loss, &epoch->eval_top1};
+    for (int i = 0; i < 5; i++) *fields[i] = places[i] >= 0 && places[i] < count ? values[places[i]] : NAN;
+    return isfinite(epoch->epoch);
+}
+
+vst_status vsti_curve_read(vsti_curve *curve, const char *folder) {
+    char line[CSV_LINE], *path = vst_format("%s/summary.csv", folder);
+    int places[5];
+    vst_status status = VST_OK;
+    FILE *file = NULL;
+    if (!path) VST_TRY(vst_fail_memory(strlen(folder)));
+    file = fopen(path, "re");
+    if (!file && errno == ENOENT) goto out;
+    if (!file) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be opened: %m", path));
+    if (!fgets(line, sizeof line, file)) goto out;
+    line[strcspn(line, "\r\n")] = 0;
+    find_columns(line, places);
+    while (curve->count < CSV_EPOCHS && fgets(line, sizeof line, file)) {
+        vsti_epoch epoch;
+        line[strcspn(line, "\r\n")] = 0;
+        if (!parse_line(line, places, &epoch)) break; /* a run that was killed may leave half a line */
+        VST_TRY(vst_grow(&curve->epochs, &curve->capacity, curve->count + 1, sizeof *curve->epochs));
+        curve->epochs[curve->count++] = epoch;
+    }
+out:
+    if (file) fclose(file);
+    vst_free(path);
+    return status;
+}
+
+/* ---- Numbers ---- */
+
+typedef double run_number(const vst_report_run *run);
+static double top1_of(const vst_report_run *run) { return run->top1; }
+static double agreement_of(const vst_report_run *run) { return run->agreement; }
+static double parameters_of(const vst_report_run *run) { return run->parameters; }
+static double megabytes_of(const vst_report_run *run) { return run->megabytes; }
+static double latency_of(const vst_report_run *run) { return run->latency_ms; }
+static double minutes_of(const vst_report_run *run) { return run->minutes; }
+
+static const char *number_text(double value, int decimals, char text[32]) {
+    if (isfinite(value)) snprintf(text, 32, "%.*f", decimals, value);
+    else strcpy(text, "–");
+    return text;
+}
+
+/* Three digits: 0.042, 1.37, 12.4, 310. */
+static const char *short_text(double value, char text[32]) {
+    return number_text(value, value < 0.1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0, text);
+}
+
+/* "86.6 M", "0.27 M", "940" with its unit in small type. */
+static void write_count(FILE *html, double count) {
+    char text[32];
+    if (isfinite(count) && count < 1e4) fprintf(html, "%.0f", count);
+    else fprintf(html, "%s%s", short_text(count / 1e6, text), isfinite(count) ? " M" : "");
+}
+
+/* The column has several different values of which this is the best. */
+static bool is_best(const vst_report *report, const vst_report_run *run, run_number *number, bool largest) {
+    bool differs = false;
+    if (!isfinite(number(run))) return false;
+    for (int i = 0; i < report->run_count; i++) {
+        const double other = number(&report->runs[i]);
+        if (!isfinite(other)) continue;
+        if (largest ? other > number(run) : other < number(run)) return false;
+        differs = differs || other != number(run);
+    }
+    return differs;
+}
+
+/* ---- Headline ---- */
+
+static void tile(FILE *html, const char *value, const char *unit, const char *label, const char *name) {
+    fprintf(html, "<div class=tile><b>%s<small>%s</small></b><small>%s", value, unit, label);
+    if (name) {
+        fputs("<br>", html);
+        vsti_html_text(html, name);
+    }
+    fputs("</small></div>\n", html);
+}
+
+/* The best run of a number, NULL if it is known of none. */
+static const vst_report_run *best_run(const vst_report *report, run_number *number, bool largest) {
+    const vst_report_run *best = NULL;
+    for (int i = 0; i < report->run_count; i++) {
+        const vst_report_run *run = &report->runs[i];
+        if (!isfinite(number(run))) continue;
+        if (!best || (largest ? number(run) > number(best) : number(run) < number(best))) best = run;
+    }
+    return best;
+}
+
+static void write_tiles(FILE *html, const vst_report *report) {
+    static const struct {
+        run_number *number;
+        bool largest;
+        double factor;
+        const char *unit, *one, *several; /* the label with one run, and the label of the best of several */
+    } tiles[] = {{top1_of, true, 1, " %", "top-1 accuracy", "best top-1 accuracy"},
+                 {agreement_of, true, 1, " %", "same answer as the teacher", "closest to its teacher"},
+                 {parameters_of, false, 1e-6, " M", "parameters", "fewest parameters"},
+                 {latency_of, false, 1, " ms", "for one image", "fastest, one image"},
+                 {megabytes_of, false, 1, " MB", "model file", NULL},
+                 {minutes_of, false, 1, " min", "training", NULL}};
+    const bool several = report->run_count > 1;
+    char text[32];
+    fputs("<div class=tiles>\n", html);
+    for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
+        const vst_report_run *run = best_run(report, tiles[i].number, tiles[i].largest);
+        if (!run || (several && !tiles[i].several)) continue;
+        const double value = tiles[i].number(run) * tiles[i].factor;
+        tile(html, tiles[i].largest ? number_text(value, 1, text) : short_text(value, text), tiles[i].unit,
+             several ? tiles[i].several : tiles[i].one, several ? run->name : NULL);
+    }
+    fputs("</div>\n", html);
+}
+
+/* ---- The table of runs ---- */
+
+static void write_number(FILE *html, const vst_report *report, const vst_report_run *run, run_number *number, bool largest,
+                         int decimals) {
+    char text[32];
+    fprintf(html, "<td%s>%s</td>", is_best(report, run, number, largest) ? " class=best" : "",
+            decimals >= 0 ? number_text(number(run), decimals, text) : short_text(number(run), text));
+}
+
+static void write_top1(FILE *html, const vst_report *report, int index) {
+    const vst_report_run *run = &report->runs[index];
+    char text[32];
+    fprintf(html, "<td%s>%s", is_best(report, run, top1_of, true) ? " class=best" : "", number_text(run->top1, 2, text));
+    if (isfinite(run->top1_deviation)) fprintf(html, " <small style=\"display:inline\">± %.2f</small>", run->top1_deviation);
+    if (isfinite(run->top1))
+        fprintf(html, "<span class=bar><i style=\"width:%.1f%%;background:var(--c%d)\"></i></span>",
+                fmin(fmax(run->top1, 0), 100), vsti_report_colour(index));
+    fputs("</td>", html);
+}
+
+static void write_run(FILE *html, const vst_report *report, int index) {
+    const vst_report_run *run = &report->runs[index];
+    fprintf(html, "<tr><td class=name><i class=dot style=\"background:var(--c%d)\"></i>", vsti_report_colour(index));
+    vsti_html_text(html, run->name);
+    if (run->model) {
+        fputs("<small>", html);
+        vsti_html_text(html, run->model);
+        fputs("</small>", html);
+    }
+    fputs("</td>", html);
+    write_top1(html, report, index);
+    write_number(html, report, run, agreement_of, true, 2);
+    fprintf(html, "<td%s>", is_best(report, run, parameters_of, false) ? " class=best" : "");
+    write_count(html, run->parameters);
+    fputs("</td>", html);
+    write_number(html, report, run, megabytes_of, false, -1);
+    write_number(html, report, run, latency_of, false, -1);
+    write_number(html, report, run, minutes_of, false, 1);
+    fputs("</tr>\n", html);
+}
+
+/* One run has its numbers in the tiles already. */
+static void write_runs(FILE *html, const vst_report *report) {
+    if (report->run_count == 1) return;
+    fputs("<h2>Runs</h2>\n<div class=scroll><table class=runs><thead><tr><th>run</th><th>top-1 %</th><th>agrees with<br>teacher "
+          "%</th><th>parameters</th><th>MB</th><th>ms per<br>image</th><th>training<br>minutes</th></tr></thead><tbody>\n",
+          html);
+    for (int i = 0; i < report->run_count; i++) write_run(html, report, i);
+    fputs("</tbody></table></div>\n", html);
+}
+
+/* ---- Figures ---- */
+
+static void write_legend(FILE *html, const vst_report *report) {
+    fputs("<div class=legend>", html);
+    for (int i = 0; i < report->run_count; i++) {
+        fprintf(html, "<span><i class=dot style=\"background:var(--c%d)\"></i>", vsti_report_colour(i));
+        vsti_html_text(html, report->runs[i].name);
+        fputs("</span>\n", html);
+    }
+    fputs("<span><svg viewBox=\"0 0 30 8\"><path d=\"M0 4h30\" stroke=\"currentColor\" stroke-width=\"2\"/></svg>evaluation</span>\n"
+          "<span><svg viewBox=\"0 0 30 8\"><path d=\"M0 4h30\" stroke=\"currentColor\" stroke-width=\"1.5\" stroke-dasharray=\"5 "
+          "4\"/></svg>training</span></div>\n", html);
+}
+
+static vst_status write_figures(FILE *html, const vst_report *report, bool *drawn) {
+    vst_status status = VST_OK;
+    size_t epochs = 0;
+    *drawn = true;
+    vsti_curve *curves = vst_calloc((size_t)report->run_count, sizeof *curves);
+    if (!curves) return vst_fail_memory((size_t)report->run_count * sizeof *curves);
+    for (int i = 0; i < report->run_count; i++) {
+        if (report->runs[i].folder) VST_TRY(vsti_curve_read(&curves[i], report->runs[i].folder));
+        epochs += curves[i].count;
+    }
+    if (epochs) {
+        fputs("<h2>Training</h2>\n", html);
+        write_legend(html, report);
+        fputs("<div class=figures>\n", html);
+        VST_TRY(vsti_figure_curves(html, report, curves, drawn));
+        fputs("</div>\n", html);
+    }
+    if (report->run_count > 1) {
+        fputs("<h2>Accuracy and cost</h2>\n<div class=figures>\n", html);
+        VST_TRY(vsti_figure_tradeoffs(html, report, drawn));
+        fputs("</div>\n", html);
+    }
+    if (!*drawn)
+        fputs("<p class=note>The figures are missing because gnuplot could not draw them. Install it (Debian: "
+              "<code>gnuplot-nox</code>) and make the report again with <code>vistill report</code>.</p>\n", html);
+out:
+    for (int i = 0; i < report->run_count; i++) vst_free(curves[i].epochs);
+    vst_free(curves);
+    return status;
+}
+
+/* ---- Confusion and pictures ---- */
+
+static vst_status write_confusions(FILE *html, const vst_report *report) {
+    vst_status status = VST_OK;
+    int last = -1;
+    for (int i = 0; i < report->run_count; i++)
+        if (report->runs[i].confusion) last = i;
+    if (last < 0) return VST_OK;
+    fputs("<h2>What is confused</h2>\n<p class=note>Test images by their label (rows) and by the answer (columns). "
+          "Right answers are blue, wrong ones red; an error that takes a fifth of its row is fully red.</p>\n", html);
+    for (int i = 0; i < report->run_count; i++) {
+        const vst_report_run *run = &report->runs[i];
+        char text[32];
+        if (!run->confusion) continue;
+        fprintf(html, "<details%s><summary><i class=dot style=\"background:var(--c%d)\"></i>", i == last ? " open" : "",
+                vsti_report_colour(i));
+        vsti_html_text(html, run->name);
+        fprintf(html, "<small>%s %% right</small></summary>\n", number_text(run->top1, 2, text));
+        VST_TRY(vsti_html_confusion(html, report, run));
+        fputs("</details>\n", html);
+    }
+out:
+    return status;
+}
+
+static const char *class_at(const vst_report *report, int index) {
+    if (index < 0 || index >= report->class_count || !report->class_names || !report->class_names[index]) return "?";
+    return report->class_names[index];
+}
+
+static vst_status write_pictures(FILE *html, const vst_report *report) {
+    vst_status status = VST_OK;
+    if (report->picture_count == 0) return VST_OK;
+    fputs("<h2>Some test images</h2>\n<p class=note>The label in bold, below it what each run says: green is right, red is "
+          "wrong.</p>\n<div class=pictures>\n", html);
+    for (int i = 0; i < report->picture_count; i++) {
+        const int label = report->labels ? report->labels[i] : -1;
+        fputs("<div class=picture>", html);
+        VST_TRY(vsti_html_picture(html, &report->pictures[i], "loading=lazy", class_at(report, label)));
+        fputs("<h4>", html);
+        vsti_html_text(html, class_at(report, label));
+        fputs("</h4><ul>", html);
+        for (int run = 0; run < report->run_count; run++) {
+            if (!report->runs[run].predictions) continue;
+            const int answer = report->runs[run].predictions[i];
+            const char *kind = answer < 0 || label < 0 ? "" : answer == label ? "right" : "wrong";
+            fprintf(html, "<li class=\"%s\">%s", kind, !*kind ? "" : answer == label ? "✓ " : "✗ ");
+            vsti_html_text(html, class_at(report, answer));
+            if (report->run_count > 1) {
+                fputs("<small>", html);
+                vsti_html_text(html, report->runs[run].name);
+                fputs("</small>", html);
+            }
+            fputs("</li>", html);
+        }
+        fputs("</ul></div>\n", html);
+    }
+    fputs("</div>\n", html);
+out:
+    return status;
+}
+
+/* ---- The page ---- */
+
+static void write_head(FILE *html, const vst_report *report) {
+    fputs("<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
+          "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>", html);
+    vsti_html_text(html, report->title);
+    fprintf(html, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<h1>", vsti_report_style);
+    vsti_html_text(html, report->title);
+    fputs("</h1>\n", html);
+    if (report->subtitle) {
+        fputs("<p class=lead>", html);
+        vsti_html_text(html, report->subtitle);
+        fputs("</p>\n", html);
+    }
+    if (report->run_count == 1 && report->runs[0].model) {
+        fputs("<p class=lead>", html);
+        vsti_html_text(html, report->runs[0].model);
+        fputs("</p>\n", html);
+    }
+}
+
+static vst_status write_page(FILE *html, const vst_report *report, bool *drawn) {
+    vst_status status = VST_OK;
+    write_head(html, report);
+    write_tiles(html, report);
+    write_runs(html, report);
+    VST_TRY(write_figures(html, report, drawn));
+    VST_TRY(write_confusions(html, report));
+    VST_TRY(write_pictures(html, report));
+    if (report->recipe) {
+        fprintf(html, "<h2>Recipe</h2>\n<details><summary>All keys%s</summary><pre>",
+                report->run_count > 1 ? " of the last run" : " as they were used");
+        vsti_html_text(html, report->recipe);
+        fputs("</pre></details>\n", html);
+    }
+    fputs("<footer>Made by Vistill " VISTILL_VERSION "</footer>\n</body>\n</html>\n", html);
+out:
+    return status;
+}
+
+vst_status vst_report_html(const vst_report *report, char **html, bool *figures) {
+    char *buffer = NULL;
+    size_t size = 0;
+    bool drawn = false;
+    *html = NULL;
+    FILE *file = open_memstream(&buffer, &size);
+    if (!file) return vst_fail_memory(size);
+    vst_status status = write_page(file, report, &drawn);
+    if (fclose(file) != 0 && status == VST_OK) status = vst_fail_memory(size);
+    if (status == VST_OK && !(*html = vst_strdup(buffer))) status = vst_fail_memory(size);
+    if (figures) *figures = drawn;
+    free(buffer);
+    return status;
+}
+
+vst_status vst_report_write(const char *path, const vst_report *report, bool *figures) {
+    vst_status status = VST_OK;
+    char *html = NULL, *temporary = vst_format("%s.part", path);
+    FILE *file = NULL;
+    if (!temporary) VST_TRY(vst_fail_memory(strlen(path) + 6));
+    VST_TRY(vst_report_html(report, &html, figures));
+    if (!(file = fopen(temporary, "we"))) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be written: %m", temporary));
+    const bool wrote = fputs(html, file) >= 0;
+    const bool closed = fclose(file) == 0;
+    if (!wrote || !closed || rename(temporary, path) != 0) {
+        status = vst_fail(VST_ERROR_IO, "%s: cannot be written: %m", path);
+        unlink(temporary);
+    }
+out:
+    vst_free(html);
+    vst_free(temporary);
+    return status;
+}

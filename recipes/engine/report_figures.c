@@ -1,0 +1,279 @@
+/* Figures of the report: scripts for gnuplot, whose SVG is put into the page. Numbers go into the script, names never do: they
+ * stand there as @@3@@ and are filled in, escaped, when the SVG is copied. Colours are written as rgb(0,0,N) and become the
+ * page's colour variables, so that the figures follow its light or dark scheme. */
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "recipes/engine/report_parts.h"
+#include "vision/base/memory.h"
+
+extern char **environ;
+
+enum { INK = 101, GRID = 102, SVG_LIMIT = 8 << 20 }; /* colour numbers above those of the runs */
+
+/* ---- Running gnuplot ---- */
+
+/* Starts gnuplot with `script` as its input; 0 if it cannot be started. *output gets the reading end of its output. */
+static pid_t start_gnuplot(const char *script, size_t size, int *output) {
+    static char *const arguments[] = {"gnuplot", "-d", NULL}; /* -d: no start-up files of the user */
+    posix_spawn_file_actions_t actions;
+    pid_t child = 0;
+    int ends[2];
+    const int input = memfd_create("script", MFD_CLOEXEC);
+    if (input < 0) return 0;
+    if (write(input, script, size) != (ssize_t)size || lseek(input, 0, SEEK_SET) != 0 || pipe2(ends, O_CLOEXEC) != 0) {
+        close(input);
+        return 0;
+    }
+    if (posix_spawn_file_actions_init(&actions) == 0) {
+        if (posix_spawn_file_actions_adddup2(&actions, input, 0) != 0 ||
+            posix_spawn_file_actions_adddup2(&actions, ends[1], 1) != 0 ||
+            posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0) != 0 ||
+            posix_spawnp(&child, arguments[0], &actions, NULL, arguments, environ) != 0)
+            child = 0;
+        posix_spawn_file_actions_destroy(&actions);
+    }
+    close(input);
+    close(ends[1]);
+    if (!child) close(ends[0]);
+    *output = ends[0];
+    return child;
+}
+
+static vst_status read_all(int file, char **text) {
+    vst_status status = VST_OK;
+    size_t used = 0, capacity = 0;
+    *text = NULL;
+    for (;;) {
+        VST_TRY(vst_grow(text, &capacity, used + 65536, 1));
+        const ssize_t got = read(file, *text + used, 65535);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0 || used > SVG_LIMIT) break;
+        used += (size_t)got;
+    }
+    (*text)[used] = 0;
+out:
+    return status;
+}
+
+/* *svg stays NULL if gnuplot is missing or fails: that is no error of the report. */
+static vst_status run_gnuplot(const char *script, size_t size, char **svg) {
+    int output, state = 0;
+    *svg = NULL;
+    const pid_t child = start_gnuplot(script, size, &output);
+    if (!child) return VST_OK;
+    const vst_status status = read_all(output, svg);
+    close(output);
+    while (waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
+    if (status != VST_OK || !WIFEXITED(state) || WEXITSTATUS(state) != 0 || !strstr(*svg, "</svg>")) {
+        vst_free(*svg);
+        *svg = NULL;
+    }
+    return status;
+}
+
+/* ---- Copying its SVG ---- */
+
+/* `rgb(  0,   0,   3)` -> 3, with the end of the text; -1: another colour. */
+static int colour_at(const char *text, const char **end) {
+    int number, bytes = 0;
+    if (sscanf(text, "rgb( 0 , 0 , %d )%n", &number, &bytes) != 1 || bytes == 0) return -1;
+    *end = text + bytes;
+    return number;
+}
+
+static void write_colour(FILE *html, int number) {
+    if (number == INK) fputs("var(--muted)", html);
+    else if (number == GRID) fputs("var(--line)", html);
+    else fprintf(html, "var(--c%d)", number);
+}
+
+static void copy_svg(FILE *html, const char *svg, const vst_report *report) {
+    const char *at = strstr(svg, "<svg");
+    while (at && *at) {
+        const char *end;
+        int number, bytes = 0;
+        if (*at == 'r' && (number = colour_at(at, &end)) >= 0) {
+            write_colour(html, number);
+            at = end;
+        } else if (*at == '@' && sscanf(at, "@@%d@@%n", &number, &bytes) == 1 && bytes && number >= 0 &&
+                   number < report->run_count) {
+            vsti_html_text(html, report->runs[number].name);
+            at += bytes;
+        } else {
+            fputc(*at++, html);
+        }
+    }
+}
+
+/* Draws a script that was written to `script`, and closes that. */
+static vst_status draw(FILE *html, const vst_report *report, const char *caption, FILE *script, char **text, size_t *size,
+                       bool *drawn) {
+    char *svg = NULL;
+    vst_status status = VST_OK;
+    if (fclose(script) != 0) VST_TRY(vst_fail_memory(*size));
+    VST_TRY(run_gnuplot(*text, *size, &svg));
+    if (!svg) *drawn = false;
+    else {
+        fputs("<figure>", html);
+        copy_svg(html, svg, report);
+        fprintf(html, "<figcaption>%s</figcaption></figure>\n", caption);
+    }
+out:
+    free(*text);
+    vst_free(svg);
+    return status;
+}
+
+static void begin_script(FILE *script, const char *name, bool rows) {
+    fprintf(script,
+            "set terminal svg size 480,300 dynamic noenhanced font 'sans-serif,13' name '%s'\n"
+            "set datafile missing 'NaN'\n"
+            "set border 3 lc rgb '#%06x' lw 1\n"
+            "set tics nomirror scale 0.5 textcolor rgb '#%06x'\n"
+            "set grid y lt 1 lc rgb '#%06x' lw 1\n"
+            "set key off\nset xlabel textcolor rgb '#%06x' offset 0,0.3\n"
+            "set lmargin 6\nset rmargin 2\nset tmargin 1\nset bmargin 3\n",
+            name, INK, INK, GRID, INK);
+    if (rows) fputs("set xlabel 'epoch'\n", script);
+}
+
+/* ---- Curves ---- */
+
+typedef double epoch_value(const vsti_epoch *epoch);
+static double train_loss(const vsti_epoch *epoch) { return epoch->train_loss; }
+static double eval_loss(const vsti_epoch *epoch) { return epoch->eval_loss; }
+static double train_top1(const vsti_epoch *epoch) { return epoch->train_top1; }
+static double eval_top1(const vsti_epoch *epoch) { return epoch->eval_top1; }
+
+static size_t known(const vsti_curve *curve, epoch_value *value) {
+    size_t count = 0;
+    for (size_t i = 0; i < curve->count; i++) count += isfinite(value(&curve->epochs[i])) != 0;
+    return count;
+}
+
+static void write_data(FILE *script, int number, const vsti_curve *curve, epoch_value *value) {
+    fprintf(script, "$d%d << EOD\n", number);
+    for (size_t i = 0; i < curve->count; i++)
+        if (isfinite(value(&curve->epochs[i])))
+            fprintf(script, "%.9g %.9g\n", curve->epochs[i].epoch, value(&curve->epochs[i]));
+    fputs("EOD\n", script);
+}
+
+/* The curves of all runs, of training dashed and of evaluation drawn through. */
+static vst_status figure_of(FILE *html, const vst_report *report, const vsti_curve *curves, const char *name,
+                            const char *caption, epoch_value *train, epoch_value *eval, bool *drawn) {
+    char *text = NULL;
+    size_t size = 0, total = 0;
+    for (int i = 0; i < report->run_count; i++) total += known(&curves[i], train) + known(&curves[i], eval);
+    if (total == 0) return VST_OK;
+    FILE *script = open_memstream(&text, &size);
+    if (!script) return vst_fail_memory(size);
+    begin_script(script, name, true);
+    for (int i = 0; i < report->run_count; i++) {
+        write_data(script, 2 * i, &curves[i], train);
+        write_data(script, 2 * i + 1, &curves[i], eval);
+    }
+    const char *separator = "plot ";
+    for (int i = 0; i < 2 * report->run_count; i++) {
+        const vsti_curve *curve = &curves[i / 2];
+        const size_t points = known(curve, i % 2 ? eval : train);
+        if (points == 0) continue;
+        fprintf(script, "%s$d%d using 1:2 with %s lc rgb '#%06x' %s title '@@%d@@, %s'", separator, i,
+                points > 40 || (i % 2 == 0 && points > 1) ? "lines" : "linespoints pt 7 ps 0.35",
+                vsti_report_colour(i / 2), i % 2 ? "dt 1 lw 2" : "dt 2 lw 1.2", i / 2, i % 2 ? "evaluation" : "training");
+        separator = ", ";
+    }
+    fputs("\n", script);
+    return draw(html, report, caption, script, &text, &size, drawn);
+}
+
+vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves, bool *drawn) {
+    vst_status status = VST_OK;
+    VST_TRY(figure_of(html, report, curves, "top1", "<b>Top-1 accuracy</b> per epoch, %", train_top1, eval_top1, drawn));
+    VST_TRY(figure_of(html, report, curves, "loss", "<b>Loss</b> per epoch", train_loss, eval_loss, drawn));
+out:
+    return status;
+}
+
+/* ---- Accuracy against cost ---- */
+
+typedef double run_value(const vst_report_run *run);
+static double millions(const vst_report_run *run) { return run->parameters / 1e6; }
+static double milliseconds(const vst_report_run *run) { return run->latency_ms; }
+
+static bool shows(const vst_report_run *run, run_value *cost) {
+    return isfinite(run->top1) && isfinite(cost(run)) && cost(run) > 0;
+}
+
+/* A logarithmic axis with ticks at 1, 2 and 5; the range leaves room for the names at the right. */
+static void log_axis(FILE *script, double low, double high) {
+    const double first = low / pow(high / low, 0.1), last = high * pow(high / low, 0.45);
+    fprintf(script, "set logscale x\nset xrange [%.9g:%.9g]\nset format x '%%g'\nset xtics (", first, last);
+    const char *separator = "";
+    for (int decade = (int)floor(log10(first)); pow(10, decade) <= last; decade++)
+        for (int i = 0; i < 3; i++) {
+            const double tick = pow(10, decade) * (i == 0 ? 1 : i == 1 ? 2 : 5);
+            if (tick < first || tick > last) continue;
+            fprintf(script, "%s%.9g", separator, tick);
+            separator = ", ";
+        }
+    fputs(")\n", script);
+}
+
+static vst_status tradeoff(FILE *html, const vst_report *report, const char *name, const char *caption, run_value *cost,
+                           bool *drawn) {
+    char *text = NULL;
+    size_t size = 0;
+    double low = INFINITY, high = 0, bottom = 100, top = 0;
+    int count = 0;
+    for (int i = 0; i < report->run_count; i++) {
+        const vst_report_run *run = &report->runs[i];
+        if (!shows(run, cost)) continue;
+        low = fmin(low, cost(run));
+        high = fmax(high, cost(run));
+        bottom = fmin(bottom, run->top1);
+        top = fmax(top, run->top1);
+        count++;
+    }
+    if (count < 2) return VST_OK;
+    FILE *script = open_memstream(&text, &size);
+    if (!script) return vst_fail_memory(size);
+    const double margin = fmax(top - bottom, 0.5) * 0.15;
+    begin_script(script, name, false);
+    if (high / low > 3) log_axis(script, low, high);
+    else fprintf(script, "set xrange [0:%.9g]\n", high * 1.5);
+    fprintf(script, "set yrange [%.9g:%.9g]\n", bottom - margin, top + margin);
+    for (int i = 0; i < report->run_count; i++) {
+        const vst_report_run *run = &report->runs[i];
+        if (!shows(run, cost)) continue;
+        fprintf(script, "set label '@@%d@@' at %.9g,%.9g left offset 0.9,0 textcolor rgb '#%06x'\n", i, cost(run), run->top1,
+                vsti_report_colour(i));
+        fprintf(script, "$d%d << EOD\n%.9g %.9g\nEOD\n", i, cost(run), run->top1);
+    }
+    const char *separator = "plot ";
+    for (int i = 0; i < report->run_count; i++) {
+        if (!shows(&report->runs[i], cost)) continue;
+        fprintf(script, "%s$d%d using 1:2 with points pt 7 ps 0.9 lc rgb '#%06x' title '@@%d@@'", separator, i,
+                vsti_report_colour(i), i);
+        separator = ", ";
+    }
+    fputs("\n", script);
+    return draw(html, report, caption, script, &text, &size, drawn);
+}
+
+vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn) {
+    vst_status status = VST_OK;
+    VST_TRY(tradeoff(html, report, "size", "<b>Top-1 accuracy</b>, %, against millions of parameters", millions, drawn));
+    VST_TRY(tradeoff(html, report, "latency", "<b>Top-1 accuracy</b>, %, against milliseconds for one image", milliseconds,
+                     drawn));
+out:
+    return status;
+}

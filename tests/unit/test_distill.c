@@ -1,0 +1,306 @@
+/* Distillation terms: values against numbers computed here in double, alignment, refusals, targets without labels. */
+#include <check.h>
+#include <math.h>
+#include <string.h>
+
+#include "recipes/distill/distance.h"
+#include "recipes/distill/term.h"
+#include "recipes/engine/train_parts.h"
+#include "vision/ops/ops.h"
+#include "vision/plan/plan.h"
+
+#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
+#define ck_near(a, b) ck_assert_msg(fabs((double)(a) - (double)(b)) < 1e-5 * (1 + fabs((double)(b))), "%g, expected %g", \
+                                    (double)(a), (double)(b))
+
+/* A graph whose only content is the student's tap. */
+typedef struct fixture {
+    vst_params *params;
+    vst_graph *graph;
+} fixture;
+
+static fixture begin(const char *tap, vst_shape shape) {
+    fixture f;
+    ck_ok(vst_params_create(&f.params));
+    ck_ok(vst_graph_create(&f.graph, f.params));
+    vst_tap(f.graph, tap, vst_input(f.graph, "student", shape));
+    return f;
+}
+
+static void end(fixture *f) {
+    vst_graph_destroy(f->graph);
+    vst_params_destroy(f->params);
+}
+
+static size_t count_of(vst_shape shape) { return (size_t)vst_shape_count(&shape); }
+
+/* The unweighted value of a term. */
+static double value_of(const vst_term_options *term, vst_shape s, const float *student, vst_shape t, const float *teacher) {
+    fixture f = begin(term->student, s);
+    vst_plan *plan;
+    char name[VST_TEACHER_INPUT_NAME];
+    const vst_value loss = vst_term_build(f.graph, term, 0, t);
+    ck_ok(vst_graph_finish(f.graph));
+    ck_ok(vst_params_allocate(f.params, false, 0));
+    ck_ok(vst_plan_create(&plan, f.graph, &loss, 1, &(vst_plan_options){.mode = VST_INFER}));
+    memcpy(vst_plan_input(plan, "student"), student, count_of(s) * sizeof *student);
+    memcpy(vst_plan_input(plan, vst_term_input(term->teacher, name)), teacher, count_of(t) * sizeof *teacher);
+    ck_ok(vst_plan_run(plan, 0));
+    const double value = vst_plan_output(plan, 0)[0];
+    vst_plan_destroy(plan);
+    end(&f);
+    return value;
+}
+
+static vst_term_options logits_term(char *distance) {
+    return (vst_term_options){.distance = distance, .student = "logits", .teacher = "logits", .weight = 1, .temperature = 1};
+}
+
+static const float student_logits[6] = {1, 2, 0.5f, -1, 0, 3}, teacher_logits[6] = {2, 1, 0, -2, 1, 1.5f};
+
+static double log_softmax(const float *z, int classes, int c, double temperature) {
+    double sum = 0;
+    for (int i = 0; i < classes; i++) sum += exp(z[i] / temperature);
+    return z[c] / temperature - log(sum);
+}
+
+START_TEST(kl_has_both_reductions) {
+    const double temperature = 3;
+    double sum = 0;
+    for (int row = 0; row < 2; row++)
+        for (int c = 0; c < 3; c++) {
+            const double t = log_softmax(teacher_logits + 3 * row, 3, c, temperature);
+            sum += exp(t) * (t - log_softmax(student_logits + 3 * row, 3, c, temperature));
+        }
+    vst_term_options term = logits_term("kl");
+    term.temperature = temperature;
+    term.reduction = VST_KL_BATCHMEAN;
+    ck_near(value_of(&term, VST_SHAPE(2, 3), student_logits, VST_SHAPE(2, 3), teacher_logits), 9 * sum / 2);
+    term.reduction = VST_KL_ELEMENTS;
+    ck_near(value_of(&term, VST_SHAPE(2, 3), student_logits, VST_SHAPE(2, 3), teacher_logits), 9 * sum / 6);
+}
+END_TEST
+
+START_TEST(hard_takes_the_teachers_decision) {
+    /* The teacher decides for class 0 and class 2. */
+    const double expected = -(log_softmax(student_logits, 3, 0, 1) + log_softmax(student_logits + 3, 3, 2, 1)) / 2;
+    const vst_term_options term = logits_term("hard");
+    ck_near(value_of(&term, VST_SHAPE(2, 3), student_logits, VST_SHAPE(2, 3), teacher_logits), expected);
+}
+END_TEST
+
+START_TEST(mse_of_logits) {
+    double sum = 0;
+    for (int i = 0; i < 6; i++) sum += pow((double)student_logits[i] - teacher_logits[i], 2);
+    const vst_term_options term = logits_term("mse");
+    ck_near(value_of(&term, VST_SHAPE(2, 3), student_logits, VST_SHAPE(2, 3), teacher_logits), sum / 6);
+}
+END_TEST
+
+START_TEST(standardised_logits_do_not_depend_on_scale_and_shift) {
+    float scaled[6];
+    for (int i = 0; i < 6; i++) scaled[i] = 4 * teacher_logits[i] + 7;
+    vst_term_options term = logits_term("kl");
+    term.temperature = 2;
+    ck_assert_double_gt(value_of(&term, VST_SHAPE(2, 3), scaled, VST_SHAPE(2, 3), teacher_logits), 0.1);
+    term.standardize = true;
+    ck_assert_double_lt(fabs(value_of(&term, VST_SHAPE(2, 3), scaled, VST_SHAPE(2, 3), teacher_logits)), 1e-5);
+}
+END_TEST
+
+static vst_term_options feature_term(void) {
+    return (vst_term_options){.distance = "mse", .student = "blocks.1", .teacher = "layer2", .weight = 1};
+}
+
+START_TEST(tokens_meet_a_map_without_their_prefix) {
+    /* One image, class and distillation token, then four tokens of two channels; the map has the channels outermost. */
+    const float tokens[12] = {100, 100, -100, -100, 1, 10, 2, 20, 3, 30, 4, 40};
+    const float same[8] = {1, 2, 3, 4, 10, 20, 30, 40}, other[8] = {1, 2, 3, 4, 10, 20, 30, 44};
+    const vst_term_options term = feature_term();
+    ck_near(value_of(&term, VST_SHAPE(1, 6, 2), tokens, VST_SHAPE(1, 2, 2, 2), same), 0);
+    ck_near(value_of(&term, VST_SHAPE(1, 6, 2), tokens, VST_SHAPE(1, 2, 2, 2), other), 16.0 / 8);
+    ck_near(value_of(&term, VST_SHAPE(1, 5, 2), tokens + 2, VST_SHAPE(1, 2, 2, 2), same), 0);
+}
+END_TEST
+
+START_TEST(the_smaller_grid_is_resized) {
+    const float one = 3, four[4] = {1, 2, 3, 4};
+    const vst_term_options term = feature_term();
+    ck_near(value_of(&term, VST_SHAPE(1, 1, 1), &one, VST_SHAPE(1, 1, 2, 2), four), 1.5); /* (4 + 1 + 0 + 1) / 4 */
+    ck_near(value_of(&term, VST_SHAPE(1, 4, 1), four, VST_SHAPE(1, 1, 1, 1), &one), 1.5);
+}
+END_TEST
+
+START_TEST(maps_meet_maps) {
+    const float a[4] = {1, 2, 3, 4}, b[4] = {1, 2, 3, 6};
+    const vst_term_options term = feature_term();
+    ck_near(value_of(&term, VST_SHAPE(1, 1, 2, 2), a, VST_SHAPE(1, 1, 2, 2), b), 1);
+}
+END_TEST
+
+START_TEST(a_projector_is_trained_but_not_the_models) {
+    fixture f = begin("blocks.1", VST_SHAPE(2, 5, 3));
+    vst_term_options term = feature_term();
+    term.projector = 1;
+    const vst_value loss = vst_term_build(f.graph, &term, 2, VST_SHAPE(2, 7, 4, 4));
+    vst_differentiate(f.graph, loss);
+    ck_ok(vst_graph_finish(f.graph));
+    const int weight = vst_params_find(f.params, "distill.2.projector.weight");
+    ck_assert_int_ge(weight, 0);
+    ck_assert_int_ge(vst_params_find(f.params, "distill.2.projector.bias"), 0);
+    ck_assert_int_eq(vst_params_at(f.params, (size_t)weight)->kind, VST_PARAM_WEIGHT);
+    ck_assert_int_eq(vst_params_at(f.params, (size_t)weight)->shape.dim[0], 7);
+    ck_assert_int_eq(vst_params_at(f.params, (size_t)weight)->shape.dim[1], 3);
+    end(&f);
+}
+END_TEST
+
+START_TEST(terms_share_a_teachers_tap) {
+    fixture f = begin("logits", VST_SHAPE(2, 3));
+    const vst_term_options kl = logits_term("kl"), hard = logits_term("hard");
+    vst_term_build(f.graph, &kl, 0, VST_SHAPE(2, 3));
+    const int first = vst_find(f.graph, "teacher.logits").id;
+    vst_term_build(f.graph, &hard, 1, VST_SHAPE(2, 3));
+    ck_ok(vst_graph_finish(f.graph));
+    ck_assert_int_eq(vst_find(f.graph, "teacher.logits").id, first);
+    end(&f);
+}
+END_TEST
+
+/* Building must fail with a message that holds all the words. */
+static void refuse(const vst_term_options *term, const char *tap, vst_shape student, vst_shape teacher,
+                   const char *const *words) {
+    fixture f = begin(tap, student);
+    vst_term_build(f.graph, term, 3, teacher);
+    ck_assert_int_ne(vst_graph_finish(f.graph), VST_OK);
+    for (; *words; words++)
+        ck_assert_msg(strstr(vst_error_message(), *words), "'%s' does not say '%s'", vst_error_message(), *words);
+    end(&f);
+}
+#define WORDS(...) ((const char *const[]){"distill.terms.3", __VA_ARGS__, NULL})
+
+START_TEST(what_does_not_fit_is_refused) {
+    vst_term_options term = feature_term();
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 64, 8, 8), WORDS("96", "64", "projector to linear"));
+    refuse(&term, "blocks.1", VST_SHAPE(2, 7, 96), VST_SHAPE(2, 96, 8, 8), WORDS("7 tokens", "square"));
+    refuse(&term, "blocks.0", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 96, 8, 8), WORDS("no tap 'blocks.1'"));
+    refuse(&term, "blocks.1", VST_SHAPE(2, 10), VST_SHAPE(2, 96, 8, 8), WORDS("(2, 10)", "student's tap blocks.1"));
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 10), WORDS("(2, 10)", "teacher's tap layer2"));
+    term.standardize = true;
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 8, 8), WORDS("standardize", "logits"));
+    term = logits_term("kl");
+    refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 100), WORDS("(2, 10)", "(2, 100)", "same classes"));
+    refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 64, 8, 8), WORDS("compares class scores", "mse"));
+    term.projector = 1;
+    refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("projector to none"));
+    term = logits_term("kll");
+    refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("no distance 'kll'"));
+}
+END_TEST
+
+START_TEST(token_grids) {
+    int prefix;
+    ck_assert_int_eq(vst_token_side(51, &prefix), 7);
+    ck_assert_int_eq(prefix, 2);
+    ck_assert_int_eq(vst_token_side(64, &prefix), 8);
+    ck_assert_int_eq(prefix, 0);
+    ck_assert_int_eq(vst_token_side(197, &prefix), 14);
+    ck_assert_int_eq(prefix, 1);
+    ck_assert_int_eq(vst_token_side(52, &prefix), 0);
+}
+END_TEST
+
+START_TEST(distances_are_found_by_name) {
+    ck_assert_ptr_nonnull(vst_distance_find("kl"));
+    ck_assert_ptr_nonnull(vst_distance_find("hard"));
+    ck_assert_ptr_nonnull(vst_distance_find("mse"));
+    ck_assert_ptr_null(vst_distance_find("k"));
+    ck_assert_ptr_null(vst_distance_find(NULL));
+}
+END_TEST
+
+START_TEST(targets_hold_smoothed_labels_of_labelled_rows) {
+    const int labels[4] = {1, 0, 2, -1};
+    const uint64_t samples[4] = {3, 9, 0, 1};
+    const vst_batch batch = {.count = 4, .labels = labels, .samples = samples};
+    float target[12];
+    ck_assert_int_eq(vsti_fill_target(target, 3, 0.3, &batch, 9), 2); /* sample 9 lost its label, the last never had one */
+    const float off = 2 * 0.1f, on = 2 * 0.8f;                        /* 4 rows, 2 of them labelled */
+    const float expected[12] = {off, on, off, 0, 0, 0, off, off, on, 0, 0, 0};
+    for (int i = 0; i < 12; i++) ck_near(target[i], expected[i]);
+    ck_assert_int_eq(vsti_fill_target(target, 3, 0.3, &batch, 0), 0);
+    for (int i = 0; i < 12; i++) ck_assert(target[i] == 0);
+}
+END_TEST
+
+START_TEST(rows_without_label_have_no_gradient) {
+    vst_params *params;
+    vst_graph *g;
+    vst_plan *plan;
+    ck_ok(vst_params_create(&params));
+    ck_ok(vst_graph_create(&g, params));
+    const vst_value logits = vst_param(g, "logits", VST_SHAPE(2, 3), (vst_init){VST_INIT_NORMAL, 1, VST_PARAM_WEIGHT});
+    const vst_value loss = vst_cross_entropy(g, logits, vst_input(g, "target", VST_SHAPE(2, 3)), 0);
+    vst_differentiate(g, loss);
+    ck_ok(vst_graph_finish(g));
+    ck_ok(vst_params_allocate(params, true, 1));
+    ck_ok(vst_plan_create(&plan, g, &loss, 1, &(vst_plan_options){.mode = VST_TRAIN}));
+    const float target[6] = {0, 0, 0, 0, 2, 0}; /* two rows, one labelled: scaled by 2 */
+    memcpy(vst_plan_input(plan, "target"), target, sizeof target);
+    ck_ok(vst_plan_run(plan, 0));
+    const float *z = vst_params_values(params), *gradient = vst_params_gradients(params);
+    ck_near(vst_plan_output(plan, 0)[0], -log_softmax(z + 3, 3, 1, 1));
+    for (int c = 0; c < 3; c++) {
+        ck_assert(gradient[c] == 0);
+        ck_near(gradient[3 + c], exp(log_softmax(z + 3, 3, c, 1)) - (c == 1));
+    }
+    vst_plan_destroy(plan);
+    vst_graph_destroy(g);
+    vst_params_destroy(params);
+}
+END_TEST
+
+START_TEST(both_heads_are_averaged) {
+    fixture f = begin("logits", VST_SHAPE(1, 2));
+    vst_plan *plan;
+    vst_tap(f.graph, "logits_dist", vst_input(f.graph, "second", VST_SHAPE(1, 2)));
+    const vst_value scores = vst_model_scores(f.graph);
+    ck_ok(vst_graph_finish(f.graph));
+    ck_ok(vst_params_allocate(f.params, false, 0));
+    ck_ok(vst_plan_create(&plan, f.graph, &scores, 1, &(vst_plan_options){.mode = VST_INFER}));
+    memcpy(vst_plan_input(plan, "student"), (float[]){1, 5}, 8);
+    memcpy(vst_plan_input(plan, "second"), (float[]){3, -1}, 8);
+    ck_ok(vst_plan_run(plan, 0));
+    ck_near(vst_plan_output(plan, 0)[0], 2);
+    ck_near(vst_plan_output(plan, 0)[1], 2);
+    vst_plan_destroy(plan);
+    end(&f);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("distill");
+    TCase *tests = tcase_create("distill");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, kl_has_both_reductions);
+    tcase_add_test(tests, hard_takes_the_teachers_decision);
+    tcase_add_test(tests, mse_of_logits);
+    tcase_add_test(tests, standardised_logits_do_not_depend_on_scale_and_shift);
+    tcase_add_test(tests, tokens_meet_a_map_without_their_prefix);
+    tcase_add_test(tests, the_smaller_grid_is_resized);
+    tcase_add_test(tests, maps_meet_maps);
+    tcase_add_test(tests, a_projector_is_trained_but_not_the_models);
+    tcase_add_test(tests, terms_share_a_teachers_tap);
+    tcase_add_test(tests, what_does_not_fit_is_refused);
+    tcase_add_test(tests, token_grids);
+    tcase_add_test(tests, distances_are_found_by_name);
+    tcase_add_test(tests, targets_hold_smoothed_labels_of_labelled_rows);
+    tcase_add_test(tests, rows_without_label_have_no_gradient);
+    tcase_add_test(tests, both_heads_are_averaged);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -1,0 +1,414 @@
+/* vision/optim: AdamW and SGD against PyTorch's formulas in double, clipping, decay groups, the moving average,
+ * checkpoints of the state and the schedule. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vision/base/memory.h"
+#include "vision/optim/optim.h"
+
+#define ASSERT_OK(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
+#define ASSERT_FAILS(expression, expected, text)                                              \
+    do {                                                                                      \
+        ck_assert_int_eq((expression), (expected));                                           \
+        ck_assert_msg(strstr(vst_error_message(), text), "message: %s", vst_error_message()); \
+    } while (0)
+
+enum { STEPS = 10 };
+static const vst_optimizer_options adamw = {
+    .kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .ema_decay = 0.9};
+static const vst_optimizer_options sgd = {.kind = VST_SGD, .momentum = 0.9, .nesterov = true, .weight_decay = 0.1};
+
+static void add(vst_params *params, const char *name, vst_shape shape, vst_param_kind role) {
+    int index;
+    const vst_init init = {.kind = VST_INIT_NORMAL, .scale = 1, .role = role};
+    ASSERT_OK(vst_params_add(params, name, shape, init, &index));
+}
+
+/* With and without decay in turns, padding behind most of them, and what is not trained in between. */
+static vst_params *new_params(void) {
+    vst_params *params;
+    ASSERT_OK(vst_params_create(&params));
+    add(params, "fc1.weight", VST_SHAPE(5, 7), VST_PARAM_WEIGHT);
+    add(params, "bn.running_mean", VST_SHAPE(5), VST_PARAM_STATE);
+    add(params, "fc1.bias", VST_SHAPE(5), VST_PARAM_WEIGHT);
+    add(params, "pos_embed", VST_SHAPE(1, 3, 4), VST_PARAM_NODECAY);
+    add(params, "fc2.weight", VST_SHAPE(4, 4), VST_PARAM_WEIGHT);
+    add(params, "fc3.weight", VST_SHAPE(3, 5), VST_PARAM_WEIGHT);
+    ASSERT_OK(vst_params_allocate(params, true, 1));
+    return params;
+}
+
+static vst_optimizer *new_optimizer(vst_params *params, const vst_optimizer_options *options) {
+    vst_optimizer *optimizer;
+    ASSERT_OK(vst_optimizer_create(&optimizer, params, options));
+    return optimizer;
+}
+
+/* Gradients of step t in every trained parameter, zero in the padding. */
+static void fill_gradients(vst_params *params, int t) {
+    float *gradients = vst_params_gradients(params);
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        if (info->kind == VST_PARAM_STATE) continue;
+        for (size_t k = 0; k < info->count; k++)
+            gradients[info->offset + k] = (float)sin(1.0 + (double)(info->offset + k) * 0.7 + t * 1.3);
+    }
+}
+
+/* ---- The naive optimiser ---- */
+
+typedef struct naive {
+    double *value, *first, *second, *ema; /* trained floats each */
+    int t;
+} naive;
+
+static naive new_naive(vst_params *params) {
+    const size_t count = vst_params_trained(params);
+    naive n = {calloc(count, sizeof(double)), calloc(count, sizeof(double)), calloc(count, sizeof(double)),
+               calloc(count, sizeof(double)), 0};
+    for (size_t i = 0; i < count; i++) n.value[i] = n.ema[i] = vst_params_values(params)[i];
+    return n;
+}
+
+static void free_naive(naive *n) { free(n->value), free(n->first), free(n->second), free(n->ema); }
+
+static void naive_element(naive *n, const vst_optimizer_options *o, double rate, double g, double decay, size_t i) {
+    double *w = &n->value[i], *m = &n->first[i], *v = &n->second[i];
+    if (o->kind == VST_ADAMW) {
+        *w *= 1 - rate * decay;
+        *m = o->beta1 * *m + (1 - o->beta1) * g;
+        *v = o->beta2 * *v + (1 - o->beta2) * g * g;
+        const double corrected = *v / (1 - pow(o->beta2, n->t));
+        *w -= rate * (*m / (1 - pow(o->beta1, n->t))) / (sqrt(corrected) + o->epsilon);
+    } else {
+        g += decay * *w;
+        *m = n->t == 1 ? g : o->momentum * *m + g;
+        *w -= rate * (o->nesterov ? g + o->momentum * *m : *m);
+    }
+    n->ema[i] = o->ema_decay * n->ema[i] + (1 - o->ema_decay) * *w;
+}
+
+static void naive_step(naive *n, vst_params *params, const vst_optimizer_options *o, double rate, double scale) {
+    n->t++;
+    for (size_t p = 0; p < vst_params_count(params); p++) {
+        const vst_param_info *info = vst_params_at(params, p);
+        if (info->kind == VST_PARAM_STATE) continue;
+        const double decay = info->kind == VST_PARAM_WEIGHT ? o->weight_decay : 0;
+        for (size_t i = info->offset; i < info->offset + info->count; i++)
+            naive_element(n, o, rate, scale * vst_params_gradients(params)[i], decay, i);
+    }
+}
+
+static void near(const float *got, const double *want, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(fabs(got[i] - want[i]) <= 3e-6, "element %zu is %.9g, wanted %.9g", i, (double)got[i], want[i]);
+}
+
+/* ---- Updates ---- */
+
+static void compare_steps(const vst_optimizer_options *options) {
+    vst_params *params = new_params();
+    vst_optimizer *optimizer = new_optimizer(params, options);
+    naive n = new_naive(params);
+    const size_t trained = vst_params_trained(params), total = vst_params_total(params);
+    float *before = malloc(total * sizeof *before);
+    memcpy(before, vst_params_values(params), total * sizeof *before);
+    for (int t = 0; t < STEPS; t++) {
+        double norm, squares = 0;
+        const double rate = 0.1 / (t + 1);
+        const uint64_t version = vst_params_version(params);
+        fill_gradients(params, t);
+        for (size_t i = 0; i < trained; i++) squares += pow(vst_params_gradients(params)[i], 2);
+        const double scale = options->clip_norm > 0 ? fmin(1, options->clip_norm / (sqrt(squares) + 1e-6)) : 1;
+        naive_step(&n, params, options, rate, scale);
+        ASSERT_OK(vst_optimizer_step(optimizer, rate, &norm));
+        ck_assert_double_eq_tol(norm, sqrt(squares), 1e-9);
+        ck_assert_uint_ne(vst_params_version(params), version);
+        near(vst_params_values(params), n.value, trained); /* the padding too: it is zero in both */
+        if (options->ema_decay > 0) near(vst_optimizer_ema(optimizer), n.ema, trained);
+    }
+    const size_t rest = (total - trained) * sizeof *before;
+    ck_assert_msg(memcmp(before + trained, vst_params_values(params) + trained, rest) == 0, "untrained values changed");
+    free(before);
+    free_naive(&n);
+    vst_optimizer_destroy(optimizer);
+    vst_params_destroy(params);
+}
+
+START_TEST(adamw_steps) {
+    vst_optimizer_options options = adamw;
+    compare_steps(&options);
+    options.weight_decay = 0;
+    options.ema_decay = 0;
+    options.beta2 = 0.999;
+    compare_steps(&options);
+}
+END_TEST
+
+START_TEST(sgd_steps) {
+    vst_optimizer_options options = sgd;
+    compare_steps(&options);
+    options.nesterov = false;
+    options.ema_decay = 0.5;
+    compare_steps(&options);
+    options.momentum = 0;
+    compare_steps(&options);
+}
+END_TEST
+
+/* The gradients' norm is about 6: one limit far below it and one above. */
+START_TEST(clipping) {
+    vst_optimizer_options options = sgd;
+    options.clip_norm = 0.5;
+    compare_steps(&options);
+    options.clip_norm = 100;
+    compare_steps(&options);
+}
+END_TEST
+
+/* Without gradients, decay alone moves the weights, and only those that have it. */
+START_TEST(decay_groups) {
+    vst_params *params = new_params();
+    vst_optimizer *optimizer = new_optimizer(params, &adamw);
+    const size_t trained = vst_params_trained(params);
+    float *before = malloc(trained * sizeof *before);
+    memcpy(before, vst_params_values(params), trained * sizeof *before);
+    ASSERT_OK(vst_optimizer_step(optimizer, 0.5, NULL));
+    for (size_t p = 0; p < vst_params_count(params); p++) {
+        const vst_param_info *info = vst_params_at(params, p);
+        if (info->kind == VST_PARAM_STATE) continue;
+        const float factor = info->kind == VST_PARAM_WEIGHT ? 0.95f : 1;
+        for (size_t i = info->offset; i < info->offset + info->count; i++)
+            ck_assert_float_eq_tol(vst_params_values(params)[i], factor * before[i], 1e-6f);
+    }
+    ck_assert_int_eq(vst_params_at(params, (size_t)vst_params_find(params, "fc1.bias"))->kind, VST_PARAM_NODECAY);
+    free(before);
+    vst_optimizer_destroy(optimizer);
+    vst_params_destroy(params);
+}
+END_TEST
+
+/* The average begins at the values that training begins with, also if they were loaded after the optimiser was made. */
+START_TEST(average_begins_with_values) {
+    vst_params *params = new_params();
+    vst_optimizer_options options = adamw;
+    options.ema_decay = 0.75;
+    vst_optimizer *optimizer = new_optimizer(params, &options);
+    float *values = vst_params_values(params);
+    ck_assert_ptr_nonnull(vst_optimizer_ema(optimizer));
+    ck_assert(vst_optimizer_ema(optimizer)[0] == values[0]);
+    values[0] = 64;
+    fill_gradients(params, 0);
+    ASSERT_OK(vst_optimizer_step(optimizer, 1, NULL));
+    ck_assert_float_eq_tol(vst_optimizer_ema(optimizer)[0], 0.75f * 64 + 0.25f * values[0], 1e-4f);
+    vst_optimizer_destroy(optimizer);
+    optimizer = new_optimizer(params, &sgd);
+    ck_assert_ptr_null(vst_optimizer_ema(optimizer));
+    vst_optimizer_destroy(optimizer);
+    vst_params_destroy(params);
+}
+END_TEST
+
+START_TEST(not_finite) {
+    const double bad[] = {NAN, INFINITY};
+    for (int b = 0; b < 2; b++) {
+        vst_params *params = new_params();
+        vst_optimizer *optimizer = new_optimizer(params, &adamw);
+        const size_t total = vst_params_total(params);
+        float *before = malloc(total * sizeof *before);
+        double norm;
+        fill_gradients(params, 0);
+        ASSERT_OK(vst_optimizer_step(optimizer, 0.1, NULL));
+        memcpy(before, vst_params_values(params), total * sizeof *before);
+        const vst_param_info *info = vst_params_at(params, (size_t)vst_params_find(params, "pos_embed"));
+        vst_params_gradients(params)[info->offset + 2] = (float)bad[b];
+        ASSERT_FAILS(vst_optimizer_step(optimizer, 0.1, &norm), VST_ERROR_NUMERIC, "pos_embed");
+        ck_assert(!isfinite(norm));
+        ck_assert(memcmp(before, vst_params_values(params), total * sizeof *before) == 0);
+        free(before);
+        vst_optimizer_destroy(optimizer);
+        vst_params_destroy(params);
+    }
+}
+END_TEST
+
+/* ---- Checkpoints ---- */
+
+/* Writes the state to a new file in the current folder. */
+static void save(vst_optimizer *optimizer, char path[32]) {
+    vst_tensor tensors[4];
+    strcpy(path, "test_optim_XXXXXX");
+    const int descriptor = mkstemp(path);
+    ck_assert_int_ge(descriptor, 0);
+    close(descriptor);
+    const size_t count = vst_optimizer_tensors(optimizer, tensors);
+    ck_assert_uint_le(count, 4);
+    ASSERT_OK(vst_safetensors_write(path, tensors, count, NULL, 0));
+}
+
+static vst_status load(vst_optimizer *optimizer, const char *path) {
+    vst_safetensors *file;
+    ASSERT_OK(vst_safetensors_open(&file, path, NULL));
+    const vst_status status = vst_optimizer_load(optimizer, file);
+    vst_safetensors_close(file);
+    return status;
+}
+
+static void run_steps(vst_params *params, vst_optimizer *optimizer, int begin, int end) {
+    for (int t = begin; t < end; t++) {
+        fill_gradients(params, t);
+        ASSERT_OK(vst_optimizer_step(optimizer, 0.1, NULL));
+    }
+}
+
+static void compare_resumed(const vst_optimizer_options *options) {
+    char path[32];
+    vst_params *whole = new_params(), *part = new_params();
+    vst_optimizer *a = new_optimizer(whole, options), *b = new_optimizer(part, options);
+    const size_t bytes = vst_params_trained(whole) * sizeof(float);
+    run_steps(whole, a, 0, STEPS);
+    run_steps(part, b, 0, 4);
+    save(b, path);
+    vst_optimizer_destroy(b);
+    b = new_optimizer(part, options);
+    ASSERT_OK(load(b, path));
+    unlink(path);
+    run_steps(part, b, 4, STEPS);
+    ck_assert(memcmp(vst_params_values(whole), vst_params_values(part), bytes) == 0);
+    if (options->ema_decay > 0) ck_assert(memcmp(vst_optimizer_ema(a), vst_optimizer_ema(b), bytes) == 0);
+    vst_optimizer_destroy(a);
+    vst_optimizer_destroy(b);
+    vst_params_destroy(whole);
+    vst_params_destroy(part);
+}
+
+START_TEST(resume) {
+    compare_resumed(&adamw);
+    compare_resumed(&sgd);
+}
+END_TEST
+
+/* State of another optimiser or model is refused and changes nothing. */
+START_TEST(load_errors) {
+    char path[32], other[32];
+    vst_params *params = new_params(), *small;
+    vst_optimizer_options plain = adamw;
+    plain.ema_decay = 0;
+    vst_optimizer *optimizer = new_optimizer(params, &adamw), *without = new_optimizer(params, &plain), *one;
+    vst_tensor state[4];
+    float first;
+    run_steps(params, optimizer, 0, 2);
+    save(optimizer, path);
+    save(without, other);
+    vst_optimizer_tensors(optimizer, state);
+    memcpy(&first, state[0].data, sizeof first);
+    ASSERT_FAILS(load(optimizer, other), VST_ERROR_NOT_FOUND, "ema.values");
+    ck_assert(memcmp(&first, state[0].data, sizeof first) == 0);
+    ASSERT_OK(vst_params_create(&small));
+    add(small, "fc.weight", VST_SHAPE(2, 2), VST_PARAM_WEIGHT);
+    ASSERT_OK(vst_params_allocate(small, true, 1));
+    one = new_optimizer(small, &adamw);
+    ASSERT_FAILS(load(one, path), VST_ERROR_SHAPE, "(16)");
+    vst_optimizer_destroy(one);
+    one = new_optimizer(small, &sgd);
+    ASSERT_FAILS(load(one, path), VST_ERROR_NOT_FOUND, "optimizer.velocity");
+    unlink(path);
+    unlink(other);
+    vst_optimizer_destroy(one);
+    vst_optimizer_destroy(optimizer);
+    vst_optimizer_destroy(without);
+    vst_params_destroy(small);
+    vst_params_destroy(params);
+}
+END_TEST
+
+/* ---- Creation ---- */
+
+static void refuse(vst_params *params, vst_optimizer_options options, const char *text) {
+    vst_optimizer *optimizer;
+    ASSERT_FAILS(vst_optimizer_create(&optimizer, params, &options), VST_ERROR_ARGUMENT, text);
+    ck_assert_ptr_null(optimizer);
+}
+
+START_TEST(option_errors) {
+    vst_params *params = new_params(), *bare;
+    vst_optimizer_options o;
+    o = adamw, o.beta1 = 1, refuse(params, o, "beta1 1");
+    o = adamw, o.beta2 = NAN, refuse(params, o, "beta2 nan");
+    o = adamw, o.epsilon = 0, refuse(params, o, "epsilon 0");
+    o = adamw, o.epsilon = 1e-60, refuse(params, o, "epsilon"); /* zero as a float */
+    o = adamw, o.weight_decay = -1, refuse(params, o, "weight decay -1");
+    o = adamw, o.clip_norm = -2, refuse(params, o, "clipping norm -2");
+    o = adamw, o.ema_decay = 1, refuse(params, o, "EMA decay 1");
+    o = sgd, o.momentum = 1.5, refuse(params, o, "momentum 1.5");
+    o = sgd, o.momentum = 0, refuse(params, o, "Nesterov");
+    ASSERT_OK(vst_params_create(&bare));
+    add(bare, "fc.weight", VST_SHAPE(2, 2), VST_PARAM_WEIGHT);
+    refuse(bare, sgd, "no gradients");
+    ASSERT_OK(vst_params_allocate(bare, false, 1));
+    refuse(bare, sgd, "no gradients");
+    vst_params_destroy(bare);
+    vst_params_destroy(params);
+}
+END_TEST
+
+START_TEST(out_of_memory) {
+    vst_params *params = new_params();
+    vst_optimizer *optimizer = NULL;
+    int failures = 0;
+    for (uint64_t n = 1; !optimizer; n++) {
+        vst_memory_fail_at(n);
+        const vst_status status = vst_optimizer_create(&optimizer, params, &adamw);
+        vst_memory_fail_at(0);
+        ck_assert((status == VST_ERROR_MEMORY) == !optimizer);
+        failures += !optimizer;
+    }
+    ck_assert_int_eq(failures, 5); /* itself, its runs, m, v, the average */
+    const uint64_t count = vst_memory_count();
+    run_steps(params, optimizer, 0, 2);
+    ck_assert_uint_eq(vst_memory_count(), count);
+    vst_optimizer_destroy(optimizer);
+    vst_optimizer_destroy(NULL);
+    vst_params_destroy(params);
+}
+END_TEST
+
+/* ---- Schedule ---- */
+
+START_TEST(schedule) {
+    const vst_schedule s = {.rate = 1, .minimum = 0.1, .warmup_rate = 0.2, .warmup = 4, .steps = 12};
+    const double want[] = {0.2, 0.4, 0.6, 0.8, 1};
+    for (uint64_t t = 0; t < 5; t++) ck_assert_double_eq_tol(vst_schedule_rate(&s, t), want[t], 1e-15);
+    ck_assert_double_eq_tol(vst_schedule_rate(&s, 6), 0.1 + 0.45 * (1 + sqrt(0.5)), 1e-15);
+    ck_assert_double_eq_tol(vst_schedule_rate(&s, 8), 0.55, 1e-15);
+    ck_assert_double_eq_tol(vst_schedule_rate(&s, 10), 0.1 + 0.45 * (1 - sqrt(0.5)), 1e-15);
+    ck_assert_double_eq(vst_schedule_rate(&s, 12), 0.1);
+    ck_assert_double_eq(vst_schedule_rate(&s, 1000), 0.1);
+    const vst_schedule cold = {.rate = 2, .steps = 2};
+    ck_assert_double_eq(vst_schedule_rate(&cold, 0), 2);
+    ck_assert_double_eq_tol(vst_schedule_rate(&cold, 1), 1, 1e-15);
+    const vst_schedule all_warmup = {.rate = 2, .minimum = 0.5, .warmup = 3, .steps = 3};
+    ck_assert_double_eq_tol(vst_schedule_rate(&all_warmup, 2), 4.0 / 3, 1e-15);
+    ck_assert_double_eq(vst_schedule_rate(&all_warmup, 3), 0.5);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("optim");
+    TCase *tcase = tcase_create("optim");
+    tcase_set_timeout(tcase, 60);
+    const TTest *const tests[] = {
+        adamw_steps, sgd_steps, clipping, decay_groups, average_begins_with_values, not_finite, resume,
+        load_errors, option_errors, out_of_memory, schedule};
+    for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tcase_add_test(tcase, tests[i]);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,460 @@
+/* Plans of whole models: fusing, sharing and reordering memory changes no result; parameters are shared between plans;
+ * runs allocate nothing; no slow reference implementation is chosen; a failing allocation anywhere is an error without
+ * leak. */
+#include <check.h>
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backbones/backbone.h"
+#include "vision/base/memory.h"
+#include "vision/base/random.h"
+#include "vision/kernels/kernels.h"
+#include "vision/ops/ops.h"
+#include "vision/plan/plan.h"
+
+/* ---- A model with its loss, ready to be planned ---- */
+
+typedef struct setting {
+    const char *variant;
+    const char *const *overrides; /* pairs of key and value, NULL at the end */
+    double limit; /* of a gradient's deviation; those before a batch norm are small sums of large terms */
+    double flip;  /* of steps in which rounding decides whether a ReLU passes a gradient; the best of STEPS has none */
+} setting;
+
+static const char *const small_resnet[] = {"image", "28", "channels", "1", "width", "8", NULL};
+static const char *const small_deit[] = {"dim", "36", "depth", "3", "heads", "3", "drop_path", "0.4", NULL};
+static const char *const small_convit[] = {"dim", "32", "depth", "2", "heads", "2", "stem", "conv", NULL};
+static const setting settings[] = {{"resnet8_cifar", small_resnet, 2e-4, 0.1},
+                                   {"deit_mini_distilled_patch4_28", small_deit, 1e-5, 1e-5},
+                                   {"vit_mini_patch4_28", small_convit, 2e-4, 0.1}};
+enum { SETTINGS = 3, STEPS = 3 };
+
+typedef struct graph {
+    vst_graph *graph;
+    vst_value outputs[3]; /* loss, logits, the distillation head's logits */
+    int output_count, batch;
+} graph;
+
+static vst_model *create_model(const setting *s) {
+    vst_model *model = NULL;
+    ck_assert_int_eq(vst_model_create(&model, s->variant), VST_OK);
+    for (const char *const *o = s->overrides; o && *o; o += 2) ck_assert_int_eq(vst_model_set(model, o[0], o[1]),
+        VST_OK);
+    return model;
+}
+
+/* Cross-entropy of the class head, and for a distilled model a divergence from a teacher for the other one. */
+static graph build(vst_params *params, const vst_model *model, int batch) {
+    graph g = {.batch = batch, .output_count = 2};
+    ck_assert_int_eq(vst_graph_create(&g.graph, params), VST_OK);
+    vst_model_build(g.graph, model, batch);
+    g.outputs[1] = vst_find(g.graph, "logits");
+    const vst_shape shape = vst_shape_at(g.graph, g.outputs[1]);
+    g.outputs[0] = vst_cross_entropy(g.graph, g.outputs[1], vst_input(g.graph, "target", shape), 0.1);
+    const vst_value second = vst_find(g.graph, "logits_dist");
+    if (second.id) {
+        const vst_value kl =
+            vst_kl_divergence(g.graph, second, vst_input(g.graph, "teacher", shape), 3, VST_KL_BATCHMEAN);
+        g.outputs[0] = vst_add(g.graph, g.outputs[0], kl);
+        g.outputs[g.output_count++] = second;
+    }
+    vst_differentiate(g.graph, g.outputs[0]);
+    ck_assert_msg(vst_graph_finish(g.graph) == VST_OK, "%s", vst_error_message());
+    return g;
+}
+
+static vst_plan *create_plan(const graph *g, vst_mode mode, bool plain) {
+    vst_plan *plan = NULL;
+    const vst_plan_options options = {.mode = mode, .seed = 11, .plain = plain};
+    const vst_status status = vst_plan_create(&plan, g->graph, g->outputs, g->output_count, &options);
+    ck_assert_msg(status == VST_OK, "%s", vst_error_message());
+    return plan;
+}
+
+/* The same numbers for the same image, whatever the batch; others for each step. */
+static void fill(vst_plan *plan, const char *name, uint32_t step, int64_t count, double low, double high) {
+    vst_random random = vst_random_stream(3, vst_random_id(name), step, 0);
+    float *to = vst_plan_input(plan, name);
+    for (int64_t i = 0; to && i < count; i++) to[i] = (float)(low + (high - low) * vst_random_uniform(&random));
+}
+
+static void run(const graph *g, vst_plan *plan, uint32_t step) {
+    const vst_shape image = vst_shape_at(g->graph, vst_find(g->graph, "image"));
+    const vst_shape logits = vst_shape_at(g->graph, g->outputs[1]);
+    fill(plan, "image", step, vst_shape_count(&image), 0, 1);
+    fill(plan, "target", step, vst_shape_count(&logits), 0, 0.2);
+    fill(plan, "teacher", step, vst_shape_count(&logits), -3, 3);
+    const vst_status status = vst_plan_run(plan, step);
+    ck_assert_msg(status == VST_OK, "%s", vst_error_message());
+}
+
+static int64_t output_count(const graph *g, int index) {
+    const vst_shape shape = vst_shape_at(g->graph, g->outputs[index]);
+    return vst_shape_count(&shape);
+}
+
+/* Largest difference, relative to the root mean square of `want`. */
+static double deviation(const float *got, const float *want, size_t count) {
+    double squares = 0, most = 0;
+    for (size_t i = 0; i < count; i++) {
+        squares += (double)want[i] * want[i];
+        const double off = fabs((double)got[i] - want[i]);
+        if (!(off <= most)) most = off;
+    }
+    return most == 0 ? 0 : most / fmax(sqrt(squares / (double)count), 1e-6);
+}
+
+static float *copy_of(const float *values, size_t count) {
+    float *copy = malloc(count * sizeof *copy);
+    ck_assert_ptr_nonnull(copy);
+    return memcpy(copy, values, count * sizeof *copy);
+}
+
+typedef struct session {
+    vst_model *model;
+    vst_params *params;
+    graph g;
+} session;
+
+static session start(const setting *s, int batch) {
+    session t = {.model = create_model(s)};
+    ck_assert_int_eq(vst_params_create(&t.params), VST_OK);
+    t.g = build(t.params, t.model, batch);
+    ck_assert_int_eq(vst_params_allocate(t.params, true, 1), VST_OK);
+    return t;
+}
+
+static void finish(session *t) {
+    vst_graph_destroy(t->g.graph);
+    vst_params_destroy(t->params);
+    vst_model_destroy(t->model);
+}
+
+/* ---- Plain and optimised ---- */
+
+/* The worst deviation of any gradient in the bucket from the same in `want`. */
+static double gradients_off(const session *t, const float *got, const float *want, const char **name) {
+    double worst = 0;
+    for (size_t i = 0; i < vst_params_count(t->params); i++) {
+        const vst_param_info *info = vst_params_at(t->params, i);
+        const double off = deviation(got + info->offset, want + info->offset, info->count);
+        if (!(off >= worst)) continue;
+        worst = off;
+        *name = info->name;
+    }
+    return worst;
+}
+
+START_TEST(plain_equals_optimised) {
+    session t = start(&settings[_i], 6);
+    vst_plan *plain = create_plan(&t.g, VST_TRAIN, true), *optimised = create_plan(&t.g, VST_TRAIN, false);
+    double best = INFINITY, worst_output = 0;
+    for (uint32_t step = 0; step < STEPS; step++) {
+        const char *name = "";
+        run(&t.g, plain, step);
+        float *gradients = copy_of(vst_params_gradients(t.params), vst_params_total(t.params));
+        memset(vst_params_gradients(t.params), 0, vst_params_total(t.params) * sizeof(float));
+        run(&t.g, optimised, step);
+        for (int i = 0; i < t.g.output_count; i++) {
+            const double off = deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i),
+                                         (size_t)output_count(&t.g, i));
+            worst_output = fmax(worst_output, off);
+            ck_assert_msg(off < 3e-5, "%s: output %d differs by %.2g", settings[_i].variant, i, off);
+        }
+        const double off = gradients_off(&t, vst_params_gradients(t.params), gradients, &name);
+        best = fmin(best, off);
+        ck_assert_msg(off < settings[_i].flip, "%s: the gradient of %s differs by %.2g", settings[_i].variant, name,
+                      off);
+        free(gradients);
+    }
+    printf("%s: plain and optimised differ by at most %.1e in outputs, %.1e in gradients; arena %zu and %zu bytes\n",
+           settings[_i].variant, worst_output, best, vst_plan_bytes(plain), vst_plan_bytes(optimised));
+    ck_assert_double_lt(best, settings[_i].limit);
+    ck_assert_uint_lt(vst_plan_bytes(optimised), vst_plan_bytes(plain) * 2 / 3);
+    vst_plan_destroy(plain);
+    vst_plan_destroy(optimised);
+    finish(&t);
+}
+END_TEST
+
+START_TEST(inference_plain_equals_optimised) {
+    session t = start(&settings[_i], 6);
+    vst_plan *plain = create_plan(&t.g, VST_INFER, true), *optimised = create_plan(&t.g, VST_INFER, false);
+    for (uint32_t step = 0; step < 2; step++) {
+        run(&t.g, plain, step);
+        run(&t.g, optimised, step);
+        for (int i = 0; i < t.g.output_count; i++)
+            ck_assert_double_lt(deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i),
+                                          (size_t)output_count(&t.g, i)),
+                                1e-5);
+    }
+    ck_assert_uint_lt(vst_plan_bytes(optimised), vst_plan_bytes(plain) * 2 / 3);
+    vst_plan_destroy(plain);
+    vst_plan_destroy(optimised);
+    finish(&t);
+}
+END_TEST
+
+/* ---- Plans over the same parameters ---- */
+
+/* After training changed the values, an inference plan made before gives what one made afterwards gives. */
+START_TEST(shared_parameters) {
+    session t = start(&settings[_i], 4);
+    vst_plan *train = create_plan(&t.g, VST_TRAIN, false), *early = create_plan(&t.g, VST_INFER, false);
+    const size_t count = (size_t)output_count(&t.g, 1);
+    run(&t.g, early, 0);
+    float *before = copy_of(vst_plan_output(early, 1), count);
+    run(&t.g, train, 0);
+    for (size_t i = 0; i < vst_params_trained(t.params); i++)
+        vst_params_values(t.params)[i] -= 0.1f * vst_params_gradients(t.params)[i];
+    vst_params_touch(t.params);
+    run(&t.g, early, 0);
+    ck_assert_double_gt(deviation(vst_plan_output(early, 1), before, count), 1e-3);
+    vst_plan *late = create_plan(&t.g, VST_INFER, false);
+    run(&t.g, late, 0);
+    ck_assert_mem_eq(vst_plan_output(early, 1), vst_plan_output(late, 1), count * sizeof(float));
+    free(before);
+    vst_plan_destroy(train);
+    vst_plan_destroy(early);
+    vst_plan_destroy(late);
+    finish(&t);
+}
+END_TEST
+
+START_TEST(two_batch_sizes) {
+    session t = start(&settings[_i], 5);
+    const size_t registered = vst_params_count(t.params);
+    graph small = build(t.params, t.model, 3);
+    ck_assert_uint_eq(vst_params_count(t.params), registered);
+    vst_plan *five = create_plan(&t.g, VST_INFER, false), *three = create_plan(&small, VST_INFER, false);
+    run(&t.g, five, 0);
+    run(&small, three, 0);
+    for (int i = 1; i < small.output_count; i++)
+        ck_assert_double_lt(deviation(vst_plan_output(three, i), vst_plan_output(five, i),
+                                      (size_t)output_count(&small, i)), 1e-5);
+    vst_plan_destroy(five);
+    vst_plan_destroy(three);
+    vst_graph_destroy(small.graph);
+    finish(&t);
+}
+END_TEST
+
+/* ---- What a run may do ---- */
+
+START_TEST(runs_allocate_nothing) {
+    session t = start(&settings[_i], 4);
+    for (int mode = 0; mode < 2; mode++) {
+        vst_plan *plan = create_plan(&t.g, mode ? VST_TRAIN : VST_INFER, false);
+        const uint64_t before = vst_memory_count();
+        for (uint32_t step = 0; step < 3; step++) run(&t.g, plan, step);
+        vst_params_touch(t.params);
+        run(&t.g, plan, 3);
+        ck_assert_uint_eq(vst_memory_count(), before);
+        vst_plan_destroy(plan);
+    }
+    finish(&t);
+}
+END_TEST
+
+/* The gradients of one training run in a plan made for and run with so many threads. */
+static float *trained(const session *t, int planned, int running, uint32_t step) {
+    omp_set_num_threads(planned);
+    vst_plan *plan = create_plan(&t->g, VST_TRAIN, false);
+    omp_set_num_threads(running);
+    run(&t->g, plan, step);
+    vst_plan_destroy(plan);
+    return copy_of(vst_params_gradients(t->params), vst_params_total(t->params));
+}
+
+/* Our kernels add in an order that does not depend on the threads; oneDNN's primitives do not promise it. */
+START_TEST(threads_do_not_matter) {
+    session t = start(&settings[_i], 6);
+    const size_t total = vst_params_total(t.params);
+    double best = INFINITY;
+    size_t different = 0;
+    for (uint32_t step = 0; step < STEPS; step++) {
+        const char *name = "";
+        float *one = trained(&t, 1, 1, step), *two = trained(&t, 2, 2, step), *more = trained(&t, 1, 2, step);
+        const double off = fmax(gradients_off(&t, two, one, &name), gradients_off(&t, more, one, &name));
+        for (size_t i = 0; i < total; i++) different += one[i] != two[i];
+        best = fmin(best, off);
+        ck_assert_msg(off < settings[_i].flip, "%s: the gradient of %s differs by %.2g", settings[_i].variant, name,
+                      off);
+        free(one);
+        free(two);
+        free(more);
+    }
+    printf("%s: one and two threads differ in %zu of %zu gradients, by at most %.1e\n", settings[_i].variant, different,
+           STEPS * total, best);
+    ck_assert_double_lt(best, settings[_i].limit);
+    finish(&t);
+}
+END_TEST
+
+/* ---- Implementations ---- */
+
+static int count_references(const char *name, const vst_plan *plan) {
+    int found = 0;
+    for (size_t i = 0; i < vst_plan_profile_count(plan); i++) {
+        vst_profile_row row;
+        vst_plan_profile_at(plan, i, &row);
+        ck_assert_msg(row.implementation[0] || strstr(row.name, "reshape") || strstr(row.name, "slice"),
+                      "%s: %s has no implementation", name, row.name);
+        if (strncmp(row.implementation, "ref", 3) != 0) continue;
+        printf("%s: %s %s is %s\n", name, row.name, row.shape, row.implementation);
+        found++;
+    }
+    return found;
+}
+
+static int check_implementations(const char *variant, const char *const *overrides) {
+    session t = start(&(setting){.variant = variant, .overrides = overrides}, 2);
+    int found = 0;
+    for (int mode = 0; mode < 2; mode++) {
+        vst_plan *plan = create_plan(&t.g, mode ? VST_TRAIN : VST_INFER, false);
+        found += count_references(variant, plan);
+        vst_plan_destroy(plan);
+    }
+    finish(&t);
+    return found;
+}
+
+START_TEST(no_reference_implementation) {
+    static const char *const grey[] = {"image", "28", "channels", "1", NULL};
+    static const char *const families[] = {"resnet", "vit_mini", "deit_mini", "vit_tiny", "deit_tiny"};
+    int found = 0, checked = 0;
+    if (!vsti_find_kernels("avx2")) {
+        printf("skipped: this processor has no AVX2, the least that oneDNN is fast on\n");
+        return;
+    }
+    for (size_t i = 0; i < vsti_backbone_count; i++)
+        for (const vst_backbone_variant *v = vsti_backbone_table[i]->variants; v->name; v++) {
+            bool wanted = false;
+            for (size_t k = 0; k < sizeof families / sizeof families[0]; k++)
+                wanted |= strncmp(v->name, families[k], strlen(families[k])) == 0;
+            if (!wanted) continue;
+            found += check_implementations(v->name, NULL);
+            if (strstr(v->name, "_cifar")) found += check_implementations(v->name, grey);
+            checked++;
+        }
+    fflush(stdout);
+    ck_assert_int_ge(checked, 8);
+    ck_assert_msg(found == 0, "%d nodes run on reference implementations, listed above", found);
+}
+END_TEST
+
+/* ---- Requests that cannot be met ---- */
+
+START_TEST(impossible_requests) {
+    vst_params *params = NULL;
+    vst_graph *g = NULL;
+    vst_plan *plan = NULL;
+    ck_assert_int_eq(vst_params_create(&params), VST_OK);
+    ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
+    const vst_value p = vst_param(g, "p", VST_SHAPE(3), (vst_init){VST_INIT_ONES, 0, VST_PARAM_WEIGHT});
+    const vst_value sum = vst_reduce_sum(g, p, 1, false), null = {0};
+    vst_differentiate(g, sum);
+    const vst_plan_options train = {.mode = VST_TRAIN};
+    ck_assert_int_eq(vst_plan_create(&plan, g, &null, 1, &train), VST_ERROR_ARGUMENT);
+    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &train), VST_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "allocate"));
+    ck_assert_int_eq(vst_params_allocate(params, false, 1), VST_OK);
+    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &train), VST_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "gradients"));
+    ck_assert_ptr_null(plan);
+    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &(vst_plan_options){.mode = VST_INFER}), VST_OK);
+    ck_assert_int_eq(vst_plan_run(plan, 0), VST_OK);
+    ck_assert_float_eq(*vst_plan_output(plan, 0), 3);
+    ck_assert_ptr_null(vst_plan_output(plan, 1));
+    ck_assert_ptr_null(vst_plan_input(plan, "nothing"));
+    vst_plan_destroy(plan);
+    vst_graph_destroy(g);
+    vst_params_destroy(params);
+}
+END_TEST
+
+/* ---- The n-th allocation fails ---- */
+
+/* Something of every kind: layers, views, reorders, several outputs, sums of gradients. */
+static vst_value small_loss(vst_graph *g) {
+    vst_value x = vst_input(g, "x", VST_SHAPE(2, 3, 6, 6)), y;
+    VST_SCOPE(g, "conv") x = vst_conv2d(g, x, (vst_conv2d_options){.out = 16, .kernel = 3, .padding = 1, .bias = true});
+    VST_SCOPE(g, "bn") x = vst_relu(g, vst_batch_norm(g, x, (vst_norm_options){0}));
+    x = vst_max_pool(g, x, (vst_pool_options){.kernel = 2});
+    vst_tap(g, "map", x);
+    y = vst_permute(g, vst_reshape(g, x, VST_SHAPE(2, 16, 9)), (int[]){0, 2, 1});
+    VST_SCOPE(g, "norm") x = vst_layer_norm(g, y, (vst_norm_options){0});
+    VST_SCOPE(g, "qkv") x = vst_linear(g, x, (vst_linear_options){.features = 48, .bias = true});
+    x = vst_add(g, y, vst_drop_path(g, vst_attention(g, vst_gelu(g, x), 2), 0.5));
+    x = vst_concat(g, (vst_value[]){vst_slice(g, x, 1, 0, 2), vst_slice(g, x, 1, 1, 3)}, 2, 1);
+    x = vst_reduce_mean(g, x, 2, false);
+    return vst_cross_entropy(g, x, vst_input(g, "target", VST_SHAPE(2, 16)), 0);
+}
+
+static vst_status attempt(vst_mode mode) {
+    vst_status status = VST_OK;
+    vst_params *params = NULL;
+    vst_graph *g = NULL;
+    vst_plan *plan = NULL;
+    VST_TRY(vst_params_create(&params));
+    VST_TRY(vst_graph_create(&g, params));
+    const vst_value loss = small_loss(g);
+    vst_differentiate(g, loss);
+    VST_TRY(vst_graph_finish(g));
+    VST_TRY(vst_params_allocate(params, true, 1));
+    VST_TRY(vst_plan_create(&plan, g, &loss, 1, &(vst_plan_options){.mode = mode}));
+    VST_TRY(vst_plan_run(plan, 0));
+out:
+    vst_plan_destroy(plan);
+    vst_graph_destroy(g);
+    vst_params_destroy(params);
+    return status;
+}
+
+START_TEST(allocation_failures) {
+    const vst_mode mode = _i ? VST_TRAIN : VST_INFER;
+    int accepted = 0;
+    omp_set_num_threads(1);
+    ck_assert_int_eq(attempt(mode), VST_OK);
+    uint64_t n = 1;
+    for (bool reached = true; reached; n++) {
+        const uint64_t before = vst_memory_count();
+        vst_memory_fail_at(n);
+        const vst_status status = attempt(mode);
+        vst_memory_fail_at(0);
+        reached = vst_memory_count() - before >= n;
+        /* Success is right where there is a way without: a sum of gradients in its own node. */
+        if (status != VST_OK)
+            ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"),
+                          "allocation %llu: %s, \"%s\"",
+                          (unsigned long long)n, vst_status_name(status), vst_error_message());
+        else accepted += reached;
+    }
+    ck_assert_int_le(accepted, 2);
+    ck_assert_uint_gt(n, 100);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("plan");
+    TCase *cases = tcase_create("plan");
+    tcase_set_timeout(cases, 240);
+    tcase_add_loop_test(cases, plain_equals_optimised, 0, SETTINGS);
+    tcase_add_loop_test(cases, inference_plain_equals_optimised, 0, SETTINGS);
+    tcase_add_loop_test(cases, shared_parameters, 0, SETTINGS);
+    tcase_add_loop_test(cases, two_batch_sizes, 0, SETTINGS);
+    tcase_add_loop_test(cases, runs_allocate_nothing, 0, SETTINGS);
+    tcase_add_loop_test(cases, threads_do_not_matter, 0, SETTINGS);
+    tcase_add_test(cases, no_reference_implementation);
+    tcase_add_test(cases, impossible_requests);
+    tcase_add_loop_test(cases, allocation_failures, 0, 2);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,448 @@
+/* Recipes and studies: defaults, inheritance, settings, the text of every kind of error, and the way back to YAML; tables and
+ * the progress line. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "recipes/engine/progress.h"
+#include "recipes/engine/recipe.h"
+#include "recipes/engine/table.h"
+#include "recipes/engine/yaml.h"
+#include "vision/base/memory.h"
+
+#define ck_ok(call) ck_assert_msg((call) == VST_OK, "%s", vst_error_message())
+#define MODEL "model: {name: resnet8_cifar}\n"
+#define DATA "data: {path: images}\n"
+
+static char folder[64];
+
+static void enter_folder(void) {
+    snprintf(folder, sizeof folder, "%s/vistill-recipe-XXXXXX", P_tmpdir);
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(chdir(folder), 0);
+}
+
+static void leave_folder(void) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    ck_assert_int_eq(chdir("/"), 0);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static void write_text(const char *path, const char *text) {
+    FILE *file = fopen(path, "wb");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static vst_recipe *read_text(const char *text, const char *const *settings, int count) {
+    vst_recipe *recipe;
+    write_text("x.yaml", text);
+    ck_ok(vst_recipe_read(&recipe, "x.yaml", settings, count));
+    return recipe;
+}
+
+static void expect_message(vst_status status, const char *expected) {
+    ck_assert_int_ne(status, VST_OK);
+    ck_assert_msg(strstr(vst_error_message(), expected) != NULL, "\"%s\" is not in: %s", expected, vst_error_message());
+}
+
+static char *model_value(const vst_recipe *recipe, const char *key) {
+    return vst_options_get(vst_options_find(recipe->model->backbone->options, key), recipe->model->options);
+}
+
+static void expect_model(const vst_recipe *recipe, const char *key, const char *expected) {
+    char *value = model_value(recipe, key);
+    ck_assert_str_eq(value, expected);
+    vst_free(value);
+}
+
+/* ---- Reading ---- */
+
+START_TEST(defaults) {
+    vst_recipe *recipe = read_text(MODEL DATA, NULL, 0);
+    ck_assert_str_eq(recipe->name, "x");
+    ck_assert_str_eq(recipe->model->variant, "resnet8_cifar");
+    ck_assert_str_eq(recipe->data.path, "images");
+    ck_assert_str_eq(recipe->data.format, "auto");
+    ck_assert_ptr_null(recipe->augment.train);
+    ck_assert_ptr_null(recipe->distill.teacher);
+    ck_assert_ptr_null(recipe->run.output);
+    ck_assert_int_eq(recipe->optim.name, 1);
+    ck_assert_int_eq(recipe->optim.batch, 128);
+    ck_assert_double_eq(recipe->optim.lr, 1e-3);
+    ck_assert_double_eq(recipe->optim.beta2, 0.999);
+    ck_assert(recipe->optim.nesterov);
+    ck_assert_int_eq(recipe->run.epochs, 10);
+    ck_assert_int_eq(recipe->term_count, 0);
+    vst_recipe_destroy(recipe);
+}
+END_TEST
+
+START_TEST(values) {
+    vst_recipe *recipe = read_text("# a comment\n"
+                                   "model:\n  name: resnet20_cifar\n  width: 24\n  mean: [0.5, 0.25, 0.125]\n  channels: 3\n"
+                                   "data: {path: \"a: b #c\", validation: 500}\n"
+                                   "augment:\n"
+                                   "optim:\n  name: sgd\n  lr: 1e-1\n  nesterov: no\n  lr_rule: linear\n"
+                                   "distill:\n  teacher: teacher.safetensors\n  label_weight: 0\n  terms:\n"
+                                   "    - {distance: kl, temperature: 4}\n"
+                                   "    - distance: mse\n      student: blocks.3\n      projector: linear\n"
+                                   "run: {output: ~}\n",
+                                   NULL, 0);
+    expect_model(recipe, "width", "24");
+    expect_model(recipe, "mean", "[0.5, 0.25, 0.125]");
+    ck_assert_str_eq(recipe->data.path, "a: b #c");
+    ck_assert_int_eq(recipe->data.validation, 500);
+    ck_assert_int_eq(recipe->optim.name, 0);
+    ck_assert(!recipe->optim.nesterov);
+    ck_assert_int_eq(recipe->optim.lr_rule, VST_LR_RULE_LINEAR);
+    ck_assert_int_eq(recipe->term_count, 2);
+    ck_assert_str_eq(recipe->terms[0].distance, "kl");
+    ck_assert_double_eq(recipe->terms[0].temperature, 4);
+    ck_assert_double_eq(recipe->terms[0].weight, 0.5);
+    ck_assert_str_eq(recipe->terms[1].student, "blocks.3");
+    ck_assert_str_eq(recipe->terms[1].teacher, "logits");
+    ck_assert_int_eq(recipe->terms[1].projector, 1);
+    ck_assert_ptr_null(recipe->run.output);
+    vst_recipe_destroy(recipe);
+}
+END_TEST
+
+START_TEST(inheritance) {
+    vst_recipe *recipe;
+    ck_assert_int_eq(system("mkdir -p conf/common"), 0);
+    write_text("conf/common/base.yaml", "name: base\nmodel: {name: resnet20_cifar, width: 24}\n" DATA
+                                        "optim: {lr: 0.5, batch: 32}\n"
+                                        "distill: {teacher: t, terms: [{distance: kl}, {distance: mse}]}\n");
+    write_text("conf/a.yaml", "base: common/base.yaml\noptim: {lr: 0.25}\nmodel: {depth: 8}\n");
+    write_text("conf/b.yaml", "optim: {min_lr: 0}\nmodel: {name: resnet14_cifar}\n"
+                              "distill: {terms: [{distance: hard}]}\nbase: a.yaml\n");
+    ck_ok(vst_recipe_read(&recipe, "conf/a.yaml", NULL, 0));
+    ck_assert_str_eq(recipe->name, "a");
+    ck_assert_double_eq(recipe->optim.lr, 0.25);
+    ck_assert_int_eq(recipe->optim.batch, 32);
+    ck_assert_int_eq(recipe->term_count, 2);
+    expect_model(recipe, "width", "24");
+    expect_model(recipe, "depth", "8");
+    vst_recipe_destroy(recipe);
+    ck_ok(vst_recipe_read(&recipe, "conf/b.yaml", NULL, 0));
+    ck_assert_double_eq(recipe->optim.lr, 0.25);
+    ck_assert_double_eq(recipe->optim.min_lr, 0);
+    ck_assert_str_eq(recipe->model->variant, "resnet14_cifar");
+    expect_model(recipe, "width", "16"); /* a new name starts afresh */
+    expect_model(recipe, "depth", "14");
+    ck_assert_int_eq(recipe->term_count, 1);
+    ck_assert_str_eq(recipe->terms[0].distance, "hard");
+    vst_recipe_destroy(recipe);
+}
+END_TEST
+
+START_TEST(inheritance_errors) {
+    vst_recipe *recipe;
+    write_text("a.yaml", "base: b.yaml\n" MODEL DATA);
+    write_text("b.yaml", "base: ./c.yaml\n");
+    write_text("c.yaml", "optim:\n  lr: 1\nbase: a.yaml\n");
+    expect_message(vst_recipe_read(&recipe, "a.yaml", NULL, 0), "c.yaml:3:1: base: ./a.yaml inherits from itself");
+    ck_assert_ptr_null(recipe);
+    write_text("b.yaml", "base: missing.yaml\n");
+    expect_message(vst_recipe_read(&recipe, "a.yaml", NULL, 0), "b.yaml:1:1: base: missing.yaml: No such file");
+    write_text("b.yaml", "optim: {lr: fast}\n"); /* the error names the inherited file */
+    expect_message(vst_recipe_read(&recipe, "a.yaml", NULL, 0), "b.yaml:1:9: optim.lr: expected a number, got \"fast\"");
+    expect_message(vst_recipe_read(&recipe, "none.yaml", NULL, 0), "none.yaml: cannot be opened");
+    for (int i = 0; i < 9; i++) {
+        char name[20], text[64];
+        snprintf(name, sizeof name, "%d.yaml", i);
+        snprintf(text, sizeof text, "base: %d.yaml\n" MODEL DATA, i + 1);
+        write_text(name, i < 8 ? text : MODEL DATA);
+    }
+    expect_message(vst_recipe_read(&recipe, "0.yaml", NULL, 0), "more than 8 recipes inherit from each other");
+    ck_ok(vst_recipe_read(&recipe, "1.yaml", NULL, 0));
+    vst_recipe_destroy(recipe);
+}
+END_TEST
+
+START_TEST(settings) {
+    const char *const list[] = {"optim.lr=2e-3",   "model.width=96",           "distill.teacher=a=b",
+                                "distill.terms=[{distance: kl}, {distance: mse, weight: 2}]",
+                                "distill.terms.1.weight=0.125", "model.mean=0.5", "augment.train=crop:padding=2, flip"};
+    vst_recipe *recipe = read_text(MODEL DATA, list, 7);
+    ck_assert_double_eq(recipe->optim.lr, 2e-3);
+    expect_model(recipe, "width", "96");
+    ck_assert_str_eq(recipe->distill.teacher, "a=b");
+    ck_assert_int_eq(recipe->term_count, 2);
+    ck_assert_double_eq(recipe->terms[1].weight, 0.125);
+    ck_assert_str_eq(recipe->augment.train, "crop:padding=2, flip");
+    vst_recipe_destroy(recipe);
+    const char *const off[] = {"distill.terms=[]", "distill.teacher=", "model.name=resnet14_cifar"};
+    recipe = read_text(MODEL DATA "distill: {teacher: t, terms: [{distance: kl}]}\n", off, 3);
+    ck_assert_int_eq(recipe->term_count, 0);
+    ck_assert_ptr_null(recipe->distill.teacher);
+    ck_assert_str_eq(recipe->model->variant, "resnet14_cifar");
+    vst_recipe_destroy(recipe);
+}
+END_TEST
+
+static const struct {
+    const char *setting, *message;
+} setting_errors[] = {
+    {"optim.lr", "--set optim.lr: expected KEY=VALUE"},
+    {"optim.lrr=1", "--set optim.lrr=1: unknown key \"lrr\" in optim; did you mean \"lr\"?"},
+    {"optim.lr=-1", "--set optim.lr=-1: optim.lr = -1: allowed is 0 … 100"},
+    {"optm.lr=1", "--set optm.lr=1: unknown key \"optm\" in a recipe; did you mean \"optim\"?"},
+    {"optim=1", "--set optim=1: expected SECTION.KEY=VALUE"},
+    {"model.widht=1", "--set model.widht=1: unknown key \"widht\" in model; did you mean \"width\"?"},
+    {"model.name=resnet9", "--set model.name=resnet9: there is no model \"resnet9\""},
+    {"distill.terms.0.weight=1", "expected distill.terms.N.key with N below 0"},
+    {"distill.terms=kl", "distill.terms: expected a list, got a single value"},
+    {"distill.terms=[", "--set distill.terms=[:2:1: not valid YAML"},
+    {"run.epochs=1", "x.yaml: optim.warmup_epochs = 1 is not shorter than run.epochs = 1"},
+};
+
+START_TEST(bad_settings) {
+    vst_recipe *recipe;
+    write_text("x.yaml", MODEL DATA);
+    expect_message(vst_recipe_read(&recipe, "x.yaml", &setting_errors[_i].setting, 1), setting_errors[_i].message);
+}
+END_TEST
+
+static const struct {
+    const char *text, *message;
+} errors[] = {
+    {"", "x.yaml: the file is empty"},
+    {"- a\n", "x.yaml:1:1: the file: expected keys with values, got a list"},
+    {"optim:\n  lrr: 1\n", "x.yaml:2:3: unknown key \"lrr\" in optim; did you mean \"lr\"?"},
+    {"optim:\n  qqqqqq: 1\n", "x.yaml:2:3: unknown key \"qqqqqq\" in optim; known are name, batch"},
+    {"optim:\n  lr: 900\n", "x.yaml:2:3: optim.lr = 900: allowed is 0 … 100"},
+    {"optim:\n  lr: [1]\n", "x.yaml:2:3: lr: expected a single value, got a list"},
+    {"optim:\n  lr:\n", "x.yaml:2:3: optim.lr: expected a number, got \"\""},
+    {"optim:\n  name: adam\n", "x.yaml:2:3: optim.name: expected one of sgd|adamw, got \"adam\"; did you mean \"adamw\"?"},
+    {"optim: 3\n", "x.yaml:1:1: optim: expected keys with values, got a single value"},
+    {"optin: {}\n", "x.yaml:1:1: unknown key \"optin\" in a recipe; did you mean \"optim\"?"},
+    {"optim: {lr: 1, lr: 2}\n", "x.yaml:1:16: \"lr\" was already given in line 1"},
+    {"run: {}\noptim: {}\nrun: {}\n", "x.yaml:3:1: \"run\" was already given in line 1"},
+    {"optim:\n\tlr: 1\n", "x.yaml:2:1: not valid YAML"},
+    {"optim: &a {lr: 1}\n", "x.yaml:1:8: anchors"},
+    {"optim: {lr: &a 1}\n", "x.yaml:1:13: anchors"},
+    {"optim: *a\n", "x.yaml:1:8: aliases"},
+    {"optim: !!map {}\n", "x.yaml:1:8: tags"},
+    {MODEL DATA "---\n" MODEL, "x.yaml:3:1: a second document"},
+    {"? {a: b}\n: 1\n", "x.yaml:1:3: a key must be a single word"},
+    {"a: \"x\\0y\"\n", "x.yaml:1:4: text contains a zero byte"},
+    {"a: [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]\n", "nested deeper than 16 levels"},
+    {"a: \xff\n", "x.yaml: byte 3: "},
+    {"model: {width: 3}\n", "x.yaml:1:9: model.name is missing"},
+    {"model: {name: resnet8_cifar, widht: 3}\n", "x.yaml:1:30: unknown key \"widht\" in model; did you mean \"width\"?"},
+    {"model: {name: resnet8}\n", "x.yaml:1:9: there is no model \"resnet8\""},
+    {"distill: {terms: [{weigth: 1}]}\n", "x.yaml:1:20: unknown key \"weigth\" in distill.terms.0; did you mean \"weight\"?"},
+    {"distill: {terms: [3]}\n", "x.yaml:1:19: distill.terms.0: expected keys with values"},
+    {"distill: {terms: {}}\n", "x.yaml:1:11: distill.terms: expected a list"},
+    {DATA, "x.yaml: model.name is missing"},
+    {MODEL, "x.yaml: data.path is missing"},
+    {MODEL DATA "optim: {min_lr: 1}\n", "x.yaml: optim.min_lr = 1 is above optim.lr = 0.001"},
+    {MODEL "data: {path: d, limit: 64}\n", "optim.batch = 128 is more than data.limit = 64"},
+    {MODEL "data: {path: d, labelled: 64}\n", "data.labelled = 64 needs a teacher"},
+    {MODEL DATA "distill: {terms: [{distance: kl}]}\n", "distill.terms need a teacher"},
+    {MODEL DATA "distill: {teacher: t}\n", "nothing would be distilled"},
+    {MODEL DATA "distill: {teacher: t, terms: [{weight: 1}]}\n", "distill.terms.0.distance is missing"},
+    {MODEL DATA "distill: {teacher: t, label_weight: 0, terms: [{distance: kl, weight: 0}]}\n", "nothing would be learnt"},
+};
+
+START_TEST(bad_files) {
+    vst_recipe *recipe;
+    write_text("x.yaml", errors[_i].text);
+    expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0), errors[_i].message);
+    ck_assert_ptr_null(recipe);
+}
+END_TEST
+
+START_TEST(too_large) {
+    vst_recipe *recipe;
+    FILE *file = fopen("x.yaml", "wb");
+    for (int i = 0; i < (1 << 20) + 1; i++) fputc('#', file);
+    ck_assert_int_eq(fclose(file), 0);
+    expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0), "larger than 1 MiB");
+    file = fopen("x.yaml", "wb");
+    for (int i = 0; i < 20000; i++) fprintf(file, "k%d: 1\n", i);
+    ck_assert_int_eq(fclose(file), 0);
+    expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0), "more values than a recipe may have");
+    expect_message(vst_recipe_read(&recipe, ".", NULL, 0), "cannot be read");
+}
+END_TEST
+
+/* ---- Writing ---- */
+
+START_TEST(round_trip) {
+    vst_recipe *again;
+    const char *const list[] = {"optim.lr=0.30000000000000004", "augment.train=a \"quoted\" \\ text: é\ttab"};
+    vst_recipe *recipe = read_text("name: a name\nmodel: {name: deit_mini_distilled_patch4_28, mean: [0.5], dim: 96}\n" DATA
+                                   "distill: {teacher: '~', terms: [{distance: kl, standardize: true}, {distance: mse}]}\n",
+                                   list, 2);
+    char *text = vst_recipe_to_yaml(recipe), *second;
+    ck_assert_ptr_nonnull(text);
+    write_text("recipe.yaml", text);
+    ck_ok(vst_recipe_read(&again, "recipe.yaml", NULL, 0));
+    second = vst_recipe_to_yaml(again);
+    ck_assert_str_eq(text, second);
+    ck_assert_str_eq(again->name, "a name");
+    ck_assert_double_eq(again->optim.lr, 0.30000000000000004);
+    ck_assert_str_eq(again->augment.train, "a \"quoted\" \\ text: é\ttab");
+    ck_assert_str_eq(again->distill.teacher, "~");
+    ck_assert_int_eq(again->term_count, 2);
+    ck_assert(again->terms[0].standardize && !again->terms[1].standardize);
+    expect_model(again, "dim", "96");
+    vst_free(text);
+    vst_free(second);
+    vst_recipe_destroy(recipe);
+    vst_recipe_destroy(again);
+}
+END_TEST
+
+/* A key that stands twice in a table, or a default out of its own range, would be found by users only. */
+START_TEST(tables) {
+    for (int i = 0; i <= 5; i++) {
+        const vst_option *table = i < 5 ? vst_recipe_sections()[i].options : vst_term_table;
+        ck_assert_ptr_nonnull(table);
+        for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
+            ck_assert_ptr_eq(vst_options_find(table, option->name), option);
+            ck_assert_uint_gt(strlen(option->help), 2);
+        }
+    }
+    ck_assert_ptr_null(vst_recipe_sections()[5].name);
+}
+END_TEST
+
+/* ---- Studies ---- */
+
+START_TEST(study_file) {
+    vst_study *study;
+    ck_assert_int_eq(system("mkdir -p conf"), 0);
+    write_text("conf/s.yaml", "study: A study\nseeds: [3, 0]\nruns:\n"
+                              "  - {name: teacher, recipe: t.yaml}\n"
+                              "  - {name: b, recipe: /abs/s.yaml, set: {distill.teacher: teacher, optim: {lr: 1e-2}, "
+                              "model.mean: [0.5, 0.25]}}\n");
+    ck_ok(vst_study_read(&study, "conf/s.yaml"));
+    ck_assert_str_eq(study->title, "A study");
+    ck_assert_str_eq(study->output, "runs/s");
+    ck_assert_int_eq(study->seed_count, 2);
+    ck_assert_int_eq(study->seeds[0], 3);
+    ck_assert_int_eq(study->run_count, 2);
+    ck_assert_str_eq(study->runs[0].recipe_path, "conf/t.yaml");
+    ck_assert_int_eq(study->runs[0].setting_count, 0);
+    ck_assert_str_eq(study->runs[1].recipe_path, "/abs/s.yaml");
+    ck_assert_int_eq(study->runs[1].setting_count, 3);
+    ck_assert_str_eq(study->runs[1].settings[0], "distill.teacher=teacher");
+    ck_assert_str_eq(study->runs[1].settings[1], "optim.lr=1e-2");
+    ck_assert_str_eq(study->runs[1].settings[2], "model.mean=[0.5, 0.25]");
+    vst_study_destroy(study);
+}
+END_TEST
+
+static const struct {
+    const char *text, *message;
+} study_errors[] = {
+    {"study: x\n", "x.yaml:1:1: a study needs runs"},
+    {"runs: []\n", "x.yaml:1:1: a study needs runs"},
+    {"runs: [{name: a}]\n", "x.yaml:1:8: a run needs a name and a recipe"},
+    {"runs: [{name: a/b, recipe: c}]\n", "x.yaml:1:9: name \"a/b\""},
+    {"runs: [{name: .., recipe: c}]\n", "x.yaml:1:9: name \"..\""},
+    {"runs: [{name: a, recipe: c}, {name: a, recipe: d}]\n", "two runs are called \"a\""},
+    {"runs: [{name: a, recip: c}]\n", "x.yaml:1:18: unknown key \"recip\" in a run; did you mean \"recipe\"?"},
+    {"seed: [1]\nruns: [{name: a, recipe: c}]\n", "unknown key \"seed\" in a study; did you mean \"seeds\"?"},
+    {"seeds: [-1]\nruns: [{name: a, recipe: c}]\n", "x.yaml:1:9: seeds: expected a whole number"},
+    {"seeds: [1, 1]\nruns: [{name: a, recipe: c}]\n", "seeds: 1 is there twice"},
+    {"seeds: []\nruns: [{name: a, recipe: c}]\n", "the list is empty"},
+    {"seeds: 3\nruns: [{name: a, recipe: c}]\n", "seeds: expected a list"},
+    {"runs: [{name: a, recipe: c, set: 3}]\n", "set: expected keys with values"},
+    {"study: {}\nruns: [{name: a, recipe: c}]\n", "study: expected a single value"},
+};
+
+START_TEST(bad_studies) {
+    vst_study *study;
+    write_text("x.yaml", study_errors[_i].text);
+    expect_message(vst_study_read(&study, "x.yaml"), study_errors[_i].message);
+    ck_assert_ptr_null(study);
+}
+END_TEST
+
+/* ---- Tables and progress ---- */
+
+START_TEST(text_table) {
+    vst_table *table;
+    char *text;
+    ck_assert_int_eq(vst_text_width("é漢字e\xcc\x81"), 6); /* one, two wide ones, a letter with a combining accent */
+    ck_assert_int_eq(vst_text_width("\xff\xc3"), 2);
+    ck_assert_uint_eq(vst_text_fit("é漢字", 4), 5);
+    ck_ok(vst_table_create(&table, (const char *[]){"model", ">size", "note", NULL}));
+    vst_table_cell(table, "é漢");
+    vst_table_cell(table, "%d", 7);
+    vst_table_cell(table, "words that are\nwrapped here");
+    vst_table_cell(table, "long name");
+    ck_ok(vst_table_text(table, &text));
+    ck_assert_str_eq(text, "model      size  note\n"
+                           "é漢           7  words that are wrapped here\n"
+                           "long name\n");
+    vst_free(text);
+    vst_table_wrap(table, 39);
+    ck_ok(vst_table_text(table, &text));
+    ck_assert_str_eq(text, "model      size  note\n"
+                           "é漢           7  words that are wrapped\n"
+                           "                 here\n"
+                           "long name\n");
+    vst_free(text);
+    vst_table_destroy(table);
+}
+END_TEST
+
+START_TEST(progress_line) {
+    const vst_progress progress = {.label = "epoch 3/10", .unit = "images", .total = 60000, .started = 100};
+    char text[256];
+    vsti_progress_text(&progress, 20000, 1.5, 110, 100, false, text, sizeof text);
+    ck_assert_str_eq(text, "epoch 3/10  ========................  33 %  2,000 images/s  loss 1.5000  0:20 left");
+    vsti_progress_text(&progress, 20000, NAN, 110, 40, true, text, sizeof text);
+    ck_assert_str_eq(text, "epoch 3/10   33 %  2,000 images/s  0:20 ");
+    vsti_progress_text(&progress, 0, NAN, 100, 100, false, text, sizeof text);
+    ck_assert_str_eq(text, "epoch 3/10  ........................   0 %  0.0 images/s");
+    for (int columns = 0; columns < 100; columns++) {
+        vsti_progress_text(&progress, 60001, 2, 4000, columns, true, text, sizeof text);
+        ck_assert_int_le(vst_text_width(text), columns);
+    }
+    vst_duration_text(3 * 3600 + 5 * 60, text, sizeof text);
+    ck_assert_str_eq(text, "3:05:00");
+    vst_duration_text(NAN, text, sizeof text);
+    ck_assert_str_eq(text, "?");
+}
+END_TEST
+
+#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
+
+int main(void) {
+    Suite *suite = suite_create("recipe");
+    TCase *tests = tcase_create("recipe");
+    tcase_set_timeout(tests, 30);
+    tcase_add_checked_fixture(tests, enter_folder, leave_folder);
+    tcase_add_test(tests, defaults);
+    tcase_add_test(tests, values);
+    tcase_add_test(tests, inheritance);
+    tcase_add_test(tests, inheritance_errors);
+    tcase_add_test(tests, settings);
+    tcase_add_loop_test(tests, bad_settings, 0, COUNT(setting_errors));
+    tcase_add_loop_test(tests, bad_files, 0, COUNT(errors));
+    tcase_add_test(tests, too_large);
+    tcase_add_test(tests, round_trip);
+    tcase_add_test(tests, tables);
+    tcase_add_test(tests, study_file);
+    tcase_add_loop_test(tests, bad_studies, 0, COUNT(study_errors));
+    tcase_add_test(tests, text_table);
+    tcase_add_test(tests, progress_line);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
