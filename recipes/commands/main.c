@@ -1,6 +1,7 @@
 /* The program: finds the subcommand, reads its arguments, runs it. */
 #include "recipes/commands/main.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -84,8 +85,8 @@ static void flag_row(vst_table *table, const vst_flag *flag) {
 static int help_one(const vst_command *command) {
     vst_table *table = NULL;
     vst_status status = VST_OK;
-    printf("Usage: vistill %s %s%s[OPTION]…\n\n%s.\n", command->name, command->words, *command->words ? " " : "",
-           command->summary);
+    printf("Usage: vistill %s %s%s[OPTION]…\n\n%c%s.\n", command->name, command->words, *command->words ? " " : "",
+           toupper((unsigned char)*command->summary), command->summary + 1);
     if (command->help) printf("\n%s\n", command->help);
     printf("\n");
     VST_TRY(vst_table_create(&table, (const char *[]){"Options", "", NULL}));

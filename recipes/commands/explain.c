@@ -1,0 +1,193 @@
+/* `vistill explain`: what can be written into a recipe, or what a recipe comes to. */
+#include <stdio.h>
+#include <string.h>
+
+#include "recipes/commands/main.h"
+#include "recipes/engine/recipe.h"
+#include "recipes/engine/table.h"
+#include "vision/base/memory.h"
+
+static const char *key_of(const vst_option *option) {
+    const char *dot = strrchr(option->name, '.');
+    return dot ? dot + 1 : option->name;
+}
+
+/* What may be written: "1 … 65536", "sgd/adamw". */
+static void describe(const vst_option *option, char *text, size_t size) {
+    switch (option->type) {
+    case VST_TYPE_INT: snprintf(text, size, "%.0f … %.0f", option->minimum, option->maximum); break;
+    case VST_TYPE_DOUBLE: snprintf(text, size, "%.8g … %.8g", option->minimum, option->maximum); break;
+    case VST_TYPE_BOOL: snprintf(text, size, "true, false"); break;
+    case VST_TYPE_CHOICE: snprintf(text, size, "%s", option->choices); break;
+    case VST_TYPE_LIST: snprintf(text, size, "numbers"); break;
+    default: snprintf(text, size, "text"); break;
+    }
+    for (char *at = text; option->type == VST_TYPE_CHOICE && *at; at++)
+        if (*at == '|') *at = '/';
+}
+
+static void wrap(vst_table *table) {
+    const int columns = vst_terminal_width(stdout);
+    if (columns > 0) vst_table_wrap(table, columns);
+}
+
+/* ---- All keys ---- */
+
+static void add_keys(vst_table *table, const char *section, const vst_option *options) {
+    for (const vst_option *option = options; option->type != VST_TYPE_END; option++) {
+        char allowed[128];
+        describe(option, allowed, sizeof allowed);
+        vst_table_cell(table, "%s.%s", section, key_of(option));
+        vst_table_cell(table, "%s", option->fallback ? option->fallback : "");
+        vst_table_cell(table, "%s", allowed);
+        vst_table_cell(table, "%s", option->help);
+    }
+}
+
+static vst_status explain_all(void) {
+    static const char *const headers[] = {"key", "default", "allowed", "meaning", NULL};
+    vst_status status = VST_OK;
+    vst_table *table = NULL, *models = NULL;
+    VST_TRY(vst_table_create(&table, headers));
+    wrap(table);
+    vst_table_cell(table, "base");
+    vst_table_cell(table, "%s", "");
+    vst_table_cell(table, "text");
+    vst_table_cell(table, "another recipe, beside this one, whose keys hold where this one says nothing");
+    vst_table_cell(table, "model.name");
+    vst_table_cell(table, "%s", "");
+    vst_table_cell(table, "text");
+    vst_table_cell(table, "the model's variant; `vistill models` lists them, its other keys are below");
+    for (const vst_recipe_section *section = vst_recipe_sections(); section->name; section++) {
+        add_keys(table, section->name, section->options);
+        if (strcmp(section->name, "distill") == 0) add_keys(table, "distill.terms.N", vst_term_table);
+    }
+    VST_TRY(vst_table_write(table, stdout));
+    for (size_t i = 0; i < vsti_backbone_count; i++) {
+        const vst_backbone *backbone = vsti_backbone_table[i];
+        printf("\n%s: %s\n", backbone->name, backbone->help);
+        vst_table_destroy(models);
+        VST_TRY(vst_table_create(&models, headers));
+        wrap(models);
+        add_keys(models, "model", backbone->options);
+        VST_TRY(vst_table_write(models, stdout));
+    }
+out:
+    vst_table_destroy(table);
+    vst_table_destroy(models);
+    return status;
+}
+
+/* ---- One recipe ---- */
+
+/* `reference` holds the values that need no mark. */
+static vst_status add_values(vst_table *table, const char *section, const vst_option *options, const void *structure,
+                             const void *reference) {
+    vst_status status = VST_OK;
+    for (const vst_option *option = options; option->type != VST_TYPE_END && status == VST_OK; option++) {
+        char *value = vst_options_get(option, structure), *usual = vst_options_get(option, reference);
+        if (value && usual) {
+            vst_table_cell(table, "%s.%s", section, key_of(option));
+            vst_table_cell(table, "%s", value);
+            vst_table_cell(table, "%s", strcmp(value, usual) != 0 ? *usual ? usual : "none" : "");
+            vst_table_cell(table, "%s", option->help);
+        } else {
+            status = vst_fail_memory(64);
+        }
+        vst_free(value);
+        vst_free(usual);
+    }
+    return status;
+}
+
+/* Against the table's defaults. */
+static vst_status add_section(vst_table *table, const char *name, const vst_option *options, const void *structure) {
+    union {
+        vst_data_options data;
+        vst_augment_options augment;
+        vst_optim_options optim;
+        vst_distill_options distill;
+        vst_term_options term;
+        vst_run_options run;
+    } usual;
+    memset(&usual, 0, sizeof usual);
+    vst_status status = vst_options_default(options, &usual);
+    if (status == VST_OK) status = add_values(table, name, options, structure, &usual);
+    vst_options_clear(options, &usual);
+    return status;
+}
+
+static vst_status add_model(vst_table *table, const vst_model *model) {
+    vst_model *usual = NULL;
+    vst_status status = VST_OK;
+    VST_TRY(vst_model_create(&usual, model->variant));
+    vst_table_cell(table, "model.name");
+    vst_table_cell(table, "%s", model->variant);
+    vst_table_cell(table, "%s", "");
+    vst_table_cell(table, "%s", model->backbone->help);
+    VST_TRY(add_values(table, "model", model->backbone->options, model->options, usual->options));
+out:
+    vst_model_destroy(usual);
+    return status;
+}
+
+static vst_status explain_recipe(const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    VST_TRY(vst_table_create(&table, (const char *[]){"key", "value", "instead of", "meaning", NULL}));
+    wrap(table);
+    VST_TRY(add_model(table, recipe->model));
+    for (const vst_recipe_section *section = vst_recipe_sections(); section->name; section++) {
+        VST_TRY(add_section(table, section->name, section->options, (const char *)recipe + section->offset));
+        for (int i = 0; strcmp(section->name, "distill") == 0 && i < recipe->term_count; i++) {
+            char name[40];
+            snprintf(name, sizeof name, "distill.terms.%d", i);
+            VST_TRY(add_section(table, name, vst_term_table, &recipe->terms[i]));
+        }
+    }
+    VST_TRY(vst_table_write(table, stdout));
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+extern const vst_command vsti_command_explain;
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_recipe *recipe = NULL;
+    char *yaml = NULL;
+    int count;
+    const char *const *settings = vst_flag_values(arguments, "set", &count);
+    if (arguments->word_count == 0) {
+        if (count || vst_flag_given(arguments, "yaml"))
+            return vst_command_usage(&vsti_command_explain, "--set and --yaml need a recipe");
+        return vst_command_exit(explain_all());
+    }
+    VST_TRY(vst_recipe_read(&recipe, arguments->words[0], settings, count));
+    if (vst_flag_given(arguments, "yaml")) {
+        if (!(yaml = vst_recipe_to_yaml(recipe))) VST_TRY(vst_fail_memory(4096));
+        fputs(yaml, stdout);
+    } else {
+        VST_TRY(explain_recipe(recipe));
+    }
+out:
+    vst_free(yaml);
+    vst_recipe_destroy(recipe);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {{"set", 0, "KEY=VALUE", "changes a key first; may be given several times"},
+                                 {"yaml", 0, NULL, "prints the resolved recipe as a file"},
+                                 {0}};
+
+const vst_command vsti_command_explain = {
+    .name = "explain",
+    .words = "[RECIPE]",
+    .summary = "show every key of a recipe with its value and meaning",
+    .help = "With a recipe: its keys as they are used, after inheritance and --set; \"instead of\" is the default where the\n"
+            "recipe says something else. Without: all keys there are.",
+    .flags = flags,
+    .minimum = 0,
+    .maximum = 1,
+    .run = run};

@@ -1,0 +1,100 @@
+/* `vistill models`: the variants that `model.name` knows. */
+#include <fnmatch.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backbones/backbone.h"
+#include "recipes/commands/main.h"
+#include "recipes/engine/table.h"
+
+typedef struct facts {
+    const char *name, *family;
+    size_t parameters;
+    int channels, image, classes;
+} facts;
+
+/* Builds the graph, which declares the parameters; nothing is allocated for them. */
+static vst_status measure(const char *name, facts *out) {
+    vst_status status = VST_OK;
+    vst_model *model = NULL;
+    vst_params *params = NULL;
+    vst_graph *graph = NULL;
+    VST_TRY(vst_model_create(&model, name));
+    VST_TRY(vst_params_create(&params));
+    VST_TRY(vst_graph_create(&graph, params));
+    vst_model_build(graph, model, 1);
+    VST_TRY(vst_graph_finish(graph));
+    const vst_model_common *common = vst_model_common_of(model);
+    *out = (facts){.name = name, .family = model->backbone->name, .parameters = vst_params_numel(params),
+                   .channels = common->channels, .image = common->image, .classes = common->classes};
+out:
+    vst_graph_destroy(graph);
+    vst_params_destroy(params);
+    vst_model_destroy(model);
+    return status;
+}
+
+static void add_row(vst_table *table, const facts *f) {
+    vst_table_cell(table, "%s", f->name);
+    vst_table_cell(table, "%s", f->family);
+    vst_table_cell(table, "%.2f M", (double)f->parameters / 1e6);
+    vst_table_cell(table, "%.1f", (double)f->parameters * 4 / 1e6);
+    vst_table_cell(table, "%d × %d × %d", f->channels, f->image, f->image);
+    vst_table_cell(table, "%d", f->classes);
+}
+
+static int add_json(json_t *list, const facts *f) {
+    return json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:[iii], s:i}", "name", f->name, "family", f->family,
+                                                 "parameters", (json_int_t)f->parameters, "input", f->channels, f->image,
+                                                 f->image, "classes", f->classes));
+}
+
+static bool matches(const char *pattern, const char *name) {
+    return !pattern || strstr(name, pattern) || fnmatch(pattern, name, 0) == 0;
+}
+
+static vst_status list_models(const char *pattern, vst_table *table, json_t *list) {
+    vst_status status = VST_OK;
+    int found = 0;
+    for (size_t i = 0; i < vsti_backbone_count; i++)
+        for (const vst_backbone_variant *variant = vsti_backbone_table[i]->variants; variant->name; variant++) {
+            facts f = {0};
+            if (!matches(pattern, variant->name)) continue;
+            found++;
+            VST_TRY(measure(variant->name, &f));
+            add_row(table, &f);
+            if (add_json(list, &f) != 0) VST_TRY(vst_fail(VST_ERROR_MEMORY, "out of memory"));
+        }
+    if (!found) VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "no model matches \"%s\"; `vistill models` lists all", pattern));
+out:
+    return status;
+}
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    json_t *list = json_array();
+    const char *pattern = arguments->word_count ? arguments->words[0] : NULL;
+    VST_TRY(vst_table_create(&table, (const char *[]){"model", "family", ">parameters", ">MB", "input", ">classes", NULL}));
+    VST_TRY(list_models(pattern, table, list));
+    if (!vst_flag_given(arguments, "json")) VST_TRY(vst_table_write(table, stdout));
+    else if (json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)
+        VST_TRY(vst_fail(VST_ERROR_IO, "standard output could not be written"));
+out:
+    json_decref(list);
+    vst_table_destroy(table);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {{"json", 0, NULL, "prints a JSON list"}, {0}};
+
+const vst_command vsti_command_models = {
+    .name = "models",
+    .words = "[PATTERN]",
+    .summary = "list the models with their parameters, size and input",
+    .help = "PATTERN is a part of the name, or has * and ? (quote it for the shell). MB are megabytes of weights as float32.",
+    .flags = flags,
+    .minimum = 0,
+    .maximum = 1,
+    .run = run};
