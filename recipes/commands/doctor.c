@@ -21,10 +21,10 @@ typedef struct examination {
     int counts[3];
 } examination;
 
-static void note(examination *e, verdict state, const char *what, const char *found) {
-    static const char *const plain[] = {"ok", "warn", "FAIL"}, *const with_marks[] = {"✓ ok", "! warn", "✗ FAIL"};
-    e->counts[state]++;
-    vst_table_cell(e->table, "%s", (vst_terminal_width(stdout) ? with_marks : plain)[mark]);
+static void note(examination *e, verdict is, const char *what, const char *found) {
+    static const char *const words[] = {"ok", "warn", "FAIL"}, *const marks[] = {"✓ ", "! ", "✗ "};
+    e->counts[is]++;
+    vst_table_cell(e->table, "%s%s", vst_terminal_width(stdout) ? marks[is] : "", words[is]);
     vst_table_cell(e->table, "%s", what);
     vst_table_cell(e->table, "%s", found);
 }
@@ -141,7 +141,9 @@ static int run(const vst_arguments *arguments) {
     examine_figures(&e);
     examine_data(&e);
     VST_TRY(vst_table_write(e.table, stdout));
-    printf("\n%s\n", e.counts[FAIL] ? "Something must be mended first." : e.counts[WARN] ? "Fit, with restrictions." : "All is well.");
+    printf("\n%s\n", e.counts[FAIL] ? "Something must be mended first."
+                   : e.counts[WARN] ? "Fit, with restrictions."
+                                    : "All is well.");
 out:
     vst_table_destroy(e.table);
     if (status != VST_OK) return vst_command_exit(status);

@@ -80,6 +80,8 @@ out:
 
 /* ---- One recipe ---- */
 
+static bool unset(const char *value) { return !*value || strcmp(value, "[]") == 0; }
+
 /* `reference` holds the values that need no mark. */
 static vst_status add_values(vst_table *table, const char *section, const vst_option *options, const void *structure,
                              const void *reference) {
@@ -89,7 +91,7 @@ static vst_status add_values(vst_table *table, const char *section, const vst_op
         if (value && usual) {
             vst_table_cell(table, "%s.%s", section, key_of(option));
             vst_table_cell(table, "%s", value);
-            vst_table_cell(table, "%s", strcmp(value, usual) != 0 ? *usual ? usual : "none" : "");
+            vst_table_cell(table, "%s", strcmp(value, usual) == 0 ? "" : unset(usual) ? "none" : usual);
             vst_table_cell(table, "%s", option->help);
         } else {
             status = vst_fail_memory(64);

@@ -14,6 +14,17 @@ typedef struct facts {
     int channels, image, classes;
 } facts;
 
+/* Trained parameters; vst_params_numel knows them only once memory was allocated. */
+static size_t trained(const vst_params *params) {
+    size_t sum = 0;
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        if (info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY)
+            sum += (size_t)vst_shape_count(&info->shape);
+    }
+    return sum;
+}
+
 /* Builds the graph, which declares the parameters; nothing is allocated for them. */
 static vst_status measure(const char *name, facts *out) {
     vst_status status = VST_OK;
@@ -26,7 +37,7 @@ static vst_status measure(const char *name, facts *out) {
     vst_model_build(graph, model, 1);
     VST_TRY(vst_graph_finish(graph));
     const vst_model_common *common = vst_model_common_of(model);
-    *out = (facts){.name = name, .family = model->backbone->name, .parameters = vst_params_numel(params),
+    *out = (facts){.name = name, .family = model->backbone->name, .parameters = trained(params),
                    .channels = common->channels, .image = common->image, .classes = common->classes};
 out:
     vst_graph_destroy(graph);

@@ -1,0 +1,142 @@
+/* vistill classify: what a model sees in PNG files, or in items of a data set written FOLDER:INDEX. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "datasets/dataset.h"
+#include "recipes/commands/main.h"
+#include "recipes/engine/model_eval.h"
+#include "recipes/engine/modelfile.h"
+#include "vision/base/memory.h"
+#include "vision/image/image.h"
+#include "vision/ops/ops.h"
+#include "vision/plan/plan.h"
+
+enum { FILE_LIMIT = 64 << 20 };
+
+static vst_status read_png(const char *path, int channels, vst_image *image) {
+    vst_status status = VST_OK;
+    uint8_t *bytes = NULL;
+    FILE *file = fopen(path, "rb");
+    if (!file) return vst_fail(VST_ERROR_NOT_FOUND, "%s cannot be opened: give a PNG file, or FOLDER:INDEX for a data set", path);
+    long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
+    if (size < 0 || size > FILE_LIMIT || fseek(file, 0, SEEK_SET) != 0) {
+        status = vst_fail(VST_ERROR_LIMIT, "%s: not a file of at most %d bytes", path, FILE_LIMIT);
+        goto out;
+    }
+    bytes = vst_alloc((size_t)size);
+    if (!bytes || fread(bytes, 1, (size_t)size, file) != (size_t)size) {
+        status = bytes ? vst_fail(VST_ERROR_IO, "%s cannot be read", path) : vst_fail_memory((size_t)size);
+        goto out;
+    }
+    status = vst_png_decode(bytes, (size_t)size, channels, NULL, image);
+    if (status != VST_OK) status = vst_fail_in(status, "%s", path);
+out:
+    vst_free(bytes);
+    fclose(file);
+    return status;
+}
+
+/* "FOLDER:INDEX", an item of the test split; *found tells whether `word` is of that form. */
+static vst_status read_item(const char *word, int channels, vst_image *image, bool *found) {
+    const char *colon = strrchr(word, ':');
+    char *end = NULL;
+    const unsigned long long index = colon && colon[1] ? strtoull(colon + 1, &end, 10) : 0;
+    *found = end && *end == 0;
+    if (!*found) return VST_OK;
+    vst_status status = VST_OK;
+    vst_dataset *dataset = NULL;
+    int label;
+    char *folder = vst_format("%.*s", (int)(colon - word), word);
+    if (!folder) return vst_fail_memory(strlen(word));
+    VST_TRY(vst_dataset_open(&dataset, folder, "test", NULL));
+    if (index >= vst_dataset_count(dataset)) {
+        status = vst_fail(VST_ERROR_NOT_FOUND, "%s has %llu test images, there is no %llu", folder,
+                          (unsigned long long)vst_dataset_count(dataset), index);
+        goto out;
+    }
+    VST_TRY(vst_dataset_read(dataset, index, image, &label));
+    VST_TRY(vst_image_convert(image, channels));
+out:
+    vst_dataset_close(dataset);
+    vst_free(folder);
+    return status;
+}
+
+static vst_status load_image(const char *word, const vst_model_common *common, vst_image *image) {
+    bool item = false;
+    vst_status status = read_item(word, common->channels, image, &item);
+    if (status == VST_OK && !item) status = read_png(word, common->channels, image);
+    if (status == VST_OK && (image->height != common->image || image->width != common->image))
+        status = vst_fail(VST_ERROR_SHAPE, "%s is %d x %d pixels, the model takes %d x %d: resize it", word, image->width,
+                          image->height, common->image, common->image);
+    return status;
+}
+
+static void to_input(const vst_image *image, float *out) {
+    const int plane = image->height * image->width;
+    for (int c = 0; c < image->channels; c++)
+        for (int i = 0; i < plane; i++) out[c * plane + i] = (float)image->pixels[i * image->channels + c] / 255.0f;
+}
+
+/* Prints the k most probable classes. */
+static void print_result(const char *word, const float *p, const vst_modelfile *file, int k, bool json) {
+    bool used[1 << 17] = {false};
+    json_t *list = json_array();
+    if (!json) printf("%s\n", word);
+    for (int n = 0; n < k && n < file->class_count; n++) {
+        int best = -1;
+        for (int c = 0; c < file->class_count; c++)
+            if (!used[c] && (best < 0 || p[c] > p[best])) best = c;
+        used[best] = true;
+        if (json)
+            json_array_append_new(list, json_pack("{s:i,s:s,s:f}", "class", best, "name", file->class_names[best],
+                                                  "probability", (double)p[best]));
+        else printf("  %6.2f %%  %s\n", 100 * (double)p[best], file->class_names[best]);
+    }
+    json_t *object = json_pack("{s:s,s:o}", "image", word, "top", list);
+    if (json) {
+        json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+        putchar('\n');
+    }
+    json_decref(object);
+}
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_modelfile *file = NULL;
+    vst_graph *graph = NULL;
+    vst_plan *plan = NULL;
+    vst_image image = {0};
+    int topk = 5;
+    VST_TRY(vst_flag_int(arguments, "topk", 1, 1000, &topk));
+    VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
+    VST_TRY(vst_graph_create(&graph, file->params));
+    vst_model_build(graph, file->model, 1);
+    const vst_value probabilities = vst_softmax(graph, vst_model_scores(graph));
+    VST_TRY(vst_plan_create(&plan, graph, &probabilities, 1, &(vst_plan_options){.mode = VST_INFER}));
+    for (int i = 1; i < arguments->word_count; i++) {
+        VST_TRY(load_image(arguments->words[i], vst_model_common_of(file->model), &image));
+        to_input(&image, vst_plan_input(plan, "image"));
+        VST_TRY(vst_plan_run(plan, 0));
+        print_result(arguments->words[i], vst_plan_output(plan, 0), file, topk, vst_flag_given(arguments, "json"));
+    }
+out:
+    vst_image_clear(&image);
+    vst_plan_destroy(plan);
+    vst_graph_destroy(graph);
+    vst_modelfile_destroy(file);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {{"topk", 'k', "K", "how many classes to show, 5 by default"},
+                                 {"json", 0, NULL, "one JSON object a line for machines"},
+                                 {0}};
+
+const vst_command vsti_command_classify = {
+    .name = "classify", .words = "MODEL IMAGE…", .summary = "says what a model sees in pictures",
+    .help = "IMAGE is a PNG file of the model's size, or FOLDER:INDEX, an item of a data set's test split.",
+    .flags = flags, .minimum = 2, .maximum = -1, .run = run};
