@@ -15,7 +15,8 @@ static const vst_flag *find_long(const vst_flag *table, const char *text, const 
     *value = text[length] ? text + length + 1 : NULL;
     for (const vst_flag *flag = table; flag && flag->name; flag++)
         if (strlen(flag->name) == length && memcmp(flag->name, text, length) == 0) return flag;
-    return length == strlen(vst_help_flag.name) && memcmp(text, vst_help_flag.name, length) == 0 ? &vst_help_flag : NULL;
+    return length == strlen(vst_help_flag.name) && memcmp(text, vst_help_flag.name, length) == 0 ? &vst_help_flag
+                                                                                                 : NULL;
 }
 
 static const vst_flag *find_letter(const vst_flag *table, char letter) {
@@ -74,7 +75,8 @@ vst_status vst_arguments_parse(vst_arguments *arguments, const vst_flag *table, 
     }
     if (vst_flag_given(arguments, "help")) return VST_OK;
     if (arguments->word_count < minimum)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "something is missing: %d given, %d needed", arguments->word_count, minimum));
+        VST_TRY(
+            vst_fail(VST_ERROR_ARGUMENT, "something is missing: %d given, %d needed", arguments->word_count, minimum));
     if (maximum >= 0 && arguments->word_count > maximum)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "\"%.100s\" is too much", arguments->words[maximum]));
 out:
@@ -97,7 +99,8 @@ bool vst_flag_given(const vst_arguments *arguments, const char *name) {
 const char *const *vst_flag_values(const vst_arguments *arguments, const char *name, int *count) {
     *count = 0;
     for (int i = 0; i < arguments->given_count; i++)
-        if (strcmp(arguments->given[i].flag->name, name) == 0) arguments->values[(*count)++] = arguments->given[i].value;
+        if (strcmp(arguments->given[i].flag->name, name) == 0)
+            arguments->values[(*count)++] = arguments->given[i].value;
     return arguments->values;
 }
 
@@ -114,7 +117,8 @@ vst_status vst_flag_int(const vst_arguments *arguments, const char *name, int mi
     errno = 0;
     const long number = strtol(text, &end, 10);
     if (end == text || *end || errno || number < minimum || number > maximum)
-        return vst_fail(VST_ERROR_ARGUMENT, "--%s %.100s: expected a whole number, %d … %d", name, text, minimum, maximum);
+        return vst_fail(VST_ERROR_ARGUMENT, "--%s %.100s: expected a whole number, %d … %d", name, text, minimum,
+                        maximum);
     *value = (int)number;
     return VST_OK;
 }

@@ -1,5 +1,5 @@
-/* The words after a subcommand, read by a declared table: `--flag`, `--flag value`, `--flag=value`, `-f value`, `--` ends the
- * flags. The same table makes `vistill help COMMAND`. */
+/* The words after a subcommand, read by a declared table: `--flag`, `--flag value`, `--flag=value`, `-f value`, `--`
+ * ends the flags. The same table makes `vistill help COMMAND`. */
 #ifndef VISTILL_RECIPES_COMMANDS_ARGUMENTS_H
 #define VISTILL_RECIPES_COMMANDS_ARGUMENTS_H
 
@@ -28,17 +28,20 @@ typedef struct vst_arguments {
     const char **values; /* scratch of vst_flag_values */
 } vst_arguments;
 
-/* `table` ends with {0}; minimum and maximum bound the number of words (maximum -1: any number). The strings stay argv's.
+/* `table` ends with {0}; minimum and maximum bound the number of words (maximum -1: any number). The strings stay
+ * argv's.
  * --help and -h are known to every command and ask for nothing else. */
 VST_NODISCARD vst_status vst_arguments_parse(vst_arguments *arguments, const vst_flag *table, int minimum, int maximum,
                                              int argc, char **argv);
 void vst_arguments_clear(vst_arguments *arguments);
 
-/* Was it given? The last value (NULL if not given), all values (valid until the next call), or a whole number in range. */
+/* Was it given? The last value (NULL if not given), all values (valid until the next call), or a whole number in range.
+ */
 bool vst_flag_given(const vst_arguments *arguments, const char *name);
 const char *vst_flag_value(const vst_arguments *arguments, const char *name);
 const char *const *vst_flag_values(const vst_arguments *arguments, const char *name, int *count);
 /* *value keeps what it holds if the flag was not given. */
-VST_NODISCARD vst_status vst_flag_int(const vst_arguments *arguments, const char *name, int minimum, int maximum, int *value);
+VST_NODISCARD vst_status vst_flag_int(const vst_arguments *arguments, const char *name, int minimum, int maximum,
+                                      int *value);
 
 #endif

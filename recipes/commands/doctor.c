@@ -56,7 +56,8 @@ static void examine_processor(examination *e) {
     note(e, avx2 ? OK : WARN, "instruction sets", text);
 #endif
     const char *narrowed = getenv("VISTILL_ISA");
-    snprintf(text, sizeof text, "%s%s", vsti_get_kernels()->isa, narrowed && *narrowed ? ", narrowed by VISTILL_ISA" : "");
+    snprintf(text, sizeof text, "%s%s", vsti_get_kernels()->isa,
+             narrowed && *narrowed ? ", narrowed by VISTILL_ISA" : "");
     note(e, narrowed && *narrowed ? WARN : OK, "kernels", text);
     note(e, OK, "oneDNN", vsti_onednn_version());
 }
@@ -78,7 +79,8 @@ static void examine_memory(examination *e) {
         return;
     }
     const double gigabytes = strtod(value, NULL) * 1024 / 1e9;
-    snprintf(text, sizeof text, "%.1f GB available%s", gigabytes, gigabytes < 2 ? ": enough for small models only" : "");
+    snprintf(text, sizeof text, "%.1f GB available%s", gigabytes,
+             gigabytes < 2 ? ": enough for small models only" : "");
     note(e, gigabytes < 0.5 ? FAIL : gigabytes < 2 ? WARN : OK, "memory", text);
 }
 
@@ -119,7 +121,8 @@ static void examine_data(examination *e) {
     vst_dataset *dataset = NULL;
     char text[700];
     if (access(FASHION_MNIST, R_OK) != 0) {
-        note(e, WARN, "Fashion-MNIST", "missing: the shipped recipes need it (Debian: apt install dataset-fashion-mnist)");
+        note(e, WARN, "Fashion-MNIST",
+             "missing: the shipped recipes need it (Debian: apt install dataset-fashion-mnist)");
     } else if (vst_dataset_open(&dataset, FASHION_MNIST, "test", NULL) != VST_OK) {
         snprintf(text, sizeof text, "%.600s", vst_error_message());
         note(e, FAIL, "Fashion-MNIST", text);

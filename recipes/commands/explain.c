@@ -183,13 +183,14 @@ static const vst_flag flags[] = {{"set", 0, "KEY=VALUE", "changes a key first; m
                                  {"yaml", 0, NULL, "prints the resolved recipe as a file"},
                                  {0}};
 
-const vst_command vsti_command_explain = {
-    .name = "explain",
-    .words = "[RECIPE]",
-    .summary = "show every key of a recipe with its value and meaning",
-    .help = "With a recipe: its keys as they are used, after inheritance and --set; \"instead of\" is the default where the\n"
-            "recipe says something else. Without: all keys there are.",
-    .flags = flags,
-    .minimum = 0,
-    .maximum = 1,
-    .run = run};
+const vst_command vsti_command_explain = {.name = "explain",
+                                          .words = "[RECIPE]",
+                                          .summary = "show every key of a recipe with its value and meaning",
+                                          .help =
+                                              "With a recipe: its keys as they are used, after inheritance and --set; "
+                                              "\"instead of\" is the default where the\n"
+                                              "recipe says something else. Without: all keys there are.",
+                                          .flags = flags,
+                                          .minimum = 0,
+                                          .maximum = 1,
+                                          .run = run};

@@ -56,9 +56,9 @@ static void add_row(vst_table *table, const facts *f) {
 }
 
 static int add_json(json_t *list, const facts *f) {
-    return json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:[iii], s:i}", "name", f->name, "family", f->family,
-                                                 "parameters", (json_int_t)f->parameters, "input", f->channels, f->image,
-                                                 f->image, "classes", f->classes));
+    return json_array_append_new(
+        list, json_pack("{s:s, s:s, s:I, s:[iii], s:i}", "name", f->name, "family", f->family, "parameters",
+                        (json_int_t)f->parameters, "input", f->channels, f->image, f->image, "classes", f->classes));
 }
 
 static bool matches(const char *pattern, const char *name) {
@@ -87,7 +87,8 @@ static int run(const vst_arguments *arguments) {
     vst_table *table = NULL;
     json_t *list = json_array();
     const char *pattern = arguments->word_count ? arguments->words[0] : NULL;
-    VST_TRY(vst_table_create(&table, (const char *[]){"model", "family", ">parameters", ">MB", "input", ">classes", NULL}));
+    VST_TRY(
+        vst_table_create(&table, (const char *[]){"model", "family", ">parameters", ">MB", "input", ">classes", NULL}));
     VST_TRY(list_models(pattern, table, list));
     if (!vst_flag_given(arguments, "json")) VST_TRY(vst_table_write(table, stdout));
     else if (json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)
@@ -100,12 +101,13 @@ out:
 
 static const vst_flag flags[] = {{"json", 0, NULL, "prints a JSON list"}, {0}};
 
-const vst_command vsti_command_models = {
-    .name = "models",
-    .words = "[PATTERN]",
-    .summary = "list the models with their parameters, size and input",
-    .help = "PATTERN is a part of the name, or has * and ? (quote it for the shell). MB are megabytes of weights as float32.",
-    .flags = flags,
-    .minimum = 0,
-    .maximum = 1,
-    .run = run};
+const vst_command vsti_command_models = {.name = "models",
+                                         .words = "[PATTERN]",
+                                         .summary = "list the models with their parameters, size and input",
+                                         .help =
+                                             "PATTERN is a part of the name, or has * and ? (quote it for the shell). "
+                                             "MB are megabytes of weights as float32.",
+                                         .flags = flags,
+                                         .minimum = 0,
+                                         .maximum = 1,
+                                         .run = run};

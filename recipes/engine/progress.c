@@ -1,4 +1,5 @@
-/* The progress line. What is drawn is a pure function of time and counts (vsti_progress_text); the rest decides when. */
+/* The progress line. What is drawn is a pure function of time and counts (vsti_progress_text); the rest decides when.
+ */
 #include "recipes/engine/progress.h"
 
 #include <math.h>
@@ -60,8 +61,8 @@ void vsti_progress_text(const vst_progress *progress, uint64_t done, double loss
         for (int i = 0; i < cells; i++) strcat(bar, i < full ? (utf8 ? "━" : "=") : utf8 ? "╌" : ".");
         snprintf(bar + strlen(bar), sizeof bar - strlen(bar), "%s%3.0f %%", cells ? " " : "", floor(share * 100));
         if (speed > 0) {
-            vst_duration_text((double)(progress->total - (done < progress->total ? done : progress->total)) / speed, left,
-                              sizeof left);
+            vst_duration_text((double)(progress->total - (done < progress->total ? done : progress->total)) / speed,
+                              left, sizeof left);
             snprintf(time_text, sizeof time_text, "  %s left", left);
         }
     } else {
@@ -85,7 +86,8 @@ void vst_progress_update(vst_progress *progress, uint64_t done, double loss) {
     if (now - progress->drawn < redraw_seconds) return;
     char text[LINE_MAX_BYTES];
     progress->drawn = now;
-    vsti_progress_text(progress, done, loss, now, vst_terminal_width(stderr) - 1, terminal_speaks_utf8(), text, sizeof text);
+    vsti_progress_text(progress, done, loss, now, vst_terminal_width(stderr) - 1, terminal_speaks_utf8(), text,
+                       sizeof text);
     fprintf(stderr, "\r%s\033[K", text);
     fflush(stderr);
     atomic_store(&shown, true);

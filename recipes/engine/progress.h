@@ -1,5 +1,5 @@
-/* One line of progress on standard error: bar, share, rate, loss, time left. Drawn only when standard error is a terminal and
- * at most five times a second; otherwise silent. One progress at a time in a process.
+/* One line of progress on standard error: bar, share, rate, loss, time left. Drawn only when standard error is a
+ * terminal and at most five times a second; otherwise silent. One progress at a time in a process.
  *
  *     vst_progress progress;
  *     vst_progress_start(&progress, "epoch 3/10", "images", 60000);
@@ -32,7 +32,8 @@ void vst_progress_start(vst_progress *progress, const char *label, const char *u
 void vst_progress_update(vst_progress *progress, uint64_t done, double loss);
 /* Removes the line. */
 void vst_progress_finish(vst_progress *progress);
-/* Removes the line, if there is one, so that something else can be written; the next update draws it again. Any thread. */
+/* Removes the line, if there is one, so that something else can be written; the next update draws it again. Any thread.
+ */
 void vst_progress_hide(void);
 
 /* The line itself, cut to `columns`; `now` on the clock of `started`. For tests. */

@@ -1,5 +1,5 @@
-/* Recipes: the tables of their keys, and reading, checking and writing them. A recipe and what it inherits are applied one
- * after the other onto the same structure, so that an error always names the file that is wrong. */
+/* Recipes: the tables of their keys, and reading, checking and writing them. A recipe and what it inherits are applied
+ * one after the other onto the same structure, so that an error always names the file that is wrong. */
 #include "recipes/engine/recipe.h"
 
 #include <stdlib.h>
@@ -136,8 +136,8 @@ static vst_status set_model_name(vst_recipe *recipe, const char *where, const ch
 
 static vst_status set_model_key(vst_recipe *recipe, const char *where, const char *key, const char *value) {
     if (!recipe->model)
-        return vst_fail(VST_ERROR_FORMAT, "%s: model.name is missing: give the variant first; `vistill models` lists them",
-                        where);
+        return vst_fail(VST_ERROR_FORMAT,
+                        "%s: model.name is missing: give the variant first; `vistill models` lists them", where);
     return located(vst_model_set(recipe->model, key, value), where, "model", key);
 }
 
@@ -270,6 +270,9 @@ static vst_status read_layer(vst_recipe *recipe, layer *self) {
     vst_status status = VST_OK;
     vst_yaml *root = NULL;
     VST_TRY(vst_yaml_read(&root, self->path));
+    const vst_yaml *runs = vst_yaml_find(root, "runs");
+    if (runs)
+        VST_TRY(vst_yaml_fail(self->path, runs, "this is a study, not a recipe: use `vistill study %s`", self->path));
     VST_TRY(vst_yaml_known(self->path, root, "a recipe", top_keys));
     const vst_yaml *base = vst_yaml_find(root, "base");
     if (base) VST_TRY(read_base(recipe, self, base));
@@ -296,8 +299,8 @@ static vst_status set_term(vst_recipe *recipe, const char *where, const char *pa
     char *end, section[48];
     const long index = strtol(path, &end, 10);
     if (end == path || *end != '.' || index < 0 || index >= recipe->term_count)
-        return vst_fail(VST_ERROR_ARGUMENT, "%s: expected distill.terms.N.key with N below %d, the number of terms", where,
-                        recipe->term_count);
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: expected distill.terms.N.key with N below %d, the number of terms",
+                        where, recipe->term_count);
     snprintf(section, sizeof section, "distill.terms.%ld", index);
     return located(vst_options_set(vst_term_table, &recipe->terms[index], end + 1, value), where, section, end + 1);
 }
@@ -336,8 +339,8 @@ static vst_status apply_setting(vst_recipe *recipe, const char *setting) {
     else if (strcmp(key, "distill.terms") == 0) VST_TRY(set_terms(recipe, where, value));
     else if (strncmp(key, "distill.terms.", 14) == 0) VST_TRY(set_term(recipe, where, key + 14, value));
     else if (section)
-        VST_TRY(located(vst_options_set(section->options, section_of(section, recipe), rest, value), where, section->name,
-                        rest));
+        VST_TRY(located(vst_options_set(section->options, section_of(section, recipe), rest, value), where,
+                        section->name, rest));
     else {
         key[length] = 0;
         VST_TRY(unknown_section(where, key));
@@ -402,23 +405,31 @@ static vst_status check_distill(const vst_recipe *recipe) {
     const vst_distill_options *distill = &recipe->distill;
     double weights = distill->label_weight;
     if (recipe->term_count > 0 && !distill->teacher)
-        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms need a teacher: set distill.teacher to its model file, or remove "
-                                            "them");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.terms need a teacher: set distill.teacher to its model file, or remove "
+                        "them");
     if (distill->teacher && recipe->term_count == 0)
-        return vst_fail(VST_ERROR_ARGUMENT, "distill.teacher is set but there are no distill.terms, so nothing would be "
-                                            "distilled: add a term, or remove the teacher");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.teacher is set but there are no distill.terms, so nothing would be "
+                        "distilled: add a term, or remove the teacher");
     for (int i = 0; i < recipe->term_count; i++) {
         const vst_term_options *term = &recipe->terms[i];
-        const char *missing = !term->distance ? "distance" : !term->student ? "student" : !term->teacher ? "teacher" : NULL;
+        const char *missing = !term->distance  ? "distance"
+                              : !term->student ? "student"
+                              : !term->teacher ? "teacher"
+                                               : NULL;
         if (missing) return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.%s is missing", i, missing);
         weights += term->weight;
     }
     if (distill->teacher && weights <= 0)
-        return vst_fail(VST_ERROR_ARGUMENT, "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
-                                            "learnt");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
+                        "learnt");
     if (recipe->data.labelled > 0 && !distill->teacher)
-        return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d needs a teacher for the samples without labels: use data.limit "
-                                            "to train on fewer samples", recipe->data.labelled);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "data.labelled = %d needs a teacher for the samples without labels: use data.limit "
+                        "to train on fewer samples",
+                        recipe->data.labelled);
     return VST_OK;
 }
 
@@ -437,7 +448,8 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
         return vst_fail(VST_ERROR_ARGUMENT, "optim.batch = %d is more than data.limit = %d: no batch would be full",
                         optim->batch, data->limit);
     if (data->limit > 0 && data->labelled > data->limit)
-        return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled, data->limit);
+        return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
+                        data->limit);
     return check_distill(recipe);
 }
 
@@ -467,7 +479,8 @@ static bool write_terms(FILE *file, const vst_recipe *recipe) {
     fprintf(file, "  terms:%s\n", recipe->term_count ? "" : " []");
     for (int i = 0; i < recipe->term_count; i++)
         for (const vst_option *option = vst_term_table; option->type != VST_TYPE_END; option++)
-            if (!write_option(file, option == vst_term_table ? "    - " : "      ", option, &recipe->terms[i])) return false;
+            if (!write_option(file, option == vst_term_table ? "    - " : "      ", option, &recipe->terms[i]))
+                return false;
     return true;
 }
 

@@ -28,7 +28,8 @@ static void write_base64(FILE *html, const uint8_t *bytes, size_t size) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < size; i += 3) {
         const size_t left = size - i;
-        const uint32_t word = (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
+        const uint32_t word =
+            (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
         fputc(digits[word >> 18], html);
         fputc(digits[word >> 12 & 63], html);
         fputc(left > 1 ? digits[word >> 6 & 63] : '=', html);
@@ -75,7 +76,8 @@ static bool parse_line(char *line, const int places[5], vsti_epoch *epoch) {
         if (end == text) values[count] = NAN; /* an empty cell */
         count++;
     }
-    double *const fields[5] = {&epoch->epoch, &epoch->train_loss, &epoch->train_top1, &epoch->eval_loss, &epoch->eval_top1};
+    double *const fields[5] = {&epoch->epoch, &epoch->train_loss, &epoch->train_top1, &epoch->eval_loss,
+                               &epoch->eval_top1};
     for (int i = 0; i < 5; i++) *fields[i] = places[i] >= 0 && places[i] < count ? values[places[i]] : NAN;
     return isfinite(epoch->epoch);
 }
@@ -195,8 +197,8 @@ static void write_tiles(FILE *html, const vst_report *report) {
 
 /* ---- The table of runs ---- */
 
-static void write_number(FILE *html, const vst_report *report, const vst_report_run *run, run_number *number, bool largest,
-                         int decimals) {
+static void write_number(FILE *html, const vst_report *report, const vst_report_run *run, run_number *number,
+                         bool largest, int decimals) {
     char text[32];
     fprintf(html, "<td%s>%s</td>", is_best(report, run, number, largest) ? " class=best" : "",
             decimals >= 0 ? number_text(number(run), decimals, text) : short_text(number(run), text));
@@ -205,8 +207,10 @@ static void write_number(FILE *html, const vst_report *report, const vst_report_
 static void write_top1(FILE *html, const vst_report *report, int index) {
     const vst_report_run *run = &report->runs[index];
     char text[32];
-    fprintf(html, "<td%s>%s", is_best(report, run, top1_of, true) ? " class=best" : "", number_text(run->top1, 2, text));
-    if (isfinite(run->top1_deviation)) fprintf(html, " <small style=\"display:inline\">± %.2f</small>", run->top1_deviation);
+    fprintf(html, "<td%s>%s", is_best(report, run, top1_of, true) ? " class=best" : "",
+            number_text(run->top1, 2, text));
+    if (isfinite(run->top1_deviation))
+        fprintf(html, " <small style=\"display:inline\">± %.2f</small>", run->top1_deviation);
     if (isfinite(run->top1))
         fprintf(html, "<span class=bar><i style=\"width:%.1f%%;background:var(--c%d)\"></i></span>",
                 fmin(fmax(run->top1, 0), 100), vsti_report_colour(index));
@@ -237,9 +241,11 @@ static void write_run(FILE *html, const vst_report *report, int index) {
 /* One run has its numbers in the tiles already. */
 static void write_runs(FILE *html, const vst_report *report) {
     if (report->run_count == 1) return;
-    fputs("<h2>Runs</h2>\n<div class=scroll><table class=runs><thead><tr><th>run</th><th>top-1 %</th><th>agrees with<br>teacher "
-          "%</th><th>parameters</th><th>MB</th><th>ms per<br>image</th><th>training<br>minutes</th></tr></thead><tbody>\n",
-          html);
+    fputs(
+        "<h2>Runs</h2>\n<div class=scroll><table class=runs><thead><tr><th>run</th><th>top-1 %</th>"
+        "<th>agrees with<br>teacher %</th><th>parameters</th><th>MB</th><th>ms per<br>image</th>"
+        "<th>training<br>minutes</th></tr></thead><tbody>\n",
+        html);
     for (int i = 0; i < report->run_count; i++) write_run(html, report, i);
     fputs("</tbody></table></div>\n", html);
 }
@@ -253,9 +259,12 @@ static void write_legend(FILE *html, const vst_report *report) {
         vsti_html_text(html, report->runs[i].name);
         fputs("</span>\n", html);
     }
-    fputs("<span><svg viewBox=\"0 0 30 8\"><path d=\"M0 4h30\" stroke=\"currentColor\" stroke-width=\"2\"/></svg>evaluation</span>\n"
-          "<span><svg viewBox=\"0 0 30 8\"><path d=\"M0 4h30\" stroke=\"currentColor\" stroke-width=\"1.5\" stroke-dasharray=\"5 "
-          "4\"/></svg>training</span></div>\n", html);
+    fputs(
+        "<span><svg viewBox=\"0 0 30 8\"><path d=\"M0 4h30\" stroke=\"currentColor\" "
+        "stroke-width=\"2\"/></svg>evaluation</span>\n"
+        "<span><svg viewBox=\"0 0 30 8\"><path d=\"M0 4h30\" stroke=\"currentColor\" stroke-width=\"1.5\" "
+        "stroke-dasharray=\"5 4\"/></svg>training</span></div>\n",
+        html);
 }
 
 static vst_status write_figures(FILE *html, const vst_report *report, bool *drawn) {
@@ -322,8 +331,10 @@ static const char *class_at(const vst_report *report, int index) {
 static vst_status write_pictures(FILE *html, const vst_report *report) {
     vst_status status = VST_OK;
     if (report->picture_count == 0) return VST_OK;
-    fputs("<h2>Some test images</h2>\n<p class=note>The label in bold, below it what each run says: green is right, red is "
-          "wrong.</p>\n<div class=pictures>\n", html);
+    fputs(
+        "<h2>Some test images</h2>\n<p class=note>The label in bold, below it what each run says: green is right, red "
+        "is wrong.</p>\n<div class=pictures>\n",
+        html);
     for (int i = 0; i < report->picture_count; i++) {
         const int label = report->labels ? report->labels[i] : -1;
         fputs("<div class=picture>", html);

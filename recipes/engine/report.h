@@ -1,6 +1,6 @@
-/* report.html: one run, or several beside each other, as one self-contained page that needs no network and no script. It knows
- * nothing of training: everything comes from the caller and from each run folder's summary.csv.
- * Figures are drawn by gnuplot; without it the page says so and keeps its tables. */
+/* report.html: one run, or several beside each other, as one self-contained page that needs no network and no script.
+ * It knows nothing of training: everything comes from the caller and from each run folder's summary.csv. Figures are
+ * drawn by gnuplot; without it the page says so and keeps its tables. */
 #ifndef VISTILL_RECIPES_ENGINE_REPORT_H
 #define VISTILL_RECIPES_ENGINE_REPORT_H
 
@@ -17,8 +17,8 @@ extern "C" {
 typedef struct vst_report_run {
     const char *name;
     const char *model;   /* "vit_tiny_patch4_28" …; NULL: unknown */
-    const char *folder;  /* holds summary.csv (epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds), may lack it; NULL:
-                            no curves */
+    const char *folder;  /* holds summary.csv (epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds), may lack it;
+                            NULL:  no curves */
     double parameters;   /* trained parameters */
     double megabytes;    /* of the model file */
     double latency_ms;   /* of one image */
@@ -43,7 +43,8 @@ typedef struct vst_report {
     const char *recipe; /* the resolved recipe of the (last) run, shown folded at the end; NULL: none */
 } vst_report;
 
-/* Writes the page through a temporary file beside `path`. *figures (may be NULL) tells whether gnuplot drew its part. */
+/* Writes the page through a temporary file beside `path`. *figures (may be NULL) tells whether gnuplot drew its part.
+ */
 VST_NODISCARD vst_status vst_report_write(const char *path, const vst_report *report, bool *figures);
 /* The page as text, to be vst_free'd. */
 VST_NODISCARD vst_status vst_report_html(const vst_report *report, char **html, bool *figures);

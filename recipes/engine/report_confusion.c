@@ -1,4 +1,5 @@
-/* Confusion matrices: a table of shaded cells for few classes, a picture for many, and the pairs that are confused most. */
+/* Confusion matrices: a table of shaded cells for few classes, a picture for many, and the pairs that are confused
+ * most. */
 #include <math.h>
 #include <string.h>
 
@@ -36,7 +37,8 @@ static void write_table(FILE *html, const vst_report *report, const uint64_t *co
         for (int i = 0; i < classes; i++) {
             const double share = sum ? (double)cells[i] / (double)sum : 0;
             const double shade = row == i ? share : fmin(share * 5, 1);
-            fprintf(html, "<td class=\"%s%s\" style=\"--v:%.3f\">", row == i ? "hit" : "miss", shade > 0.6 ? " deep" : "", shade);
+            fprintf(html, "<td class=\"%s%s\" style=\"--v:%.3f\">", row == i ? "hit" : "miss",
+                    shade > 0.6 ? " deep" : "", shade);
             if (cells[i]) fprintf(html, "%llu", (unsigned long long)cells[i]);
             fputs("</td>", html);
         }

@@ -1,6 +1,6 @@
-/* Figures of the report: scripts for gnuplot, whose SVG is put into the page. Numbers go into the script, names never do: they
- * stand there as @@3@@ and are filled in, escaped, when the SVG is copied. Colours are written as rgb(0,0,N) and become the
- * page's colour variables, so that the figures follow its light or dark scheme. */
+/* Figures of the report: scripts for gnuplot, whose SVG is put into the page. Numbers go into the script, names never
+ * do: they stand there as @@3@@ and are filled in, escaped, when the SVG is copied. Colours are written as rgb(0,0,N)
+ * and become the page's colour variables, so that the figures follow its light or dark scheme. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -114,8 +114,8 @@ static void copy_svg(FILE *html, const char *svg, const vst_report *report) {
 }
 
 /* Draws a script that was written to `script`, and closes that. */
-static vst_status draw(FILE *html, const vst_report *report, const char *caption, FILE *script, char **text, size_t *size,
-                       bool *drawn) {
+static vst_status draw(FILE *html, const vst_report *report, const char *caption, FILE *script, char **text,
+                       size_t *size, bool *drawn) {
     char *svg = NULL;
     vst_status status = VST_OK;
     if (fclose(script) != 0) VST_TRY(vst_fail_memory(*size));
@@ -188,7 +188,8 @@ static vst_status figure_of(FILE *html, const vst_report *report, const vsti_cur
         if (points == 0) continue;
         fprintf(script, "%s$d%d using 1:2 with %s lc rgb '#%06x' %s title '@@%d@@, %s'", separator, i,
                 points > 40 || (i % 2 == 0 && points > 1) ? "lines" : "linespoints pt 7 ps 0.35",
-                vsti_report_colour(i / 2), i % 2 ? "dt 1 lw 2" : "dt 2 lw 1.2", i / 2, i % 2 ? "evaluation" : "training");
+                vsti_report_colour(i / 2), i % 2 ? "dt 1 lw 2" : "dt 2 lw 1.2", i / 2,
+                i % 2 ? "evaluation" : "training");
         separator = ", ";
     }
     fputs("\n", script);
@@ -197,7 +198,8 @@ static vst_status figure_of(FILE *html, const vst_report *report, const vsti_cur
 
 vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves, bool *drawn) {
     vst_status status = VST_OK;
-    VST_TRY(figure_of(html, report, curves, "top1", "<b>Top-1 accuracy</b> per epoch, %", train_top1, eval_top1, drawn));
+    VST_TRY(
+        figure_of(html, report, curves, "top1", "<b>Top-1 accuracy</b> per epoch, %", train_top1, eval_top1, drawn));
     VST_TRY(figure_of(html, report, curves, "loss", "<b>Loss</b> per epoch", train_loss, eval_loss, drawn));
 out:
     return status;
@@ -254,8 +256,8 @@ static vst_status tradeoff(FILE *html, const vst_report *report, const char *nam
     for (int i = 0; i < report->run_count; i++) {
         const vst_report_run *run = &report->runs[i];
         if (!shows(run, cost)) continue;
-        fprintf(script, "set label '@@%d@@' at %.9g,%.9g left offset 0.9,0 textcolor rgb '#%06x'\n", i, cost(run), run->top1,
-                vsti_report_colour(i));
+        fprintf(script, "set label '@@%d@@' at %.9g,%.9g left offset 0.9,0 textcolor rgb '#%06x'\n", i, cost(run),
+                run->top1, vsti_report_colour(i));
         fprintf(script, "$d%d << EOD\n%.9g %.9g\nEOD\n", i, cost(run), run->top1);
     }
     const char *separator = "plot ";
@@ -271,9 +273,10 @@ static vst_status tradeoff(FILE *html, const vst_report *report, const char *nam
 
 vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn) {
     vst_status status = VST_OK;
-    VST_TRY(tradeoff(html, report, "size", "<b>Top-1 accuracy</b>, %, against millions of parameters", millions, drawn));
-    VST_TRY(tradeoff(html, report, "latency", "<b>Top-1 accuracy</b>, %, against milliseconds for one image", milliseconds,
-                     drawn));
+    VST_TRY(
+        tradeoff(html, report, "size", "<b>Top-1 accuracy</b>, %, against millions of parameters", millions, drawn));
+    VST_TRY(tradeoff(html, report, "latency", "<b>Top-1 accuracy</b>, %, against milliseconds for one image",
+                     milliseconds, drawn));
 out:
     return status;
 }

@@ -28,9 +28,10 @@ VST_NODISCARD vst_status vsti_html_picture(FILE *html, const vst_image *image, c
 /* The colour of a run in the figures and the legend. */
 static inline int vsti_report_colour(int run) { return run % VSTI_REPORT_COLOURS; }
 
-/* What report_figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false when
- * gnuplot is missing or fails. */
-VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves, bool *drawn);
+/* What report_figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
+ * when gnuplot is missing or fails. */
+VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves,
+                                            bool *drawn);
 VST_NODISCARD vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn);
 
 /* report_confusion.c: the matrix of one run, and the pairs it confuses most. */

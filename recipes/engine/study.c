@@ -46,8 +46,10 @@ out:
 /* A run's name becomes a folder's. */
 static vst_status check_name(const vst_study *study, const char *file, const vst_yaml *node, const char *name) {
     if (strlen(name) > MOST_RUN_NAME || *name == '.' || strchr(name, '/'))
-        return vst_yaml_fail(file, node, "name \"%.80s\": expected at most %d characters, no / and no . in front, because "
-                                         "the run's folder is called so", name, MOST_RUN_NAME);
+        return vst_yaml_fail(file, node,
+                             "name \"%.80s\": expected at most %d characters, no / and no . in front, because "
+                             "the run's folder is called so",
+                             name, MOST_RUN_NAME);
     for (const char *at = name; *at; at++)
         if ((unsigned char)*at < ' ' || *at == 127)
             return vst_yaml_fail(file, node, "name: control characters are not allowed");
@@ -100,7 +102,8 @@ static vst_status read_seeds(vst_study *study, const char *file, const vst_yaml 
             if (study->seeds[i] == seed) VST_TRY(vst_yaml_fail(file, item, "seeds: %ld is there twice", seed));
         study->seeds[study->seed_count++] = (int)seed;
     }
-    if (study->seed_count == 0) VST_TRY(vst_yaml_fail(file, node, "seeds: the list is empty; leave the key out for seed 0"));
+    if (study->seed_count == 0)
+        VST_TRY(vst_yaml_fail(file, node, "seeds: the list is empty; leave the key out for seed 0"));
 out:
     return status;
 }
@@ -109,7 +112,8 @@ static vst_status read_runs(vst_study *study, const char *file, const vst_yaml *
     vst_status status = VST_OK;
     const vst_yaml *node = vst_yaml_find(root, "runs");
     if (!node || (node->kind == VST_YAML_LIST && !node->first) || node->null)
-        VST_TRY(vst_yaml_fail(file, node ? node : root, "a study needs runs: [{name: plain, recipe: student.yaml}, …]"));
+        VST_TRY(
+            vst_yaml_fail(file, node ? node : root, "a study needs runs: [{name: plain, recipe: student.yaml}, …]"));
     VST_TRY(vst_yaml_expect(file, node, VST_YAML_LIST, "runs"));
     study->runs = vst_calloc(MOST_RUNS, sizeof *study->runs);
     if (!study->runs) VST_TRY(vst_fail_memory(MOST_RUNS * sizeof *study->runs));

@@ -1,4 +1,5 @@
-/* Aligned text tables: widths are measured in terminal columns (wcwidth needs a locale, so a small table of our own). */
+/* Aligned text tables: widths are measured in terminal columns (wcwidth needs a locale, so a small table of our own).
+ */
 #include "recipes/engine/table.h"
 
 #include <stdarg.h>

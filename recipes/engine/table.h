@@ -1,4 +1,5 @@
-/* Aligned text tables for people. Cells are filled row by row; widths count what a terminal shows, so UTF-8 text aligns.
+/* Aligned text tables for people. Cells are filled row by row; widths count what a terminal shows, so UTF-8 text
+ * aligns.
  *
  *     vst_table *table;
  *     VST_TRY(vst_table_create(&table, (const char *[]){"model", ">parameters", ">top-1 %", NULL}));
@@ -21,7 +22,8 @@ extern "C" {
 
 typedef struct vst_table vst_table;
 
-/* `headers` ends with NULL; a header that begins with '>' makes a right-aligned column (numbers). At most 16 columns. */
+/* `headers` ends with NULL; a header that begins with '>' makes a right-aligned column (numbers). At most 16 columns.
+ */
 VST_NODISCARD vst_status vst_table_create(vst_table **out, const char *const *headers);
 void vst_table_destroy(vst_table *table);
 
@@ -31,8 +33,8 @@ void vst_table_cell(vst_table *table, const char *format, ...) VST_PRINTF(2, 3);
 /* Wraps the last column at word ends so that lines have at most `columns` characters; 0: no limit, the default. */
 void vst_table_wrap(vst_table *table, int columns);
 
-/* The table as text, a newline after each line; to be vst_free'd. A last row that was not filled is completed with empty
- * cells. */
+/* The table as text, a newline after each line; to be vst_free'd. A last row that was not filled is completed with
+ * empty cells. */
 VST_NODISCARD vst_status vst_table_text(vst_table *table, char **text);
 VST_NODISCARD vst_status vst_table_write(vst_table *table, FILE *file);
 

@@ -1,5 +1,5 @@
-/* From libyaml's events to a tree. The document API of libyaml would be shorter, but it has resolved aliases by the time it
- * hands out a document, and knows no limits. */
+/* From libyaml's events to a tree. The document API of libyaml would be shorter, but it has resolved aliases by the
+ * time it hands out a document, and knows no limits. */
 #include "recipes/engine/yaml.h"
 
 #include <errno.h>
@@ -42,8 +42,8 @@ static vst_status parser_error(const builder *b) {
     const yaml_parser_t *parser = &b->parser;
     if (parser->error == YAML_MEMORY_ERROR) return vst_fail_memory(VST_YAML_BYTES);
     if (parser->error == YAML_READER_ERROR)
-        return vst_fail(VST_ERROR_FORMAT, "%s: byte %zu: %s; a recipe is text in UTF-8", b->name, parser->problem_offset,
-                        parser->problem);
+        return vst_fail(VST_ERROR_FORMAT, "%s: byte %zu: %s; a recipe is text in UTF-8", b->name,
+                        parser->problem_offset, parser->problem);
     char what[512];
     snprintf(what, sizeof what, "not valid YAML: %s%s%s%s", parser->problem ? parser->problem : "",
              parser->context ? ", " : "", parser->context ? parser->context : "",
@@ -212,7 +212,8 @@ static vst_status read_file(const char *path, char **text, size_t *size) {
     vst_status status = VST_OK;
     char *buffer = NULL;
     FILE *file = fopen(path, "rbe");
-    if (!file) VST_TRY(vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %m", path));
+    if (!file)
+        VST_TRY(vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %m", path));
     if (!(buffer = vst_alloc(VST_YAML_BYTES + 1))) VST_TRY(vst_fail_memory(VST_YAML_BYTES + 1));
     *size = fread(buffer, 1, VST_YAML_BYTES + 1, file);
     if (ferror(file)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %m", path));

@@ -25,7 +25,8 @@ typedef struct vst_yaml {
     struct vst_yaml *first, *next, *last; /* children */
 } vst_yaml;
 
-/* Reads a file, or text in memory (`name` stands for the path in messages). The root is a map, or, from memory, anything. */
+/* Reads a file, or text in memory (`name` stands for the path in messages). The root is a map, or, from memory,
+ * anything. */
 VST_NODISCARD vst_status vst_yaml_read(vst_yaml **out, const char *path);
 VST_NODISCARD vst_status vst_yaml_parse(vst_yaml **out, const char *name, const char *text, size_t size);
 void vst_yaml_destroy(vst_yaml *node);
@@ -33,11 +34,13 @@ void vst_yaml_destroy(vst_yaml *node);
 const vst_yaml *vst_yaml_find(const vst_yaml *map, const char *key); /* NULL if absent or not a map */
 
 /* Fails with "file:line:column: " before the text. */
-VST_NODISCARD vst_status vst_yaml_fail(const char *name, const vst_yaml *node, const char *format, ...) VST_PRINTF(3, 4);
+VST_NODISCARD vst_status vst_yaml_fail(const char *name, const vst_yaml *node, const char *format, ...)
+    VST_PRINTF(3, 4);
 /* The node must be of this kind; the message calls it `what`. */
 VST_NODISCARD vst_status vst_yaml_expect(const char *name, const vst_yaml *node, vst_yaml_kind kind, const char *what);
 /* Every key of the map must be one of `keys` (at most 15, ends with NULL); suggests a near one. */
-VST_NODISCARD vst_status vst_yaml_known(const char *name, const vst_yaml *map, const char *what, const char *const *keys);
+VST_NODISCARD vst_status vst_yaml_known(const char *name, const vst_yaml *map, const char *what,
+                                        const char *const *keys);
 
 /* A scalar, or a list of scalars as "[a, b]": what vst_options_set reads. "" for nothing. To be vst_free'd. */
 VST_NODISCARD vst_status vst_yaml_value(const char *name, const vst_yaml *node, const char *what, char **text);

@@ -1,5 +1,5 @@
-/* Recipe and study files that are cut, mutated or hostile, and allocations that fail: an error or a recipe, never a crash,
- * a leak or a long wait. */
+/* Recipe and study files that are cut, mutated or hostile, and allocations that fail: an error or a recipe, never a
+ * crash, a leak or a long wait. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,13 +11,14 @@
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 
-static const char recipe_text[] = "name: \"a \\\"name\\\"\"\nmodel: {name: deit_mini_distilled_patch4_28, dim: 96, mean: [0.5]}\n"
-                                  "data:\n  path: images   # here\n  limit: 1000\n"
-                                  "augment: {train: 'crop:padding=2, flip'}\n"
-                                  "optim:\n  lr: 1e-3\n  nesterov: yes\n  lr_rule: sqrt\n"
-                                  "distill:\n  teacher: t.safetensors\n  terms:\n"
-                                  "    - {distance: kl, temperature: 3, student: logits_dist}\n    - distance: mse\n"
-                                  "run:\n  epochs: 3\n  output: >-\n    folded\n    text\n";
+static const char recipe_text[] =
+    "name: \"a \\\"name\\\"\"\nmodel: {name: deit_mini_distilled_patch4_28, dim: 96, mean: [0.5]}\n"
+    "data:\n  path: images   # here\n  limit: 1000\n"
+    "augment: {train: 'crop:padding=2, flip'}\n"
+    "optim:\n  lr: 1e-3\n  nesterov: yes\n  lr_rule: sqrt\n"
+    "distill:\n  teacher: t.safetensors\n  terms:\n"
+    "    - {distance: kl, temperature: 3, student: logits_dist}\n    - distance: mse\n"
+    "run:\n  epochs: 3\n  output: >-\n    folded\n    text\n";
 static const char study_text[] = "study: A study\noutput: runs/a\nseeds: [0, 1]\nruns:\n"
                                  "  - {name: teacher, recipe: t.yaml}\n"
                                  "  - {name: b, recipe: s.yaml, set: {distill.teacher: teacher, optim: {lr: 1e-2}}}\n";
@@ -109,8 +110,8 @@ START_TEST(mutated) {
 END_TEST
 
 /* What a parser could choke on: each fills the allowed size. */
-static const char *const floods[] = {"[", "{", "- ", "? ", "a: ", "&a ", "!", "\"", "{a: ", "[a, ", "#", "\n", "- a\n", "'", "|\n",
-                                     "%", "a", ": ", "---\n", "\xef\xbb\xbf"};
+static const char *const floods[] = {"[", "{",  "- ",    "? ", "a: ", "&a ", "!", "\"", "{a: ",  "[a, ",
+                                     "#", "\n", "- a\n", "'",  "|\n", "%",   "a", ": ", "---\n", "\xef\xbb\xbf"};
 
 START_TEST(flooded) {
     const char *piece = floods[_i];
@@ -128,7 +129,8 @@ START_TEST(flooded) {
 END_TEST
 
 START_TEST(failing_allocations) {
-    static const char *const settings[] = {"distill.terms=[{distance: kl}]", "model.name=resnet8_cifar", "optim.lr=0.1"};
+    static const char *const settings[] = {"distill.terms=[{distance: kl}]", "model.name=resnet8_cifar",
+                                           "optim.lr=0.1"};
     vst_recipe *recipe = NULL;
     vst_study *study = NULL;
     vst_status status = VST_ERROR_MEMORY;

@@ -97,6 +97,7 @@ START_TEST(sizes_must_not_overflow) {
     add(params, "a", VST_SHAPE(INT64_C(1) << 60), normal);
     add(params, "b", VST_SHAPE(INT64_C(1) << 60, 1), normal);
     add(params, "c", VST_SHAPE(INT64_C(1) << 60, 1), normal);
+    add(params, "d", VST_SHAPE(INT64_C(1) << 60, 1), normal); /* now 2^64 bytes */
     ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_ERROR_MEMORY);
     ck_assert_ptr_null(vst_params_values(params));
     vst_params_destroy(params);

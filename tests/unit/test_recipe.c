@@ -1,5 +1,5 @@
-/* Recipes and studies: defaults, inheritance, settings, the text of every kind of error, and the way back to YAML; tables and
- * the progress line. */
+/* Recipes and studies: defaults, inheritance, settings, the text of every kind of error, and the way back to YAML;
+ * tables and the progress line. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -84,16 +84,17 @@ START_TEST(defaults) {
 END_TEST
 
 START_TEST(values) {
-    vst_recipe *recipe = read_text("# a comment\n"
-                                   "model:\n  name: resnet20_cifar\n  width: 24\n  mean: [0.5, 0.25, 0.125]\n  channels: 3\n"
-                                   "data: {path: \"a: b #c\", validation: 500}\n"
-                                   "augment:\n"
-                                   "optim:\n  name: sgd\n  lr: 1e-1\n  nesterov: no\n  lr_rule: linear\n"
-                                   "distill:\n  teacher: teacher.safetensors\n  label_weight: 0\n  terms:\n"
-                                   "    - {distance: kl, temperature: 4}\n"
-                                   "    - distance: mse\n      student: blocks.3\n      projector: linear\n"
-                                   "run: {output: ~}\n",
-                                   NULL, 0);
+    vst_recipe *recipe = read_text(
+        "# a comment\n"
+        "model:\n  name: resnet20_cifar\n  width: 24\n  mean: [0.5, 0.25, 0.125]\n  channels: 3\n"
+        "data: {path: \"a: b #c\", validation: 500}\n"
+        "augment:\n"
+        "optim:\n  name: sgd\n  lr: 1e-1\n  nesterov: no\n  lr_rule: linear\n"
+        "distill:\n  teacher: teacher.safetensors\n  label_weight: 0\n  terms:\n"
+        "    - {distance: kl, temperature: 4}\n"
+        "    - distance: mse\n      student: blocks.3\n      projector: linear\n"
+        "run: {output: ~}\n",
+        NULL, 0);
     expect_model(recipe, "width", "24");
     expect_model(recipe, "mean", "[0.5, 0.25, 0.125]");
     ck_assert_str_eq(recipe->data.path, "a: b #c");
@@ -152,7 +153,8 @@ START_TEST(inheritance_errors) {
     write_text("b.yaml", "base: missing.yaml\n");
     expect_message(vst_recipe_read(&recipe, "a.yaml", NULL, 0), "b.yaml:1:1: base: missing.yaml: No such file");
     write_text("b.yaml", "optim: {lr: fast}\n"); /* the error names the inherited file */
-    expect_message(vst_recipe_read(&recipe, "a.yaml", NULL, 0), "b.yaml:1:9: optim.lr: expected a number, got \"fast\"");
+    expect_message(vst_recipe_read(&recipe, "a.yaml", NULL, 0),
+                   "b.yaml:1:9: optim.lr: expected a number, got \"fast\"");
     expect_message(vst_recipe_read(&recipe, "none.yaml", NULL, 0), "none.yaml: cannot be opened");
     for (int i = 0; i < 9; i++) {
         char name[20], text[64];
@@ -220,9 +222,11 @@ static const struct {
     {"optim:\n  lr: 900\n", "x.yaml:2:3: optim.lr = 900: allowed is 0 … 100"},
     {"optim:\n  lr: [1]\n", "x.yaml:2:3: lr: expected a single value, got a list"},
     {"optim:\n  lr:\n", "x.yaml:2:3: optim.lr: expected a number, got \"\""},
-    {"optim:\n  name: adam\n", "x.yaml:2:3: optim.name: expected one of sgd|adamw, got \"adam\"; did you mean \"adamw\"?"},
+    {"optim:\n  name: adam\n",
+     "x.yaml:2:3: optim.name: expected one of sgd|adamw, got \"adam\"; did you mean \"adamw\"?"},
     {"optim: 3\n", "x.yaml:1:1: optim: expected keys with values, got a single value"},
     {"optin: {}\n", "x.yaml:1:1: unknown key \"optin\" in a recipe; did you mean \"optim\"?"},
+    {"study: x\nruns: []\n", "x.yaml:2:1: this is a study, not a recipe"},
     {"optim: {lr: 1, lr: 2}\n", "x.yaml:1:16: \"lr\" was already given in line 1"},
     {"run: {}\noptim: {}\nrun: {}\n", "x.yaml:3:1: \"run\" was already given in line 1"},
     {"optim:\n\tlr: 1\n", "x.yaml:2:1: not valid YAML"},
@@ -236,9 +240,11 @@ static const struct {
     {"a: [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]\n", "nested deeper than 16 levels"},
     {"a: \xff\n", "x.yaml: byte 3: "},
     {"model: {width: 3}\n", "x.yaml:1:9: model.name is missing"},
-    {"model: {name: resnet8_cifar, widht: 3}\n", "x.yaml:1:30: unknown key \"widht\" in model; did you mean \"width\"?"},
+    {"model: {name: resnet8_cifar, widht: 3}\n",
+     "x.yaml:1:30: unknown key \"widht\" in model; did you mean \"width\"?"},
     {"model: {name: resnet8}\n", "x.yaml:1:9: there is no model \"resnet8\""},
-    {"distill: {terms: [{weigth: 1}]}\n", "x.yaml:1:20: unknown key \"weigth\" in distill.terms.0; did you mean \"weight\"?"},
+    {"distill: {terms: [{weigth: 1}]}\n",
+     "x.yaml:1:20: unknown key \"weigth\" in distill.terms.0; did you mean \"weight\"?"},
     {"distill: {terms: [3]}\n", "x.yaml:1:19: distill.terms.0: expected keys with values"},
     {"distill: {terms: {}}\n", "x.yaml:1:11: distill.terms: expected a list"},
     {DATA, "x.yaml: model.name is missing"},
@@ -249,7 +255,8 @@ static const struct {
     {MODEL DATA "distill: {terms: [{distance: kl}]}\n", "distill.terms need a teacher"},
     {MODEL DATA "distill: {teacher: t}\n", "nothing would be distilled"},
     {MODEL DATA "distill: {teacher: t, terms: [{weight: 1}]}\n", "distill.terms.0.distance is missing"},
-    {MODEL DATA "distill: {teacher: t, label_weight: 0, terms: [{distance: kl, weight: 0}]}\n", "nothing would be learnt"},
+    {MODEL DATA "distill: {teacher: t, label_weight: 0, terms: [{distance: kl, weight: 0}]}\n",
+     "nothing would be learnt"},
 };
 
 START_TEST(bad_files) {
@@ -279,9 +286,10 @@ END_TEST
 START_TEST(round_trip) {
     vst_recipe *again;
     const char *const list[] = {"optim.lr=0.30000000000000004", "augment.train=a \"quoted\" \\ text: é\ttab"};
-    vst_recipe *recipe = read_text("name: a name\nmodel: {name: deit_mini_distilled_patch4_28, mean: [0.5], dim: 96}\n" DATA
-                                   "distill: {teacher: '~', terms: [{distance: kl, standardize: true}, {distance: mse}]}\n",
-                                   list, 2);
+    vst_recipe *recipe =
+        read_text("name: a name\nmodel: {name: deit_mini_distilled_patch4_28, mean: [0.5], dim: 96}\n" DATA
+                  "distill: {teacher: '~', terms: [{distance: kl, standardize: true}, {distance: mse}]}\n",
+                  list, 2);
     char *text = vst_recipe_to_yaml(recipe), *second;
     ck_assert_ptr_nonnull(text);
     write_text("recipe.yaml", text);

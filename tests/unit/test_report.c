@@ -1,0 +1,205 @@
+/* The report: what it says, that it says it safely and without gnuplot, and that failing allocations leave nothing
+ * behind. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "recipes/engine/report.h"
+#include "recipes/engine/report_parts.h"
+#include "vision/base/memory.h"
+
+#define ck_ok(call) ck_assert_msg((call) == VST_OK, "%s", vst_error_message())
+
+enum { CLASSES = 3, MANY = 40, PICTURES = 2 };
+static char folder[64];
+static vst_image pictures[PICTURES];
+static const int labels[PICTURES] = {1, -1}, first_answers[PICTURES] = {1, 0}, second_answers[PICTURES] = {2, -1};
+static const char *const names[MANY] = {"cat", "<dog>", "a & b"};
+static const uint64_t confusion[CLASSES * CLASSES] = {90, 7, 3, 0, 100, 0, 40, 0, 60};
+static uint64_t large_confusion[MANY * MANY];
+static vst_report_run runs[2];
+
+static void set_up(void) {
+    snprintf(folder, sizeof folder, "%s/vistill-report-XXXXXX", P_tmpdir);
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    ck_assert_int_eq(chdir(folder), 0);
+    FILE *file = fopen("summary.csv", "w");
+    fputs("epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds,more\n"
+          "0,1e-3,2.5,10,nan,,3,9\n1,1e-3,1.5,40.5,1.25,45,3,9\n2,1e-3,0.5,80,0.75,75,3,9\n3,1e-3,x", file);
+    ck_assert_int_eq(fclose(file), 0);
+    for (int i = 0; i < PICTURES; i++) {
+        ck_ok(vst_image_allocate(&pictures[i], 1 + 2 * i, 2, 2));
+        memset(pictures[i].pixels, 7 * i, 4 * (size_t)pictures[i].channels);
+    }
+    runs[0] = (vst_report_run){"<script>alert('x')</script>",
+                               "resnet\"20",
+                               folder,
+                               272474,
+                               1.1,
+                               3.125,
+                               93.125,
+                               0.25,
+                               NAN,
+                               7.5,
+                               confusion,
+                               first_answers};
+    runs[1] = (vst_report_run){"plain", NULL, NULL, 1390, NAN, 0.5, 87.5, NAN, 90.25, NAN, NULL, second_answers};
+}
+
+static void tear_down(void) {
+    char command[128];
+    for (int i = 0; i < PICTURES; i++) vst_image_clear(&pictures[i]);
+    snprintf(command, sizeof command, "/bin/rm -r '%s'", folder);
+    ck_assert_int_eq(chdir("/"), 0);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static vst_report two_runs(void) {
+    return (vst_report){"A \"title\" <b>", "sub & title", runs,   2,        names,
+                        CLASSES,           pictures,      labels, PICTURES, "a: <i>\n"};
+}
+
+static int occurrences(const char *text, const char *what) {
+    int count = 0;
+    for (; (text = strstr(text, what)); text += strlen(what)) count++;
+    return count;
+}
+
+START_TEST(summary_file) {
+    vsti_curve curve = {0};
+    ck_ok(vsti_curve_read(&curve, folder));
+    ck_assert_uint_eq(curve.count, 3); /* the last line is not complete */
+    ck_assert(isnan(curve.epochs[0].eval_loss) && isnan(curve.epochs[0].eval_top1));
+    ck_assert_double_eq(curve.epochs[1].train_top1, 40.5);
+    ck_assert_double_eq(curve.epochs[2].eval_loss, 0.75);
+    vst_free(curve.epochs);
+    curve = (vsti_curve){0};
+    ck_ok(vsti_curve_read(&curve, "no such folder"));
+    ck_assert_uint_eq(curve.count, 0);
+}
+END_TEST
+
+START_TEST(page) {
+    const vst_report report = two_runs();
+    char *html;
+    bool figures;
+    ck_ok(vst_report_html(&report, &html, &figures));
+    ck_assert_int_eq(occurrences(html, "<script"), 0);
+    ck_assert_ptr_null(strstr(html, "@@"));
+    ck_assert_ptr_nonnull(strstr(html, "<h1>A &quot;title&quot; &lt;b&gt;</h1>"));
+    ck_assert_ptr_nonnull(strstr(html, "&lt;script&gt;alert(&#39;x&#39;)"));
+    ck_assert_ptr_nonnull(strstr(html, "<td class=best>93.12"));
+    ck_assert_ptr_nonnull(strstr(html, "± 0.25"));
+    ck_assert_ptr_nonnull(strstr(html, "<td class=best>1390</td>"));
+    ck_assert_ptr_nonnull(strstr(html, "<b>a &amp; b</b> taken for <b>cat</b><small>40 of 100</small>"));
+    ck_assert_int_eq(occurrences(html, "<table class=matrix>"), 1);
+    ck_assert_int_eq(occurrences(html, "data:image/png;base64,iVBORw0KGgo"), 2);
+    ck_assert_int_eq(occurrences(html, "<li class=\"right\">✓ &lt;dog&gt;"), 1);
+    ck_assert_int_eq(occurrences(html, "<li class=\"wrong\">✗ a &amp; b"), 1);
+    ck_assert_int_eq(occurrences(html, "<li class=\"\">"), 2); /* the picture without a label */
+    ck_assert_ptr_nonnull(strstr(html, "a: &lt;i&gt;"));
+    /* Nothing is fetched: the only addresses are names of XML's. */
+    ck_assert_int_eq(occurrences(html, "http"), occurrences(html, "http://www.w3.org/"));
+    if (figures) {
+        ck_assert_int_eq(occurrences(html, "<figure>"), 4);
+        ck_assert_int_eq(occurrences(html, "</svg></figure>") + occurrences(html, "</svg>\n"), 4);
+        ck_assert_ptr_nonnull(strstr(html, "stroke='var(--c0)'"));
+    } else {
+        fprintf(stderr, "skipped: figures, gnuplot is not there\n");
+    }
+    vst_free(html);
+}
+END_TEST
+
+START_TEST(without_gnuplot) {
+    const vst_report report = two_runs();
+    char *html;
+    bool figures = true;
+    ck_assert_int_eq(setenv("PATH", "/nonexistent", 1), 0);
+    ck_ok(vst_report_html(&report, &html, &figures));
+    ck_assert(!figures);
+    ck_assert_int_eq(occurrences(html, "<figure>"), 0);
+    ck_assert_ptr_nonnull(strstr(html, "gnuplot-nox"));
+    ck_assert_ptr_nonnull(strstr(html, "<table class=matrix>"));
+    vst_free(html);
+}
+END_TEST
+
+START_TEST(many_classes) {
+    for (int i = 0; i < MANY; i++) large_confusion[i * MANY + (i + (i == 5)) % MANY] = 10;
+    runs[0].confusion = large_confusion;
+    const vst_report report = {
+        .title = "many", .runs = runs, .run_count = 1, .class_names = names, .class_count = MANY};
+    char *html;
+    ck_ok(vst_report_html(&report, &html, NULL));
+    ck_assert_ptr_nonnull(strstr(html, "<img class=matrix width=480 height=480"));
+    ck_assert_int_eq(occurrences(html, "taken for"), 1);
+    ck_assert_ptr_null(strstr(html, "<h2>Runs")); /* one run has its numbers on top */
+    vst_free(html);
+}
+END_TEST
+
+START_TEST(bare) {
+    runs[0] = (vst_report_run){.name = "x", .parameters = NAN, .megabytes = NAN, .latency_ms = NAN, .top1 = NAN,
+                               .top1_deviation = NAN, .agreement = NAN, .minutes = NAN};
+    const vst_report report = {.title = "bare", .runs = runs, .run_count = 1};
+    char *html;
+    bool figures;
+    ck_ok(vst_report_html(&report, &html, &figures));
+    ck_assert(figures); /* nothing was to be drawn */
+    ck_assert_ptr_null(strstr(html, "nan"));
+    vst_free(html);
+}
+END_TEST
+
+START_TEST(files) {
+    const vst_report report = two_runs();
+    bool figures;
+    ck_ok(vst_report_write("report.html", &report, &figures));
+    ck_assert_int_eq(access("report.html", R_OK), 0);
+    ck_assert_int_ne(access("report.html.part", F_OK), 0);
+    ck_assert_int_eq(vst_report_write("no/report.html", &report, &figures), VST_ERROR_IO);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "no/report.html"));
+}
+END_TEST
+
+START_TEST(failing_allocations) {
+    const vst_report report = two_runs();
+    vst_status status = VST_ERROR_MEMORY;
+    char *html = NULL;
+    int failures = 0;
+    ck_assert_int_eq(setenv("PATH", "/nonexistent", _i), 0); /* once with gnuplot, once without */
+    for (uint64_t n = 1; status != VST_OK; n++, failures++) {
+        vst_memory_fail_at(n);
+        status = vst_report_html(&report, &html, NULL);
+        vst_memory_fail_at(0);
+        ck_assert_int_eq(html != NULL, status == VST_OK);
+        ck_assert_int_lt(failures, 1000);
+    }
+    ck_assert_int_gt(failures, 5);
+    vst_free(html);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("report");
+    TCase *tests = tcase_create("report");
+    tcase_set_timeout(tests, 120);
+    tcase_add_checked_fixture(tests, set_up, tear_down);
+    tcase_add_test(tests, summary_file);
+    tcase_add_test(tests, page);
+    tcase_add_test(tests, without_gnuplot);
+    tcase_add_test(tests, many_classes);
+    tcase_add_test(tests, bare);
+    tcase_add_test(tests, files);
+    tcase_add_loop_test(tests, failing_allocations, 0, 2);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
