@@ -111,19 +111,33 @@ static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
     return vst_add(g, x, vst_param(g, "pos_embed", VST_SHAPE(1, shape.dim[1] + count, o->dim), token_init));
 }
 
-static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path) {
-    vst_value y = norm(g, x, "norm1");
-    VST_SCOPE(g, "attn") {
-        y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
-        y = linear(g, vst_attention(g, y, o->heads), "proj", o->dim, linear_init(o, 1));
-    }
-    x = vst_add(g, x, vst_drop_path(g, y, drop_path));
-    y = norm(g, x, "norm2");
+static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const char *name, double drop_path) {
+    VST_SCOPE(g, "%s", name) branch = vst_drop_path(g, branch, drop_path);
+    return vst_add(g, x, branch);
+}
+
+/* What follows the mixing of tokens in a block: x + proj(mixed), then the MLP. Each token for itself. */
+static vst_value finish_block(vst_graph *g, vst_value x, vst_value mixed, const vit *o, double drop_path) {
+    VST_SCOPE(g, "attn") mixed = linear(g, mixed, "proj", o->dim, linear_init(o, 1));
+    x = add_branch(g, x, mixed, "drop_path1", drop_path);
+    vst_value y = norm(g, x, "norm2");
     VST_SCOPE(g, "mlp") {
         y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
         y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
     }
-    return vst_add(g, x, vst_drop_path(g, y, drop_path));
+    return add_branch(g, x, y, "drop_path2", drop_path);
+}
+
+/* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A plan
+ * computes only what is asked for, so where nobody reads the last block's patches, their half of the work falls away. */
+static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, vst_value *heads) {
+    vst_value y = norm(g, x, "norm1");
+    VST_SCOPE(g, "attn") y = vst_attention(g, linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2))), o->heads);
+    if (heads) {
+        const int tokens = o->distilled ? 2 : 1;
+        *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), vst_slice(g, y, 1, 0, tokens), o, drop_path);
+    }
+    return finish_block(g, x, y, o, drop_path);
 }
 
 static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const char *name, const char *tap) {
@@ -139,15 +153,15 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
                        o->heads, o->dim);
         return;
     }
-    vst_value x = add_tokens(g, embed(g, image, o), o);
+    vst_value x = add_tokens(g, embed(g, image, o), o), heads = {0};
     for (int i = 0; i < o->depth; i++) {
         char tap[24];
         snprintf(tap, sizeof tap, "blocks.%d", i);
         const double rate = o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0;
-        VST_SCOPE(g, "%s", tap) x = block(g, x, o, rate);
+        VST_SCOPE(g, "%s", tap) x = block(g, x, o, rate, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }
-    x = norm(g, vst_slice(g, x, 1, 0, o->distilled ? 2 : 1), "norm"); /* the heads read nothing else */
+    x = norm(g, heads, "norm");
     head(g, x, o, 0, "head", "logits");
     if (o->distilled) head(g, x, o, 1, "head_dist", "logits_dist");
 }

@@ -1,11 +1,12 @@
-/* Dropout and drop path (Huang et al., 2016): masks are a pure function of seed, node, step and element, so the backward
- * pass makes the same mask again and nothing is kept. Inference plans pass the value through. */
+/* Dropout and drop path (Huang et al., 2016): masks are a pure function of seed, node (drop path: scope), step and element, so
+ * the backward pass makes the same mask again and nothing is kept. Inference plans pass the value through. */
+#include "vision/base/random.h"
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
     float rate;
     bool samples;    /* drop path: whole samples */
-    uint64_t stream; /* backward: the forward node's; 0: the node's own */
+    uint64_t stream; /* drop path: of its scope; dropout's backward: the forward node's; 0: the node's own */
 } attributes;
 
 typedef struct arguments {
@@ -38,7 +39,7 @@ static const vsti_operation backward = {.name = "dropout_backward", .outputs = 1
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     attributes o = *(const attributes *)node->attributes;
-    o.stream = node->stream;
+    if (!o.stream) o.stream = node->stream;
     const vst_value dy = vsti_incoming(gradients, node, 0);
     vsti_add_gradient(gradients, vsti_input_of(node, 0),
                       vsti_emit(vsti_gradient_graph(gradients), &backward, &dy, 1, &o));
@@ -51,7 +52,8 @@ static vst_value emit(vst_graph *g, vst_value x, double rate, bool samples) {
         vst_graph_fail(g, "%s: the rate %g is not in [0, 1)", samples ? "drop_path" : "dropout", rate);
         return (vst_value){0};
     }
-    return rate == 0 ? x : vsti_emit(g, &operation, &x, 1, &(attributes){(float)rate, samples, 0});
+    const attributes o = {(float)rate, samples, samples ? vst_random_id(g->scope) : 0};
+    return rate == 0 ? x : vsti_emit(g, &operation, &x, 1, &o);
 }
 
 vst_value vst_dropout(vst_graph *g, vst_value x, double rate) { return emit(g, x, rate, false); }

@@ -89,7 +89,8 @@ vst_value vst_log_softmax(vst_graph *g, vst_value x); /* over the last dimension
 vst_value vst_attention(vst_graph *g, vst_value qkv, int heads);
 /* Training: zeroes elements with probability rate, the others / (1 - rate). Inference: x. */
 vst_value vst_dropout(vst_graph *g, vst_value x, double rate);
-/* Training: zeroes whole samples (first dimension) with probability rate, the others / (1 - rate). Inference: x. */
+/* Training: zeroes whole samples (first dimension) with probability rate, the others / (1 - rate). Inference: x. Calls in one
+ * scope drop the same samples. */
 vst_value vst_drop_path(vst_graph *g, vst_value x, double rate);
 
 /* ---- losses: scalars ----------------------------------------------------------------------------------------------- */

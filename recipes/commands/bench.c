@@ -1,0 +1,274 @@
+/* vistill bench: how fast this machine trains and classifies, as a share of its matrix multiplication and, with --peer, beside
+ * PyTorch in the same run. */
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipes/commands/main.h"
+#include "recipes/engine/bench.h"
+#include "recipes/engine/progress.h"
+#include "recipes/engine/table.h"
+#include "vision/base/memory.h"
+
+enum { MAX_CASES = 32, MAX_ROUNDS = 100, MAX_STEPS = 1000, PROFILE_STEPS = 5 };
+static const double round_seconds = 0.5; /* of each worker in each round, at least one step */
+
+typedef struct contender {
+    vst_bench_worker *worker;
+    vst_bench_facts facts;
+    int steps;                 /* of a round */
+    double rates[MAX_ROUNDS];  /* steps a second */
+    size_t peak_bytes;
+} contender;
+
+typedef struct entry {
+    const char *variant;
+    vst_model *model;
+    vst_bench_case which;
+    contender ours, peer;
+    bool has_peer;
+    double ratios[MAX_ROUNDS];
+} entry;
+
+typedef struct session {
+    entry entries[MAX_CASES];
+    int count, rounds;
+    const char *python; /* NULL: no peer */
+    contender gemm;
+} session;
+
+/* What is measured if no model is named: the two trainings that the project is judged by, and the quickstart's models. */
+static const struct {
+    const char *variant;
+    const char *options[4][2];
+    int batch;
+} defaults[] = {
+    {"deit_tiny_distilled_patch16_224", {{0}}, 32},
+    {"vit_mini_patch4_28", {{"depth", "6"}, {"heads", "2"}, {"mlp_ratio", "4"}, {"distilled", "true"}}, 128},
+    {"vit_mini_patch4_28", {{0}}, 64},
+    {"resnet8_cifar", {{"image", "28"}, {"channels", "1"}}, 128},
+};
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(const double *values, int count) {
+    double sorted[MAX_ROUNDS];
+    memcpy(sorted, values, (size_t)count * sizeof *values);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
+    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
+}
+
+/* ---- choosing ---- */
+
+static vst_status add_entry(session *s, const char *variant, int batch, vst_bench_kind kind, int threads) {
+    if (s->count == MAX_CASES) return vst_fail(VST_ERROR_LIMIT, "at most %d cases in one run", MAX_CASES);
+    entry *e = &s->entries[s->count];
+    *e = (entry){.variant = variant};
+    vst_status status = vst_model_create(&e->model, variant);
+    if (status != VST_OK) return status;
+    s->count++;
+    e->which = (vst_bench_case){kind, e->model, batch, threads};
+    return VST_OK;
+}
+
+static vst_status add_defaults(session *s, int batch, vst_bench_kind kind, int threads) {
+    vst_status status = VST_OK;
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
+        VST_TRY(add_entry(s, defaults[i].variant, batch ? batch : defaults[i].batch, kind, threads));
+        for (int k = 0; k < 4 && defaults[i].options[k][0]; k++)
+            VST_TRY(vst_model_set(s->entries[s->count - 1].model, defaults[i].options[k][0], defaults[i].options[k][1]));
+    }
+out:
+    return status;
+}
+
+/* --set KEY=VALUE holds for every named model. */
+static vst_status apply_settings(session *s, const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    int count;
+    const char *const *settings = vst_flag_values(arguments, "set", &count);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < s->count; k++) {
+            const char *equals = strchr(settings[i], '=');
+            char key[64];
+            if (!equals || equals - settings[i] >= (int)sizeof key)
+                VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--set %s: expected KEY=VALUE, an option of the model", settings[i]));
+            snprintf(key, sizeof key, "%.*s", (int)(equals - settings[i]), settings[i]);
+            VST_TRY(vst_model_set(s->entries[k].model, key, equals + 1));
+        }
+out:
+    return status;
+}
+
+static int processors(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1; /* OpenMP must not start in this process */
+}
+
+static vst_status choose(session *s, const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    int batch = 0, threads = processors();
+    const vst_bench_kind kind = vst_flag_given(arguments, "infer") ? VST_BENCH_INFER : VST_BENCH_TRAIN;
+    s->rounds = 8;
+    VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
+    VST_TRY(vst_flag_int(arguments, "threads", 1, 1024, &threads));
+    VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &s->rounds));
+    s->python = vst_flag_value(arguments, "peer");
+    s->gemm.facts.flops = 0;
+    if (!arguments->word_count) VST_TRY(add_defaults(s, batch, kind, threads));
+    for (int i = 0; i < arguments->word_count; i++)
+        VST_TRY(add_entry(s, arguments->words[i], batch ? batch : 32, kind, threads));
+    VST_TRY(apply_settings(s, arguments));
+out:
+    return status;
+}
+
+/* ---- measuring ---- */
+
+static vst_status start(contender *c, const vst_bench_case *which, const char *python) {
+    vst_status status = vst_bench_start(&c->worker, which, python, &c->facts);
+    if (status != VST_OK) return status;
+    const double steps = round_seconds / c->facts.seconds;
+    c->steps = steps < 1 ? 1 : steps > MAX_STEPS ? MAX_STEPS : (int)steps;
+    return VST_OK;
+}
+
+static vst_status run_round(contender *c, int round) {
+    double seconds;
+    vst_status status = vst_bench_run(c->worker, c->steps, &seconds);
+    if (status == VST_OK) c->rates[round] = c->steps / seconds;
+    return status;
+}
+
+static void stop(contender *c) {
+    vst_bench_end(c->worker, &c->peak_bytes);
+    c->worker = NULL;
+}
+
+/* The peer, ours and the matrix product in turn, round after round. */
+static vst_status measure(session *s, entry *e, vst_progress *progress, int done) {
+    vst_status status = VST_OK;
+    const vst_bench_case gemm = {.kind = VST_BENCH_GEMM, .threads = e->which.threads};
+    VST_TRY(start(&e->ours, &e->which, NULL));
+    VST_TRY(start(&s->gemm, &gemm, NULL));
+    if (s->python) {
+        status = start(&e->peer, &e->which, s->python);
+        if (status != VST_OK && status != VST_ERROR_UNSUPPORTED) goto out;
+        e->has_peer = status == VST_OK;
+        status = VST_OK;
+    }
+    for (int i = 0; i < s->rounds; i++) {
+        VST_TRY(run_round(&s->gemm, i));
+        VST_TRY(run_round(&e->ours, i));
+        if (e->has_peer) VST_TRY(run_round(&e->peer, i));
+        e->ratios[i] = e->has_peer ? e->ours.rates[i] / e->peer.rates[i] : 0;
+        vst_progress_update(progress, (uint64_t)(done + i + 1), 0.0 / 0.0);
+    }
+out:
+    stop(&e->ours);
+    stop(&e->peer);
+    stop(&s->gemm);
+    return status;
+}
+
+/* ---- telling ---- */
+
+static void add_cells(vst_table *table, const session *s, const entry *e) {
+    const double rate = median(e->ours.rates, s->rounds), gemm = s->gemm.facts.flops * median(s->gemm.rates, s->rounds);
+    const double flops = e->ours.facts.flops;
+    vst_table_cell(table, "%s", e->variant);
+    vst_table_cell(table, "%d", e->which.batch);
+    vst_table_cell(table, "%.2f", 1e3 / rate);
+    vst_table_cell(table, "%.1f", rate * e->which.batch);
+    vst_table_cell(table, "%.0f", e->ours.peak_bytes / 1e6);
+    vst_table_cell(table, "%.1f", flops * rate / 1e9);
+    vst_table_cell(table, "%.0f", 100 * flops * rate / gemm);
+    if (!s->python) return;
+    if (!e->has_peer) {
+        for (int i = 0; i < 3; i++) vst_table_cell(table, "-");
+        return;
+    }
+    double low = e->ratios[0], high = e->ratios[0];
+    for (int i = 1; i < s->rounds; i++) {
+        if (e->ratios[i] < low) low = e->ratios[i];
+        if (e->ratios[i] > high) high = e->ratios[i];
+    }
+    vst_table_cell(table, "%.1f", median(e->peer.rates, s->rounds) * e->which.batch);
+    vst_table_cell(table, "%.0f", e->peer.peak_bytes / 1e6);
+    vst_table_cell(table, "%.2f (%.2f-%.2f)", median(e->ratios, s->rounds), low, high);
+}
+
+static vst_status measure_all(session *s) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    vst_progress progress;
+    const char *const plain[] = {"model", ">batch", ">ms a step", ">images/s", ">peak MB", ">GFLOP/s", ">% of GEMM", NULL};
+    const char *const beside[] = {"model",      ">batch",     ">ms a step",    ">images/s",   ">peak MB",         ">GFLOP/s",
+                                  ">% of GEMM", ">PyTorch/s", ">PyTorch's MB", ">times as fast", NULL};
+    VST_TRY(vst_table_create(&table, s->python ? beside : plain));
+    vst_progress_start(&progress, "bench", "rounds", (uint64_t)(s->count * s->rounds));
+    for (int i = 0; i < s->count && status == VST_OK; i++) {
+        status = measure(s, &s->entries[i], &progress, i * s->rounds);
+        if (status == VST_OK) add_cells(table, s, &s->entries[i]);
+    }
+    vst_progress_finish(&progress);
+    VST_TRY(status);
+    const vst_bench_case *first = &s->entries[0].which;
+    printf("%s, float32, %d thread%s, medians of %d rounds\n\n", first->kind == VST_BENCH_TRAIN
+           ? "Training steps (forward, cross-entropy, backward, AdamW)" : "Inference", first->threads,
+           first->threads == 1 ? "" : "s", s->rounds);
+    VST_TRY(vst_table_write(table, stdout));
+    printf("\nGEMM: a product of 2048 x 2048 matrices in the same run, %.0f GFLOP/s at the last model.\n",
+           s->gemm.facts.flops * median(s->gemm.rates, s->rounds) / 1e9);
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+static vst_status profile_all(const session *s) {
+    vst_status status = VST_OK;
+    for (int i = 0; i < s->count; i++) {
+        printf("%s%s, batch %d\n\n", i ? "\n" : "", s->entries[i].variant, s->entries[i].which.batch);
+        VST_TRY(vst_bench_profile(&s->entries[i].which, PROFILE_STEPS));
+    }
+out:
+    return status;
+}
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    session *s = vst_calloc(1, sizeof *s);
+    if (!s) VST_TRY(vst_fail_memory(sizeof *s));
+    VST_TRY(choose(s, arguments));
+    status = vst_flag_given(arguments, "profile") ? profile_all(s) : measure_all(s);
+out:
+    for (int i = 0; s && i < s->count; i++) vst_model_destroy(s->entries[i].model);
+    vst_free(s);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {
+    {"batch", 'b', "N", "images in a step; else 32, or what suits the default models"},
+    {"infer", 0, NULL, "inference in place of training steps"},
+    {"peer", 0, "PYTHON", "measure PyTorch beside it: an interpreter with torch and timm"},
+    {"profile", 0, NULL, "where the time of a step goes, by operation"},
+    {"rounds", 0, "N", "rounds of half a second each, 8 by default"},
+    {"set", 's', "KEY=VALUE", "changes an option of the models, such as depth=6; can be repeated"},
+    {"threads", 't', "N", "threads, on both sides; all processors by default"},
+    {0}};
+
+extern const vst_command vsti_command_bench;
+const vst_command vsti_command_bench = {
+    .name = "bench",
+    .words = "[MODEL…]",
+    .summary = "measure training or inference, alone or beside PyTorch",
+    .help = "Each model runs in a process of its own, in turn with a large matrix product (what the machine can do) and the\n"
+            "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.",
+    .flags = flags,
+    .minimum = 0,
+    .maximum = -1,
+    .run = run};

@@ -1,0 +1,48 @@
+/* Benchmark workers: each case runs in a process of its own, ours and PyTorch's alike, so that peak memory is the case's and
+ * neither's threads or caches are mixed with the other's. A worker does nothing until it is asked for steps; whoever asks
+ * alternates between workers, so that the ratio holds on a machine whose speed drifts. */
+#ifndef VISTILL_RECIPES_ENGINE_BENCH_H
+#define VISTILL_RECIPES_ENGINE_BENCH_H
+
+#include "backbones/backbone.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum vst_bench_kind {
+    VST_BENCH_TRAIN, /* forward, cross-entropy of the scores with labels, backward, AdamW */
+    VST_BENCH_INFER, /* scores */
+    VST_BENCH_GEMM   /* y = x w of 2048 x 2048 matrices: what the machine can do */
+} vst_bench_kind;
+
+typedef struct vst_bench_case {
+    vst_bench_kind kind;
+    const vst_model *model; /* NULL for GEMM; must outlive the worker */
+    int batch, threads;
+} vst_bench_case;
+
+typedef struct vst_bench_worker vst_bench_worker;
+
+typedef struct vst_bench_facts { /* of one step */
+    double flops;         /* as the operations count them; 0: unknown */
+    double seconds;       /* of the last warm-up step */
+    size_t planned_bytes; /* arena, parameters, gradients and optimiser state; 0: unknown */
+} vst_bench_facts;
+
+/* Starts a worker and warms it up. `python` NULL: ours, forked from this process, which must not have used OpenMP yet; else an
+ * interpreter with torch and timm. A model the peer does not have is VST_ERROR_UNSUPPORTED. */
+VST_NODISCARD vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const char *python,
+                                         vst_bench_facts *facts);
+/* Runs so many steps and gives their seconds. */
+VST_NODISCARD vst_status vst_bench_run(vst_bench_worker *worker, int steps, double *seconds);
+/* Ends the worker. *peak_bytes (may be NULL): the largest resident memory it had. NULL worker: nothing. */
+void vst_bench_end(vst_bench_worker *worker, size_t *peak_bytes);
+
+/* Runs the case in this process, timing every node, and prints where the time goes, summed by operation. */
+VST_NODISCARD vst_status vst_bench_profile(const vst_bench_case *which, int steps);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,153 @@
+/* Benchmark workers: a child process and two pipes. Ours is a fork of this process, the peer an interpreter with the script
+ * bench_peer.py. Both say "ready FLOPS SECONDS BYTES" (or "error TEXT", "unsupported TEXT"), then answer each line "N" with the
+ * seconds of N steps, until their input ends. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "recipes/engine/bench_parts.h"
+#include "vision/base/memory.h"
+
+extern const char vsti_bench_peer_script[]; /* made from bench_peer.py by CMake */
+
+struct vst_bench_worker {
+    pid_t process;
+    FILE *to, *from;
+    const char *who;
+};
+
+/* ---- the child's side ---- */
+
+static vst_status serve(const vst_bench_case *which) {
+    vst_status status = VST_OK;
+    vsti_bench_step step;
+    char line[64];
+    VST_TRY(vsti_bench_step_build(&step, which, false));
+    printf("ready %.17g %.17g %zu\n", step.facts.flops, step.facts.seconds, step.facts.planned_bytes);
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) {
+        double seconds;
+        VST_TRY(vsti_bench_step_run(&step, atoi(line), &seconds));
+        printf("%.17g\n", seconds);
+        fflush(stdout);
+    }
+out:
+    vsti_bench_step_clear(&step);
+    return status;
+}
+
+static void run_ours(const vst_bench_case *which) {
+    if (serve(which) != VST_OK) printf("error %s\n", vst_error_message());
+    fflush(stdout);
+    _exit(0);
+}
+
+/* The case for the script, to be freed; NULL: out of memory. */
+static char *case_json(const vst_bench_case *which) {
+    char *text = vst_model_to_json(which->model);
+    json_t *model = text ? json_loads(text, 0, NULL) : NULL;
+    json_t *root = json_pack("{s:s, s:s, s:i, s:i, s:O?}", "kind", which->kind == VST_BENCH_TRAIN ? "train" : "infer", "family",
+                             which->model->backbone->name, "batch", which->batch, "threads", which->threads, "options",
+                             json_object_get(model, "options"));
+    char *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    json_decref(model);
+    vst_free(text);
+    return json;
+}
+
+static void run_peer(const char *python, const char *json) {
+    execlp(python, python, "-c", vsti_bench_peer_script, json, (char *)NULL);
+    printf("error it cannot be run: %s\n", strerror(errno));
+    fflush(stdout);
+    _exit(1);
+}
+
+/* The pipes become standard input and output, and nothing else stays open: a worker that held another one's pipe would keep
+ * that one from ending. */
+static void become_worker(int in, int out) {
+    if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0) _exit(1);
+    closefrom(STDERR_FILENO + 1);
+}
+
+/* ---- our side ---- */
+
+static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, const char *python, const char *json) {
+    int down[2] = {-1, -1}, up[2] = {-1, -1};
+    if (pipe2(down, O_CLOEXEC) != 0 || pipe2(up, O_CLOEXEC) != 0 || (worker->process = fork()) < 0) {
+        for (int i = 0; i < 2; i++) {
+            if (down[i] >= 0) close(down[i]);
+            if (up[i] >= 0) close(up[i]);
+        }
+        return vst_fail(VST_ERROR_IO, "a benchmark process cannot be started: %s", strerror(errno));
+    }
+    if (worker->process == 0) {
+        become_worker(down[0], up[1]);
+        if (python) run_peer(python, json);
+        run_ours(which);
+    }
+    close(down[0]);
+    close(up[1]);
+    worker->to = fdopen(down[1], "w");
+    worker->from = fdopen(up[0], "r");
+    return worker->to && worker->from ? VST_OK : vst_fail_memory(BUFSIZ);
+}
+
+/* The next line without its end; an error that the worker tells, or its silence, is ours. */
+static vst_status read_line(vst_bench_worker *worker, char *line, int size) {
+    if (!fgets(line, size, worker->from)) return vst_fail(VST_ERROR_IO, "%s ended without an answer", worker->who);
+    line[strcspn(line, "\n")] = 0;
+    if (strncmp(line, "error ", 6) == 0) return vst_fail(VST_ERROR_IO, "%s: %s", worker->who, line + 6);
+    if (strncmp(line, "unsupported ", 12) == 0) return vst_fail(VST_ERROR_UNSUPPORTED, "%s: %s", worker->who, line + 12);
+    return VST_OK;
+}
+
+vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const char *python, vst_bench_facts *facts) {
+    vst_status status = VST_OK;
+    char line[1024], *json = NULL;
+    *out = NULL;
+    vst_bench_worker *worker = vst_calloc(1, sizeof *worker);
+    if (!worker) return vst_fail_memory(sizeof *worker);
+    worker->who = python ? python : "the benchmark";
+    signal(SIGPIPE, SIG_IGN); /* a worker that died is an error, not our end */
+    if (python && !(json = case_json(which))) VST_TRY(vst_fail_memory(1024));
+    fflush(NULL); /* what is buffered belongs to this process alone */
+    VST_TRY(spawn(worker, which, python, json));
+    VST_TRY(read_line(worker, line, sizeof line));
+    if (sscanf(line, "ready %lf %lf %zu", &facts->flops, &facts->seconds, &facts->planned_bytes) != 3)
+        VST_TRY(vst_fail(VST_ERROR_IO, "%s says \"%s\" instead of being ready", worker->who, line));
+out:
+    free(json);
+    if (status == VST_OK) *out = worker;
+    else vst_bench_end(worker, NULL);
+    return status;
+}
+
+vst_status vst_bench_run(vst_bench_worker *worker, int steps, double *seconds) {
+    vst_status status = VST_OK;
+    char line[1024];
+    if (fprintf(worker->to, "%d\n", steps) < 0 || fflush(worker->to) != 0)
+        return vst_fail(VST_ERROR_IO, "%s has ended", worker->who);
+    VST_TRY(read_line(worker, line, sizeof line));
+    *seconds = strtod(line, NULL);
+out:
+    return status;
+}
+
+void vst_bench_end(vst_bench_worker *worker, size_t *peak_bytes) {
+    struct rusage usage = {0};
+    int code;
+    if (!worker) return;
+    if (worker->to) fclose(worker->to);
+    if (worker->from) fclose(worker->from);
+    if (worker->process > 0) wait4(worker->process, &code, 0, &usage);
+    if (peak_bytes) *peak_bytes = (size_t)usage.ru_maxrss * 1024;
+    vst_free(worker);
+}

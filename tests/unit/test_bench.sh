@@ -1,0 +1,57 @@
+#!/bin/sh
+# `vistill bench` alone and beside peers that answer, lack the model, break, or are not there. usage: test_bench.sh BUILD SOURCE
+set -u
+vistill=$1/vistill
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+failed=0
+
+# expect CODE TEXT ARGUMENT…: exit code, and TEXT somewhere in what it writes
+expect() {
+    code=$1 text=$2
+    shift 2
+    "$vistill" bench "$@" >"$folder/out" 2>&1
+    got=$?
+    if [ $got != "$code" ] || ! grep -qE -- "$text" "$folder/out"; then
+        echo "FAILED: vistill bench $*: exit code $got, expected $code and \"$text\""
+        cat "$folder/out"
+        failed=1
+    fi
+}
+
+# peer NAME: makes an interpreter of that name from standard input. It is called as PEER -c SCRIPT CASE.
+peer() {
+    { echo '#!/bin/sh'; cat; } >"$folder/$1"
+    chmod +x "$folder/$1"
+}
+peer answers <<'END'
+echo "$3" | grep -q '"kind":"train".*"family":"resnet_cifar".*"batch":4,"threads":1' || { echo "error a wrong case: $3"; exit 1; }
+echo "ready 0 0.5 0"
+while read -r steps; do echo "$((steps * 1000))"; done
+END
+peer lacks <<'END'
+echo "unsupported no such family"
+END
+peer breaks <<'END'
+echo "ready 0 0.5 0"
+read -r steps
+END
+peer mutters <<'END'
+echo "Hello"
+END
+
+small="-b 4 -t 1 --rounds 1 -s depth=8 -s width=4 resnet20_cifar"
+expect 0 'resnet20_cifar +4 +[0-9.]+ +[0-9.]+ +[0-9]+ +[0-9.]+ +[0-9]+$' $small
+expect 0 'Inference' --infer $small
+expect 0 'conv2d_backward_weights +backward' --profile $small
+# Ours needs less than the 1000 s a step that this peer claims.
+expect 0 ' [0-9]{4,}\.[0-9]+ \([0-9.]+-[0-9.]+\)$' --peer "$folder/answers" $small
+expect 0 ' - +- +-$' --peer "$folder/lacks" $small
+expect 1 'breaks ended without an answer' --peer "$folder/breaks" $small
+expect 1 'mutters says "Hello" instead of being ready' --peer "$folder/mutters" $small
+expect 1 'none: it cannot be run: No such file' --peer "$folder/none" $small
+expect 1 'unknown key "dept"|unknown .*"dept"' -s dept=8 resnet20_cifar
+expect 1 'expected KEY=VALUE' -s depth resnet20_cifar
+expect 1 'there is no model "resnet9"' resnet9
+[ $failed = 0 ] && echo "the benchmark measures"
+exit $failed
