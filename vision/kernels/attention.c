@@ -89,17 +89,33 @@ static void transpose(const sizes *s, const float *x, float *y) {
     }
 }
 
-/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. Gives their sum; *lse as the header
- * says. */
-static float softmax_row(const sizes *s, float scale, float *score, float *lse) {
-    const int64_t keys = s->keys / VSTI_LANES * VSTI_LANES;
-    for (int64_t k = s->tokens; k < keys; k++) score[k] = -INFINITY;
-    const float max = vsti_row_max(score, keys);
-#pragma omp simd
-    for (int64_t k = 0; k < keys; k++) score[k] = vsti_exp((score[k] - max) * scale);
-    const float sum = vsti_row_sum(score, keys);
-    *lse = max * scale + logf(sum);
-    return sum;
+/* `padding` is added to the last vector: -infinity in the lanes behind the tokens. */
+static float row_top(const sizes *s, vsti_vector padding, float *score) {
+    const int64_t last = s->keys - VSTI_LANES;
+    vsti_vector top = vsti_load(score + last) + padding;
+    *(vsti_vector *)(score + last) = top;
+    for (int64_t k = 0; k < last; k += VSTI_LANES) top = vsti_max(top, vsti_load(score + k));
+    return vsti_top(top);
+}
+
+static float row_exp(const sizes *s, float scale, float top, float *score) {
+    vsti_vector sum = {0};
+    for (int64_t k = 0; k < s->keys; k += VSTI_LANES) {
+        const vsti_vector p = vsti_exp_vector((vsti_load(score + k) - top) * scale);
+        *(vsti_vector *)(score + k) = p;
+        sum += p;
+    }
+    return vsti_total(sum);
+}
+
+/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. sum: of each row; lse as the header says. In
+ * three passes, since within one row each step waits for the one before. */
+static void softmax_rows(const sizes *s, float scale, int64_t rows, float *score, float *sum, float *lse) {
+    vsti_vector padding = {0};
+    for (int64_t k = s->tokens; k < s->keys; k++) padding[k - (s->keys - VSTI_LANES)] = -INFINITY;
+    for (int64_t i = 0; i < rows; i++) lse[i] = row_top(s, padding, score + i * s->keys);
+    for (int64_t i = 0; i < rows; i++) sum[i] = row_exp(s, scale, lse[i], score + i * s->keys);
+    for (int64_t i = 0; i < rows; i++) lse[i] = lse[i] * scale + logf(sum[i]);
 }
 
 static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out,
@@ -114,7 +130,7 @@ static void head_forward(const sizes *s, float scale, const float *q, const floa
         const vsti_product mix = {s->tokens, score, s->keys, 1, values, s->width, sum, s->width, false};
         vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
         float total[QUERY_ROWS];
-        for (int64_t i = 0; i < rows; i++) total[i] = softmax_row(s, scale, score + i * s->keys, lse + begin + i);
+        softmax_rows(s, scale, rows, score, total, lse + begin);
         vsti_gemm(&mix, rows, s->width / VSTI_LANES);
         for (int64_t i = 0; i < rows; i++) {
             const float factor = 1 / total[i];
@@ -126,14 +142,12 @@ static void head_forward(const sizes *s, float scale, const float *q, const floa
     }
 }
 
-/* Scores and d loss / d probability of one query to probabilities and d loss / d (q k). */
+/* Scores and d loss / d probability of one query to probabilities and d loss / d (q k). Padding becomes meaningless. */
 static void softmax_row_backward(const sizes *s, float scale, float lse, float dot, float *score, float *gradient) {
-    const int64_t keys = s->keys / VSTI_LANES * VSTI_LANES;
-#pragma omp simd
-    for (int64_t k = 0; k < keys; k++) {
-        const float p = vsti_exp(score[k] * scale - lse);
-        score[k] = p;
-        gradient[k] = p * (gradient[k] - dot) * scale;
+    for (int64_t k = 0; k < s->keys; k += VSTI_LANES) {
+        const vsti_vector p = vsti_exp_vector(vsti_load(score + k) * scale - lse);
+        *(vsti_vector *)(score + k) = p;
+        *(vsti_vector *)(gradient + k) = p * (vsti_load(gradient + k) - dot) * scale;
     }
 }
 

@@ -7,13 +7,11 @@
 
 #include "vision/kernels/isa.h"
 
-/* Rows of a tile: with two vectors per row, as many as leave registers for two vectors of b and one of a. */
+/* Rows of a tile of two vectors a row, and of one of three, as many as leave registers for the vectors of b and one of a. */
 #if defined VSTI_ISA_avx512
-enum { VSTI_TILE_ROWS = 12 };
-#elif defined VSTI_ISA_avx2
-enum { VSTI_TILE_ROWS = 6 };
+enum { VSTI_TILE_ROWS = 12, VSTI_WIDE_ROWS = 8 };
 #else
-enum { VSTI_TILE_ROWS = 6 };
+enum { VSTI_TILE_ROWS = 6, VSTI_WIDE_ROWS = 4 };
 #endif
 
 typedef struct vsti_product {
@@ -30,26 +28,26 @@ typedef struct vsti_product {
 /* One tile; rows and vectors are constants wherever this is inlined. */
 static inline __attribute__((always_inline)) void vsti_tile(int rows, int vectors, const vsti_product *p, int64_t row,
                                                             int64_t column) {
-    vsti_vector sum[VSTI_TILE_ROWS][2];
+    vsti_vector sum[VSTI_TILE_ROWS][3];
     const int64_t inner = p->inner, a_row = p->a_row, a_column = p->a_column, b_row = p->b_row, c_row = p->c_row;
     const float *a = p->a + row * a_row, *b = p->b + column;
     float *c = p->c + row * c_row + column;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int j = 0; j < vectors; j++) sum[i][j] = (vsti_vector){0};
     for (int64_t k = 0; k < inner; k++, a += a_column, b += b_row) {
-        vsti_vector right[2];
-#pragma GCC unroll 2
+        vsti_vector right[3];
+#pragma GCC unroll 3
         for (int j = 0; j < vectors; j++) right[j] = vsti_load(b + j * VSTI_LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
             for (int j = 0; j < vectors; j++) sum[i][j] += a[i * a_row] * right[j];
     }
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 2
+#pragma GCC unroll 3
         for (int j = 0; j < vectors; j++) {
             vsti_vector *out = (vsti_vector *)(c + i * c_row + j * VSTI_LANES);
             if (p->accumulate) *out += sum[i][j];
@@ -77,17 +75,24 @@ static inline __attribute__((always_inline)) void vsti_tile_of(int rows, int vec
     }
 }
 
-/* c (rows, vectors * lanes) from a (rows, inner) and b (inner, vectors * lanes). Rows are split into tiles of nearly
- * equal height, so that none is too low to hide the latency of the multiply-add. */
-static void vsti_gemm(const vsti_product *p, int64_t rows, int64_t vectors) {
-    const int64_t tiles = (rows + VSTI_TILE_ROWS - 1) / VSTI_TILE_ROWS;
-    for (int64_t vector = 0; vector < vectors; vector += 2) {
-        for (int64_t tile = 0; tile < tiles; tile++) {
-            const int64_t begin = rows * tile / tiles, height = rows * (tile + 1) / tiles - begin;
-            if (vector + 1 < vectors) vsti_tile_of((int)height, 2, p, begin, vector * VSTI_LANES);
-            else vsti_tile_of((int)height, 1, p, begin, vector * VSTI_LANES);
-        }
+/* Some vectors of all rows, split into tiles of nearly equal height, so that none is too low to hide the latency of the
+ * multiply-add. */
+static inline __attribute__((always_inline)) void vsti_columns(int vectors, int highest, const vsti_product *p, int64_t rows,
+                                                               int64_t vector) {
+    const int64_t tiles = (rows + highest - 1) / highest;
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        const int64_t begin = rows * tile / tiles, height = rows * (tile + 1) / tiles - begin;
+        vsti_tile_of((int)height, vectors, p, begin, vector * VSTI_LANES);
     }
+}
+
+/* c (rows, vectors * lanes) from a (rows, inner) and b (inner, vectors * lanes). An odd number of vectors ends with a tile of
+ * three: a single one has too few sums to hide the latency. */
+static void vsti_gemm(const vsti_product *p, int64_t rows, int64_t vectors) {
+    int64_t vector = 0;
+    for (; vectors - vector >= 2 && vectors - vector != 3; vector += 2) vsti_columns(2, VSTI_TILE_ROWS, p, rows, vector);
+    if (vectors - vector == 3) vsti_columns(3, VSTI_WIDE_ROWS, p, rows, vector);
+    else if (vectors - vector == 1) vsti_columns(1, VSTI_TILE_ROWS, p, rows, vector);
 }
 
 #endif

@@ -4,6 +4,9 @@
 #define VISTILL_VISION_KERNELS_ISA_H
 
 #include <math.h>
+#if defined __SSE__
+#include <immintrin.h>
+#endif
 
 #include "vision/kernels/kernels.h"
 
@@ -131,6 +134,47 @@ static inline float vsti_total(vsti_vector v) {
     v += __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3});
 #endif
     return (v[0] + v[2]) + (v[1] + v[3]);
+}
+
+/* The larger of each lane; b where one of them is NaN. */
+static inline vsti_vector vsti_max(vsti_vector a, vsti_vector b) {
+#if defined VSTI_ISA_avx512
+    return (vsti_vector)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined VSTI_ISA_avx2
+    return (vsti_vector)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined __SSE__
+    return (vsti_vector)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    vsti_vector c;
+    for (int i = 0; i < VSTI_LANES; i++) c[i] = a[i] > b[i] ? a[i] : b[i];
+    return c;
+#endif
+}
+
+/* The largest lane. */
+static inline float vsti_top(vsti_vector v) {
+#if defined VSTI_ISA_avx512
+    v = vsti_max(v, __builtin_shuffle(v, (vsti_order){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}));
+    v = vsti_max(v, __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11}));
+#elif defined VSTI_ISA_avx2
+    v = vsti_max(v, __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3}));
+#endif
+    const float a = v[0] > v[1] ? v[0] : v[1], b = v[2] > v[3] ? v[2] : v[3];
+    return a > b ? a : b;
+}
+
+/* vsti_exp of each lane, for x up to 88. */
+static inline vsti_vector vsti_exp_vector(vsti_vector x) {
+    const vsti_vector low = (vsti_vector){0} - 87.3f, t = vsti_max(low, x);
+    const vsti_vector shifted = t * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
+    const vsti_vector power = (vsti_vector)(((vsti_order)shifted << 23) + 0x3f800000);
+    const vsti_vector r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
+    vsti_vector q = r * 0.001381463761f + 0.008368778156f;
+    q = q * r + 0.04166839165f;
+    q = q * r + 0.1666652013f;
+    q = q * r + 0.4999999342f;
+    const vsti_vector result = (q * (r * r) + r + 1.0f) * power;
+    return (vsti_vector)((vsti_order)result & ~(vsti_order)(x < low));
 }
 
 /* Defines a sum over i of `term`; `vector` is the same for lanes i … i + VSTI_LANES - 1. */
