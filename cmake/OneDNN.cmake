@@ -1,5 +1,6 @@
 # oneDNN 3: the system's if there is one (Debian 13), else the PyPI wheels of oneDNN 3.2 with GNU OpenMP, fetched once into
-# the build tree and checked by SHA-256. Defines the target vistill_onednn.
+# the build tree and checked by SHA-256. Defines the target vistill_onednn and, for the wheels,
+# VISTILL_ONEDNN_LIBRARY and VISTILL_ONEDNN_LICENSES, which cmake/Install.cmake installs.
 add_library(vistill_onednn INTERFACE)
 find_package(dnnl 3 QUIET CONFIG)
 if(dnnl_FOUND)
@@ -34,7 +35,12 @@ else()
   endif()
   set(devel ${root}/onednn_devel_cpu_gomp-2023.2.0.data/data)
   set(library ${root}/onednn_cpu_gomp-2023.2.0.data/data/lib)
-  target_include_directories(vistill_onednn SYSTEM INTERFACE ${devel}/include)
-  target_link_libraries(vistill_onednn INTERFACE ${library}/libdnnl.so.3)
-  target_link_options(vistill_onednn INTERFACE -Wl,-rpath,${library})
+  set(VISTILL_ONEDNN_LIBRARY ${library}/libdnnl.so.3)
+  set(VISTILL_ONEDNN_LICENSES ${library}/../share/doc/onednn/LICENSE ${library}/../share/doc/onednn/THIRD-PARTY-PROGRAMS
+      ${root}/onednn_cpu_gomp-2023.2.0.dist-info/LICENSE.txt)
+  # An imported library: CMake then gives the build tree's programs its path, and takes it out of the installed ones.
+  add_library(vistill_onednn_wheel SHARED IMPORTED)
+  set_target_properties(vistill_onednn_wheel PROPERTIES IMPORTED_LOCATION ${VISTILL_ONEDNN_LIBRARY}
+                        IMPORTED_SONAME libdnnl.so.3 INTERFACE_INCLUDE_DIRECTORIES ${devel}/include)
+  target_link_libraries(vistill_onednn INTERFACE vistill_onednn_wheel)
 endif()

@@ -1,0 +1,57 @@
+# What `cmake --install` puts under the prefix, which may be moved afterwards: the program, the static library, the public
+# headers, the CMake package Vistill, vistill.pc, and oneDNN where it came from the wheels.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(TARGETS vistill ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+if(TARGET vistill_program)
+  install(TARGETS vistill_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+
+# A header with extern "C" is public; those of the library's inside are C only and stay here.
+file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} vision/*.h backbones/*.h datasets/*.h recipes/*.h)
+foreach(header ${headers})
+  file(STRINGS ${header} public REGEX "^extern \"C\"")
+  if(public)
+    get_filename_component(folder ${header} DIRECTORY)
+    install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vistill/${folder})
+  endif()
+endforeach()
+
+# The wheels' oneDNN goes into a folder of its own, so that it does not stand in the way of another one.
+set(vistill_onednn_folder ${CMAKE_INSTALL_LIBDIR}/vistill)
+set(vistill_onednn "")
+if(VISTILL_ONEDNN_LIBRARY)
+  get_filename_component(vistill_onednn ${VISTILL_ONEDNN_LIBRARY} NAME)
+  install(FILES ${VISTILL_ONEDNN_LIBRARY} DESTINATION ${vistill_onednn_folder})
+  install(FILES ${VISTILL_ONEDNN_LICENSES} DESTINATION ${CMAKE_INSTALL_DOCDIR}/onednn)
+  if(TARGET vistill_program)
+    file(RELATIVE_PATH way ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR}/vistill)
+    set_target_properties(vistill_program PROPERTIES INSTALL_RPATH "$ORIGIN/${way}")
+  endif()
+endif()
+
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/Vistill)
+configure_package_config_file(cmake/VistillConfig.cmake.in VistillConfig.cmake INSTALL_DESTINATION ${package}
+                              PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR vistill_onednn_folder
+                              NO_CHECK_REQUIRED_COMPONENTS_MACRO)
+write_basic_package_version_file(VistillConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/VistillConfig.cmake ${CMAKE_BINARY_DIR}/VistillConfigVersion.cmake DESTINATION ${package})
+
+file(RELATIVE_PATH way ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+string(REGEX REPLACE "/$" "" vistill_pc_prefix "\${pcfiledir}/${way}")
+foreach(folder libdir includedir)
+  string(TOUPPER ${folder} variable)
+  cmake_path(APPEND vistill_pc_${folder} "\${prefix}" ${CMAKE_INSTALL_${variable}}) # absolute ones stay as they are
+endforeach()
+if(vistill_onednn)
+  set(vistill_pc_onednn "-L\${libdir}/vistill -l:${vistill_onednn} -Wl,-rpath,\${libdir}/vistill")
+else()
+  set(vistill_pc_onednn "-L$<TARGET_FILE_DIR:DNNL::dnnl> -ldnnl")
+endif()
+list(TRANSFORM OpenMP_C_LIB_NAMES PREPEND -l OUTPUT_VARIABLE vistill_pc_openmp)
+list(JOIN vistill_pc_openmp " " vistill_pc_openmp)
+configure_file(cmake/vistill.pc.in vistill.pc.in @ONLY)
+file(GENERATE OUTPUT vistill.pc INPUT ${CMAKE_BINARY_DIR}/vistill.pc.in)
+install(FILES ${CMAKE_BINARY_DIR}/vistill.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
