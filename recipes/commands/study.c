@@ -1,6 +1,9 @@
 /* vistill study: several recipes in turn, then their models side by side. */
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "recipes/commands/main.h"
 #include "recipes/engine/study_run.h"
@@ -39,12 +42,34 @@ out:
     return status;
 }
 
+/* "0,1,2" in place of the study's own seeds. */
+static vst_status set_seeds(vst_study *study, const char *text) {
+    enum { MOST = sizeof study->seeds / sizeof *study->seeds };
+    if (!text) return VST_OK;
+    study->seed_count = 0;
+    for (const char *at = text; *at || at == text;) {
+        char *end;
+        errno = 0;
+        const long seed = strtol(at, &end, 10);
+        if (end == at || errno || seed < 0 || seed > INT_MAX || (*end && *end != ',') || study->seed_count == MOST)
+            return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: expected at most %d whole numbers from 0 on with commas between them",
+                            text, MOST);
+        for (int i = 0; i < study->seed_count; i++)
+            if (study->seeds[i] == seed) return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld stands there twice", text, seed);
+        study->seeds[study->seed_count++] = (int)seed;
+        at = *end ? end + 1 : end;
+        if (*end && !*at) return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: a number is missing after the last comma", text);
+    }
+    return VST_OK;
+}
+
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_study *study = NULL;
     vst_study_result result = {0};
     vst_train_line line = {0};
     VST_TRY(vst_study_read(&study, arguments->words[0]));
+    VST_TRY(set_seeds(study, vst_flag_value(arguments, "seeds")));
     const vst_study_options options = {.force = vst_flag_given(arguments, "force"),
                                        .stop = vst_catch_interrupt(),
                                        .progress = vst_train_line_update,
@@ -61,6 +86,7 @@ out:
 
 static const vst_flag flags[] = {
     {"force", 0, NULL, "begin a run anew if its folder holds another recipe's"},
+    {"seeds", 0, "N,N…", "in place of the study's own; with several, mean and standard deviation are shown"},
     {0}};
 
 extern const vst_command vsti_command_study;

@@ -42,6 +42,10 @@ expect 0 out 'lr: 0.25' explain recipes/conf/fashion-student.yaml --set optim.lr
 expect 1 err 'unknown key "lrr" in optim; did you mean "lr"?' explain recipes/conf/fashion-student.yaml --set=optim.lrr=1
 expect 1 err 'this is a study, not a recipe' explain recipes/conf/fashion.yaml
 expect 1 err 'none.yaml: cannot be opened' explain -- none.yaml
+expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml --seeds 0,x
+expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml --seeds=
+expect 1 err '1 stands there twice' study recipes/conf/fashion.yaml --seeds 1,0,1
+expect 1 err 'missing after the last comma' study recipes/conf/fashion.yaml --seeds 1,
 for command in $("$vistill" help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
     [ "$command" = help ] || expect 0 out "Usage: vistill $command" "$command" --help
     [ "$command" = help ] || expect 0 out "Usage: vistill $command" help "$command"
