@@ -199,6 +199,17 @@ vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *
     return open_one(folder, "previous.safetensors", checkpoint, file);
 }
 
+vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file) {
+    char last[VSTI_PATH], previous[VSTI_PATH];
+    vst_status status = VST_OK;
+    VST_TRY(vsti_run_folder_file(folder, "last.safetensors", last));
+    VST_TRY(vsti_run_folder_file(folder, "previous.safetensors", previous));
+    if (strcmp(vst_safetensors_path(file), previous) == 0 && rename(previous, last) != 0)
+        VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot become %s: %s", previous, last, strerror(errno)));
+out:
+    return status;
+}
+
 /* Finds a tensor of this type and number of elements. */
 static vst_status find_tensor(const vst_safetensors *file, const char *name, vst_dtype dtype, size_t count,
                               const vst_tensor **tensor) {

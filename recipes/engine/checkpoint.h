@@ -50,6 +50,10 @@ VST_NODISCARD vst_status vsti_checkpoint_write(const vsti_run_folder *folder, co
 VST_NODISCARD vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
                                               vst_safetensors **file);
 
+/* Call once `file`, which vsti_checkpoint_open gave, is to be continued: if it is previous.safetensors it becomes
+ * last.safetensors again, so that the next checkpoint does not put an unreadable one in its place. */
+VST_NODISCARD vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file);
+
 /* Puts all values back: parameters, running statistics, optimiser. */
 VST_NODISCARD vst_status vsti_checkpoint_restore(const vst_safetensors *file, vst_params *params, vst_optimizer *optimizer);
 

@@ -66,7 +66,10 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     vst_status status = VST_OK;
     vsti_checkpoint found;
     const int threads = t->at.threads;
-    VST_TRY(vsti_checkpoint_open(&t->folder, &found, file));
+    status = vsti_checkpoint_open(&t->folder, &found, file);
+    if (status != VST_OK && status != VST_ERROR_MEMORY)
+        VST_TRY(vst_fail_in(status, "no checkpoint can be continued (begin anew with --force and without --resume)"));
+    VST_TRY(status);
     if (!*file) {
         vst_log(VST_LOG_INFO, "%s holds no checkpoint: the run begins", t->folder.path);
     } else if (strcmp(found.hash, t->at.hash) != 0) {
@@ -90,6 +93,7 @@ out:
 static vst_status restore(vsti_trainer *t, const vst_safetensors *file) {
     vst_status status = VST_OK;
     VST_TRY(vsti_checkpoint_restore(file, t->student.params, t->student.optimizer));
+    VST_TRY(vsti_checkpoint_promote(&t->folder, file));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "log.txt", t->at.log_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->at.summary_bytes));
     vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->at.epoch,

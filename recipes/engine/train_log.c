@@ -87,13 +87,16 @@ void vsti_announce_shares(const vsti_trainer *t) {
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
 /* Appends the object as one line and lets go of it. */
-static void log_line(vsti_trainer *t, json_t *line) {
-    char *text = json_dumps(line, JSON_REAL_PRECISION(9));
-    char *whole = text ? vst_format("%s\n", text) : NULL;
-    if (whole) vsti_run_folder_append(&t->folder, "log.txt", whole);
-    vst_free(whole);
-    free(text);
-    json_decref(line);
+static void log_line(vsti_trainer *t, json_t *object) {
+    char line[8192]; /* the longest has some 30 numbers */
+    const size_t length = json_dumpb(object, line, sizeof line - 2, JSON_REAL_PRECISION(9));
+    json_decref(object);
+    if (!length || length > sizeof line - 2) {
+        vst_log(VST_LOG_WARNING, "out of memory for a line of log.txt; the training goes on without it");
+        return;
+    }
+    memcpy(line + length, "\n", 2);
+    vsti_run_folder_append(&t->folder, "log.txt", line);
 }
 
 static void set_terms(const vsti_trainer *t, json_t *line) {

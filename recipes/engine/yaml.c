@@ -272,6 +272,18 @@ out:
     return status;
 }
 
+/* The code of a character of several bytes that libyaml would refuse or change if it stood there as it is: C1 controls, line
+ * separators, the byte-order mark, non-characters. 0: none. */
+static unsigned needs_escape(const char *text, int *length) {
+    const unsigned char *t = (const unsigned char *)text;
+    *length = 2;
+    if (t[0] == 0xc2 && t[1] >= 0x80 && t[1] < 0xa0) return t[1];
+    if (t[0] < 0xe0 || t[0] > 0xef || !t[1] || !t[2]) return 0;
+    const unsigned code = (t[0] & 15u) << 12 | (t[1] & 63u) << 6 | (t[2] & 63u);
+    *length = 3;
+    return code == 0x2028 || code == 0x2029 || code == 0xfeff || code >= 0xfffe ? code : 0;
+}
+
 char *vst_yaml_quote(const char *text) {
     char *quoted = vst_alloc(4 * strlen(text) + 3), *at = quoted;
     if (!quoted) return NULL;
@@ -279,6 +291,13 @@ char *vst_yaml_quote(const char *text) {
     for (; *text; text++) {
         if ((unsigned char)*text < ' ' || *text == 127) {
             at += sprintf(at, "\\x%02x", (unsigned)*text);
+            continue;
+        }
+        int length;
+        const unsigned code = needs_escape(text, &length);
+        if (code) {
+            at += sprintf(at, "\\u%04x", code);
+            text += length - 1;
             continue;
         }
         if (*text == '"' || *text == '\\') *at++ = '\\';

@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char folder[] = P_tmpdir "/vistill-fuzz-XXXXXX", images[128], labels[128];
+static char folder[64], images[128], labels[128];
 
 static void clean_up(void) {
     unlink(images);
@@ -19,6 +19,7 @@ static void clean_up(void) {
 }
 
 static void begin(void) {
+    snprintf(folder, sizeof folder, "%s/vistill-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : P_tmpdir);
     if (!mkdtemp(folder)) abort();
     snprintf(images, sizeof images, "%s/train-images-idx3-ubyte", folder);
     snprintf(labels, sizeof labels, "%s/train-labels-idx1-ubyte", folder);

@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char path[] = P_tmpdir "/vistill-fuzz-XXXXXX";
+static char path[64];
 
 static void clean_up(void) { unlink(path); }
 
@@ -25,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     vst_recipe *recipe;
     vst_study *study;
     if (!begun++) {
+        snprintf(path, sizeof path, "%s/vistill-fuzz-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : P_tmpdir);
         if (mkstemp(path) < 0) abort();
         atexit(clean_up);
     }

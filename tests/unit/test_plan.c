@@ -416,7 +416,6 @@ out:
 
 START_TEST(allocation_failures) {
     const vst_mode mode = _i ? VST_TRAIN : VST_INFER;
-    int accepted = 0;
     omp_set_num_threads(1);
     ck_assert_int_eq(attempt(mode), VST_OK);
     uint64_t n = 1;
@@ -426,14 +425,10 @@ START_TEST(allocation_failures) {
         const vst_status status = attempt(mode);
         vst_memory_fail_at(0);
         reached = vst_memory_count() - before >= n;
-        /* Success is right where there is a way without: a sum of gradients in its own node. */
-        if (status != VST_OK)
-            ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"),
-                          "allocation %llu: %s, \"%s\"",
-                          (unsigned long long)n, vst_status_name(status), vst_error_message());
-        else accepted += reached;
+        if (!reached) continue;
+        ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"), "allocation %llu: %s, \"%s\"",
+                      (unsigned long long)n, vst_status_name(status), vst_error_message());
     }
-    ck_assert_int_le(accepted, 2);
     ck_assert_uint_gt(n, 100);
 }
 END_TEST

@@ -32,8 +32,12 @@ static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value c
     vsti_node *node = &graph->nodes[value->node];
     if (!node->operation->accumulates || node->accumulating || node->outputs[0] != contribution.id) return false;
     if ((size_t)value->node + 1 != graph->node_count) return false; /* others may have read it already */
-    int *inputs = vst_realloc(node->inputs, (size_t)(node->input_count + 1) * sizeof(int));
-    if (!inputs) return false;
+    const size_t bytes = (size_t)(node->input_count + 1) * sizeof(int);
+    int *inputs = vst_realloc(node->inputs, bytes);
+    if (!inputs) { /* a separate addition would do, but round otherwise: the same run would have another result */
+        graph->status = vst_fail_memory(bytes);
+        return false;
+    }
     inputs[node->input_count++] = earlier.id;
     node->inputs = inputs;
     node->accumulating = true;

@@ -124,6 +124,7 @@ typedef float vsti_vector __attribute__((vector_size(4 * VSTI_LANES), aligned(4)
 static inline vsti_vector vsti_load(const float *x) { return *(const vsti_vector *)x; }
 
 typedef int32_t vsti_order __attribute__((vector_size(4 * VSTI_LANES)));
+typedef uint32_t vsti_bits __attribute__((vector_size(4 * VSTI_LANES))); /* wraps around where a loss has diverged */
 
 /* The sum of the lanes: halves onto halves. */
 static inline float vsti_total(vsti_vector v) {
@@ -167,7 +168,7 @@ static inline float vsti_top(vsti_vector v) {
 static inline vsti_vector vsti_exp_vector(vsti_vector x) {
     const vsti_vector low = (vsti_vector){0} - 87.3f, t = vsti_max(low, x);
     const vsti_vector shifted = t * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
-    const vsti_vector power = (vsti_vector)(((vsti_order)shifted << 23) + 0x3f800000);
+    const vsti_vector power = (vsti_vector)(((vsti_bits)shifted << 23) + 0x3f800000u);
     const vsti_vector r = (t - n * 0.693359375f) - n * -2.12194440e-4f;
     vsti_vector q = r * 0.001381463761f + 0.008368778156f;
     q = q * r + 0.04166839165f;

@@ -1,0 +1,663 @@
+/* Training as the program does it, from recipe to run folder: it learns; interrupted and continued it gives the same bits;
+ * broken checkpoints, foreign folders, diverging losses and failing allocations are errors with advice; the loop over steps
+ * takes no memory. The data set is made here: 12 x 12 pixels of noise with one bright quadrant, which is the class. */
+#include <check.h>
+#include <math.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
+#include "recipes/engine/train.h"
+#include "tests/unit/data_files.h"
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+#include "vision/base/random.h"
+#include "vision/tensor/safetensors.h"
+
+enum { SIDE = 12, CLASSES = 4, TRAIN = 240, TEST = 60, BATCH = 24, STEPS = TRAIN / BATCH, EPOCHS = 3 };
+
+/* ---- Recipes. Paths are relative: every test works in a folder of its own ---- */
+
+#define DATA "data: {path: data, workers: 1}\n"
+#define RUN "run: {epochs: 3, threads: 1, log_seconds: 0, eval_batch: 25}\n"
+#define SIZE "image: 12, channels: 1, classes: 4, mean: 0.3, std: 0.2"
+#define RESNET "model: {name: resnet8_cifar, width: 8, " SIZE "}\n"
+#define SGD "optim: {name: sgd, batch: 24, lr: 0.05, min_lr: 0, warmup_epochs: 0.5, weight_decay: 5e-4}\n"
+#define SMALL "dim: 16, depth: 2, heads: 2, init: xavier, " SIZE
+#define ADAMW "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5, ema_decay: 0.9, clip_norm: 1, smoothing: 0.1}\n"
+
+static const char teacher_recipe[] = DATA RUN RESNET SGD;
+static const char student_recipe[] = DATA RUN "model: {name: vit_mini_patch4_28, " SMALL "}\n"
+                                     "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5}\n";
+/* Everything that has a state or draws random numbers: moments, average, batch norm in the stem, drop path, augmentation. */
+static const char stateful_recipe[] = DATA RUN "augment: {train: \"crop:padding=2, flip:probability=0.5\"}\n" ADAMW
+                                      "model: {name: vit_mini_patch4_28, stem: conv, drop_path: 0.3, " SMALL "}\n";
+static const char distilled_recipe[] =
+    "data: {path: data, workers: 1, validation: 40, labelled: 150}\n" RUN ADAMW
+    "augment: {train: \"crop:padding=2, flip:probability=0.5\"}\n"
+    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
+    "distill:\n"
+    "  teacher: teacher/last.safetensors\n"
+    "  label_weight: 0.5\n"
+    "  terms:\n"
+    "    - {distance: kl, student: logits, teacher: logits, temperature: 2, weight: 1}\n"
+    "    - {distance: hard, student: logits_dist, teacher: logits, weight: 0.5}\n"
+    "    - {distance: mse, student: blocks.0, teacher: layer3, projector: linear, weight: 1}\n";
+
+/* ---- Folders and files ---- */
+
+static char folder[256];
+
+/* A split of the data set. Without signal the images are noise and only the labels tell the classes. */
+static void write_split(int split, int count, bool signal) {
+    vst_random random = vst_random_stream(5, vst_random_id("pixels"), (uint32_t)split, 0);
+    for (int file = 2 * split; file < 2 * split + 2; file++) {
+        char path[64];
+        size_t size;
+        uint8_t *bytes = make_idx(count, file % 2 ? 0 : SIDE, SIDE, CLASSES, &size);
+        for (size_t i = 16; file % 2 == 0 && i < size; i++) {
+            const int p = (int)(i - 16) % (SIDE * SIDE), sample = (int)(i - 16) / (SIDE * SIDE);
+            const int quadrant = 2 * (p / SIDE >= SIDE / 2) + (p % SIDE >= SIDE / 2);
+            bytes[i] = (uint8_t)(vst_random_below(&random, 100) + (signal && quadrant == sample % CLASSES ? 100 : 0));
+        }
+        snprintf(path, sizeof path, "data/%s", idx_names[file]);
+        write_bytes(path, bytes, size);
+        free(bytes);
+    }
+}
+
+static char said[1 << 16]; /* what the log was told */
+
+static void listen(vst_log_level level, const char *text, void *user) {
+    (void)level;
+    (void)user;
+    const size_t length = strlen(said);
+    snprintf(said + length, sizeof said - length, "%s\n", text);
+}
+
+static void enter_folder(void) {
+    make_folder(folder, "train");
+    ck_assert_int_eq(chdir(folder), 0);
+    ck_assert_int_eq(mkdir("data", 0700), 0);
+    write_split(0, TRAIN, true);
+    write_split(1, TEST, true);
+    vst_log_set(listen, NULL);
+}
+
+static void leave_folder(void) {
+    char command[300];
+    snprintf(command, sizeof command, "rm -r '%s'", folder);
+    ck_assert_int_eq(chdir("/"), 0);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* A whole file with a zero after it, to be freed. */
+static char *read_whole(const char *path, size_t *size) {
+    FILE *file = fopen(path, "rb");
+    ck_assert_msg(file != NULL, "%s is missing", path);
+    ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    char *bytes = malloc(*size + 1);
+    ck_assert_ptr_nonnull(bytes);
+    ck_assert_uint_eq(fread(bytes, 1, *size, file), *size);
+    bytes[*size] = '\0';
+    fclose(file);
+    return bytes;
+}
+
+static void append(const char *path, const char *text) {
+    FILE *file = fopen(path, "ab");
+    ck_assert_ptr_nonnull(file);
+    fputs(text, file);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+static bool exists(const char *path) { return access(path, F_OK) == 0; }
+
+/* ---- Running ---- */
+
+enum { SETTINGS = 7, COUNTS = EPOCHS * STEPS };
+
+typedef struct session {
+    const char *recipe, *output, *settings[SETTINGS];
+    bool resume, force, dry_run;
+    const char *stop_phase; /* where the user presses Ctrl-C: "start", or a phase of progress, in this epoch after this step */
+    int stop_epoch;
+    uint64_t stop_step;
+    vst_train_callback *also; /* called at each step */
+    /* results */
+    volatile sig_atomic_t stop;
+    vst_train_result result;
+    uint64_t allocations[COUNTS]; /* so far, after each step */
+    int steps;
+} session;
+
+static void watch(const vst_train_progress *p, void *user) {
+    session *s = user;
+    const bool step = strcmp(p->phase, "train") == 0;
+    if (step && s->steps < COUNTS) s->allocations[s->steps++] = vst_memory_count();
+    if (step && s->also) s->also(p, user);
+    if (s->stop_phase && strcmp(p->phase, s->stop_phase) == 0 && p->epoch == s->stop_epoch && (!step || p->step == s->stop_step))
+        s->stop = 1;
+}
+
+static vst_recipe *read_recipe(const session *s) {
+    vst_recipe *recipe;
+    const char *settings[SETTINGS + 1];
+    char output[64];
+    int count = 0;
+    while (count < SETTINGS && s->settings[count]) count++;
+    memcpy(settings, s->settings, sizeof s->settings);
+    snprintf(output, sizeof output, "run.output=%s", s->output ? s->output : "run");
+    settings[count++] = output;
+    write_bytes("recipe.yaml", (const uint8_t *)s->recipe, strlen(s->recipe));
+    ck_ok(vst_recipe_read(&recipe, "recipe.yaml", settings, count));
+    return recipe;
+}
+
+static vst_status run(session *s) {
+    vst_recipe *recipe = read_recipe(s);
+    s->stop = s->stop_phase && strcmp(s->stop_phase, "start") == 0;
+    s->steps = 0;
+    said[0] = '\0';
+    const vst_train_options options = {.resume = s->resume, .force = s->force, .dry_run = s->dry_run, .stop = &s->stop,
+                                       .progress = watch, .user = s};
+    const vst_status status = vst_train(recipe, &options, &s->result);
+    vst_recipe_destroy(recipe);
+    return status;
+}
+
+static void run_fine(session s) { ck_ok(run(&s)); }
+
+static void make_teacher(void) { run_fine((session){.recipe = teacher_recipe, .output = "teacher"}); }
+
+/* The run must end with this status and a message that holds the text. */
+static void expect(session s, vst_status wanted, const char *text) {
+    const vst_status status = run(&s);
+    ck_assert_msg(status == wanted, "%s instead of %s: %s", vst_status_name(status), vst_status_name(wanted),
+                  vst_error_message());
+    ck_assert_msg(strstr(vst_error_message(), text) != NULL, "\"%s\" is not in: %s", text, vst_error_message());
+}
+
+static void expect_said(const char *text) { ck_assert_msg(strstr(said, text) != NULL, "\"%s\" was not said:\n%s", text, said); }
+
+/* ---- Comparing runs ---- */
+
+static vst_safetensors *open_tensors(const char *output, const char *name) {
+    vst_safetensors *file;
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", output, name);
+    ck_ok(vst_safetensors_open(&file, path, NULL));
+    return file;
+}
+
+static void same_tensors(const char *a, const char *b, const char *name) {
+    vst_safetensors *x = open_tensors(a, name), *y = open_tensors(b, name);
+    ck_assert_uint_eq(vst_safetensors_count(x), vst_safetensors_count(y));
+    for (size_t i = 0; i < vst_safetensors_count(x); i++) {
+        const vst_tensor *s = vst_safetensors_at(x, i), *t = vst_safetensors_find(y, s->name);
+        ck_assert_msg(t && t->dtype == s->dtype && vst_shape_equal(&s->shape, &t->shape), "%s: no %s like it", name, s->name);
+        const size_t bytes = (size_t)vst_shape_count(&s->shape) * vst_dtype_size(s->dtype);
+        ck_assert_msg(memcmp(s->data, t->data, bytes) == 0, "%s: %s differs between %s and %s", name, s->name, a, b);
+    }
+    vst_safetensors_close(x);
+    vst_safetensors_close(y);
+}
+
+/* Whether a tensor differs between two files of a run, so that equal ones say something. */
+static bool tensor_differs(const char *a, const char *b, const char *tensor) {
+    vst_safetensors *x = open_tensors(a, "last.safetensors"), *y = open_tensors(b, "last.safetensors");
+    const vst_tensor *s = vst_safetensors_find(x, tensor), *t = vst_safetensors_find(y, tensor);
+    ck_assert_msg(s && t, "no tensor %s", tensor);
+    const size_t bytes = (size_t)vst_shape_count(&s->shape) * vst_dtype_size(s->dtype);
+    const bool differs = memcmp(s->data, t->data, bytes) != 0;
+    vst_safetensors_close(x);
+    vst_safetensors_close(y);
+    return differs;
+}
+
+/* Takes out summary.csv's column of seconds, the only one that may differ. */
+static void cut_seconds(char *text) {
+    char *to = text;
+    for (int column = 0; *text; text++) {
+        column = *text == '\n' ? 0 : column + (*text == ',');
+        if (column != 6) *to++ = *text;
+    }
+    *to = '\0';
+}
+
+static int count_lines(const char *text) {
+    int lines = 0;
+    for (; *text; text++) lines += *text == '\n';
+    return lines;
+}
+
+static void same_text(const char *a, const char *b, const char *name, int lines) {
+    char path[2][128], *text[2];
+    for (int i = 0; i < 2; i++) {
+        size_t size;
+        snprintf(path[i], sizeof path[i], "%s/%s", i ? b : a, name);
+        text[i] = read_whole(path[i], &size);
+        ck_assert_int_eq(count_lines(text[i]), lines);
+        if (strcmp(name, "summary.csv") == 0) cut_seconds(text[i]);
+    }
+    ck_assert_str_eq(text[0], text[1]);
+    free(text[0]);
+    free(text[1]);
+}
+
+/* All that a run leaves but dates and seconds; `epochs` lines in the log, one more with the header in the summary. */
+static void same_runs(const char *a, const char *b, int epochs) {
+    same_tensors(a, b, "last.safetensors");
+    same_tensors(a, b, "best.safetensors");
+    same_text(a, b, "log.txt", epochs);
+    same_text(a, b, "summary.csv", epochs + 1);
+}
+
+/* ---- Learning ---- */
+
+START_TEST(learns) {
+    static const char *const recipes[] = {teacher_recipe, student_recipe};
+    session s = {.recipe = recipes[_i], .settings = {"run.epochs=8"}};
+    ck_ok(run(&s));
+    ck_assert_int_eq(s.result.epochs, 8);
+    ck_assert_double_ge(s.result.test_top1, 95);
+    ck_assert_double_ge(s.result.train_top1, 95);
+    ck_assert_double_lt(s.result.test_loss, 0.2);
+}
+END_TEST
+
+/* Noise with arbitrary labels can only be learnt by heart. */
+START_TEST(overfits_one_batch) {
+    static const char *const recipes[] = {teacher_recipe, student_recipe};
+    write_split(0, BATCH, false);
+    write_split(1, BATCH, false);
+    session s = {.recipe = recipes[_i], .settings = {"run.epochs=60", "optim.warmup_epochs=5", "optim.weight_decay=0",
+                                                   _i ? "optim.lr=1e-2" : NULL}};
+    ck_ok(run(&s));
+    ck_assert_double_eq(s.result.train_top1, 100);
+    ck_assert_double_lt(s.result.train_loss, 0.05);
+    ck_assert_double_lt(s.result.test_top1, 75); /* of other noise */
+}
+END_TEST
+
+/* A student without any label learns from the teacher alone. */
+START_TEST(learns_from_the_teacher) {
+    make_teacher();
+    session s = {.recipe = distilled_recipe,
+                 .settings = {"run.epochs=10", "distill.label_weight=0", "augment.train=", "optim.ema_decay=0"}};
+    ck_ok(run(&s));
+    ck_assert_double_ge(s.result.teacher_top1, 95);
+    ck_assert_double_ge(s.result.test_top1, 95);
+    ck_assert_double_ge(s.result.validation_top1, 95);
+    expect_said("deit_mini_distilled_patch4_28");
+    expect_said("distance mse");
+}
+END_TEST
+
+/* ---- Interrupted and continued ---- */
+
+typedef struct stop {
+    const char *phase;
+    int epoch;
+    uint64_t step;
+} stop;
+
+/* One session that the user ends. What a killed session wrote after its last checkpoint is added by hand. */
+static void interrupted(const char *recipe, bool resume, stop at) {
+    session s = {.recipe = recipe, .output = "parts", .resume = resume, .stop_phase = at.phase, .stop_epoch = at.epoch,
+                 .stop_step = at.step};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "--resume"));
+    ck_assert(exists("parts/last.safetensors"));
+    append("parts/log.txt", "{\"epoch\": 77}\n");
+    append("parts/summary.csv", "77,not after the checkpoint\n");
+}
+
+START_TEST(resumes_bit_for_bit) {
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
+    static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
+                                 {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
+    const bool distilled = recipes[_i] == distilled_recipe;
+    if (distilled) make_teacher();
+    else interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
+    run_fine((session){.recipe = recipes[_i], .output = "whole"});
+    for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) interrupted(recipes[_i], !distilled || i > 0, stops[i]);
+    run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true});
+    same_runs("whole", "parts", EPOCHS);
+    session again = {.recipe = recipes[_i], .output = "parts", .resume = true};
+    ck_ok(run(&again));
+    ck_assert(again.result.reused);
+    ck_assert_int_eq(again.steps, 0);
+    ck_assert_int_eq(again.result.epochs, EPOCHS);
+    same_runs("whole", "parts", EPOCHS);
+}
+END_TEST
+
+/* With more than one thread, too, every sum is taken in the same order each time. */
+START_TEST(resumes_with_two_threads) {
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe};
+    session parts = {.recipe = recipes[_i], .output = "parts", .settings = {"run.threads=2", "run.epochs=1", "data.limit=96"},
+                     .stop_phase = "train", .stop_step = 2};
+    ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED);
+    parts.stop_phase = NULL;
+    parts.resume = true;
+    run_fine(parts);
+    run_fine((session){.recipe = recipes[_i], .output = "whole", .settings = {"run.threads=2", "run.epochs=1", "data.limit=96"}});
+    same_runs("whole", "parts", 1);
+}
+END_TEST
+
+/* The state that is compared above is really there, and moves. */
+START_TEST(state_is_saved) {
+    static const char *const tensors[] = {"optimizer.values", "optimizer.m", "optimizer.v", "optimizer.step", "ema.values",
+                                          "patch_embed.bn1.running_mean", "patch_embed.bn1.running_var",
+                                          "patch_embed.bn1.num_batches_tracked", "blocks.1.mlp.fc2.weight"};
+    run_fine((session){.recipe = stateful_recipe, .output = "whole"});
+    session s = {.recipe = stateful_recipe, .output = "part", .stop_phase = "train", .stop_epoch = 2, .stop_step = 9};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) ck_assert(tensor_differs("whole", "part", tensors[i]));
+}
+END_TEST
+
+/* Interrupted while the teacher is measured, a run has no checkpoint yet and begins anew. */
+START_TEST(interrupted_before_the_run) {
+    make_teacher();
+    expect((session){.recipe = distilled_recipe, .stop_phase = "start"}, VST_ERROR_INTERRUPTED, "evaluating");
+    ck_assert(!exists("run/last.safetensors"));
+    session s = {.recipe = distilled_recipe, .resume = true, .stop_phase = "validation"};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    expect_said("run holds no checkpoint: the run begins");
+    ck_assert_int_eq(s.steps, 8);
+    ck_assert(exists("run/last.safetensors"));
+    ck_assert(!exists("run/summary.csv"));
+}
+END_TEST
+
+/* Nor do they where random numbers are drawn: switching one kind of them off gives another result. */
+START_TEST(workers_do_not_matter) {
+    run_fine((session){.recipe = stateful_recipe, .output = "one"});
+    run_fine((session){.recipe = stateful_recipe, .output = "three", .settings = {"data.workers=3"}});
+    run_fine((session){.recipe = stateful_recipe, .output = "none", .settings = {"data.workers=0"}});
+    same_tensors("one", "three", "last.safetensors");
+    same_tensors("one", "none", "last.safetensors");
+    run_fine((session){.recipe = stateful_recipe, .output = "plain", .settings = {"augment.train="}});
+    run_fine((session){.recipe = stateful_recipe, .output = "whole", .settings = {"model.drop_path=0"}});
+    run_fine((session){.recipe = stateful_recipe, .output = "seeded", .settings = {"run.seed=1"}});
+    ck_assert(tensor_differs("one", "plain", "optimizer.values"));
+    ck_assert(tensor_differs("one", "whole", "optimizer.values"));
+    ck_assert(tensor_differs("one", "seeded", "optimizer.values"));
+}
+END_TEST
+
+/* ---- Broken checkpoints ---- */
+
+enum { CUT, FLIPPED, FLIPPED_HEADER, EMPTY, MISSING, DAMAGES };
+
+static void damage(const char *path, int how) {
+    size_t size;
+    char *bytes = read_whole(path, &size);
+    if (how == FLIPPED) bytes[size - 1000] ^= 4;
+    if (how == FLIPPED_HEADER) bytes[20] ^= 4;
+    if (how == CUT) size -= 1;
+    if (how == EMPTY) size = 0;
+    if (how == MISSING) ck_assert_int_eq(unlink(path), 0);
+    else write_bytes(path, (const uint8_t *)bytes, size);
+    free(bytes);
+}
+
+/* Ends with a checkpoint in the middle of epoch 1, the previous one at its beginning. */
+static void leave_two_checkpoints(void) {
+    session s = {.recipe = stateful_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    ck_assert(exists("run/previous.safetensors"));
+}
+
+START_TEST(previous_checkpoint) {
+    leave_two_checkpoints();
+    damage("run/last.safetensors", _i);
+    session s = {.recipe = stateful_recipe, .resume = true, .stop_phase = "train", .stop_epoch = 1, .stop_step = 1};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    expect_said("taking previous.safetensors");
+    expect_said(_i == MISSING ? "no last.safetensors" : "the newest checkpoint cannot be used (run/last.safetensors");
+    expect_said("continuing run in epoch 1 at step 0");
+    /* The good one must not have been lost to the broken one. */
+    damage("run/last.safetensors", CUT);
+    run_fine((session){.recipe = stateful_recipe, .resume = true});
+    expect_said("continuing run in epoch 1 at step 0");
+    run_fine((session){.recipe = stateful_recipe, .output = "whole"});
+    same_runs("whole", "run", EPOCHS);
+}
+END_TEST
+
+START_TEST(both_checkpoints_broken) {
+    leave_two_checkpoints();
+    damage("run/last.safetensors", _i);
+    damage("run/previous.safetensors", CUT);
+    for (int again = 0; again < 2; again++) { /* it stays refused: nothing was thrown away */
+        expect((session){.recipe = stateful_recipe, .resume = true}, VST_ERROR_FORMAT, "run/previous.safetensors");
+        ck_assert_ptr_nonnull(strstr(vst_error_message(), "--force"));
+    }
+    ck_assert(exists("run/log.txt"));
+    run_fine((session){.recipe = stateful_recipe, .force = true});
+}
+END_TEST
+
+/* A model file in the place of the checkpoint, and an only checkpoint that is broken. */
+START_TEST(no_good_checkpoint) {
+    run_fine((session){.recipe = student_recipe, .settings = {"run.epochs=2"}});
+    ck_assert_int_eq(unlink("run/previous.safetensors"), 0);
+    damage("run/last.safetensors", FLIPPED);
+    expect((session){.recipe = student_recipe, .settings = {"run.epochs=2"}, .resume = true}, VST_ERROR_FORMAT,
+           "run/last.safetensors");
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "--force"));
+    ck_assert_int_eq(rename("run/best.safetensors", "run/last.safetensors"), 0);
+    expect((session){.recipe = student_recipe, .settings = {"run.epochs=2"}, .resume = true}, VST_ERROR_FORMAT,
+           "no checkpoint");
+}
+END_TEST
+
+/* ---- Folders that hold a run ---- */
+
+START_TEST(used_folder) {
+    run_fine((session){.recipe = student_recipe, .output = "whole"});
+    run_fine((session){.recipe = student_recipe});
+    expect((session){.recipe = student_recipe}, VST_ERROR_ARGUMENT, "run already holds a run: --resume continues it, --force");
+    expect((session){.recipe = student_recipe, .resume = true, .settings = {"optim.lr=1e-3"}}, VST_ERROR_ARGUMENT,
+           "holds a run of another recipe, data set or teacher");
+    expect((session){.recipe = teacher_recipe, .resume = true}, VST_ERROR_ARGUMENT, "compare run/recipe.yaml");
+    same_runs("whole", "run", EPOCHS); /* refusing changed nothing */
+    write_split(1, TEST - 1, true);
+    expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_ARGUMENT, "data set");
+    write_split(1, TEST, true);
+    session same = {.recipe = student_recipe, .resume = true, .settings = {"data.workers=2", "run.log_seconds=5"}};
+    ck_ok(run(&same));
+    ck_assert(same.result.reused);
+    session fresh = {.recipe = student_recipe, .force = true};
+    ck_ok(run(&fresh));
+    ck_assert_int_eq(fresh.steps, EPOCHS * STEPS);
+    same_runs("whole", "run", EPOCHS);
+    run_fine((session){.recipe = teacher_recipe, .resume = true, .force = true});
+    expect_said("another recipe's run: it begins anew");
+}
+END_TEST
+
+static void train_beside(const vst_train_progress *p, void *user) {
+    if (p->epoch == 0 && p->step == 1) {
+        session *s = user;
+        expect((session){.recipe = s->recipe, .force = true}, VST_ERROR_IO, "in use by another training");
+    }
+}
+
+START_TEST(folder_is_locked) {
+    run_fine((session){.recipe = student_recipe, .settings = {"run.threads=1"}, .also = train_beside});
+    run_fine((session){.recipe = student_recipe, .force = true}); /* free again */
+}
+END_TEST
+
+START_TEST(dry_run) {
+    session s = {.recipe = stateful_recipe, .dry_run = true};
+    ck_ok(run(&s));
+    ck_assert(!exists("run"));
+    ck_assert_double_gt(s.result.step_seconds, 0);
+    ck_assert_double_gt(s.result.predicted_seconds, EPOCHS * STEPS * s.result.step_seconds);
+    ck_assert_uint_gt(s.result.parameters, 1000);
+}
+END_TEST
+
+/* ---- Memory ---- */
+
+/* From the second step on nothing is allocated within an epoch, by steps and loader alike. */
+START_TEST(steps_allocate_nothing) {
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
+    if (recipes[_i] == distilled_recipe) make_teacher();
+    session s = {.recipe = recipes[_i]};
+    ck_ok(run(&s));
+    const int steps = s.steps / EPOCHS;
+    ck_assert_int_ge(steps, 8);
+    for (int i = 0; i < s.steps; i++)
+        if (i % steps > 1)
+            ck_assert_msg(s.allocations[i] == s.allocations[i - 1], "step %d of epoch %d allocates %d times", i % steps,
+                          i / steps, (int)(s.allocations[i] - s.allocations[i - 1]));
+    ck_assert_uint_gt(s.allocations[steps], s.allocations[steps - 1]); /* the hook counts: a checkpoint lies between */
+}
+END_TEST
+
+/* The smallest run that has all parts: a teacher, an average, a split for validation, two steps. */
+static session smallest(const char *output) {
+    return (session){.recipe = distilled_recipe, .output = output,
+                     .settings = {"run.epochs=1", "data.limit=48", "data.labelled=40", "model.depth=1", "model.dim=8",
+                                  "optim.warmup_epochs=0"}};
+}
+
+/* Which allocations fail: every so many, or all (VISTILL_TEST_STRIDE=1) for an afternoon with the address sanitizer. */
+static uint64_t stride(uint64_t otherwise) {
+    const char *wanted = getenv("VISTILL_TEST_STRIDE");
+    return wanted && atoi(wanted) > 0 ? (uint64_t)atoi(wanted) : otherwise;
+}
+
+static uint64_t allocations_of(const vst_recipe *recipe, const vst_train_options *options, uint64_t fail_at, vst_status *status) {
+    vst_train_result result;
+    const uint64_t before = vst_memory_count();
+    vst_memory_fail_at(fail_at);
+    *status = vst_train(recipe, options, &result);
+    vst_memory_fail_at(0);
+    return vst_memory_count() - before;
+}
+
+/* Of a run from the beginning, and of one that goes on from a checkpoint (a finished one, so that it stays as it is). A run
+ * may also succeed, since jansson is given a second try, but then with nothing missing and the same result. */
+START_TEST(allocation_failures) {
+    const vst_train_options options = {.force = _i == 0, .resume = _i == 1};
+    session s = smallest("run");
+    vst_status status;
+    make_teacher();
+    run_fine(smallest("whole"));
+    ck_ok(run(&s));
+    vst_recipe *recipe = read_recipe(&s);
+    const uint64_t needed = allocations_of(recipe, &options, 0, &status);
+    uint64_t refused = 0;
+    ck_assert_int_eq(status, VST_OK);
+    for (uint64_t n = 1; n <= needed; n += stride(_i ? 67 : 23)) {
+        allocations_of(recipe, &options, n, &status);
+        if (status == VST_OK) same_runs("whole", "run", 1);
+        else ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"), "allocation %d: %s, \"%s\"",
+                           (int)n, vst_status_name(status), vst_error_message());
+        refused += status != VST_OK;
+    }
+    ck_assert_uint_gt(refused, needed / stride(_i ? 67 : 23) / 2);
+    if (_i == 1) same_runs("whole", "run", 1); /* failing to continue leaves the run as it was */
+    vst_recipe_destroy(recipe);
+}
+END_TEST
+
+/* ---- Losses that are not finite ---- */
+
+/* A learning rate that lets the weights explode: the step is named, and the tensor or loss that is not finite first. */
+START_TEST(diverges) {
+    const session s = {.recipe = _i ? student_recipe : teacher_recipe,
+                       .settings = {"optim.lr=100", "optim.weight_decay=10", "optim.warmup_epochs=0", "optim.name=sgd"}};
+    expect(s, VST_ERROR_NUMERIC, "(epoch 0)");
+    ck_assert_int_eq(strncmp(vst_error_message(), "step ", 5), 0);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), _i ? "patch_embed.proj.weight" : "conv1.weight"));
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "lower learning rate"));
+    ck_assert(!exists("run/last.safetensors")); /* no checkpoint of what is useless */
+}
+END_TEST
+
+/* Multiplies a tensor in a run's last.safetensors. */
+static void spoil(const char *output, const char *name, float factor) {
+    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
+    vst_safetensors *file = open_tensors(output, "last.safetensors");
+    const size_t count = vst_safetensors_count(file);
+    vst_tensor *tensors = calloc(count, sizeof *tensors);
+    vst_metadata metadata[4];
+    bool found = false;
+    ck_assert_ptr_nonnull(tensors);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i] = *vst_safetensors_at(file, i);
+        if (strcmp(tensors[i].name, name) != 0) continue;
+        found = true;
+        for (int64_t k = 0; k < vst_shape_count(&tensors[i].shape); k++) ((float *)tensors[i].data)[k] *= factor;
+    }
+    ck_assert(found);
+    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
+    ck_ok(vst_safetensors_write(vst_safetensors_path(file), tensors, count, metadata, 4));
+    free(tensors);
+    vst_safetensors_close(file);
+}
+
+START_TEST(names_the_labels) {
+    session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    spoil("run", "optimizer.values", NAN);
+    expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_NUMERIC,
+           "step 13 (epoch 1): the cross-entropy with the labels is not finite");
+}
+END_TEST
+
+/* The term at fault is named: a teacher without finite answers, and one whose features are too large to be squared. */
+START_TEST(names_the_term) {
+    make_teacher();
+    spoil("teacher", "layer3.0.bn2.weight", 1e25f);
+    expect((session){.recipe = distilled_recipe}, VST_ERROR_NUMERIC,
+           "step 0 (epoch 0): distill.terms.2 (mse, blocks.0 <- layer3) is not finite");
+    spoil("teacher", "fc.weight", NAN);
+    expect((session){.recipe = distilled_recipe, .force = true}, VST_ERROR_NUMERIC,
+           "step 0 (epoch 0): distill.terms.0 (kl, logits <- logits) is not finite");
+    ck_assert(!exists("run/last.safetensors"));
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("train");
+    TCase *tests = tcase_create("train");
+    tcase_set_timeout(tests, 300);
+    tcase_add_checked_fixture(tests, enter_folder, leave_folder);
+    tcase_add_loop_test(tests, learns, 0, 2);
+    tcase_add_loop_test(tests, overfits_one_batch, 0, 2);
+    tcase_add_test(tests, learns_from_the_teacher);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 3);
+    tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
+    tcase_add_test(tests, state_is_saved);
+    tcase_add_test(tests, interrupted_before_the_run);
+    tcase_add_test(tests, workers_do_not_matter);
+    tcase_add_loop_test(tests, previous_checkpoint, 0, DAMAGES);
+    tcase_add_loop_test(tests, both_checkpoints_broken, 0, DAMAGES);
+    tcase_add_test(tests, no_good_checkpoint);
+    tcase_add_test(tests, used_folder);
+    tcase_add_test(tests, folder_is_locked);
+    tcase_add_test(tests, dry_run);
+    tcase_add_loop_test(tests, steps_allocate_nothing, 0, 3);
+    tcase_add_loop_test(tests, allocation_failures, 0, 2);
+    tcase_add_loop_test(tests, diverges, 0, 2);
+    tcase_add_test(tests, names_the_labels);
+    tcase_add_test(tests, names_the_term);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
