@@ -159,11 +159,21 @@ static size_t known(const vsti_curve *curve, epoch_value *value) {
     return count;
 }
 
+/* Whole epochs, about ten of them. */
+static void set_ticks(FILE *script, const vst_report *report, const vsti_curve *curves) {
+    double last = 1;
+    for (int i = 0; i < report->run_count; i++)
+        for (size_t k = 0; k < curves[i].count; k++)
+            if (curves[i].epochs[k].epoch + 1 > last) last = curves[i].epochs[k].epoch + 1;
+    fprintf(script, "set xtics %.0f\n", ceil(last / 10));
+}
+
+/* Epochs from 1 on, as the progress line counts them; in files they count from 0, as timm's do. */
 static void write_data(FILE *script, int number, const vsti_curve *curve, epoch_value *value) {
     fprintf(script, "$d%d << EOD\n", number);
     for (size_t i = 0; i < curve->count; i++)
         if (isfinite(value(&curve->epochs[i])))
-            fprintf(script, "%.9g %.9g\n", curve->epochs[i].epoch, value(&curve->epochs[i]));
+            fprintf(script, "%.9g %.9g\n", curve->epochs[i].epoch + 1, value(&curve->epochs[i]));
     fputs("EOD\n", script);
 }
 
@@ -177,6 +187,7 @@ static vst_status figure_of(FILE *html, const vst_report *report, const vsti_cur
     FILE *script = open_memstream(&text, &size);
     if (!script) return vst_fail_memory(size);
     begin_script(script, name, true);
+    set_ticks(script, report, curves);
     for (int i = 0; i < report->run_count; i++) {
         write_data(script, 2 * i, &curves[i], train);
         write_data(script, 2 * i + 1, &curves[i], eval);
