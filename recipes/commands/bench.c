@@ -1,5 +1,6 @@
 /* vistill bench: how fast this machine trains and classifies, as a share of its matrix multiplication and, with --peer, beside
  * PyTorch in the same run. */
+#include <math.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,7 +119,6 @@ static vst_status choose(session *s, const vst_arguments *arguments) {
     VST_TRY(vst_flag_int(arguments, "threads", 1, 1024, &threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &s->rounds));
     s->python = vst_flag_value(arguments, "peer");
-    s->gemm.facts.flops = 0;
     if (!arguments->word_count) VST_TRY(add_defaults(s, batch, kind, threads));
     for (int i = 0; i < arguments->word_count; i++)
         VST_TRY(add_entry(s, arguments->words[i], batch ? batch : 32, kind, threads));
@@ -166,7 +166,7 @@ static vst_status measure(session *s, entry *e, vst_progress *progress, int done
         VST_TRY(run_round(&e->ours, i));
         if (e->has_peer) VST_TRY(run_round(&e->peer, i));
         e->ratios[i] = e->has_peer ? e->ours.rates[i] / e->peer.rates[i] : 0;
-        vst_progress_update(progress, (uint64_t)(done + i + 1), 0.0 / 0.0);
+        vst_progress_update(progress, (uint64_t)(done + i + 1), NAN);
     }
 out:
     stop(&e->ours);
