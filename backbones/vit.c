@@ -116,11 +116,12 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const c
     return vst_add(g, x, branch);
 }
 
-/* What follows the mixing of tokens in a block: x + proj(mixed), then the MLP. Each token for itself. */
-static vst_value finish_block(vst_graph *g, vst_value x, vst_value mixed, const vit *o, double drop_path) {
-    VST_SCOPE(g, "attn") mixed = linear(g, mixed, "proj", o->dim, linear_init(o, 1));
-    x = add_branch(g, x, mixed, "drop_path1", drop_path);
-    vst_value y = norm(g, x, "norm2");
+/* A block from its projection qkv of all tokens on, for the first `tokens` (0: all), whose x is given. */
+static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int tokens, const vit *o, double drop_path) {
+    vst_value y = {0};
+    VST_SCOPE(g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
+    x = add_branch(g, x, y, "drop_path1", drop_path);
+    y = norm(g, x, "norm2");
     VST_SCOPE(g, "mlp") {
         y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
         y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
@@ -129,15 +130,15 @@ static vst_value finish_block(vst_graph *g, vst_value x, vst_value mixed, const 
 }
 
 /* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A plan
- * computes only what is asked for, so where nobody reads the last block's patches, their half of the work falls away. */
+ * computes only what is asked for, so where nobody reads the last block's patches, their share of the work falls away. */
 static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, vst_value *heads) {
     vst_value y = norm(g, x, "norm1");
-    VST_SCOPE(g, "attn") y = vst_attention(g, linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2))), o->heads);
+    VST_SCOPE(g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
     if (heads) {
         const int tokens = o->distilled ? 2 : 1;
-        *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), vst_slice(g, y, 1, 0, tokens), o, drop_path);
+        *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
     }
-    return finish_block(g, x, y, o, drop_path);
+    return finish_block(g, x, y, 0, o, drop_path);
 }
 
 static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const char *name, const char *tap) {

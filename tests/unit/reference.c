@@ -377,15 +377,16 @@ void ref_softmax(const ref *x, bool logarithm, ref *out) {
     }
 }
 
-void ref_attention(const ref *qkv, int heads, ref *out) {
+void ref_attention(const ref *qkv, int heads, int64_t queries, ref *out) {
     const int64_t batch = qkv->shape.dim[0], tokens = qkv->shape.dim[1], width = qkv->shape.dim[2] / 3,
         d = width / heads;
-    ref_set_shape(out, VST_SHAPE(batch, tokens, width));
+    const int64_t rows = queries ? queries : tokens;
+    ref_set_shape(out, VST_SHAPE(batch, rows, width));
     double *score = calloc((size_t)tokens, sizeof *score);
     if (!score) abort();
     for (int64_t b = 0; b < batch; b++)
         for (int64_t h = 0; h < heads; h++)
-            for (int64_t i = 0; i < tokens; i++) {
+            for (int64_t i = 0; i < rows; i++) {
                 const double *image = qkv->data + b * tokens * 3 * width, *q = image + i * 3 * width + h * d;
                 for (int64_t j = 0; j < tokens; j++) {
                     const double *k = image + j * 3 * width + width + h * d;
@@ -397,7 +398,7 @@ void ref_attention(const ref *qkv, int heads, ref *out) {
                     double sum = 0;
                     for (int64_t j = 0; j < tokens; j++)
                         sum += exp(score[j] - total) * image[j * 3 * width + 2 * width + h * d + c];
-                    out->data[(b * tokens + i) * width + h * d + c] = sum;
+                    out->data[(b * rows + i) * width + h * d + c] = sum;
                 }
             }
     free(score);

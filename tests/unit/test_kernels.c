@@ -391,11 +391,11 @@ static double probabilities(const vsti_attention_shape *s, const double *qkv, in
 }
 
 static void attention_forward(const vsti_attention_shape *s, const double *qkv, double *out, double *lse) {
-    const int64_t n = s->tokens, d = s->channels, heads = s->heads, row = 3 * heads * d;
+    const int64_t n = s->tokens, m = s->queries, d = s->channels, heads = s->heads, row = 3 * heads * d;
     double *p = doubles(n);
-    for (int64_t unit = 0; unit < s->batch * heads * n; unit++) {
-        const int64_t image = unit / n / heads, h = unit / n % heads, i = unit % n;
-        double *o = out + (image * n + i) * heads * d + h * d;
+    for (int64_t unit = 0; unit < s->batch * heads * m; unit++) {
+        const int64_t image = unit / m / heads, h = unit / m % heads, i = unit % m;
+        double *o = out + (image * m + i) * heads * d + h * d;
         lse[unit] = probabilities(s, qkv, image, h, i, p);
         for (int64_t c = 0; c < d; c++) o[c] = 0;
         for (int64_t j = 0; j < n; j++)
@@ -405,11 +405,11 @@ static void attention_forward(const vsti_attention_shape *s, const double *qkv, 
 }
 
 static void attention_gradient(const vsti_attention_shape *s, const double *qkv, const double *dout, double *dqkv) {
-    const int64_t n = s->tokens, d = s->channels, heads = s->heads, row = 3 * heads * d;
+    const int64_t n = s->tokens, m = s->queries, d = s->channels, heads = s->heads, row = 3 * heads * d;
     double *p = doubles(n), *dp = doubles(n);
-    for (int64_t unit = 0; unit < s->batch * heads * n; unit++) {
-        const int64_t image = unit / n / heads, h = unit / n % heads, i = unit % n;
-        const double *g = dout + (image * n + i) * heads * d + h * d;
+    for (int64_t unit = 0; unit < s->batch * heads * m; unit++) {
+        const int64_t image = unit / m / heads, h = unit / m % heads, i = unit % m;
+        const double *g = dout + (image * m + i) * heads * d + h * d;
         double dot = 0;
         probabilities(s, qkv, image, h, i, p);
         for (int64_t j = 0; j < n; j++) {
@@ -428,19 +428,20 @@ static void attention_gradient(const vsti_attention_shape *s, const double *qkv,
 }
 
 static void test_attention(const vsti_kernels *k, const vsti_attention_shape *s) {
-    const int64_t n = s->batch * s->tokens * s->heads * s->channels, rows = s->batch * s->heads * s->tokens;
+    const int64_t rows = s->batch * s->heads * s->queries, n = rows * s->channels;
+    const int64_t inputs = 3 * s->batch * s->tokens * s->heads * s->channels;
     const float scale = 1 / sqrtf((float)s->channels);
-    float *qkv = floats(3 * n, -2, 2), *dout = floats(n, -1, 1), *out = room(n), *lse = room(rows), *dqkv = room(3 * n);
+    float *qkv = floats(inputs, -2, 2), *dout = floats(n, -1, 1), *out = room(n), *lse = room(rows), *dqkv = room(inputs);
     float *scratch = room((int64_t)k->attention_scratch(s, omp_get_max_threads()));
-    double *wide = widened(qkv, 3 * n), *wide_dout = widened(dout, n);
-    double *want = doubles(n), *want_lse = doubles(rows), *slope = doubles(3 * n);
+    double *wide = widened(qkv, inputs), *wide_dout = widened(dout, n);
+    double *want = doubles(n), *want_lse = doubles(rows), *slope = doubles(inputs);
     attention_forward(s, wide, want, want_lse);
     attention_gradient(s, wide, wide_dout, slope);
     k->attention(s, scale, qkv, out, lse, scratch);
     near("attention", out, want, n, 1e-5, 0.1);
     near("attention lse", lse, want_lse, rows, 2e-6, 1);
     k->attention_backward(s, scale, qkv, out, lse, dout, dqkv, scratch);
-    near("attention gradient", dqkv, slope, 3 * n, 1e-5, 0.1);
+    near("attention gradient", dqkv, slope, inputs, 1e-5, 0.1);
     free(qkv), free(dout), free(out), free(lse), free(dqkv), free(scratch);
     free(wide), free(wide_dout), free(want), free(want_lse), free(slope);
 }
@@ -450,14 +451,15 @@ START_TEST(attention) {
     const int64_t tokens[] = {1, 5, 50, 66, 198}, channels[] = {8, 16, 20, 32, 64};
     for (int t = 0; k && t < 5; t++)
         for (int c = 0; c < 5; c++)
-            test_attention(k, &(vsti_attention_shape){1 + t % 2, tokens[t], 1 + (t + c) % 3, channels[c]});
-    if (k) test_attention(k, &(vsti_attention_shape){2, 17, 3, 3});
+            for (int64_t queries = tokens[t]; queries > 0; queries = queries > 2 ? 2 : 0)
+                test_attention(k, &(vsti_attention_shape){1 + t % 2, tokens[t], 1 + (t + c) % 3, channels[c], queries});
+    if (k) test_attention(k, &(vsti_attention_shape){2, 17, 3, 3, 17});
 }
 END_TEST
 
 /* The naive gradient above is itself right. */
 START_TEST(attention_reference) {
-    const vsti_attention_shape s = {2, 4, 2, 3};
+    const vsti_attention_shape s = {2, 4, 2, 3, 4};
     enum { N = 2 * 4 * 2 * 3, ROWS = 2 * 2 * 4 };
     double qkv[3 * N], dout[N], out[N], lse[ROWS], slope[3 * N] = {0};
     for (int i = 0; i < 3 * N; i++) qkv[i] = uniform(-1, 1);
@@ -480,7 +482,7 @@ END_TEST
 /* Scores of a thousand overflow exp unless the largest is taken off first. */
 START_TEST(attention_extremes) {
     const vsti_kernels *k = kernels_at(_i);
-    const vsti_attention_shape s = {1, 3, 1, 4};
+    const vsti_attention_shape s = {1, 3, 1, 4, 3};
     float qkv[36], out[12], lse[3], dqkv[36], dout[12];
     if (!k) return;
     float *scratch = room((int64_t)k->attention_scratch(&s, omp_get_max_threads()));
@@ -728,7 +730,7 @@ enum { ROWS = 301, COLS = 133, CELLS = ROWS * COLS, RESULTS = 24 };
 
 /* Everything that is large enough to be shared among threads, into rows of `out`. */
 static void run_all(const vsti_kernels *k, const float *x, const float *w, float *out[RESULTS]) {
-    const vsti_attention_shape shape = {5, 37, 2, 24};
+    const vsti_attention_shape shape = {5, 37, 2, 24, 37};
     const int64_t heads = 5 * 37 * 2 * 24;
     float *partial = room(2 * (int64_t)vsti_partial_floats(COLS)), *mean = room(ROWS), *rstd = room(ROWS);
     float *row = room(ROWS);

@@ -756,24 +756,24 @@ GROUP(expand_and_resize)
 /* ---- Attention ---- */
 
 static vst_value attention_build(vst_graph *g, const op_case *c, const vst_value *x) {
-    return vst_attention(g, vst_scale(g, x[0], c->factor), c->number);
+    return vst_attention(g, vst_scale(g, x[0], c->factor), c->number, c->order[0]);
 }
 static void attention_reference(const op_case *c, const ref *x, ref *out) {
     ref scaled = ref_make(x[0].shape);
     ref_scale(&x[0], c->factor, &scaled);
-    ref_attention(&scaled, c->number, out);
+    ref_attention(&scaled, c->number, c->order[0], out);
     ref_free(&scaled);
 }
 
 static int attention_cases(op_case *list) {
-    static const int rows[][4] = {{1, 1, 1, 1}, {2, 5, 2, 3}, {1, 17, 3, 16}, {2, 50, 4, 8}, {1, 7, 1, 24}, {1, 2, 3,
-        5}};
+    static const int rows[][5] = {{1, 1, 1, 1, 0}, {2, 5, 2, 3, 0},  {1, 17, 3, 16, 0}, {2, 50, 4, 8, 0}, {1, 7, 1, 24, 0},
+                                  {1, 2, 3, 5, 0}, {2, 9, 2, 16, 2}, {3, 11, 2, 5, 1},  {1, 6, 3, 8, 6}};
     int count = 0;
-    for (int i = 0; i < 6; i++) { /* batch, tokens, heads, channels of a head */
+    for (int i = 0; i < 9; i++) { /* batch, tokens, heads, channels of a head, queries */
         const int *r = rows[i];
         list[count++] = (op_case){.name = "attention", .in = {{.shape = VST_SHAPE(r[0], r[1], 3 * r[2] * r[3])}},
                                   .count = 1,
-                                  .number = r[2], .factor = i % 2 ? 3 : 1, .build = attention_build,
+                                  .number = r[2], .order = {r[4]}, .factor = i % 2 ? 3 : 1, .build = attention_build,
                                   .reference = attention_reference};
     }
     return count;
@@ -1139,7 +1139,7 @@ typedef struct misfit {
 
 enum { ADD, MATMUL, MATMUL_STACK, CONV, CONV_GROUPS, CONV_LARGE, BATCH_NORM, POOL, RESHAPE, PERMUTE, SLICE, CONCAT,
       EXPAND,
-       REDUCE, RESIZE, ATTENTION, ENTROPY, KL, SQUARED, NORMALIZE, TRANSPOSED_STACK };
+       REDUCE, RESIZE, ATTENTION, QUERIES, ENTROPY, KL, SQUARED, NORMALIZE, TRANSPOSED_STACK };
 
 static vst_value misfit_build(vst_graph *g, const misfit *m, vst_value a, vst_value b) {
     static const double ones[32] = {1};
@@ -1159,7 +1159,8 @@ static vst_value misfit_build(vst_graph *g, const misfit *m, vst_value a, vst_va
     case EXPAND: return vst_expand(g, a, m->b);
     case REDUCE: return vst_reduce_sum(g, a, 8, false);
     case RESIZE: return vst_resize(g, a, 3, 3, VST_BILINEAR);
-    case ATTENTION: return vst_attention(g, a, 2);
+    case ATTENTION: return vst_attention(g, a, 2, 0);
+    case QUERIES: return vst_attention(g, a, 2, 6);
     case ENTROPY: return vst_cross_entropy(g, a, b, 0);
     case KL: return vst_kl_divergence(g, a, b, 2, VST_KL_BATCHMEAN);
     case SQUARED: return vst_mse(g, a, b);
@@ -1193,6 +1194,7 @@ START_TEST(misfits) {
                                   {"resize", {3, {2, 3, 3}}, {0, {0}}, RESIZE, false},
                                   {"attention", {3, {2, 5, 9}}, {0, {0}}, ATTENTION, false},
                                   {"attention of rank 2", {2, {5, 12}}, {0, {0}}, ATTENTION, false},
+                                  {"attention of more queries than tokens", {3, {2, 5, 12}}, {0, {0}}, QUERIES, false},
                                   {"cross-entropy", {2, {2, 3}}, {2, {2, 4}}, ENTROPY, true},
                                   {"cross-entropy of rank 1", {1, {3}}, {1, {3}}, ENTROPY, false},
                                   {"kl", {2, {2, 3}}, {2, {3, 3}}, KL, true},

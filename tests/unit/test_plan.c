@@ -388,7 +388,7 @@ static vst_value small_loss(vst_graph *g) {
     y = vst_permute(g, vst_reshape(g, x, VST_SHAPE(2, 16, 9)), (int[]){0, 2, 1});
     VST_SCOPE(g, "norm") x = vst_layer_norm(g, y, (vst_norm_options){0});
     VST_SCOPE(g, "qkv") x = vst_linear(g, x, (vst_linear_options){.features = 48, .bias = true});
-    x = vst_add(g, y, vst_drop_path(g, vst_attention(g, vst_gelu(g, x), 2), 0.5));
+    x = vst_add(g, y, vst_drop_path(g, vst_attention(g, vst_gelu(g, x), 2, 0), 0.5));
     x = vst_concat(g, (vst_value[]){vst_slice(g, x, 1, 0, 2), vst_slice(g, x, 1, 1, 3)}, 2, 1);
     x = vst_reduce_mean(g, x, 2, false);
     return vst_cross_entropy(g, x, vst_input(g, "target", VST_SHAPE(2, 16)), 0);

@@ -5,32 +5,33 @@
 
 #include "vision/kernels/gemm.h"
 
-enum { QUERY_ROWS = 72 }; /* the queries worked on at once: two blocks of scores against 200 keys fit in L2 */
+enum { BLOCK_ROWS = 72 }; /* the queries worked on at once: two blocks of scores against 200 keys fit in L2 */
 
 /* Sizes of one head. Scratch rows are padded to whole vectors. */
 typedef struct sizes {
-    int64_t tokens, channels;
+    int64_t tokens, channels, queries;
     int64_t keys, width;    /* tokens and channels, padded */
-    int64_t queries;        /* rows of one block of scores */
+    int64_t block;          /* queries of one block of scores */
     int64_t row, out_row;   /* strides of a token in qkv and in out */
 } sizes;
 
 static int64_t padded(int64_t n) { return (n + VSTI_LANES - 1) / VSTI_LANES * VSTI_LANES; }
 
 static sizes sizes_of(const vsti_attention_shape *shape) {
-    const int64_t blocks = (shape->tokens + QUERY_ROWS - 1) / QUERY_ROWS;
+    const int64_t blocks = (shape->queries + BLOCK_ROWS - 1) / BLOCK_ROWS;
     return (sizes){.tokens = shape->tokens,
                    .channels = shape->channels,
+                   .queries = shape->queries,
                    .keys = padded(shape->tokens),
                    .width = padded(shape->channels),
-                   .queries = blocks ? (shape->tokens + blocks - 1) / blocks : 0,
+                   .block = blocks ? (shape->queries + blocks - 1) / blocks : 0,
                    .row = 3 * shape->heads * shape->channels,
                    .out_row = shape->heads * shape->channels};
 }
 
 /* Floats of scratch of one thread, for the backward pass, which needs more. Whole cache lines, for the next thread. */
 static int64_t thread_floats(const sizes *s) {
-    const int64_t floats = 2 * s->channels * s->keys + 5 * s->tokens * s->width + s->queries * (2 * s->keys + s->width);
+    const int64_t floats = 2 * s->channels * s->keys + 5 * s->tokens * s->width + s->block * (2 * s->keys + s->width);
     return (floats + 15) / 16 * 16;
 }
 
@@ -47,8 +48,8 @@ static float *take(float **scratch, int64_t floats) {
 }
 
 /* y (rows, width) = x (rows, channels) with zeros behind. */
-static void copy_rows(const sizes *s, const float *x, int64_t x_row, float *y) {
-    for (int64_t i = 0; i < s->tokens; i++) {
+static void copy_rows(const sizes *s, int64_t rows, const float *x, int64_t x_row, float *y) {
+    for (int64_t i = 0; i < rows; i++) {
         memcpy(y + i * s->width, x + i * x_row, (size_t)s->channels * sizeof *y);
         for (int64_t c = s->channels; c < s->width; c++) y[i * s->width + c] = 0;
     }
@@ -121,15 +122,15 @@ static void softmax_rows(const sizes *s, float scale, int64_t rows, float *score
 static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out,
                          float *lse, float *scratch) {
     float *keys = take(&scratch, s->channels * s->keys), *values = take(&scratch, s->tokens * s->width);
-    float *score = take(&scratch, s->queries * s->keys), *sum = take(&scratch, s->queries * s->width);
+    float *score = take(&scratch, s->block * s->keys), *sum = take(&scratch, s->block * s->width);
     transpose(s, k, keys);
-    copy_rows(s, v, s->row, values);
-    for (int64_t begin = 0; begin < s->tokens; begin += s->queries) {
-        const int64_t left = s->tokens - begin, rows = left < s->queries ? left : s->queries;
+    copy_rows(s, s->tokens, v, s->row, values);
+    for (int64_t begin = 0; begin < s->queries; begin += s->block) {
+        const int64_t left = s->queries - begin, rows = left < s->block ? left : s->block;
         const vsti_product scores = {s->channels, q + begin * s->row, s->row, 1, keys, s->keys, score, s->keys, false};
         const vsti_product mix = {s->tokens, score, s->keys, 1, values, s->width, sum, s->width, false};
         vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
-        float total[QUERY_ROWS];
+        float total[BLOCK_ROWS];
         softmax_rows(s, scale, rows, score, total, lse + begin);
         vsti_gemm(&mix, rows, s->width / VSTI_LANES);
         for (int64_t i = 0; i < rows; i++) {
@@ -163,15 +164,15 @@ static void head_backward(const sizes *s, float scale, const head *h, float *scr
     float *keys = take(&scratch, key_floats), *values = take(&scratch, key_floats);
     float *q = take(&scratch, token_floats), *k = take(&scratch, token_floats), *dout = take(&scratch, token_floats);
     float *dk = take(&scratch, token_floats), *dv = take(&scratch, token_floats);
-    float *dq = take(&scratch, s->queries * s->width);
-    float *score = take(&scratch, s->queries * s->keys), *gradient = take(&scratch, s->queries * s->keys);
+    float *dq = take(&scratch, s->block * s->width);
+    float *score = take(&scratch, s->block * s->keys), *gradient = take(&scratch, s->block * s->keys);
     transpose(s, h->k, keys);
     transpose(s, h->v, values);
-    copy_rows(s, h->q, s->row, q);
-    copy_rows(s, h->k, s->row, k);
-    copy_rows(s, h->dout, s->out_row, dout);
-    for (int64_t begin = 0; begin < s->tokens; begin += s->queries) {
-        const int64_t left = s->tokens - begin, rows = left < s->queries ? left : s->queries;
+    copy_rows(s, s->queries, h->q, s->row, q);
+    copy_rows(s, s->tokens, h->k, s->row, k);
+    copy_rows(s, s->queries, h->dout, s->out_row, dout);
+    for (int64_t begin = 0; begin < s->queries; begin += s->block) {
+        const int64_t left = s->queries - begin, rows = left < s->block ? left : s->block;
         const float *q_rows = q + begin * s->width, *dout_rows = dout + begin * s->width;
         const bool more = begin > 0;
         const vsti_product products[] = {
@@ -192,12 +193,13 @@ static void head_backward(const sizes *s, float scale, const head *h, float *scr
         vsti_gemm(&products[4], s->tokens, width_vectors);
         copy_back(s, dq, rows, h->dq + begin * s->row);
     }
+    for (int64_t i = s->queries; i < s->tokens; i++) memset(h->dq + i * s->row, 0, (size_t)s->channels * sizeof *h->dq);
     copy_back(s, dk, s->tokens, h->dk);
     copy_back(s, dv, s->tokens, h->dv);
 }
 
 static bool worth_threads(const vsti_attention_shape *shape) {
-    return shape->batch * shape->heads * shape->tokens * (shape->tokens + shape->channels) > VSTI_PARALLEL;
+    return shape->batch * shape->heads * shape->tokens * (shape->queries + shape->channels) > VSTI_PARALLEL;
 }
 
 void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
@@ -208,8 +210,8 @@ void K(attention)(const vsti_attention_shape *shape, float scale, const float *q
     for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
         const int64_t image = unit / heads, h = unit % heads;
         const float *q = qkv + image * n * s.row + h * d;
-        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, out + image * n * s.out_row + h * d,
-                     lse + unit * n, scratch + omp_get_thread_num() * thread_floats(&s));
+        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, out + image * s.queries * s.out_row + h * d,
+                     lse + unit * s.queries, scratch + omp_get_thread_num() * thread_floats(&s));
     }
 }
 
@@ -220,10 +222,10 @@ void K(attention_backward)(const vsti_attention_shape *shape, float scale, const
 #pragma omp parallel for schedule(static) if (worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
         const int64_t image = unit / heads, h = unit % heads;
-        const int64_t in_offset = image * n * s.row + h * d, out_offset = image * n * s.out_row + h * d;
+        const int64_t in_offset = image * n * s.row + h * d, out_offset = image * s.queries * s.out_row + h * d;
         const float *q = qkv + in_offset;
         float *dq = dqkv + in_offset;
-        const head one = {q, q + heads * d, q + 2 * heads * d, out + out_offset, lse + unit * n, dout + out_offset,
+        const head one = {q, q + heads * d, q + 2 * heads * d, out + out_offset, lse + unit * s.queries, dout + out_offset,
                           dq, dq + heads * d, dq + 2 * heads * d};
         head_backward(&s, scale, &one, scratch + omp_get_thread_num() * thread_floats(&s));
     }

@@ -11,9 +11,10 @@
 
 typedef enum vsti_activation { VSTI_RELU, VSTI_RELU6, VSTI_GELU, VSTI_SILU, VSTI_SIGMOID, VSTI_HARDSWISH } vsti_activation;
 
-/* B images, N tokens, H heads of d channels; qkv (B, N, 3, H, d), out (B, N, H, d), lse (B, H, N). */
+/* B images, N tokens of which the first Q ask and all answer, H heads of d channels; qkv (B, N, 3, H, d), out (B, Q, H, d), lse
+ * (B, H, Q). */
 typedef struct vsti_attention_shape {
-    int64_t batch, tokens, heads, channels;
+    int64_t batch, tokens, heads, channels, queries;
 } vsti_attention_shape;
 
 typedef struct vsti_adamw {

@@ -5,6 +5,10 @@
 
 #include "vision/ops/operation.h"
 
+typedef struct attributes {
+    int heads, queries;
+} attributes;
+
 typedef struct arguments {
     vsti_attention_shape shape;
     float scale;
@@ -20,26 +24,30 @@ static int limit_threads(const arguments *a) {
 
 static vsti_attention_shape measure(const vst_graph *graph, const vsti_node *node) {
     const vst_shape *qkv = vsti_shape(graph, node->inputs[0]);
-    const int64_t heads = *(const int *)node->attributes;
-    return (vsti_attention_shape){qkv->dim[0], qkv->dim[1], heads, qkv->dim[2] / (3 * heads)};
+    const attributes *o = node->attributes;
+    return (vsti_attention_shape){qkv->dim[0], qkv->dim[1], o->heads, qkv->dim[2] / (3 * o->heads), o->queries};
 }
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const vst_shape *qkv = vsti_shape(graph, node->inputs[0]);
-    const int heads = *(const int *)node->attributes;
+    const attributes *o = node->attributes;
     char text[VST_SHAPE_TEXT];
-    if (qkv->rank != 3 || heads < 1 || qkv->dim[2] % (3 * heads)) {
+    if (qkv->rank != 3 || o->heads < 1 || qkv->dim[2] % (3 * o->heads)) {
         vst_graph_fail(graph, "attention: the projection %s should be (B, N, 3 D) with D a multiple of %d heads",
-                       vst_shape_text(qkv, text), heads);
+                       vst_shape_text(qkv, text), o->heads);
         return;
     }
-    out[0] = VST_SHAPE(qkv->dim[0], qkv->dim[1], qkv->dim[2] / 3);
-    out[1] = VST_SHAPE(qkv->dim[0], heads, qkv->dim[1]); /* log-sum-exp of each row of scores */
+    if (o->queries < 0 || o->queries > qkv->dim[1]) {
+        vst_graph_fail(graph, "attention: the projection %s has fewer tokens than %d queries", vst_shape_text(qkv, text), o->queries);
+        return;
+    }
+    out[0] = VST_SHAPE(qkv->dim[0], o->queries, qkv->dim[2] / 3);
+    out[1] = VST_SHAPE(qkv->dim[0], o->heads, o->queries); /* log-sum-exp of each row of scores */
 }
 
 static double flops(const vst_graph *graph, const vsti_node *node) {
     const vsti_attention_shape s = measure(graph, node);
-    return 4.0 * (double)(s.batch * s.heads * s.channels) * (double)s.tokens * (double)s.tokens;
+    return 4.0 * (double)(s.batch * s.heads * s.channels) * (double)s.tokens * (double)s.queries;
 }
 
 static double flops_backward(const vst_graph *graph, const vsti_node *node) { return 2.5 * flops(graph, node); }
@@ -74,7 +82,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), backward ? run_backward : run_forward, &a, sizeof a, buffers, count);
 }
 
-static const vsti_operation backward = {.name = "attention_backward", .outputs = 1, .attribute_bytes = sizeof(int),
+static const vsti_operation backward = {.name = "attention_backward", .outputs = 1, .attribute_bytes = sizeof(attributes),
                                         .shapes = vsti_same_shape, .lower = lower, .flops = flops_backward};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
@@ -84,8 +92,9 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
                       vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 4, node->attributes));
 }
 
-vst_value vst_attention(vst_graph *g, vst_value qkv, int heads) {
-    static const vsti_operation operation = {.name = "attention", .outputs = 2, .attribute_bytes = sizeof(int),
+vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries) {
+    static const vsti_operation operation = {.name = "attention", .outputs = 2, .attribute_bytes = sizeof(attributes),
                                              .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
-    return vsti_emit(g, &operation, &qkv, 1, &heads);
+    const attributes o = {heads, queries ? queries : (int)vst_shape_at(g, qkv).dim[1]};
+    return vsti_emit(g, &operation, &qkv, 1, &o);
 }

@@ -85,8 +85,8 @@ vst_value vst_global_pool(vst_graph *g, vst_value x); /* (N, C, H, W) -> (N, C),
 vst_value vst_softmax(vst_graph *g, vst_value x);     /* over the last dimension */
 vst_value vst_log_softmax(vst_graph *g, vst_value x); /* over the last dimension */
 /* Multi-head attention over a fused projection qkv (B, N, 3 D), rows [q; k; v], each head-major as timm's:
- * softmax(q kᵀ / sqrt(D / heads)) v, (B, N, D). */
-vst_value vst_attention(vst_graph *g, vst_value qkv, int heads);
+ * softmax(q kᵀ / sqrt(D / heads)) v, (B, queries, D): of the first `queries` tokens, 0 for all of them. */
+vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries);
 /* Training: zeroes elements with probability rate, the others / (1 - rate). Inference: x. */
 vst_value vst_dropout(vst_graph *g, vst_value x, double rate);
 /* Training: zeroes whole samples (first dimension) with probability rate, the others / (1 - rate). Inference: x. Calls in one
