@@ -1,13 +1,14 @@
 /* vistill bench: how fast this machine trains and classifies, as a share of its matrix multiplication and, with --peer, beside
  * PyTorch in the same run. */
 #include <math.h>
-#include <sched.h>
+#include <omp.h>
+#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "recipes/commands/main.h"
 #include "recipes/engine/bench.h"
+#include "recipes/engine/model_eval.h"
 #include "recipes/engine/progress.h"
 #include "recipes/engine/table.h"
 #include "vision/base/memory.h"
@@ -51,16 +52,10 @@ static const struct {
     {"resnet8_cifar", {{"image", "28"}, {"channels", "1"}}, 128},
 };
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(const double *values, int count) {
     double sorted[MAX_ROUNDS];
     memcpy(sorted, values, (size_t)count * sizeof *values);
-    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
-    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
+    return vst_median(sorted, count);
 }
 
 /* ---- choosing ---- */
@@ -105,14 +100,9 @@ out:
     return status;
 }
 
-static int processors(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1; /* OpenMP must not start in this process */
-}
-
 static vst_status choose(session *s, const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    int batch = 0, threads = processors();
+    int batch = 0, threads = omp_get_num_procs(); /* starts no thread */
     const vst_bench_kind kind = vst_flag_given(arguments, "infer") ? VST_BENCH_INFER : VST_BENCH_TRAIN;
     s->rounds = 8;
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
@@ -231,11 +221,15 @@ out:
 
 static vst_status profile_all(const session *s) {
     vst_status status = VST_OK;
+    vst_table *table = NULL;
     for (int i = 0; i < s->count; i++) {
         printf("%s%s, batch %d\n\n", i ? "\n" : "", s->entries[i].variant, s->entries[i].which.batch);
-        VST_TRY(vst_bench_profile(&s->entries[i].which, PROFILE_STEPS));
+        vst_table_destroy(table);
+        VST_TRY(vst_bench_profile(&s->entries[i].which, PROFILE_STEPS, &table));
+        VST_TRY(vst_table_write(table, stdout));
     }
 out:
+    vst_table_destroy(table);
     return status;
 }
 
@@ -244,6 +238,7 @@ static int run(const vst_arguments *arguments) {
     session *s = vst_calloc(1, sizeof *s);
     if (!s) VST_TRY(vst_fail_memory(sizeof *s));
     VST_TRY(choose(s, arguments));
+    signal(SIGPIPE, SIG_IGN); /* a worker that died is an error, not our end */
     status = vst_flag_given(arguments, "profile") ? profile_all(s) : measure_all(s);
 out:
     for (int i = 0; s && i < s->count; i++) vst_model_destroy(s->entries[i].model);

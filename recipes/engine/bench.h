@@ -5,6 +5,7 @@
 #define VISTILL_RECIPES_ENGINE_BENCH_H
 
 #include "backbones/backbone.h"
+#include "recipes/engine/table.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,13 +26,13 @@ typedef struct vst_bench_case {
 typedef struct vst_bench_worker vst_bench_worker;
 
 typedef struct vst_bench_facts { /* of one step */
-    double flops;         /* as the operations count them; 0: unknown */
-    double seconds;       /* of the last warm-up step */
-    size_t planned_bytes; /* arena, parameters, gradients and optimiser state; 0: unknown */
+    double flops;   /* as the operations count them; 0: unknown */
+    double seconds; /* of the last warm-up step */
 } vst_bench_facts;
 
 /* Starts a worker and warms it up. `python` NULL: ours, forked from this process, which must not have used OpenMP yet; else an
- * interpreter with torch and timm. A model the peer does not have is VST_ERROR_UNSUPPORTED. */
+ * interpreter with torch and timm. A model the peer does not have is VST_ERROR_UNSUPPORTED. The process should ignore SIGPIPE:
+ * then a worker that died is an error. */
 VST_NODISCARD vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const char *python,
                                          vst_bench_facts *facts);
 /* Runs so many steps and gives their seconds. */
@@ -39,8 +40,8 @@ VST_NODISCARD vst_status vst_bench_run(vst_bench_worker *worker, int steps, doub
 /* Ends the worker. *peak_bytes (may be NULL): the largest resident memory it had. NULL worker: nothing. */
 void vst_bench_end(vst_bench_worker *worker, size_t *peak_bytes);
 
-/* Runs the case in this process, timing every node, and prints where the time goes, summed by operation. */
-VST_NODISCARD vst_status vst_bench_profile(const vst_bench_case *which, int steps);
+/* Runs the case in this process, timing every node. *out: where the time goes, summed by operation; to be destroyed. */
+VST_NODISCARD vst_status vst_bench_profile(const vst_bench_case *which, int steps, vst_table **out);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,6 @@
 """The other side of `vistill bench --peer`: one case in PyTorch and timm, as a user would write it.
 
-Reads the case as JSON from argv, writes "ready FLOPS SECONDS 0", then answers each line "N" on standard input with the
+Reads the case as JSON from argv, writes "ready FLOPS SECONDS" (FLOPS 0: not counted), then answers each line "N" on standard input with the
 seconds that N steps took. A training step is forward, cross-entropy, backward, AdamW (foreach); float32, random inputs.
 """
 import json
@@ -102,6 +102,6 @@ def seconds(steps):
 
 
 seconds(2)
-print('ready 0', seconds(1), 0, flush=True)
+print('ready 0', seconds(1), flush=True)
 for line in sys.stdin:
     print(seconds(int(line)), flush=True)

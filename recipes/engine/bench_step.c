@@ -6,7 +6,6 @@
 
 #include "recipes/engine/bench_parts.h"
 #include "recipes/engine/model_eval.h"
-#include "recipes/engine/table.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/ops/ops.h"
@@ -88,7 +87,6 @@ vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *wh
     if (training) VST_TRY(create_optimizer(step));
     for (int i = 0; i < WARM_UP_STEPS; i++) VST_TRY(vsti_bench_step_run(step, 1, &step->facts.seconds));
     step->facts.flops = vst_plan_flops(step->plan);
-    step->facts.planned_bytes = vst_plan_bytes(step->plan) + vst_params_total(step->params) * sizeof(float) * (training ? 4 : 1);
 out:
     return status;
 }
@@ -140,9 +138,9 @@ static int sum_rows(const vst_plan *plan, operation_time *times) {
     return count;
 }
 
-static vst_status print_times(const vst_plan *plan, double step_seconds) {
+static vst_status tabulate(const vst_plan *plan, double step_seconds, vst_table **out) {
     vst_status status = VST_OK;
-    vst_table *table = NULL;
+    vst_table *table;
     operation_time *times = vst_alloc((vst_plan_profile_count(plan) + 1) * sizeof *times);
     if (!times) return vst_fail_memory(vst_plan_profile_count(plan) * sizeof *times);
     int count = sum_rows(plan, times);
@@ -150,8 +148,9 @@ static vst_status print_times(const vst_plan *plan, double step_seconds) {
     for (int i = 0; i < count; i++) rest -= times[i].seconds;
     times[count] = (operation_time){.name = "optimiser and the loop", .seconds = rest};
     qsort(times, (size_t)++count, sizeof *times, by_seconds);
-    VST_TRY(vst_table_create(&table, (const char *[]){"operation", "", "implementation", ">nodes", ">ms", ">share %", ">GFLOP/s",
-                                                      ">GB/s", NULL}));
+    VST_TRY(vst_table_create(out, (const char *[]){"operation", "", "implementation", ">nodes", ">ms", ">share %", ">GFLOP/s",
+                                                    ">GB/s", NULL}));
+    table = *out;
     for (int i = 0; i < count; i++) {
         const operation_time *t = &times[i];
         vst_table_cell(table, "%s", t->name);
@@ -163,21 +162,20 @@ static vst_status print_times(const vst_plan *plan, double step_seconds) {
         vst_table_cell(table, t->flops > 0 ? "%.1f" : "", t->flops / t->seconds / 1e9);
         vst_table_cell(table, t->bytes > 0 ? "%.1f" : "", t->bytes / t->seconds / 1e9);
     }
-    VST_TRY(vst_table_write(table, stdout));
 out:
-    vst_table_destroy(table);
     vst_free(times);
     return status;
 }
 
-vst_status vst_bench_profile(const vst_bench_case *which, int steps) {
+vst_status vst_bench_profile(const vst_bench_case *which, int steps, vst_table **out) {
     vst_status status = VST_OK;
+    *out = NULL;
     vsti_bench_step step;
     double seconds;
     VST_TRY(vsti_bench_step_build(&step, which, true));
     vst_plan_profile_reset(step.plan);
     VST_TRY(vsti_bench_step_run(&step, steps, &seconds));
-    VST_TRY(print_times(step.plan, seconds / steps));
+    VST_TRY(tabulate(step.plan, seconds / steps, out));
 out:
     vsti_bench_step_clear(&step);
     return status;

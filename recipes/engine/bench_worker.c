@@ -1,10 +1,9 @@
 /* Benchmark workers: a child process and two pipes. Ours is a fork of this process, the peer an interpreter with the script
- * bench_peer.py. Both say "ready FLOPS SECONDS BYTES" (or "error TEXT", "unsupported TEXT"), then answer each line "N" with the
+ * bench_peer.py. Both say "ready FLOPS SECONDS" (or "error TEXT", "unsupported TEXT"), then answer each line "N" with the
  * seconds of N steps, until their input ends. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +29,7 @@ static vst_status serve(const vst_bench_case *which) {
     vsti_bench_step step;
     char line[64];
     VST_TRY(vsti_bench_step_build(&step, which, false));
-    printf("ready %.17g %.17g %zu\n", step.facts.flops, step.facts.seconds, step.facts.planned_bytes);
+    printf("ready %.17g %.17g\n", step.facts.flops, step.facts.seconds);
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
         double seconds;
@@ -116,12 +115,11 @@ vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, 
     vst_bench_worker *worker = vst_calloc(1, sizeof *worker);
     if (!worker) return vst_fail_memory(sizeof *worker);
     worker->who = python ? python : "the benchmark";
-    signal(SIGPIPE, SIG_IGN); /* a worker that died is an error, not our end */
     if (python && !(json = case_json(which))) VST_TRY(vst_fail_memory(1024));
     fflush(NULL); /* what is buffered belongs to this process alone */
     VST_TRY(spawn(worker, which, python, json));
     VST_TRY(read_line(worker, line, sizeof line));
-    if (sscanf(line, "ready %lf %lf %zu", &facts->flops, &facts->seconds, &facts->planned_bytes) != 3)
+    if (sscanf(line, "ready %lf %lf", &facts->flops, &facts->seconds) != 2)
         VST_TRY(vst_fail(VST_ERROR_IO, "%s says \"%s\" instead of being ready", worker->who, line));
 out:
     free(json);

@@ -229,6 +229,11 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+double vst_median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
 static vst_status measure(vst_plan *plan, size_t floats, double *milliseconds) {
     vst_status status = VST_OK;
     double *times = vst_alloc(MAX_RUNS * sizeof *times);
@@ -243,8 +248,7 @@ static vst_status measure(vst_plan *plan, size_t floats, double *milliseconds) {
         VST_TRY(vst_plan_run(plan, 0));
         times[runs++] = vst_seconds() - begin;
     }
-    qsort(times, (size_t)runs, sizeof *times, by_value);
-    *milliseconds = 1e3 * times[runs / 2];
+    *milliseconds = 1e3 * vst_median(times, runs);
 out:
     vst_free(times);
     return status;

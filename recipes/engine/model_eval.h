@@ -55,6 +55,9 @@ void vst_evaluation_clear(vst_evaluation *evaluation);
  * number of OpenMP threads to one meanwhile. */
 VST_NODISCARD vst_status vst_model_latency(const vst_model *model, vst_params *params, double *milliseconds);
 
+/* The median; sorts the values. count > 0. */
+double vst_median(double *values, int count);
+
 /* Wall-clock seconds from an arbitrary start. */
 double vst_seconds(void);
 

@@ -26,14 +26,14 @@ peer() {
 }
 peer answers <<'END'
 echo "$3" | grep -q '"kind":"train".*"family":"resnet_cifar".*"batch":4,"threads":1' || { echo "error a wrong case: $3"; exit 1; }
-echo "ready 0 0.5 0"
+echo "ready 0 0.5"
 while read -r steps; do echo "$((steps * 1000))"; done
 END
 peer lacks <<'END'
 echo "unsupported no such family"
 END
 peer breaks <<'END'
-echo "ready 0 0.5 0"
+echo "ready 0 0.5"
 read -r steps
 END
 peer mutters <<'END'
