@@ -34,12 +34,13 @@ static void list_near(const char *name, char *text, size_t size) {
             }
 }
 
-/* "depth=20, width=16" */
+/* "depth=20, layers=[2, 2, 2, 2]" */
 static vst_status apply_overrides(vst_model *model, const char *text) {
     while (text && *text) {
         char key[64], value[128];
         int used = 0;
-        if (sscanf(text, " %63[a-z_0-9] = %127[^,]%n", key, value, &used) != 2)
+        const bool list = sscanf(text, " %63[a-z_0-9] = [%127[^]]]%n", key, value, &used) == 2 && used;
+        if (!list && sscanf(text, " %63[a-z_0-9] = %127[^,]%n", key, value, &used) != 2)
             return vst_fail(VST_ERROR_INTERNAL, "variant %s has unreadable options: %s", model->variant, text);
         vst_status status = vst_model_set(model, key, value);
         if (status != VST_OK) return status;

@@ -53,12 +53,24 @@ static int64_t flat_of(const int64_t *index, const vst_shape *shape) {
 /* ---- Layers ---- */
 
 static int64_t extent(int64_t in, const ref_window *w) {
-    return (in + 2 * w->padding - w->dilation * (w->kernel - 1) - 1) / w->stride + 1;
+    const double windows = (double)(in + 2 * w->padding - w->dilation * (w->kernel - 1) - 1) / w->stride + 1;
+    if (w->same) return (int64_t)ceil((double)in / w->stride);
+    if (!w->ceil) return (int64_t)floor(windows);
+    const int64_t most = (int64_t)ceil(windows);
+    return (most - 1) * w->stride >= in + w->padding ? most - 1 : most;
+}
+
+/* Rows or columns of padding before the input. TensorFlow spreads what is missing, one more behind than before. */
+static int64_t padding_before(int64_t in, const ref_window *w) {
+    if (!w->same) return w->padding;
+    const int64_t total = (extent(in, w) - 1) * w->stride + (w->kernel - 1) * w->dilation + 1 - in;
+    return total > 0 ? total / 2 : 0;
 }
 
 void ref_conv2d(const ref *x, const ref *weight, const ref *bias, ref_window w, ref *out) {
     const int64_t *in = x->shape.dim, channels = weight->shape.dim[0], in_group = in[1] / w.groups,
                   out_group = channels / w.groups;
+    const int64_t top = padding_before(in[2], &w), left = padding_before(in[3], &w);
     ref_set_shape(out, VST_SHAPE(in[0], channels, extent(in[2], &w), extent(in[3], &w)));
     for (int64_t n = 0; n < in[0]; n++)
         for (int64_t o = 0; o < channels; o++)
@@ -68,8 +80,8 @@ void ref_conv2d(const ref *x, const ref *weight, const ref *bias, ref_window w, 
                     for (int64_t c = 0; c < in_group; c++)
                         for (int64_t i = 0; i < w.kernel; i++)
                             for (int64_t j = 0; j < w.kernel; j++) {
-                                const int64_t row = y * w.stride - w.padding + i * w.dilation;
-                                const int64_t col = z * w.stride - w.padding + j * w.dilation;
+                                const int64_t row = y * w.stride - top + i * w.dilation;
+                                const int64_t col = z * w.stride - left + j * w.dilation;
                                 if (row < 0 || col < 0 || row >= in[2] || col >= in[3]) continue;
                                 sum += *at4(weight, o, c, i, j) * *at4(x, n, o / out_group * in_group + c, row, col);
                             }

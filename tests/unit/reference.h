@@ -19,6 +19,8 @@ void ref_set_shape(ref *out, vst_shape shape); /* aborts the test if there is no
 
 typedef struct ref_window { /* of convolution and pooling */
     int kernel, stride, padding, dilation, groups;
+    bool same; /* convolution: TensorFlow's padding */
+    bool ceil; /* pooling: partial windows count */
 } ref_window;
 
 void ref_conv2d(const ref *x, const ref *weight, const ref *bias, ref_window w, ref *out); /* bias may be NULL */

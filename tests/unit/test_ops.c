@@ -334,15 +334,18 @@ static vst_value conv_build(vst_graph *g, const op_case *c, const vst_value *x) 
     const ref_window *w = &c->window;
     return vst_conv2d(g, x[0], (vst_conv2d_options){.out = c->number, .kernel = w->kernel, .stride = w->stride,
                                                     .padding = w->padding, .dilation = w->dilation, .groups = w->groups,
-                                                    .bias = c->flag});
+                                                    .same = w->same, .bias = c->flag});
 }
 static void conv_reference(const op_case *c, const ref *x, ref *out) {
     ref_conv2d(&x[0], &x[1], c->flag ? &x[2] : NULL, c->window, out);
 }
 
 static int conv2d_cases(op_case *list) {
-    /* batch, in, height, width; out, kernel, stride, padding, dilation, groups; bias */
+    /* batch, in, height, width; out, kernel, stride, padding (-1: SAME), dilation, groups; bias */
     static const int rows[][11] = {
+        {1, 3, 8, 7, 8, 3, 2, -1, 1, 1, 1},   {2, 16, 6, 6, 16, 5, 2, -1, 1, 16, 0}, {1, 4, 5, 9, 6, 2, 1, -1, 1, 1, 1},
+        {1, 16, 7, 8, 16, 3, 3, -1, 1, 1, 0}, {2, 17, 4, 4, 17, 5, 2, -1, 1, 17, 0}, {1, 8, 9, 8, 8, 3, 2, -1, 2, 1, 0},
+        {1, 3, 9, 6, 4, 1, 2, -1, 1, 1, 0},
         {1, 1, 7, 5, 3, 3, 1, 1, 1, 1, 1},    {2, 3, 8, 8, 16, 3, 2, 1, 1, 1, 0},   {1, 16, 5, 5, 16, 3, 1, 1, 1, 1, 1},
         {2, 17, 6, 7, 5, 3, 1, 1, 1, 1, 1},   {1, 24, 4, 4, 17, 1, 1, 0, 1, 1, 1},  {2, 16, 7, 7, 24, 1, 2, 0, 1, 1, 0},
         {2, 16, 6, 6, 24, 1, 2, 0, 1, 1, 1},  {1, 3, 9, 9, 5, 3, 1, 2, 2, 1, 1},    {1, 16, 9, 7, 16, 3, 2, 3, 3, 1, 0},
@@ -360,7 +363,7 @@ static int conv2d_cases(op_case *list) {
                                          {.shape = VST_SHAPE(r[4], r[1] / r[9], r[5], r[5]), .name = "weight"},
                                          {.shape = VST_SHAPE(r[4]), .name = "bias"}},
                                   .count = r[10] ? 3 : 2,
-                                  .window = {r[5], r[6], r[7], r[8], r[9]},
+                                  .window = {r[5], r[6], r[7] < 0 ? 0 : r[7], r[8], r[9], .same = r[7] < 0},
                                   .number = r[4],
                                   .flag = r[10],
                                   .build = conv_build,
@@ -604,7 +607,8 @@ static void global_pool_reference(const op_case *c, const ref *x, ref *out) {
 /* ---- Pooling ---- */
 
 static vst_value pool_build(vst_graph *g, const op_case *c, const vst_value *x) {
-    const vst_pool_options o = {c->window.kernel, c->window.stride, c->window.padding, c->other};
+    const vst_pool_options o = {c->window.kernel, c->window.stride, c->window.padding, c->other,
+                                c->window.ceil};
     return c->flag ? vst_max_pool(g, x[0], o) : vst_avg_pool(g, x[0], o);
 }
 static void pool_reference(const op_case *c, const ref *x, ref *out) {
@@ -615,18 +619,20 @@ static void pool_reference(const op_case *c, const ref *x, ref *out) {
 }
 
 static int pool_cases(op_case *list) {
-    /* batch, channels, height, width; kernel, stride, padding */
-    static const int rows[][7] = {{1, 1, 4, 4, 2, 0, 0},  {2, 3, 7, 5, 3, 2, 1},   {1, 16, 5, 5, 3, 1, 1},
+    /* batch, channels, height, width; kernel, stride, padding; partial windows */
+    static const int rows[][8] = {{2, 3, 7, 5, 2, 2, 0, 1}, {1, 16, 6, 9, 3, 2, 1, 1}, {1, 8, 5, 5, 2, 2, 1, 1},
+                                  {1, 17, 6, 7, 3, 2, 0, 1},{1, 1, 4, 4, 2, 0, 0},  {2, 3, 7, 5, 3, 2, 1},   {1, 16, 5, 5, 3, 1, 1},
                                   {2, 17, 6, 6, 2, 2, 0}, {1, 24, 7, 7, 2, 2, 0},  {1, 5, 3, 3, 3, 1, 0},
                                   {3, 1, 5, 5, 2, 2, 1},  {1, 17, 8, 8, 3, 3, 1},  {2, 16, 1, 1, 1, 1, 0}};
     int count = 0;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         for (int kind = 0; kind < 3; kind++) {
             const int *r = rows[i];
+            if (kind == 1 && r[7]) continue; /* partial windows with counted padding are refused */
             list[count++] = (op_case){.name = kind == 0 ? "max_pool" : "avg_pool",
                                       .in = {{.shape = VST_SHAPE(r[0], r[1], r[2], r[3]), .fill = DISTINCT}},
                                       .count = 1,
-                                      .window = {.kernel = r[4], .stride = r[5], .padding = r[6]},
+                                      .window = {.kernel = r[4], .stride = r[5], .padding = r[6], .ceil = r[7]},
                                       .flag = kind == 0,
                                       .other = kind == 1,
                                       .build = pool_build,
@@ -950,11 +956,11 @@ static vst_value normed_build(vst_graph *g, const op_case *c, const vst_value *x
 }
 static void normed_reference(const op_case *c, const ref *x, ref *out) {
     ref a = ref_make(c->in[0].shape), b = ref_make(c->in[0].shape);
-    ref_conv2d(&x[0], &x[1], NULL, (ref_window){3, 1, 1, 1, 1}, &a);
+    ref_conv2d(&x[0], &x[1], NULL, (ref_window){.kernel = 3, .stride = 1, .padding = 1, .dilation = 1, .groups = 1}, &a);
     ref_batch_norm(&a, &x[2], &x[3], 1e-2, &b, NULL, NULL);
     ref_add(&b, &x[0], &a);
     ref_map(&a, ref_silu, &b);
-    ref_max_pool(&b, (ref_window){3, 2, 1, 1, 1}, out);
+    ref_max_pool(&b, (ref_window){.kernel = 3, .stride = 2, .padding = 1, .dilation = 1, .groups = 1}, out);
     ref_free(&a);
     ref_free(&b);
 }

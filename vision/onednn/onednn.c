@@ -267,8 +267,8 @@ static int weight_dims(const vsti_convolution *c, int64_t dims[5]) {
     return rank;
 }
 
-static int64_t right_padding(int64_t in, int64_t out, const vsti_convolution *c) {
-    return (out - 1) * c->stride + (c->kernel - 1) * (c->dilation - 1) + c->kernel - in - c->padding;
+static int64_t padding_after(int64_t in, int64_t before, int64_t out, const vsti_convolution *c) {
+    return (out - 1) * c->stride + (c->kernel - 1) * c->dilation + 1 - in - before;
 }
 
 static convolution_descriptors describe(const vsti_convolution *c) {
@@ -283,8 +283,8 @@ static convolution_descriptors describe(const vsti_convolution *c) {
         .target = make(4, out),
         .strides = {c->stride, c->stride},
         .dilations = {c->dilation - 1, c->dilation - 1},
-        .left = {c->padding, c->padding},
-        .right = {right_padding(c->height, c->out_height, c), right_padding(c->width, c->out_width, c)}};
+        .left = {c->top, c->left},
+        .right = {padding_after(c->height, c->top, c->out_height, c), padding_after(c->width, c->left, c->out_width, c)}};
     return d;
 }
 

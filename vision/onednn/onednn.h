@@ -39,7 +39,8 @@ VST_NODISCARD vst_status vsti_primitive_bind(vsti_primitive *primitive, vsti_rol
 VST_NODISCARD vst_status vsti_primitive_run(vsti_primitive *primitive);
 
 typedef struct vsti_convolution {
-    int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, padding, dilation;
+    int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, dilation;
+    int64_t top, left; /* padding; what the output's size needs besides lies at the bottom and right */
     bool bias;
     bool plain;      /* plain layouts everywhere, for tests */
     bool inference;

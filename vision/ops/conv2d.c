@@ -1,8 +1,13 @@
 /* 2-D convolution through oneDNN: forward, to its input, to its weights and bias. */
 #include "vision/ops/operation.h"
 
-static int64_t extent(int64_t in, const vsti_convolution *c) {
-    return (in + 2 * c->padding - c->dilation * (c->kernel - 1) - 1) / c->stride + 1;
+/* The output's extent and the padding before the input along one side; false if the kernel does not fit. */
+static bool extent(int64_t in, const vst_conv2d_options *o, const vsti_convolution *c, int64_t *out, int64_t *before) {
+    const int64_t reach = c->dilation * (c->kernel - 1) + 1;
+    *out = o->same ? (in + c->stride - 1) / c->stride : (in + 2 * o->padding - reach) / c->stride + 1;
+    const int64_t missing = (*out - 1) * c->stride + reach - in; /* SAME: what the last window lacks, the smaller half before */
+    *before = o->same ? (missing > 0 ? missing / 2 : 0) : o->padding;
+    return o->same || in + 2 * o->padding >= reach;
 }
 
 static double flops(const vst_graph *graph, const vsti_node *node) {
@@ -122,18 +127,16 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
     }
     *c = (vsti_convolution){.batch = shape.dim[0], .in = shape.dim[1], .height = shape.dim[2], .width = shape.dim[3],
                             .groups = o->groups ? o->groups : 1, .out = o->out, .kernel = o->kernel,
-                            .stride = o->stride ? o->stride : 1, .padding = o->padding,
-                            .dilation = o->dilation ? o->dilation : 1, .bias = o->bias};
-    const bool sane = c->out > 0 && c->kernel > 0 && c->stride > 0 && c->padding >= 0 && c->dilation > 0 && c->groups > 0;
+                            .stride = o->stride ? o->stride : 1, .dilation = o->dilation ? o->dilation : 1,
+                            .bias = o->bias};
+    const bool sane = c->out > 0 && c->kernel > 0 && c->stride > 0 && o->padding >= 0 && c->dilation > 0 && c->groups > 0;
     if (!sane || c->in % c->groups || c->out % c->groups) {
         vst_graph_fail(g, "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s", o->out,
                        o->kernel, o->stride, o->padding, o->groups, vst_shape_text(&shape, text));
         return false;
     }
-    c->out_height = extent(c->height, c);
-    c->out_width = extent(c->width, c);
-    const bool room = c->height + 2 * c->padding >= c->dilation * (c->kernel - 1) + 1 &&
-                      c->width + 2 * c->padding >= c->dilation * (c->kernel - 1) + 1;
+    const bool high = extent(c->height, o, c, &c->out_height, &c->top), wide = extent(c->width, o, c, &c->out_width, &c->left);
+    const bool room = high && wide;
     if (!room)
         vst_graph_fail(g, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s", o->kernel, o->dilation,
                        vst_shape_text(&shape, text));

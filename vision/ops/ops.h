@@ -14,6 +14,7 @@ extern "C" {
 
 typedef struct vst_conv2d_options {
     int out, kernel, stride, padding, dilation, groups; /* stride, dilation and groups: 0 means 1 */
+    bool same; /* in place of `padding`: TensorFlow's SAME, H' = ceil(H / stride), an odd pixel at the bottom and right */
     bool bias;
     vst_init init; /* of the weight; a zeroed one means VST_INIT_LECUN_UNIFORM, PyTorch's default */
 } vst_conv2d_options;
@@ -76,6 +77,7 @@ vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resiz
 typedef struct vst_pool_options {
     int kernel, stride, padding; /* stride 0: kernel */
     bool count_padding;          /* average: padding counts in the divisor (PyTorch's default is true) */
+    bool ceil;                   /* a last, partial window too: PyTorch's ceil_mode; not together with count_padding */
 } vst_pool_options;
 vst_value vst_max_pool(vst_graph *g, vst_value x, vst_pool_options options);
 vst_value vst_avg_pool(vst_graph *g, vst_value x, vst_pool_options options);

@@ -69,6 +69,14 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 static const vsti_operation operation = {.name = "pool", .outputs = 2, .attribute_bytes = sizeof(vsti_pool),
                                          .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
 
+/* A partial window counts only if it begins inside of the input or its left padding, as in PyTorch. */
+static int64_t extent(int64_t in, const vst_pool_options *o, int64_t stride) {
+    const int64_t room = in + 2 * o->padding - o->kernel;
+    if (!o->ceil) return room / stride + 1;
+    const int64_t windows = (room + stride - 1) / stride + 1;
+    return (windows - 1) * stride >= in + o->padding ? windows - 1 : windows;
+}
+
 static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_kind kind) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
@@ -80,10 +88,13 @@ static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_k
                        o.kernel, stride, o.padding, vst_shape_text(&shape, text));
         return (vst_value){0};
     }
+    if (o.ceil && o.count_padding) {
+        vst_graph_fail(g, "pool: partial windows (ceil) and counted padding are not offered together");
+        return (vst_value){0};
+    }
     const vsti_pool p = {.kind = kind, .batch = shape.dim[0], .channels = shape.dim[1], .height = shape.dim[2],
                          .width = shape.dim[3], .kernel = o.kernel, .stride = stride, .padding = o.padding,
-                         .out_height = (shape.dim[2] + 2 * o.padding - o.kernel) / stride + 1,
-                         .out_width = (shape.dim[3] + 2 * o.padding - o.kernel) / stride + 1};
+                         .out_height = extent(shape.dim[2], &o, stride), .out_width = extent(shape.dim[3], &o, stride)};
     return vsti_emit(g, &operation, &x, 1, &p);
 }
 
