@@ -10,6 +10,17 @@ typedef struct vsti_lowering vsti_lowering;   /* a plan under construction, see 
 
 enum { VSTI_MAX_OUTPUTS = 4 };
 
+/* What an inference plan may do with a node, so that one step computes several (plan/fuse.c). */
+typedef enum vsti_fusion_role {
+    VSTI_FUSE_NONE,
+    VSTI_FUSE_HOST,       /* a product that can add a residual to its result and apply an activation */
+    VSTI_FUSE_NORM_HOST,  /* the same, and its weights can take in a batch norm that follows */
+    VSTI_FUSE_NORM,       /* batch norm */
+    VSTI_FUSE_ADD,        /* sum of two inputs, a residual where the shapes are equal */
+    VSTI_FUSE_ACTIVATION, /* of its only input; its attributes are a vsti_activation */
+    VSTI_FUSE_IDENTITY    /* passes its only input through in inference */
+} vsti_fusion_role;
+
 /* An operation: rules, side by side in one file of ops/. */
 typedef struct vsti_operation {
     const char *name;
@@ -26,6 +37,7 @@ typedef struct vsti_operation {
     bool recompute;
     /* May take one more, last input, which is added to its output in place: gradients are accumulated without a pass. */
     bool accumulates;
+    vsti_fusion_role fusion;
 } vsti_operation;
 
 struct vsti_node {

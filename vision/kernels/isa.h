@@ -17,10 +17,11 @@
 
 /* Every function of the table: X(name). */
 #define VSTI_FUNCTIONS(X)                                                                                              \
-    X(activation) X(activation_backward) X(add) X(mul) X(scale) X(normalize) X(layer_norm) X(layer_norm_backward)      \
-    X(column_sum) X(softmax) X(log_softmax) X(softmax_backward) X(log_softmax_backward) X(standardize)                 \
-    X(standardize_backward) X(attention) X(attention_backward) X(attention_scratch) X(cross_entropy)                   \
-    X(cross_entropy_backward) X(kl) X(kl_backward) X(mse) X(mse_backward) X(dropout) X(sum_squares) X(adamw) X(sgd)
+    X(activation) X(activation_backward) X(add) X(mul) X(scale) X(normalize) X(channel_mul) X(channel_sum)             \
+    X(layer_norm) X(layer_norm_backward) X(column_sum) X(softmax) X(log_softmax) X(softmax_backward)                   \
+    X(log_softmax_backward) X(standardize) X(standardize_backward) X(attention) X(attention_backward)                  \
+    X(attention_scratch) X(cross_entropy) X(cross_entropy_backward) X(kl) X(kl_backward) X(mse) X(mse_backward)        \
+    X(dropout) X(sum_squares) X(adamw) X(sgd)
 /* Declares each with the type that the table gives it. */
 #define VSTI_DECLARE(name) __typeof__(*((vsti_kernels *)0)->name) K(name);
 VSTI_FUNCTIONS(VSTI_DECLARE)

@@ -17,6 +17,12 @@ typedef struct vsti_attention_shape {
     int64_t batch, tokens, heads, channels, queries;
 } vsti_attention_shape;
 
+/* A float32 tensor (images, channels, pixels) whose channels lie in blocks: (images, ceil(channels / block), pixels, block).
+ * block 1: one channel after the other; block = channels: channels last. What fills the last block up is 0. */
+typedef struct vsti_channels {
+    int64_t images, channels, pixels, block;
+} vsti_channels;
+
 typedef struct vsti_adamw {
     float rate, beta1, beta2, epsilon, decay; /* decay: of this run of parameters, 0 for those without */
     float correction1, correction2;           /* 1 - beta^t */
@@ -48,6 +54,11 @@ typedef struct vsti_kernels {
     /* Copies x (outer, channels, inner) to y = (x - mean[c]) * inverse[c]; y may be x. */
     void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer, int64_t channels,
                       int64_t inner);
+
+    /* out = x factor[image, channel]; out may be x. factor (images, channels), plain. */
+    void (*channel_mul)(const float *x, const float *factor, float *out, vsti_channels shape);
+    /* out[image, channel] = factor * sum of x over the pixels; out (images, channels), plain. */
+    void (*channel_sum)(const float *x, float *out, float factor, vsti_channels shape);
 
     /* mean and rstd (rows) are written for the backward pass. */
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd,

@@ -137,6 +137,26 @@ bool vsti_layout_is_padded(const vsti_layout *layout) {
     return memcmp(*dims, *padded, (size_t)rank * sizeof **dims) != 0;
 }
 
+bool vsti_layout_channel_block(const vsti_layout *layout, int64_t *block) {
+    *block = 1;
+    if (!layout) return true;
+    int rank = 0, inner = 0;
+    dnnl_dims_t *dims = NULL, *strides = NULL, *sizes = NULL, *indices = NULL;
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_ndims_s32, &rank);
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_inner_nblks_s32, &inner);
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_dims, &dims);
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_strides, &strides);
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_inner_blks, &sizes);
+    dnnl_memory_desc_query(layout->descriptor, dnnl_query_inner_idxs, &indices);
+    if (rank != 4 || inner > 1 || (inner == 1 && (*indices)[0] != 1)) return false;
+    const int64_t channels = (*dims)[1], width = (*dims)[3], pixels = (*dims)[2] * width;
+    *block = inner ? (*sizes)[0] : channels; /* without inner blocks: channels last */
+    const int64_t blocks = (channels + *block - 1) / *block;
+    const bool outer = blocks == 1 || (*strides)[1] == pixels * *block, image = (*dims)[0] == 1 ||
+                       (*strides)[0] == blocks * pixels * *block;
+    return outer && image && (width == 1 || (*strides)[3] == *block) && ((*dims)[2] == 1 || (*strides)[2] == width * *block);
+}
+
 /* ---- primitives: common ------------------------------------------------------------------------------------------ */
 
 static const struct {
@@ -239,6 +259,33 @@ static dnnl_primitive_attr_t new_attributes(void) {
     return attributes;
 }
 
+static dnnl_status_t append_activation(dnnl_post_ops_t post, vsti_activation activation) {
+    switch (activation) {
+    case VSTI_RELU: return dnnl_post_ops_append_eltwise(post, dnnl_eltwise_relu, 0, 0);
+    case VSTI_RELU6: return dnnl_post_ops_append_eltwise(post, dnnl_eltwise_clip_v2, 0, 6);
+    case VSTI_GELU: return dnnl_post_ops_append_eltwise(post, dnnl_eltwise_gelu_erf, 0, 0);
+    case VSTI_SILU: return dnnl_post_ops_append_eltwise(post, dnnl_eltwise_swish, 1, 0);
+    case VSTI_SIGMOID: return dnnl_post_ops_append_eltwise(post, dnnl_eltwise_logistic, 0, 0);
+    case VSTI_HARDSWISH: return dnnl_post_ops_append_eltwise(post, dnnl_eltwise_hardswish, 1.0f / 6, 0.5f);
+    }
+    return dnnl_invalid_arguments;
+}
+
+/* Attributes of a product: user scratchpad, and what is done to the result. */
+static dnnl_primitive_attr_t product_attributes(const vsti_post *after) {
+    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_post_ops_t post = NULL;
+    if (!after->sum && !after->activate) return attributes;
+    dnnl_status_t status = dnnl_post_ops_create(&post);
+    if (status == dnnl_success && after->sum) status = dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_f32);
+    if (status == dnnl_success && after->activate) status = append_activation(post, after->activation);
+    if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, post);
+    if (post) dnnl_post_ops_destroy(post);
+    if (status == dnnl_success) return attributes;
+    dnnl_primitive_attr_destroy(attributes); /* oneDNN then refuses the primitive */
+    return NULL;
+}
+
 /* Creates the primitive of a finished descriptor and frees what describing it took. */
 static vst_status finish(vsti_primitive **out, dnnl_status_t created, dnnl_primitive_desc_t descriptor, const char *what,
                          dnnl_primitive_attr_t attributes, const dnnl_memory_desc_t *used, int used_count) {
@@ -292,9 +339,9 @@ vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution
     vst_status status = ready();
     if (status != VST_OK) return status;
     convolution_descriptors d = describe(c);
-    dnnl_primitive_attr_t attributes = new_attributes();
+    dnnl_primitive_attr_t attributes = product_attributes(&c->after);
     dnnl_primitive_desc_t descriptor = NULL;
-    dnnl_status_t created = dnnl_convolution_forward_primitive_desc_create(
+    dnnl_status_t created = !attributes ? dnnl_out_of_memory : dnnl_convolution_forward_primitive_desc_create(
         &descriptor, engine, c->inference ? dnnl_forward_inference : dnnl_forward_training, dnnl_convolution_direct,
         d.source, d.weights, d.bias, d.target, d.strides, d.dilations, d.left, d.right, attributes);
     return finish(out, created, descriptor, "convolution", attributes, &d.source, 4);
@@ -349,16 +396,9 @@ vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
         strided_descriptor(m->rank, m->dims_b, m->strides_b),
         m->bias ? plain_descriptor(m->rank, bias_dims + 3 - m->rank) : NULL,
         strided_descriptor(m->rank, m->dims_c, m->strides_c)};
-    dnnl_primitive_attr_t attributes = new_attributes();
-    if (m->accumulate) {
-        dnnl_post_ops_t post = NULL;
-        dnnl_post_ops_create(&post);
-        dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_f32);
-        dnnl_primitive_attr_set_post_ops(attributes, post);
-        dnnl_post_ops_destroy(post);
-    }
+    dnnl_primitive_attr_t attributes = product_attributes(&m->after);
     dnnl_primitive_desc_t descriptor = NULL;
-    dnnl_status_t created =
+    dnnl_status_t created = !attributes ? dnnl_out_of_memory :
         dnnl_matmul_primitive_desc_create(&descriptor, engine, used[0], used[1], used[2], used[3], attributes);
     return finish(out, created, descriptor, "matrix product", attributes, used, 4);
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "vision/base/status.h"
+#include "vision/kernels/kernels.h"
 #include "vision/tensor/tensor.h"
 
 /* ---- layouts: how a float32 tensor lies in memory. NULL stands for the plain, dense, row-major one. ---- */
@@ -18,6 +19,8 @@ void vsti_layout_destroy(vsti_layout *layout);
 bool vsti_layout_equal(const vsti_layout *a, const vsti_layout *b); /* two that are not NULL */
 size_t vsti_layout_bytes(const vsti_layout *layout);
 bool vsti_layout_is_plain(const vsti_layout *layout);
+/* Is the layout of a tensor (N, C, H, W) that of vsti_channels (kernels.h), and with which block? NULL: plain, block 1. */
+bool vsti_layout_channel_block(const vsti_layout *layout, int64_t *block);
 bool vsti_layout_is_padded(const vsti_layout *layout); /* has elements beyond the shape's */
 
 /* ---- primitives ---- */
@@ -38,24 +41,32 @@ const char *vsti_primitive_implementation(const vsti_primitive *primitive);
 VST_NODISCARD vst_status vsti_primitive_bind(vsti_primitive *primitive, vsti_role role, void *memory);
 VST_NODISCARD vst_status vsti_primitive_run(vsti_primitive *primitive);
 
+/* What a product does to its result besides: y = activation(product + y). */
+typedef struct vsti_post {
+    bool sum; /* adds what the output's memory holds */
+    bool activate;
+    vsti_activation activation;
+} vsti_post;
+
 typedef struct vsti_convolution {
     int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, dilation;
     int64_t top, left; /* padding; what the output's size needs besides lies at the bottom and right */
     bool bias;
     bool plain;      /* plain layouts everywhere, for tests */
     bool inference;
+    vsti_post after; /* forward only */
 } vsti_convolution;
 /* Weights (out, in / groups, kernel, kernel) in the plain layout of timm; the other layouts are oneDNN's choice. */
 VST_NODISCARD vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution *shape);
 VST_NODISCARD vst_status vsti_convolution_backward_data(vsti_primitive **out, const vsti_convolution *shape);
 VST_NODISCARD vst_status vsti_convolution_backward_weights(vsti_primitive **out, const vsti_convolution *shape);
 
-/* C (…, M, N) = A (…, M, K) B (…, K, N) [+ bias] [+ C]. Strides in elements; at most 3 dimensions, the batch first. */
+/* C (…, M, N) = A (…, M, K) B (…, K, N) [+ bias]. Strides in elements; at most 3 dimensions, the batch first. */
 typedef struct vsti_matmul {
     int rank;                                  /* 2 or 3 */
     int64_t dims_a[3], strides_a[3], dims_b[3], strides_b[3], dims_c[3], strides_c[3];
     bool bias;                                 /* (N), plain */
-    bool accumulate;                           /* adds to what C holds */
+    vsti_post after;
 } vsti_matmul;
 VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);
 

@@ -63,7 +63,8 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
                                                  .shapes = vsti_same_shape,                                      \
                                                  .gradient = gradient,                                           \
                                                  .lower = lower_forward,                                         \
-                                                 .recompute = !(keep)};                                          \
+                                                 .recompute = !(keep),                                           \
+                                                 .fusion = VSTI_FUSE_ACTIVATION};                                        \
         return vsti_emit(g, &operation, &x, 1, &(vsti_activation){kind_of});                                     \
     }
 ACTIVATION(relu, VSTI_RELU, true)

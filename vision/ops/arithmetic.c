@@ -78,6 +78,25 @@ static void lower_equal(vsti_lowering *lowering, const vsti_node *node, argument
     vsti_kernel_step(lowering, vsti_kernel_name(), run_equal, a, sizeof *a, (vsti_buffer[]){left, right, out}, 3);
 }
 
+static void run_channels(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    vsti_get_kernels()->channel_mul(buffers[0], buffers[1], buffers[2], *(const vsti_channels *)raw);
+}
+
+/* x (N, C, H, W) times a number for each image and channel: squeeze-and-excitation, in the layout that x has. */
+static bool lower_channels(vsti_lowering *lowering, const vsti_node *node) {
+    const vst_graph *graph = vsti_lowering_graph(lowering);
+    const vst_shape *x = vsti_shape(graph, node->inputs[0]), *factor = vsti_shape(graph, node->inputs[1]);
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const vst_shape wanted = VST_SHAPE(x->dim[0], x->dim[1], 1, 1);
+    vsti_channels s = {x->dim[0], x->dim[1], x->dim[2] * x->dim[3], 1};
+    if (x->rank != 4 || !vst_shape_equal(factor, &wanted) || !vsti_layout_channel_block(layout, &s.block)) return false;
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout), vsti_read(lowering, node->inputs[1], NULL),
+                                   vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout)};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_channels, &s, sizeof s, buffers, 3);
+    return true;
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vst_graph *graph = vsti_lowering_graph(lowering);
     const vst_shape *a = vsti_shape(graph, node->inputs[0]), *b = vsti_shape(graph, node->inputs[1]);
@@ -86,6 +105,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
         lower_equal(lowering, node, &x);
         return;
     }
+    if (x.kind == MUL && lower_channels(lowering, node)) return;
     vsti_broadcast_strides(a, &x.shape, x.strides_a);
     vsti_broadcast_strides(b, &x.shape, x.strides_b);
     vsti_buffer left = vsti_read(lowering, node->inputs[0], NULL), right = vsti_read(lowering, node->inputs[1], NULL);
@@ -119,7 +139,8 @@ static double flops(const vst_graph *graph, const vsti_node *node) { return (dou
 
 vst_value vst_add(vst_graph *g, vst_value a, vst_value b) {
     static const vsti_operation operation = {.name = "add", .outputs = 1, .attribute_bytes = sizeof(arithmetic),
-                                             .shapes = shapes, .gradient = gradient_add, .lower = lower, .flops = flops};
+                                             .shapes = shapes, .gradient = gradient_add, .lower = lower, .flops = flops,
+                                             .fusion = VSTI_FUSE_ADD};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(arithmetic){ADD});
 }
 

@@ -1,5 +1,7 @@
 /* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training plan normalises with
  * the batch's statistics and moves the running ones; an inference plan uses the running ones. */
+#include <math.h>
+
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -62,6 +64,43 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, "vistill", run_update, &u, sizeof u, buffers, 5);
 }
 
+/* ---- folded into the convolution before it (inference) ---- */
+
+typedef struct folding {
+    int64_t out, inner; /* inner: weights of one output */
+    double epsilon;
+} folding;
+
+static void run_fold(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    enum { GAMMA, BETA, MEAN, VARIANCE, KERNEL, SHIFT, NEW_KERNEL, NEW_SHIFT };
+    const folding *f = raw;
+    float *const *v = (float *const *)b;
+    for (int64_t o = 0; o < f->out; o++) {
+        const double factor = v[GAMMA][o] / sqrt((double)v[VARIANCE][o] + f->epsilon);
+        for (int64_t i = o * f->inner; i < (o + 1) * f->inner; i++) v[NEW_KERNEL][i] = (float)(v[KERNEL][i] * factor);
+        const double shift = v[SHIFT] ? v[SHIFT][o] : 0;
+        v[NEW_SHIFT][o] = (float)(v[BETA][o] + (shift - v[MEAN][o]) * factor);
+    }
+}
+
+vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias) {
+    const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), weight);
+    const folding f = {shape->dim[0], vst_shape_count(shape) / shape->dim[0], ((const attributes *)norm->attributes)->epsilon};
+    const vsti_folded new = {vsti_prepared(lowering, (size_t)(f.out * f.inner) * sizeof(float)),
+                             vsti_prepared(lowering, (size_t)f.out * sizeof(float))};
+    const vsti_buffer buffers[] = {vsti_read(lowering, norm->inputs[WEIGHT], NULL),
+                                   vsti_read(lowering, norm->inputs[BIAS], NULL),
+                                   vsti_read(lowering, norm->inputs[RUNNING_MEAN], NULL),
+                                   vsti_read(lowering, norm->inputs[RUNNING_VARIANCE], NULL),
+                                   vsti_read(lowering, weight, NULL),
+                                   bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER,
+                                   new.weight,
+                                   new.bias};
+    vsti_prepare_step(lowering, run_fold, &f, sizeof f, buffers, 8);
+    return new;
+}
+
 /* Inputs: x, weight, mean, variance, dy. Outputs: dx, dweight, dbias. */
 static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     out[0] = *vsti_shape(graph, node->inputs[0]);
@@ -110,7 +149,8 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     static const vsti_operation operation = {.name = "batch_norm", .outputs = 3, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
+                                             .fusion = VSTI_FUSE_NORM};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];

@@ -47,19 +47,36 @@ static vsti_convolution configured(const vsti_lowering *lowering, const vsti_nod
     return c;
 }
 
+/* The weight in the primitive's layout and the bias, with a batch norm that follows taken in. */
+static vsti_folded weights_of(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
+                              const vsti_layout *layout) {
+    const int weight = node->inputs[1], bias = node->input_count > 2 ? node->inputs[2] : 0;
+    if (!norm) return (vsti_folded){vsti_read(lowering, weight, layout),
+                                    bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+    vsti_folded folded = vsti_fold_norm(lowering, norm, weight, bias);
+    folded.weight = vsti_prepare_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), layout);
+    return folded;
+}
+
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
-    const vsti_convolution c = configured(lowering, node);
+    const vsti_fusion fusion = vsti_fused(lowering, node);
+    vsti_convolution c = configured(lowering, node);
+    c.bias = c.bias || fusion.norm;
+    c.after = vsti_after(fusion.residual, fusion.activation);
     vsti_primitive *p = NULL;
     vst_status status = vsti_convolution_forward(&p, &c);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
+    const vsti_layout *target = vsti_primitive_layout(p, VSTI_DST);
+    const vsti_folded weights = weights_of(lowering, node, fusion.norm, vsti_primitive_layout(p, VSTI_WEIGHTS));
     const vsti_argument arguments[] = {
         {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
-        {VSTI_WEIGHTS, vsti_read(lowering, node->inputs[1], vsti_primitive_layout(p, VSTI_WEIGHTS))},
-        {VSTI_DST, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DST))},
-        {VSTI_BIAS, c.bias ? vsti_read(lowering, node->inputs[2], NULL) : VSTI_NO_BUFFER}};
+        {VSTI_WEIGHTS, weights.weight},
+        {VSTI_BIAS, weights.bias},
+        {VSTI_DST, fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, target)
+                                   : vsti_write(lowering, fusion.output, target)}};
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 
@@ -115,7 +132,7 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 
 static const vsti_operation forward = {.name = "conv2d", .outputs = 1, .attribute_bytes = sizeof(vsti_convolution),
                                        .shapes = shapes_forward, .gradient = gradient, .lower = lower_forward,
-                                       .flops = flops};
+                                       .flops = flops, .fusion = VSTI_FUSE_NORM_HOST};
 
 /* Checks the options against the input and fills in the sizes. */
 static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {

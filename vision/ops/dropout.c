@@ -47,7 +47,8 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 
 static vst_value emit(vst_graph *g, vst_value x, double rate, bool samples) {
     static const vsti_operation operation = {.name = "dropout", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = vsti_same_shape, .gradient = gradient, .lower = lower};
+                                             .shapes = vsti_same_shape, .gradient = gradient, .lower = lower,
+                                             .fusion = VSTI_FUSE_IDENTITY};
     if (!(rate >= 0 && rate < 1)) {
         vst_graph_fail(g, "%s: the rate %g is not in [0, 1)", samples ? "drop_path" : "dropout", rate);
         return (vst_value){0};

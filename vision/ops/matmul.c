@@ -56,8 +56,8 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
     return measure(graph, node, &s) ? 2.0 * (double)s.batch * (double)s.m * (double)s.n * (double)s.k : 0;
 }
 
-static vsti_matmul describe(const sizes *s, const attributes *o, bool accumulate) {
-    vsti_matmul m = {.rank = s->batch > 1 ? 3 : 2, .bias = o->bias, .accumulate = accumulate};
+static vsti_matmul describe(const sizes *s, const attributes *o) {
+    vsti_matmul m = {.rank = s->batch > 1 ? 3 : 2, .bias = o->bias};
     const int first = m.rank - 2;
     const int64_t dims[3][3] = {{s->batch, s->m, s->k}, {s->batch, s->k, s->n}, {s->batch, s->m, s->n}};
     const int64_t strides[3][3] = {
@@ -75,27 +75,14 @@ static vsti_matmul describe(const sizes *s, const attributes *o, bool accumulate
     return m;
 }
 
-static void run_copy(void *const *buffers, const void *raw, const vsti_run *run) {
-    (void)run;
-    memcpy(buffers[1], buffers[0], (size_t) * (const int64_t *)raw * sizeof(float));
-}
-
-/* The output's memory when the product is added to what the last input holds. */
-static vsti_buffer accumulator(vsti_lowering *lowering, const vsti_node *node) {
-    const int value = node->inputs[node->input_count - 1];
-    vsti_buffer in = vsti_read(lowering, value, NULL);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], value, NULL);
-    const int64_t count = vsti_count(vsti_lowering_graph(lowering), value);
-    if (in != out)
-        vsti_kernel_step(lowering, vsti_kernel_name(), run_copy, &count, sizeof count, (vsti_buffer[]){in, out}, 2);
-    return out;
-}
-
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
+    const vsti_fusion fusion = vsti_fused(lowering, node);
+    const int addend = node->accumulating ? node->inputs[node->input_count - 1] : fusion.residual;
     sizes s;
     measure(vsti_lowering_graph(lowering), node, &s);
-    const vsti_matmul description = describe(&s, o, node->accumulating);
+    vsti_matmul description = describe(&s, o);
+    description.after = vsti_after(addend, fusion.activation);
     vsti_primitive *p = NULL;
     vst_status status = vsti_matmul_create(&p, &description);
     if (status != VST_OK) {
@@ -106,7 +93,8 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
         {VSTI_SRC, vsti_read(lowering, node->inputs[0], NULL)},
         {VSTI_WEIGHTS, vsti_read(lowering, node->inputs[1], NULL)},
         {VSTI_BIAS, o->bias ? vsti_read(lowering, node->inputs[2], NULL) : VSTI_NO_BUFFER},
-        {VSTI_DST, node->accumulating ? accumulator(lowering, node) : vsti_write(lowering, node->outputs[0], NULL)}};
+        {VSTI_DST, addend ? vsti_write_sum(lowering, fusion.output, addend, NULL)
+                          : vsti_write(lowering, fusion.output, NULL)}};
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 
@@ -142,7 +130,8 @@ static const vsti_operation product = {.name = "matmul", .outputs = 1, .attribut
                                        .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
                                        .accumulates = true};
 static const vsti_operation linear = {.name = "linear", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                      .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+                                      .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
+                                      .fusion = VSTI_FUSE_HOST};
 
 static vst_value multiply(vst_graph *graph, vst_value a, vst_value b, bool transpose_a, bool transpose_b, bool flat) {
     const attributes o = {.transpose_a = transpose_a, .transpose_b = transpose_b, .flat = flat};

@@ -41,6 +41,20 @@ static inline bool vsti_need_equal(vst_graph *graph, const vsti_node *node, int 
     return false;
 }
 
+/* What a product does to its result for a residual (a value, 0: none) and an activation node (NULL: none). */
+static inline vsti_post vsti_after(int residual, const vsti_node *activation) {
+    vsti_post after = {.sum = residual != 0, .activate = activation != NULL};
+    if (activation) after.activation = *(const vsti_activation *)activation->attributes;
+    return after;
+}
+
+/* A convolution's weight (out, …) and bias (out; value 0: none) with the batch norm `norm` that follows taken in, plain and
+ * prepared (ops/batch_norm.c). */
+typedef struct vsti_folded {
+    vsti_buffer weight, bias;
+} vsti_folded;
+vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias);
+
 /* NumPy's broadcast shape of two; false if there is none. */
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);
 /* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/expand.c). */

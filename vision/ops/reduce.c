@@ -81,10 +81,34 @@ static void run_leading(void *const *b, const void *raw, const vsti_run *state) 
     if (a->factor != 1.0f) kernels->scale(b[1], a->factor, b[1], a->kept_count);
 }
 
+typedef struct channel_arguments {
+    vsti_channels shape;
+    float factor;
+} channel_arguments;
+
+static void run_channels(void *const *b, const void *raw, const vsti_run *state) {
+    (void)state;
+    const channel_arguments *a = raw;
+    vsti_get_kernels()->channel_sum(b[0], b[1], a->factor, a->shape);
+}
+
+/* Over the pixels of (N, C, H, W): in the layout that a convolution left. */
+static bool lower_channels(vsti_lowering *lowering, const vsti_node *node, float factor) {
+    const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    channel_arguments a = {{in->dim[0], in->dim[1], in->dim[2] * in->dim[3], 1}, factor};
+    if (in->rank != 4 || ((const attributes *)node->attributes)->axes != (1u << 2 | 1u << 3)) return false;
+    if (!vsti_layout_channel_block(layout, &a.shape.block)) return false;
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout), vsti_write(lowering, node->outputs[0], NULL)};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_channels, &a, sizeof a, buffers, 2);
+    return true;
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const arguments a = measure(in, o);
+    if (lower_channels(lowering, node, a.factor)) return;
     const bool leading = a.reduced && o->axes == (1u << a.reduced) - 1 && a.kept;
     vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL), vsti_write(lowering, node->outputs[0], NULL)};
     if (leading) buffers[2] = vsti_scratch(lowering, vsti_partial_floats(a.kept_count) * sizeof(float));

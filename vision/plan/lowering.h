@@ -37,6 +37,29 @@ void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset);
 /* Memory for the duration of the node. */
 vsti_buffer vsti_scratch(vsti_lowering *lowering, size_t bytes);
 
+/* Memory for a value to which a primitive adds: it begins with the contents of `addend`, a value of the same shape, and is that
+ * one's memory if nothing needs it any more. */
+vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, const vsti_layout *layout);
+
+/* What one step computes besides the node that is being lowered: up to y = activation(norm(node) + residual). */
+typedef struct vsti_fusion {
+    int output;                  /* the value to write: the node's own first output where nothing is fused */
+    int residual;                /* value to add before the activation; 0: none */
+    const vsti_node *norm;       /* batch norm for the weights to take in; NULL: none */
+    const vsti_node *activation; /* NULL: none */
+} vsti_fusion;
+vsti_fusion vsti_fused(const vsti_lowering *lowering, const vsti_node *node);
+
+/* ---- computed when the parameters change, not in every run (inference plans) ---- */
+
+/* Memory that a step fills which vsti_prepare_step appends; kept for all runs. */
+vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes);
+/* As vsti_kernel_step; reads parameters and prepared memory only. */
+void vsti_prepare_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments, size_t argument_bytes,
+                       const vsti_buffer *buffers, int buffer_count);
+/* Prepared memory in another layout; the plain original is given up. */
+vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer plain, const vst_shape *shape, const vsti_layout *wanted);
+
 /* Does a consumer exist in this plan? Outputs nobody reads need not be written. */
 bool vsti_is_used(const vsti_lowering *lowering, int value);
 

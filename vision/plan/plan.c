@@ -1,6 +1,7 @@
 /* Plans: lowering every node in order, then liveness, arena and binding; and the run loop. */
 #include "vision/plan/plan.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,9 +9,10 @@
 
 #include "vision/base/memory.h"
 #include "vision/kernels/kernels.h"
+#include "vision/plan/fuse.h"
 #include "vision/plan/lowering.h"
 
-/* Lifetimes count nodes: [first, last], both inclusive. */
+/* Lifetimes count nodes: [first, last], both inclusive. Before the first node, at negative times, lies what is prepared. */
 typedef struct buffer {
     size_t bytes;
     int first, last;
@@ -44,6 +46,7 @@ typedef struct binding { /* primitive arguments waiting for addresses */
 
 typedef struct row { /* of the profile */
     int node, value; /* value: what a reorder moves, or 0 */
+    char fused[32];  /* what else the node's step computes: "+norm+add+relu" */
     char implementation[64];
     double flops, bytes, seconds;
 } row;
@@ -73,7 +76,10 @@ struct vsti_lowering {
     vst_plan *plan;
     vst_graph *graph;
     vst_status status;
-    int node;        /* being lowered */
+    int node;        /* the time: the node in whose place a step is made, or a negative one while preparing */
+    int host;        /* the node being lowered: `node`, or an earlier one that is fused with it */
+    int prepare_time;
+    vsti_fusions fusions; /* of optimised inference plans */
     bool *needed;    /* by node */
     int *last_use;   /* by value: last needed node that reads it; node count for outputs; -1 unused */
     int *gradient_of; /* by value: parameter whose gradient it is, plus one; the last of several that share it */
@@ -95,8 +101,8 @@ bool vsti_is_used(const vsti_lowering *lowering, int value) { return lowering->l
 
 void vsti_lowering_fail(vsti_lowering *lowering, vst_status status) {
     if (lowering->status != VST_OK || status == VST_OK) return;
-    const vsti_node *node = lowering->node < (int)lowering->graph->node_count
-                                ? &lowering->graph->nodes[lowering->node] : NULL;
+    const vsti_node *node = lowering->host < (int)lowering->graph->node_count
+                                ? &lowering->graph->nodes[lowering->host] : NULL;
     lowering->status = node ? vst_fail_in(status, "planning %s %s", node->name, node->operation->name) : status;
 }
 
@@ -184,9 +190,11 @@ static int new_row(vsti_lowering *lowering, int value) {
         vsti_lowering_fail(lowering, status);
         return 0;
     }
-    plan->rows[plan->row_count] = (row){.node = lowering->node, .value = value};
+    plan->rows[plan->row_count] = (row){.node = lowering->host, .value = value};
     return (int)plan->row_count++;
 }
+
+enum { NO_ROW = -1 }; /* of steps that are not part of a run */
 
 /* A node of several steps shows the implementation of its primitive, if it has one. */
 static step *new_step(vsti_lowering *lowering, step_list *list, const char *implementation, int row_index,
@@ -197,8 +205,8 @@ static step *new_step(vsti_lowering *lowering, step_list *list, const char *impl
         vsti_lowering_fail(lowering, status);
         return NULL;
     }
-    row *r = &lowering->plan->rows[row_index];
-    if (!r->implementation[0] || primitive) snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
+    row *r = row_index == NO_ROW ? NULL : &lowering->plan->rows[row_index];
+    if (r && (!r->implementation[0] || primitive)) snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
     list->items[list->count] = (step){.row = row_index};
     return &list->items[list->count++];
 }
@@ -229,9 +237,47 @@ static void add_primitive(vsti_lowering *lowering, step_list *list, int row_inde
     const size_t scratch = vsti_primitive_bytes(primitive, VSTI_SCRATCHPAD);
     if (scratch) {
         vsti_buffer pad = vsti_scratch(lowering, scratch);
-        if (pad >= 0 && list == &lowering->plan->prepare) lowering->buffers[pad].first = 0;
         if (pad >= 0) bind_argument(lowering, primitive, VSTI_SCRATCHPAD, pad);
     }
+}
+
+/* Moves to a time before the first node, each call to a later one; gives the time to come back to. */
+static int begin_preparing(vsti_lowering *lowering) {
+    const int now = lowering->node;
+    lowering->node = lowering->prepare_time++;
+    return now;
+}
+
+vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes) {
+    const int now = begin_preparing(lowering);
+    vsti_buffer index = new_buffer(lowering, bytes);
+    lowering->node = now;
+    if (index < 0) return index;
+    lowering->buffers[index].last = (int)lowering->graph->node_count;
+    lowering->buffers[index].pinned = true;
+    return index;
+}
+
+static void prepare_primitive(vsti_lowering *lowering, vsti_primitive *primitive, vsti_buffer from, vsti_buffer to) {
+    const int now = begin_preparing(lowering);
+    const vsti_argument arguments[] = {{VSTI_SRC, from}, {VSTI_DST, to}};
+    add_primitive(lowering, &lowering->plan->prepare, NO_ROW, primitive, arguments, 2);
+    lowering->node = now;
+}
+
+vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer plain, const vst_shape *shape,
+                                 const vsti_layout *wanted) {
+    vsti_primitive *primitive;
+    if (!wanted || lowering->status != VST_OK) return plain;
+    vst_status status = vsti_reorder_create(&primitive, shape, NULL, wanted);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return VSTI_NO_BUFFER;
+    }
+    vsti_buffer target = vsti_prepared(lowering, vsti_layout_bytes(wanted));
+    prepare_primitive(lowering, primitive, plain, target);
+    lowering->buffers[plain].last = lowering->prepare_time - 1;
+    return target;
 }
 
 /* A reorder of `value` from `source` into a new buffer. */
@@ -246,15 +292,12 @@ static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *sourc
     }
     /* An inference plan packs its parameters once, into memory of their own. */
     const bool packed = lowering->graph->values[value].kind == VSTI_VALUE_PARAM && plan->options.mode == VST_INFER;
-    vsti_buffer target = new_buffer(lowering, value_bytes(lowering, value, wanted));
-    if (target >= 0 && packed) {
-        lowering->buffers[target].first = 0;
-        lowering->buffers[target].last = (int)lowering->graph->node_count;
-        lowering->buffers[target].pinned = true;
-    }
+    const size_t bytes = value_bytes(lowering, value, wanted);
+    vsti_buffer target = packed ? vsti_prepared(lowering, bytes) : new_buffer(lowering, bytes);
     const vsti_layout *layout = vsti_primitive_layout(primitive, VSTI_DST);
     const vsti_argument arguments[] = {{VSTI_SRC, from.buffer}, {VSTI_DST, target}};
-    add_primitive(lowering, packed ? &plan->prepare : &plan->steps, new_row(lowering, value), primitive, arguments, 2);
+    if (packed) prepare_primitive(lowering, primitive, from.buffer, target);
+    else add_primitive(lowering, &plan->steps, new_row(lowering, value), primitive, arguments, 2);
     bind_value(lowering, value, layout, target);
     return target;
 }
@@ -290,12 +333,14 @@ vsti_buffer vsti_write_bytes(vsti_lowering *lowering, int value, size_t bytes) {
     return index;
 }
 
-/* Does the node being lowered read the memory of `index` through another value too: a view of it? */
+/* Does the node being lowered read the memory of `index` through another value too: a view of it? A residual must not be any
+ * input of the product that it is added to. */
 static bool read_elsewhere(const vsti_lowering *lowering, int input, vsti_buffer index) {
-    const vsti_node *node = &lowering->graph->nodes[lowering->node];
+    const vsti_node *node = &lowering->graph->nodes[lowering->host];
+    const bool residual = vsti_fused(lowering, node).residual == input;
     const int root = lowering->buffers[index].root;
     for (int k = 0; k < node->input_count; k++) {
-        if (node->inputs[k] == input) continue;
+        if (node->inputs[k] == input && !residual) continue;
         for (int i = lowering->first_copy[node->inputs[k]]; i >= 0; i = lowering->copies[i].next)
             if (lowering->buffers[lowering->copies[i].buffer].root == root) return true;
     }
@@ -313,6 +358,18 @@ vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, const
     return index;
 }
 
+static void run_copy(void *const *buffers, const void *arguments, const vsti_run *run) {
+    (void)run;
+    memcpy(buffers[1], buffers[0], *(const size_t *)arguments);
+}
+
+vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, const vsti_layout *layout) {
+    const vsti_buffer in = vsti_read(lowering, addend, layout), out = vsti_write_over(lowering, value, addend, layout);
+    const size_t bytes = value_bytes(lowering, addend, layout);
+    if (in != out) vsti_kernel_step(lowering, "copy", run_copy, &bytes, sizeof bytes, (vsti_buffer[]){in, out}, 2);
+    return out;
+}
+
 void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset) {
     vsti_buffer source = vsti_read(lowering, input, NULL);
     vsti_buffer index = new_buffer(lowering, value_bytes(lowering, value, NULL));
@@ -325,18 +382,35 @@ void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset) {
 
 vsti_buffer vsti_scratch(vsti_lowering *lowering, size_t bytes) { return new_buffer(lowering, bytes); }
 
+vsti_fusion vsti_fused(const vsti_lowering *lowering, const vsti_node *node) {
+    const int index = (int)(node - lowering->graph->nodes);
+    const vsti_fusions *fusions = &lowering->fusions;
+    if (!fusions->host || fusions->host[index] != index) return (vsti_fusion){.output = node->outputs[0]};
+    return fusions->fusion[index];
+}
+
+static void describe_fusion(const vsti_lowering *lowering, row *r) {
+    const vsti_fusion f = vsti_fused(lowering, &lowering->graph->nodes[lowering->host]);
+    const char *activation = f.activation ? f.activation->operation->name : "";
+    snprintf(r->fused, sizeof r->fused, "%s%s%s%s", f.norm ? "+norm" : "", f.residual ? "+add" : "", *activation ? "+" : "",
+             activation);
+}
+
 /* The profile row of the node being lowered: made with its first step. */
 static int node_row(vsti_lowering *lowering) {
     vst_plan *plan = lowering->plan;
-    for (size_t i = plan->row_count; i-- > 0 && plan->rows[i].node == lowering->node;)
+    for (size_t i = plan->row_count; i-- > 0 && plan->rows[i].node == lowering->host;)
         if (!plan->rows[i].value) return (int)i;
-    return new_row(lowering, 0);
+    const int index = new_row(lowering, 0);
+    if (lowering->status == VST_OK && lowering->host < (int)lowering->graph->node_count)
+        describe_fusion(lowering, &plan->rows[index]);
+    return index;
 }
 
-void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
-                      const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
-    if (lowering->status != VST_OK) return;
-    step *s = new_step(lowering, &lowering->plan->steps, implementation, node_row(lowering), false);
+static void add_kernel(vsti_lowering *lowering, step_list *list, int row_index, const char *implementation,
+                       vsti_kernel_function *function, const void *arguments, size_t argument_bytes,
+                       const vsti_buffer *buffers, int buffer_count) {
+    step *s = new_step(lowering, list, implementation, row_index, false);
     if (!s) return;
     s->function = function;
     s->arguments = vst_alloc(argument_bytes);
@@ -351,6 +425,21 @@ void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_
         if (buffers[i] >= 0) touch(lowering, buffers[i]);
     }
     s->pointers[buffer_count] = (void *)(intptr_t)-1;
+}
+
+void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
+                      const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
+    if (lowering->status != VST_OK) return;
+    add_kernel(lowering, &lowering->plan->steps, node_row(lowering), implementation, function, arguments, argument_bytes,
+               buffers, buffer_count);
+}
+
+void vsti_prepare_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
+                       size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
+    if (lowering->status != VST_OK) return;
+    const int now = begin_preparing(lowering);
+    add_kernel(lowering, &lowering->plan->prepare, NO_ROW, "", function, arguments, argument_bytes, buffers, buffer_count);
+    lowering->node = now;
 }
 
 void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, const vsti_argument *arguments, int count) {
@@ -424,6 +513,13 @@ static void *address(const vsti_lowering *lowering, int index) {
     return base + b->shift;
 }
 
+static void resolve_pointers(const vsti_lowering *lowering, const step_list *list) {
+    for (size_t i = 0; i < list->count; i++) {
+        void **pointer = list->items[i].pointers;
+        for (; pointer && (intptr_t)*pointer >= 0; pointer++) *pointer = address(lowering, (int)(intptr_t)*pointer - 1);
+    }
+}
+
 static vst_status bind_addresses(vsti_lowering *lowering, const vst_value *outputs) {
     vst_plan *plan = lowering->plan;
     vst_status status = place_buffers(lowering);
@@ -433,10 +529,8 @@ static vst_status bind_addresses(vsti_lowering *lowering, const vst_value *outpu
         status = vsti_primitive_bind(b->primitive, b->role, address(lowering, b->buffer));
         if (status != VST_OK) return status;
     }
-    for (size_t i = 0; i < plan->steps.count; i++) {
-        void **pointer = plan->steps.items[i].pointers;
-        for (; pointer && (intptr_t)*pointer >= 0; pointer++) *pointer = address(lowering, (int)(intptr_t)*pointer - 1);
-    }
+    resolve_pointers(lowering, &plan->steps);
+    resolve_pointers(lowering, &plan->prepare);
     for (int i = 0; i < plan->output_count; i++)
         plan->outputs[i] = address(lowering, vsti_read(lowering, outputs[i].id, NULL));
     for (size_t i = 1; i < plan->value_count; i++)
@@ -471,11 +565,6 @@ static void mark_needed(vsti_lowering *lowering, const vst_value *outputs, int o
     }
 }
 
-static void copy_floats(void *const *buffers, const void *arguments, const vsti_run *run) {
-    (void)run;
-    memcpy(buffers[1], buffers[0], *(const size_t *)arguments);
-}
-
 /* Outputs become plain and stay; gradients that were not written straight into the bucket are brought there. */
 static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int output_count) {
     const vst_graph *graph = lowering->graph;
@@ -490,7 +579,7 @@ static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int
         if (bucket < 0) return;
         lowering->buffers[bucket].external = target;
         const size_t bytes = value_bytes(lowering, (int)i, NULL);
-        vsti_kernel_step(lowering, "copy", copy_floats, &bytes, sizeof bytes, (vsti_buffer[]){source, bucket}, 2);
+        vsti_kernel_step(lowering, "copy", run_copy, &bytes, sizeof bytes, (vsti_buffer[]){source, bucket}, 2);
     }
     for (int i = 0; i < output_count; i++) {
         vsti_buffer index = vsti_read(lowering, outputs[i].id, NULL);
@@ -498,16 +587,37 @@ static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int
     }
 }
 
+/* Finds what an optimised inference plan fuses. What a fused step reads must last until the step's place. */
+static void fuse_nodes(vsti_lowering *lowering, const vst_value *outputs, int output_count) {
+    const vst_graph *graph = lowering->graph;
+    vsti_fusions *fusions = &lowering->fusions;
+    if (vsti_is_training(lowering) || vsti_is_plain(lowering)) return;
+    vsti_lowering_fail(lowering, vsti_fusions_find(fusions, graph, lowering->needed, outputs, output_count));
+    for (int i = 0; i < (int)graph->node_count && lowering->status == VST_OK; i++)
+        for (int k = 0; fusions->host[i] == i && k < graph->nodes[i].input_count; k++)
+            need(lowering, graph->nodes[i].inputs[k], fusions->last[i]);
+}
+
+/* The node to be lowered in the place of node `index`, or -1: another place makes its step. */
+static int host_at(const vsti_lowering *lowering, int index) {
+    const vsti_fusions *fusions = &lowering->fusions;
+    if (!lowering->needed[index]) return -1;
+    if (!fusions->host || fusions->host[index] < 0) return index;
+    return fusions->last[fusions->host[index]] == index ? fusions->host[index] : -1;
+}
+
 static void lower_nodes(vsti_lowering *lowering) {
     const vst_graph *graph = lowering->graph;
-    for (lowering->node = 0; lowering->node < (int)graph->node_count; lowering->node++) {
-        if (!lowering->needed[lowering->node] || lowering->status != VST_OK) continue;
-        const vsti_node *node = &graph->nodes[lowering->node];
+    const int end = (int)graph->node_count;
+    for (lowering->node = 0; lowering->node < end && lowering->status == VST_OK; lowering->node++) {
+        lowering->host = host_at(lowering, lowering->node);
+        if (lowering->host < 0) continue;
+        const vsti_node *node = &graph->nodes[lowering->host];
         node->operation->lower(lowering, node);
-        if (lowering->status != VST_OK) return;
-        for (int k = 0; k < node->operation->outputs; k++)
-            if (lowering->last_use[node->outputs[k]] >= 0) VST_ASSERT(lowering->first_copy[node->outputs[k]] >= 0);
+        const int written = vsti_fused(lowering, node).output;
+        if (lowering->status == VST_OK && lowering->last_use[written] >= 0) VST_ASSERT(lowering->first_copy[written] >= 0);
     }
+    lowering->host = end;
 }
 
 /* Fills what the profile says about each row apart from its time. */
@@ -567,15 +677,17 @@ vst_status vst_plan_create(vst_plan **out, vst_graph *graph, const vst_value *ou
     plan->options = *options;
     plan->output_count = output_count;
     plan->value_count = graph->value_count;
-    vsti_lowering lowering = {.plan = plan, .graph = graph};
+    vsti_lowering lowering = {.plan = plan, .graph = graph, .prepare_time = INT_MIN / 2};
     VST_TRY(allocate_tables(&lowering));
     mark_needed(&lowering, outputs, output_count);
+    fuse_nodes(&lowering, outputs, output_count);
     lower_nodes(&lowering);
     finish_values(&lowering, outputs, output_count);
     VST_TRY(lowering.status);
     VST_TRY(bind_addresses(&lowering, outputs));
     describe_rows(plan);
 out:
+    vsti_fusions_clear(&lowering.fusions);
     vst_free(lowering.needed);
     vst_free(lowering.last_use);
     vst_free(lowering.first_copy);
@@ -638,7 +750,7 @@ static vst_status run_steps(vst_plan *plan, const step_list *list, const vsti_ru
             vst_status status = vsti_primitive_run(s->primitive);
             if (status != VST_OK) return status;
         }
-        if (plan->options.profile) plan->rows[s->row].seconds += now() - start;
+        if (plan->options.profile && s->row != NO_ROW) plan->rows[s->row].seconds += now() - start;
     }
     return VST_OK;
 }
@@ -677,7 +789,7 @@ void vst_plan_profile_at(const vst_plan *plan, size_t index, vst_profile_row *ou
     const vsti_node *node = r->node < (int)graph->node_count ? &graph->nodes[r->node] : NULL;
     const char *operation = r->value ? "reorder" : node ? node->operation->name : "gradient copy";
     *out = (vst_profile_row){.bytes = r->bytes, .flops = r->flops, .backward = !node || node->backward};
-    snprintf(out->name, sizeof out->name, "%s %s", node ? node->name : "", operation);
+    snprintf(out->name, sizeof out->name, "%s %s%s", node ? node->name : "", operation, r->fused);
     snprintf(out->implementation, sizeof out->implementation, "%s", r->implementation);
     const int shown = r->value ? r->value : node ? node->outputs[0] : 0;
     vst_shape_text(vsti_shape(graph, shown), out->shape);

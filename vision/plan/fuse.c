@@ -1,0 +1,85 @@
+/* Fusion by walking from every product down the chain of its only readers. */
+#include "vision/plan/fuse.h"
+
+#include "vision/base/memory.h"
+
+typedef struct readers { /* by value */
+    int *count, *node;   /* node: the last one that reads it */
+} readers;
+
+static void count_readers(const vst_graph *graph, const bool *needed, const vst_value *outputs, int output_count,
+                          readers *r) {
+    for (int i = 0; i < output_count; i++) r->count[outputs[i].id] += 2; /* outputs are always kept */
+    for (size_t i = 0; i < graph->node_count; i++)
+        for (int k = 0; needed[i] && k < graph->nodes[i].input_count; k++) {
+            r->count[graph->nodes[i].inputs[k]]++;
+            r->node[graph->nodes[i].inputs[k]] = (int)i;
+        }
+}
+
+/* Takes `next`, which reads `value`, into the host's step, if it can still follow what is in there. */
+static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node *next, int value, vsti_fusion *fusion) {
+    const bool untouched = !fusion->norm && !fusion->residual;
+    switch (next->operation->fusion) {
+    case VSTI_FUSE_IDENTITY: return true;
+    case VSTI_FUSE_NORM:
+        if (host->operation->fusion != VSTI_FUSE_NORM_HOST || !untouched || next->inputs[0] != value) return false;
+        fusion->norm = next;
+        return true;
+    case VSTI_FUSE_ADD: {
+        const int other = next->inputs[next->inputs[0] == value];
+        if (fusion->residual || !vst_shape_equal(vsti_shape(graph, value), vsti_shape(graph, other))) return false;
+        fusion->residual = other;
+        return true;
+    }
+    case VSTI_FUSE_ACTIVATION: fusion->activation = next; return true;
+    default: return false;
+    }
+}
+
+static void extend(const vst_graph *graph, int host, const readers *r, vsti_fusions *out) {
+    vsti_fusion *fusion = &out->fusion[host];
+    int value = graph->nodes[host].outputs[0];
+    while (r->count[value] == 1 && !fusion->activation) {
+        const int next = r->node[value];
+        if (out->host[next] >= 0 || !take(graph, &graph->nodes[host], &graph->nodes[next], value, fusion)) break;
+        out->host[next] = out->host[host] = host;
+        out->last[host] = next;
+        value = graph->nodes[next].outputs[0];
+    }
+    fusion->output = value;
+}
+
+/* From the last node to the first: of two products that meet in a sum, the later one takes it, the earlier is its residual. */
+static void find(const vst_graph *graph, const bool *needed, const readers *r, vsti_fusions *out) {
+    for (int i = (int)graph->node_count; i-- > 0;) {
+        const vsti_fusion_role role = graph->nodes[i].operation->fusion;
+        if (needed[i] && (role == VSTI_FUSE_HOST || role == VSTI_FUSE_NORM_HOST)) extend(graph, i, r, out);
+    }
+}
+
+vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bool *needed, const vst_value *outputs,
+                             int output_count) {
+    const size_t nodes = graph->node_count + 1;
+    readers r = {vst_calloc(graph->value_count, sizeof(int)), vst_calloc(graph->value_count, sizeof(int))};
+    *out = (vsti_fusions){vst_alloc(nodes * sizeof(int)), vst_alloc(nodes * sizeof(int)),
+                          vst_calloc(nodes, sizeof *out->fusion)};
+    const bool room = r.count && r.node && out->host && out->last && out->fusion;
+    for (size_t i = 0; room && i < nodes; i++) out->host[i] = out->last[i] = -1;
+    if (room) {
+        count_readers(graph, needed, outputs, output_count, &r);
+        find(graph, needed, &r, out);
+    } else {
+        vsti_fusions_clear(out);
+    }
+    vst_free(r.count);
+    vst_free(r.node);
+    return room ? VST_OK : vst_fail_memory(nodes * sizeof *out->fusion);
+}
+
+void vsti_fusions_clear(vsti_fusions *fusions) {
+    vst_free(fusions->host);
+    vst_free(fusions->last);
+    vst_free(fusions->fusion);
+    *fusions = (vsti_fusions){0};
+}
