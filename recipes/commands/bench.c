@@ -36,7 +36,7 @@ typedef struct entry {
 typedef struct session {
     entry entries[MAX_CASES];
     int count, rounds;
-    const char *python; /* NULL: no peer */
+    vst_bench_peer peer; /* python NULL: none */
     contender gemm;
 } session;
 
@@ -100,6 +100,14 @@ out:
     return status;
 }
 
+static vst_status choose_runtime(session *s, const char *name) {
+    if (!name || strcmp(name, "pytorch") == 0) return VST_OK;
+    if (strcmp(name, "onnxruntime") != 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "--runtime %s: there are pytorch and onnxruntime", name);
+    s->peer.runtime = VST_BENCH_ONNX_RUNTIME;
+    return VST_OK;
+}
+
 static vst_status choose(session *s, const vst_arguments *arguments) {
     vst_status status = VST_OK;
     int batch = 0, threads = omp_get_num_procs(); /* starts no thread */
@@ -108,7 +116,8 @@ static vst_status choose(session *s, const vst_arguments *arguments) {
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 1024, &threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &s->rounds));
-    s->python = vst_flag_value(arguments, "peer");
+    s->peer.python = vst_flag_value(arguments, "peer");
+    VST_TRY(choose_runtime(s, vst_flag_value(arguments, "runtime")));
     if (!arguments->word_count) VST_TRY(add_defaults(s, batch, kind, threads));
     for (int i = 0; i < arguments->word_count; i++)
         VST_TRY(add_entry(s, arguments->words[i], batch ? batch : 32, kind, threads));
@@ -119,8 +128,8 @@ out:
 
 /* ---- measuring ---- */
 
-static vst_status start(contender *c, const vst_bench_case *which, const char *python) {
-    vst_status status = vst_bench_start(&c->worker, which, python, &c->facts);
+static vst_status start(contender *c, const vst_bench_case *which, const vst_bench_peer *peer) {
+    vst_status status = vst_bench_start(&c->worker, which, peer, &c->facts);
     if (status != VST_OK) return status;
     const double steps = round_seconds / c->facts.seconds;
     c->steps = steps < 1 ? 1 : steps > MAX_STEPS ? MAX_STEPS : (int)steps;
@@ -145,8 +154,8 @@ static vst_status measure(session *s, entry *e, vst_progress *progress, int done
     const vst_bench_case gemm = {.kind = VST_BENCH_GEMM, .threads = e->which.threads};
     VST_TRY(start(&e->ours, &e->which, NULL));
     VST_TRY(start(&s->gemm, &gemm, NULL));
-    if (s->python) {
-        status = start(&e->peer, &e->which, s->python);
+    if (s->peer.python) {
+        status = start(&e->peer, &e->which, &s->peer);
         if (status != VST_OK && status != VST_ERROR_UNSUPPORTED) goto out;
         e->has_peer = status == VST_OK;
         status = VST_OK;
@@ -177,7 +186,7 @@ static void add_cells(vst_table *table, const session *s, const entry *e) {
     vst_table_cell(table, "%.0f", e->ours.peak_bytes / 1e6);
     vst_table_cell(table, "%.1f", flops * rate / 1e9);
     vst_table_cell(table, "%.0f", 100 * flops * rate / gemm);
-    if (!s->python) return;
+    if (!s->peer.python) return;
     if (!e->has_peer) {
         for (int i = 0; i < 3; i++) vst_table_cell(table, "-");
         return;
@@ -196,10 +205,12 @@ static vst_status measure_all(session *s) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     vst_progress progress;
+    const bool onnx = s->peer.runtime == VST_BENCH_ONNX_RUNTIME;
     const char *const plain[] = {"model", ">batch", ">ms a step", ">images/s", ">peak MB", ">GFLOP/s", ">% of GEMM", NULL};
     const char *const beside[] = {"model",      ">batch",     ">ms a step",    ">images/s",   ">peak MB",         ">GFLOP/s",
-                                  ">% of GEMM", ">PyTorch/s", ">PyTorch's MB", ">times as fast", NULL};
-    VST_TRY(vst_table_create(&table, s->python ? beside : plain));
+                                  ">% of GEMM", onnx ? ">ONNX Runtime/s" : ">PyTorch/s", ">its peak MB",
+                                  ">times as fast", NULL};
+    VST_TRY(vst_table_create(&table, s->peer.python ? beside : plain));
     vst_progress_start(&progress, "bench", "rounds", (uint64_t)(s->count * s->rounds));
     for (int i = 0; i < s->count && status == VST_OK; i++) {
         status = measure(s, &s->entries[i], &progress, i * s->rounds);
@@ -250,6 +261,7 @@ static const vst_flag flags[] = {
     {"batch", 'b', "N", "images in a step; else 32, or what suits the default models"},
     {"infer", 0, NULL, "inference in place of training steps"},
     {"peer", 0, "PYTHON", "measure PyTorch beside it: an interpreter with torch and timm"},
+    {"runtime", 0, "NAME", "of the peer: pytorch, or onnxruntime (with --infer)"},
     {"profile", 0, NULL, "where the time of a step goes, by operation"},
     {"rounds", 0, "N", "rounds of half a second each, 8 by default"},
     {"set", 's', "KEY=VALUE", "changes an option of the models, such as depth=6; can be repeated"},

@@ -23,6 +23,12 @@ typedef struct vst_bench_case {
     int batch, threads;
 } vst_bench_case;
 
+typedef enum vst_bench_runtime { VST_BENCH_PYTORCH, VST_BENCH_ONNX_RUNTIME } vst_bench_runtime;
+typedef struct vst_bench_peer {
+    const char *python; /* an interpreter with torch and timm, and onnxruntime where that is the runtime; must outlive workers */
+    vst_bench_runtime runtime;
+} vst_bench_peer;
+
 typedef struct vst_bench_worker vst_bench_worker;
 
 typedef struct vst_bench_facts { /* of one step */
@@ -30,10 +36,9 @@ typedef struct vst_bench_facts { /* of one step */
     double seconds; /* of the last warm-up step */
 } vst_bench_facts;
 
-/* Starts a worker and warms it up. `python` NULL: ours, forked from this process, which must not have used OpenMP yet; else an
- * interpreter with torch and timm. A model the peer does not have is VST_ERROR_UNSUPPORTED. The process should ignore SIGPIPE:
+/* Starts a worker and warms it up. `peer` NULL: ours, forked from this process, which must not have used OpenMP yet. A model the peer does not have is VST_ERROR_UNSUPPORTED. The process should ignore SIGPIPE:
  * then a worker that died is an error. */
-VST_NODISCARD vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const char *python,
+VST_NODISCARD vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const vst_bench_peer *peer,
                                          vst_bench_facts *facts);
 /* Runs so many steps and gives their seconds. */
 VST_NODISCARD vst_status vst_bench_run(vst_bench_worker *worker, int steps, double *seconds);

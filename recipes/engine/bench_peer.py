@@ -1,97 +1,147 @@
-"""The other side of `vistill bench --peer`: one case in PyTorch and timm, as a user would write it.
+"""The other side of `vistill bench --peer`: one case as a user would write it, in PyTorch with timm or in ONNX Runtime.
 
-Reads the case as JSON from argv, writes "ready FLOPS SECONDS" (FLOPS 0: not counted), then answers each line "N" on standard input with the
-seconds that N steps took. A training step is forward, cross-entropy, backward, AdamW (foreach); float32, random inputs.
+Reads the case as JSON from argv, writes "ready FLOPS SECONDS" (FLOPS 0: not counted), then answers each line "N" on standard
+input with the seconds that N steps took. A training step is forward, cross-entropy, backward, AdamW (foreach); float32,
+random inputs. ONNX Runtime gets the model that PyTorch exports in a process of its own: this one's peak memory is its own.
 """
 import json
+import os
+import signal
 import sys
+import tempfile
 import time
 
 case = json.loads(sys.argv[1])
-try:
-    import torch
-    from torch import nn
-    import timm.models.deit
-    import timm.models.vision_transformer
-except ImportError as error:
-    print('error the interpreter lacks a package:', error, flush=True)
-    sys.exit(1)
-torch.manual_seed(0)
-torch.set_num_threads(case['threads'])
-
-
-class Block(nn.Module):
-    def __init__(self, inside, out, stride):
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
-        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
-        self.down = nn.Identity()
-        if stride != 1:
-            self.down = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
-
-    def forward(self, x):
-        y = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.bn2(self.conv2(y)) + self.down(x))
-
-
-def resnet_cifar(o):
-    width, layers = o['width'], []
-    inside = width
-    for stage in range(3):
-        for i in range((o['depth'] - 2) // 6):
-            layers.append(Block(inside, width << stage, 2 if stage and not i else 1))
-            inside = width << stage
-    return nn.Sequential(nn.Conv2d(o['channels'], width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(), *layers,
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, o['classes']))
-
-
-def vit(o):
-    if o['stem'] != 'patch':
-        return None
-    family = timm.models.deit.VisionTransformerDistilled if o['distilled'] else timm.models.vision_transformer.VisionTransformer
-    model = family(img_size=o['image'], patch_size=o['patch'], in_chans=o['channels'], num_classes=o['classes'],
-                   embed_dim=o['dim'], depth=o['depth'], num_heads=o['heads'], mlp_ratio=o['mlp_ratio'],
-                   drop_path_rate=o['drop_path'])
-    if o['distilled']:
-        model.distilled_training = True
-    return model
-
-
-build = {'vit': vit, 'resnet_cifar': resnet_cifar}.get(case['family'])
 o = {}  # a model file's options are texts
 for key, value in case['options'].items():
     try:
         o[key] = json.loads(value)
     except ValueError:
         o[key] = value
-model = build(o) if build else None
-if model is None:
-    print(f'unsupported timm has no counterpart of this {case["family"]}', flush=True)
-    sys.exit(1)
-x = torch.rand(case['batch'], o['channels'], o['image'], o['image'])
-y = torch.randint(0, o['classes'], (case['batch'],))
+shape = (case['batch'], o['channels'], o['image'], o['image'])
 
 
-def scores():
-    out = model(x)
-    return (out[0] + out[1]) / 2 if isinstance(out, tuple) else out
+def leave(*why):
+    print(*why, flush=True)
+    os._exit(1)
 
 
-if case['kind'] == 'train':
+def resnet_cifar():
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, inside, out, stride):
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+            self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+            self.down = nn.Identity()
+            if stride != 1:
+                self.down = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+        def forward(self, x):
+            y = torch.relu(self.bn1(self.conv1(x)))
+            return torch.relu(self.bn2(self.conv2(y)) + self.down(x))
+
+    inside, layers = o['width'], []
+    for stage in range(3):
+        for i in range((o['depth'] - 2) // 6):
+            layers.append(Block(inside, o['width'] << stage, 2 if stage and not i else 1))
+            inside = o['width'] << stage
+    return nn.Sequential(nn.Conv2d(o['channels'], o['width'], 3, 1, 1, bias=False), nn.BatchNorm2d(o['width']), nn.ReLU(),
+                         *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inside, o['classes']))
+
+
+def vit():
+    import timm.models.deit
+    import timm.models.vision_transformer
+    if o['stem'] != 'patch' or o.get('layer_scale') or not o.get('class_position', True):
+        return None
+    family = timm.models.deit.VisionTransformerDistilled if o['distilled'] else timm.models.vision_transformer.VisionTransformer
+    model = family(img_size=o['image'], patch_size=o['patch'], in_chans=o['channels'], num_classes=o['classes'],
+                   embed_dim=o['dim'], depth=o['depth'], num_heads=o['heads'], mlp_ratio=o['mlp_ratio'],
+                   drop_path_rate=o['drop_path'])
+    if o['distilled']:
+        model.distilled_training = case['kind'] == 'train'
+    return model
+
+
+def make_model():
+    import timm
+    own = {'vit': vit, 'resnet_cifar': resnet_cifar}.get(case['family'])
+    model = own() if own else None
+    if model is None and timm.is_model(case['variant']):
+        model = timm.create_model(case['variant'], num_classes=o['classes'], in_chans=o['channels'])
+    if model is None:
+        leave('unsupported timm has no counterpart of', case['variant'])
+    return model
+
+
+def pytorch():
+    import torch
+    torch.manual_seed(0)
+    torch.set_num_threads(case['threads'])
+    model, x = make_model(), torch.rand(shape)
+    if case['kind'] == 'infer':
+        model.eval()
+
+        def infer():
+            with torch.inference_mode():
+                model(x)
+        return infer
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, foreach=True)
+    y = torch.randint(0, o['classes'], (case['batch'],))
 
     def step():
-        loss = torch.nn.functional.cross_entropy(scores(), y)
+        out = model(x)
+        out = (out[0] + out[1]) / 2 if isinstance(out, tuple) else out
+        loss = torch.nn.functional.cross_entropy(out, y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-else:
-    model.eval()
+    return step
 
-    def step():
-        with torch.inference_mode():
-            scores()
+
+def export(path):
+    import logging
+    import warnings
+    import torch
+    logging.disable(logging.WARNING)
+    warnings.simplefilter('ignore')
+    sys.stdout = sys.stderr  # the exporter talks
+    torch.onnx.export(make_model().eval(), (torch.rand(shape),), path, dynamo=True, external_data=False, verbose=False)
+
+
+def export_aside(path):
+    """In a child of which this process keeps no account: ended children that nobody waits for are not added to its peak."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    done, ours = os.pipe()
+    if os.fork() == 0:
+        try:
+            export(path)
+        except Exception as error:
+            leave('error PyTorch cannot export it:', str(error).split('\n')[0])
+        os._exit(0)
+    os.close(ours)
+    os.read(done, 1)  # ends with the child
+    if not os.path.exists(path):
+        os._exit(1)  # the child said why
+
+
+def onnxruntime():
+    import numpy
+    import onnxruntime as ort
+    if case['kind'] != 'infer':
+        leave('unsupported ONNX Runtime does not train')
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'model.onnx')
+        export_aside(path)
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = case['threads']
+        session = ort.InferenceSession(path, settings, providers=['CPUExecutionProvider'])
+    feed = {session.get_inputs()[0].name: numpy.random.rand(*shape).astype('float32')}
+    return lambda: session.run(None, feed)
 
 
 def seconds(steps):
@@ -101,6 +151,10 @@ def seconds(steps):
     return time.perf_counter() - start
 
 
+try:
+    step = {'pytorch': pytorch, 'onnxruntime': onnxruntime}[case['runtime']]()
+except ImportError as error:
+    leave('error the interpreter lacks a package:', error)
 seconds(2)
 print('ready 0', seconds(1), flush=True)
 for line in sys.stdin:

@@ -49,12 +49,13 @@ static void run_ours(const vst_bench_case *which) {
 }
 
 /* The case for the script, to be freed; NULL: out of memory. */
-static char *case_json(const vst_bench_case *which) {
+static char *case_json(const vst_bench_case *which, vst_bench_runtime runtime) {
     char *text = vst_model_to_json(which->model);
     json_t *model = text ? json_loads(text, 0, NULL) : NULL;
-    json_t *root = json_pack("{s:s, s:s, s:i, s:i, s:O?}", "kind", which->kind == VST_BENCH_TRAIN ? "train" : "infer", "family",
-                             which->model->backbone->name, "batch", which->batch, "threads", which->threads, "options",
-                             json_object_get(model, "options"));
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:O?}", "kind", which->kind == VST_BENCH_TRAIN ? "train" : "infer",
+                             "runtime", runtime == VST_BENCH_PYTORCH ? "pytorch" : "onnxruntime", "family",
+                             which->model->backbone->name, "variant", which->model->variant, "batch", which->batch, "threads",
+                             which->threads, "options", json_object_get(model, "options"));
     char *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     json_decref(model);
@@ -78,7 +79,7 @@ static void become_worker(int in, int out) {
 
 /* ---- our side ---- */
 
-static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, const char *python, const char *json) {
+static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, const vst_bench_peer *peer, const char *json) {
     int down[2] = {-1, -1}, up[2] = {-1, -1};
     if (pipe2(down, O_CLOEXEC) != 0 || pipe2(up, O_CLOEXEC) != 0 || (worker->process = fork()) < 0) {
         for (int i = 0; i < 2; i++) {
@@ -89,7 +90,7 @@ static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, c
     }
     if (worker->process == 0) {
         become_worker(down[0], up[1]);
-        if (python) run_peer(python, json);
+        if (peer) run_peer(peer->python, json);
         run_ours(which);
     }
     close(down[0]);
@@ -108,16 +109,17 @@ static vst_status read_line(vst_bench_worker *worker, char *line, int size) {
     return VST_OK;
 }
 
-vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const char *python, vst_bench_facts *facts) {
+vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const vst_bench_peer *peer,
+                           vst_bench_facts *facts) {
     vst_status status = VST_OK;
     char line[1024], *json = NULL;
     *out = NULL;
     vst_bench_worker *worker = vst_calloc(1, sizeof *worker);
     if (!worker) return vst_fail_memory(sizeof *worker);
-    worker->who = python ? python : "the benchmark";
-    if (python && !(json = case_json(which))) VST_TRY(vst_fail_memory(1024));
+    worker->who = peer ? peer->python : "the benchmark";
+    if (peer && !(json = case_json(which, peer->runtime))) VST_TRY(vst_fail_memory(1024));
     fflush(NULL); /* what is buffered belongs to this process alone */
-    VST_TRY(spawn(worker, which, python, json));
+    VST_TRY(spawn(worker, which, peer, json));
     VST_TRY(read_line(worker, line, sizeof line));
     if (sscanf(line, "ready %lf %lf", &facts->flops, &facts->seconds) != 2)
         VST_TRY(vst_fail(VST_ERROR_IO, "%s says \"%s\" instead of being ready", worker->who, line));
