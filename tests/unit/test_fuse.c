@@ -115,7 +115,7 @@ static const pattern patterns[] = {
     {"read twice", read_twice, {"conv2d", "conv2d", "relu", "mul", "relu"}},
     {"late norm", late_norm, {"conv2d+relu", "batch_norm", "conv2d+add", "batch_norm"}},
     {"odd sums", odd_sums, {"conv2d", "add", "reduce", "conv2d", "add"}},
-    {"mlp", mlp, {"linear+gelu", "linear+add"}},
+    {"mlp", mlp, {"linear", "gelu", "linear+add"}},
 };
 
 /* ---- Two plans of one pattern ---- */

@@ -61,6 +61,21 @@ vst_value vst_gradient(const vst_graph *graph, vst_value value);
 /* The sticky error, if any. Builders must not be called afterwards. */
 VST_NODISCARD vst_status vst_graph_finish(vst_graph *graph);
 
+/* Multiply-accumulates of one run of the forward nodes that are convolutions, linear layers, matrix products and attention. A
+ * layer that is emitted twice for the same operands (a last block for all tokens and for the first ones alone) counts once,
+ * as its larger form: so these are the figures that papers give. */
+double vst_graph_macs(const vst_graph *graph);
+
+/* A node, for people; index < vst_graph_node_count. */
+typedef struct vst_node_info {
+    const char *scope, *operation; /* "blocks.0.attn.qkv" ("" outside of scopes), "linear"; owned by the graph */
+    vst_shape shape;               /* of its first output */
+    double macs;                   /* its part of vst_graph_macs */
+    bool backward;                 /* emitted by vst_differentiate */
+} vst_node_info;
+size_t vst_graph_node_count(const vst_graph *graph);
+vst_node_info vst_graph_node_at(const vst_graph *graph, size_t index);
+
 /* The graph as text, one line per node, or as Graphviz .dot; to be vst_free'd, NULL when out of memory. */
 char *vst_graph_text(const vst_graph *graph);
 char *vst_graph_dot(const vst_graph *graph);

@@ -38,6 +38,7 @@ typedef struct vsti_operation {
     /* May take one more, last input, which is added to its output in place: gradients are accumulated without a pass. */
     bool accumulates;
     vsti_fusion_role fusion;
+    bool products; /* its flops are multiply-accumulates, which vst_graph_macs counts */
 } vsti_operation;
 
 struct vsti_node {

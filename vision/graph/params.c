@@ -169,7 +169,8 @@ static void initialise_chunk(const param *p, float *values, size_t chunk, uint64
     switch (p->init.kind) {
     case VST_INIT_ZEROS: break; /* the bucket is zeroed */
     case VST_INIT_ONES:
-        for (size_t i = 0; i < count; i++) out[i] = 1;
+    case VST_INIT_CONSTANT:
+        for (size_t i = 0; i < count; i++) out[i] = p->init.kind == VST_INIT_ONES ? 1 : (float)scale;
         break;
     case VST_INIT_NORMAL: fill_normal(out, count, &random, scale > 0 ? scale : 0.02, 2); break;
     case VST_INIT_XAVIER_UNIFORM:

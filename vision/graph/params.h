@@ -15,6 +15,7 @@ typedef struct vst_params vst_params;
 typedef enum vst_init_kind {
     VST_INIT_ZEROS,
     VST_INIT_ONES,
+    VST_INIT_CONSTANT,       /* scale: LayerScale's gamma */
     VST_INIT_NORMAL,         /* N(0, scale²) cut at ±2 (timm's trunc_normal_) */
     VST_INIT_XAVIER_UNIFORM, /* Glorot & Bengio, 2010; scale is the gain (0: 1) */
     VST_INIT_KAIMING_NORMAL, /* He et al., 2015, fan out, ReLU */

@@ -393,7 +393,7 @@ vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
     const int64_t bias_dims[3] = {1, 1, m->dims_c[m->rank - 1]};
     dnnl_memory_desc_t used[4] = {
         strided_descriptor(m->rank, m->dims_a, m->strides_a),
-        strided_descriptor(m->rank, m->dims_b, m->strides_b),
+        m->pack ? any_descriptor(m->rank, m->dims_b) : strided_descriptor(m->rank, m->dims_b, m->strides_b),
         m->bias ? plain_descriptor(m->rank, bias_dims + 3 - m->rank) : NULL,
         strided_descriptor(m->rank, m->dims_c, m->strides_c)};
     dnnl_primitive_attr_t attributes = product_attributes(&m->after);

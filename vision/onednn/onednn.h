@@ -66,6 +66,7 @@ typedef struct vsti_matmul {
     int rank;                                  /* 2 or 3 */
     int64_t dims_a[3], strides_a[3], dims_b[3], strides_b[3], dims_c[3], strides_c[3];
     bool bias;                                 /* (N), plain */
+    bool pack;                                 /* B in a layout of oneDNN's choice, for a B that is used again and again */
     vsti_post after;
 } vsti_matmul;
 VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);

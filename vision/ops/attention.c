@@ -94,7 +94,8 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 
 vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries) {
     static const vsti_operation operation = {.name = "attention", .outputs = 2, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
+                                             .products = true};
     const attributes o = {heads, queries ? queries : (int)vst_shape_at(g, qkv).dim[1]};
     return vsti_emit(g, &operation, &qkv, 1, &o);
 }

@@ -54,7 +54,8 @@ static vsti_folded weights_of(vsti_lowering *lowering, const vsti_node *node, co
     if (!norm) return (vsti_folded){vsti_read(lowering, weight, layout),
                                     bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
     vsti_folded folded = vsti_fold_norm(lowering, norm, weight, bias);
-    folded.weight = vsti_prepare_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), layout);
+    folded.weight = vsti_prepare_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight),
+                                         NULL, layout);
     return folded;
 }
 
@@ -132,7 +133,7 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 
 static const vsti_operation forward = {.name = "conv2d", .outputs = 1, .attribute_bytes = sizeof(vsti_convolution),
                                        .shapes = shapes_forward, .gradient = gradient, .lower = lower_forward,
-                                       .flops = flops, .fusion = VSTI_FUSE_NORM_HOST};
+                                       .flops = flops, .fusion = VSTI_FUSE_NORM_HOST, .products = true};
 
 /* Checks the options against the input and fills in the sizes. */
 static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {

@@ -57,8 +57,9 @@ vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes);
 /* As vsti_kernel_step; reads parameters and prepared memory only. */
 void vsti_prepare_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments, size_t argument_bytes,
                        const vsti_buffer *buffers, int buffer_count);
-/* Prepared memory in another layout; the plain original is given up. */
-vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer plain, const vst_shape *shape, const vsti_layout *wanted);
+/* A parameter or prepared memory in another layout (NULL: plain); prepared memory is given up. */
+vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape, const vsti_layout *from,
+                                 const vsti_layout *wanted);
 
 /* Does a consumer exist in this plan? Outputs nobody reads need not be written. */
 bool vsti_is_used(const vsti_lowering *lowering, int value);

@@ -265,18 +265,19 @@ static void prepare_primitive(vsti_lowering *lowering, vsti_primitive *primitive
     lowering->node = now;
 }
 
-vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer plain, const vst_shape *shape,
-                                 const vsti_layout *wanted) {
+vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
+                                 const vsti_layout *from, const vsti_layout *wanted) {
     vsti_primitive *primitive;
-    if (!wanted || lowering->status != VST_OK) return plain;
-    vst_status status = vsti_reorder_create(&primitive, shape, NULL, wanted);
+    if (same_layout(from, wanted) || lowering->status != VST_OK) return source;
+    vst_status status = vsti_reorder_create(&primitive, shape, from, wanted);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return VSTI_NO_BUFFER;
     }
-    vsti_buffer target = vsti_prepared(lowering, vsti_layout_bytes(wanted));
-    prepare_primitive(lowering, primitive, plain, target);
-    lowering->buffers[plain].last = lowering->prepare_time - 1;
+    const size_t plain_bytes = (size_t)vst_shape_count(shape) * sizeof(float);
+    vsti_buffer target = vsti_prepared(lowering, wanted ? vsti_layout_bytes(wanted) : plain_bytes);
+    prepare_primitive(lowering, primitive, source, target);
+    lowering->buffers[source].last = lowering->prepare_time - 1;
     return target;
 }
 
