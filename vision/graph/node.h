@@ -10,12 +10,12 @@ typedef struct vsti_lowering vsti_lowering;   /* a plan under construction, see 
 
 enum { VSTI_MAX_OUTPUTS = 4 };
 
-/* What an inference plan may do with a node, so that one step computes several (plan/fuse.c). */
+/* What a plan may do with a node, so that one step computes several (plan/fuse.c). */
 typedef enum vsti_fusion_role {
     VSTI_FUSE_NONE,
     VSTI_FUSE_HOST,       /* a product that can add a residual to its result and apply an activation */
     VSTI_FUSE_NORM_HOST,  /* the same, and its weights can take in a batch norm that follows */
-    VSTI_FUSE_NORM,       /* batch norm */
+    VSTI_FUSE_NORM,       /* batch norm, in inference */
     VSTI_FUSE_ADD,        /* sum of two inputs, a residual where the shapes are equal */
     VSTI_FUSE_ACTIVATION, /* of its only input; its attributes are a vsti_activation */
     VSTI_FUSE_IDENTITY    /* passes its only input through in inference */

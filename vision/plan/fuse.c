@@ -7,9 +7,8 @@ typedef struct readers { /* by value */
     int *count, *node;   /* node: the last one that reads it */
 } readers;
 
-static void count_readers(const vst_graph *graph, const bool *needed, const vst_value *outputs, int output_count,
-                          readers *r) {
-    for (int i = 0; i < output_count; i++) r->count[outputs[i].id] += 2; /* outputs are always kept */
+static void count_readers(const vst_graph *graph, const bool *needed, const bool *kept, readers *r) {
+    for (size_t i = 0; i < graph->value_count; i++) r->count[i] = kept[i] ? 2 : 0;
     for (size_t i = 0; i < graph->node_count; i++)
         for (int k = 0; needed[i] && k < graph->nodes[i].input_count; k++) {
             r->count[graph->nodes[i].inputs[k]]++;
@@ -24,12 +23,13 @@ static bool is_worth_fusing(const vsti_node *host, const vsti_node *activation) 
 }
 
 /* Takes `next`, which reads `value`, into the host's step, if it can still follow what is in there. */
-static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node *next, int value, vsti_fusion *fusion) {
+static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node *next, int value, bool training,
+                 vsti_fusion *fusion) {
     const bool untouched = !fusion->norm && !fusion->residual;
     switch (next->operation->fusion) {
-    case VSTI_FUSE_IDENTITY: return true;
+    case VSTI_FUSE_IDENTITY: return !training;
     case VSTI_FUSE_NORM:
-        if (host->operation->fusion != VSTI_FUSE_NORM_HOST || !untouched || next->inputs[0] != value) return false;
+        if (host->operation->fusion != VSTI_FUSE_NORM_HOST || !untouched || next->inputs[0] != value || training) return false;
         fusion->norm = next;
         return true;
     case VSTI_FUSE_ADD: {
@@ -46,12 +46,12 @@ static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node 
     }
 }
 
-static void extend(const vst_graph *graph, int host, const readers *r, vsti_fusions *out) {
+static void extend(const vst_graph *graph, int host, const readers *r, bool training, vsti_fusions *out) {
     vsti_fusion *fusion = &out->fusion[host];
     int value = graph->nodes[host].outputs[0];
     while (r->count[value] == 1 && !fusion->activation) {
         const int next = r->node[value];
-        if (out->host[next] >= 0 || !take(graph, &graph->nodes[host], &graph->nodes[next], value, fusion)) break;
+        if (out->host[next] >= 0 || !take(graph, &graph->nodes[host], &graph->nodes[next], value, training, fusion)) break;
         out->host[next] = out->host[host] = host;
         out->last[host] = next;
         value = graph->nodes[next].outputs[0];
@@ -60,15 +60,15 @@ static void extend(const vst_graph *graph, int host, const readers *r, vsti_fusi
 }
 
 /* From the last node to the first: of two products that meet in a sum, the later one takes it, the earlier is its residual. */
-static void find(const vst_graph *graph, const bool *needed, const readers *r, vsti_fusions *out) {
+static void find(const vst_graph *graph, const bool *needed, const readers *r, bool training, vsti_fusions *out) {
     for (int i = (int)graph->node_count; i-- > 0;) {
         const vsti_fusion_role role = graph->nodes[i].operation->fusion;
-        if (needed[i] && (role == VSTI_FUSE_HOST || role == VSTI_FUSE_NORM_HOST)) extend(graph, i, r, out);
+        if (needed[i] && (role == VSTI_FUSE_HOST || role == VSTI_FUSE_NORM_HOST)) extend(graph, i, r, training, out);
     }
 }
 
-vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bool *needed, const vst_value *outputs,
-                             int output_count) {
+vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bool *needed, const bool *kept,
+                             bool training) {
     const size_t nodes = graph->node_count + 1;
     readers r = {vst_calloc(graph->value_count, sizeof(int)), vst_calloc(graph->value_count, sizeof(int))};
     *out = (vsti_fusions){vst_alloc(nodes * sizeof(int)), vst_alloc(nodes * sizeof(int)),
@@ -76,8 +76,8 @@ vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bo
     const bool room = r.count && r.node && out->host && out->last && out->fusion;
     for (size_t i = 0; room && i < nodes; i++) out->host[i] = out->last[i] = -1;
     if (room) {
-        count_readers(graph, needed, outputs, output_count, &r);
-        find(graph, needed, &r, out);
+        count_readers(graph, needed, kept, &r);
+        find(graph, needed, &r, training, out);
     } else {
         vsti_fusions_clear(out);
     }

@@ -1,4 +1,4 @@
-/* Which nodes of an inference plan become one step: y = activation(norm(product) + residual). */
+/* Which nodes of a plan become one step: y = activation(norm(product) + residual), in training without the norm. */
 #ifndef VISTILL_VISION_PLAN_FUSE_H
 #define VISTILL_VISION_PLAN_FUSE_H
 
@@ -10,9 +10,10 @@ typedef struct vsti_fusions { /* by node */
     vsti_fusion *fusion; /* of hosts */
 } vsti_fusions;
 
-/* Finds them among the needed nodes. A value that is read more than once, or is an output of the plan, is kept. */
-VST_NODISCARD vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bool *needed,
-                                           const vst_value *outputs, int output_count);
+/* Finds them among the needed nodes. A value that is read more than once, or that `kept` (by value) tells to keep because it is
+ * read after the last node, is not fused away. */
+VST_NODISCARD vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bool *needed, const bool *kept,
+                                           bool training);
 void vsti_fusions_clear(vsti_fusions *fusions);
 
 #endif

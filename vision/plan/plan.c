@@ -79,7 +79,7 @@ struct vsti_lowering {
     int node;        /* the time: the node in whose place a step is made, or a negative one while preparing */
     int host;        /* the node being lowered: `node`, or an earlier one that is fused with it */
     int prepare_time;
-    vsti_fusions fusions; /* of optimised inference plans */
+    vsti_fusions fusions; /* of optimised plans */
     bool *needed;    /* by node */
     int *last_use;   /* by value: last needed node that reads it; node count for outputs; -1 unused */
     int *gradient_of; /* by value: parameter whose gradient it is, plus one; the last of several that share it */
@@ -588,12 +588,16 @@ static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int
     }
 }
 
-/* Finds what an optimised inference plan fuses. What a fused step reads must last until the step's place. */
-static void fuse_nodes(vsti_lowering *lowering, const vst_value *outputs, int output_count) {
+/* Finds what an optimised plan fuses. What a fused step reads must last until the step's place. */
+static void fuse_nodes(vsti_lowering *lowering) {
     const vst_graph *graph = lowering->graph;
     vsti_fusions *fusions = &lowering->fusions;
-    if (vsti_is_training(lowering) || vsti_is_plain(lowering)) return;
-    vsti_lowering_fail(lowering, vsti_fusions_find(fusions, graph, lowering->needed, outputs, output_count));
+    if (vsti_is_plain(lowering)) return;
+    bool *kept = vst_calloc(graph->value_count, sizeof *kept);
+    for (size_t i = 0; kept && i < graph->value_count; i++) kept[i] = lowering->last_use[i] == (int)graph->node_count;
+    vsti_lowering_fail(lowering, kept ? vsti_fusions_find(fusions, graph, lowering->needed, kept, vsti_is_training(lowering))
+                                      : vst_fail_memory(graph->value_count));
+    vst_free(kept);
     for (int i = 0; i < (int)graph->node_count && lowering->status == VST_OK; i++)
         for (int k = 0; fusions->host[i] == i && k < graph->nodes[i].input_count; k++)
             need(lowering, graph->nodes[i].inputs[k], fusions->last[i]);
@@ -681,7 +685,7 @@ vst_status vst_plan_create(vst_plan **out, vst_graph *graph, const vst_value *ou
     vsti_lowering lowering = {.plan = plan, .graph = graph, .prepare_time = INT_MIN / 2};
     VST_TRY(allocate_tables(&lowering));
     mark_needed(&lowering, outputs, output_count);
-    fuse_nodes(&lowering, outputs, output_count);
+    fuse_nodes(&lowering);
     lower_nodes(&lowering);
     finish_values(&lowering, outputs, output_count);
     VST_TRY(lowering.status);
