@@ -318,16 +318,37 @@ static int64_t padding_after(int64_t in, int64_t before, int64_t out, const vsti
     return (out - 1) * c->stride + (c->kernel - 1) * c->dilation + 1 - in - before;
 }
 
+/* On AVX2 oneDNN itself takes channels-last brgemm kernels for all convolutions. With channels in blocks of 8 its older kernels
+ * are about 10 % (one image) to 25 % (16 images) faster where the kernel is 1x1 (ResNet-50), and as fast where a 3x3 kernel
+ * slides over a large map; smaller maps and strides are up to 1.5 times slower and stay channels-last. The reorders that this
+ * costs between the two are cheap: such maps are small. */
+static bool prefers_blocks(const vsti_convolution *c) {
+    enum { LARGE_MAP = 28 };
+    const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    if (!c->inference || c->plain || c->groups > 1 || c->in % 8 || c->out % 8) return false;
+    if (isa != dnnl_cpu_isa_avx2 && isa != dnnl_cpu_isa_avx2_vnni) return false;
+    return c->kernel == 1 || (c->stride == 1 && c->out_height >= LARGE_MAP);
+}
+
+static dnnl_memory_desc_t blocks_descriptor(int rank, const int64_t *dims) {
+    dnnl_memory_desc_t descriptor = NULL;
+    dnnl_dims_t all_dims = {0};
+    memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
+    dnnl_memory_desc_create_with_tag(&descriptor, rank, all_dims, dnnl_f32, dnnl_nChw8c);
+    return descriptor;
+}
+
 static convolution_descriptors describe(const vsti_convolution *c) {
     const int64_t in[] = {c->batch, c->in, c->height, c->width}, out[] = {c->batch, c->out, c->out_height, c->out_width};
     int64_t weights[5];
     const int rank = weight_dims(c, weights);
     dnnl_memory_desc_t (*make)(int, const int64_t *) = c->plain ? plain_descriptor : any_descriptor;
+    dnnl_memory_desc_t (*make_image)(int, const int64_t *) = prefers_blocks(c) ? blocks_descriptor : make;
     convolution_descriptors d = {
-        .source = make(4, in),
+        .source = make_image(4, in),
         .weights = make(rank, weights),
         .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
-        .target = make(4, out),
+        .target = make_image(4, out),
         .strides = {c->stride, c->stride},
         .dilations = {c->dilation - 1, c->dilation - 1},
         .left = {c->top, c->left},
