@@ -83,15 +83,27 @@ static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
     return descriptor;
 }
 
+/* Does every element lie where the plain layout has it? Strides of dimensions with one element say nothing, and a block of
+ * channels is no block where the image is one pixel. */
 static bool is_plain(const_dnnl_memory_desc_t descriptor) {
-    int rank = 0;
-    dnnl_dims_t *dims = NULL;
+    int rank = 0, inner = 0;
+    dnnl_dims_t *dims = NULL, *strides = NULL, *padded = NULL, *sizes = NULL, *indices = NULL;
     dnnl_memory_desc_query(descriptor, dnnl_query_ndims_s32, &rank);
     dnnl_memory_desc_query(descriptor, dnnl_query_dims, &dims);
-    dnnl_memory_desc_t plain = plain_descriptor(rank, *dims);
-    const bool equal = dnnl_memory_desc_equal(plain, descriptor);
-    dnnl_memory_desc_destroy(plain);
-    return equal;
+    dnnl_memory_desc_query(descriptor, dnnl_query_strides, &strides);
+    dnnl_memory_desc_query(descriptor, dnnl_query_padded_dims, &padded);
+    dnnl_memory_desc_query(descriptor, dnnl_query_inner_nblks_s32, &inner);
+    dnnl_memory_desc_query(descriptor, dnnl_query_inner_blks, &sizes);
+    dnnl_memory_desc_query(descriptor, dnnl_query_inner_idxs, &indices);
+    if (inner > 1 || memcmp(*dims, *padded, (size_t)rank * sizeof **dims) != 0) return false;
+    int64_t stride = 1;
+    for (int i = rank; i-- > 0; stride *= (*dims)[i]) {
+        const bool blocked = inner && (*indices)[0] == i;
+        if (blocked ? stride != 1 || ((*dims)[i] > (*sizes)[0] && (*strides)[i] != (*sizes)[0])
+                    : (*dims)[i] > 1 && (*strides)[i] != stride)
+            return false;
+    }
+    return true;
 }
 
 static vst_status take_layout(vsti_layout **out, const_dnnl_memory_desc_t descriptor) {
@@ -321,13 +333,15 @@ static int64_t padding_after(int64_t in, int64_t before, int64_t out, const vsti
 /* On AVX2 oneDNN itself takes channels-last brgemm kernels for all convolutions. With channels in blocks of 8 its older kernels
  * are about 10 % (one image) to 25 % (16 images) faster where the kernel is 1x1 (ResNet-50), and as fast where a 3x3 kernel
  * slides over a large map; smaller maps and strides are up to 1.5 times slower and stay channels-last. The reorders that this
- * costs between the two are cheap: such maps are small. */
+ * costs between the two are cheap: such maps are small. Depthwise convolutions follow the 1x1 ones around them. */
 static bool prefers_blocks(const vsti_convolution *c) {
     enum { LARGE_MAP = 28 };
     const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-    if (!c->inference || c->plain || c->groups > 1 || c->in % 8 || c->out % 8) return false;
+    const bool depthwise = c->groups == c->in && c->groups == c->out;
+    const int64_t in = depthwise ? c->in : c->in / c->groups, out = depthwise ? c->out : c->out / c->groups;
+    if (!c->inference || c->plain || in % 8 || out % 8) return false;
     if (isa != dnnl_cpu_isa_avx2 && isa != dnnl_cpu_isa_avx2_vnni) return false;
-    return c->kernel == 1 || (c->stride == 1 && c->out_height >= LARGE_MAP);
+    return c->kernel == 1 || depthwise || (c->stride == 1 && c->out_height >= LARGE_MAP);
 }
 
 static dnnl_memory_desc_t blocks_descriptor(int rank, const int64_t *dims) {
