@@ -2,7 +2,7 @@
 # Installs the Debian packages that Vistill is built with (--tests: and those of its tests). Needs root, or sudo.
 set -eu
 packages="build-essential cmake ninja-build pkg-config python3 python3-pip libpng-dev zlib1g-dev libjansson-dev libyaml-dev
-libxxhash-dev librandom123-dev gnuplot-nox dataset-fashion-mnist"
+libxxhash-dev libzip-dev librandom123-dev gnuplot-nox dataset-fashion-mnist"
 [ "${1:-}" != --tests ] || packages="$packages check"
 
 missing=""

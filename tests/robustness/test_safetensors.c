@@ -129,6 +129,8 @@ static const struct {
     {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"a\":" T("U8", "[1]", "[1,2]") "}", 2, VST_ERROR_FORMAT, "duplicate"},
     {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, VST_ERROR_FORMAT,
      "duplicate"},
+    {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, VST_ERROR_FORMAT, "duplicate"},
+    {"{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, VST_ERROR_FORMAT, "duplicate"},
     {"{\"a\":[[[[[[[[]]]]]]]]}", 0, VST_ERROR_FORMAT, "nested deeper than 8 levels at byte 20"},
     {"{\"a\":{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{\"h\":{}}}}}}}}}}", 0, VST_ERROR_FORMAT, "nested deeper"},
     /* metadata */
@@ -145,6 +147,9 @@ static const struct {
     {"{\"a\":{\"dtype\":1,\"shape\":[],\"data_offsets\":[0,1]}}", 1, VST_ERROR_FORMAT, "dtype is missing"},
     {"{\"a\":" T("F8_E4M3", "[1]", "[0,1]") "}", 1, VST_ERROR_UNSUPPORTED, "dtype \"F8_E4M3\" is not supported"},
     {"{\"a\":" T("f32", "[1]", "[0,4]") "}", 4, VST_ERROR_UNSUPPORTED, "dtype \"f32\""},
+    {"{\"a\":" T("F8_E5M2", "[1]", "[0,1]") "}", 1, VST_ERROR_UNSUPPORTED, "dtype \"F8_E5M2\""},
+    {"{\"a\":" T("F6_E2M3", "[4]", "[0,3]") "}", 3, VST_ERROR_UNSUPPORTED, "dtype \"F6_E2M3\""}, /* below a byte */
+    {"{\"a\":" T("F4", "[2]", "[0,1]") "}", 1, VST_ERROR_UNSUPPORTED, "dtype \"F4\""},
     {"{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, VST_ERROR_FORMAT, "shape is missing"},
     {"{\"a\":" T("U8", "1", "[0,1]") "}", 1, VST_ERROR_FORMAT, "shape is missing or not a list"},
     {"{\"a\":" T("U8", "[1.0]", "[0,1]") "}", 1, VST_ERROR_FORMAT, "shape must hold integers"},
@@ -161,6 +166,7 @@ static const struct {
     {"{\"a\":" T("U8", "[1]", "[0]") "}", 1, VST_ERROR_FORMAT, "not a list of two"},
     {"{\"a\":" T("U8", "[1]", "[0,1,2]") "}", 1, VST_ERROR_FORMAT, "not a list of two"},
     {"{\"a\":" T("U8", "[1]", "[0,1.0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers"},
+    {"{\"a\":" T("U8", "[1]", "[0,1e0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers"},
     {"{\"a\":" T("U8", "[1]", "[-1,0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers of 0 or more"},
     {"{\"a\":" T("U8", "[1]", "[1,0]") "}", 1, VST_ERROR_FORMAT, "run backwards"},
     {"{\"a\":" T("U8", "[2]", "[0,2]") "}", 1, VST_ERROR_FORMAT, "go beyond the 1 bytes of data"},
@@ -236,6 +242,65 @@ START_TEST(limits_hold) {
     compose(&file, plain, strlen(plain), 0); /* no metadata: the count itself */
     tight = fits, tight.tensors = 1;
     ASSERT_FAILS(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "2 tensors; allowed are 1");
+}
+END_TEST
+
+/* The limits that hold when none are given, each met and exceeded by one. */
+START_TEST(default_limits_hold) {
+    enum { HEADER = 16 << 20, TENSORS = 100000, NAME = 1024 };
+    image file;
+    vst_safetensors *opened;
+    char *large = malloc(8 + HEADER + 1), name[NAME + 2], header[NAME + 100];
+    ck_assert_ptr_nonnull(large);
+    for (size_t extra = 0; extra < 2; extra++) {
+        memset(large, ' ', 8 + HEADER + 1);
+        memcpy(large + 8, "{}", 2);
+        for (int i = 0; i < 8; i++) large[i] = (char)((HEADER + extra) >> (8 * i));
+        if (!extra) ASSERT_OK(parse(large, 8 + HEADER, NULL));
+        else
+            ASSERT_FAILS(parse(large, 8 + HEADER + 1, NULL), VST_ERROR_LIMIT,
+                         "the header has 16777217 bytes; allowed are 16777216");
+
+        memset(name, 'n', NAME + extra);
+        name[NAME + extra] = 0;
+        snprintf(header, sizeof header, "{\"%s\":" T("U8", "[0]", "[0,0]") "}", name);
+        compose(&file, header, strlen(header), 0);
+        if (!extra) ASSERT_OK(parse(file.bytes, file.size, NULL));
+        else ASSERT_FAILS(parse(file.bytes, file.size, NULL), VST_ERROR_LIMIT, "has 1025 bytes; allowed are 1024");
+
+        char *at = large + 8;
+        for (size_t i = 0; i < TENSORS + extra; i++)
+            at += sprintf(at, "%c\"%zu\":" T("U8", "[0]", "[0,0]"), i ? ',' : '{', i);
+        *at++ = '}';
+        for (int i = 0; i < 8; i++) large[i] = (char)((size_t)(at - large - 8) >> (8 * i));
+        const vst_status status = parse(large, (size_t)(at - large), NULL);
+        if (!extra) ASSERT_OK(status);
+        else ASSERT_FAILS(status, VST_ERROR_LIMIT, "100001 tensors; allowed are 100000");
+    }
+    free(large);
+    const int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    ck_assert_int_eq(ftruncate(fd, ((off_t)16 << 30) + 1), 0); /* takes no room on the disk */
+    close(fd);
+    ASSERT_FAILS(vst_safetensors_open(&opened, path, NULL), VST_ERROR_LIMIT,
+                 "17179869185 bytes long; allowed are 17179869184");
+}
+END_TEST
+
+/* The format promises no alignment. */
+START_TEST(data_at_odd_addresses) {
+    image file;
+    vst_safetensors *opened;
+    float value;
+    const double pi = 3.140625;
+    const char *header = "{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("F64", "[1]", "[1,9]") "}";
+    compose(&file, header, strlen(header), 9);
+    memcpy(file.bytes + file.size - sizeof pi, &pi, sizeof pi);
+    ASSERT_OK(vst_safetensors_parse(&opened, "odd", file.bytes, file.size, NULL));
+    const vst_tensor *b = vst_safetensors_find(opened, "b");
+    ck_assert_uint_ne((uintptr_t)b->data % sizeof pi, 0);
+    vst_to_float(&value, b->data, b->dtype, 1);
+    ck_assert(value == 3.140625f);
+    vst_safetensors_close(opened);
 }
 END_TEST
 
@@ -464,9 +529,26 @@ static void use(const vst_safetensors *file) {
 }
 
 static void mutate(image *file, vst_random *random) {
-    static const char *const words[] = {"0", "1", "-1", "9223372036854775807", "18446744073709551615", "1e3", "0.5",
-                                        "[]", "{}", "[[[", "\"\"", "null", ",", "\"F64\"", "\"BOOL\"", "\"__metadata__\"",
-                                        "\\u0000", "\xff", "\n", ":"};
+    static const char *const words[] = {"0",
+                                        "1",
+                                        "-1",
+                                        "9223372036854775807",
+                                        "18446744073709551615",
+                                        "1e3",
+                                        "0.5",
+                                        "[]",
+                                        "{}",
+                                        "[[[",
+                                        "\"\"",
+                                        "null",
+                                        ",",
+                                        "\"F64\"",
+                                        "\"BOOL\"",
+                                        "\"__metadata__\"",
+                                        "\\u0000",
+                                        "\xff",
+                                        "\n",
+                                        ":"};
     const size_t at = vst_random_below(random, (uint32_t)file->size);
     const char *word = words[vst_random_below(random, sizeof words / sizeof *words)];
     const size_t length = strlen(word), left = file->size - at;
@@ -615,10 +697,24 @@ START_TEST(python_reads_ours_and_we_read_its) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {
-        good_headers, bad_headers, bad_lengths, limits_hold, round_trip, the_written_bytes, an_empty_file, damaged_data,
-        writer_refuses, a_failing_disk_keeps_the_old_file, impossible_paths, truncation_at_every_byte, mutations,
-        failing_memory_when_writing, failing_memory_when_reading, python_reads_ours_and_we_read_its};
+    const TTest *const tests[] = {good_headers,
+                                  bad_headers,
+                                  bad_lengths,
+                                  limits_hold,
+                                  default_limits_hold,
+                                  data_at_odd_addresses,
+                                  round_trip,
+                                  the_written_bytes,
+                                  an_empty_file,
+                                  damaged_data,
+                                  writer_refuses,
+                                  a_failing_disk_keeps_the_old_file,
+                                  impossible_paths,
+                                  truncation_at_every_byte,
+                                  mutations,
+                                  failing_memory_when_writing,
+                                  failing_memory_when_reading,
+                                  python_reads_ours_and_we_read_its};
     Suite *suite = suite_create("safetensors");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);

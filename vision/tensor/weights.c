@@ -1,0 +1,404 @@
+/* Named tensors from a file of any origin: which format it is, which of its values are the weights, what they are
+ * called. */
+#include "vision/tensor/weights.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "vision/base/memory.h"
+#include "vision/tensor/pytorch.h"
+#include "vision/tensor/safetensors.h"
+
+enum {
+    HEAD_BYTES = 16, /* enough to tell the formats apart */
+    SHOWN = 100,     /* bytes of a name in a message */
+    KEYS_SHOWN = 20,
+    KEYS_TEXT = 1000
+};
+
+typedef enum format { SAFETENSORS, PYTORCH, PYTORCH_OLD } format;
+
+struct vst_weights {
+    char *path;
+    format format;
+    char *entry;
+    vst_tensor *tensors; /* in the file's order */
+    const vst_tensor **by_name;
+    size_t count, capacity;
+    char **names; /* owned; empty for safetensors, whose names belong to the file */
+    size_t name_count, name_capacity;
+    char **skipped;
+    size_t skipped_count, skipped_capacity;
+    vst_safetensors *safetensors; /* either of the two owns the data */
+    vsti_pytorch *pytorch;
+};
+
+/* Appends a copy of `text`. */
+static vst_status add_text(char ***texts, size_t *count, size_t *capacity, const char *text, size_t length) {
+    vst_status status = VST_OK;
+    VST_TRY(vst_grow(texts, capacity, *count + 1, sizeof **texts));
+    char *copy = vst_alloc(length + 1);
+    if (!copy) return vst_fail_memory(length + 1);
+    memcpy(copy, text, length);
+    copy[length] = 0;
+    (*texts)[(*count)++] = copy;
+out:
+    return status;
+}
+
+/* ---- Formats ---- */
+
+/* Files that people take for weights, and what became of them. */
+static const struct {
+    const char *begin, *what;
+} mistakes[] = {
+    {"version https://", "it is a pointer to a Git LFS file, not the file: fetch it with \"git lfs pull\""},
+    {"<", "it is a web page, not the file behind it: download the file itself"},
+    {"\x1f\x8b", "it is compressed by gzip: unpack it first"},
+    {"\x89HDF\r\n", "it is an HDF5 file, as Keras writes: convert it to safetensors"},
+    {"PK\x05\x06", "it is an empty zip archive"},
+};
+
+static vst_status recognise(const unsigned char *head, size_t size, format *out) {
+    if (size == 0) return vst_fail(VST_ERROR_FORMAT, "it is empty");
+    for (size_t i = 0; i < sizeof mistakes / sizeof *mistakes; i++) {
+        const size_t length = strlen(mistakes[i].begin);
+        if (size >= length && memcmp(head, mistakes[i].begin, length) == 0)
+            return vst_fail(VST_ERROR_UNSUPPORTED, "%s", mistakes[i].what);
+    }
+    if (size >= 4 && memcmp(head, "PK\x03\x04", 4) == 0) *out = PYTORCH;
+    else if (size > 8 && head[8] == '{' && memcmp(head + 4, "\0\0\0\0", 4) == 0) *out = SAFETENSORS; /* below 4 GiB */
+    else if (size >= 2 && head[0] == 0x80 && head[1] <= 5) *out = PYTORCH_OLD;
+    else
+        return vst_fail(VST_ERROR_UNSUPPORTED,
+                        "it is no weights file: it begins neither like safetensors nor like a file of "
+                        "torch.save (zip archive or pickle), but with the byte 0x%02x",
+                        head[0]);
+    return VST_OK;
+}
+
+/* ---- Names ---- */
+
+/* The length of the UTF-8 character at `text`, 0 if it is none. */
+static size_t utf8_length(const unsigned char *text, size_t left) {
+    static const struct {
+        unsigned char mask, lead, low, high; /* of the first byte; bounds of the second */
+        unsigned char length;
+    } forms[] = {{0x80, 0x00, 0x00, 0x00, 1}, {0xe0, 0xc0, 0x80, 0xbf, 2}, {0xff, 0xe0, 0xa0, 0xbf, 3},
+                 {0xff, 0xed, 0x80, 0x9f, 3}, {0xf0, 0xe0, 0x80, 0xbf, 3}, {0xff, 0xf0, 0x90, 0xbf, 4},
+                 {0xff, 0xf4, 0x80, 0x8f, 4}, {0xf8, 0xf0, 0x80, 0xbf, 4}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if ((text[0] & forms[i].mask) != forms[i].lead) continue;
+        if (forms[i].length > left || text[0] == 0xc0 || text[0] == 0xc1 || text[0] > 0xf4) return 0;
+        for (size_t k = 1; k < forms[i].length; k++)
+            if ((text[k] & 0xc0) != 0x80 || (k == 1 && (text[k] < forms[i].low || text[k] > forms[i].high))) return 0;
+        return forms[i].length;
+    }
+    return 0;
+}
+
+/* The rules for names in safetensors: what is read here can be written there. */
+static vst_status check_name(const vsti_pickled *name) {
+    const unsigned char *text = (const unsigned char *)name->as.text.bytes;
+    const size_t length = name->as.text.size, limit = vst_safetensors_default_limits.name_bytes;
+    if (length == 0) return vst_fail(VST_ERROR_FORMAT, "a tensor has an empty name");
+    if (length > limit)
+        return vst_fail(VST_ERROR_LIMIT, "the tensor name \"%.*s…\" has %zu bytes; allowed are %zu", SHOWN,
+                        name->as.text.bytes, length, limit);
+    for (size_t i = 0, step; i < length; i += step) {
+        if (text[i] < 0x20 || text[i] == 0x7f)
+            return vst_fail(VST_ERROR_FORMAT, "a tensor has the control character 0x%02x in its name",
+                            (unsigned)text[i]);
+        step = utf8_length(text + i, length - i);
+        if (step == 0) return vst_fail(VST_ERROR_FORMAT, "the name of a tensor is not valid UTF-8 at its byte %zu", i);
+    }
+    return VST_OK;
+}
+
+/* Takes a prefix off, if it is before all names and something is left of each. */
+static bool strip_prefix(vst_weights *weights, const char *prefix) {
+    const size_t length = strlen(prefix);
+    for (size_t i = 0; i < weights->count; i++) {
+        const char *name = weights->tensors[i].name;
+        if (strncmp(name, prefix, length) != 0 || !name[length]) return false;
+    }
+    for (size_t i = 0; i < weights->count; i++) weights->tensors[i].name += length;
+    return weights->count > 0;
+}
+
+/* What training wrappers put before every name, in any order: DistributedDataParallel, torch.compile. */
+static void strip_prefixes(vst_weights *weights) {
+    while (strip_prefix(weights, "module.") || strip_prefix(weights, "_orig_mod.")) continue;
+}
+
+static int compare_names(const void *a, const void *b) {
+    const vst_tensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+static vst_status index_names(vst_weights *weights) {
+    weights->by_name = vst_calloc(weights->count, sizeof *weights->by_name);
+    if (!weights->by_name) return vst_fail_memory(weights->count * sizeof *weights->by_name);
+    for (size_t i = 0; i < weights->count; i++) weights->by_name[i] = &weights->tensors[i];
+    qsort(weights->by_name, weights->count, sizeof *weights->by_name, compare_names);
+    for (size_t i = 1; i < weights->count; i++)
+        if (strcmp(weights->by_name[i - 1]->name, weights->by_name[i]->name) == 0)
+            return vst_fail(VST_ERROR_FORMAT, "the tensor \"%.*s\" is there twice", SHOWN, weights->by_name[i]->name);
+    return VST_OK;
+}
+
+/* ---- The state dict in what torch.save was given ---- */
+
+/* The string keys of a dict, for a message: "model", "epoch". */
+static const char *keys_text(const vsti_pickled *dict, char text[KEYS_TEXT]) {
+    size_t used = 0, shown = 0;
+    text[0] = 0;
+    for (size_t i = 0; i < dict->as.list.count; i += 2) {
+        const vsti_pickled *key = dict->as.list.items[i];
+        if (key->kind != VSTI_STRING) continue;
+        const int length = key->as.text.size < SHOWN ? (int)key->as.text.size : SHOWN;
+        if (shown == KEYS_SHOWN || used + (size_t)length + 10 > KEYS_TEXT) {
+            snprintf(text + used, KEYS_TEXT - used, ", …");
+            break;
+        }
+        used += (size_t)snprintf(text + used, KEYS_TEXT - used, "%s\"%.*s\"", shown++ ? ", " : "", length,
+                                 key->as.text.bytes);
+    }
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* nothing that a terminal would obey */
+    return shown ? text : "none";
+}
+
+/* What class an object was made from; NULL if `value` is no object. */
+static const char *class_of(const vsti_pickled *value) {
+    if (value->kind != VSTI_CALL) return NULL;
+    const vsti_pickled *function = value->as.call.function;
+    if (function->kind == VSTI_PERSISTENT && function->as.id->as.list.count > 1) /* ("module", class, file, source) */
+        function = function->as.id->as.list.items[1];
+    return function->kind == VSTI_GLOBAL ? function->as.global : "unknown";
+}
+
+static vst_status not_a_dict(const vsti_pickled *value, const char *where) {
+    const char *class = class_of(value);
+    if (class)
+        return vst_fail(VST_ERROR_UNSUPPORTED,
+                        "%s is an object of the Python class %s, not a state dict: in Python, save "
+                        "its state_dict() with torch.save(model.state_dict(), path)",
+                        where, class);
+    return vst_fail(VST_ERROR_UNSUPPORTED, "%s is not a state dict, that is, a dict of names and tensors", where);
+}
+
+static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, const char *entry, const vsti_pickled **dict) {
+    char text[KEYS_TEXT];
+    *dict = vsti_dict_find(root, entry);
+    if (!*dict)
+        return vst_fail(VST_ERROR_NOT_FOUND, "it has no entry \"%.*s\"; it has %s", SHOWN, entry,
+                        keys_text(root, text));
+    if ((*dict)->kind != VSTI_DICT) {
+        snprintf(text, sizeof text, "its entry \"%.*s\"", SHOWN, entry);
+        return not_a_dict(*dict, text);
+    }
+    weights->entry = vst_strdup(entry);
+    return weights->entry ? VST_OK : vst_fail_memory(strlen(entry) + 1);
+}
+
+/* The entries that training programs use, in timm's order. */
+static vst_status choose(vst_weights *weights, const vsti_pickled *root, const char *entry, const vsti_pickled **dict) {
+    static const char *const usual[] = {"state_dict_ema", "model_ema", "state_dict", "model"};
+    if (root->kind != VSTI_DICT) return not_a_dict(root, "what was saved");
+    for (int i = 0; i < 4 && !entry; i++) {
+        const vsti_pickled *value = vsti_dict_find(root, usual[i]);
+        if (value && value->kind == VSTI_DICT) entry = usual[i];
+    }
+    if (entry) return take_entry(weights, root, entry, dict);
+    *dict = root;
+    return VST_OK;
+}
+
+static vst_status add_tensor(vst_weights *weights, const vsti_pickled *key, const vsti_pickled *value) {
+    vst_status status = VST_OK;
+    vst_tensor tensor;
+    bool is_tensor;
+    const int shown = key->as.text.size < SHOWN ? (int)key->as.text.size : SHOWN;
+    status = vsti_pytorch_tensor(weights->pytorch, value, &is_tensor, &tensor);
+    if (status != VST_OK) return vst_fail_in(status, "tensor \"%.*s\"", shown, key->as.text.bytes);
+    if (!is_tensor) return VST_OK;
+    VST_TRY(check_name(key));
+    if (weights->count == vst_safetensors_default_limits.tensors)
+        return vst_fail(VST_ERROR_LIMIT, "more than %zu tensors", weights->count);
+    VST_TRY(add_text(&weights->names, &weights->name_count, &weights->name_capacity, key->as.text.bytes,
+                     key->as.text.size));
+    VST_TRY(vst_grow(&weights->tensors, &weights->capacity, weights->count + 1, sizeof *weights->tensors));
+    tensor.name = weights->names[weights->name_count - 1];
+    weights->tensors[weights->count++] = tensor;
+out:
+    return status;
+}
+
+/* Without a tensor the wrong thing was taken, so the message says what else there is. */
+static vst_status no_tensors(const vst_weights *weights, const vsti_pickled *root) {
+    static const char *const usual[] = {"state_dict", "model"};
+    char text[KEYS_TEXT];
+    if (weights->entry) return vst_fail(VST_ERROR_NOT_FOUND, "its entry \"%s\" has no tensors", weights->entry);
+    for (int i = 0; i < 2; i++) {
+        const vsti_pickled *value = vsti_dict_find(root, usual[i]);
+        if (!value || !class_of(value)) continue;
+        snprintf(text, sizeof text, "its entry \"%s\"", usual[i]);
+        return not_a_dict(value, text);
+    }
+    return vst_fail(VST_ERROR_NOT_FOUND,
+                    "it has no tensors at its top level; its entries are: %s. Name the one with the weights",
+                    keys_text(root, text));
+}
+
+static vst_status read_pytorch(vst_weights *weights, const vsti_source *from, const char *entry) {
+    vst_status status = VST_OK;
+    const vsti_pickled *dict = NULL;
+    const char *name;
+    VST_TRY(vsti_pytorch_open(&weights->pytorch, from, weights->format == PYTORCH));
+    const vsti_pickled *root = vsti_pytorch_root(weights->pytorch);
+    VST_TRY(choose(weights, root, entry, &dict));
+    for (size_t i = 0; i < dict->as.list.count; i += 2)
+        if (dict->as.list.items[i]->kind == VSTI_STRING)
+            VST_TRY(add_tensor(weights, dict->as.list.items[i], dict->as.list.items[i + 1]));
+    if (weights->count == 0) VST_TRY(no_tensors(weights, root));
+    while ((name = vsti_pytorch_skipped(weights->pytorch, weights->skipped_count)))
+        VST_TRY(add_text(&weights->skipped, &weights->skipped_count, &weights->skipped_capacity, name, strlen(name)));
+    vsti_pytorch_release(weights->pytorch);
+out:
+    return status;
+}
+
+/* ---- Opening ---- */
+
+/* *named: the error's message begins with the path already. */
+static vst_status read_safetensors(vst_weights *weights, const vsti_source *from, const char *entry, bool *named) {
+    vst_status status = VST_OK;
+    if (entry)
+        return vst_fail(VST_ERROR_ARGUMENT, "a safetensors file has no entries such as \"%.*s\"; leave the entry out",
+                        SHOWN, entry);
+    *named = true;
+    if (from->bytes)
+        VST_TRY(vst_safetensors_parse(&weights->safetensors, weights->path, from->bytes, from->size, NULL));
+    else VST_TRY(vst_safetensors_open(&weights->safetensors, weights->path, NULL));
+    *named = false;
+    weights->count = vst_safetensors_count(weights->safetensors);
+    weights->tensors = vst_calloc(weights->count, sizeof *weights->tensors);
+    if (!weights->tensors) return vst_fail_memory(weights->count * sizeof *weights->tensors);
+    for (size_t i = 0; i < weights->count; i++) weights->tensors[i] = *vst_safetensors_at(weights->safetensors, i);
+out:
+    return status;
+}
+
+static vst_status check_head(const vsti_source *from, format *out) {
+    unsigned char head[HEAD_BYTES];
+    const size_t size = from->size < HEAD_BYTES ? from->size : HEAD_BYTES,
+                 limit = vst_safetensors_default_limits.file_bytes;
+    if (from->size > limit)
+        return vst_fail(VST_ERROR_LIMIT, "%zu bytes long; allowed are %zu", from->size, limit);
+    const vst_status status = vsti_source_read(from, 0, head, size);
+    return status == VST_OK ? recognise(head, size, out) : status;
+}
+
+static vst_status load_new(vst_weights **out, const char *path, const vsti_source *from, const char *entry) {
+    vst_status status = VST_OK;
+    bool named = false;
+    vst_weights *weights = vst_calloc(1, sizeof *weights);
+    if (!weights) VST_TRY(vst_fail_memory(sizeof *weights));
+    weights->path = vst_strdup(path);
+    if (!weights->path) VST_TRY(vst_fail_memory(strlen(path) + 1));
+    VST_TRY(check_head(from, &weights->format));
+    if (weights->format == SAFETENSORS) VST_TRY(read_safetensors(weights, from, entry, &named));
+    else VST_TRY(read_pytorch(weights, from, entry));
+    strip_prefixes(weights);
+    VST_TRY(index_names(weights));
+    *out = weights;
+    weights = NULL;
+out:
+    if (status != VST_OK && !named) status = vst_fail_in(status, "%s", path);
+    vst_weights_close(weights);
+    return status;
+}
+
+vst_status vst_weights_parse(vst_weights **out, const char *name, const void *bytes, size_t size, const char *entry) {
+    const vsti_source from = {.fd = -1, .bytes = size ? bytes : "", .size = size};
+    *out = NULL;
+    return load_new(out, name, &from, entry);
+}
+
+vst_status vst_weights_open(vst_weights **out, const char *path, const char *entry) {
+    vst_status status = VST_OK;
+    struct stat info;
+    *out = NULL;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block, it is refused below */
+    if (fd < 0)
+        return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %s", path,
+                        strerror(errno));
+    if (fstat(fd, &info) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
+    if (!S_ISREG(info.st_mode)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: not a regular file", path));
+    const vsti_source from = {.fd = fd, .size = (size_t)info.st_size};
+    VST_TRY(load_new(out, path, &from, entry));
+out:
+    close(fd);
+    return status;
+}
+
+static void free_texts(char **texts, size_t count) {
+    for (size_t i = 0; i < count; i++) vst_free(texts[i]);
+    vst_free(texts);
+}
+
+void vst_weights_close(vst_weights *weights) {
+    if (!weights) return;
+    free_texts(weights->names, weights->name_count);
+    free_texts(weights->skipped, weights->skipped_count);
+    vst_safetensors_close(weights->safetensors);
+    vsti_pytorch_close(weights->pytorch);
+    vst_free(weights->tensors);
+    vst_free(weights->by_name);
+    vst_free(weights->entry);
+    vst_free(weights->path);
+    vst_free(weights);
+}
+
+/* ---- What is in it ---- */
+
+const char *vst_weights_path(const vst_weights *weights) { return weights->path; }
+
+const char *vst_weights_format(const vst_weights *weights) {
+    static const char *const names[] = {"safetensors", "PyTorch", "PyTorch before 1.6"};
+    return names[weights->format];
+}
+
+const char *vst_weights_entry(const vst_weights *weights) { return weights->entry; }
+
+size_t vst_weights_count(const vst_weights *weights) { return weights->count; }
+
+const vst_tensor *vst_weights_at(const vst_weights *weights, size_t index) {
+    VST_ASSERT(index < weights->count);
+    return &weights->tensors[index];
+}
+
+const vst_tensor *vst_weights_find(const vst_weights *weights, const char *name) {
+    const vst_tensor wanted = {.name = name}, *key = &wanted;
+    const vst_tensor *const *found =
+        bsearch(&key, weights->by_name, weights->count, sizeof *weights->by_name, compare_names);
+    return found ? *found : NULL;
+}
+
+size_t vst_weights_skipped_count(const vst_weights *weights) { return weights->skipped_count; }
+
+const char *vst_weights_skipped_at(const vst_weights *weights, size_t index) {
+    VST_ASSERT(index < weights->skipped_count);
+    return weights->skipped[index];
+}
+
+const char *vst_weights_metadata(const vst_weights *weights, const char *key) {
+    return weights->safetensors ? vst_safetensors_metadata(weights->safetensors, key) : NULL;
+}
