@@ -1,7 +1,9 @@
-/* Vision Transformers (Dosovitskiy et al., 2021) and DeiT (Touvron et al., 2021), with or without distillation token.
- * Parameter names, token order (class, distillation, patches), epsilon and initialisation are timm's. */
+/* Vision Transformers (Dosovitskiy et al., 2021), DeiT (Touvron et al., 2021), with or without distillation token, and
+ * DeiT-III (Touvron et al., 2022). Parameter names, token order (class, distillation, patches), epsilon and
+ * initialisation are timm's; a variant expects of an image what the weights that timm loads for its bare name expect. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "backbones/backbone.h"
 #include "vision/ops/ops.h"
@@ -12,8 +14,8 @@ enum { INIT_TIMM, INIT_XAVIER };
 typedef struct vit {
     vst_model_common common;
     int patch, dim, depth, heads;
-    double mlp_ratio, drop_path;
-    bool distilled;
+    double mlp_ratio, drop_path, layer_scale;
+    bool distilled, class_position;
     int stem, init;
 } vit;
 
@@ -25,26 +27,48 @@ static const vst_option options[] = {
     VST_OPTION_INT(vit, heads, 3, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(vit, mlp_ratio, 4, 0.01, 64, "width of the MLP's hidden layer / dim"),
     VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99, "stochastic depth: rate of the last block, linear from 0 at the first"),
+    VST_OPTION_DOUBLE(vit, layer_scale, 0, 0, 10,
+                      "LayerScale (Touvron et al., 2021): initial factor of each channel of a branch; 0: none"),
     VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with a head of its own"),
+    VST_OPTION_BOOL(vit, class_position, true, "the tokens before the patches have a position too; DeiT-III: false"),
     VST_OPTION_CHOICE(vit, stem, "patch", "patch|conv",
                       "patch: one strided convolution; conv: 3x3 convolutions of stride 2 with ReLU (Xiao et al., 2021)"),
     VST_OPTION_CHOICE(vit, init, "timm", "timm|xavier",
                       "initialisation of the linear layers: truncated normal 0.02, or Glorot uniform"),
     VST_OPTION_END};
 
+#define SMALL "dim=384, heads=6"
+#define MEDIUM "dim=512, heads=8"
+#define BASE "dim=768, heads=12"
+#define DEIT3 "layer_scale=1e-6, class_position=false"
+#define MINI "image=28, channels=1, classes=10, patch=4, dim=64, depth=4, heads=4, mlp_ratio=2"
+#define VIT_224 VST_HALF_NORM ", crop_pct=0.9"
+#define VIT_384 VST_HALF_NORM ", image=384"
+#define DEIT_224 VST_IMAGENET_NORM ", crop_pct=0.9"
+#define DEIT_384 VST_IMAGENET_NORM ", image=384"
+
 static const vst_backbone_variant variants[] = {
-    {"vit_tiny_patch16_224", ""},
-    {"vit_small_patch16_224", "dim=384, heads=6"},
-    {"vit_base_patch16_224", "dim=768, heads=12"},
-    {"deit_tiny_patch16_224", ""},
-    {"deit_small_patch16_224", "dim=384, heads=6"},
-    {"deit_base_patch16_224", "dim=768, heads=12"},
-    {"deit_tiny_distilled_patch16_224", "distilled=true"},
-    {"deit_small_distilled_patch16_224", "dim=384, heads=6, distilled=true"},
-    {"deit_base_distilled_patch16_224", "dim=768, heads=12, distilled=true"},
-    {"vit_mini_patch4_28", "image=28, channels=1, classes=10, patch=4, dim=64, depth=4, heads=4, mlp_ratio=2"},
-    {"deit_mini_distilled_patch4_28",
-     "image=28, channels=1, classes=10, patch=4, dim=64, depth=4, heads=4, mlp_ratio=2, distilled=true"},
+    {"vit_tiny_patch16_224", VIT_224},
+    {"vit_small_patch16_224", SMALL ", " VIT_224},
+    {"vit_base_patch16_224", BASE ", " VIT_224},
+    {"vit_tiny_patch16_384", VIT_384},
+    {"vit_small_patch16_384", SMALL ", " VIT_384},
+    {"vit_base_patch16_384", BASE ", " VIT_384},
+    {"deit_tiny_patch16_224", DEIT_224},
+    {"deit_small_patch16_224", SMALL ", " DEIT_224},
+    {"deit_base_patch16_224", BASE ", " DEIT_224},
+    {"deit_base_patch16_384", BASE ", " DEIT_384},
+    {"deit_tiny_distilled_patch16_224", "distilled=true, " DEIT_224},
+    {"deit_small_distilled_patch16_224", SMALL ", distilled=true, " DEIT_224},
+    {"deit_base_distilled_patch16_224", BASE ", distilled=true, " DEIT_224},
+    {"deit_base_distilled_patch16_384", BASE ", distilled=true, " DEIT_384},
+    {"deit3_small_patch16_224", SMALL ", " DEIT3 ", " DEIT_224},
+    {"deit3_medium_patch16_224", MEDIUM ", " DEIT3 ", " DEIT_224},
+    {"deit3_base_patch16_224", BASE ", " DEIT3 ", " DEIT_224},
+    {"deit3_small_patch16_384", SMALL ", " DEIT3 ", " DEIT_384},
+    {"deit3_base_patch16_384", BASE ", " DEIT3 ", " DEIT_384},
+    {"vit_mini_patch4_28", MINI},
+    {"deit_mini_distilled_patch4_28", MINI ", distilled=true"},
     {NULL, NULL}};
 
 static const vst_init token_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_NODECAY};
@@ -98,21 +122,30 @@ static vst_value embed(vst_graph *g, vst_value x, const vit *o) {
     return vst_permute(g, x, (int[]){0, 2, 1});
 }
 
+static vst_value add_position(vst_graph *g, vst_value x, const vit *o) {
+    const vst_shape shape = vst_shape_at(g, x);
+    return vst_add(g, x, vst_param(g, "pos_embed", VST_SHAPE(1, shape.dim[1], o->dim), token_init));
+}
+
 /* Puts the class and distillation tokens before the patches and adds the position embedding. */
 static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
-    const vst_shape shape = vst_shape_at(g, patches);
-    const vst_shape one = VST_SHAPE(1, 1, o->dim), repeated = VST_SHAPE(shape.dim[0], 1, o->dim);
+    const vst_shape one = VST_SHAPE(1, 1, o->dim), repeated = VST_SHAPE(vst_shape_at(g, patches).dim[0], 1, o->dim);
     vst_value parts[3];
     int count = 0;
     parts[count++] = vst_expand(g, vst_param(g, "cls_token", one, token_init), repeated);
     if (o->distilled) parts[count++] = vst_expand(g, vst_param(g, "dist_token", one, token_init), repeated);
-    parts[count] = patches;
+    parts[count] = o->class_position ? patches : add_position(g, patches, o);
     vst_value x = vst_concat(g, parts, count + 1, 1);
-    return vst_add(g, x, vst_param(g, "pos_embed", VST_SHAPE(1, shape.dim[1] + count, o->dim), token_init));
+    return o->class_position ? add_position(g, x, o) : x;
 }
 
-static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const char *name, double drop_path) {
-    VST_SCOPE(g, "%s", name) branch = vst_drop_path(g, branch, drop_path);
+/* x plus the n-th branch of its block, scaled by channel and dropped for some samples. */
+static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const vit *o, int n, double drop_path) {
+    if (o->layer_scale > 0) {
+        const vst_init init = {VST_INIT_CONSTANT, o->layer_scale, VST_PARAM_NODECAY};
+        VST_SCOPE(g, "ls%d", n) branch = vst_mul(g, branch, vst_param(g, "gamma", VST_SHAPE(o->dim), init));
+    }
+    VST_SCOPE(g, "drop_path%d", n) branch = vst_drop_path(g, branch, drop_path);
     return vst_add(g, x, branch);
 }
 
@@ -120,13 +153,13 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const c
 static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int tokens, const vit *o, double drop_path) {
     vst_value y = {0};
     VST_SCOPE(g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
-    x = add_branch(g, x, y, "drop_path1", drop_path);
+    x = add_branch(g, x, y, o, 1, drop_path);
     y = norm(g, x, "norm2");
     VST_SCOPE(g, "mlp") {
         y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
         y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
     }
-    return add_branch(g, x, y, "drop_path2", drop_path);
+    return add_branch(g, x, y, o, 2, drop_path);
 }
 
 /* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A plan
@@ -167,6 +200,46 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
     if (o->distilled) head(g, x, o, 1, "head_dist", "logits_dist");
 }
 
+/* ---- Names in other projects ---- */
+
+typedef struct naming {
+    const char *theirs, *ours; /* beginnings; what follows stays, if anything may follow */
+} naming;
+
+/* The tensor's name with a beginning of the table exchanged. A beginning without a dot at its end is the whole name. */
+static bool rename_by(const naming *table, const char *prefix, const char *name, char *out, size_t size) {
+    for (const naming *n = table; n->theirs; n++) {
+        const size_t length = strlen(n->theirs);
+        if (strncmp(name, n->theirs, length) != 0 || (n->theirs[length - 1] != '.' && name[length])) continue;
+        const int written = snprintf(out, size, "%s%s%s", prefix, n->ours, name + length);
+        return written > 0 && (size_t)written < size;
+    }
+    return false;
+}
+
+/* torchvision's vit_b_16, and facebookresearch's DeiT-III, which is timm's but for LayerScale. Where query, key and
+ * value are tensors of their own (the hub's facebook/deit-*), no renaming can help. */
+static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
+    static const naming whole[] = {{"class_token", "cls_token"}, {"encoder.pos_embedding", "pos_embed"},
+                                   {"conv_proj.", "patch_embed.proj."}, {"encoder.ln.", "norm."},
+                                   {"heads.head.", "head."}, {NULL, NULL}};
+    static const naming in_layer[] = {{"ln_1.", "norm1."}, {"ln_2.", "norm2."},
+                                      {"self_attention.in_proj_weight", "attn.qkv.weight"},
+                                      {"self_attention.in_proj_bias", "attn.qkv.bias"},
+                                      {"self_attention.out_proj.", "attn.proj."},
+                                      {"mlp.linear_1.", "mlp.fc1."}, {"mlp.linear_2.", "mlp.fc2."}, /* in files */
+                                      {"mlp.0.", "mlp.fc1."}, {"mlp.3.", "mlp.fc2."}, {NULL, NULL}}; /* in its module */
+    static const naming in_block[] = {{"gamma_1", "ls1.gamma"}, {"gamma_2", "ls2.gamma"}, {NULL, NULL}};
+    (void)raw;
+    char prefix[24];
+    int index, used = 0;
+    if (rename_by(whole, "", name, out, size)) return true;
+    const bool layer = sscanf(name, "encoder.layers.encoder_layer_%4d.%n", &index, &used) == 1 && used;
+    if (!layer && (sscanf(name, "blocks.%4d.%n", &index, &used) != 1 || !used)) return false;
+    snprintf(prefix, sizeof prefix, "blocks.%d.", index);
+    return rename_by(layer ? in_layer : in_block, prefix, name + used, out, size);
+}
+
 const vst_backbone vsti_backbone_vit = {
-    .name = "vit", .help = "Vision Transformer and DeiT", .options = options, .options_size = sizeof(vit),
-    .variants = variants, .build = build};
+    .name = "vit", .help = "Vision Transformer, DeiT and DeiT-III", .options = options, .options_size = sizeof(vit),
+    .variants = variants, .build = build, .rename = rename_tensor};

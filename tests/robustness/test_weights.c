@@ -1180,7 +1180,7 @@ START_TEST(values) {
     ck_assert_uint_eq(pickle.root->as.list.count, sizeof kinds / sizeof *kinds);
     ck_assert_uint_eq(sizeof kinds / sizeof *kinds, COUNT - 1);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        const vsti_value *value = pickle.root->as.list.items[i];
+        const vsti_pickled *value = pickle.root->as.list.items[i];
         ck_assert_msg(value->kind == kinds[i], "%zu is of kind %d", i, (int)value->kind);
         if (value->kind == VSTI_INTEGER || value->kind == VSTI_TRUTH) ck_assert_int_eq(value->as.integer, integers[i]);
         if (value->kind == VSTI_STRING || value->kind == VSTI_BYTES) {

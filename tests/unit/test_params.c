@@ -92,6 +92,15 @@ START_TEST(layout) {
 }
 END_TEST
 
+START_TEST(constants) {
+    vst_params *params = new_params();
+    add(params, "gamma", VST_SHAPE(20), (vst_init){VST_INIT_CONSTANT, 1e-6, VST_PARAM_NODECAY});
+    ASSERT_OK(vst_params_allocate(params, false, 1));
+    for (int i = 0; i < 20; i++) ck_assert(vst_params_values(params)[i] == 1e-6f);
+    vst_params_destroy(params);
+}
+END_TEST
+
 START_TEST(sizes_must_not_overflow) {
     vst_params *params = new_params();
     add(params, "a", VST_SHAPE(INT64_C(1) << 60), normal);
@@ -434,7 +443,7 @@ START_TEST(failing_memory) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {layout, sizes_must_not_overflow, allocation_is_idempotent, an_empty_model,
+    const TTest *const tests[] = {layout, constants, sizes_must_not_overflow, allocation_is_idempotent, an_empty_model,
                                   add_refuses, many_names, initialisation, initialisation_depends_on_seed_and_name_only};
     const TTest *const file_tests[] = {save_and_load, load_converts_and_ignores, load_lists_what_does_not_fit,
                                        load_shortens_long_lists, failing_memory};

@@ -164,7 +164,7 @@ static void materialise(vsti_lowering *lowering, int value) {
     vsti_buffer index = new_buffer(lowering, value_bytes(lowering, value, NULL));
     if (index < 0) return;
     buffer *b = &lowering->buffers[index];
-    b->first = 0;
+    b->first = INT_MIN; /* the caller fills an input before the run, and so before what a run prepares first */
     if (v->kind == VSTI_VALUE_PARAM) {
         b->external = vst_params_values(lowering->graph->params) +
                       vst_params_at(lowering->graph->params, (size_t)v->parameter)->offset;
