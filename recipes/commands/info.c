@@ -1,24 +1,200 @@
-/* vistill info: what a model file holds; with --plan, every node of its inference plan with its time. */
+/* `vistill info`: what a model file holds, part by part, or tensor by tensor; with --plan, every node of its inference plan with
+ * its time. Of weights that are no model file, the tensors, and how they become one. */
+#include <jansson.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/deploy/blocks.h"
+#include "recipes/deploy/import.h"
 #include "recipes/engine/model_eval.h"
 #include "recipes/engine/modelfile.h"
 #include "recipes/engine/table.h"
 #include "vision/base/memory.h"
 #include "vision/plan/plan.h"
 
-enum { PROFILE_RUNS = 20 };
+enum { PROFILE_RUNS = 20, NAMES_SHOWN = 8, TEXT = 3000 };
 
-static vst_status print_parameters(const vst_modelfile *file) {
+/* A model file with its graph of one image; with --plan also a plan of one batch. */
+typedef struct subject {
+    vst_modelfile *file;
+    vst_params *declared; /* of `graph` */
+    vst_graph *graph, *planned;
+    vst_plan *plan;
+    vst_block *blocks;
+    size_t block_count;
+    int batch;
+} subject;
+
+static void subject_clear(subject *self) {
+    vst_free(self->blocks);
+    vst_plan_destroy(self->plan);
+    vst_graph_destroy(self->planned);
+    vst_graph_destroy(self->graph);
+    vst_params_destroy(self->declared);
+    vst_modelfile_destroy(self->file);
+}
+
+static vst_status make_plan(subject *self) {
+    vst_status status = VST_OK;
+    VST_TRY(vst_graph_create(&self->planned, self->file->params));
+    vst_model_build(self->planned, self->file->model, self->batch);
+    const vst_value scores = vst_model_scores(self->planned);
+    VST_TRY(vst_plan_create(&self->plan, self->planned, &scores, 1, &(vst_plan_options){.mode = VST_INFER, .profile = true}));
+    for (int i = 0; i <= PROFILE_RUNS; i++) {
+        if (i == 1) vst_plan_profile_reset(self->plan); /* the first run warms up */
+        VST_TRY(vst_plan_run(self->plan, 0));
+    }
+out:
+    return status;
+}
+
+static vst_status subject_open(subject *self, const char *path, bool plan) {
+    vst_status status = VST_OK;
+    VST_TRY(vst_modelfile_read(&self->file, path));
+    VST_TRY(vst_model_declare(&self->graph, &self->declared, self->file->model));
+    VST_TRY(vst_blocks_of(&self->blocks, &self->block_count, self->graph, self->declared));
+    if (plan) VST_TRY(make_plan(self));
+out:
+    return status;
+}
+
+/* ---- Facts for people ---- */
+
+/* An option's value as text, "" if memory runs out; the next call overwrites it. */
+static const char *option_text(const vst_model *model, const char *key) {
+    static char text[300];
+    const vst_option *option = vst_options_find(model->backbone->options, key);
+    char *value = option ? vst_options_get(option, model->options) : NULL;
+    snprintf(text, sizeof text, "%s", value ? value : "");
+    vst_free(value);
+    return text;
+}
+
+static void append(char text[TEXT], const char *format, ...) VST_PRINTF(2, 3);
+static void append(char text[TEXT], const char *format, ...) {
+    const size_t used = strlen(text);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text + used, TEXT - used, format, arguments);
+    va_end(arguments);
+}
+
+/* How an image of any size becomes the model's input. */
+static void preprocessing_text(char text[TEXT], const vst_model *model) {
+    const vst_model_common *common = vst_model_common_of(model);
+    const int side = (int)floor(common->image / common->crop_pct);
+    *text = 0;
+    append(text, "shorter side to %d, %s", side, option_text(model, "interpolation"));
+    if (side != common->image) append(text, "; the middle %d × %d", common->image, common->image);
+    if (common->mean.count) append(text, "; mean %s", option_text(model, "mean"));
+    if (common->std.count) append(text, "; std %s", option_text(model, "std"));
+}
+
+static void classes_text(char text[TEXT], const vst_modelfile *file) {
+    *text = 0;
+    append(text, "%d: ", file->class_count);
+    for (int i = 0; i < file->class_count && i < NAMES_SHOWN; i++) append(text, "%s%s", i ? ", " : "", file->class_names[i]);
+    if (file->class_count > NAMES_SHOWN) append(text, " …");
+}
+
+/* The family's own options, which are not those common to all. */
+static void options_text(char text[TEXT], const vst_model *model) {
+    *text = 0;
+    for (const vst_option *o = model->backbone->options; o->type != VST_TYPE_END; o++)
+        if (!strchr(o->name, '.')) append(text, "%s%s=%s", *text ? ", " : "", o->name, option_text(model, o->name));
+}
+
+/* "recipe=…, epochs=10": an object's members; the text itself if it is none. */
+static void training_text(char text[TEXT], const char *json) {
+    json_t *object = json_loads(json, 0, NULL), *value;
+    const char *key;
+    *text = 0;
+    if (!json_is_object(object)) append(text, "%s", json);
+    json_object_foreach(object, key, value) {
+        char *dumped = json_is_string(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+        append(text, "%s%s=%s", *text ? ", " : "", key, dumped ? dumped : json_is_string(value) ? json_string_value(value) : "");
+        free(dumped);
+    }
+    json_decref(object);
+}
+
+static vst_status print_facts(const subject *self) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    char text[TEXT];
+    const vst_model *model = self->file->model;
+    const vst_model_common *common = vst_model_common_of(model);
+    const size_t parameters = vst_params_numel(self->file->params);
+    snprintf(text, sizeof text, "%s (%s)", model->variant, model->backbone->help);
+    VST_TRY(vst_table_create(&table, (const char *[]){"model", text, NULL}));
+    vst_table_wrap(table, vst_terminal_width(stdout));
+    vst_table_cell(table, "options");
+    options_text(text, model);
+    vst_table_cell(table, "%s", text);
+    vst_table_cell(table, "input");
+    vst_table_cell(table, "%d × %d × %d", common->channels, common->image, common->image);
+    vst_table_cell(table, "preprocessing");
+    preprocessing_text(text, model);
+    vst_table_cell(table, "%s", text);
+    vst_table_cell(table, "classes");
+    classes_text(text, self->file);
+    vst_table_cell(table, "%s", text);
+    vst_table_cell(table, "parameters");
+    vst_table_cell(table, "%zu (%.2f MB)", parameters, (double)parameters * 4 / 1e6);
+    vst_table_cell(table, "GMAC");
+    vst_table_cell(table, "%.4g", vst_graph_macs(self->graph) / 1e9);
+    if (self->file->training) {
+        vst_table_cell(table, "training");
+        training_text(text, self->file->training);
+        vst_table_cell(table, "%s", text);
+    }
+    VST_TRY(vst_table_write(table, stdout));
+    putchar('\n');
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+/* ---- Tables ---- */
+
+static void block_row(vst_table *table, const char *name, double parameters, double macs, const char *output) {
+    vst_table_cell(table, "%s", name);
+    vst_table_cell(table, "%.0f", parameters);
+    vst_table_cell(table, "%.3g", macs / 1e9);
+    vst_table_cell(table, "%s", output);
+}
+
+static vst_status print_blocks(const subject *self) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    char shape[VST_SHAPE_TEXT];
+    double parameters = 0, macs = 0;
+    VST_TRY(vst_table_create(&table, (const char *[]){"part", ">parameters", ">GMAC", "output", NULL}));
+    for (size_t i = 0; i < self->block_count; i++) {
+        const vst_block *b = &self->blocks[i];
+        block_row(table, *b->name ? b->name : "(no name)", (double)b->parameters, b->macs,
+                  b->output.rank < 0 ? "" : vst_shape_text(&b->output, shape));
+        parameters += (double)b->parameters;
+        macs += b->macs;
+    }
+    block_row(table, "all", parameters, macs, "");
+    VST_TRY(vst_table_write(table, stdout));
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+static vst_status print_tensors(const vst_params *params) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     char shape[VST_SHAPE_TEXT];
     VST_TRY(vst_table_create(&table, (const char *[]){"tensor", "shape", ">values", NULL}));
-    for (size_t i = 0; i < vst_params_count(file->params); i++) {
-        const vst_param_info *p = vst_params_at(file->params, i);
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *p = vst_params_at(params, i);
         vst_table_cell(table, "%s", p->name);
         vst_table_cell(table, "%s", vst_shape_text(&p->shape, shape));
         vst_table_cell(table, "%lld", (long long)vst_shape_count(&p->shape));
@@ -29,62 +205,235 @@ out:
     return status;
 }
 
-static vst_status print_plan(const vst_modelfile *file, int batch) {
-    vst_status status = VST_OK;
-    vst_graph *graph = NULL;
-    vst_plan *plan = NULL;
-    vst_table *table = NULL;
-    vst_profile_row row;
-    VST_TRY(vst_graph_create(&graph, file->params));
-    vst_model_build(graph, file->model, batch);
-    const vst_value scores = vst_model_scores(graph);
-    VST_TRY(vst_plan_create(&plan, graph, &scores, 1, &(vst_plan_options){.mode = VST_INFER, .profile = true}));
-    for (int i = 0; i <= PROFILE_RUNS; i++) {
-        if (i == 1) vst_plan_profile_reset(plan); /* the first run warms up */
-        VST_TRY(vst_plan_run(plan, 0));
-    }
-    VST_TRY(vst_table_create(&table, (const char *[]){"node", "shape", "implementation", ">kB", ">MFLOP", ">ms", NULL}));
+static void plan_row(vst_table *table, const vst_profile_row *row, double whole) {
+    vst_table_cell(table, "%s", row->name);
+    vst_table_cell(table, "%s", row->shape);
+    vst_table_cell(table, "%s", row->implementation);
+    vst_table_cell(table, "%.1f", row->bytes / 1e3);
+    vst_table_cell(table, "%.2f", row->flops / 1e6);
+    vst_table_cell(table, "%.4f", row->seconds * 1e3);
+    vst_table_cell(table, "%.1f", whole > 0 ? 100 * row->seconds / whole : 0);
+}
+
+static void add_up(const vst_plan *plan, vst_profile_row *total) {
+    *total = (vst_profile_row){.name = "all"};
     for (size_t i = 0; i < vst_plan_profile_count(plan); i++) {
+        vst_profile_row row;
         vst_plan_profile_at(plan, i, &row);
-        vst_table_cell(table, "%s", row.name);
-        vst_table_cell(table, "%s", row.shape);
-        vst_table_cell(table, "%s", row.implementation);
-        vst_table_cell(table, "%.1f", row.bytes / 1e3);
-        vst_table_cell(table, "%.2f", row.flops / 1e6);
-        vst_table_cell(table, "%.4f", row.seconds * 1e3);
+        total->bytes += row.bytes;
+        total->flops += row.flops;
+        total->seconds += row.seconds;
     }
+}
+
+static vst_status print_plan(const subject *self) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    vst_profile_row row, total;
+    add_up(self->plan, &total);
+    VST_TRY(vst_table_create(
+        &table, (const char *[]){"node", "shape", "implementation", ">kB", ">MFLOP", ">ms", ">%", NULL}));
+    for (size_t i = 0; i < vst_plan_profile_count(self->plan); i++) {
+        vst_plan_profile_at(self->plan, i, &row);
+        plan_row(table, &row, total.seconds);
+    }
+    plan_row(table, &total, total.seconds);
     VST_TRY(vst_table_write(table, stdout));
-    printf("\nbatch %d: %.2f MFLOP, %.2f MB of memory besides the parameters\n", batch, vst_plan_flops(plan) / 1e6,
-           (double)vst_plan_bytes(plan) / 1e6);
+    printf("\nbatch %d: %.2f MFLOP, %.2f MB of memory besides the parameters\n", self->batch, vst_plan_flops(self->plan) / 1e6,
+           (double)vst_plan_bytes(self->plan) / 1e6);
 out:
     vst_table_destroy(table);
-    vst_plan_destroy(plan);
-    vst_graph_destroy(graph);
+    return status;
+}
+
+/* ---- JSON: NULL from any of these means that memory ran out ---- */
+
+static json_t *shape_json(const vst_shape *shape) {
+    json_t *list = shape->rank < 0 ? json_null() : json_array();
+    for (int i = 0; i < shape->rank; i++) json_array_append_new(list, json_integer(shape->dim[i]));
+    return list;
+}
+
+static json_t *list_json(const vst_option_list *values) {
+    json_t *list = json_array();
+    for (int i = 0; i < values->count; i++) json_array_append_new(list, json_real(values->value[i]));
+    return list;
+}
+
+static json_t *names_json(const vst_modelfile *file) {
+    json_t *list = json_array();
+    for (int i = 0; i < file->class_count; i++) json_array_append_new(list, json_string(file->class_names[i]));
+    return list;
+}
+
+static json_t *blocks_json(const subject *self) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < self->block_count; i++) {
+        const vst_block *b = &self->blocks[i];
+        json_array_append_new(list, json_pack("{s:s, s:I, s:f, s:o}", "name", b->name, "parameters", (json_int_t)b->parameters,
+                                              "gmac", b->macs / 1e9, "output", shape_json(&b->output)));
+    }
+    return list;
+}
+
+static json_t *tensors_json(const vst_params *params) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *p = vst_params_at(params, i);
+        json_array_append_new(list, json_pack("{s:s, s:o}", "name", p->name, "shape", shape_json(&p->shape)));
+    }
+    return list;
+}
+
+static json_t *plan_json(const subject *self) {
+    json_t *nodes = json_array();
+    for (size_t i = 0; i < vst_plan_profile_count(self->plan); i++) {
+        vst_profile_row row;
+        vst_plan_profile_at(self->plan, i, &row);
+        json_array_append_new(nodes, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "name", row.name, "shape", row.shape,
+                                               "implementation", row.implementation, "bytes", row.bytes, "flops", row.flops,
+                                               "ms", row.seconds * 1e3));
+    }
+    return json_pack("{s:i, s:f, s:I, s:o}", "batch", self->batch, "flops", vst_plan_flops(self->plan), "bytes",
+                     (json_int_t)vst_plan_bytes(self->plan), "nodes", nodes);
+}
+
+static vst_status print_object(json_t *object) {
+    vst_status status = VST_OK;
+    if (!object) return vst_fail(VST_ERROR_MEMORY, "out of memory");
+    if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 || putchar('\n') == EOF)
+        status = vst_fail(VST_ERROR_IO, "standard output could not be written");
+    json_decref(object);
+    return status;
+}
+
+static vst_status print_json(const subject *self, bool tensors) {
+    const vst_model *model = self->file->model;
+    const vst_model_common *common = vst_model_common_of(model);
+    char *described = vst_model_to_json(model);
+    json_t *description = described ? json_loads(described, 0, NULL) : NULL;
+    json_t *preprocessing = json_pack("{s:f, s:s, s:o, s:o}", "crop_pct", common->crop_pct, "interpolation",
+                                      option_text(model, "interpolation"), "mean", list_json(&common->mean), "std",
+                                      list_json(&common->std));
+    json_t *object = json_pack(
+        "{s:s, s:s, s:O*, s:[iii], s:o, s:o, s:I, s:f, s:o*, s:o, s:o*, s:o*}", "model", model->variant, "family",
+        model->backbone->name, "options", json_object_get(description, "options"), "input", common->channels, common->image,
+        common->image, "preprocessing", preprocessing, "classes", names_json(self->file), "parameters",
+        (json_int_t)vst_params_numel(self->file->params), "gmac", vst_graph_macs(self->graph) / 1e9, "training",
+        self->file->training ? json_loads(self->file->training, 0, NULL) : NULL, "parts", blocks_json(self), "tensors",
+        tensors ? tensors_json(self->file->params) : NULL, "plan", self->plan ? plan_json(self) : NULL);
+    json_decref(description);
+    vst_free(described);
+    return print_object(object);
+}
+
+/* ---- Weights that are no model file ---- */
+
+static vst_status print_weights(const vst_weights *weights) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    char shape[VST_SHAPE_TEXT];
+    double values = 0;
+    VST_TRY(vst_table_create(&table, (const char *[]){"tensor", "type", "shape", ">values", NULL}));
+    for (size_t i = 0; i < vst_weights_count(weights); i++) {
+        const vst_tensor *t = vst_weights_at(weights, i);
+        vst_table_cell(table, "%s", t->name);
+        vst_table_cell(table, "%s", vst_dtype_name(t->dtype));
+        vst_table_cell(table, "%s", vst_shape_text(&t->shape, shape));
+        vst_table_cell(table, "%lld", (long long)vst_shape_count(&t->shape));
+        values += (double)vst_shape_count(&t->shape);
+    }
+    VST_TRY(vst_table_write(table, stdout));
+    printf("\n%zu tensors, %.0f values; ", vst_weights_count(weights), values);
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+/* The command that would make a model file of it, as far as the tensors tell. */
+static vst_status print_advice(const vst_weights *weights) {
+    vst_import_candidate *list = NULL;
+    size_t count, fit = 0;
+    const vst_status status = vst_import_candidates(&list, &count, weights);
+    if (status != VST_OK) return status;
+    while (fit < count && list[fit].problems == 0) fit++;
+    printf("no model file: `vistill import %s --model %s -o FILE` makes it one\n", vst_weights_path(weights),
+           fit == 1 ? list[0].variant : "NAME");
+    for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
+    if (fit > 1) putchar('\n');
+    else if (!fit && count)
+        printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant, list[0].problems);
+    vst_free(list);
+    return VST_OK;
+}
+
+static vst_status weights_json(const vst_weights *weights) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < vst_weights_count(weights); i++) {
+        const vst_tensor *t = vst_weights_at(weights, i);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "type", vst_dtype_name(t->dtype), "shape",
+                                              shape_json(&t->shape)));
+    }
+    return print_object(json_pack("{s:n, s:s, s:s*, s:o}", "model", "format", vst_weights_format(weights), "entry",
+                                  vst_weights_entry(weights), "tensors", list));
+}
+
+static vst_status show_weights(const vst_weights *weights, const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    const char *entry = vst_weights_entry(weights);
+    if (vst_flag_given(arguments, "plan"))
+        return vst_fail(VST_ERROR_ARGUMENT, "%s is no model file, so there is nothing to run: make it one with `vistill import`",
+                        vst_weights_path(weights));
+    if (vst_flag_given(arguments, "json")) return weights_json(weights);
+    printf("format      %s%s%s%s\n\n", vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
+           entry ? "\"" : "");
+    VST_TRY(print_weights(weights));
+    VST_TRY(print_advice(weights));
+out:
+    return status;
+}
+
+/* ---- The command ---- */
+
+static vst_status show_model(subject *self, const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    const bool tensors = vst_flag_given(arguments, "tensors"), plan = vst_flag_given(arguments, "plan");
+    self->batch = 1;
+    VST_TRY(vst_flag_int(arguments, "batch", 1, 4096, &self->batch));
+    VST_TRY(subject_open(self, arguments->words[0], plan));
+    if (vst_flag_given(arguments, "json")) return print_json(self, tensors);
+    VST_TRY(print_facts(self));
+    if (plan) status = print_plan(self);
+    else status = tensors ? print_tensors(self->file->params) : print_blocks(self);
+out:
     return status;
 }
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_modelfile *file = NULL;
-    int batch = 1;
-    VST_TRY(vst_flag_int(arguments, "batch", 1, 4096, &batch));
-    VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
-    const vst_model_common *common = vst_model_common_of(file->model);
-    printf("model       %s (%s)\ninput       %d x %d x %d\nclasses     %d\nparameters  %zu\n", file->model->variant,
-           file->model->backbone->help, common->channels, common->image, common->image, file->class_count,
-           vst_params_numel(file->params));
-    if (file->training) printf("training    %s\n", file->training);
-    putchar('\n');
-    status = vst_flag_given(arguments, "plan") ? print_plan(file, batch) : print_parameters(file);
+    vst_weights *weights = NULL;
+    subject self = {0};
+    VST_TRY(vst_weights_open(&weights, arguments->words[0], NULL));
+    if (vst_weights_metadata(weights, "vistill.format")) {
+        vst_weights_close(weights); /* it is read again as a model file: not both at a time in memory */
+        weights = NULL;
+        status = show_model(&self, arguments);
+    } else status = show_weights(weights, arguments);
 out:
-    vst_modelfile_destroy(file);
+    subject_clear(&self);
+    vst_weights_close(weights);
     return vst_command_exit(status);
 }
 
-static const vst_flag flags[] = {{"plan", 0, NULL, "the inference plan: implementation, work and time of each node"},
+static const vst_flag flags[] = {{"tensors", 0, NULL, "all tensors instead of the model's parts"},
+                                 {"plan", 0, NULL, "the inference plan: implementation, work and time of each node"},
                                  {"batch", 0, "N", "images in the plan, 1 by default"},
+                                 {"json", 0, NULL, "one JSON object for machines"},
                                  {0}};
 
 const vst_command vsti_command_info = {
-    .name = "info", .words = "MODEL", .summary = "shows what a model file holds", .flags = flags, .minimum = 1,
-    .maximum = 1, .run = run};
+    .name = "info", .words = "FILE", .summary = "show what a model file or a file of weights holds",
+    .help = "Of a model file: the model, what it does to an image, its classes, where it comes from, and what each part of it\n"
+            "costs. GMAC are multiply-accumulates of one image, in thousand millions. Of other weights (safetensors, .pth): the\n"
+            "tensors, and how to import them.",
+    .flags = flags, .minimum = 1, .maximum = 1, .run = run};

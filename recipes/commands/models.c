@@ -6,11 +6,13 @@
 
 #include "backbones/backbone.h"
 #include "recipes/commands/main.h"
+#include "recipes/engine/modelfile.h"
 #include "recipes/engine/table.h"
 
 typedef struct facts {
     const char *name, *family;
     size_t parameters;
+    double macs;
     int channels, image, classes;
 } facts;
 
@@ -32,13 +34,10 @@ static vst_status measure(const char *name, facts *out) {
     vst_params *params = NULL;
     vst_graph *graph = NULL;
     VST_TRY(vst_model_create(&model, name));
-    VST_TRY(vst_params_create(&params));
-    VST_TRY(vst_graph_create(&graph, params));
-    vst_model_build(graph, model, 1);
-    VST_TRY(vst_graph_finish(graph));
+    VST_TRY(vst_model_declare(&graph, &params, model));
     const vst_model_common *common = vst_model_common_of(model);
     *out = (facts){.name = name, .family = model->backbone->name, .parameters = trained(params),
-                   .channels = common->channels, .image = common->image, .classes = common->classes};
+                   .macs = vst_graph_macs(graph), .channels = common->channels, .image = common->image, .classes = common->classes};
 out:
     vst_graph_destroy(graph);
     vst_params_destroy(params);
@@ -50,15 +49,16 @@ static void add_row(vst_table *table, const facts *f) {
     vst_table_cell(table, "%s", f->name);
     vst_table_cell(table, "%s", f->family);
     vst_table_cell(table, "%.2f M", (double)f->parameters / 1e6);
-    vst_table_cell(table, "%.1f", (double)f->parameters * 4 / 1e6);
+    vst_table_cell(table, f->macs < 1e8 ? "%.4f" : "%.2f", f->macs / 1e9);
     vst_table_cell(table, "%d × %d × %d", f->channels, f->image, f->image);
     vst_table_cell(table, "%d", f->classes);
 }
 
 static int add_json(json_t *list, const facts *f) {
     return json_array_append_new(
-        list, json_pack("{s:s, s:s, s:I, s:[iii], s:i}", "name", f->name, "family", f->family, "parameters",
-                        (json_int_t)f->parameters, "input", f->channels, f->image, f->image, "classes", f->classes));
+        list, json_pack("{s:s, s:s, s:I, s:f, s:[iii], s:i}", "name", f->name, "family", f->family, "parameters",
+                        (json_int_t)f->parameters, "gmac", f->macs / 1e9, "input", f->channels, f->image, f->image,
+                        "classes", f->classes));
 }
 
 static bool matches(const char *pattern, const char *name) {
@@ -88,7 +88,7 @@ static int run(const vst_arguments *arguments) {
     json_t *list = json_array();
     const char *pattern = arguments->word_count ? arguments->words[0] : NULL;
     VST_TRY(
-        vst_table_create(&table, (const char *[]){"model", "family", ">parameters", ">MB", "input", ">classes", NULL}));
+        vst_table_create(&table, (const char *[]){"model", "family", ">parameters", ">GMAC", "input", ">classes", NULL}));
     VST_TRY(list_models(pattern, table, list));
     if (!vst_flag_given(arguments, "json")) VST_TRY(vst_table_write(table, stdout));
     else if (json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)
@@ -103,10 +103,11 @@ static const vst_flag flags[] = {{"json", 0, NULL, "prints a JSON list"}, {0}};
 
 const vst_command vsti_command_models = {.name = "models",
                                          .words = "[PATTERN]",
-                                         .summary = "list the models with their parameters, size and input",
+                                         .summary = "list the models with their parameters, work and input",
                                          .help =
                                              "PATTERN is a part of the name, or has * and ? (quote it for the shell). "
-                                             "MB are megabytes of weights as float32.",
+                                             "GMAC are multiply-accumulates of one\n"
+                                             "image, in thousand millions.",
                                          .flags = flags,
                                          .minimum = 0,
                                          .maximum = 1,

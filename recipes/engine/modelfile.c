@@ -54,18 +54,24 @@ out:
     return status;
 }
 
-/* The model's graph is built once only to declare its parameters. */
-static vst_status declare_params(vst_params **out, const vst_model *model) {
+vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model *model) {
     vst_status status = VST_OK;
-    vst_graph *graph = NULL;
-    VST_TRY(vst_params_create(out));
-    VST_TRY(vst_graph_create(&graph, *out));
-    vst_model_build(graph, model, 1);
-    VST_TRY(vst_graph_finish(graph));
-    VST_TRY(vst_params_allocate(*out, false, 0));
+    *graph = NULL;
+    *params = NULL;
+    VST_TRY(vst_params_create(params));
+    VST_TRY(vst_graph_create(graph, *params));
+    vst_model_build(*graph, model, 1);
+    VST_TRY(vst_graph_finish(*graph));
 out:
-    vst_graph_destroy(graph);
     return status;
+}
+
+/* The graph is built only to declare the parameters. */
+static vst_status make_params(vst_params **out, const vst_model *model) {
+    vst_graph *graph = NULL;
+    vst_status status = vst_model_declare(&graph, out, model);
+    vst_graph_destroy(graph);
+    return status == VST_OK ? vst_params_allocate(*out, false, 0) : status;
 }
 
 static vst_status fill(vst_modelfile *self, const vst_safetensors *file) {
@@ -76,7 +82,7 @@ static vst_status fill(vst_modelfile *self, const vst_safetensors *file) {
     status = vst_model_from_json(&self->model, json);
     if (status != VST_OK) return vst_fail_in(status, "%s: vistill.model", vst_safetensors_path(file));
     VST_TRY(read_class_names(self, file, vst_model_common_of(self->model)->classes));
-    status = declare_params(&self->params, self->model);
+    status = make_params(&self->params, self->model);
     if (status != VST_OK) return vst_fail_in(status, "%s: building its model", vst_safetensors_path(file));
     VST_TRY(vst_params_load(self->params, file));
     training = vst_safetensors_metadata(file, "vistill.training");

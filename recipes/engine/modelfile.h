@@ -1,7 +1,7 @@
 /* Model files: safetensors whose metadata says all that inference needs. Keys: "vistill.format" ("1"), "vistill.model" (JSON
  * of backbones/backbone.h), "vistill.classes" (JSON list of names), "vistill.training" (JSON: recipe name, epoch, top-1,
- * data set, date). A checkpoint is a model file with the optimiser's tensors and "vistill.checkpoint" (JSON: epoch, step,
- * best, recipe hash) besides. */
+ * data set, date; or which file the weights were imported from). A checkpoint is a model file with the optimiser's tensors
+ * and "vistill.checkpoint" (JSON: epoch, step, best, recipe hash) besides. */
 #ifndef VISTILL_RECIPES_ENGINE_MODELFILE_H
 #define VISTILL_RECIPES_ENGINE_MODELFILE_H
 
@@ -19,6 +19,10 @@ typedef struct vst_modelfile {
     int class_count;
     char *training;       /* JSON text, NULL if absent */
 } vst_modelfile;
+
+/* Builds the model's graph for one image, which declares its parameters; nothing is allocated for them. Both are the caller's
+ * to destroy, the graph first, also after a failure. */
+VST_NODISCARD vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model *model);
 
 /* Reads a model file: builds the model's graph once to declare its parameters, then loads them by name. */
 VST_NODISCARD vst_status vst_modelfile_read(vst_modelfile **out, const char *path);

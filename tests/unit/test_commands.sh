@@ -33,7 +33,8 @@ expect 2 err 'unknown option "--frob"; known are --help, --json' models --frob
 expect 2 err '--json takes no value' models --json=1
 expect 2 err '"b" is too much' models a b
 expect 1 err 'no model matches "zzz"' models zzz
-expect 0 out ' 86.57 M  346.3  3 × 224 × 224' models
+expect 0 out ' 86.57 M   17.56  3 × 224 × 224' models
+expect 0 out '"gmac": 4.0' models --json resnet50
 expect 0 out '"name": "resnet20_cifar"' models --json resnet20
 expect 0 out 'optim.lr ' explain
 expect 2 err '--set and --yaml need a recipe' explain --yaml
