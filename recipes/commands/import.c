@@ -247,7 +247,8 @@ static vst_status import_into(vst_params **params, vst_import_report *report, co
     const vst_import_options options = {.reset_head = vst_flag_given(arguments, "reset-head"),
                                         .no_antialias = vst_flag_given(arguments, "no-antialias")};
     VST_TRY(vst_model_declare(&graph, params, model));
-    VST_TRY(vst_params_allocate(*params, false, 0));
+    /* a fresh head needs initial values */
+    VST_TRY(options.reset_head ? vst_params_allocate(*params, false, 0) : vst_params_reserve(*params));
     status = vst_import_params(report, model, *params, weights, &options);
     if (status != VST_OK) status = explain_misfit(status, report, weights);
 out:

@@ -71,7 +71,7 @@ static vst_status make_params(vst_params **out, const vst_model *model) {
     vst_graph *graph = NULL;
     vst_status status = vst_model_declare(&graph, out, model);
     vst_graph_destroy(graph);
-    return status == VST_OK ? vst_params_allocate(*out, false, 0) : status;
+    return status == VST_OK ? vst_params_reserve(*out) : status;
 }
 
 static vst_status fill(vst_modelfile *self, const vst_safetensors *file) {

@@ -92,6 +92,21 @@ START_TEST(layout) {
 }
 END_TEST
 
+START_TEST(reserved_values_are_zero) {
+    vst_params *params = new_params();
+    ASSERT_OK(add_model(params));
+    ASSERT_OK(vst_params_reserve(params));
+    float *values = vst_params_values(params);
+    for (size_t i = 0; i < vst_params_total(params); i++) ck_assert(values[i] == 0);
+    values[0] = 42;
+    ASSERT_OK(vst_params_reserve(params));
+    ASSERT_OK(vst_params_allocate(params, true, 1)); /* gradients, and the values as they are */
+    ck_assert_ptr_eq(vst_params_values(params), values);
+    ck_assert(values[0] == 42 && values[1] == 0);
+    vst_params_destroy(params);
+}
+END_TEST
+
 START_TEST(constants) {
     vst_params *params = new_params();
     add(params, "gamma", VST_SHAPE(20), (vst_init){VST_INIT_CONSTANT, 1e-6, VST_PARAM_NODECAY});
@@ -443,7 +458,7 @@ START_TEST(failing_memory) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {layout, constants, sizes_must_not_overflow, allocation_is_idempotent, an_empty_model,
+    const TTest *const tests[] = {layout, reserved_values_are_zero, constants, sizes_must_not_overflow, allocation_is_idempotent, an_empty_model,
                                   add_refuses, many_names, initialisation, initialisation_depends_on_seed_and_name_only};
     const TTest *const file_tests[] = {save_and_load, load_converts_and_ignores, load_lists_what_does_not_fit,
                                        load_shortens_long_lists, failing_memory};

@@ -216,11 +216,19 @@ static vst_status allocate_bucket(float **bucket, size_t total) {
     return VST_OK;
 }
 
+vst_status vst_params_reserve(vst_params *params) {
+    vst_status status = VST_OK;
+    if (params->values) return VST_OK;
+    VST_TRY(lay_out(params));
+    VST_TRY(allocate_bucket(&params->values, params->total));
+out:
+    return status;
+}
+
 vst_status vst_params_allocate(vst_params *params, bool gradients, uint64_t seed) {
     vst_status status = VST_OK;
     if (!params->values) {
-        VST_TRY(lay_out(params));
-        VST_TRY(allocate_bucket(&params->values, params->total));
+        VST_TRY(vst_params_reserve(params));
         initialise(params, seed);
         vst_params_touch(params);
     }

@@ -57,6 +57,10 @@ VST_NODISCARD vst_status vst_params_add(vst_params *params, const char *name, vs
  * multiple of 16 floats, the padding is zero. Idempotent: gradients may be added later, values are initialised once. */
 VST_NODISCARD vst_status vst_params_allocate(vst_params *params, bool gradients, uint64_t seed);
 
+/* Allocates values that are all zero, for those who fill every one of them: drawing initial values takes longer than reading
+ * a file. Idempotent; vst_params_allocate does not draw any afterwards. */
+VST_NODISCARD vst_status vst_params_reserve(vst_params *params);
+
 size_t vst_params_count(const vst_params *params);
 const vst_param_info *vst_params_at(const vst_params *params, size_t index); /* valid until the next vst_params_add */
 int vst_params_find(const vst_params *params, const char *name); /* index or -1 */
