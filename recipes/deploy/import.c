@@ -178,9 +178,18 @@ static bool has_right_type(const vst_param_info *info, const vst_tensor *tensor)
     return info->kind == VST_PARAM_COUNTER || tensor->dtype <= VST_BF16;
 }
 
+/* Without the dimensions of one element, in which projects differ: torchvision's LayerScale is (C, 1, 1), timm's (C). */
+static vst_shape squeezed(const vst_shape *shape) {
+    vst_shape out = {0};
+    for (int i = 0; i < shape->rank; i++)
+        if (shape->dim[i] != 1) out.dim[out.rank++] = shape->dim[i];
+    return out;
+}
+
 static bool has_right_shape(const vst_param_info *info, const vst_tensor *tensor) {
     if (info->kind == VST_PARAM_COUNTER) return vst_shape_count(&tensor->shape) == 1; /* () or (1) */
-    return vst_shape_equal(&info->shape, &tensor->shape);
+    const vst_shape wanted = squeezed(&info->shape), found = squeezed(&tensor->shape);
+    return vst_shape_equal(&wanted, &found);
 }
 
 static vst_status judge(vst_import_report *report, const vst_param_info *info, const vst_tensor *tensor, bool fresh) {
