@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "vision/base/memory.h"
+#include "vision/base/threads.h"
 #include "vision/kernels/kernels.h"
 #include "vision/plan/fuse.h"
 #include "vision/plan/lowering.h"
@@ -769,6 +770,7 @@ vst_status vst_plan_run(vst_plan *plan, uint32_t step_number) {
         plan->prepared = version;
     }
     plan->runs++;
+    vsti_threads_adapt();
     return run_steps(plan, &plan->steps, &run);
 }
 

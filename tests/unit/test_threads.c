@@ -1,0 +1,90 @@
+/* Parked threads keep the others from spinning, come and go, and change no result. */
+#include <check.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "vision/base/threads.h"
+
+static double cpu_seconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Processor time that goes into waiting 0.1 s for one of two threads. */
+static double cost_of_waiting(void) {
+    const double begin = cpu_seconds();
+#pragma omp parallel num_threads(2)
+    if (omp_get_thread_num() == 0) nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    return cpu_seconds() - begin;
+}
+
+static double least_of(int times) {
+    double least = cost_of_waiting();
+    for (int i = 1; i < times; i++) {
+        const double cost = cost_of_waiting();
+        if (cost < least) least = cost;
+    }
+    return least;
+}
+
+START_TEST(parking_ends_spinning) {
+    omp_set_num_threads(omp_get_num_procs() < 2 ? 2 : omp_get_num_procs());
+    cost_of_waiting(); /* starts the team */
+    const double alone = least_of(5);
+    vsti_threads_park(true);
+    ck_assert(vsti_threads_are_parked());
+    const double parked = least_of(5);
+    vsti_threads_park(false);
+    ck_assert(!vsti_threads_are_parked());
+    printf("waiting 100 ms costs %.3f ms of processor time, with parked threads %.3f ms\n", 1e3 * alone, 1e3 * parked);
+    fflush(stdout);
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || alone < 1e-3) {
+        printf("skipped: this OpenMP library does not spin here\n");
+        return;
+    }
+    ck_assert_double_lt(parked, alone / 2);
+}
+END_TEST
+
+START_TEST(parking_comes_and_goes) {
+    long sum = 0;
+    for (int i = 0; i < 200; i++) {
+        vsti_threads_park(i % 3 != 0); /* also twice the same */
+        ck_assert(vsti_threads_are_parked() == (i % 3 != 0));
+#pragma omp parallel for reduction(+ : sum)
+        for (int k = 0; k < 100; k++) sum += k;
+    }
+    ck_assert_int_eq(sum, 200 * 4950);
+    vsti_threads_park(false);
+    vsti_threads_park(false);
+    ck_assert(!vsti_threads_are_parked());
+}
+END_TEST
+
+/* Whatever it decides, it decides without harm, and not more often than it may. */
+START_TEST(adapting_is_cheap) {
+    omp_set_num_threads(2);
+    const double begin = cpu_seconds();
+    for (int i = 0; i < 100000; i++) vsti_threads_adapt();
+    ck_assert_double_lt(cpu_seconds() - begin, 1);
+    vsti_threads_park(false);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("threads");
+    TCase *cases = tcase_create("threads");
+    tcase_set_timeout(cases, 60);
+    tcase_add_test(cases, parking_ends_spinning);
+    tcase_add_test(cases, parking_comes_and_goes);
+    tcase_add_test(cases, adapting_is_cheap);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
