@@ -166,8 +166,18 @@ static vst_value normalised(vst_graph *graph, const vst_model_common *common, vs
     return vst_normalize(graph, image, mean, deviation);
 }
 
+void vst_model_normalization(const vst_model *model, int channel, double *mean, double *std) {
+    const vst_model_common *common = vst_model_common_of(model);
+    *mean = per_channel(&common->mean, channel, 0);
+    *std = per_channel(&common->std, channel, 1);
+}
+
+void vst_model_build_on(vst_graph *graph, const vst_model *model, vst_value image) {
+    model->backbone->build(graph, normalised(graph, vst_model_common_of(model), image), model->options);
+}
+
 void vst_model_build(vst_graph *graph, const vst_model *model, int batch) {
     const vst_model_common *common = vst_model_common_of(model);
-    vst_value image = vst_input(graph, "image", VST_SHAPE(batch, common->channels, common->image, common->image));
-    model->backbone->build(graph, normalised(graph, common, image), model->options);
+    vst_model_build_on(graph, model,
+                       vst_input(graph, "image", VST_SHAPE(batch, common->channels, common->image, common->image)));
 }

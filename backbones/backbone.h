@@ -77,6 +77,10 @@ VST_NODISCARD vst_status vst_model_from_json(vst_model **out, const char *json);
 
 /* Builds the graph of one batch: input "image" (batch, channels, image, image) in 0 … 1, normalisation, backbone. */
 void vst_model_build(vst_graph *graph, const vst_model *model, int batch);
+/* The same from an image (N, channels, image, image) in 0 … 1 that the graph has already. */
+void vst_model_build_on(vst_graph *graph, const vst_model *model, vst_value image);
+/* The normalisation of one channel: (x - mean) / std; 0 and 1 where the model has none. */
+void vst_model_normalization(const vst_model *model, int channel, double *mean, double *std);
 
 #ifdef __cplusplus
 }

@@ -1,71 +1,106 @@
 #!/usr/bin/env python3
 """Writes the fixtures of test_parity.c with PyTorch and timm: weights, inputs and what they should give.
 
-Usage: python3 make_fixtures.py    (torch, timm, numpy and safetensors; made with torch 2.13 and timm 1.0.31)
+Usage: make_fixtures.py [NAME…]                       committed cases of cases.json (or all) into this folder
+       make_fixtures.py --full-size FOLDER NAME…      cases that are not committed, into FOLDER
+       make_fixtures.py --list                        names of the cases that are not committed
+Needs torch, timm, numpy and safetensors; made with torch 2.13 and timm 1.0.31.
 
+A case says how we make the model (`variant`, `options`) and how Python does: `timm`, a name for timm.create_model, or
+`make`, a class or function of this file, with `arguments`; `image` is (C, H, W), else what timm's model was trained on.
 Weights and inputs are float32; everything expected is computed in float64 from them and then rounded, so that the test
 measures the engine's error alone. NAME.weights.safetensors is a state dict with timm's names, NAME.expected.safetensors
-holds the rest: inputs, logits, losses, "gradient.*", "state.*" (running statistics after one step) and "curve" (losses of ten steps).
+holds the rest: inputs, logits, losses, "gradient.*", "state.*" (running statistics after one step) and "curve" (losses of
+ten steps). A full-size case has inputs and logits of inference only.
 """
+import argparse
+import json
 import pathlib
+from functools import partial
 
+import timm
+import timm.layers
+import timm.models.efficientnet as mobile
+import timm.models.resnet
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from timm.models.deit import VisionTransformerDistilled
+from timm.models.deit import VisionTransformerDistilled  # noqa: F401 (named in cases.json)
+from timm.models.vision_transformer import VisionTransformer  # noqa: F401
 from torch import nn
 
+from cct import CCT  # noqa: F401
+
 HERE = pathlib.Path(__file__).resolve().parent
-BATCH, CLASSES, STEPS = 8, 10, 10
+BATCH, FULL_BATCH, CLASSES, STEPS = 8, 2, 10, 10
 MARGIN_FIRST, MARGIN_LATER = 1e-5, 2e-6
-margins = []  # the smallest |x| that each call of relu saw
-
-
-def relu(x):
-    margins.append(x.detach().abs().min().item())
-    return F.relu(x)
+margins = []  # how near the inputs of each call of an activation or max pool came to a kink
 
 
 class BasicBlock(nn.Module):
-    """timm's BasicBlock, with its names."""
+    """timm's BasicBlock, with its names. pad: the shortcut is He et al.'s option A, as akamaster writes it."""
 
-    def __init__(self, inside, out, stride):
+    def __init__(self, inside, out, stride, pad):
         super().__init__()
         self.conv1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(out)
         self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(out)
+        self.act1, self.act2 = nn.ReLU(), nn.ReLU()
         self.downsample = None
-        if stride != 1:
+        if stride != 1 and pad:
+            self.downsample = lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, out // 4, out // 4))
+        elif stride != 1:
             self.downsample = nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
     def forward(self, x):
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = relu(self.bn1(self.conv1(x)))
-        return relu(self.bn2(self.conv2(y)) + shortcut)
+        y = self.act1(self.bn1(self.conv1(x)))
+        return self.act2(self.bn2(self.conv2(y)) + shortcut)
 
 
 class ResNetCifar(nn.Module):
-    """He et al., 2016, section 4.2, with timm's names and projection shortcuts."""
+    """He et al., 2016, section 4.2, with timm's names."""
 
-    def __init__(self, blocks=1, width=8, channels=1):
+    def __init__(self, blocks, width, channels, pad=False):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
+        self.act1 = nn.ReLU()
         inside = width
         for stage in range(3):
             out = width << stage
             layers = []
             for i in range(blocks):
-                layers.append(BasicBlock(inside, out, 2 if stage and i == 0 else 1))
+                layers.append(BasicBlock(inside, out, 2 if stage and i == 0 else 1, pad))
                 inside = out
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
         self.fc = nn.Linear(inside, CLASSES)
 
     def forward(self, x):
-        x = relu(self.bn1(self.conv1(x)))
+        x = self.act1(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(x.mean((2, 3)))
+
+
+def resnet(block, **arguments):
+    return timm.models.resnet.ResNet(getattr(timm.models.resnet, block), num_classes=CLASSES, **arguments)
+
+
+def efficientnet(blocks, activation="silu", bn={}, **arguments):
+    """timm's EfficientNet class, which MobileNetV2 is made of too, of `blocks` in timm's notation."""
+    return mobile.EfficientNet(mobile.decode_arch_def([[b] for b in blocks]), num_classes=CLASSES,
+                               round_chs_fn=mobile.round_channels, act_layer=timm.layers.get_act_layer(activation),
+                               norm_layer=partial(nn.BatchNorm2d, **bn), **arguments)
+
+
+def make_model(case):
+    arguments = case.get("arguments", {})
+    return timm.create_model(case["timm"], **arguments) if "timm" in case else globals()[case["make"]](**arguments)
+
+
+def image_shape(case, model):
+    return case["image"] if "image" in case else model.pretrained_cfg["input_size"]
 
 
 def awaken(model):
@@ -78,6 +113,29 @@ def awaken(model):
                 value.add_(0.1 * torch.randn_like(value))
 
 
+def awaken_deep(model, image):
+    """The same for a model so deep that noise on its weights would grow without bound: they stay as timm made them, and
+    the running statistics become those of the image, layer by layer, disturbed."""
+
+    def calibrate(norm, inputs):
+        x = inputs[0]
+        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
+        norm.running_mean.copy_(mean + 0.2 * var.sqrt() * torch.randn_like(mean))
+        norm.running_var.copy_(var * (0.5 + torch.rand_like(var)))
+
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim < 2 or name.endswith(("token", "pos_embed")):
+                value.add_(0.1 * torch.randn_like(value))
+        for norm in norms:
+            norm.weight.add_(0.5 * (norm.weight.abs() < 0.5))  # scales that timm begins with 0
+        hooks = [norm.register_forward_pre_hook(calibrate) for norm in norms]
+        model.eval()(image)
+    for hook in hooks:
+        hook.remove()
+
+
 def soft_targets():
     """Mixed, smoothed labels as mixup gives them."""
     one_hot = F.one_hot(torch.randint(CLASSES, (BATCH,)), CLASSES).float()
@@ -85,13 +143,38 @@ def soft_targets():
     return 0.9 * mixed + 0.1 / CLASSES
 
 
+def watch_kinks(model):
+    """Notes how near an input comes to where a derivative jumps."""
+
+    def relu(module, inputs):
+        x = inputs[0].detach()
+        margins.append(x.abs().min().item())
+        if isinstance(module, nn.ReLU6):
+            margins.append((x - 6).abs().min().item())
+
+    def max_pool(module, inputs):
+        x = F.pad(inputs[0].detach(), [module.padding] * 4, value=-1e9)
+        for side in (2, 3):
+            x = x.unfold(side, module.kernel_size, module.stride)
+        best, second = x.flatten(4).topk(2, dim=-1).values.unbind(-1)
+        if (best > 0).any():  # equal zeros come from ReLU, which lets no gradient through to any of them
+            margins.append((best - second)[best > 0].min().item())
+
+    for module in model.modules():
+        if isinstance(module, (nn.ReLU, nn.ReLU6)):
+            module.register_forward_pre_hook(relu)
+        elif isinstance(module, nn.MaxPool2d):
+            module.register_forward_pre_hook(max_pool)
+
+
 def cross_entropy(logits, target):
     """timm's SoftTargetCrossEntropy."""
     return (-target * F.log_softmax(logits, dim=-1)).sum(-1).mean()
 
 
-def distillation(kind, logits, logits_dist, target, teacher, alpha, temperature):
+def distillation(kind, outputs, target, teacher, alpha, temperature):
     """DistillationLoss of facebookresearch/deit's losses.py, and the textbook's division by the batch alone."""
+    logits, logits_dist = outputs
     base = cross_entropy(logits, target)
     if kind == "hard":
         term = F.cross_entropy(logits_dist, teacher.argmax(dim=1))
@@ -110,6 +193,13 @@ def groups(model, decay):
             {"params": [p for n, p in trained if p.ndim <= 1 or n in without], "weight_decay": 0.0}]
 
 
+def make_optimizer(model, options):
+    parameters, rate = groups(model, options["weight_decay"]), options["rate"]
+    if options["kind"] == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.999), eps=1e-8)
+
+
 def curve(model, optimizer, loss_of):
     losses = []
     for _ in range(STEPS):
@@ -121,10 +211,10 @@ def curve(model, optimizer, loss_of):
     return torch.tensor(losses)
 
 
-def save(name, weights, expected):
+def save(folder, name, weights, expected):
     rounded = {k: v.detach().to(torch.float32).contiguous() for k, v in expected.items()}
     for part, tensors in (("weights", weights), ("expected", rounded)):
-        path = HERE / f"{name}.{part}.safetensors"
+        path = folder / f"{name}.{part}.safetensors"
         save_file(tensors, path)
         path.chmod(0o644)
 
@@ -137,67 +227,93 @@ def copy(weights):
     return {k: v.clone() for k, v in weights.items()}
 
 
-def try_resnet8(seed):
-    """A value so near to 0 that rounding decides whether ReLU passes its gradient would make the fixture a matter of luck:
+def try_case(case, seed):
+    """A value so near to a kink that rounding decides which gradient it gets would make the fixture a matter of luck:
     False for such a seed."""
     torch.manual_seed(seed)
-    model = ResNetCifar()
+    model = make_model(case)
+    watch_kinks(model)
+    distilled = hasattr(model, "set_distilled_training")
+    if distilled:
+        model.set_distilled_training(True)
     awaken(model)
     weights = copy(model.state_dict())
-    image, target = torch.rand(BATCH, 1, 28, 28), soft_targets()
-    expected = {"image": image, "target": target}
+    expected = {"image": torch.rand(BATCH, *image_shape(case, model)), "target": soft_targets()}
+    if distilled:
+        expected["teacher"] = 3 * torch.randn(BATCH, CLASSES)
     model.double()
-    x, t = image.double(), target.double()
+    x, t, z = (expected[k].double() if k in expected else None for k in ("image", "target", "teacher"))
+
+    def loss_of(outputs):
+        if distilled:
+            return distillation("hard", outputs, t, z, alpha=0.5, temperature=1.0)
+        return cross_entropy(outputs, t)
+
     expected["logits_eval"] = model.eval()(x)
     margins.clear()
-    logits = model.train()(x)
-    if min(margins) < MARGIN_FIRST:
+    outputs = model.train()(x)
+    if min(margins, default=1) < MARGIN_FIRST:
         return False
-    loss = cross_entropy(logits, t)
+    if distilled:
+        expected |= dict(zip(("logits", "logits_dist"), outputs))
+        for kind in ("elements", "batchmean"):
+            expected[f"loss_{kind}"] = distillation(kind, outputs, t, z, alpha=0.1, temperature=3.0)
+    else:
+        expected["logits"] = outputs
+    loss = loss_of(outputs)
     loss.backward()
-    expected |= {"logits": logits, "loss": loss} | gradients(model)
+    expected |= {"loss": loss} | gradients(model)
     expected |= {f"state.{n}": v.clone() for n, v in model.named_buffers() if v.is_floating_point()}
     model.load_state_dict(weights)
-    optimizer = torch.optim.SGD(groups(model, 5e-4), lr=0.02, momentum=0.9, nesterov=True)
-    expected["curve"] = curve(model, optimizer, lambda: cross_entropy(model(x), t))
-    if min(margins) < MARGIN_LATER:
+    expected["curve"] = curve(model, make_optimizer(model, case["optimizer"]), lambda: loss_of(model(x)))
+    if min(margins, default=1) < MARGIN_LATER:
         return False
-    save("resnet8", weights, expected)
+    save(HERE, case["name"], weights, expected)
+    print(f"{case['name']}: seed {seed}, loss {expected['curve'][0]:.3f} to {expected['curve'][-1]:.3f}")
     return True
 
 
-def resnet8():
-    seed = 8
-    while not try_resnet8(seed):
+def make_small(case):
+    seed = case["seed"]
+    while not try_case(case, seed):
         seed += 1
 
 
-def deit():
-    torch.manual_seed(17)
-    model = VisionTransformerDistilled(img_size=28, patch_size=4, in_chans=1, num_classes=CLASSES, embed_dim=32, depth=2,
-                                       num_heads=2, mlp_ratio=2)
-    model.set_distilled_training(True)
-    awaken(model)
+def make_full_size(case, folder):
+    torch.manual_seed(case["seed"])
+    model = make_model(case)
+    image = torch.rand(FULL_BATCH, *image_shape(case, model))
+    mean, std = (torch.tensor(model.pretrained_cfg[k]).double().reshape(-1, 1, 1) for k in ("mean", "std"))
+    x = (image.double() - mean) / std  # our variants have this in their graph
+    awaken_deep(model, x.float())
     weights = copy(model.state_dict())
-    image, target, teacher = torch.rand(BATCH, 1, 28, 28), soft_targets(), 3 * torch.randn(BATCH, CLASSES)
-    expected = {"image": image, "target": target, "teacher": teacher}
-    model.double()
-    x, t, z = image.double(), target.double(), teacher.double()
-    expected["logits_eval"] = model.eval()(x)
-    logits, logits_dist = model.train()(x)
-    expected |= {"logits": logits, "logits_dist": logits_dist}
-    for kind in ("elements", "batchmean"):
-        expected[f"loss_{kind}"] = distillation(kind, logits, logits_dist, t, z, alpha=0.1, temperature=3.0)
-    loss = distillation("hard", logits, logits_dist, t, z, alpha=0.5, temperature=1.0)
-    loss.backward()
-    expected |= {"loss": loss} | gradients(model)
-    model.load_state_dict(weights)
-    optimizer = torch.optim.AdamW(groups(model, 0.05), lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
-    expected["curve"] = curve(model, optimizer, lambda: distillation("hard", *model(x), t, z, alpha=0.5, temperature=1.0))
-    save("deit", weights, expected)
+    with torch.no_grad():
+        logits = model.eval().double()(x)
+    save(folder, case["name"], weights, {"image": image, "logits_eval": logits})
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--full-size", type=pathlib.Path, metavar="FOLDER")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    torch.use_deterministic_algorithms(True)
+    cases = json.loads((HERE / "cases.json").read_text())
+    wanted = [c for c in cases if c["committed"] == (not (options.list or options.full_size))]
+    unknown = set(options.names) - {c["name"] for c in wanted}
+    if unknown:
+        parser.error(f"no such case: {', '.join(sorted(unknown))}")
+    for case in wanted:
+        if options.names and case["name"] not in options.names:
+            continue
+        if options.list:
+            print(case["name"])
+        elif options.full_size:
+            make_full_size(case, options.full_size)
+        else:
+            make_small(case)
 
 
 if __name__ == "__main__":
-    torch.use_deterministic_algorithms(True)
-    resnet8()
-    deit()
+    main()

@@ -1,0 +1,157 @@
+/* ConvNeXt (Liu et al., 2022): blocks of a depthwise 7x7 convolution and an MLP over the channels, with LayerScale.
+ * Names, epsilon and initialisation are timm's. */
+#include <stdio.h>
+
+#include "backbones/layers.h"
+
+enum { MLP_RATIO = 4 };
+
+typedef struct convnext {
+    vst_model_common common;
+    vst_option_list depths, dims;
+    int patch;
+    double layer_scale, drop_path;
+} convnext;
+
+static const vst_option options[] = {
+    VST_MODEL_COMMON_OPTIONS(convnext, 224, 3, 1000),
+    VST_OPTION_LIST(convnext, depths, "3, 3, 9, 3", 1, 1000, "blocks of each stage"),
+    VST_OPTION_LIST(convnext, dims, "96, 192, 384, 768", 1, 65536, "channels of each stage"),
+    VST_OPTION_INT(convnext, patch, 4, 1, 256, "kernel and stride of the stem's convolution"),
+    VST_OPTION_DOUBLE(convnext, layer_scale, 1e-6, 0, 1, "what LayerScale's gamma begins with"),
+    VST_OPTION_DOUBLE(convnext, drop_path, 0, 0, 0.99,
+                      "stochastic depth: rate of the last block, linear from 0 at the first"),
+    VST_OPTION_END};
+
+#define PREPROCESSING VST_IMAGENET_NORM ", crop_pct=0.95"
+
+static const vst_backbone_variant variants[] = {{"convnext_tiny", PREPROCESSING},
+                                                {"convnext_small", "depths=[3, 3, 27, 3], " PREPROCESSING},
+                                                {NULL, NULL}};
+
+static const vst_init weight_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT};
+
+static vst_value conv(vst_graph *g, vst_value x, const char *name, vst_conv2d_options conv_options) {
+    conv_options.init = weight_init;
+    return vsti_conv_bias(g, x, name, conv_options);
+}
+
+static vst_value layer_norm(vst_graph *g, vst_value x, const char *name) {
+    VST_SCOPE(g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){0});
+    return x;
+}
+
+static vst_value linear(vst_graph *g, vst_value x, const char *name, int features) {
+    VST_SCOPE(g, "%s", name)
+        x = vst_linear(g, x, (vst_linear_options){.features = features, .bias = true, .init = weight_init});
+    return x;
+}
+
+static vst_value channels_last(vst_graph *g, vst_value x) { return vst_permute(g, x, (int[]){0, 2, 3, 1}); }
+static vst_value channels_first(vst_graph *g, vst_value x) { return vst_permute(g, x, (int[]){0, 3, 1, 2}); }
+
+/* Layer norm over the channels of (N, C, H, W). */
+static vst_value layer_norm_2d(vst_graph *g, vst_value x, const char *name) {
+    return channels_first(g, layer_norm(g, channels_last(g, x), name));
+}
+
+/* Norm, MLP and LayerScale all run over the last dimension, between the block's one pair of permutations. */
+static vst_value block(vst_graph *g, vst_value x, const convnext *o, double drop_path) {
+    const int dim = (int)vst_shape_at(g, x).dim[1];
+    vst_value y = conv(g, x, "conv_dw", (vst_conv2d_options){.out = dim, .kernel = 7, .padding = 3, .groups = dim});
+    y = layer_norm(g, channels_last(g, y), "norm");
+    VST_SCOPE(g, "mlp") y = linear(g, vst_gelu(g, linear(g, y, "fc1", MLP_RATIO * dim)), "fc2", dim);
+    const vst_init gamma = {VST_INIT_CONSTANT, o->layer_scale, VST_PARAM_WEIGHT};
+    y = vst_mul(g, y, vst_param(g, "gamma", VST_SHAPE(dim), gamma));
+    return vst_add(g, vsti_drop_path(g, channels_first(g, y), drop_path), x);
+}
+
+static vst_value stage(vst_graph *g, vst_value x, const convnext *o, int index, int first, int total) {
+    const int dim = (int)o->dims.value[index];
+    if (index > 0) VST_SCOPE(g, "downsample")
+        x = conv(g, layer_norm_2d(g, x, "0"), "1", (vst_conv2d_options){.out = dim, .kernel = 2, .stride = 2});
+    for (int i = 0; i < (int)o->depths.value[index]; i++)
+        VST_SCOPE(g, "blocks.%d", i) x = block(g, x, o, total > 1 ? o->drop_path * (first + i) / (total - 1) : 0);
+    return x;
+}
+
+static void build(vst_graph *g, vst_value x, const void *raw) {
+    const convnext *o = raw;
+    int total = 0, first = 0;
+    if (o->depths.count != o->dims.count || o->depths.count < 1) {
+        vst_graph_fail(g, "depths has %d and dims %d values: both need one for each stage", o->depths.count,
+                       o->dims.count);
+        return;
+    }
+    for (int s = 0; s < o->depths.count; s++) total += (int)o->depths.value[s];
+    VST_SCOPE(g, "stem") {
+        x = conv(g, x, "0", (vst_conv2d_options){.out = (int)o->dims.value[0], .kernel = o->patch, .stride = o->patch});
+        x = layer_norm_2d(g, x, "1");
+    }
+    for (int s = 0; s < o->depths.count; s++) {
+        char tap[16];
+        snprintf(tap, sizeof tap, "stages.%d", s);
+        VST_SCOPE(g, "%s", tap) x = stage(g, x, o, s, first, total);
+        vst_tap(g, tap, x);
+        first += (int)o->depths.value[s];
+    }
+    VST_SCOPE(g, "head") {
+        x = layer_norm(g, vst_global_pool(g, x), "norm");
+        vst_tap(g, "pooled", x);
+        x = linear(g, x, "fc", o->common.classes);
+    }
+    vst_tap(g, "logits", x);
+}
+
+/* The authors' names: "downsample_layers.1.0.weight", "stages.0.0.pwconv1.weight". */
+static bool rename_authors(const char *name, char *out, size_t size) {
+    static const char *const outside[][2] = {
+        {"downsample_layers.0.", "stem."}, {"norm.", "head.norm."}, {"head.weight", "head.fc.weight"},
+        {"head.bias", "head.fc.bias"},     {NULL, NULL}};
+    static const char *const down[][2] = {{"", "downsample."}, {NULL, NULL}};
+    static const char *const inside[][2] = {{"dwconv.", "conv_dw."},  {"norm.", "norm."},  {"pwconv1.", "mlp.fc1."},
+                                            {"pwconv2.", "mlp.fc2."}, {"gamma", "gamma"}, {NULL, NULL}};
+    char prefix[48];
+    int index, place, used = 0;
+    if (vsti_rename(outside, "", name, out, size)) return true;
+    if (sscanf(name, "downsample_layers.%d.%n", &index, &used) == 1 && used) {
+        snprintf(prefix, sizeof prefix, "stages.%d.", index);
+        return vsti_rename(down, prefix, name + used, out, size);
+    }
+    used = 0;
+    if (sscanf(name, "stages.%d.%d.%n", &index, &place, &used) != 2 || !used) return false;
+    snprintf(prefix, sizeof prefix, "stages.%d.blocks.%d.", index, place);
+    return vsti_rename(inside, prefix, name + used, out, size);
+}
+
+/* torchvision's features.0 is the stem, then stages and downsampling take turns: "features.1.0.block.3.weight". Its
+ * gamma, layer_scale, is (C, 1, 1). */
+static bool rename_torchvision(const char *name, char *out, size_t size) {
+    static const char *const outside[][2] = {
+        {"features.0.", "stem."}, {"classifier.0.", "head.norm."}, {"classifier.2.", "head.fc."}, {NULL, NULL}};
+    static const char *const down[][2] = {{"", "downsample."}, {NULL, NULL}};
+    static const char *const inside[][2] = {{"block.0.", "conv_dw."}, {"block.2.", "norm."},  {"block.3.", "mlp.fc1."},
+                                            {"block.5.", "mlp.fc2."}, {"layer_scale", "gamma"}, {NULL, NULL}};
+    char prefix[48];
+    int index, place, used = 0;
+    if (vsti_rename(outside, "", name, out, size)) return true;
+    if (sscanf(name, "features.%d.%n", &index, &used) != 1 || !used || index < 1) return false;
+    const bool halves = index % 2 == 0;
+    if (halves) {
+        snprintf(prefix, sizeof prefix, "stages.%d.", index / 2);
+        return vsti_rename(down, prefix, name + used, out, size);
+    }
+    used = 0;
+    if (sscanf(name, "features.%*d.%d.%n", &place, &used) != 1 || !used) return false;
+    snprintf(prefix, sizeof prefix, "stages.%d.blocks.%d.", index / 2, place);
+    return vsti_rename(inside, prefix, name + used, out, size);
+}
+
+static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
+    (void)raw;
+    return rename_authors(name, out, size) || rename_torchvision(name, out, size);
+}
+
+const vst_backbone vsti_backbone_convnext = {
+    .name = "convnext", .help = "ConvNeXt", .options = options, .options_size = sizeof(convnext), .variants = variants,
+    .build = build, .rename = rename_tensor};

@@ -1,0 +1,103 @@
+/* Layers that the convolutional families have in common, with the names and initialisations that timm gives them.
+ * Static, since every .c file of this folder but backbone.c is a family. */
+#ifndef VISTILL_BACKBONES_LAYERS_H
+#define VISTILL_BACKBONES_LAYERS_H
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backbones/backbone.h"
+#include "vision/ops/ops.h"
+
+/* Normal with the variance 2 / (fan out of one group), as TensorFlow's EfficientNet and pycls initialise convolutions.
+ */
+static inline vst_init vsti_fan_out_init(const vst_conv2d_options *o) {
+    const int groups = o->groups ? o->groups : 1;
+    return (vst_init){VST_INIT_NORMAL, sqrt(2.0 * groups / ((double)o->kernel * o->kernel * o->out)), VST_PARAM_WEIGHT};
+}
+
+static inline vst_value vsti_conv(vst_graph *g, vst_value x, const char *name, vst_conv2d_options options) {
+    VST_SCOPE(g, "%s", name) x = vst_conv2d(g, x, options);
+    return x;
+}
+
+/* A convolution whose bias begins with 0. The operation's own bias is PyTorch's uniform one, but of a parameter's
+ * initialisations the first one counts. */
+static inline vst_value vsti_conv_bias(vst_graph *g, vst_value x, const char *name, vst_conv2d_options options) {
+    options.bias = true;
+    VST_SCOPE(g, "%s", name) {
+        vst_param(g, "bias", VST_SHAPE(options.out), (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_WEIGHT});
+        x = vst_conv2d(g, x, options);
+    }
+    return x;
+}
+
+static inline vst_value vsti_batch_norm(vst_graph *g, vst_value x, const char *name, vst_norm_options options) {
+    VST_SCOPE(g, "%s", name) x = vst_batch_norm(g, x, options);
+    return x;
+}
+
+/* Batch norm at the end of a residual branch, whose scale begins with 0, so that the block begins as the identity
+ * (timm's zero_init_last; Goyal et al., 2017). */
+static inline vst_value vsti_batch_norm_last(vst_graph *g, vst_value x, const char *name, vst_norm_options options) {
+    const vst_shape shape = vst_shape_at(g, x);
+    VST_SCOPE(g, "%s", name) {
+        if (shape.rank == 4)
+            vst_param(g, "weight", VST_SHAPE(shape.dim[1]), (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_WEIGHT});
+        x = vst_batch_norm(g, x, options);
+    }
+    return x;
+}
+
+static inline vst_value vsti_drop_path(vst_graph *g, vst_value x, double rate) {
+    if (rate > 0) VST_SCOPE(g, "drop_path") x = vst_drop_path(g, x, rate);
+    return x;
+}
+
+/* Squeeze-and-excitation (Hu et al., 2018): x (N, C, H, W) times a gate (N, C, 1, 1) that two 1x1 convolutions make of
+ * its mean. */
+static inline vst_value vsti_squeeze_excite(vst_graph *g, vst_value x, const char *const names[2], int reduced,
+                                            vst_value (*activation)(vst_graph *, vst_value)) {
+    const int channels = (int)vst_shape_at(g, x).dim[1];
+    vst_conv2d_options down = {.out = reduced, .kernel = 1}, up = {.out = channels, .kernel = 1};
+    down.init = vsti_fan_out_init(&down);
+    up.init = vsti_fan_out_init(&up);
+    vst_value gate = {0};
+    VST_SCOPE(g, "se") {
+        gate = vst_reduce_mean(g, x, 1u << 2 | 1u << 3, true);
+        gate = activation(g, vsti_conv_bias(g, gate, names[0], down));
+        gate = vst_sigmoid(g, vsti_conv_bias(g, gate, names[1], up));
+    }
+    return vst_mul(g, x, gate);
+}
+
+/* (N, C, H, W) to "pooled" (N, C) and "logits" (N, features). */
+static inline void vsti_pooled_head(vst_graph *g, vst_value x, const char *name, vst_linear_options linear) {
+    x = vst_global_pool(g, x);
+    vst_tap(g, "pooled", x);
+    VST_SCOPE(g, "%s", name) x = vst_linear(g, x, linear);
+    vst_tap(g, "logits", x);
+}
+
+/* The nearest multiple of `divisor`, but not less than 0.9 of the value (timm's make_divisible). */
+static inline int vsti_divisible(double value, int divisor) {
+    int result = (int)(value + divisor / 2.0) / divisor * divisor;
+    if (result < divisor) result = divisor;
+    return result < 0.9 * value ? result + divisor : result;
+}
+
+/* For rename(): finds the pair {theirs, ours} whose first name `name` begins with and writes prefix + ours + the rest;
+ * pairs end with {NULL, NULL}. False without such a pair. */
+static inline bool vsti_rename(const char *const (*pairs)[2], const char *prefix, const char *name, char *out,
+                               size_t size) {
+    for (; (*pairs)[0]; pairs++) {
+        const size_t length = strlen((*pairs)[0]);
+        if (strncmp(name, (*pairs)[0], length) != 0) continue;
+        const int written = snprintf(out, size, "%s%s%s", prefix, (*pairs)[1], name + length);
+        return written > 0 && (size_t)written < size;
+    }
+    return false;
+}
+
+#endif
