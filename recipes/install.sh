@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that Vistill is built with (--tests: and those of its tests). Needs root, or sudo.
 set -eu
-packages="build-essential cmake ninja-build pkg-config python3 python3-pip libpng-dev zlib1g-dev libjansson-dev libyaml-dev
+packages="build-essential cmake ninja-build pkg-config python3 python3-pip libpng-dev libjpeg62-turbo-dev zlib1g-dev libjansson-dev libyaml-dev
 libxxhash-dev libzip-dev librandom123-dev gnuplot-nox dataset-fashion-mnist"
 [ "${1:-}" != --tests ] || packages="$packages check"
 

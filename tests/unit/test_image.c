@@ -22,7 +22,8 @@ static uint8_t expected_at(int y, int x, int c, int colour, int depth) {
         return c == 0 ? entry->red : c == 1 ? entry->green : entry->blue;
     }
     const unsigned value = sample_at(y, x, c, depth);
-    return (uint8_t)(depth == 16 ? value >> 8 : value * 255 / ((1u << depth) - 1));
+    if (depth == 16) return (uint8_t)(colour == PNG_COLOR_TYPE_GRAY ? (value + 128) / 257 : value >> 8);
+    return (uint8_t)(value * 255 / ((1u << depth) - 1));
 }
 
 /* Each kind, plain and interlaced, in one image used again and again; then as 1 and as 3 channels. */

@@ -48,6 +48,24 @@ double vst_random_normal(vst_random *random) {
     return sqrt(-2.0 * log(u)) * cos(two_pi * v);
 }
 
+/* The logarithm of a number with the gamma distribution (Marsaglia and Tsang, 2000): for a small alpha the number itself may be
+ * too small for a double. */
+static double log_gamma(vst_random *random, double alpha) {
+    const double boost = alpha < 1 ? log(1.0 - vst_random_uniform(random)) / alpha : 0;
+    const double d = (alpha < 1 ? alpha + 1 : alpha) - 1.0 / 3, c = 1 / sqrt(9 * d);
+    for (;;) {
+        const double x = vst_random_normal(random), root = 1 + c * x, v = root * root * root;
+        const double u = 1.0 - vst_random_uniform(random);
+        if (root > 0 && log(u) < 0.5 * x * x + d - d * v + d * log(v)) return log(d * v) + boost;
+    }
+}
+
+double vst_random_beta(vst_random *random, double alpha) {
+    if (alpha < 1e-300) alpha = 1e-300; /* both logarithms below would be infinite */
+    const double a = log_gamma(random, alpha), b = log_gamma(random, alpha);
+    return 1 / (1 + exp(b - a));
+}
+
 /* One Feistel pass over 2 * half_bits bits. */
 static uint64_t feistel(uint64_t value, int half_bits, philox4x32_key_t key, uint32_t epoch) {
     const uint64_t mask = (UINT64_C(1) << half_bits) - 1;

@@ -26,6 +26,7 @@ uint32_t vst_random_u32(vst_random *random);
 double vst_random_uniform(vst_random *random);                 /* [0, 1), 53 bits */
 uint32_t vst_random_below(vst_random *random, uint32_t bound); /* 0 … bound-1, unbiased; bound > 0 */
 double vst_random_normal(vst_random *random);                  /* N(0, 1), Box-Muller */
+double vst_random_beta(vst_random *random, double alpha);      /* Beta(alpha, alpha); alpha > 0 */
 
 /* Element `index` of the epoch's random permutation of 0 … count-1: a Feistel network with cycle walking, so that no list
  * is ever stored. count > 0, index < count. */

@@ -21,6 +21,11 @@ typedef struct vst_image {
     size_t capacity; /* bytes at `pixels` */
 } vst_image;
 
+/* A rectangle of pixels, from the top left corner. */
+typedef struct vst_box {
+    int top, left, height, width;
+} vst_box;
+
 /* Frees the pixels and zeroes the structure. */
 void vst_image_clear(vst_image *image);
 
@@ -39,11 +44,12 @@ VST_NODISCARD vst_status vst_image_grid(const vst_image *images, int count, int 
 typedef struct vst_image_limits {
     uint64_t pixels;    /* height x width; 0: 64 million */
     size_t chunk_bytes; /* memory for one PNG chunk; 0: 8 MiB */
+    int scans;          /* of a progressive JPEG, each of which costs a pass over the whole image; 0: 500 */
 } vst_image_limits;
 
 /* Decodes a PNG in memory: palette, grey of 1 … 16 bits, RGB, interlaced. Alpha and transparency are dropped, of 16
- * bits the high byte is kept. `channels`: 1 or 3, or 0 for what the file has. limits NULL: the defaults. `out` is {0}
- * or an image to be overwritten; it is cleared on failure. */
+ * bits the high byte is kept (plain grey is rounded). `channels`: 1 or 3, or 0 for what the file has. limits NULL: the
+ * defaults. `out` is {0} or an image to be overwritten; it is cleared on failure. decode.h reads JPEG too. */
 VST_NODISCARD vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vst_image_limits *limits,
                                         vst_image *out);
 

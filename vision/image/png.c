@@ -1,5 +1,7 @@
 /* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp; everything that changes
- * after the setjmp therefore lives in a `codec` outside the function that calls setjmp. */
+ * after the setjmp therefore lives in a `codec` outside the function that calls setjmp.
+ * One deviation from Pillow: grey of 16 bits is scaled to 8, where Pillow's convert("RGB") clips, so that what is
+ * brighter than 255 of 65535 becomes white. */
 #include <errno.h>
 #include <png.h>
 #include <setjmp.h>
@@ -9,9 +11,9 @@
 #include <unistd.h>
 
 #include "vision/base/memory.h"
-#include "vision/image/image.h"
+#include "vision/image/internal.h"
 
-enum { DEFAULT_PIXELS = 64000000, DEFAULT_CHUNK_BYTES = 8 << 20, CHUNKS_MAX = 1000 };
+enum { CHUNKS_MAX = 1000 };
 
 typedef struct codec {
     png_structp png;
@@ -74,29 +76,36 @@ static vst_status failure(const codec *self, const char *verb) {
     return vst_fail(VST_ERROR_FORMAT, "%s PNG: %s (byte %zu of %zu)", verb, self->text, self->offset, self->size);
 }
 
-/* Reads the header, asks libpng for 8-bit grey or RGB and gives `out` its shape. */
-static bool read_header(codec *self, vst_image *out) {
+/* Reads everything up to the pixels. */
+static bool read_header(codec *self) {
     png_structp png = self->png;
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* metadata is not even parsed */
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);         /* the area is checked below */
     png_set_chunk_malloc_max(png, self->limits.chunk_bytes);
     png_set_chunk_cache_max(png, CHUNKS_MAX);
     png_read_info(png, self->info);
-    const uint64_t width = png_get_image_width(png, self->info), height = png_get_image_height(png, self->info);
-    if (width * height > self->limits.pixels) { /* both are below 2^31 */
-        self->status =
-            vst_fail(VST_ERROR_LIMIT,
-                     "reading PNG: %llu x %llu pixels (height x width) are more than the limit of "
-                     "%llu: raise the limit or make the image smaller",
-                     (unsigned long long)height, (unsigned long long)width, (unsigned long long)self->limits.pixels);
-        return false;
-    }
+    self->status = vsti_check_pixels("PNG", png_get_image_height(png, self->info), png_get_image_width(png, self->info),
+                                     &self->limits);
+    return self->status == VST_OK;
+}
+
+static int channels_of(const codec *self) {
+    return png_get_color_type(self->png, self->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
+}
+
+/* Asks libpng for 8-bit grey or RGB and gives `out` its shape. */
+static bool prepare(codec *self, vst_image *out) {
+    png_structp png = self->png;
     const int colour = png_get_color_type(png, self->info);
     if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
     if (colour == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
-    png_set_strip_16(png);
+    if (colour == PNG_COLOR_TYPE_GRAY)
+        png_set_scale_16(png);
+    else
+        png_set_strip_16(png);
     png_set_strip_alpha(png);
-    self->status = vst_image_allocate(out, colour & PNG_COLOR_MASK_COLOR ? 3 : 1, (int)height, (int)width);
+    self->status = vst_image_allocate(out, channels_of(self), (int)png_get_image_height(png, self->info),
+                                      (int)png_get_image_width(png, self->info));
     return self->status == VST_OK;
 }
 
@@ -115,7 +124,7 @@ static vst_status decode(codec *self, vst_image *out) {
     self->info = png_create_info_struct(self->png);
     if (!self->info) return failure(self, "reading");
     png_set_read_fn(self->png, self, read_bytes);
-    if (!read_header(self, out)) return failure(self, "reading");
+    if (!read_header(self) || !prepare(self, out)) return failure(self, "reading");
     read_rows(self, out);
     return VST_OK;
 }
@@ -125,9 +134,7 @@ vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vs
     if (channels != 0 && channels != 1 && channels != 3)
         return vst_fail(VST_ERROR_ARGUMENT, "reading PNG: %d channels asked for, it must be 0 (as in the file), 1 or 3",
                         channels);
-    codec self = {.limits = {DEFAULT_PIXELS, DEFAULT_CHUNK_BYTES}, .input = bytes, .size = size};
-    if (limits && limits->pixels) self.limits.pixels = limits->pixels;
-    if (limits && limits->chunk_bytes) self.limits.chunk_bytes = limits->chunk_bytes;
+    codec self = {.limits = vsti_image_limits(limits), .input = bytes, .size = size};
     self.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &self, on_error, on_warning, &self, allocate, release);
     vst_status status = self.png ? decode(&self, out) : failure(&self, "reading");
     png_destroy_read_struct(&self.png, &self.info, NULL);
@@ -135,6 +142,43 @@ vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vs
     if (status != VST_OK) vst_image_clear(out);
     return status;
 }
+
+/* ---- What the file says of itself ---- */
+
+static vst_status inspect(codec *self, vst_image_facts *facts) {
+    if (setjmp(png_jmpbuf(self->png))) return failure(self, "reading");
+    self->info = png_create_info_struct(self->png);
+    if (!self->info) return failure(self, "reading");
+    png_set_read_fn(self->png, self, read_bytes);
+    if (!read_header(self)) return failure(self, "reading");
+    facts->channels = channels_of(self);
+    facts->height = (int)png_get_image_height(self->png, self->info);
+    facts->width = (int)png_get_image_width(self->png, self->info);
+    return VST_OK;
+}
+
+/* Looks for the chunk eXIf, which may stand before or behind the pixels. */
+static int orientation_of(const uint8_t *bytes, size_t size) {
+    enum { SIGNATURE = 8, HEADER = 8, CHECKSUM = 4 };
+    for (size_t at = SIGNATURE; size - at >= HEADER + CHECKSUM;) {
+        const size_t length = png_get_uint_32(bytes + at);
+        if (length > size - at - HEADER - CHECKSUM) break;
+        if (memcmp(bytes + at + 4, "eXIf", 4) == 0) return vsti_exif_orientation(bytes + at + HEADER, length);
+        at += HEADER + length + CHECKSUM;
+    }
+    return 1;
+}
+
+vst_status vsti_png_inspect(const void *bytes, size_t size, const vst_image_limits *limits, vst_image_facts *facts) {
+    codec self = {.limits = vsti_image_limits(limits), .input = bytes, .size = size};
+    self.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &self, on_error, on_warning, &self, allocate, release);
+    vst_status status = self.png ? inspect(&self, facts) : failure(&self, "reading");
+    png_destroy_read_struct(&self.png, &self.info, NULL);
+    if (status == VST_OK) facts->orientation = orientation_of(bytes, size);
+    return status;
+}
+
+/* ---- Writing ---- */
 
 static void write_image(codec *self, const vst_image *image) {
     png_set_IHDR(self->png, self->info, (png_uint_32)image->width, (png_uint_32)image->height, 8,

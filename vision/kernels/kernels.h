@@ -1,8 +1,8 @@
 /* Our own loops, for what oneDNN has no fast primitive. Each file of this folder is compiled once per instruction set
- * (generic, AVX2, AVX-512); vsti_kernels() gives the table for the running processor. float32 throughout, arrays dense and
- * row-major unless strides are given. Every function is multi-threaded with OpenMP inside, and its result does not depend on
- * the number of threads: sums over rows go through fixed blocks whose partial sums are added in order.
- * Pointers of one call must not overlap, except where a comment allows it. */
+ * (generic, AVX2, AVX-512); vsti_kernels() gives the table for the running processor. float32 throughout, but for pixels,
+ * arrays dense and row-major unless strides are given. Every function, but those of pixels, is multi-threaded with OpenMP
+ * inside, and its result does not depend on the number of threads: sums over rows go through fixed blocks whose partial sums
+ * are added in order. Pointers of one call must not overlap, except where a comment allows it. */
 #ifndef VISTILL_VISION_KERNELS_KERNELS_H
 #define VISTILL_VISION_KERNELS_KERNELS_H
 
@@ -38,6 +38,26 @@ typedef struct vsti_sgd {
 /* Partial sums of column reductions: scratch of vsti_partial_floats(rows, cols) floats. */
 enum { VSTI_PARTIAL_BLOCKS = 16 };
 static inline size_t vsti_partial_floats(int64_t cols) { return (size_t)VSTI_PARTIAL_BLOCKS * (size_t)cols; }
+
+/* The weights by which resampling makes an output pixel of input pixels, along one axis. A weight is an integer of 22 binary
+ * places, kept as high * 4096 + low: two factors that 16-bit multipliers take. */
+typedef struct vsti_taps {
+    int groups;             /* of four taps, kept for each output; what is not used is 0 */
+    const int32_t *bounds;  /* of each output: the first input and the number of taps */
+    const int16_t *weights; /* (outputs, groups, 8): four high parts, then four low parts */
+} vsti_taps;
+enum {
+    VSTI_TAP_ROWS = 4,  /* that are resampled at a time */
+    VSTI_TAP_SLACK = 16 /* bytes behind the end of an input row that must be readable; they do not matter */
+};
+
+/* An affine map: output (x, y) is the input, of 1 or 3 channels, at matrix (x + 0.5, y + 0.5, 1), or `fill` outside. */
+typedef struct vsti_affine {
+    const uint8_t *pixels;
+    int channels, height, width;
+    uint8_t fill[3];
+    double matrix[6];
+} vsti_affine;
 
 typedef struct vsti_kernels {
     const char *isa; /* "generic", "avx2", "avx512" */
@@ -119,6 +139,31 @@ typedef struct vsti_kernels {
                   float ema_decay, int64_t n);
     void (*sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema, float ema_decay,
                 int64_t n);
+
+    /* Pixels, 8 bits each: unlike the above on the calling thread alone, for the loader's threads have an image each, and with
+     * the same result on every instruction set, for it is compared with Pillow's bit by bit. */
+
+    /* Resamples VSTI_TAP_ROWS rows to `outputs` pixels; the rows out[i] may be the same, if in[i] are. */
+    void (*resample_rows)(const uint8_t *const *in, uint8_t *const *out, int channels, const vsti_taps *taps, int outputs);
+    /* Resamples `rows` rows of n values to one: that of taps number `output`. */
+    void (*resample_column)(const uint8_t *in, size_t stride, int rows, const vsti_taps *taps, int output, uint8_t *out,
+                            int64_t n);
+    /* out = a + factor (b - a), rounded towards 0 and clipped; out may be a or b. */
+    void (*blend)(const uint8_t *a, const uint8_t *b, float factor, uint8_t *out, int64_t n);
+    /* The luminance of n pixels. */
+    void (*luminance)(const uint8_t *rgb, uint8_t *grey, int64_t n);
+    /* n grey pixels as RGB. */
+    void (*spread)(const uint8_t *grey, uint8_t *rgb, int64_t n);
+    /* Mirrors a row of pixels, in place. */
+    void (*mirror)(uint8_t *row, int channels, int64_t width);
+    /* The mean of 3 x 3 pixels, the middle one counting five times; values above[-channels] … below[n + channels - 1] are read. */
+    void (*smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, int channels, uint8_t *out, int64_t n);
+    /* One row of a box blur down the columns: sum += enter - leave; out = (sum whole + (leave + edge) part) / 2^24, rounded. */
+    void (*box_blur)(uint32_t *sum, const uint8_t *leave, const uint8_t *enter, const uint8_t *edge, uint32_t whole,
+                     uint32_t part, uint8_t *out, int64_t n);
+    /* Row y of an affine map. */
+    void (*affine_bilinear)(const vsti_affine *map, int y, uint8_t *out, int width);
+    void (*affine_bicubic)(const vsti_affine *map, int y, uint8_t *out, int width);
 } vsti_kernels;
 
 /* The table for this processor. The environment variable VISTILL_ISA (generic, avx2, avx512) narrows the choice. */

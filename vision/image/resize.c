@@ -1,0 +1,243 @@
+/* Pillow's resampling: weights in double, rounded to 22 binary places; a horizontal pass to bytes, then a vertical one.
+ */
+#include "vision/image/resize.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "vision/base/memory.h"
+#include "vision/image/internal.h"
+#include "vision/kernels/kernels.h"
+
+enum { GROUP = 4, PLACES = 22, LOW_PLACES = 12 };
+
+/* ---- Filters, in Pillow's order of operations ---- */
+
+static double sinc(double x) {
+    if (x == 0.0) return 1.0;
+    x = x * M_PI;
+    return sin(x) / x;
+}
+
+static double filter_at(vst_filter filter, double x) {
+    const double a = -0.5, size = fabs(x), angle = size * M_PI;
+    switch (filter) {
+        case VST_FILTER_BOX:
+            return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
+        case VST_FILTER_BILINEAR:
+            return size < 1.0 ? 1.0 - size : 0.0;
+        case VST_FILTER_HAMMING:
+            if (size == 0.0) return 1.0;
+            return size >= 1.0 ? 0.0 : sin(angle) / angle * (0.54f + 0.46f * cos(angle));
+        case VST_FILTER_BICUBIC:
+            if (size < 1.0) return ((a + 2.0) * size - (a + 3.0)) * size * size + 1;
+            return size < 2.0 ? (((size - 5) * size + 8) * size - 4) * a : 0.0;
+        default:
+            return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
+    }
+}
+
+/* How far from its centre a filter reaches, in pixels. */
+static double reach_of(vst_filter filter) {
+    switch (filter) {
+        case VST_FILTER_BOX:
+            return 0.5;
+        case VST_FILTER_BILINEAR:
+        case VST_FILTER_HAMMING:
+            return 1.0;
+        case VST_FILTER_BICUBIC:
+            return 2.0;
+        default:
+            return 3.0;
+    }
+}
+
+/* ---- Weights ---- */
+
+/* One axis: `inputs` pixels to `outputs`. */
+typedef struct axis {
+    vst_filter filter;
+    int inputs, outputs;
+    double scale, stretch, reach; /* inputs per output; how much the filter is widened; its reach then */
+    int groups;
+    int32_t *bounds;
+    int16_t *weights;
+} axis;
+
+static axis axis_of(vst_filter filter, int inputs, int outputs) {
+    axis self = {.filter = filter, .inputs = inputs, .outputs = outputs};
+    self.scale = (double)(float)inputs / outputs;
+    self.stretch = self.scale < 1.0 ? 1.0 : self.scale;
+    self.reach = reach_of(filter) * self.stretch;
+    const double most = ceil(self.reach) * 2 + 1; /* taps */
+    self.groups = ((most < inputs ? (int)most : inputs) + GROUP - 1) / GROUP;
+    return self;
+}
+
+/* Rounded to PLACES places, half away from zero, in two parts. */
+static void put_weight(int16_t *weights, int tap, double value) {
+    const double scaled = value * (1 << PLACES);
+    const int32_t whole = (int32_t)(value < 0 ? -0.5 + scaled : 0.5 + scaled);
+    const int32_t high = (whole + (1 << (LOW_PLACES - 1))) >> LOW_PLACES;
+    int16_t *group = weights + tap / GROUP * (2 * GROUP) + tap % GROUP;
+    group[0] = (int16_t)high;
+    group[GROUP] = (int16_t)(whole - high * (1 << LOW_PLACES));
+}
+
+/* values: room for the taps of one output. */
+static void fill_axis(axis *self, double *values) {
+    const double narrow = 1.0 / self->stretch;
+    memset(self->weights, 0, (size_t)self->outputs * (size_t)self->groups * 2 * GROUP * sizeof *self->weights);
+    for (int x = 0; x < self->outputs; x++) {
+        const double centre = 0.0f + (x + 0.5) * self->scale;
+        int first = (int)(centre - self->reach + 0.5), end = (int)(centre + self->reach + 0.5);
+        double sum = 0.0;
+        if (first < 0) first = 0;
+        if (end > self->inputs) end = self->inputs;
+        for (int i = first; i < end; i++) {
+            values[i - first] = filter_at(self->filter, (i - centre + 0.5) * narrow);
+            sum += values[i - first];
+        }
+        int16_t *weights = self->weights + (size_t)x * (size_t)self->groups * 2 * GROUP;
+        for (int i = 0; i < end - first; i++) put_weight(weights, i, sum != 0.0 ? values[i] / sum : values[i]);
+        self->bounds[2 * x] = first;
+        self->bounds[2 * x + 1] = end - first;
+    }
+}
+
+static vsti_taps taps_of(const axis *self) { return (vsti_taps){self->groups, self->bounds, self->weights}; }
+
+/* ---- Scratch: one block of memory, given out piece by piece ---- */
+
+typedef struct arena {
+    size_t size; /* SIZE_MAX: does not fit */
+    uint8_t *memory;
+} arena;
+
+/* Without memory, only counts. */
+static void *take(arena *self, size_t count, size_t size) {
+    enum { ALIGNMENT = 16 };
+    size_t bytes;
+    void *piece = self->memory ? self->memory + self->size : NULL;
+    if (!vst_multiply(count, size, &bytes) || __builtin_add_overflow(bytes, ALIGNMENT - 1, &bytes) ||
+        __builtin_add_overflow(self->size, bytes / ALIGNMENT * ALIGNMENT, &self->size))
+        self->size = SIZE_MAX / 2 + 1; /* and stays too large, whatever is added */
+    return piece;
+}
+
+static vst_status reserve(vst_image *scratch, size_t bytes) {
+    enum { ROW = 1 << 16 };
+    if (bytes / ROW >= INT32_MAX) return vst_fail_memory(bytes);
+    return vst_image_allocate(scratch, 1, (int)(bytes / ROW) + 1, ROW);
+}
+
+typedef struct resizing {
+    axis across, down;
+    double *values;
+    uint8_t *lines; /* VSTI_TAP_ROWS rows of the input with slack behind them */
+    uint8_t *half;  /* after the horizontal pass */
+    size_t line;    /* bytes of one of `lines` */
+} resizing;
+
+static void lay_out(resizing *self, arena *memory, const vsti_view *in, int height, int width) {
+    const bool horizontal = width != in->width, vertical = height != in->height;
+    const int taps = GROUP * (self->across.groups > self->down.groups ? self->across.groups : self->down.groups);
+    axis *axes[] = {&self->across, &self->down};
+    for (int i = 0; i < 2; i++) {
+        axes[i]->bounds = take(memory, (size_t)axes[i]->outputs, 2 * sizeof *axes[i]->bounds);
+        axes[i]->weights =
+            take(memory, (size_t)axes[i]->outputs * (size_t)axes[i]->groups, 2 * GROUP * sizeof *axes[i]->weights);
+    }
+    self->values = take(memory, (size_t)taps, sizeof *self->values);
+    self->line = (size_t)in->width * (size_t)in->channels + VSTI_TAP_SLACK;
+    self->lines = take(memory, horizontal ? VSTI_TAP_ROWS : 0, self->line);
+    self->half = take(memory, horizontal && vertical ? (size_t)in->height : 0, (size_t)width * (size_t)in->channels);
+}
+
+/* ---- The two passes ---- */
+
+/* VSTI_TAP_ROWS rows at a time. Rows near the end of the memory that `in` is known to have are copied first, for the
+ * kernel reads a little more than the row. */
+static void pass_across(const resizing *self, const vsti_view *in, uint8_t *out) {
+    const vsti_kernels *kernels = vsti_get_kernels();
+    const vsti_taps taps = taps_of(&self->across);
+    const size_t row = (size_t)in->width * (size_t)in->channels;
+    const size_t out_row = (size_t)self->across.outputs * (size_t)in->channels;
+    const uint8_t *end = in->pixels + (size_t)(in->height - 1) * in->stride + row;
+    for (int y = 0; y < in->height; y += VSTI_TAP_ROWS) {
+        const uint8_t *from[VSTI_TAP_ROWS];
+        uint8_t *to[VSTI_TAP_ROWS];
+        for (int i = 0; i < VSTI_TAP_ROWS; i++) {
+            const int at = y + i < in->height ? y + i : in->height - 1;
+            from[i] = in->pixels + (size_t)at * in->stride;
+            to[i] = out + (size_t)at * out_row;
+            if ((size_t)(end - from[i]) >= row + VSTI_TAP_SLACK) continue;
+            uint8_t *line = self->lines + (size_t)i * self->line;
+            memcpy(line, from[i], row);
+            memset(line + row, 0, VSTI_TAP_SLACK);
+            from[i] = line;
+        }
+        kernels->resample_rows(from, to, in->channels, &taps, self->across.outputs);
+    }
+}
+
+static void pass_down(const resizing *self, const vsti_view *in, vst_image *out) {
+    const vsti_kernels *kernels = vsti_get_kernels();
+    const vsti_taps taps = taps_of(&self->down);
+    const size_t row = (size_t)out->width * (size_t)out->channels;
+    for (int y = 0; y < out->height; y++)
+        kernels->resample_column(in->pixels, in->stride, in->height, &taps, y, out->pixels + (size_t)y * row,
+                                 (int64_t)row);
+}
+
+static vst_status resample(const vsti_view *in, vst_filter filter, vst_image *scratch, vst_image *out) {
+    const bool horizontal = out->width != in->width, vertical = out->height != in->height;
+    resizing self = {
+        axis_of(filter, in->width, out->width), axis_of(filter, in->height, out->height), NULL, NULL, NULL, 0};
+    arena memory = {0};
+    lay_out(&self, &memory, in, out->height, out->width);
+    const vst_status status = reserve(scratch, memory.size);
+    if (status != VST_OK) return status;
+    memory = (arena){0, scratch->pixels};
+    lay_out(&self, &memory, in, out->height, out->width);
+    vsti_view half = *in;
+    if (horizontal) {
+        fill_axis(&self.across, self.values);
+        pass_across(&self, in, vertical ? self.half : out->pixels);
+        half = (vsti_view){self.half, (size_t)out->width * (size_t)in->channels, in->channels, in->height, out->width};
+    }
+    if (vertical) {
+        fill_axis(&self.down, self.values);
+        pass_down(&self, &half, out);
+    }
+    return VST_OK;
+}
+
+vst_status vst_image_resize(const vst_image *in, const vst_box *box, int height, int width, vst_filter filter,
+                            vst_image *scratch, vst_image *out) {
+    const vst_box whole = {0, 0, in->height, in->width};
+    if (!box) box = &whole;
+    vst_status status = vsti_check_box(box, in->height, in->width);
+    if (status == VST_OK && (unsigned)filter > VST_FILTER_LANCZOS)
+        status =
+            vst_fail(VST_ERROR_ARGUMENT, "resizing an image with filter %d: there is none of this number", (int)filter);
+    if (status == VST_OK) status = vst_image_allocate(out, in->channels, height, width);
+    if (status != VST_OK) return status;
+    const vsti_view view = vsti_view_box(in, *box);
+    if (view.height == height && view.width == width) {
+        vsti_copy_view(&view, out->pixels);
+    } else if (filter == VST_FILTER_NEAREST) {
+        vsti_scale_nearest(&view, (double)(float)view.width / width, 0, (double)(float)view.height / height, 0, out);
+    } else {
+        return resample(&view, filter, scratch, out);
+    }
+    return VST_OK;
+}
+
+void vst_resize_shorter(int height, int width, int side, int *out_height, int *out_width) {
+    const bool tall = width <= height;
+    const int shorter = tall ? width : height, longer = tall ? height : width;
+    const int other = (int)((double)((int64_t)side * longer) / shorter);
+    *out_height = tall ? other : side;
+    *out_width = tall ? side : other;
+}

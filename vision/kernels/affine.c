@@ -1,0 +1,202 @@
+/* Rows of an affine map with interpolation, in double without fused multiply-add (cmake/Kernels.cmake) and in Pillow's
+ * order of operations: the bits are compared. The channels of a pixel go through one vector of four. */
+#include <stdbool.h>
+#include <string.h>
+
+#include "vision/kernels/isa.h"
+
+typedef int32_t ints4 __attribute__((vector_size(16)));
+typedef double doubles4 __attribute__((vector_size(32)));
+
+#if defined __AVX2__ /* which compilers do not make of the general form */
+#define DOUBLES(v) ((doubles4)_mm256_cvtepi32_pd((__m128i)(v)))
+#else
+#define DOUBLES(v) __builtin_convertvector(v, doubles4)
+#endif
+
+/* The four-point cubic with a = -1: its coefficients of 1, t, t², t³ are v2 and these, from whole numbers or from
+ * doubles. */
+#define CUBIC2(v1, v2, v3, v4) (-(v1) + (v3))
+#define CUBIC3(v1, v2, v3, v4) (2 * ((v1) - (v2)) + (v3) - (v4))
+#define CUBIC4(v1, v2, v3, v4) (-(v1) + (v2) - (v3) + (v4))
+#define CUBIC(p1, p2, p3, p4, t) ((p1) + (t) * ((p2) + (t) * ((p3) + (t) * (p4))))
+
+/* Where a value lies between pixels. */
+typedef struct place {
+    int x, y; /* of the pixel above and left of it, -1 … size - 1 */
+    double dx, dy;
+    bool inside;
+} place;
+
+static inline place find_place(const vsti_affine *map, int x, int y) {
+    const double *m = map->matrix, across = x + 0.5, down = y + 0.5;
+    double at_x = m[0] * across + m[1] * down + m[2], at_y = m[3] * across + m[4] * down + m[5];
+    place p = {.inside = at_x >= 0.0 && at_x < map->width && at_y >= 0.0 && at_y < map->height};
+    if (!p.inside) return p;
+    at_x -= 0.5;
+    at_y -= 0.5;
+    p.x = at_x < 0.0 ? -1 : (int)at_x; /* floor */
+    p.y = at_y < 0.0 ? -1 : (int)at_y;
+    p.dx = at_x - p.x;
+    p.dy = at_y - p.y;
+    return p;
+}
+
+static inline int clamp(int i, int size) { return i < 0 ? 0 : i < size ? i : size - 1; }
+
+/* A pixel of three channels; the fourth number is whatever follows. */
+static inline ints4 pixel_at(const uint8_t *at) {
+#if defined __AVX2__
+    int32_t bytes;
+    memcpy(&bytes, at, 4);
+    return (ints4)_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes));
+#else
+    return (ints4){at[0], at[1], at[2], 0};
+#endif
+}
+
+/* Clips, cuts off the fraction and stores three bytes, and, if there is room, one more. */
+static inline void store_pixel(uint8_t *out, const doubles4 *value, bool room) {
+#if defined __AVX2__
+    const __m256d low = _mm256_max_pd((__m256d)*value, _mm256_setzero_pd());
+    const __m128i whole = _mm256_cvttpd_epi32(_mm256_min_pd(low, _mm256_set1_pd(255.0)));
+    const __m128i words = _mm_packs_epi32(whole, whole);
+    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    if (room)
+        memcpy(out, &bytes, 4);
+    else
+        memcpy(out, &bytes, 3);
+#else
+    (void)room;
+    for (int c = 0; c < 3; c++) {
+        const double v = (*value)[c];
+        out[c] = (uint8_t)(v <= 0.0 ? 0.0 : v >= 255.0 ? 255.0 : v);
+    }
+#endif
+}
+
+/* The last pixel of the image, which may not be read with a byte behind it, copied to where it may. */
+typedef struct corner {
+    uint8_t pixels[4];
+    const uint8_t *last; /* in the image */
+} corner;
+
+/* Where to read a pixel. */
+static inline const uint8_t *safe(const uint8_t *at, const corner *end) { return at == end->last ? end->pixels : at; }
+
+static void bicubic_rgb(const vsti_affine *map, const place *p, const corner *end, uint8_t *out, bool room) {
+    const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
+    const size_t stride = (size_t)map->width * 3;
+    size_t column[4];
+    doubles4 v[4], result;
+    for (int i = 0; i < 4; i++) column[i] = (size_t)clamp(p->x - 1 + i, map->width) * 3;
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *row = map->pixels + (size_t)clamp(p->y - 1 + i, map->height) * stride;
+        const ints4 a = pixel_at(safe(row + column[0], end)), b = pixel_at(safe(row + column[1], end));
+        const ints4 c = pixel_at(safe(row + column[2], end)), d = pixel_at(safe(row + column[3], end));
+        v[i] = CUBIC(DOUBLES(b), DOUBLES(CUBIC2(a, b, c, d)), DOUBLES(CUBIC3(a, b, c, d)), DOUBLES(CUBIC4(a, b, c, d)),
+                     dx);
+    }
+    result =
+        CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]), CUBIC4(v[0], v[1], v[2], v[3]), dy);
+    store_pixel(out, &result, room);
+}
+
+#if defined __AVX2__
+/* Four pixels of a row, sorted by channel, times four small numbers: a coefficient of CUBIC for each channel. */
+static inline doubles4 coefficient(__m128i channels, int a, int b, int c, int d) {
+    const __m128i factors = _mm_set1_epi32(
+        (int32_t)((uint32_t)(uint8_t)d << 24 | (uint32_t)(uint8_t)c << 16 | (uint32_t)(uint8_t)b << 8 | (uint8_t)a));
+    const __m128i pairs = _mm_maddubs_epi16(channels, factors);
+    return (doubles4)_mm256_cvtepi32_pd(_mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+}
+
+/* Away from the edges, where four pixels of a row lie side by side and four more bytes may be read. */
+static inline bool is_inner(const vsti_affine *map, const place *p) {
+    return p->x >= 1 && p->x < map->width - 2 && p->y >= 1 && p->y < map->height - 3;
+}
+
+static inline void bicubic_inner(const vsti_affine *map, const place *p, uint8_t *out, bool room) {
+    const __m128i by_channel = _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1);
+    const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
+    const size_t stride = (size_t)map->width * 3;
+    const uint8_t *row = map->pixels + (size_t)(p->y - 1) * stride + (size_t)(p->x - 1) * 3;
+    doubles4 v[4], result;
+    for (int i = 0; i < 4; i++, row += stride) {
+        const __m128i four = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)row), by_channel);
+        v[i] = CUBIC(coefficient(four, 0, 1, 0, 0), coefficient(four, -1, 0, 1, 0), coefficient(four, 2, -2, 1, -1),
+                     coefficient(four, -1, 1, -1, 1), dx);
+    }
+    result =
+        CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]), CUBIC4(v[0], v[1], v[2], v[3]), dy);
+    store_pixel(out, &result, room);
+}
+#endif
+
+static inline void bilinear_rgb(const vsti_affine *map, const place *p, const corner *end, uint8_t *out, bool room) {
+    const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
+    const size_t stride = (size_t)map->width * 3;
+    const size_t left = (size_t)clamp(p->x, map->width) * 3, right = (size_t)clamp(p->x + 1, map->width) * 3;
+    doubles4 v[2], result;
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *row = map->pixels + (size_t)clamp(p->y + i, map->height) * stride;
+        const ints4 a = pixel_at(safe(row + left, end)), b = pixel_at(safe(row + right, end));
+        v[i] = DOUBLES(a) + DOUBLES(b - a) * dx;
+    }
+    result = v[0] + (v[1] - v[0]) * dy;
+    store_pixel(out, &result, room);
+}
+
+static double bicubic_grey(const vsti_affine *map, const place *p) {
+    double v[4];
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *row = map->pixels + (size_t)clamp(p->y - 1 + i, map->height) * (size_t)map->width;
+        int n[4];
+        for (int k = 0; k < 4; k++) n[k] = row[clamp(p->x - 1 + k, map->width)];
+        v[i] = CUBIC(n[1], CUBIC2(n[0], n[1], n[2], n[3]), CUBIC3(n[0], n[1], n[2], n[3]),
+                     CUBIC4(n[0], n[1], n[2], n[3]), p->dx);
+    }
+    return CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]), CUBIC4(v[0], v[1], v[2], v[3]),
+                 p->dy);
+}
+
+static double bilinear_grey(const vsti_affine *map, const place *p) {
+    double v[2];
+    for (int i = 0; i < 2; i++) {
+        const uint8_t *row = map->pixels + (size_t)clamp(p->y + i, map->height) * (size_t)map->width;
+        const int a = row[clamp(p->x, map->width)], b = row[clamp(p->x + 1, map->width)];
+        v[i] = a + (b - a) * p->dx;
+    }
+    return v[0] + (v[1] - v[0]) * p->dy;
+}
+
+static inline __attribute__((always_inline)) void affine_row(const vsti_affine *map, int y, uint8_t *out, int width,
+                                                             bool bicubic) {
+    const size_t channels = (size_t)map->channels;
+    corner end = {.last = map->pixels + ((size_t)map->height * (size_t)map->width - 1) * channels};
+    memcpy(end.pixels, end.last, channels);
+    for (int x = 0; x < width; x++, out += channels) {
+        const place p = find_place(map, x, y);
+        if (!p.inside) {
+            out[0] = map->fill[0];
+            for (size_t c = 1; c < channels; c++) out[c] = map->fill[c];
+        } else if (channels == 1) {
+            const double v = bicubic ? bicubic_grey(map, &p) : bilinear_grey(map, &p);
+            *out = (uint8_t)(v <= 0.0 ? 0.0 : v >= 255.0 ? 255.0 : v);
+#if defined __AVX2__
+        } else if (bicubic && is_inner(map, &p)) {
+            bicubic_inner(map, &p, out, x + 1 < width);
+#endif
+        } else if (bicubic) {
+            bicubic_rgb(map, &p, &end, out, x + 1 < width);
+        } else {
+            bilinear_rgb(map, &p, &end, out, x + 1 < width);
+        }
+    }
+}
+
+void K(affine_bilinear)(const vsti_affine *map, int y, uint8_t *out, int width) {
+    affine_row(map, y, out, width, false);
+}
+
+void K(affine_bicubic)(const vsti_affine *map, int y, uint8_t *out, int width) { affine_row(map, y, out, width, true); }
