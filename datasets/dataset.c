@@ -2,11 +2,13 @@
 #include "datasets/dataset.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "datasets/encoded.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 
@@ -21,8 +23,9 @@ static const char *list_formats(char *text, size_t size) {
     return text;
 }
 
+/* A path that no format knows is first of all one that is not there. */
 static vst_status find_format(const char *path, const char *name, const vst_dataset_format **out) {
-    char known[1024];
+    char known[2048];
     for (size_t i = 0; i < vsti_dataset_format_count; i++) {
         const vst_dataset_format *format = vsti_dataset_format_table[i];
         if (name ? strcmp(format->name, name) == 0 : format->probe(path)) {
@@ -33,20 +36,29 @@ static vst_status find_format(const char *path, const char *name, const vst_data
     if (name)
         return vst_fail(VST_ERROR_ARGUMENT, "there is no data set format '%s'; there are: %s", name,
                         list_formats(known, sizeof known));
+    if (access(path, R_OK) != 0)
+        return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot read the data set: %s", path,
+                        strerror(errno));
     return vst_fail(VST_ERROR_FORMAT, "%s: no known data set format is found there; there are: %s", path,
                     list_formats(known, sizeof known));
 }
 
-vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split, const char *format) {
+vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split, const vst_dataset_options *options) {
+    static const vst_dataset_options defaults = {0};
+    const vst_dataset_format *found = NULL;
     *out = NULL;
+    if (!options) options = &defaults;
     if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0)
         return vst_fail(VST_ERROR_ARGUMENT, "there is no split '%s'; there are: train, test", split);
-    if (access(path, R_OK) != 0)
-        return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot read the data set: %s", path,
-                        strerror(errno));
-    const vst_dataset_format *found = NULL;
-    vst_status status = find_format(path, format, &found);
-    return status == VST_OK ? found->open(out, path, split) : status;
+    if (options->channels != 0 && options->channels != 1 && options->channels != 3)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: images of %d channels asked for, it must be 1 or 3", path,
+                        options->channels);
+    vst_status status = find_format(path, options->format, &found);
+    if (status == VST_OK) status = found->open(out, path, split);
+    if (status != VST_OK) return status;
+    if (options->channels) (*out)->channels = options->channels;
+    (*out)->limits = options->limits;
+    return VST_OK;
 }
 
 void vst_dataset_close(vst_dataset *dataset) {
@@ -57,21 +69,23 @@ uint64_t vst_dataset_count(const vst_dataset *dataset) { return dataset->count; 
 int vst_dataset_classes(const vst_dataset *dataset) { return dataset->classes; }
 int vst_dataset_channels(const vst_dataset *dataset) { return dataset->channels; }
 const char *vst_dataset_path(const vst_dataset *dataset) { return dataset->path; }
+bool vst_dataset_whole(const vst_dataset *dataset) { return dataset->whole; }
+const vst_image_limits *vst_dataset_limits(const vst_dataset *dataset) { return dataset->limits; }
 
 const char *vst_dataset_class_name(const vst_dataset *dataset, int index) {
     return index >= 0 && index < dataset->classes ? dataset->class_names[index] : NULL;
 }
 
-vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
-    if (index >= dataset->count)
-        return vst_fail(VST_ERROR_ARGUMENT, "%s: sample %llu asked for, there are %llu", dataset->path,
-                        (unsigned long long)index, (unsigned long long)dataset->count);
-    return dataset->methods->read(dataset, index, image, label);
+bool vst_dataset_is_broken(vst_status status) {
+    return status == VST_ERROR_IO || status == VST_ERROR_FORMAT || status == VST_ERROR_LIMIT ||
+           status == VST_ERROR_NOT_FOUND || status == VST_ERROR_UNSUPPORTED;
 }
 
 vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
     return dataset->methods->hash(dataset, hash);
 }
+
+/* ---- Views ---- */
 
 /* Elements first … first + count - 1 of a seeded permutation of the parent. */
 typedef struct view {
@@ -79,12 +93,6 @@ typedef struct view {
     const vst_dataset *parent;
     uint64_t seed, first;
 } view;
-
-static vst_status view_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
-    const view *self = (const view *)dataset;
-    return vst_dataset_read(self->parent, vst_random_permute(self->seed, 0, self->parent->count, self->first + index),
-                            image, label);
-}
 
 static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
     const view *self = (const view *)dataset;
@@ -96,7 +104,17 @@ static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
 
 static void view_close(vst_dataset *dataset) { vst_free(dataset); }
 
-static const vst_dataset_methods view_methods = {view_read, view_hash, view_close};
+static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
+
+/* The data set behind all views, and the sample's index there. */
+static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *index) {
+    while (dataset->methods == &view_methods) {
+        const view *self = (const view *)dataset;
+        dataset = self->parent;
+        *index = vst_random_permute(self->seed, 0, dataset->count, self->first + *index);
+    }
+    return dataset;
+}
 
 /* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not
  * coincide. */
@@ -132,4 +150,52 @@ vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64
         return vst_fail(VST_ERROR_ARGUMENT, "%s: %llu samples asked for, it must be 1 to %llu", dataset->path,
                         (unsigned long long)count, (unsigned long long)dataset->count);
     return view_create(out, dataset, "dataset.sample", seed, 0, count);
+}
+
+/* ---- Samples ---- */
+
+static vst_status check_index(const vst_dataset *dataset, uint64_t index) {
+    if (index < dataset->count) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT, "%s: sample %llu asked for, there are %llu", dataset->path,
+                    (unsigned long long)index, (unsigned long long)dataset->count);
+}
+
+char *vst_dataset_sample_name(const vst_dataset *dataset, uint64_t index, char *buffer, size_t size) {
+    dataset = behind_views(dataset, &index);
+    if (dataset->methods->name) dataset->methods->name(dataset, index, buffer, size);
+    else snprintf(buffer, size, "sample %llu", (unsigned long long)index);
+    return buffer;
+}
+
+/* Puts data set and sample before the error's text. */
+static vst_status blame(vst_status status, const vst_dataset *dataset, uint64_t index) {
+    char name[PATH_MAX];
+    if (status == VST_OK) return status;
+    return vst_fail_in(status, "%s: %s", dataset->path,
+                       vst_dataset_sample_name(dataset, index, name, sizeof name));
+}
+
+vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
+    vst_status status = check_index(dataset, index);
+    if (status != VST_OK) return status;
+    const int channels = dataset->channels;
+    dataset = behind_views(dataset, &index);
+    status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
+                                    : vsti_encoded_read(dataset, index, image, label);
+    if (status == VST_OK) status = vst_image_convert(image, channels);
+    return blame(status, dataset, index);
+}
+
+bool vst_dataset_encoded(const vst_dataset *dataset) {
+    uint64_t index = 0;
+    return behind_views(dataset, &index)->methods->read_bytes != NULL;
+}
+
+vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
+    vst_status status = check_index(dataset, index);
+    if (status != VST_OK) return status;
+    dataset = behind_views(dataset, &index);
+    if (!dataset->methods->read_bytes)
+        return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files", dataset->path);
+    return blame(dataset->methods->read_bytes(dataset, index, bytes, label), dataset, index);
 }

@@ -318,7 +318,7 @@ static void idx_close(vst_dataset *dataset) {
     vst_free(self);
 }
 
-static const vst_dataset_methods idx_methods = {idx_read, idx_hash, idx_close};
+static const vst_dataset_methods idx_methods = {.read = idx_read, .hash = idx_hash, .close = idx_close};
 
 static void count_classes(idx *self, const uint8_t *labels, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)

@@ -3,19 +3,26 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "vision/base/memory.h"
+#include "vision/image/geometry.h"
 
 typedef struct step {
     const vst_augmentation *policy;
-    void *options; /* owned */
+    void *options;   /* owned */
     uint64_t stream; /* the operation of vst_random_stream */
 } step;
 
 struct vst_augment {
     step *steps;
     size_t count, capacity;
+    uint64_t hash;
 };
+
+void vst_augment_scratch_clear(vst_augment_scratch *scratch) {
+    for (int i = 0; i < VST_AUGMENT_SCRATCH; i++) vst_image_clear(&scratch->images[i]);
+}
 
 static vst_status unknown_policy(const char *name) {
     char known[1024] = "";
@@ -33,6 +40,11 @@ static vst_status add_step(vst_augment *self, const char *name) {
     for (size_t i = 0; i < vsti_augmentation_count; i++)
         if (strcmp(vsti_augmentation_table[i]->name, name) == 0) policy = vsti_augmentation_table[i];
     if (!policy) return unknown_policy(name);
+    const vst_augmentation *last = self->count ? self->steps[self->count - 1].policy : NULL;
+    if (last && last->apply_floats && !policy->apply_floats)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "augmentation %s works on images and %s on what they are converted to: put %s before it", name,
+                        last->name, name);
     vst_status status = vst_grow(&self->steps, &self->capacity, self->count + 1, sizeof *self->steps);
     if (status != VST_OK) return status;
     char id[64];
@@ -89,14 +101,35 @@ out:
     return status;
 }
 
+/* Over names and values of all options, given or default. */
+static vst_status hash_steps(vst_augment *self) {
+    for (size_t i = 0; i < self->count; i++) {
+        const step *current = &self->steps[i];
+        self->hash = XXH3_64bits_withSeed(current->policy->name, strlen(current->policy->name), self->hash);
+        for (const vst_option *option = current->policy->options; option->name; option++) {
+            char *value = vst_options_get(option, current->options);
+            if (!value) return vst_fail_memory(64);
+            self->hash = XXH3_64bits_withSeed(option->name, strlen(option->name), self->hash);
+            self->hash = XXH3_64bits_withSeed(value, strlen(value), self->hash);
+            vst_free(value);
+        }
+    }
+    return VST_OK;
+}
+
+uint64_t vst_augment_hash(const vst_augment *self) { return self ? self->hash : 0; }
+
 vst_status vst_augment_create(vst_augment **out, const char *text) {
     *out = NULL;
     char *copy = vst_strdup(text);
     vst_augment *self = copy ? vst_calloc(1, sizeof *self) : NULL;
     vst_status status = self ? parse(self, copy) : vst_fail_memory(strlen(text) + sizeof *self);
+    if (status == VST_OK) status = hash_steps(self);
     vst_free(copy);
-    if (status == VST_OK) *out = self;
-    else vst_augment_destroy(self);
+    if (status == VST_OK)
+        *out = self;
+    else
+        vst_augment_destroy(self);
     return status;
 }
 
@@ -110,13 +143,64 @@ void vst_augment_destroy(vst_augment *self) {
     vst_free(self);
 }
 
-vst_status vst_augment_apply(const vst_augment *self, uint64_t seed, uint32_t epoch, uint64_t sample,
-                             vst_image *image) {
+static vst_random stream_of(const step *current, const vst_augment_view *view) {
+    /* Any odd constant keeps the streams of copies and of repeated policies apart; copy 0 has the policy's own. */
+    const uint64_t operation = current->stream + view->copy * UINT64_C(0x9E3779B97F4A7C15);
+    return vst_random_stream(view->seed, operation, view->epoch, view->sample);
+}
+
+bool vst_augment_has_crop(const vst_augment *self) { return self && self->count > 0 && self->steps[0].policy->crop; }
+
+void vst_augment_begin(const vst_augment *self, vst_augment_view view, int height, int width, vst_augment_state *state,
+                       vst_box *part) {
+    *state = (vst_augment_state){.view = view, .cropped = vst_augment_has_crop(self)};
+    *part = (vst_box){0, 0, height, width};
+    if (!state->cropped) return;
+    const step *first = &self->steps[0];
+    state->random = stream_of(first, &view);
+    first->policy->crop(first->options, &state->random, height, width, part);
+}
+
+static vst_status apply_step(const step *current, vst_augment_state *state, bool cropped, vst_image *image,
+                             vst_augment_scratch *scratch) {
+    const vst_augmentation *policy = current->policy;
+    vst_status status = VST_OK;
+    vst_random random = cropped ? state->random : stream_of(current, &state->view);
+    if (policy->crop && !cropped) {
+        vst_box part = {0, 0, image->height, image->width};
+        policy->crop(current->options, &random, image->height, image->width, &part);
+        status = vst_image_crop(image, part, image);
+    }
+    if (status == VST_OK && policy->apply) status = policy->apply(current->options, &random, image, scratch);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "augmentation %s", policy->name);
+}
+
+vst_status vst_augment_image(const vst_augment *self, vst_augment_state *state, vst_image *image,
+                             vst_augment_scratch *scratch) {
+    vst_status status = VST_OK;
+    for (size_t i = 0; self && i < self->count && status == VST_OK; i++)
+        status = apply_step(&self->steps[i], state, i == 0 && state->cropped, image, scratch);
+    return status;
+}
+
+void vst_augment_finish(const vst_augment *self, const vst_augment_state *state, const vst_augment_floats *sample) {
     for (size_t i = 0; self && i < self->count; i++) {
         const step *current = &self->steps[i];
-        vst_random random = vst_random_stream(seed, current->stream, epoch, sample);
-        vst_status status = current->policy->apply(current->options, &random, image);
-        if (status != VST_OK) return vst_fail_in(status, "augmentation %s", current->policy->name);
+        if (!current->policy->apply_floats) continue;
+        vst_random random = stream_of(current, &state->view);
+        current->policy->apply_floats(current->options, &random, sample);
     }
-    return VST_OK;
+}
+
+vst_status vst_augment_apply(const vst_augment *self, uint64_t seed, uint32_t epoch, uint64_t sample,
+                             vst_image *image) {
+    vst_augment_scratch scratch = {0};
+    vst_augment_state state;
+    vst_box part;
+    vst_augment_begin(self, (vst_augment_view){.seed = seed, .sample = sample, .epoch = epoch}, image->height,
+                      image->width, &state, &part);
+    vst_status status = state.cropped ? vst_image_crop(image, part, image) : VST_OK;
+    if (status == VST_OK) status = vst_augment_image(self, &state, image, &scratch);
+    vst_augment_scratch_clear(&scratch);
+    return status;
 }

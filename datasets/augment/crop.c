@@ -1,53 +1,48 @@
-/* Random crop of the image's own size after zero padding, as torchvision's RandomCrop(size, padding=p). */
-#include <string.h>
-
-#include "datasets/augment/augment.h"
+/* Random crop after padding: torchvision's RandomCrop(size, padding=p, padding_mode=…). */
+#include "datasets/augment/operations.h"
 
 typedef struct crop_options {
-    int padding;
+    int padding, size, mode;
 } crop_options;
 
+enum { MODE_CONSTANT, MODE_REFLECT };
 static const vst_option options[] = {
-    VST_OPTION_INT(crop_options, padding, 4, 0, 4096, "black pixels added on each side before cropping"),
+    VST_OPTION_INT(crop_options, padding, 4, 0, 4096, "pixels added on each side before cropping"),
+    VST_OPTION_INT(crop_options, size, 0, 0, 8192, "height and width of the result in pixels; 0: the image's own"),
+    VST_OPTION_CHOICE(crop_options, mode, "constant", "constant|reflect",
+                      "what is added: black or the mirrored picture"),
     VST_OPTION_END};
 
-/* Row y of the result: row y + dy of the source, moved left by dx; what comes from outside is black. */
-static void shift_row(vst_image *image, int y, int dy, int dx) {
-    const size_t channels = (size_t)image->channels, stride = (size_t)image->width * channels;
-    uint8_t *to = image->pixels + (size_t)y * stride;
-    const int distance = dx < 0 ? -dx : dx;
-    if (y + dy < 0 || y + dy >= image->height || distance >= image->width) {
-        memset(to, 0, stride);
-        return;
-    }
-    const uint8_t *from = image->pixels + (size_t)(y + dy) * stride;
-    const size_t gap = (size_t)distance * channels;
-    if (dx >= 0) {
-        memmove(to, from + gap, stride - gap);
-        memset(to + stride - gap, 0, gap);
-    } else {
-        memmove(to + gap, from, stride - gap);
-        memset(to, 0, gap);
-    }
-}
+static int positive(int value) { return value > 0 ? value : 0; }
 
-static vst_status apply(const void *opaque, vst_random *random, vst_image *image) {
+/* Draws row and column. */
+static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const crop_options *self = opaque;
-    const uint32_t places = 2 * (uint32_t)self->padding + 1;
-    const int dy = (int)vst_random_below(random, places) - self->padding; /* of the crop's corner, from the image's */
-    const int dx = (int)vst_random_below(random, places) - self->padding;
-    /* In place: rows are visited so that none is overwritten before it is read. */
-    if (dy >= 0)
-        for (int y = 0; y < image->height; y++) shift_row(image, y, dy, dx);
-    else
-        for (int y = image->height; y-- > 0;) shift_row(image, y, dy, dx);
-    return VST_OK;
+    const int height = self->size ? self->size : image->height, width = self->size ? self->size : image->width;
+    const int rows = image->height + 2 * self->padding - height, columns = image->width + 2 * self->padding - width;
+    if (rows < 0 || columns < 0)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "a picture of %d x %d pixels with a padding of %d is smaller than a crop of size "
+                        "%d; put resize:size=%d before it",
+                        image->height, image->width, self->padding, height, height);
+    const int top = (int)vst_random_below(random, (uint32_t)rows + 1) - self->padding;
+    const int left = (int)vst_random_below(random, (uint32_t)columns + 1) - self->padding;
+    /* Only as much is added as the crop hangs over. */
+    const int above = positive(-top), below = positive(top + height - image->height);
+    const int before = positive(-left), after = positive(left + width - image->width);
+    if (above || below || before || after) {
+        const vst_border border = self->mode == MODE_REFLECT ? VST_BORDER_REFLECT : VST_BORDER_CONSTANT;
+        const vst_status status = vst_image_pad(image, above, before, below, after, border, NULL, &scratch->images[0]);
+        if (status != VST_OK) return status;
+        vsti_swap_images(image, &scratch->images[0]);
+    }
+    return vst_image_crop(image, (vst_box){top + above, left + before, height, width}, image);
 }
 
 extern const vst_augmentation vsti_augmentation_crop;
 const vst_augmentation vsti_augmentation_crop = {
     .name = "crop",
-    .help = "random crop of the same size after zero padding",
+    .help = "random crop after padding",
     .options = options,
     .options_size = sizeof(crop_options),
     .apply = apply,

@@ -8,33 +8,48 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <xxhash.h>
 
+#include "datasets/loader/broken.h"
+#include "datasets/loader/sample.h"
 #include "vision/base/memory.h"
-#include "vision/base/random.h"
 
-enum { DEFAULT_PREFETCH = 4, BATCH_MAX = 1 << 20, WORKERS_MAX = 1024, PREFETCH_MAX = 1024, SIZE_LIMIT = 16384 };
+enum {
+    DEFAULT_PREFETCH = 4,
+    BATCH_MAX = 1 << 20,
+    WORKERS_MAX = 1024,
+    PREFETCH_MAX = 1024,
+    SIZE_LIMIT = 16384,
+    REPEATS_MAX = 64,
+    WORLD_MAX = 65536,
+    CLASSES_MAX = 1 << 20
+};
 
 typedef struct slot {
-    float *images;
+    float *images, *targets; /* targets: NULL if not wanted */
     int *labels;
     uint64_t *samples;
     int count;
     bool ready;
+    vst_mix mix;
     vst_status status; /* of the batch; its text is in `error` */
     char error[1024];
+    vsti_broken_list broken; /* met on the way */
 } slot;
 
 typedef struct worker {
     vst_loader *loader;
     pthread_t thread;
-    vst_image image; /* its memory is reused from sample to sample */
+    vsti_sample_memory memory;
 } worker;
 
 struct vst_loader {
     vst_loader_options options;
     const vst_dataset *dataset;
+    vst_order order;
     uint64_t steps;
     size_t image_floats; /* in one image */
+    size_t bytes;        /* of all slots */
     slot *slots;
     int ring;
     worker *workers;
@@ -52,6 +67,7 @@ struct vst_loader {
     /* Only the consumer's. */
     bool started, holding;
     double waited;
+    vsti_broken_tally broken;
 };
 
 static double now(void) {
@@ -60,53 +76,58 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* (H, W, C) bytes to (C, H, W) floats in 0 … 1, divided as torchvision's ToTensor does. */
-static void convert(float *restrict out, const vst_image *image) {
-    const size_t count = (size_t)image->height * (size_t)image->width, channels = (size_t)image->channels;
-    for (size_t c = 0; c < channels; c++) {
-        const uint8_t *restrict in = image->pixels + c;
-        float *restrict plane = out + c * count;
-        if (channels == 1)
-            for (size_t i = 0; i < count; i++) plane[i] = (float)in[i] / 255.0f;
-        else
-            for (size_t i = 0; i < count; i++) plane[i] = (float)in[3 * i] / 255.0f;
+/* Loads view.sample or, by the policy, the next readable one, which brings its own label and random numbers, and is
+ * then *sample: what a position of an epoch shows is a function of the data alone. */
+static vst_status load_readable(const vst_loader *self, vst_augment_view view, vsti_sample_memory *memory,
+                                float *pixels, uint64_t *sample, int *label, vsti_broken_list *broken) {
+    const vst_loader_options *options = &self->options;
+    const uint64_t total = vst_dataset_count(self->dataset), wanted = view.sample;
+    vst_status status = VST_OK;
+    *sample = wanted;
+    for (uint64_t i = 0; i <= VSTI_BROKEN_RETRIES && i < total; i++) {
+        view.sample = (wanted + i) % total;
+        status = vsti_sample_load(self->dataset, options, view, memory, pixels, label);
+        if (status == VST_OK && i > 0 && options->unlabel_replaced)
+            *label = -1;
+        else if (status == VST_OK)
+            *sample = view.sample;
+        if (options->broken.policy == VST_BROKEN_ERROR || !vst_dataset_is_broken(status)) return status;
+        const vst_status added = vsti_broken_add(broken, view.sample);
+        if (added != VST_OK) return added;
     }
+    return vst_fail_in(status, "too many broken samples in a row; the last one");
 }
 
-static vst_status load_sample(const vst_loader *self, uint32_t epoch, uint64_t sample, vst_image *image, float *pixels,
-                              int *label) {
-    const vst_loader_options *options = &self->options;
-    vst_status status = VST_OK;
-    VST_TRY(vst_dataset_read(self->dataset, sample, image, label));
-    VST_TRY(vst_augment_apply(options->augment, options->seed, epoch, sample, image));
-    if (image->channels != options->channels || image->height != options->size || image->width != options->size)
-        return vst_fail(VST_ERROR_SHAPE,
-                        "%s: sample %llu is (%d, %d, %d) (channels, height, width), asked for is (%d, %d, %d): "
-                        "set the model's image size and channels, or crop or resize the image",
-                        vst_dataset_path(self->dataset), (unsigned long long)sample, image->channels, image->height,
-                        image->width, options->channels, options->size, options->size);
-    convert(pixels, image);
-    return VST_OK;
-out:
-    return vst_fail_in(status, "%s: sample %llu", vst_dataset_path(self->dataset), (unsigned long long)sample);
+/* Targets and mixing, once all samples are there. */
+static void finish_batch(const vst_loader *self, slot *target, uint32_t epoch, uint64_t step) {
+    const vst_loader_options *o = &self->options;
+    target->mix =
+        vst_mix_draw(&o->mix, o->seed, epoch, step * (uint64_t)o->world + (uint64_t)o->rank, o->size, o->size);
+    vst_mix_images(&target->mix, target->images, target->count, o->channels, o->size, o->size);
+    if (!target->targets) return;
+    vst_targets_fill(&o->targets, target->labels, target->samples, target->count, target->targets);
+    vst_mix_targets(&target->mix, target->targets, target->count, o->targets.classes);
 }
 
 /* Fills a slot with batch `step`. Errors are kept in it, for the consumer. */
-static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vst_image *scratch) {
+static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
     const vst_loader_options *options = &self->options;
     slot *target = &self->slots[step % (uint64_t)self->ring];
-    const uint64_t total = vst_dataset_count(self->dataset), first = step * (uint64_t)options->batch;
-    const uint64_t left = total - first;
+    const uint64_t first = step * (uint64_t)options->batch, left = vst_order_count(&self->order) - first;
     target->count = left < (uint64_t)options->batch ? (int)left : options->batch;
     target->status = VST_OK;
-    for (int i = 0; i < target->count && target->status == VST_OK && !atomic_load(&self->cancel); i++) {
-        const uint64_t index = first + (uint64_t)i;
-        const uint64_t sample = options->shuffle ? vst_random_permute(options->seed, epoch, total, index) : index;
-        target->samples[i] = sample;
-        target->status = load_sample(self, epoch, sample, scratch, target->images + (size_t)i * self->image_floats,
-                                     &target->labels[i]);
+    target->broken.count = 0;
+    for (int i = 0; i < target->count && target->status == VST_OK; i++) {
+        const vst_place place = vst_order_at(&self->order, epoch, first + (uint64_t)i);
+        const vst_augment_view view = {options->seed, place.sample, epoch, place.copy};
+        if (atomic_load(&self->cancel)) return;
+        target->status = load_readable(self, view, memory, target->images + (size_t)i * self->image_floats,
+                                       &target->samples[i], &target->labels[i], &target->broken);
     }
-    if (target->status != VST_OK) snprintf(target->error, sizeof target->error, "%s", vst_error_message());
+    if (target->status == VST_OK)
+        finish_batch(self, target, epoch, step);
+    else
+        snprintf(target->error, sizeof target->error, "%s", vst_error_message());
 }
 
 /* Whether a worker may begin the next step: not more than the ring ahead of the consumer's batch. */
@@ -125,49 +146,79 @@ static void *work(void *opaque) {
         const uint32_t epoch = self->epoch;
         self->busy++;
         pthread_mutex_unlock(&self->mutex);
-        fill(self, epoch, step, &me->image);
+        fill(self, epoch, step, &me->memory);
         pthread_mutex_lock(&self->mutex);
         self->busy--;
         self->slots[step % (uint64_t)self->ring].ready = true; /* a cancelled one is reset by vst_loader_start */
-        pthread_cond_signal(&self->done); /* only the consumer waits for it */
+        pthread_cond_signal(&self->done);                      /* only the consumer waits for it */
     }
     pthread_mutex_unlock(&self->mutex);
     return NULL;
 }
 
-static vst_status check_options(const vst_loader_options *options, const vst_dataset *dataset) {
+static vst_status check_options(const vst_loader_options *options) {
     const struct {
         const char *name;
         int value, minimum, maximum;
-    } fields[] = {{"batch", options->batch, 1, BATCH_MAX},           {"workers", options->workers, 0, WORKERS_MAX},
-                  {"prefetch", options->prefetch, 0, PREFETCH_MAX},  {"size", options->size, 1, SIZE_LIMIT}};
+    } fields[] = {{"batch", options->batch, 1, BATCH_MAX},
+                  {"workers", options->workers, 0, WORKERS_MAX},
+                  {"prefetch", options->prefetch, 0, PREFETCH_MAX},
+                  {"size", options->size, 1, SIZE_LIMIT},
+                  {"repeats", options->repeats, 0, REPEATS_MAX},
+                  {"world", options->world, 0, WORLD_MAX},
+                  {"classes", options->targets.classes, 0, CLASSES_MAX},
+                  {"rank", options->rank, 0, options->world > 1 ? options->world - 1 : 0}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         if (fields[i].value < fields[i].minimum || fields[i].value > fields[i].maximum)
             return vst_fail(VST_ERROR_ARGUMENT, "loader: %s is %d, it must be %d to %d", fields[i].name,
                             fields[i].value, fields[i].minimum, fields[i].maximum);
     if (options->channels != 1 && options->channels != 3)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: channels is %d, it must be 1 or 3", options->channels);
-    if (options->drop_last && vst_dataset_count(dataset) < (uint64_t)options->batch)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "loader: %s has %llu samples, less than one batch of %d, and partial batches are "
-                        "dropped: use a smaller batch",
-                        vst_dataset_path(dataset), (unsigned long long)vst_dataset_count(dataset), options->batch);
+    if (options->evaluation && options->augment)
+        return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation shows images as they are: no augmentation with it");
+    if (options->world > 1 && !options->drop_last)
+        return vst_fail(VST_ERROR_ARGUMENT, "loader: partial batches must be dropped where %d processes share an epoch",
+                        options->world);
+    if (vst_mix_enabled(&options->mix) && (options->batch % 2 || !options->drop_last))
+        return vst_fail(
+            VST_ERROR_ARGUMENT,
+            "loader: mixup and CutMix pair the images of a batch: it must be even, it is %d, and partial batches "
+            "must be dropped",
+            options->batch);
     return VST_OK;
+}
+
+static vst_status check_length(const vst_loader *self) {
+    const uint64_t count = vst_order_count(&self->order), samples = vst_dataset_count(self->dataset);
+    const uint64_t least = self->options.drop_last ? (uint64_t)self->options.batch : 1;
+    if (count >= least) return VST_OK;
+    return vst_fail(
+        VST_ERROR_ARGUMENT,
+        "loader: %s has %llu samples, %llu for this process in an epoch, less than one batch of %d, and partial "
+        "batches are dropped: use a smaller batch",
+        vst_dataset_path(self->dataset), (unsigned long long)samples, (unsigned long long)count, self->options.batch);
 }
 
 static vst_status create_slots(vst_loader *self) {
     const size_t batch = (size_t)self->options.batch, side = (size_t)self->options.size;
-    size_t bytes;
+    const size_t classes = (size_t)self->options.targets.classes;
+    size_t bytes, targets, all;
     self->image_floats = (size_t)self->options.channels * side * side; /* both are bounded: no overflow up to here */
-    if (!vst_multiply(batch * sizeof(float), self->image_floats, &bytes)) return vst_fail_memory(SIZE_MAX);
+    if (!vst_multiply(batch * sizeof(float), self->image_floats, &bytes) ||
+        !vst_multiply(batch * sizeof(float), classes, &targets) ||
+        !vst_multiply((size_t)self->ring, bytes + targets + batch * (sizeof(int) + sizeof(uint64_t)), &all))
+        return vst_fail_memory(SIZE_MAX);
+    self->bytes = all;
     self->slots = vst_calloc((size_t)self->ring, sizeof *self->slots);
     if (!self->slots) return vst_fail_memory((size_t)self->ring * sizeof *self->slots);
     for (int i = 0; i < self->ring; i++) {
         slot *target = &self->slots[i];
         target->images = vst_alloc_aligned(bytes);
+        target->targets = targets ? vst_alloc_aligned(targets) : NULL;
         target->labels = vst_alloc(batch * sizeof *target->labels);
         target->samples = vst_alloc(batch * sizeof *target->samples);
-        if (!target->images || !target->labels || !target->samples) return vst_fail_memory(bytes);
+        if (!target->images || (targets && !target->targets) || !target->labels || !target->samples)
+            return vst_fail_memory(bytes);
     }
     return VST_OK;
 }
@@ -196,23 +247,36 @@ static vst_status create_workers(vst_loader *self) {
 
 vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const vst_loader_options *options) {
     *out = NULL;
-    vst_status status = check_options(options, dataset);
+    vst_status status = check_options(options);
     if (status != VST_OK) return status;
     vst_loader *self = vst_calloc(1, sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);
-    const uint64_t count = vst_dataset_count(dataset), batch = (uint64_t)options->batch;
+    const uint64_t batch = (uint64_t)options->batch;
     self->options = *options;
+    if (!self->options.world) self->options.world = 1;
+    for (int c = 0; c < 3; c++)
+        if (self->options.std[c] == 0) self->options.std[c] = 1;
     self->dataset = dataset;
+    self->order = (vst_order){.samples = vst_dataset_count(dataset),
+                              .seed = options->seed,
+                              .shuffle = options->shuffle,
+                              .repeats = options->repeats,
+                              .rank = options->rank,
+                              .world = options->world};
+    const uint64_t count = vst_order_count(&self->order);
     self->steps = count / batch + (!options->drop_last && count % batch != 0);
     self->claimed = self->steps; /* idle until the first start */
     self->ring = options->workers ? (options->prefetch ? options->prefetch : DEFAULT_PREFETCH) + 1 : 1;
     pthread_mutex_init(&self->mutex, NULL); /* with default attributes these three cannot fail */
     pthread_cond_init(&self->work, NULL);
     pthread_cond_init(&self->done, NULL);
-    status = create_slots(self);
+    status = check_length(self);
+    if (status == VST_OK) status = create_slots(self);
     if (status == VST_OK) status = create_workers(self);
-    if (status == VST_OK) *out = self;
-    else vst_loader_destroy(self);
+    if (status == VST_OK)
+        *out = self;
+    else
+        vst_loader_destroy(self);
     return status;
 }
 
@@ -225,12 +289,15 @@ void vst_loader_destroy(vst_loader *self) {
     pthread_mutex_unlock(&self->mutex);
     for (int i = 0; i < self->running; i++) pthread_join(self->workers[i].thread, NULL);
     for (int i = 0; self->workers && i < (self->options.workers ? self->options.workers : 1); i++)
-        vst_image_clear(&self->workers[i].image);
+        vsti_sample_memory_clear(&self->workers[i].memory);
     for (int i = 0; self->slots && i < self->ring; i++) {
         vst_free(self->slots[i].images);
+        vst_free(self->slots[i].targets);
         vst_free(self->slots[i].labels);
         vst_free(self->slots[i].samples);
+        vsti_broken_clear(&self->slots[i].broken);
     }
+    vsti_broken_tally_clear(&self->broken);
     vst_free(self->workers);
     vst_free(self->slots);
     pthread_cond_destroy(&self->done);
@@ -240,7 +307,29 @@ void vst_loader_destroy(vst_loader *self) {
 }
 
 uint64_t vst_loader_steps(const vst_loader *self) { return self->steps; }
+uint64_t vst_loader_broken(const vst_loader *self) { return self->broken.count; }
 double vst_loader_waited(const vst_loader *self) { return self->waited; }
+size_t vst_loader_bytes(const vst_loader *self) { return self->bytes; }
+
+/* Fields are listed one by one: a structure's padding is not for hashing. */
+uint64_t vst_view_id(const vst_loader_options *o) {
+    const double seen[] = {o->size, o->channels, o->repeats > 1 ? o->repeats : 1, o->fast_decode};
+    const double view[] = {o->crop_pct > 0 ? o->crop_pct : 1, o->filter};
+    const double mixed[] = {o->mix.mixup, o->mix.cutmix, o->mix.probability, o->mix.switch_probability, o->batch,
+                            o->shuffle,   o->world > 1 ? o->world : 1};
+    double normalization[6];
+    for (int c = 0; c < 3; c++) {
+        normalization[c] = o->mean[c];
+        normalization[3 + c] = o->std[c] == 0 ? 1 : o->std[c];
+    }
+    const uint64_t parts[6] = {o->seed,
+                               vst_augment_hash(o->augment),
+                               XXH3_64bits(seen, sizeof seen),
+                               XXH3_64bits(normalization, sizeof normalization),
+                               o->evaluation ? XXH3_64bits(view, sizeof view) : 0,
+                               vst_mix_enabled(&o->mix) ? XXH3_64bits(mixed, sizeof mixed) : 0};
+    return XXH3_64bits(parts, sizeof parts);
+}
 
 vst_status vst_loader_start(vst_loader *self, uint32_t epoch, uint64_t step) {
     if (step > self->steps)
@@ -276,7 +365,7 @@ static const slot *take(vst_loader *self) {
         while (self->options.workers && !target->ready) pthread_cond_wait(&self->done, &self->mutex);
     }
     pthread_mutex_unlock(&self->mutex);
-    if (target && !self->options.workers) fill(self, self->epoch, self->position, &self->workers[0].image);
+    if (target && !self->options.workers) fill(self, self->epoch, self->position, &self->workers[0].memory);
     return target;
 }
 
@@ -291,6 +380,10 @@ vst_status vst_loader_next(vst_loader *self, vst_batch *batch) {
     self->waited += now() - begin;
     if (!ready) return VST_OK;
     if (ready->status != VST_OK) return vst_fail(ready->status, "%s", ready->error);
-    *batch = (vst_batch){ready->count, ready->images, ready->labels, ready->samples};
+    const vst_status status =
+        vsti_broken_take(&self->broken, &ready->broken, self->dataset, self->options.broken.policy == VST_BROKEN_WARN,
+                         self->options.broken.limit);
+    if (status != VST_OK) return status;
+    *batch = (vst_batch){ready->count, ready->images, ready->labels, ready->samples, ready->targets, ready->mix};
     return VST_OK;
 }

@@ -1,17 +1,34 @@
-/* Batches for training and evaluation: worker threads read and augment samples ahead of time into a ring of aligned buffers.
- * Order and pixels are a pure function of (seed, epoch, sample): they do not depend on the number of workers, and any
- * position can be returned to. One consumer thread. */
+/* Batches for training and evaluation: worker threads read, augment and mix samples ahead of time into a ring of
+ * aligned buffers. Order and pixels are a pure function of (seed, epoch, sample) and mixing of (seed, epoch, step):
+ * they do not depend on the number of workers, and any position can be returned to. One consumer thread.
+ *
+ * Memory: vst_loader_bytes for the ring. Each worker keeps besides one image file, one decoded picture and three of a
+ * policy's, and gives back what is larger than 32 MiB after each sample. */
 #ifndef VISTILL_DATASETS_LOADER_LOADER_H
 #define VISTILL_DATASETS_LOADER_LOADER_H
 
 #include "datasets/augment/augment.h"
 #include "datasets/dataset.h"
+#include "datasets/loader/mix.h"
+#include "datasets/loader/order.h"
+#include "vision/image/resize.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef struct vst_loader vst_loader;
+
+/* What is done about a sample that cannot be read (vst_dataset_is_broken). */
+typedef enum vst_broken_policy {
+    VST_BROKEN_ERROR, /* vst_loader_next fails, naming it */
+    VST_BROKEN_WARN,  /* as skip, and each is told once to the log */
+    VST_BROKEN_SKIP   /* the next readable sample (up to 20 further, from the last on to the first) takes its place */
+} vst_broken_policy;
+typedef struct vst_broken_rule {
+    vst_broken_policy policy;
+    double limit; /* warn and skip: the share of samples, 0 … 1, above which broken ones are an error after all */
+} vst_broken_rule;
 
 typedef struct vst_loader_options {
     int batch;      /* samples in a batch */
@@ -20,8 +37,20 @@ typedef struct vst_loader_options {
     bool shuffle;   /* a new permutation each epoch */
     bool drop_last; /* leave out a partial last batch */
     uint64_t seed;
-    int channels, size;            /* of the images handed out; a sample that ends with another size is an error */
-    const vst_augment *augment;    /* NULL: none. Must outlive the loader */
+    int channels, size; /* of the images handed out; a sample that ends with another size is an error */
+    int repeats;     /* repeated augmentation (order.h): so many copies of a sample, each augmented by itself; 0: 1 */
+    int rank, world; /* this process among those that share an epoch (order.h), with drop_last; world 0: 1 */
+    const vst_augment *augment; /* NULL: none. Must outlive the loader */
+    double mean[3], std[3];     /* normalisation of the model, for policies that work in its space; std 0: 0 and 1 */
+    bool fast_decode;           /* let JPEGs be decoded smaller where a policy shrinks its crop anyway: other pixels */
+    vst_mix_options mix;        /* mixup and CutMix: `batch` must be even and partial ones dropped */
+    vst_target_options targets; /* classes above 0: batches come with targets */
+    bool evaluation; /* without augmentation: images of any size are brought to the evaluation's view (transform.h) */
+    double crop_pct; /* of that view; 0: 1 */
+    vst_filter filter;
+    vst_broken_rule broken;
+    bool unlabel_replaced; /* for evaluation: what takes a broken one's place has its index and label -1, so that no
+                              image counts twice; otherwise it has the index and label of its own */
 } vst_loader_options;
 
 /* A batch in the ring; valid until the next call on its loader. */
@@ -30,18 +59,30 @@ typedef struct vst_batch {
     const float *images;     /* (count, channels, size, size), 0 … 1, not normalised; 64-byte aligned */
     const int *labels;       /* class indices; -1 unlabelled */
     const uint64_t *samples; /* the samples' indices in the data set */
+    const float *targets;    /* (count, classes), smoothed and mixed as the images; NULL without options.targets */
+    vst_mix mix;             /* what was done to the batch; labels are those of the images' own samples */
 } vst_batch;
 
 /* `dataset` must outlive the loader. */
-VST_NODISCARD vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const vst_loader_options *options);
+VST_NODISCARD vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset,
+                                           const vst_loader_options *options);
 void vst_loader_destroy(vst_loader *loader);
 
 uint64_t vst_loader_steps(const vst_loader *loader); /* batches in an epoch */
-/* Goes to batch `step` of `epoch`, at any time; what was read ahead is dropped. Without a call the loader begins at (0, 0). */
+/* Goes to batch `step` of `epoch`, at any time; what was read ahead is dropped. Without a call the loader begins at (0,
+ * 0). */
 VST_NODISCARD vst_status vst_loader_start(vst_loader *loader, uint32_t epoch, uint64_t step);
 /* The next batch; batch->count is 0 at the end of the epoch. A sample that cannot be read is an error naming it, in the
  * place of its batch; the following call goes on after it. */
 VST_NODISCARD vst_status vst_loader_next(vst_loader *loader, vst_batch *batch);
+/* Broken samples met so far, each counted once, in the batches that were handed out. */
+uint64_t vst_loader_broken(const vst_loader *loader);
+/* Bytes of the ring of batches, fixed at vst_loader_create. */
+size_t vst_loader_bytes(const vst_loader *loader);
+/* A hash of all that decides what is seen of a sample, given its epoch and copy, but for the data itself: augmentation,
+ * seed, size, channels, repeats, evaluation; with mixing also of what decides which samples meet in a batch. For
+ * matching what was computed from views, such as a teacher's answers, to the views. */
+uint64_t vst_view_id(const vst_loader_options *options);
 /* Seconds the consumer has waited for batches since vst_loader_create. */
 double vst_loader_waited(const vst_loader *loader);
 

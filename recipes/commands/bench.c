@@ -13,7 +13,7 @@
 #include "recipes/engine/table.h"
 #include "vision/base/memory.h"
 
-enum { MAX_CASES = 32, MAX_ROUNDS = 100, MAX_STEPS = 1000, PROFILE_STEPS = 5 };
+enum { MAX_CASES = 32, MAX_ROUNDS = VST_BENCH_ROUNDS, MAX_STEPS = 1000, PROFILE_STEPS = 5 };
 static const double round_seconds = 0.5; /* of each worker in each round, at least one step */
 
 typedef struct contender {
@@ -244,8 +244,34 @@ out:
     return status;
 }
 
+/* `vistill bench loader DATA`. */
+static vst_status measure_loader(const vst_arguments *arguments) {
+    static const char *const foreign[] = {"batch", "infer", "runtime", "profile", "set", NULL};
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    vst_bench_loader_options options = {.path = arguments->words[arguments->word_count - 1], .python = vst_flag_value(arguments, "peer"),
+                                        .threads = omp_get_num_procs(), .rounds = 8};
+    if (arguments->word_count != 2)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "bench loader: give one data set, a folder or tar files of images"));
+    for (int i = 0; foreign[i]; i++)
+        if (vst_flag_given(arguments, foreign[i]))
+            VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--%s is about models, it does not go with `bench loader`", foreign[i]));
+    VST_TRY(vst_flag_int(arguments, "threads", 1, 64, &options.threads));
+    VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &options.rounds));
+    VST_TRY(vst_bench_loader(&options, &table));
+    printf("Image files in memory to 224 x 224 pixels, medians of %d rounds\n\n", options.rounds);
+    VST_TRY(vst_table_write(table, stdout));
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
+    if (arguments->word_count && strcmp(arguments->words[0], "loader") == 0) {
+        signal(SIGPIPE, SIG_IGN);
+        return vst_command_exit(measure_loader(arguments));
+    }
     session *s = vst_calloc(1, sizeof *s);
     if (!s) VST_TRY(vst_fail_memory(sizeof *s));
     VST_TRY(choose(s, arguments));
@@ -260,10 +286,10 @@ out:
 static const vst_flag flags[] = {
     {"batch", 'b', "N", "images in a step; else 32, or what suits the default models"},
     {"infer", 0, NULL, "inference in place of training steps"},
-    {"peer", 0, "PYTHON", "measure PyTorch beside it: an interpreter with torch and timm"},
+    {"peer", 0, "PYTHON", "measure PyTorch (loader: Pillow) beside it: an interpreter with torch and timm"},
     {"runtime", 0, "NAME", "of the peer: pytorch, or onnxruntime (with --infer)"},
     {"profile", 0, NULL, "where the time of a step goes, by operation"},
-    {"rounds", 0, "N", "rounds of half a second each, 8 by default"},
+    {"rounds", 0, "N", "rounds of half a second each (loader: of all images), 8 by default"},
     {"set", 's', "KEY=VALUE", "changes an option of the models, such as depth=6; can be repeated"},
     {"threads", 't', "N", "threads, on both sides; all processors by default"},
     {0}};
@@ -271,10 +297,12 @@ static const vst_flag flags[] = {
 extern const vst_command vsti_command_bench;
 const vst_command vsti_command_bench = {
     .name = "bench",
-    .words = "[MODEL…]",
-    .summary = "measure training or inference, alone or beside PyTorch",
+    .words = "[MODEL… | loader DATA]",
+    .summary = "measure training, inference or loading, alone or beside PyTorch, Pillow and timm",
     .help = "Each model runs in a process of its own, in turn with a large matrix product (what the machine can do) and the\n"
-            "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.",
+            "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.\n"
+            "`bench loader DATA` measures how fast the image files of a data set become what a model gets: decoding alone,\n"
+            "DeiT's training transform and that of evaluation, on one core and on --threads; the peer is Pillow with timm.",
     .flags = flags,
     .minimum = 0,
     .maximum = -1,

@@ -1,4 +1,4 @@
-/* vistill classify: what a model sees in PNG files, or in items of a data set written FOLDER:INDEX. */
+/* vistill classify: what a model sees in JPEG and PNG files, or in items of a data set written FOLDER:INDEX. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,17 +11,17 @@
 #include "recipes/engine/model_eval.h"
 #include "recipes/engine/modelfile.h"
 #include "vision/base/memory.h"
-#include "vision/image/image.h"
+#include "vision/image/decode.h"
 #include "vision/ops/ops.h"
 #include "vision/plan/plan.h"
 
 enum { FILE_LIMIT = 64 << 20 };
 
-static vst_status read_png(const char *path, int channels, vst_image *image) {
+static vst_status read_file(const char *path, int channels, vst_image *image) {
     vst_status status = VST_OK;
     uint8_t *bytes = NULL;
     FILE *file = fopen(path, "rb");
-    if (!file) return vst_fail(VST_ERROR_NOT_FOUND, "%s cannot be opened: give a PNG file, or FOLDER:INDEX for a data set", path);
+    if (!file) return vst_fail(VST_ERROR_NOT_FOUND, "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
     long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
     if (size < 0 || size > FILE_LIMIT || fseek(file, 0, SEEK_SET) != 0) {
         status = vst_fail(VST_ERROR_LIMIT, "%s: not a file of at most %d bytes", path, FILE_LIMIT);
@@ -32,7 +32,7 @@ static vst_status read_png(const char *path, int channels, vst_image *image) {
         status = bytes ? vst_fail(VST_ERROR_IO, "%s cannot be read", path) : vst_fail_memory((size_t)size);
         goto out;
     }
-    status = vst_png_decode(bytes, (size_t)size, channels, NULL, image);
+    status = vst_image_decode(bytes, (size_t)size, &(vst_decode_options){.channels = channels}, image, NULL);
     if (status != VST_OK) status = vst_fail_in(status, "%s", path);
 out:
     vst_free(bytes);
@@ -52,7 +52,7 @@ static vst_status read_item(const char *word, int channels, vst_image *image, bo
     int label;
     char *folder = vst_format("%.*s", (int)(colon - word), word);
     if (!folder) return vst_fail_memory(strlen(word));
-    VST_TRY(vst_dataset_open(&dataset, folder, "test", NULL));
+    VST_TRY(vst_dataset_open(&dataset, folder, "test", &(vst_dataset_options){.channels = channels == 1 ? 1 : 3}));
     if (index >= vst_dataset_count(dataset)) {
         status = vst_fail(VST_ERROR_NOT_FOUND, "%s has %llu test images, there is no %llu", folder,
                           (unsigned long long)vst_dataset_count(dataset), index);
@@ -66,20 +66,16 @@ out:
     return status;
 }
 
-static vst_status load_image(const char *word, const vst_model_common *common, vst_image *image) {
+/* As in evaluation, so that what was measured is what is seen. */
+static vst_status load_image(const char *word, const vst_model *model, vst_image *image, vst_image scratch[2]) {
+    const int channels = vst_model_common_of(model)->channels;
+    const vst_evaluation_view view = vst_model_view(model);
     bool item = false;
-    vst_status status = read_item(word, common->channels, image, &item);
-    if (status == VST_OK && !item) status = read_png(word, common->channels, image);
-    if (status == VST_OK && (image->height != common->image || image->width != common->image))
-        status = vst_fail(VST_ERROR_SHAPE, "%s is %d x %d pixels, the model takes %d x %d: resize it", word, image->width,
-                          image->height, common->image, common->image);
-    return status;
-}
-
-static void to_input(const vst_image *image, float *out) {
-    const int plane = image->height * image->width;
-    for (int c = 0; c < image->channels; c++)
-        for (int i = 0; i < plane; i++) out[c * plane + i] = (float)image->pixels[i * image->channels + c] / 255.0f;
+    vst_status status = read_item(word, channels, image, &item);
+    if (status == VST_OK && !item) status = read_file(word, channels, image);
+    if (status != VST_OK) return status;
+    status = vst_image_evaluation_view(&view, image, scratch);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", word);
 }
 
 /* Prints the k most probable classes. */
@@ -110,7 +106,7 @@ static int run(const vst_arguments *arguments) {
     vst_modelfile *file = NULL;
     vst_graph *graph = NULL;
     vst_plan *plan = NULL;
-    vst_image image = {0};
+    vst_image image = {0}, scratch[2] = {{0}};
     int topk = 5;
     VST_TRY(vst_flag_int(arguments, "topk", 1, 1000, &topk));
     VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
@@ -119,13 +115,14 @@ static int run(const vst_arguments *arguments) {
     const vst_value probabilities = vst_softmax(graph, vst_model_scores(graph));
     VST_TRY(vst_plan_create(&plan, graph, &probabilities, 1, &(vst_plan_options){.mode = VST_INFER}));
     for (int i = 1; i < arguments->word_count; i++) {
-        VST_TRY(load_image(arguments->words[i], vst_model_common_of(file->model), &image));
-        to_input(&image, vst_plan_input(plan, "image"));
+        VST_TRY(load_image(arguments->words[i], file->model, &image, scratch));
+        vst_image_to_floats(&image, vst_plan_input(plan, "image"));
         VST_TRY(vst_plan_run(plan, 0));
         print_result(arguments->words[i], vst_plan_output(plan, 0), file, topk, vst_flag_given(arguments, "json"));
     }
 out:
     vst_image_clear(&image);
+    for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
     vst_plan_destroy(plan);
     vst_graph_destroy(graph);
     vst_modelfile_destroy(file);
@@ -138,5 +135,6 @@ static const vst_flag flags[] = {{"topk", 'k', "K", "how many classes to show, 5
 
 const vst_command vsti_command_classify = {
     .name = "classify", .words = "MODEL IMAGE…", .summary = "says what a model sees in pictures",
-    .help = "IMAGE is a PNG file of the model's size, or FOLDER:INDEX, an item of a data set's test split.",
+    .help = "IMAGE is a JPEG or PNG file, or FOLDER:INDEX, an item of a data set's test split. It is brought to the model's size as\n"
+            "`vistill eval` does it.",
     .flags = flags, .minimum = 2, .maximum = -1, .run = run};

@@ -2,6 +2,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "recipes/commands/main.h"
 #include "recipes/engine/model_eval.h"
@@ -33,9 +34,10 @@ out:
     return status;
 }
 
-static void print_json(const vst_evaluation *e, double latency) {
+static void print_json(const vst_evaluation *e, uint64_t broken, double latency) {
     json_t *object = json_object();
     json_object_set_new(object, "samples", json_integer((json_int_t)e->samples));
+    json_object_set_new(object, "broken", json_integer((json_int_t)broken));
     json_object_set_new(object, "loss", isfinite(e->loss) ? json_real(e->loss) : json_null());
     json_object_set_new(object, "top1", isfinite(e->top1) ? json_real(e->top1) : json_null());
     json_object_set_new(object, "top5", isfinite(e->top5) ? json_real(e->top5) : json_null());
@@ -45,11 +47,25 @@ static void print_json(const vst_evaluation *e, double latency) {
     json_decref(object);
 }
 
-static vst_status print_text(const vst_evaluation *e, const vst_modelfile *file, double latency) {
-    printf("samples  %llu\nloss     %.4f\ntop-1    %.2f %%\n", (unsigned long long)e->samples, e->loss, e->top1);
+static vst_status print_text(const vst_evaluation *e, const vst_modelfile *file, uint64_t broken, double latency) {
+    printf("samples  %llu\n", (unsigned long long)e->samples);
+    if (broken) printf("broken   %llu, which do not count\n", (unsigned long long)broken);
+    printf("loss     %.4f\ntop-1    %.2f %%\n", e->loss, e->top1);
     if (!isnan(e->top5)) printf("top-5    %.2f %%\n", e->top5);
     printf("latency  %.2f ms for one image on one core\n\n", latency);
     return print_confusion(e, file);
+}
+
+static vst_status read_policy(const char *word, vst_broken_policy *policy) {
+    static const char *const names[] = {"error", "warn", "skip"};
+    *policy = VST_BROKEN_ERROR;
+    if (!word) return VST_OK;
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(word, names[i]) != 0) continue;
+        *policy = (vst_broken_policy)i;
+        return VST_OK;
+    }
+    return vst_fail(VST_ERROR_ARGUMENT, "--broken %s: it must be error, warn or skip", word);
 }
 
 static int run(const vst_arguments *arguments) {
@@ -61,17 +77,22 @@ static int run(const vst_arguments *arguments) {
     vst_evaluation evaluation = {0};
     double latency = 0;
     int batch = 256, workers = 1;
+    vst_broken_rule broken = {.limit = 0.01};
     const char *split = vst_flag_value(arguments, "split");
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
+    VST_TRY(vst_flag_int(arguments, "workers", 0, 256, &workers));
+    VST_TRY(read_policy(vst_flag_value(arguments, "broken"), &broken.policy));
     VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
-    VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "test", vst_flag_value(arguments, "format")));
+    const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
+                                      .channels = vst_model_common_of(file->model)->channels == 1 ? 1 : 3};
+    VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "test", &data));
     VST_TRY(vst_model_check_data(file->model, dataset));
-    VST_TRY(vst_evaluation_loader(&loader, dataset, file->model, batch, workers));
+    VST_TRY(vst_evaluation_loader(&loader, dataset, file->model, batch, workers, &broken));
     VST_TRY(vst_evaluator_create(&evaluator, file->model, file->params, batch, vst_dataset_count(dataset)));
     VST_TRY(vst_evaluate(evaluator, loader, false, vst_catch_interrupt(), &evaluation));
     VST_TRY(vst_model_latency(file->model, file->params, &latency));
-    if (vst_flag_given(arguments, "json")) print_json(&evaluation, latency);
-    else VST_TRY(print_text(&evaluation, file, latency));
+    if (vst_flag_given(arguments, "json")) print_json(&evaluation, vst_loader_broken(loader), latency);
+    else VST_TRY(print_text(&evaluation, file, vst_loader_broken(loader), latency));
 out:
     vst_evaluation_clear(&evaluation);
     vst_evaluator_destroy(evaluator);
@@ -85,6 +106,8 @@ static const vst_flag flags[] = {
     {"split", 0, "SPLIT", "train or test, the default"},
     {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
     {"batch", 0, "N", "images at a time, 256 by default"},
+    {"workers", 0, "N", "threads that read images, 1 by default"},
+    {"broken", 0, "POLICY", "images that cannot be read: error (the default), warn or skip, up to 1 % of them"},
     {"json", 0, NULL, "one JSON object for machines"},
     {0}};
 
@@ -93,7 +116,8 @@ const vst_command vsti_command_eval = {
     .name = "eval",
     .words = "MODEL DATA",
     .summary = "measure a model's accuracy on a data set",
-    .help = "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
+    .help = "Images of any size are brought to the model's by its crop_pct and interpolation, as timm does it.\n"
+            "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
             "and what it is most often taken for.",
     .flags = flags,
     .minimum = 2,

@@ -1,5 +1,5 @@
-/* Benchmark workers: a child process and two pipes. Ours is a fork of this process, the peer an interpreter with the script
- * bench_peer.py. Both say "ready FLOPS SECONDS" (or "error TEXT", "unsupported TEXT"), then answer each line "N" with the
+/* Benchmark workers: a child process and two pipes. Ours is a fork of this process, the peer an interpreter with a script,
+ * bench_peer.py or bench_loader_peer.py. Both say "ready FLOPS SECONDS" (or "error TEXT", "unsupported TEXT"), then answer each line "N" with the
  * seconds of N steps, until their input ends. */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,8 +63,8 @@ static char *case_json(const vst_bench_case *which, vst_bench_runtime runtime) {
     return json;
 }
 
-static void run_peer(const char *python, const char *json) {
-    execlp(python, python, "-c", vsti_bench_peer_script, json, (char *)NULL);
+static void run_script(const vsti_bench_script *peer) {
+    execlp(peer->python, peer->python, "-c", peer->script, peer->json, (char *)NULL);
     printf("error it cannot be run: %s\n", strerror(errno));
     fflush(stdout);
     _exit(1);
@@ -79,7 +79,8 @@ static void become_worker(int in, int out) {
 
 /* ---- our side ---- */
 
-static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, const vst_bench_peer *peer, const char *json) {
+/* Starts the script or, if it is NULL, our case. */
+static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, const vsti_bench_script *peer) {
     int down[2] = {-1, -1}, up[2] = {-1, -1};
     if (pipe2(down, O_CLOEXEC) != 0 || pipe2(up, O_CLOEXEC) != 0 || (worker->process = fork()) < 0) {
         for (int i = 0; i < 2; i++) {
@@ -90,7 +91,7 @@ static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, c
     }
     if (worker->process == 0) {
         become_worker(down[0], up[1]);
-        if (peer) run_peer(peer->python, json);
+        if (peer) run_script(peer);
         run_ours(which);
     }
     close(down[0]);
@@ -109,24 +110,37 @@ static vst_status read_line(vst_bench_worker *worker, char *line, int size) {
     return VST_OK;
 }
 
-vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const vst_bench_peer *peer,
-                           vst_bench_facts *facts) {
+static vst_status start(vst_bench_worker **out, const vst_bench_case *which, const vsti_bench_script *peer,
+                        vst_bench_facts *facts) {
     vst_status status = VST_OK;
-    char line[1024], *json = NULL;
+    char line[1024];
     *out = NULL;
     vst_bench_worker *worker = vst_calloc(1, sizeof *worker);
     if (!worker) return vst_fail_memory(sizeof *worker);
     worker->who = peer ? peer->python : "the benchmark";
-    if (peer && !(json = case_json(which, peer->runtime))) VST_TRY(vst_fail_memory(1024));
     fflush(NULL); /* what is buffered belongs to this process alone */
-    VST_TRY(spawn(worker, which, peer, json));
+    VST_TRY(spawn(worker, which, peer));
     VST_TRY(read_line(worker, line, sizeof line));
     if (sscanf(line, "ready %lf %lf", &facts->flops, &facts->seconds) != 2)
         VST_TRY(vst_fail(VST_ERROR_IO, "%s says \"%s\" instead of being ready", worker->who, line));
 out:
-    free(json);
     if (status == VST_OK) *out = worker;
     else vst_bench_end(worker, NULL);
+    return status;
+}
+
+vst_status vsti_bench_start_script(vst_bench_worker **out, const vsti_bench_script *peer, vst_bench_facts *facts) {
+    return start(out, NULL, peer, facts);
+}
+
+vst_status vst_bench_start(vst_bench_worker **out, const vst_bench_case *which, const vst_bench_peer *peer,
+                           vst_bench_facts *facts) {
+    *out = NULL;
+    if (!peer) return start(out, which, NULL, facts);
+    char *json = case_json(which, peer->runtime);
+    if (!json) return vst_fail_memory(1024);
+    const vst_status status = start(out, which, &(vsti_bench_script){peer->python, vsti_bench_peer_script, json}, facts);
+    free(json);
     return status;
 }
 

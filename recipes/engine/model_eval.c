@@ -27,16 +27,29 @@ vst_value vst_model_scores(vst_graph *graph) {
 
 vst_status vst_model_check_data(const vst_model *model, const vst_dataset *dataset) {
     const vst_model_common *common = vst_model_common_of(model);
+    if (vst_dataset_classes(dataset) == 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s has no labels; images that belong to classes are wanted", vst_dataset_path(dataset));
     if (vst_dataset_classes(dataset) != common->classes)
         return vst_fail(VST_ERROR_ARGUMENT, "%s has %d classes, the model %d: set model.classes to %d", vst_dataset_path(dataset),
                         vst_dataset_classes(dataset), common->classes, vst_dataset_classes(dataset));
     return VST_OK;
 }
 
-vst_status vst_evaluation_loader(vst_loader **out, const vst_dataset *dataset, const vst_model *model, int batch, int workers) {
+vst_evaluation_view vst_model_view(const vst_model *model) {
+    static const vst_filter filters[] = {VST_FILTER_BICUBIC, VST_FILTER_BILINEAR, VST_FILTER_LANCZOS, VST_FILTER_BOX,
+                                         VST_FILTER_NEAREST}; /* as VST_INTERPOLATIONS lists them */
     const vst_model_common *common = vst_model_common_of(model);
+    return (vst_evaluation_view){common->image, common->crop_pct, filters[common->interpolation]};
+}
+
+vst_status vst_evaluation_loader(vst_loader **out, const vst_dataset *dataset, const vst_model *model, int batch, int workers,
+                                 const vst_broken_rule *broken) {
+    const vst_model_common *common = vst_model_common_of(model);
+    const vst_evaluation_view view = vst_model_view(model);
     const vst_loader_options options = {
-        .batch = batch, .workers = workers, .channels = common->channels, .size = common->image};
+        .batch = batch, .workers = workers, .channels = common->channels, .size = view.size, .evaluation = true,
+        .crop_pct = view.crop_pct, .filter = view.filter, .broken = broken ? *broken : (vst_broken_rule){0},
+        .unlabel_replaced = true};
     return vst_loader_create(out, dataset, &options);
 }
 

@@ -6,6 +6,7 @@
 
 #include "backbones/backbone.h"
 #include "datasets/loader/loader.h"
+#include "datasets/loader/transform.h"
 #include "vision/graph/params.h"
 
 #ifdef __cplusplus
@@ -19,9 +20,13 @@ vst_value vst_model_scores(vst_graph *graph);
 /* Checks that a data set has as many classes as the model. */
 VST_NODISCARD vst_status vst_model_check_data(const vst_model *model, const vst_dataset *dataset);
 
-/* A loader for evaluating: in order, without augmentation, the last batch kept. */
+/* How a model sees pictures of any size: by its options image, crop_pct and interpolation. */
+vst_evaluation_view vst_model_view(const vst_model *model);
+
+/* A loader for evaluating: in order, in the model's view, the last batch kept. `broken` NULL: a broken sample is an error;
+ * one that is passed over counts as unlabelled. */
 VST_NODISCARD vst_status vst_evaluation_loader(vst_loader **out, const vst_dataset *dataset, const vst_model *model, int batch,
-                                               int workers);
+                                               int workers, const vst_broken_rule *broken);
 
 /* A prepared evaluation: inference plans for batches of `batch` samples and for the partial last one. Plans read the params
  * at each run, so it can be used again after more training. */

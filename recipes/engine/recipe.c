@@ -15,6 +15,7 @@ enum { BASE_DEPTH = 8, WHERE_TEXT = 1200 };
 
 static const vst_option data_table[] = {
     VST_OPTION_STRING(vst_data_options, path, NULL, "folder or file of the data set"),
+    VST_OPTION_STRING(vst_data_options, test, NULL, "folder or file of the test images, if they are not in data.path"),
     VST_OPTION_STRING(vst_data_options, format, "auto", "its format; auto: found out from the files"),
     VST_OPTION_INT(vst_data_options, validation, 0, 0, 100000000,
                    "training samples held out to choose the best epoch by; 0: none"),
@@ -22,11 +23,22 @@ static const vst_option data_table[] = {
     VST_OPTION_INT(vst_data_options, labelled, 0, 0, 100000000,
                    "distillation: only so many keep their label, the others have the teacher alone; 0: all"),
     VST_OPTION_INT(vst_data_options, workers, 1, 0, 256, "threads that read and augment images"),
+    VST_OPTION_CHOICE(vst_data_options, broken, "error", "error|warn|skip",
+                      "images that cannot be read: stop, or take the next one; warn names each"),
+    VST_OPTION_DOUBLE(vst_data_options, broken_limit, 0.01, 0, 1, "share of images above which broken ones stop it anyway"),
     VST_OPTION_END};
 
 static const vst_option augment_table[] = {
     VST_OPTION_STRING(vst_augment_options, train, NULL,
                       "policies in order: \"crop:padding=2, flip:probability=0.5\"; empty: none"),
+    VST_OPTION_DOUBLE(vst_augment_options, mixup, 0, 0, 100, "alpha of mixup, timm's and DeiT's is 0.8; 0: none"),
+    VST_OPTION_DOUBLE(vst_augment_options, cutmix, 0, 0, 100, "alpha of CutMix, DeiT's is 1; 0: none"),
+    VST_OPTION_DOUBLE(vst_augment_options, mixup_prob, 1, 0, 1, "probability of mixing a batch, if mixup or cutmix is on"),
+    VST_OPTION_DOUBLE(vst_augment_options, mixup_switch_prob, 0.5, 0, 1, "probability of CutMix if both are on"),
+    VST_OPTION_INT(vst_augment_options, repeats, 1, 1, 64,
+                   "an epoch shows samples / repeats images, each so often and augmented differently; DeiT: 3"),
+    VST_OPTION_BOOL(vst_augment_options, fast_decode, false,
+                    "decode large JPEGs at 1/2, 1/4, 1/8 where the first policy shrinks them; other pixels than exact"),
     VST_OPTION_END};
 
 static const vst_option optim_table[] = {
@@ -447,6 +459,10 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
     if (data->limit > 0 && optim->batch > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "optim.batch = %d is more than data.limit = %d: no batch would be full",
                         optim->batch, data->limit);
+    if ((recipe->augment.mixup > 0 || recipe->augment.cutmix > 0) && optim->batch % 2)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
+                        optim->batch);
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);

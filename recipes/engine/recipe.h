@@ -15,16 +15,22 @@ extern "C" {
 
 typedef struct vst_data_options {
     char *path;      /* folder or file of the data set */
+    char *test;      /* folder or file of the test split, NULL: in `path` */
     char *format;    /* "auto" or a format's name */
     int validation;  /* samples held out of the training split for validation; 0: none, the test split is only reported */
     int limit;       /* use only so many training samples (seeded choice); 0: all */
     int labelled;    /* distillation: only so many training samples keep their label, the others have the teacher's answers
                         alone; 0: all */
     int workers;     /* loader threads */
+    int broken;      /* choice: error | warn | skip, as vst_broken_policy */
+    double broken_limit;
 } vst_data_options;
 
 typedef struct vst_augment_options {
     char *train; /* policies in order: "crop:padding=2, flip:probability=0.5"; "" for none */
+    double mixup, cutmix, mixup_prob, mixup_switch_prob; /* as timm names them; vst_mix_options */
+    int repeats;      /* repeated augmentation: copies of a sample in an epoch */
+    bool fast_decode; /* JPEGs may be decoded smaller than they are */
 } vst_augment_options;
 
 enum { VST_LR_RULE_NONE, VST_LR_RULE_LINEAR, VST_LR_RULE_SQRT }; /* lr is for lr_batch images, scaled to the batch */

@@ -96,11 +96,11 @@ static vst_status evaluate_file(const char *path, const vst_recipe *recipe, cons
     vst_dataset *test = NULL;
     vst_loader *loader = NULL;
     vst_evaluator *evaluator = NULL;
-    const char *format = recipe->data.format && strcmp(recipe->data.format, "auto") != 0 ? recipe->data.format : NULL;
+    const vst_broken_rule broken = vsti_recipe_broken(recipe);
     VST_TRY(vst_modelfile_read(&file, path));
-    VST_TRY(vst_dataset_open(&test, recipe->data.path, "test", format));
+    VST_TRY(vsti_recipe_data(&test, recipe, "test", vst_model_common_of(file->model)->channels));
     VST_TRY(vst_model_check_data(file->model, test));
-    VST_TRY(vst_evaluation_loader(&loader, test, file->model, recipe->run.eval_batch, recipe->data.workers));
+    VST_TRY(vst_evaluation_loader(&loader, test, file->model, recipe->run.eval_batch, recipe->data.workers, &broken));
     VST_TRY(vst_evaluator_create(&evaluator, file->model, file->params, recipe->run.eval_batch, vst_dataset_count(test)));
     VST_TRY(vst_evaluate(evaluator, loader, false, stop, evaluation));
     if (latency) VST_TRY(vst_model_latency(file->model, file->params, latency));
@@ -289,9 +289,8 @@ static vst_status execute(work *w, vst_study_result *result) {
     const vst_study *study = w->study;
     for (int seed = 0; seed < study->seed_count; seed++) /* all recipes are read before the first one trains */
         for (int run = 0; run < study->run_count; run++) VST_TRY(prepare_job(w, run, seed));
-    const vst_data_options *data = &job_at(w, 0, 0)->recipe->data;
-    const char *format = data->format && strcmp(data->format, "auto") != 0 ? data->format : NULL;
-    VST_TRY(vst_dataset_open(&w->test, data->path, "test", format));
+    const vst_recipe *first = job_at(w, 0, 0)->recipe;
+    VST_TRY(vsti_recipe_data(&w->test, first, "test", vst_model_common_of(first->model)->channels));
     for (int seed = 0; seed < study->seed_count; seed++)
         for (int run = 0; run < study->run_count; run++) VST_TRY(train_job(w, run, seed));
     VST_TRY(compare(w, result));

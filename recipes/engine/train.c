@@ -143,12 +143,14 @@ static vst_status measure_teacher(vsti_trainer *t) {
     const vst_model *model = t->teacher.file->model;
     const vst_dataset *dataset = t->data.validation;
     const uint64_t all = vst_dataset_count(t->data.source);
+    const vst_broken_rule broken = vsti_recipe_broken(r);
     if (vst_model_common_of(model)->classes != t->student.classes) return VST_OK; /* other classes: features alone */
+    if (vst_dataset_classes(t->data.source) == 0) return VST_OK;                  /* no labels to measure by */
     if (!dataset) {
         VST_TRY(vst_dataset_sample(t->data.source, all < TEACHER_SAMPLES ? all : TEACHER_SAMPLES, (uint64_t)r->run.seed, &view));
         dataset = view;
     }
-    VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers));
+    VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
     VST_TRY(vst_evaluator_create(&evaluator, model, t->teacher.file->params, r->run.eval_batch, vst_dataset_count(dataset)));
     VST_TRY(vst_evaluate(evaluator, loader, false, t->options->stop, &evaluation));
     t->at.teacher_top1 = evaluation.top1;
@@ -178,7 +180,7 @@ static size_t bytes_used(vsti_trainer *t) {
     const size_t count = vst_optimizer_tensors(t->student.optimizer, state);
     size_t bytes = 2 * vst_params_total(t->student.params) * sizeof(float) + vst_plan_bytes(t->student.plan);
     for (size_t i = 0; i < count; i++) bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
-    bytes += vst_evaluator_bytes(t->test_evaluator);
+    bytes += vst_evaluator_bytes(t->test_evaluator) + vsti_train_data_bytes(&t->data);
     if (t->validation_evaluator) bytes += vst_evaluator_bytes(t->validation_evaluator);
     if (t->distilling) bytes += vst_plan_bytes(t->teacher.plan) + vst_params_total(t->teacher.file->params) * sizeof(float);
     return bytes;
@@ -246,6 +248,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
         } else {
             VST_TRY(write_head(t));
             status = vsti_train_epochs(t);
+            vsti_train_data_tell_broken(&t->data);
         }
     }
     fill_result(t, result);

@@ -52,7 +52,7 @@ typedef struct vst_train_result {
     double teacher_top1;                     /* measured before distilling */
     double seconds;                          /* of training and evaluating, all sessions of the run together */
     size_t parameters;                       /* trained ones of the model, projectors not counted */
-    size_t bytes;                            /* memory of buckets and plans, the loader's not counted */
+    size_t bytes;                            /* memory of buckets, plans and batches held ready */
     double step_seconds, predicted_seconds;  /* dry run: of one step, and of all epochs */
     bool reused;                             /* the folder held this run finished: nothing was trained */
 } vst_train_result;

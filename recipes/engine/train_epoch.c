@@ -46,12 +46,13 @@ static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
     for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
         sums->terms[i] += vst_plan_output(s->plan, s->terms_output + i)[0];
     for (int i = 0; i < batch->count; i++, scores += s->classes) {
-        if (batch->labels[i] < 0 || batch->samples[i] >= t->data.labelled) continue;
+        const int of = batch->mix.lambda >= 0.5 ? i : batch->count - 1 - i; /* what a mixed image shows most of */
+        if (batch->labels[of] < 0 || batch->samples[of] >= t->data.labelled) continue;
         int best = 0;
         for (int c = 1; c < s->classes; c++)
             if (scores[c] > scores[best]) best = c;
         sums->labelled++;
-        sums->correct += best == batch->labels[i];
+        sums->correct += best == batch->labels[of];
     }
 }
 
@@ -62,7 +63,7 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     const size_t floats = (size_t)batch->count * s->image_floats;
     const double rate = vst_schedule_rate(&t->schedule, step);
     memcpy(s->image, batch->images, floats * sizeof *batch->images);
-    vsti_fill_target(s->target, s->classes, t->recipe->optim.smoothing, batch, t->data.labelled);
+    memcpy(s->target, batch->targets, (size_t)batch->count * (size_t)s->classes * sizeof *batch->targets);
     if (t->distilling) VST_TRY(run_teacher(&t->teacher, batch->images, floats, (uint32_t)step));
     VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
     VST_TRY(check_losses(t, step));
@@ -139,7 +140,9 @@ static void tell(const vsti_trainer *t, const char *phase) {
 
 static vst_status train_epoch(vsti_trainer *t) {
     vst_status status = VST_OK;
-    double logged = vst_seconds();
+    const double begin = vst_seconds(), waited = vst_loader_waited(t->data.loader);
+    double logged = begin;
+    t->waiting = 0;
     if (t->at.step < t->data.steps) VST_TRY(vst_loader_start(t->data.loader, (uint32_t)t->at.epoch, t->at.step));
     while (t->at.step < t->data.steps) {
         vst_batch batch;
@@ -156,6 +159,7 @@ static vst_status train_epoch(vsti_trainer *t) {
             logged = vst_seconds();
         }
     }
+    t->waiting = (vst_loader_waited(t->data.loader) - waited) / (vst_seconds() - begin);
 out:
     return status;
 }

@@ -22,7 +22,11 @@ static void announce_teacher(const vsti_trainer *t) {
                  t->data.validation ? "the validation samples" : "training samples");
     vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->model->variant,
             (double)vst_params_numel(teacher->params) / 1e6, top1);
-    vst_log(VST_LOG_INFO, "images   teacher and student see the same ones (%s), each normalises them by itself", augment);
+    vst_log(VST_LOG_INFO, "images   teacher and student see the same ones (%s; view %016llx), each normalises them by itself", augment,
+            (unsigned long long)t->data.view);
+    if (vst_model_common_of(teacher->model)->image != vst_model_common_of(r->model)->image)
+        vst_log(VST_LOG_INFO, "         resized to the teacher's %d x %d pixels (bicubic, not antialiased)",
+                vst_model_common_of(teacher->model)->image, vst_model_common_of(teacher->model)->image);
     if (t->at.teacher_top1 < 50)
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
                 t->at.teacher_top1);
@@ -45,6 +49,17 @@ static void announce_losses(const vsti_trainer *t) {
                 r->terms[i].distance, r->terms[i].weight);
 }
 
+static void announce_data(const vsti_trainer *t) {
+    const vst_augment_options *augment = &t->recipe->augment;
+    vst_log(VST_LOG_INFO, "loading  %d thread%s, %.1f MB of batches", t->recipe->data.workers,
+            t->recipe->data.workers == 1 ? "" : "s", (double)vsti_train_data_bytes(&t->data) / 1e6);
+    if (augment->mixup > 0 || augment->cutmix > 0)
+        vst_log(VST_LOG_INFO, "mixing   mixup %g, cutmix %g, of a share of %g of the batches; training top-1 is for what an image "
+                "shows most of", augment->mixup, augment->cutmix, augment->mixup_prob);
+    if (augment->repeats > 1)
+        vst_log(VST_LOG_INFO, "repeats  an epoch shows one sample in %d, %d times each", augment->repeats, augment->repeats);
+}
+
 void vsti_announce(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     const vsti_student *s = &t->student;
@@ -59,6 +74,7 @@ void vsti_announce(const vsti_trainer *t) {
     }
     if (t->distilling) announce_teacher(t);
     announce_losses(t);
+    announce_data(t);
     vst_log(VST_LOG_INFO, "steps    %d epochs of %llu, batch %d, learning rate %g (lr %g for batch %d), warm-up %llu steps",
             r->run.epochs, (unsigned long long)t->data.steps, r->optim.batch, t->schedule.rate, r->optim.lr,
             r->optim.lr_rule == VST_LR_RULE_NONE ? r->optim.batch : r->optim.lr_batch, (unsigned long long)t->schedule.warmup);
@@ -160,8 +176,10 @@ void vsti_log_epoch(vsti_trainer *t) {
     log_json(t);
     log_csv(t);
     if (t->data.validation) snprintf(validation, sizeof validation, "validation top-1 %.2f %%, ", f->validation_top1);
-    vst_log(VST_LOG_INFO, "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%; %.1f s", t->at.epoch + 1,
-            t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss, f->test_top1, t->at.sums.seconds);
+    vst_log(VST_LOG_INFO,
+            "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%; %.1f s, %.0f %% of training waited for images",
+            t->at.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss, f->test_top1,
+            t->at.sums.seconds, 100 * t->waiting);
 }
 
 char *vsti_training_json(const vsti_trainer *t) {

@@ -11,10 +11,17 @@
 
 static vst_status check_teacher(const vst_recipe *recipe, const vst_model *teacher) {
     const vst_model_common *s = vst_model_common_of(recipe->model), *t = vst_model_common_of(teacher);
-    if (s->image == t->image && s->channels == t->channels) return VST_OK;
-    return vst_fail(VST_ERROR_UNSUPPORTED, "%s: the teacher takes images of %d x %d x %d (channels, height, width), the student "
-                    "%d x %d x %d; this version needs both alike: set model.image and model.channels, or train another teacher",
-                    recipe->distill.teacher, t->channels, t->image, t->image, s->channels, s->image, s->image);
+    if (s->channels == t->channels) return VST_OK;
+    return vst_fail(VST_ERROR_UNSUPPORTED, "%s: the teacher takes images of %d channels, the student of %d, but both see the same "
+                    "ones: set model.channels, or take another teacher", recipe->distill.teacher, t->channels, s->channels);
+}
+
+/* The teacher sees what the student sees, resized to its own input where that differs. */
+static void build_teacher(vst_graph *graph, const vst_recipe *recipe, const vst_model *teacher) {
+    const vst_model_common *s = vst_model_common_of(recipe->model), *t = vst_model_common_of(teacher);
+    vst_value image = vst_input(graph, "image", VST_SHAPE(recipe->optim.batch, s->channels, s->image, s->image));
+    if (s->image != t->image) image = vst_resize(graph, image, t->image, t->image, VST_BICUBIC);
+    vst_model_build_on(graph, teacher, image);
 }
 
 static bool has_tap(const vsti_teacher *teacher, const char *name) {
@@ -46,7 +53,7 @@ vst_status vsti_teacher_build(vsti_teacher *teacher, const vst_recipe *recipe) {
     if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
     VST_TRY(check_teacher(recipe, teacher->file->model));
     VST_TRY(vst_graph_create(&teacher->graph, teacher->file->params));
-    vst_model_build(teacher->graph, teacher->file->model, recipe->optim.batch);
+    build_teacher(teacher->graph, recipe, teacher->file->model);
     VST_TRY(vst_graph_finish(teacher->graph));
     VST_TRY(choose_taps(teacher, recipe, outputs));
     if (!teacher->tap_count)

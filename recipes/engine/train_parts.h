@@ -22,16 +22,24 @@ typedef struct vsti_train_data {
     vst_loader *loader, *validation_loader, *test_loader;
     uint64_t steps; /* of an epoch */
     const char **class_names;
-    uint64_t hash;
+    uint64_t hash; /* of the samples */
+    uint64_t view; /* vst_view_id of the training: what is made of them */
 } vsti_train_data;
+
+/* Opens the split "train" or "test" of the recipe's data, as images of `channels`. */
+VST_NODISCARD vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const char *split, int channels);
+
+static inline vst_broken_rule vsti_recipe_broken(const vst_recipe *recipe) {
+    return (vst_broken_rule){(vst_broken_policy)recipe->data.broken, recipe->data.broken_limit};
+}
 
 /* Opens the splits as the recipe says and checks them against the model. Starts as {0}. */
 VST_NODISCARD vst_status vsti_train_data_open(vsti_train_data *data, const vst_recipe *recipe);
 void vsti_train_data_close(vsti_train_data *data);
+/* Tells the log how many images were passed over, if any were. */
+void vsti_train_data_tell_broken(const vsti_train_data *data);
 
-/* Fills the rows of `target` (batch, classes) with smoothed labels: zero rows for samples without one, the others scaled so
- * that the mean over the batch is the mean over labelled rows. Returns how many are labelled. */
-int vsti_fill_target(float *target, int classes, double smoothing, const vst_batch *batch, uint64_t labelled_samples);
+size_t vsti_train_data_bytes(const vsti_train_data *data); /* of all batches that are held ready */
 
 /* ---- models (train_model.c) ---- */
 
@@ -95,6 +103,7 @@ typedef struct vsti_trainer {
     float *raw;         /* the trained values while the moving average stands in their place; NULL without one */
     vsti_checkpoint at; /* position, sums, figures */
     double mark;        /* when the seconds were last added up */
+    double waiting;     /* share of the time of the last epoch's steps that went into waiting for images; 0 if unknown */
 } vsti_trainer;
 
 /* Trains from the position to the end (train_epoch.c). */

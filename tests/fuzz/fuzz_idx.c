@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (first > size - 2) first = size - 2;
     write_file(labels, data + 2, first);
     write_file(images, data + 2 + first, size - 2 - first);
-    if (vst_dataset_open(&dataset, folder, "train", "idx") != VST_OK) return 0;
+    if (vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "idx"}) != VST_OK) return 0;
     for (uint64_t i = 0; i < vst_dataset_count(dataset); i++) {
         int label;
         if (vst_dataset_read(dataset, i, &image, &label) != VST_OK || !vst_dataset_class_name(dataset, label)) abort();

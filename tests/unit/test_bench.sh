@@ -50,6 +50,21 @@ expect 0 ' - +- +-$' --peer "$folder/lacks" $small
 expect 1 'breaks ended without an answer' --peer "$folder/breaks" $small
 expect 1 'mutters says "Hello" instead of being ready' --peer "$folder/mutters" $small
 expect 1 'none: it cannot be run: No such file' --peer "$folder/none" $small
+# Loading: one image file as a data set, beside a peer that takes 1000 s an image.
+mkdir "$folder/images"
+cp "$2/tests/fuzz/corpus/fuzz_png/rgb" "$folder/images/a.png"
+cp "$2/tests/fuzz/corpus/fuzz_png/rows-missing" "$folder/images/broken.png"
+peer loads <<'END'
+echo "$3" | grep -q '"size": *224, *"file": *".*", *"lengths": *\[[0-9]*\]' || { echo "error a wrong case: $3"; exit 1; }
+echo "ready 0 1000"
+while read -r images; do echo "$((images * 1000))"; done
+END
+expect 0 '^evaluate, 256 to 224 +[0-9]+$' -t 1 --rounds 1 loader "$folder/images"
+expect 0 '^train as DeiT, 224 +[0-9]+ +[0-9]+ +[0-9.]+ +0 +[0-9]{5,}\.[0-9]+ ' -t 2 --rounds 1 --peer "$folder/loads" loader "$folder/images"
+expect 1 'breaks ended without an answer' --rounds 1 --peer "$folder/breaks" loader "$folder/images"
+expect 1 '--infer is about models' --infer loader "$folder/images"
+expect 1 'give one data set' loader
+expect 1 'nosuch' loader "$folder/nosuch"
 expect 1 'unknown key "dept"|unknown .*"dept"' -s dept=8 resnet20_cifar
 expect 1 'expected KEY=VALUE' -s depth resnet20_cifar
 expect 1 'there is no model "resnet9"' resnet9

@@ -98,7 +98,7 @@ START_TEST(generated) {
         vst_dataset *dataset;
         snprintf(path, sizeof path, "%s/%s%s%s", folder, prefix, idx_names[i / 2], gzip ? ".gz" : "");
         const char *given = !*prefix && i < 2 ? folder : path;
-        ck_ok(vst_dataset_open(&dataset, given, i % 2 ? "test" : "train", i < 4 ? "idx" : NULL));
+        ck_ok(vst_dataset_open(&dataset, given, i % 2 ? "test" : "train", i < 4 ? &(vst_dataset_options){.format = "idx"} : NULL));
         check_samples(dataset, i % 2 ? 11 : 37, 5, 3, 4);
         ck_assert_int_eq(vst_dataset_classes(dataset), 4);
         ck_assert_str_eq(vst_dataset_class_name(dataset, 3), "3");
@@ -140,13 +140,13 @@ START_TEST(open_errors) {
     make_folder(folder, "empty");
     expect_error(VST_ERROR_FORMAT, "idx (MNIST", vst_dataset_open(&dataset, folder, "train", NULL));
     ck_assert_ptr_null(dataset);
-    expect_error(VST_ERROR_NOT_FOUND, "train-images", vst_dataset_open(&dataset, folder, "train", "idx"));
-    expect_error(VST_ERROR_ARGUMENT, "'zarr'", vst_dataset_open(&dataset, folder, "train", "zarr"));
+    expect_error(VST_ERROR_NOT_FOUND, "train-images", vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "idx"}));
+    expect_error(VST_ERROR_ARGUMENT, "'zarr'", vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "zarr"}));
     expect_error(VST_ERROR_ARGUMENT, "'dev'", vst_dataset_open(&dataset, folder, "dev", NULL));
     snprintf(path, sizeof path, "%s/nothing", folder);
     expect_error(VST_ERROR_NOT_FOUND, path, vst_dataset_open(&dataset, path, "train", NULL));
     write_bytes(path, (const uint8_t *)"hello", 5);
-    expect_error(VST_ERROR_NOT_FOUND, "not named like", vst_dataset_open(&dataset, path, "train", "idx"));
+    expect_error(VST_ERROR_NOT_FOUND, "not named like", vst_dataset_open(&dataset, path, "train", &(vst_dataset_options){.format = "idx"}));
     unlink(path);
     remove_folder(folder, "");
 }
@@ -431,7 +431,7 @@ END_TEST
 START_TEST(augment_texts) {
     static const char *const empty[] = {"", "none", "  ", " none "};
     static const char *const wrong[][2] = {
-        {"crop, blur", "'blur'; there are: crop (random crop"}, {"crop:size=3", "padding (black pixels"},
+        {"crop, blur", "'blur'; there are: auto_augment (one of"}, {"crop:colour=3", "padding (pixels added"},
         {"crop:padding", "'padding' must be written option=value"}, {"crop:padding=x", "padding"},
         {"flip:probability=1.5", "probability"}, {"crop,", "there is no augmentation ''"},
         {"crop:padding=-1", "padding"}, {"none, crop", "'none'"}, {"crop:", "option=value"}};

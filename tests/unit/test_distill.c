@@ -219,20 +219,6 @@ START_TEST(distances_are_found_by_name) {
 }
 END_TEST
 
-START_TEST(targets_hold_smoothed_labels_of_labelled_rows) {
-    const int labels[4] = {1, 0, 2, -1};
-    const uint64_t samples[4] = {3, 9, 0, 1};
-    const vst_batch batch = {.count = 4, .labels = labels, .samples = samples};
-    float target[12];
-    ck_assert_int_eq(vsti_fill_target(target, 3, 0.3, &batch, 9), 2); /* sample 9 lost its label, the last never had one */
-    const float off = 2 * 0.1f, on = 2 * 0.8f;                        /* 4 rows, 2 of them labelled */
-    const float expected[12] = {off, on, off, 0, 0, 0, off, off, on, 0, 0, 0};
-    for (int i = 0; i < 12; i++) ck_near(target[i], expected[i]);
-    ck_assert_int_eq(vsti_fill_target(target, 3, 0.3, &batch, 0), 0);
-    for (int i = 0; i < 12; i++) ck_assert(target[i] == 0);
-}
-END_TEST
-
 START_TEST(rows_without_label_have_no_gradient) {
     vst_params *params;
     vst_graph *g;
@@ -294,7 +280,6 @@ int main(void) {
     tcase_add_test(tests, what_does_not_fit_is_refused);
     tcase_add_test(tests, token_grids);
     tcase_add_test(tests, distances_are_found_by_name);
-    tcase_add_test(tests, targets_hold_smoothed_labels_of_labelled_rows);
     tcase_add_test(tests, rows_without_label_have_no_gradient);
     tcase_add_test(tests, both_heads_are_averaged);
     suite_add_tcase(suite, tests);

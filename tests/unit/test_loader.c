@@ -31,10 +31,10 @@ static vst_status made_read(const vst_dataset *dataset, uint64_t index, vst_imag
     return VST_OK;
 }
 
-static const vst_dataset_methods made_methods = {made_read, NULL, NULL};
+static const vst_dataset_methods made_methods = {.read = made_read};
 
 static made make_dataset(int channels) {
-    return (made){.base = {&made_methods, "made", COUNT, channels, 10, NULL}};
+    return (made){.base = {.methods = &made_methods, .path = "made", .count = COUNT, .channels = channels, .classes = 10}};
 }
 
 static vst_loader_options make_options(int workers) {

@@ -251,6 +251,8 @@ static const struct {
     {MODEL, "x.yaml: data.path is missing"},
     {MODEL DATA "optim: {min_lr: 1}\n", "x.yaml: optim.min_lr = 1 is above optim.lr = 0.001"},
     {MODEL "data: {path: d, limit: 64}\n", "optim.batch = 128 is more than data.limit = 64"},
+    {MODEL DATA "augment: {mixup: 0.8}\noptim: {batch: 63}\n", "optim.batch = 63 is odd, but augment.mixup and augment.cutmix pair"},
+    {MODEL DATA "augment: {repeats: 0}\n", "x.yaml:3:11: augment.repeats = 0: allowed is 1"},
     {MODEL "data: {path: d, labelled: 64}\n", "data.labelled = 64 needs a teacher"},
     {MODEL DATA "distill: {terms: [{distance: kl}]}\n", "distill.terms need a teacher"},
     {MODEL DATA "distill: {teacher: t}\n", "nothing would be distilled"},

@@ -29,8 +29,10 @@ enum { SIDE = 12, CLASSES = 4, TRAIN = 240, TEST = 60, BATCH = 24, STEPS = TRAIN
 static const char teacher_recipe[] = DATA RUN RESNET SGD;
 static const char student_recipe[] = DATA RUN "model: {name: vit_mini_patch4_28, " SMALL "}\n"
                                      "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5}\n";
-/* Everything that has a state or draws random numbers: moments, average, batch norm in the stem, drop path, augmentation. */
-static const char stateful_recipe[] = DATA RUN "augment: {train: \"crop:padding=2, flip:probability=0.5\"}\n" ADAMW
+/* Everything that has a state or draws random numbers: moments, average, batch norm in the stem, drop path, augmentation, mixing,
+ * repeated samples. */
+static const char stateful_recipe[] = DATA RUN "augment: {train: \"crop:padding=2, flip:probability=0.5\", mixup: 0.8, "
+                                      "cutmix: 1, mixup_prob: 0.7, repeats: 2}\n" ADAMW
                                       "model: {name: vit_mini_patch4_28, stem: conv, drop_path: 0.3, " SMALL "}\n";
 static const char distilled_recipe[] =
     "data: {path: data, workers: 1, validation: 40, labelled: 150}\n" RUN ADAMW
@@ -296,6 +298,22 @@ START_TEST(learns_from_the_teacher) {
 }
 END_TEST
 
+/* A teacher of larger images gets the student's, resized; mixed batches go to both. */
+START_TEST(teacher_of_another_size) {
+    run_fine((session){.recipe = teacher_recipe, .output = "teacher",
+                       .settings = {"model.image=16", "augment.train=resize:size=16", "run.epochs=6"}});
+    session s = {.recipe = distilled_recipe,
+                 .settings = {"run.epochs=10", "distill.label_weight=0", "augment.train=", "optim.ema_decay=0",
+                              "distill.terms=[{distance: kl, weight: 1}]", _i ? "augment.mixup=0.4" : NULL}};
+    ck_ok(run(&s));
+    ck_assert_double_ge(s.result.teacher_top1, 95);
+    ck_assert_double_ge(s.result.test_top1, 95);
+    expect_said("resized to the teacher's 16 x 16");
+    expect_said("waited for images");
+    if (_i) expect_said("mixup 0.4");
+}
+END_TEST
+
 /* ---- Interrupted and continued ---- */
 
 typedef struct stop {
@@ -385,9 +403,13 @@ START_TEST(workers_do_not_matter) {
     run_fine((session){.recipe = stateful_recipe, .output = "plain", .settings = {"augment.train="}});
     run_fine((session){.recipe = stateful_recipe, .output = "whole", .settings = {"model.drop_path=0"}});
     run_fine((session){.recipe = stateful_recipe, .output = "seeded", .settings = {"run.seed=1"}});
+    run_fine((session){.recipe = stateful_recipe, .output = "unmixed", .settings = {"augment.mixup=0", "augment.cutmix=0"}});
+    run_fine((session){.recipe = stateful_recipe, .output = "once", .settings = {"augment.repeats=1"}});
     ck_assert(tensor_differs("one", "plain", "optimizer.values"));
     ck_assert(tensor_differs("one", "whole", "optimizer.values"));
     ck_assert(tensor_differs("one", "seeded", "optimizer.values"));
+    ck_assert(tensor_differs("one", "unmixed", "optimizer.values"));
+    ck_assert(tensor_differs("one", "once", "optimizer.values"));
 }
 END_TEST
 
@@ -638,6 +660,7 @@ int main(void) {
     tcase_add_loop_test(tests, learns, 0, 2);
     tcase_add_loop_test(tests, overfits_one_batch, 0, 2);
     tcase_add_test(tests, learns_from_the_teacher);
+    tcase_add_loop_test(tests, teacher_of_another_size, 0, 2);
     tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 3);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
     tcase_add_test(tests, state_is_saved);

@@ -1,0 +1,74 @@
+/* Random rectangles replaced by noise or a colour: timm's RandomErasing. timm applies it to normalised values; here
+ * they are not yet, so that a normalised v is written as mean + std x v, which the normalisation turns back into v. */
+#include <math.h>
+
+#include "datasets/augment/operations.h"
+
+typedef struct random_erasing_options {
+    double probability, area_min, area_max, aspect;
+    int mode, count;
+} random_erasing_options;
+
+enum { MODE_PIXEL, MODE_CONST, MODE_RAND };
+static const vst_option options[] = {
+    VST_OPTION_DOUBLE(random_erasing_options, probability, 0.25, 0, 1, "probability that anything is erased"),
+    VST_OPTION_DOUBLE(random_erasing_options, area_min, 0.02, 0, 1, "least share of the image's area"),
+    VST_OPTION_DOUBLE(random_erasing_options, area_max, 0.3333333333333333, 0, 1, "greatest share of the image's area"),
+    VST_OPTION_DOUBLE(random_erasing_options, aspect, 0.3, 0.01, 1,
+                      "least height / width; the greatest is its inverse"),
+    VST_OPTION_CHOICE(random_erasing_options, mode, "pixel", "pixel|const|rand",
+                      "filled with a random number for every value, with 0, with a random colour; after normalisation"),
+    VST_OPTION_INT(random_erasing_options, count, 1, 1, 64, "rectangles: 1 to this number, which share the area"),
+    VST_OPTION_END};
+
+enum { TRIES = 10 };
+
+/* Each try draws area and shape; one that fits, leaving something on both axes, draws row and column, and is the last.
+ */
+static bool choose(const random_erasing_options *self, double area, vst_random *random, int height, int width,
+                   vst_box *box) {
+    for (int i = 0; i < TRIES; i++) {
+        const double target = vsti_between(vst_random_uniform(random), self->area_min, self->area_max) * area;
+        const double shape = exp(vsti_between(vst_random_uniform(random), log(self->aspect), log(1 / self->aspect)));
+        box->height = (int)nearbyint(sqrt(target * shape));
+        box->width = (int)nearbyint(sqrt(target / shape));
+        if (box->width >= width || box->height >= height) continue;
+        box->top = vsti_pick(vst_random_uniform(random), height - box->height + 1);
+        box->left = vsti_pick(vst_random_uniform(random), width - box->width + 1);
+        return true;
+    }
+    return false;
+}
+
+/* Draws, with mode rand, a number for each channel, with mode pixel one for each value, row by row. */
+static void fill(int mode, const vst_box *box, vst_random *random, const vst_augment_floats *sample) {
+    for (int c = 0; c < sample->channels; c++) {
+        const double mean = sample->mean[c], std = sample->std[c];
+        const double color = mode == MODE_RAND ? vst_random_normal(random) : 0;
+        for (int y = box->top; y < box->top + box->height; y++) {
+            float *row = sample->values + ((size_t)c * (size_t)sample->height + (size_t)y) * (size_t)sample->width;
+            for (int x = box->left; x < box->left + box->width; x++)
+                row[x] = (float)(mean + std * (mode == MODE_PIXEL ? vst_random_normal(random) : color));
+        }
+    }
+}
+
+/* Draws whether and how many; then for each rectangle its place and its contents. */
+static void apply(const void *opaque, vst_random *random, const vst_augment_floats *sample) {
+    const random_erasing_options *self = opaque;
+    const bool applied = vst_random_uniform(random) < self->probability;
+    const int count = 1 + vsti_pick(vst_random_uniform(random), self->count);
+    const double area = (double)sample->height * sample->width / count;
+    vst_box box;
+    for (int i = 0; applied && i < count; i++)
+        if (choose(self, area, random, sample->height, sample->width, &box)) fill(self->mode, &box, random, sample);
+}
+
+extern const vst_augmentation vsti_augmentation_random_erasing;
+const vst_augmentation vsti_augmentation_random_erasing = {
+    .name = "random_erasing",
+    .help = "rectangles replaced by noise, timm's RandomErasing",
+    .options = options,
+    .options_size = sizeof(random_erasing_options),
+    .apply_floats = apply,
+};

@@ -1,0 +1,113 @@
+/* One sample, from the data set to floats. Of an image file only the part that the first policy wants is decoded. */
+#include "datasets/loader/sample.h"
+
+#include <limits.h>
+
+#include "datasets/loader/transform.h"
+#include "vision/image/decode.h"
+#include "vision/image/geometry.h"
+
+/* What a worker keeps of each of its images; one picture larger than that must not stay for the rest of a training. */
+enum { KEEP = 32 << 20 };
+
+void vsti_sample_memory_clear(vsti_sample_memory *memory) {
+    vst_bytes_clear(&memory->bytes);
+    vst_image_clear(&memory->image);
+    vst_augment_scratch_clear(&memory->scratch);
+}
+
+static void trim_image(vst_image *image) {
+    if (image->capacity > KEEP) vst_image_clear(image);
+}
+
+static void trim(vsti_sample_memory *memory) {
+    if (memory->bytes.capacity > KEEP) vst_bytes_clear(&memory->bytes);
+    trim_image(&memory->image);
+    for (int i = 0; i < VST_AUGMENT_SCRATCH; i++) trim_image(&memory->scratch.images[i]);
+}
+
+typedef struct request {
+    const vst_dataset *dataset;
+    const vst_loader_options *options;
+    vst_augment_view view;
+    vsti_sample_memory *memory;
+    vst_augment_state state;
+} request;
+
+/* Puts data set and sample before the error's text. */
+static vst_status blame(vst_status status, const request *r) {
+    char name[PATH_MAX];
+    if (status == VST_OK) return status;
+    return vst_fail_in(status, "%s: %s", vst_dataset_path(r->dataset),
+                       vst_dataset_sample_name(r->dataset, r->view.sample, name, sizeof name));
+}
+
+/* The part that the first policy chooses of the image file's picture, or all of it. */
+static vst_status decode(request *r) {
+    vst_status status = VST_OK;
+    const vst_bytes *bytes = &r->memory->bytes;
+    vst_box part = {0};
+    vst_decode_options options = {
+        .channels = vst_dataset_channels(r->dataset), .limits = vst_dataset_limits(r->dataset), .strict = true};
+    if (vst_augment_has_crop(r->options->augment)) {
+        vst_image_facts facts;
+        VST_TRY(vst_image_inspect(bytes->data, bytes->size, options.limits, &facts));
+        vst_augment_begin(r->options->augment, r->view, facts.height, facts.width, &r->state, &part);
+        options.crop = &part;
+        if (r->options->fast_decode) options.least_height = options.least_width = r->options->size;
+    } else {
+        vst_augment_begin(r->options->augment, r->view, 0, 0, &r->state, &part);
+    }
+    VST_TRY(vst_image_decode(bytes->data, bytes->size, &options, &r->memory->image, NULL));
+out:
+    return status;
+}
+
+static vst_status fetch(request *r, int *label) {
+    vst_image *image = &r->memory->image;
+    vst_box part;
+    if (vst_dataset_encoded(r->dataset)) {
+        const vst_status status = vst_dataset_read_bytes(r->dataset, r->view.sample, &r->memory->bytes, label);
+        return status == VST_OK ? blame(decode(r), r) : status; /* the former names the sample by itself */
+    }
+    const vst_status status = vst_dataset_read(r->dataset, r->view.sample, image, label);
+    if (status != VST_OK) return status;
+    vst_augment_begin(r->options->augment, r->view, image->height, image->width, &r->state, &part);
+    return r->state.cropped ? blame(vst_image_crop(image, part, image), r) : VST_OK;
+}
+
+static vst_status check_shape(const vst_loader_options *options, const vst_image *image) {
+    if (image->channels == options->channels && image->height == options->size && image->width == options->size)
+        return VST_OK;
+    return vst_fail(
+        VST_ERROR_SHAPE,
+        "(%d, %d, %d) (channels, height, width), asked for is (%d, %d, %d): set the model's image size and channels, "
+        "or crop or resize the image: augment.train = random_resized_crop:size=%d does",
+        image->channels, image->height, image->width, options->channels, options->size, options->size, options->size);
+}
+
+static vst_status transform(request *r) {
+    const vst_loader_options *options = r->options;
+    vst_image *image = &r->memory->image;
+    vst_status status = vst_augment_image(options->augment, &r->state, image, &r->memory->scratch);
+    if (status == VST_OK && options->evaluation) {
+        const vst_evaluation_view view = {options->size, options->crop_pct, options->filter};
+        status = vst_image_evaluation_view(&view, image, r->memory->scratch.images);
+    }
+    return status == VST_OK ? check_shape(options, image) : status;
+}
+
+vst_status vsti_sample_load(const vst_dataset *dataset, const vst_loader_options *options, vst_augment_view view,
+                            vsti_sample_memory *memory, float *pixels, int *label) {
+    request r = {dataset, options, view, memory, {.view = view}};
+    vst_status status = VST_OK;
+    VST_TRY(fetch(&r, label));
+    VST_TRY(blame(transform(&r), &r));
+    vst_image_to_floats(&memory->image, pixels);
+    vst_augment_finish(
+        options->augment, &r.state,
+        &(vst_augment_floats){pixels, options->channels, options->size, options->size, options->mean, options->std});
+out:
+    trim(memory);
+    return status;
+}

@@ -1,0 +1,20 @@
+/* One sample, from the data set to floats. Internal to the loader. */
+#ifndef VISTILL_DATASETS_LOADER_SAMPLE_H
+#define VISTILL_DATASETS_LOADER_SAMPLE_H
+
+#include "datasets/loader/loader.h"
+
+/* What a worker keeps from sample to sample. Starts as {0}. */
+typedef struct vsti_sample_memory {
+    vst_bytes bytes; /* of the image file */
+    vst_image image;
+    vst_augment_scratch scratch;
+} vsti_sample_memory;
+void vsti_sample_memory_clear(vsti_sample_memory *memory);
+
+/* Reads, decodes, augments or brings to the evaluation's view, and converts sample view.sample into
+ * pixels (channels, size, size). An error names the sample. */
+VST_NODISCARD vst_status vsti_sample_load(const vst_dataset *dataset, const vst_loader_options *options,
+                                          vst_augment_view view, vsti_sample_memory *memory, float *pixels, int *label);
+
+#endif

@@ -1,0 +1,252 @@
+/* vistill data: looks at a data set before a training does, and packs it. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "datasets/augment/augment.h"
+#include "datasets/tar_index.h"
+#include "datasets/tar_shards.h"
+#include "recipes/commands/main.h"
+#include "recipes/engine/data_tools.h"
+#include "recipes/engine/table.h"
+
+extern const vst_command vsti_command_data;
+static const char *const splits[] = {"train", "test"};
+
+/* Opens the splits that --split asks for, or those that are there; one that is missing stays NULL. */
+static vst_status open_splits(const vst_arguments *arguments, vst_dataset *opened[2]) {
+    const char *wanted = vst_flag_value(arguments, "split");
+    const vst_dataset_options options = {.format = vst_flag_value(arguments, "format")};
+    vst_status status = VST_OK;
+    if (wanted && strcmp(wanted, "train") != 0 && strcmp(wanted, "test") != 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "--split %s: it must be train or test", wanted);
+    for (int i = 0; i < 2; i++) {
+        if (wanted && strcmp(wanted, splits[i]) != 0) continue;
+        if (i == 1 && !wanted && opened[0] && vst_dataset_whole(opened[0])) continue; /* it would be the same again */
+        status = vst_dataset_open(&opened[i], arguments->words[1], splits[i], &options);
+        if (status != VST_OK && (status != VST_ERROR_NOT_FOUND || wanted)) return status;
+    }
+    return opened[0] || opened[1] ? VST_OK : status;
+}
+
+static const char *split_name(const vst_dataset *dataset, int i) {
+    return vst_dataset_whole(dataset) ? "all" : splits[i];
+}
+
+/* ---- index ---- */
+
+static vst_status index_tars(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vsti_shards shards = {0};
+    uint64_t images, total = 0;
+    VST_TRY(vsti_shards_find(&shards, arguments->words[1], NULL));
+    for (size_t i = 0; i < shards.count; i++) {
+        VST_TRY(vsti_tar_index_make(shards.paths[i], &images));
+        printf("%s.idx: %" PRIu64 " images\n", shards.paths[i], images);
+        total += images;
+    }
+    if (shards.count > 1) printf("%" PRIu64 " images in %zu shards\n", total, shards.count);
+out:
+    vsti_shards_clear(&shards);
+    return status;
+}
+
+/* ---- check ---- */
+
+static const char *row_name(const vst_dataset *dataset, int row) {
+    return row < vst_dataset_classes(dataset) ? vst_dataset_class_name(dataset, row) : "(no label)";
+}
+
+static bool row_used(const vst_data_report *report, int row) {
+    return row < report->classes || report->good[row] + report->broken[row] > 0;
+}
+
+static vst_status print_report(const vst_dataset *dataset, const char *split, const vst_data_report *report) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    VST_TRY(vst_table_create(&table, (const char *[]){"class", ">samples", ">broken", NULL}));
+    for (int row = 0; row <= report->classes; row++) {
+        if (!row_used(report, row)) continue;
+        vst_table_cell(table, "%s", row_name(dataset, row));
+        vst_table_cell(table, "%" PRIu64, report->good[row] + report->broken[row]);
+        vst_table_cell(table, "%" PRIu64, report->broken[row]);
+    }
+    VST_TRY(vst_table_write(table, stdout));
+    for (size_t i = 0; i < report->bad_count; i++) printf("broken  %s\n", report->bad[i].reason);
+    printf("%s: %" PRIu64 " samples, %zu broken, from %d x %d to %d x %d pixels\n\n", split, report->samples,
+           report->bad_count, report->least_width, report->least_height, report->most_width, report->most_height);
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+static json_t *bad_to_json(const vst_dataset *dataset, const vst_data_report *report) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < report->bad_count; i++) {
+        char name[4096];
+        json_t *object = json_object();
+        vst_dataset_sample_name(dataset, report->bad[i].sample, name, sizeof name);
+        json_object_set_new(object, "sample", json_integer((json_int_t)report->bad[i].sample));
+        json_object_set_new_nocheck(object, "name", json_string_nocheck(name));
+        json_object_set_new(object, "label", json_integer(report->bad[i].label));
+        json_object_set_new_nocheck(object, "reason", json_string_nocheck(report->bad[i].reason));
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+/* One object a split. */
+static vst_status print_json(const vst_dataset *dataset, const char *split, const vst_data_report *report) {
+    uint64_t hash;
+    char text[20];
+    vst_status status = vst_dataset_hash(dataset, &hash);
+    if (status != VST_OK) return status;
+    json_t *object = json_object(), *classes = json_array();
+    snprintf(text, sizeof text, "%016" PRIx64, hash);
+    for (int row = 0; row <= report->classes; row++) {
+        if (!row_used(report, row)) continue;
+        json_t *one = json_object();
+        json_object_set_new_nocheck(one, "name", json_string_nocheck(row_name(dataset, row)));
+        json_object_set_new(one, "samples", json_integer((json_int_t)(report->good[row] + report->broken[row])));
+        json_object_set_new(one, "broken", json_integer((json_int_t)report->broken[row]));
+        json_array_append_new(classes, one);
+    }
+    json_object_set_new(object, "split", json_string(split));
+    json_object_set_new_nocheck(object, "path", json_string_nocheck(vst_dataset_path(dataset)));
+    json_object_set_new(object, "samples", json_integer((json_int_t)report->samples));
+    json_object_set_new(object, "hash", json_string(text));
+    json_object_set_new(object, "smallest", json_pack("[i,i]", report->least_width, report->least_height));
+    json_object_set_new(object, "largest", json_pack("[i,i]", report->most_width, report->most_height));
+    json_object_set_new(object, "classes", classes);
+    json_object_set_new(object, "broken", bad_to_json(dataset, report));
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+    putchar('\n');
+    json_decref(object);
+    return VST_OK;
+}
+
+static vst_status check(const vst_arguments *arguments, bool *broken) {
+    vst_status status = VST_OK;
+    vst_dataset *opened[2] = {NULL, NULL};
+    vst_data_report report = {0};
+    int workers = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (workers < 1 || workers > 256) workers = 1;
+    VST_TRY(vst_flag_int(arguments, "workers", 1, 256, &workers));
+    VST_TRY(open_splits(arguments, opened));
+    for (int i = 0; i < 2; i++) {
+        if (!opened[i]) continue;
+        VST_TRY(vst_data_check(opened[i], workers, vst_catch_interrupt(), &report));
+        VST_TRY((vst_flag_given(arguments, "json") ? print_json : print_report)(opened[i], split_name(opened[i], i),
+                                                                                &report));
+        *broken |= report.bad_count > 0;
+        vst_data_report_clear(&report);
+    }
+out:
+    vst_data_report_clear(&report);
+    vst_dataset_close(opened[0]);
+    vst_dataset_close(opened[1]);
+    return status;
+}
+
+/* ---- preview ---- */
+
+static vst_status preview(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_dataset *dataset = NULL;
+    vst_image sheet = {0};
+    int count = 36, seed = 0;
+    const char *split = vst_flag_value(arguments, "split"), *augment = vst_flag_value(arguments, "augment");
+    const char *output = vst_flag_value(arguments, "output");
+    const vst_dataset_options options = {.format = vst_flag_value(arguments, "format")};
+    if (!output) output = "preview.png";
+    VST_TRY(vst_flag_int(arguments, "count", 1, 1024, &count));
+    VST_TRY(vst_flag_int(arguments, "seed", 0, INT32_MAX, &seed));
+    VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "train", &options));
+    VST_TRY(vst_data_preview(dataset, augment ? augment : "", (uint64_t)seed, count, &sheet));
+    VST_TRY(vst_png_write(output, &sheet));
+    printf("%s: %d x %d pixels\n", output, sheet.width, sheet.height);
+out:
+    vst_image_clear(&sheet);
+    vst_dataset_close(dataset);
+    return status;
+}
+
+/* ---- pack ---- */
+
+static vst_status pack(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_dataset *opened[2] = {NULL, NULL};
+    int megabytes = 512, seed = 0;
+    vst_pack_options options = {.shuffle = vst_flag_given(arguments, "shuffle"), .stop = vst_catch_interrupt()};
+    const char *output = vst_flag_value(arguments, "output");
+    VST_TRY(vst_flag_int(arguments, "shard-size", 1, 1 << 20, &megabytes));
+    VST_TRY(vst_flag_int(arguments, "shuffle", 0, INT32_MAX, &seed));
+    options.shard_bytes = (uint64_t)megabytes << 20;
+    options.seed = (uint64_t)seed;
+    VST_TRY(open_splits(arguments, opened));
+    for (int i = 0; i < 2; i++) {
+        vst_pack_result result;
+        if (!opened[i]) continue;
+        VST_TRY(vst_data_pack(opened[i], output, split_name(opened[i], i), &options, &result));
+        printf("%s: %" PRIu64 " samples in %" PRIu64 " shards, %.1f MB\n", split_name(opened[i], i), result.samples,
+               result.shards, (double)result.bytes / 1e6);
+    }
+    const vst_dataset *named = opened[0] ? opened[0] : opened[1];
+    if (vst_dataset_classes(named) > 0) VST_TRY(vst_data_pack_classes(named, output));
+out:
+    vst_dataset_close(opened[0]);
+    vst_dataset_close(opened[1]);
+    return status;
+}
+
+/* ---- The command ---- */
+
+static int run(const vst_arguments *arguments) {
+    const char *action = arguments->words[0];
+    bool broken = false;
+    vst_status status;
+    if (strcmp(action, "index") == 0) {
+        status = index_tars(arguments);
+    } else if (strcmp(action, "check") == 0) {
+        status = check(arguments, &broken);
+    } else if (strcmp(action, "preview") == 0) {
+        status = preview(arguments);
+    } else if (strcmp(action, "pack") == 0) {
+        if (!vst_flag_given(arguments, "output"))
+            return vst_command_usage(&vsti_command_data, "pack needs --output FOLDER for the shards");
+        status = pack(arguments);
+    } else {
+        return vst_command_usage(&vsti_command_data, "\"%.100s\" is none of index, check, preview, pack", action);
+    }
+    return status == VST_OK && broken ? VST_EXIT_ERROR : vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {
+    {"split", 0, "SPLIT", "train or test; check and pack take both otherwise, preview takes train"},
+    {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
+    {"workers", 0, "N", "check: threads, otherwise one for each processor"},
+    {"json", 0, NULL, "check: one JSON object a split for machines"},
+    {"augment", 0, "POLICIES", "preview: as in recipes, \"crop:padding=4, flip\""},
+    {"count", 0, "N", "preview: how many samples, 36 by default"},
+    {"seed", 0, "N", "preview: which samples and random numbers, 0 by default"},
+    {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder"},
+    {"shard-size", 0, "MB", "pack: largest size of a shard, 512 by default"},
+    {"shuffle", 0, "SEED", "pack: in an order drawn by this seed, not in the data set's"},
+    {0}};
+
+const vst_command vsti_command_data = {
+    .name = "data",
+    .words = "index|check|preview|pack DATA",
+    .summary = "look at a data set, check it, pack it into shards",
+    .help =
+        "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"
+        "check    reads and decodes everything, counts classes and lists broken images; exit code 1 if there are any\n"
+        "preview  draws samples into a PNG file, after --augment, with their classes\n"
+        "pack     writes tar shards in WebDataset's layout to --output, image files unchanged, with indices and "
+        "classes.txt",
+    .flags = flags,
+    .minimum = 2,
+    .maximum = 2,
+    .run = run};

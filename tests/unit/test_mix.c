@@ -1,0 +1,124 @@
+/* Mixup, CutMix and targets: timm's numbers for a given lambda and box, the distribution of what is drawn, and the
+ * loader's batches. */
+#include <check.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "datasets/loader/mix.h"
+#include "tests/unit/data_files.h"
+#include "tests/unit/timm_mix.h"
+#include "vision/base/random.h"
+
+enum { FLOATS = MIX_COUNT * MIX_CHANNELS * MIX_HEIGHT * MIX_WIDTH };
+
+START_TEST(equals_timm) {
+    float images[FLOATS], targets[MIX_COUNT * MIX_CLASSES];
+    const int labels[MIX_COUNT] = {2, 0, 1, 1};
+    const uint64_t samples[MIX_COUNT] = {0, 1, 2, 3};
+    const vst_target_options options = {MIX_CLASSES, 0.1, UINT64_MAX};
+    const vst_mix mix = mix_fixtures[_i].cut ? vst_mix_cut(mix_fixtures[_i].lambda, mix_fixtures[_i].y,
+                                                           mix_fixtures[_i].x, MIX_HEIGHT, MIX_WIDTH)
+                                             : (vst_mix){.lambda = mix_fixtures[_i].lambda};
+    for (int i = 0; i < FLOATS; i++) images[i] = (float)((i * 37 + 11) % 256) / 255.0f;
+    vst_mix_images(&mix, images, MIX_COUNT, MIX_CHANNELS, MIX_HEIGHT, MIX_WIDTH);
+    for (int i = 0; i < FLOATS; i++) ck_assert_float_eq(images[i], mix_fixtures[_i].images[i]);
+    ck_assert_int_eq(vst_targets_fill(&options, labels, samples, MIX_COUNT, targets), MIX_COUNT);
+    vst_mix_targets(&mix, targets, MIX_COUNT, MIX_CLASSES);
+    for (int i = 0; i < MIX_COUNT * MIX_CLASSES; i++)
+        ck_assert_float_eq_tol(targets[i], mix_fixtures[_i].targets[i],
+                               1e-7f); /* timm rounds off and on to float separately */
+}
+END_TEST
+
+START_TEST(targets_hold_smoothed_labels_of_labelled_rows) {
+    const int labels[4] = {1, 0, 2, -1};
+    const uint64_t samples[4] = {3, 9, 0, 1};
+    const vst_target_options options = {3, 0.3, 9}, none = {3, 0.3, 0};
+    float target[12];
+    ck_assert_int_eq(vst_targets_fill(&options, labels, samples, 4, target),
+                     2);                       /* sample 9 lost its label, the last had none */
+    const float off = 2 * 0.1f, on = 2 * 0.8f; /* 4 rows, 2 of them labelled */
+    const float expected[12] = {off, on, off, 0, 0, 0, off, off, on, 0, 0, 0};
+    for (int i = 0; i < 12; i++) ck_assert_float_eq_tol(target[i], expected[i], 1e-6f);
+    /* Mixed with a row without a label, a row keeps its share; all rows together weigh as before. */
+    const vst_mix mix = {.lambda = 0.75};
+    float sum = 0;
+    vst_mix_targets(&mix, target, 4, 3);
+    ck_assert_float_eq_tol(target[1], 0.75f * on, 1e-6f);
+    ck_assert_float_eq_tol(target[10], 0.25f * on, 1e-6f);
+    for (int i = 0; i < 12; i++) sum += target[i];
+    ck_assert_float_eq_tol(sum, 4, 1e-5f);
+    ck_assert_int_eq(vst_targets_fill(&none, labels, samples, 4, target), 0);
+    for (int i = 0; i < 12; i++) ck_assert(target[i] == 0);
+}
+END_TEST
+
+/* Mean and variance of Beta(a, a), and the share below 0.1 for the alphas where it has a closed form. */
+START_TEST(beta_distribution) {
+    static const struct {
+        double alpha, below; /* P(x < 0.1) */
+    } cases[] = {{0.5, 0.2048327647}, {0.8, 0}, {1, 0.1}, {2, 0.028}, {0.01, 0}, {30, 0}};
+    enum { DRAWS = 200000 };
+    vst_random random = vst_random_stream(3, vst_random_id("test"), 0, (uint64_t)_i);
+    const double alpha = cases[_i].alpha, variance = 1 / (4 * (2 * alpha + 1));
+    double sum = 0, squares = 0, below = 0;
+    for (int i = 0; i < DRAWS; i++) {
+        const double x = vst_random_beta(&random, alpha);
+        ck_assert(x >= 0 && x <= 1);
+        sum += x;
+        squares += (x - 0.5) * (x - 0.5);
+        below += x < 0.1;
+    }
+    ck_assert_double_eq_tol(sum / DRAWS, 0.5, 5 * sqrt(variance / DRAWS));
+    ck_assert_double_eq_tol(squares / DRAWS / variance, 1, 0.015);
+    if (cases[_i].below > 0) ck_assert_double_eq_tol(below / DRAWS, cases[_i].below, 5 * sqrt(cases[_i].below / DRAWS));
+}
+END_TEST
+
+/* How often what is drawn, that CutMix's lambda is the box's share, and that a step always draws the same. */
+START_TEST(draws) {
+    const vst_mix_options both = {0.8, 1, 0.75, 0.4}, cut_only = {0, 1, 1, 0}, off = {0, 0, 1, 0.5};
+    enum { STEPS = 20000, SIDE = 32 };
+    int mixed = 0, cut = 0;
+    double area = 0;
+    for (uint64_t step = 0; step < STEPS; step++) {
+        const vst_mix mix = vst_mix_draw(&both, 7, 2, step, SIDE, SIDE),
+                      again = vst_mix_draw(&both, 7, 2, step, SIDE, SIDE);
+        ck_assert(mix.lambda == again.lambda && mix.cut == again.cut && mix.box.top == again.box.top);
+        mixed += mix.cut || mix.lambda < 1;
+        cut += mix.cut;
+        ck_assert(mix.lambda >= 0 && mix.lambda <= 1);
+        if (!mix.cut) continue;
+        ck_assert(mix.box.top >= 0 && mix.box.left >= 0 && mix.box.height >= 0 && mix.box.width >= 0);
+        ck_assert(mix.box.top + mix.box.height <= SIDE && mix.box.left + mix.box.width <= SIDE);
+        ck_assert_double_eq(mix.lambda, 1 - mix.box.height * mix.box.width / (double)(SIDE * SIDE));
+        area += 1 - mix.lambda;
+        ck_assert(vst_mix_draw(&cut_only, 7, 2, step, SIDE, SIDE).cut);
+        ck_assert(vst_mix_draw(&off, 7, 2, step, SIDE, SIDE).lambda == 1);
+    }
+    ck_assert_double_eq_tol((double)mixed / STEPS, 0.75, 0.016);
+    ck_assert_double_eq_tol((double)cut / mixed, 0.4, 0.02);
+    /* Half of the picture on average, less what hangs over its edges: 0.3107 by timm's function, 400000 times. */
+    ck_assert_double_eq_tol(area / cut, 0.3107, 0.015);
+    const double a = vst_mix_draw(&both, 7, 2, 5, SIDE, SIDE).lambda;
+    ck_assert(a != vst_mix_draw(&both, 7, 3, 5, SIDE, SIDE).lambda ||
+              a != vst_mix_draw(&both, 8, 2, 5, SIDE, SIDE).lambda);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("mix");
+    TCase *tests = tcase_create("mix");
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, equals_timm, 0, (int)(sizeof mix_fixtures / sizeof *mix_fixtures));
+    tcase_add_test(tests, targets_hold_smoothed_labels_of_labelled_rows);
+    tcase_add_loop_test(tests, beta_distribution, 0, 6);
+    tcase_add_test(tests, draws);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
