@@ -141,7 +141,7 @@ static vst_status pop_mark(machine *m, size_t *first) {
 
 static vst_status push_new(machine *m, vsti_pickled value) {
     vst_status status = VST_OK;
-    vsti_pickled *made;
+    vsti_pickled *made = NULL;
     VST_TRY(allot(m, sizeof *made, &made));
     *made = value;
     VST_TRY(push(m, made));
@@ -165,7 +165,7 @@ static vst_status take(machine *m, size_t count, const unsigned char **out) {
 /* A little-endian number of `width` bytes. */
 static vst_status take_number(machine *m, size_t width, uint64_t *out) {
     vst_status status = VST_OK;
-    const unsigned char *bytes;
+    const unsigned char *bytes = NULL;
     VST_TRY(take(m, width, &bytes));
     *out = 0;
     for (size_t i = width; i > 0; i--) *out = *out << 8 | bytes[i - 1];
@@ -186,7 +186,7 @@ out:
 
 static vst_status push_real(machine *m) {
     vst_status status = VST_OK;
-    const unsigned char *bytes;
+    const unsigned char *bytes = NULL;
     uint64_t bits = 0;
     double real;
     VST_TRY(take(m, 8, &bytes));
@@ -200,7 +200,7 @@ out:
 /* Text whose length stands before it in `width` bytes. */
 static vst_status push_text(machine *m, vsti_kind kind, size_t width) {
     vst_status status = VST_OK;
-    const unsigned char *bytes;
+    const unsigned char *bytes = NULL;
     uint64_t length = 0;
     VST_TRY(take_number(m, width, &length));
     if (length > VSTI_PICKLE_TEXT) return limited(m, "bytes in a string", VSTI_PICKLE_TEXT);
@@ -213,7 +213,7 @@ out:
 /* An integer of any width, as two's complement; those of 64 bits or less become plain integers. */
 static vst_status push_long(machine *m, size_t width) {
     vst_status status = VST_OK;
-    vsti_pickled *value;
+    vsti_pickled *value = NULL;
     VST_TRY(push_text(m, VSTI_WIDE, width));
     VST_TRY(top(m, &value));
     const size_t length = value->as.text.size;
@@ -231,7 +231,7 @@ out:
 /* A new container of the values from `first` on, which leave the stack. */
 static vst_status collect(machine *m, vsti_kind kind, size_t first) {
     vst_status status = VST_OK;
-    vsti_pickled *made;
+    vsti_pickled *made = NULL;
     if (kind == VSTI_DICT && (m->height - first) % 2) return broken(m, "a key has no value");
     VST_TRY(allot(m, sizeof *made, &made));
     *made = (vsti_pickled){.kind = kind, .depth = 1};
@@ -260,7 +260,7 @@ static vst_status collect_last(machine *m, size_t count) {
 static vst_status extend(machine *m, vsti_kind kind, size_t first) {
     vst_status status = VST_OK;
     const size_t end = m->height;
-    vsti_pickled *container;
+    vsti_pickled *container = NULL;
     m->height = first;
     VST_TRY(top(m, &container));
     if (container->kind == VSTI_CALL) return VST_OK;
@@ -358,7 +358,7 @@ out:
 
 static vst_status stacked_global(machine *m) {
     vst_status status = VST_OK;
-    vsti_pickled *module, *name;
+    vsti_pickled *module = NULL, *name = NULL;
     VST_TRY(pop(m, &name));
     VST_TRY(pop(m, &module));
     VST_TRY(push_global(m, module, name));
@@ -369,7 +369,7 @@ out:
 /* OrderedDict() and, as Python 2 wrote it, OrderedDict([[key, value], …]). */
 static vst_status push_ordered_dict(machine *m, const vsti_pickled *arguments) {
     vst_status status = VST_OK;
-    vsti_pickled *dict;
+    vsti_pickled *dict = NULL;
     VST_TRY(allot(m, sizeof *dict, &dict));
     *dict = (vsti_pickled){.kind = VSTI_DICT, .depth = 1};
     if (arguments->as.list.count > 0) {
@@ -403,7 +403,7 @@ out:
 /* keywords: the one on top is a dict of keyword arguments, which are dropped. */
 static vst_status call(machine *m, bool keywords) {
     vst_status status = VST_OK;
-    vsti_pickled *function, *arguments, *dropped;
+    vsti_pickled *function = NULL, *arguments = NULL, *dropped = NULL;
     if (keywords) VST_TRY(pop(m, &dropped));
     VST_TRY(pop(m, &arguments));
     VST_TRY(pop(m, &function));
@@ -430,7 +430,7 @@ out:
 
 static vst_status put(machine *m, uint64_t index) {
     vst_status status = VST_OK;
-    vsti_pickled *value;
+    vsti_pickled *value = NULL;
     VST_TRY(top(m, &value));
     if (index >= VSTI_PICKLE_MEMO) return limited(m, "remembered values", VSTI_PICKLE_MEMO);
     VST_TRY(vst_grow(&m->memo, &m->memo_capacity, (size_t)index + 1, sizeof(vsti_pickled *)));
@@ -479,7 +479,7 @@ static vst_status set_mark(machine *m) {
 }
 
 static vst_status drop(machine *m) {
-    vsti_pickled *dropped;
+    vsti_pickled *dropped = NULL;
     if (reachable(m) == 0 && m->mark_count > 0) { /* a MARK is popped like a value */
         m->mark_count--;
         return VST_OK;
@@ -495,14 +495,14 @@ static vst_status drop_from_mark(machine *m) {
 }
 
 static vst_status duplicate(machine *m) {
-    vsti_pickled *value;
+    vsti_pickled *value = NULL;
     const vst_status status = top(m, &value);
     return status == VST_OK ? push(m, value) : status;
 }
 
 /* The object keeps the state it had; only Python could make sense of another. */
 static vst_status build(machine *m) {
-    vsti_pickled *state, *object;
+    vsti_pickled *state = NULL, *object = NULL;
     const vst_status status = pop(m, &state);
     return status == VST_OK ? top(m, &object) : status;
 }

@@ -170,7 +170,7 @@ static vst_status locate(const vsti_pytorch *file, const char *name, zip_int64_t
 }
 
 static vst_status refuse_torchscript(const vsti_pytorch *file) {
-    zip_int64_t index;
+    zip_int64_t index = -1;
     const vst_status status = locate(file, "constants.pkl", &index);
     if (status != VST_OK || index < 0) return status;
     return vst_fail(VST_ERROR_UNSUPPORTED, "it is a TorchScript archive, a program: in Python, save its weights with "
@@ -232,7 +232,7 @@ static vst_status read_member(const vsti_pytorch *file, const char *name, size_t
                               size_t *size) {
     vst_status status = VST_OK;
     zip_stat_t info;
-    zip_int64_t index;
+    zip_int64_t index = -1;
     zip_file_t *member = NULL;
     *to = NULL;
     VST_TRY(locate(file, name, &index));
