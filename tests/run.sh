@@ -35,5 +35,5 @@ step dev
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 step asan
 # OpenMP's own library is not instrumented, so the thread sanitizer is kept to the parts that use POSIX threads.
-step tsan -R 'test_(loader|datasets|base)$'
+step tsan -R 'test_(loader|loader_views|mix|datasets|formats|base)$'
 printf '\nAll tests passed in %d minutes.\n' $((($(date +%s) - started + 59) / 60))

@@ -69,11 +69,17 @@ static uint64_t hash_of(const char *path, const char *split, const char *format)
 static const struct {
     const char *name;
     int label;
-} tree[] = {{"Zebra/x.PNG", 0},        {"ant/1.png", 1},
-            {"ant/10.jpg", 1},         {"ant/2.png", 1},
-            {"ant/sub/1.png", 1},      {"ant/sub-x/0.png", 1},
-            {"ant/sub/deep/1.png", 1}, {"ant-hill/a.b.c.png", 2},
-            {"b e e/\xc3\xa4.png", 3}, {"b e e/\xe2\x82\xac.jpeg", 3}};
+} tree[] = {{"Zebra/x.PNG", 0},
+            {"ant/1.png", 1},
+            {"ant/10.jpg", 1},
+            {"ant/2.png", 1},
+            {"ant/sub/1.png", 1},
+            {"ant/sub-x/0.png", 1},
+            {"ant/sub/deep/1.png", 1},
+            {"ant/zoo/1.png", 1},
+            {"ant-hill/a.b.c.png", 2},
+            {"b e e/\xc3\xa4.png", 3},
+            {"b e e/\xe2\x82\xac.jpeg", 3}};
 enum { TREE = sizeof tree / sizeof *tree };
 
 static void write_tree(const char *root) {
@@ -210,6 +216,12 @@ START_TEST(odd_classes) {
     write_picture(in("v"), "train/1.png", 2);
     write_picture(in("v"), "car/1.png", 3);
     check_facts(in("v"), "train", 3, 3, true, "/v");
+    tar_file tar = {0};
+    tar_picture(&tar, "v/bus/1.png", 1);
+    tar_picture(&tar, "v/train/1.png", 2);
+    tar_end(&tar);
+    tar_write(in("v.tar"), &tar);
+    check_facts(in("v.tar"), "test", 2, 2, true, "v.tar");
     mkdir(in("v/.cache"), 0777);
     mkdir(in("v/axle"), 0777);
     write_picture(in("v"), ".thumbs/1.png", 4);
@@ -370,6 +382,8 @@ START_TEST(tar_errors) {
         const char *text;
     } headers[] = {
         {NULL, "a/1.png", '0', 5000, 0, VST_ERROR_FORMAT, "cut off: the member at byte 0"},
+        {NULL, "a/1.png", '0', 1500, 0, VST_ERROR_FORMAT,
+         "cut off: the member at byte 0"}, /* less than all of the file */
         {NULL, "a/1.png", '0', UINT64_MAX, 1, VST_ERROR_FORMAT, "no valid size"},
         {NULL, "a/1.png", '0', INT64_MAX >> 8, 1, VST_ERROR_FORMAT, "cut off"},
         {NULL, "a/1.png", '1', 0, 0, VST_ERROR_UNSUPPORTED, "a/1.png is a link"},
@@ -386,7 +400,7 @@ START_TEST(tar_errors) {
         expect_error(headers[i].status, headers[i].text, try_open(path, "train", "tar"));
         ck_assert_ptr_nonnull(strstr(vst_error_message(), path));
     }
-    tar_header(&tar, NULL, "a/1.png", '0', 5, 0);
+    tar_header(&tar, NULL, "a/1.png", '0', 5, 1);
     tar.data[124] = 0xff; /* a negative number */
     tar_sum(tar.data);
     tar_end(&tar);
@@ -411,7 +425,7 @@ END_TEST
 static void tar_text(tar_file *tar, const char *name, const char *text) { tar_member(tar, name, text, strlen(text)); }
 
 START_TEST(webdataset) {
-    static const int numbers[] = {1, 2, 3, 4}, labels[] = {2, 0, 1, -1};
+    static const int numbers[] = {1, 2, 3, 4, 5}, labels[] = {2, 0, 1, -1, 2};
     tar_file tar = {0};
     tar_text(&tar, "__meta__.json", "{\"label\": 9}");
     tar_picture(&tar, "d/one.seg.png", 77); /* not the image */
@@ -426,10 +440,13 @@ START_TEST(webdataset) {
     tar_picture(&tar, "d/four.png", 4);
     tar_text(&tar, "d/four.json", "{\"label\": \"cat\"}");
     tar_picture(&tar, "d/.hidden.png", 79);
+    tar_text(&tar, "d/zfive.cls", "2");
+    tar_text(&tar, "d/zfive.json", "{\"label\": 1}");
+    tar_picture(&tar, "d/zfive.png", 5);
     tar_end(&tar);
     tar_write(in("w.tar"), &tar);
-    check_order(in("w.tar"), "train", NULL, numbers, labels, 4);
-    check_facts(in("w.tar"), "train", 4, 3, true, "w.tar");
+    check_order(in("w.tar"), "train", NULL, numbers, labels, 5);
+    check_facts(in("w.tar"), "train", 5, 3, true, "w.tar");
     write_in(folder, "classes.txt", "n\nm\r\no\np", 8);
     vst_dataset *dataset;
     ck_ok(vst_dataset_open(&dataset, in("w.tar"), "test", NULL));
@@ -445,8 +462,9 @@ END_TEST
 
 /* Shards of both splits in one folder and in two; the training split's classes hold for both. */
 START_TEST(shard_folders) {
-    static const char *const names[] = {"n/set-train-0.tar", "n/set-train-1.tar", "n/set-val-0.tar",
-                                        "f/train/b.tar",     "f/train/a.tar",     "f/validation/medieval.tar"};
+    static const char *const names[] = {"n/set-train-0.tar", "n/x-medieval-train-1.tar",
+                                        "n/set-val-0.tar",   "f/train/b.tar",
+                                        "f/train/a.tar",     "f/validation/medieval.tar"};
     static const int train[2][2] = {{0, 1}, {4, 3}}, test[2][1] = {{2}, {5}};
     static const int train_labels[2][2] = {{3, 0}, {1, 2}}, test_labels[2][1] = {{1}, {0}};
     static const char *const cls[] = {"3", "0", "1", "2", "1", "0"};
