@@ -1,23 +1,27 @@
-/* Watches for involuntary context switches, and parks an OpenMP team while there are many. */
+/* Watches how much of our processors others use, and parks an OpenMP team while that is much. */
 #include "vision/base/threads.h"
 
+#include <fcntl.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-static const double interval = 0.05;             /* seconds between two looks */
-static const double crowded = 60, lonely = 10;   /* switches a second from which, and below which, the way changes */
+enum { STAT_BYTES = 1 << 16 };
+static const double interval = 0.5;               /* seconds between two looks; the kernel counts in hundredths */
+static const double crowded = 0.4, lonely = 0.15; /* processors' worth of others' work from which, below which, it changes */
 
 static struct {
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
     bool wanted, parked, started;
     pthread_t thread;
-    double looked; /* time of the last look, 0: never */
-    long switches; /* involuntary ones until then */
+    double looked, others; /* time of the last look, 0: never, and others' processor seconds until then */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void wait_until_released(void) {
@@ -83,16 +87,52 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Involuntary switches a second since the last look; negative: it is too early for one. */
+/* Seconds that a processor has worked, by the numbers of its line in /proc/stat. */
+static double busy_seconds(const char *line) {
+    unsigned long long user = 0, nice = 0, system = 0, idle, wait, interrupts = 0, soft = 0;
+    sscanf(line, "%llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &interrupts, &soft);
+    return (double)(user + nice + system + interrupts + soft) / (double)sysconf(_SC_CLK_TCK);
+}
+
+static double own_seconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* What others have used so far of the processors that we may run on; negative if the kernel does not tell. */
+static double others_seconds(void) {
+    static char text[STAT_BYTES]; /* guarded by the mutex */
+    cpu_set_t ours;
+    double sum = 0;
+    const int file = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+    const ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    if (file >= 0) close(file);
+    if (size <= 0 || sched_getaffinity(0, sizeof ours, &ours) != 0) return -1;
+    text[size] = 0;
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        int cpu, used = 0;
+        line += *line == '\n';
+        if (sscanf(line, "cpu%d %n", &cpu, &used) == 1 && used && cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &ours))
+            sum += busy_seconds(line + used);
+    }
+    return sum - own_seconds();
+}
+
+/* Processors that others used since the last look; negative: it is too early for one, too late, or not known. */
 static double look(void) {
-    struct rusage usage;
     double rate = -1;
     pthread_mutex_lock(&self.mutex);
     const double time = now(), passed = time - self.looked;
-    if (passed >= interval && getrusage(RUSAGE_SELF, &usage) == 0) {
-        if (self.looked > 0) rate = (double)(usage.ru_nivcsw - self.switches) / passed;
+    if (passed >= interval) {
+        const double others = others_seconds();
+        const bool idle = passed > 2 * interval; /* plans did not run: others were welcome to the processors */
+        if (self.looked > 0 && !idle && others >= 0 && self.others >= 0) {
+            rate = (others - self.others) / passed;
+            if (rate < 0) rate = 0; /* the two clocks do not agree to the hundredth */
+        }
         self.looked = time;
-        self.switches = usage.ru_nivcsw;
+        self.others = others;
     }
     pthread_mutex_unlock(&self.mutex);
     return rate;
