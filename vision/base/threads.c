@@ -14,6 +14,7 @@
 
 enum { STAT_BYTES = 1 << 16 };
 static const double interval = 0.5;               /* seconds between two looks; the kernel counts in hundredths */
+static const double longest_pause = 0.25;         /* without a run for so long, what others did says nothing */
 static const double crowded = 0.4, lonely = 0.15; /* processors' worth of others' work from which, below which, it changes */
 
 static struct {
@@ -22,6 +23,7 @@ static struct {
     bool wanted, parked, started;
     pthread_t thread;
     double looked, others; /* time of the last look, 0: never, and others' processor seconds until then */
+    double ran;            /* when the last run ended */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 static void wait_until_released(void) {
@@ -124,9 +126,9 @@ static double look(void) {
     double rate = -1;
     pthread_mutex_lock(&self.mutex);
     const double time = now(), passed = time - self.looked;
-    if (passed >= interval) {
+    const bool idle = time - self.ran > longest_pause; /* plans did not run: others were welcome to the processors */
+    if (passed >= interval || idle) {
         const double others = others_seconds();
-        const bool idle = passed > 2 * interval; /* plans did not run: others were welcome to the processors */
         if (self.looked > 0 && !idle && others >= 0 && self.others >= 0) {
             rate = (others - self.others) / passed;
             if (rate < 0) rate = 0; /* the two clocks do not agree to the hundredth */
@@ -139,6 +141,12 @@ static double look(void) {
 }
 
 static bool is_users_choice(void) { return getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"); }
+
+void vsti_threads_ran(void) {
+    pthread_mutex_lock(&self.mutex);
+    self.ran = now();
+    pthread_mutex_unlock(&self.mutex);
+}
 
 void vsti_threads_adapt(void) {
     if (omp_get_max_threads() < 2) return;

@@ -12,6 +12,8 @@
  * others use (/proc/stat), and changes the way of waiting. Does nothing where the user has set OMP_WAIT_POLICY or
  * GOMP_SPINCOUNT. Never fails: if a thread cannot be had, waiting stays as it was. */
 void vsti_threads_adapt(void);
+/* To be called at the end of a run: while plans do not run, others are welcome to the processors. */
+void vsti_threads_ran(void);
 
 /* The two halves of it, for tests: parks threads, or lets them go; whether they are parked. */
 void vsti_threads_park(bool parked);

@@ -771,7 +771,9 @@ vst_status vst_plan_run(vst_plan *plan, uint32_t step_number) {
     }
     plan->runs++;
     vsti_threads_adapt();
-    return run_steps(plan, &plan->steps, &run);
+    const vst_status status = run_steps(plan, &plan->steps, &run);
+    vsti_threads_ran();
+    return status;
 }
 
 /* ---- profile ----------------------------------------------------------------------------------------------------- */
