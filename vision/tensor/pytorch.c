@@ -18,7 +18,6 @@ enum {
     KEY_DIGITS = 20, /* of a storage's key: the zip form counts, the older one has addresses */
     PROTOCOL = 1001  /* of the older form */
 };
-static const size_t io_chunk = (size_t)1 << 30; /* Linux moves at most 2 GiB at once */
 /* How far into a file of the older form its pickles may reach: the object and the keys may both be of full size. */
 static const size_t head_limit = 2 * (size_t)VSTI_PICKLE_BYTES + (64 << 10);
 
@@ -49,25 +48,6 @@ struct vsti_pytorch {
     size_t gathered; /* bytes of tensors that were not dense */
     char nothing[VST_ALIGNMENT]; /* where tensors without elements point to */
 };
-
-vst_status vsti_source_read(const vsti_source *from, size_t offset, void *to, size_t size) {
-    if (size == 0) return VST_OK;
-    if (from->bytes) {
-        memcpy(to, from->bytes + offset, size);
-        return VST_OK;
-    }
-    for (size_t done = 0; done < size;) {
-        const size_t left = size - done, wanted = left < io_chunk ? left : io_chunk;
-        const ssize_t got = pread(from->fd, (char *)to + done, wanted, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return vst_fail(VST_ERROR_IO, "reading at byte %zu: %s", offset + done, strerror(errno));
-        if (got == 0)
-            return vst_fail(VST_ERROR_IO, "ended at byte %zu of %zu: it was cut while being read", offset + done,
-                            from->size);
-        done += (size_t)got;
-    }
-    return VST_OK;
-}
 
 /* Keeps a block of data until the file is closed. On failure it is freed. */
 static vst_status keep(vsti_pytorch *file, void *data) {
@@ -214,7 +194,7 @@ static vst_status read_opened(zip_file_t *member, char *to, size_t size, const c
     char more;
     for (size_t done = 0; done < size;) {
         const size_t left = size - done;
-        const zip_int64_t got = zip_fread(member, to + done, left < io_chunk ? left : io_chunk);
+        const zip_int64_t got = zip_fread(member, to + done, left < VSTI_IO_CHUNK ? left : VSTI_IO_CHUNK);
         if (got < 0) return zip_failed(zip_file_get_error(member), name);
         if (got == 0)
             return vst_fail(VST_ERROR_FORMAT, "%s ends at byte %zu of %zu: the file is cut short; copy it again", name,

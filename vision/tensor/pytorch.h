@@ -4,19 +4,10 @@
 #define VISTILL_VISION_TENSOR_PYTORCH_H
 
 #include "vision/tensor/pickle.h"
+#include "vision/tensor/source.h"
 #include "vision/tensor/tensor.h"
 
 enum { VSTI_GATHER_ROOM = 64 << 20 }; /* bytes of tensors that are not dense, beyond the file's own size */
-
-/* Where bytes come from: an open file, or memory if `bytes` is not NULL. */
-typedef struct vsti_source {
-    int fd;
-    const char *bytes;
-    size_t size;
-} vsti_source;
-
-/* Reads exactly `size` bytes from `offset` on; the caller has checked them against from->size. */
-VST_NODISCARD vst_status vsti_source_read(const vsti_source *from, size_t offset, void *to, size_t size);
 
 typedef struct vsti_pytorch vsti_pytorch;
 

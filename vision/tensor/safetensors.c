@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 #include "vision/base/memory.h"
+#include "vision/tensor/source.h"
 
 enum {
     LENGTH_BYTES = 8,
@@ -20,7 +21,6 @@ enum {
     CHECKSUM_TEXT = 17,
     SHOWN = 100 /* bytes of a name in a message */
 };
-static const size_t io_chunk = (size_t)1 << 30; /* Linux moves at most 2 GiB at once */
 static const char checksum_key[] = "vistill.xxh3";
 static const char metadata_key[] = "__metadata__";
 
@@ -60,32 +60,6 @@ static void *json_alloc(size_t bytes) {
 __attribute__((constructor)) static void set_json_allocator(void) { json_set_alloc_funcs(json_alloc, vst_free); }
 
 /* ---- Reading ---- */
-
-/* Where the bytes come from: a file, or memory if `bytes` is not NULL. */
-typedef struct source {
-    int fd;
-    const char *bytes;
-    size_t size;
-} source;
-
-static vst_status fetch(const source *from, size_t offset, void *to, size_t size) {
-    if (size == 0) return VST_OK;
-    if (from->bytes) {
-        memcpy(to, from->bytes + offset, size);
-        return VST_OK;
-    }
-    for (size_t done = 0; done < size;) {
-        const size_t left = size - done, wanted = left < io_chunk ? left : io_chunk;
-        const ssize_t got = pread(from->fd, (char *)to + done, wanted, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return vst_fail(VST_ERROR_IO, "reading at byte %zu: %s", offset + done, strerror(errno));
-        if (got == 0)
-            return vst_fail(VST_ERROR_IO, "ended at byte %zu of %zu: it was cut while being read", offset + done,
-                            from->size);
-        done += (size_t)got;
-    }
-    return VST_OK;
-}
 
 static uint64_t from_little_endian(const unsigned char bytes[LENGTH_BYTES]) {
     uint64_t value = 0;
@@ -283,12 +257,12 @@ static void checksum_text(uint64_t hash, char text[CHECKSUM_TEXT]) {
     snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, hash);
 }
 
-static vst_status read_data(vst_safetensors *file, const source *from, size_t offset) {
+static vst_status read_data(vst_safetensors *file, const vsti_source *from, size_t offset) {
     vst_status status = VST_OK;
     char found[CHECKSUM_TEXT];
     file->data = vst_alloc_aligned(file->data_size);
     if (!file->data) return vst_fail_memory(file->data_size);
-    VST_TRY(fetch(from, offset, file->data, file->data_size));
+    VST_TRY(vsti_source_read(from, offset, file->data, file->data_size));
     for (size_t i = 0; i < file->count; i++)
         file->entries[i].tensor.data = (char *)file->data + file->entries[i].begin;
 
@@ -313,7 +287,7 @@ static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safet
 }
 
 /* Everything is checked before the data are read. */
-static vst_status load(vst_safetensors *file, const source *from, const vst_safetensors_limits *limits) {
+static vst_status load(vst_safetensors *file, const vsti_source *from, const vst_safetensors_limits *limits) {
     vst_status status = VST_OK;
     unsigned char length[LENGTH_BYTES];
     char *text = NULL;
@@ -321,14 +295,14 @@ static vst_status load(vst_safetensors *file, const source *from, const vst_safe
         return vst_fail(VST_ERROR_FORMAT, "only %zu bytes long: not a safetensors file", from->size);
     if (from->size > limits->file_bytes)
         return vst_fail(VST_ERROR_LIMIT, "%zu bytes long; allowed are %zu", from->size, limits->file_bytes);
-    VST_TRY(fetch(from, 0, length, sizeof length));
+    VST_TRY(vsti_source_read(from, 0, length, sizeof length));
     VST_TRY(check_sizes(from->size, from_little_endian(length), limits));
 
     const size_t header = (size_t)from_little_endian(length);
     file->data_size = from->size - LENGTH_BYTES - header;
     text = vst_alloc(header);
     if (!text) VST_TRY(vst_fail_memory(header));
-    VST_TRY(fetch(from, LENGTH_BYTES, text, header));
+    VST_TRY(vsti_source_read(from, LENGTH_BYTES, text, header));
     VST_TRY(parse_json(&file->header, text, header));
     VST_TRY(read_entries(file, limits));
     VST_TRY(read_data(file, from, LENGTH_BYTES + header));
@@ -337,7 +311,7 @@ out:
     return status;
 }
 
-static vst_status load_new(vst_safetensors **out, const char *path, const source *from,
+static vst_status load_new(vst_safetensors **out, const char *path, const vsti_source *from,
                            const vst_safetensors_limits *limits) {
     vst_status status = VST_OK;
     vst_safetensors *file = vst_calloc(1, sizeof *file);
@@ -354,25 +328,19 @@ out:
 
 vst_status vst_safetensors_parse(vst_safetensors **out, const char *name, const void *bytes, size_t size,
                                  const vst_safetensors_limits *limits) {
-    const source from = {.fd = -1, .bytes = size ? bytes : "", .size = size};
+    const vsti_source from = vsti_source_of(bytes, size);
     *out = NULL;
     return load_new(out, name, &from, limits);
 }
 
 vst_status vst_safetensors_open(vst_safetensors **out, const char *path, const vst_safetensors_limits *limits) {
     vst_status status = VST_OK;
-    struct stat info;
+    vsti_source from = {.fd = -1};
     *out = NULL;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block, it is refused below */
-    if (fd < 0)
-        return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %s", path,
-                        strerror(errno));
-    if (fstat(fd, &info) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
-    if (!S_ISREG(info.st_mode)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: not a regular file", path));
-    const source from = {.fd = fd, .size = (size_t)info.st_size};
+    VST_TRY(vsti_source_open(&from, path));
     VST_TRY(load_new(out, path, &from, limits));
 out:
-    close(fd);
+    vsti_source_close(&from);
     return status;
 }
 
@@ -520,7 +488,7 @@ static vst_status hash_data(const vst_tensor *const *order, size_t count, uint64
 static vst_status write_all(int fd, const void *bytes, size_t size, const char *path) {
     for (size_t done = 0; done < size;) {
         const size_t left = size - done;
-        const ssize_t put = write(fd, (const char *)bytes + done, left < io_chunk ? left : io_chunk);
+        const ssize_t put = write(fd, (const char *)bytes + done, left < VSTI_IO_CHUNK ? left : VSTI_IO_CHUNK);
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return vst_fail(VST_ERROR_IO, "%s: writing failed: %s", path, strerror(errno));
         done += (size_t)put;

@@ -2,14 +2,10 @@
  * called. */
 #include "vision/tensor/weights.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "vision/base/memory.h"
 #include "vision/tensor/pytorch.h"
@@ -327,25 +323,19 @@ out:
 }
 
 vst_status vst_weights_parse(vst_weights **out, const char *name, const void *bytes, size_t size, const char *entry) {
-    const vsti_source from = {.fd = -1, .bytes = size ? bytes : "", .size = size};
+    const vsti_source from = vsti_source_of(bytes, size);
     *out = NULL;
     return load_new(out, name, &from, entry);
 }
 
 vst_status vst_weights_open(vst_weights **out, const char *path, const char *entry) {
     vst_status status = VST_OK;
-    struct stat info;
+    vsti_source from = {.fd = -1};
     *out = NULL;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block, it is refused below */
-    if (fd < 0)
-        return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %s", path,
-                        strerror(errno));
-    if (fstat(fd, &info) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
-    if (!S_ISREG(info.st_mode)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: not a regular file", path));
-    const vsti_source from = {.fd = fd, .size = (size_t)info.st_size};
+    VST_TRY(vsti_source_open(&from, path));
     VST_TRY(load_new(out, path, &from, entry));
 out:
-    close(fd);
+    vsti_source_close(&from);
     return status;
 }
 
