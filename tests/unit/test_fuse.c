@@ -105,6 +105,18 @@ static int mlp(vst_graph *g, vst_value x, vst_value *out) {
     return 1;
 }
 
+/* Enough channels and pixels for Winograd's method; its residual, its bounds, and a reader of its layout that is another
+ * convolution. */
+static int wide_block(vst_graph *g, vst_value x, vst_value *out) {
+    VST_SCOPE(g, "wide") x = vst_conv2d(g, x, (vst_conv2d_options){.out = 32, .kernel = 1});
+    vst_value y = x;
+    VST_SCOPE(g, "first") y = vst_conv2d(g, y, (vst_conv2d_options){.out = 48, .kernel = 3, .padding = 1, .bias = true});
+    y = vst_relu6(g, norm(g, y, "bn1"));
+    VST_SCOPE(g, "second") y = vst_conv2d(g, y, (vst_conv2d_options){.out = 32, .kernel = 3, .padding = 1});
+    out[0] = vst_relu(g, vst_add(g, norm(g, y, "bn2"), x));
+    return 1;
+}
+
 static const pattern patterns[] = {
     {"convolution, norm, activation", conv_norm_act,
      {"conv2d+norm+relu", "conv2d+norm+relu6", "conv2d+norm+gelu", "conv2d+norm+silu", "conv2d+norm+sigmoid",
@@ -116,6 +128,7 @@ static const pattern patterns[] = {
     {"late norm", late_norm, {"conv2d+relu", "batch_norm", "conv2d+add", "batch_norm"}},
     {"odd sums", odd_sums, {"conv2d", "add", "reduce", "conv2d", "add"}},
     {"mlp", mlp, {"linear", "gelu", "linear+add"}},
+    {"wide block", wide_block, {"conv2d", "conv2d+norm+relu6", "conv2d+norm+add+relu"}},
 };
 
 /* ---- Two plans of one pattern ---- */
@@ -225,6 +238,20 @@ START_TEST(steps_are_fused) {
 }
 END_TEST
 
+START_TEST(winograd_is_chosen) {
+    static const pattern wide = {"wide block", wide_block, {NULL}};
+    session s = start(&wide);
+    int found = 0;
+    for (size_t i = 0; i < vst_plan_profile_count(s.fused); i++) {
+        vst_profile_row row;
+        vst_plan_profile_at(s.fused, i, &row);
+        found += strcmp(row.implementation, "vistill:winograd") == 0;
+    }
+    ck_assert_int_eq(found, 2);
+    finish(&s);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("fuse");
     TCase *cases = tcase_create("fuse");
@@ -232,6 +259,7 @@ int main(void) {
     tcase_set_timeout(cases, 60);
     tcase_add_loop_test(cases, equals_plain, 0, count);
     tcase_add_loop_test(cases, steps_are_fused, 0, count);
+    tcase_add_test(cases, winograd_is_chosen);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

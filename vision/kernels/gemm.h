@@ -1,5 +1,5 @@
-/* A small matrix product for attention: its operands lie in the L1 and L2 cache, so nothing is packed, and a tile of
- * the result stays in registers. Written with GCC's vector extension; included by attention.c alone. */
+/* A small matrix product for attention and Winograd's convolution: its operands lie in the L1 and L2 cache, so nothing is
+ * packed, and a tile of the result stays in registers. Written with GCC's vector extension. */
 #ifndef VISTILL_VISION_KERNELS_GEMM_H
 #define VISTILL_VISION_KERNELS_GEMM_H
 

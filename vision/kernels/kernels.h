@@ -6,6 +6,7 @@
 #ifndef VISTILL_VISION_KERNELS_KERNELS_H
 #define VISTILL_VISION_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,15 @@ typedef struct vsti_attention_shape {
 typedef struct vsti_channels {
     int64_t images, channels, pixels, block;
 } vsti_channels;
+
+/* A convolution with a 3x3 kernel and stride 1: in and out are channels in blocks, multiples of 8 as the channels of a group of
+ * outputs are; weights (out, in / groups, 3, 3). y = min(max(convolution + bias (+ y), low), high). */
+typedef struct vsti_winograd {
+    int64_t images, in, out, groups, height, width, out_height, out_width, top, left; /* top, left: padding */
+    int64_t in_block, out_block;
+    bool sum;        /* adds what y holds */
+    float low, high; /* -INFINITY, INFINITY: no bounds */
+} vsti_winograd;
 
 typedef struct vsti_adamw {
     float rate, beta1, beta2, epsilon, decay; /* decay: of this run of parameters, 0 for those without */
@@ -79,6 +89,13 @@ typedef struct vsti_kernels {
     void (*channel_mul)(const float *x, const float *factor, float *out, vsti_channels shape);
     /* out[image, channel] = factor * sum of x over the pixels; out (images, channels), plain. */
     void (*channel_sum)(const float *x, float *out, float factor, vsti_channels shape);
+
+    /* Winograd's convolution: packs the weights once; bias (out) or NULL. In float32 its error is about twice the direct sum's. */
+    size_t (*winograd_weights_floats)(const vsti_winograd *shape);
+    size_t (*winograd_scratch_floats)(const vsti_winograd *shape);
+    void (*winograd_weights)(const vsti_winograd *shape, const float *weight, float *packed);
+    void (*winograd)(const vsti_winograd *shape, const float *x, const float *packed, const float *bias, float *y,
+                     float *scratch);
 
     /* mean and rstd (rows) are written for the backward pass. */
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd,

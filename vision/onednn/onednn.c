@@ -75,12 +75,16 @@ static dnnl_memory_desc_t plain_descriptor(int rank, const int64_t *dims) {
     return strided_descriptor(rank, dims, strides);
 }
 
-static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
+static dnnl_memory_desc_t tagged_descriptor(int rank, const int64_t *dims, dnnl_format_tag_t tag) {
     dnnl_memory_desc_t descriptor = NULL;
     dnnl_dims_t all_dims = {0};
     memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
-    dnnl_memory_desc_create_with_tag(&descriptor, rank, all_dims, dnnl_f32, dnnl_format_tag_any);
+    dnnl_memory_desc_create_with_tag(&descriptor, rank, all_dims, dnnl_f32, tag);
     return descriptor;
+}
+
+static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
+    return tagged_descriptor(rank, dims, dnnl_format_tag_any);
 }
 
 /* Does every element lie where the plain layout has it? Strides of dimensions with one element say nothing, and a block of
@@ -124,6 +128,21 @@ vst_status vsti_layout_strided(vsti_layout **out, const vst_shape *shape, const 
     vst_status status = take_layout(out, descriptor);
     dnnl_memory_desc_destroy(descriptor);
     return status;
+}
+
+static vst_status make_tagged_layout(vsti_layout **out, const vst_shape *shape, dnnl_format_tag_t tag) {
+    dnnl_memory_desc_t descriptor = tagged_descriptor(shape->rank, shape->dim, tag);
+    *out = NULL;
+    if (!descriptor) return vst_fail(VST_ERROR_INTERNAL, "oneDNN: this layout does not exist for %d dimensions", shape->rank);
+    vst_status status = take_layout(out, descriptor);
+    dnnl_memory_desc_destroy(descriptor);
+    return status;
+}
+
+vst_status vsti_layout_channels(vsti_layout **out, const vst_shape *shape, int64_t block) {
+    const bool last = block == shape->dim[1];
+    VST_ASSERT(last || block == 8 || block == 16);
+    return make_tagged_layout(out, shape, last ? dnnl_nhwc : block == 8 ? dnnl_nChw8c : dnnl_nChw16c);
 }
 
 void vsti_layout_destroy(vsti_layout *layout) {
@@ -345,11 +364,7 @@ static bool prefers_blocks(const vsti_convolution *c) {
 }
 
 static dnnl_memory_desc_t blocks_descriptor(int rank, const int64_t *dims) {
-    dnnl_memory_desc_t descriptor = NULL;
-    dnnl_dims_t all_dims = {0};
-    memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
-    dnnl_memory_desc_create_with_tag(&descriptor, rank, all_dims, dnnl_f32, dnnl_nChw8c);
-    return descriptor;
+    return tagged_descriptor(rank, dims, dnnl_nChw8c);
 }
 
 static convolution_descriptors describe(const vsti_convolution *c) {

@@ -15,6 +15,8 @@
 /* ---- layouts: how a float32 tensor lies in memory. NULL stands for the plain, dense, row-major one. ---- */
 typedef struct vsti_layout vsti_layout;
 VST_NODISCARD vst_status vsti_layout_strided(vsti_layout **out, const vst_shape *shape, const int64_t *strides);
+/* Channels of (N, C, H, W) in blocks of 8 or 16, or last (block = C). */
+VST_NODISCARD vst_status vsti_layout_channels(vsti_layout **out, const vst_shape *shape, int64_t block);
 void vsti_layout_destroy(vsti_layout *layout);
 bool vsti_layout_equal(const vsti_layout *a, const vsti_layout *b); /* two that are not NULL */
 size_t vsti_layout_bytes(const vsti_layout *layout);

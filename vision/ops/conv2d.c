@@ -1,5 +1,5 @@
 /* 2-D convolution through oneDNN: forward, to its input, to its weights and bias. */
-#include "vision/ops/operation.h"
+#include "vision/ops/winograd.h"
 
 /* The output's extent and the padding before the input along one side; false if the kernel does not fit. */
 static bool extent(int64_t in, const vst_conv2d_options *o, const vsti_convolution *c, int64_t *out, int64_t *before) {
@@ -47,9 +47,8 @@ static vsti_convolution configured(const vsti_lowering *lowering, const vsti_nod
     return c;
 }
 
-/* The weight in the primitive's layout and the bias, with a batch norm that follows taken in. */
-static vsti_folded weights_of(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
-                              const vsti_layout *layout) {
+vsti_folded vsti_convolution_weights(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
+                                     const vsti_layout *layout) {
     const int weight = node->inputs[1], bias = node->input_count > 2 ? node->inputs[2] : 0;
     if (!norm) return (vsti_folded){vsti_read(lowering, weight, layout),
                                     bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
@@ -62,6 +61,7 @@ static vsti_folded weights_of(vsti_lowering *lowering, const vsti_node *node, co
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
     vsti_convolution c = configured(lowering, node);
+    if (vsti_lower_winograd(lowering, node, &c)) return;
     c.bias = c.bias || fusion.norm;
     c.after = vsti_after(fusion.residual, fusion.activation);
     vsti_primitive *p = NULL;
@@ -71,7 +71,7 @@ static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_layout *target = vsti_primitive_layout(p, VSTI_DST);
-    const vsti_folded weights = weights_of(lowering, node, fusion.norm, vsti_primitive_layout(p, VSTI_WEIGHTS));
+    const vsti_folded weights = vsti_convolution_weights(lowering, node, fusion.norm, vsti_primitive_layout(p, VSTI_WEIGHTS));
     const vsti_argument arguments[] = {
         {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
         {VSTI_WEIGHTS, weights.weight},

@@ -26,6 +26,8 @@ void vsti_lowering_fail(vsti_lowering *lowering, vst_status status); /* keeps th
 vsti_buffer vsti_read(vsti_lowering *lowering, int value, const vsti_layout *wanted);
 /* The value's first layout, NULL if plain: what an operation that works in any layout should take. */
 const vsti_layout *vsti_layout_of(const vsti_lowering *lowering, int value);
+/* The layout of a value (N, C, H, W) as vsti_channels describes it (kernels.h), C a multiple of the block; NULL on failure. */
+const vsti_layout *vsti_channel_layout(vsti_lowering *lowering, int value, int64_t block);
 /* Memory for a value that the node computes. */
 vsti_buffer vsti_write(vsti_lowering *lowering, int value, const vsti_layout *layout);
 /* The same for a value whose size its shape does not say: a primitive's workspace. */
@@ -54,6 +56,8 @@ vsti_fusion vsti_fused(const vsti_lowering *lowering, const vsti_node *node);
 
 /* Memory that a step fills which vsti_prepare_step appends; kept for all runs. */
 vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes);
+/* Prepared memory that no later step reads. */
+void vsti_give_up_prepared(vsti_lowering *lowering, vsti_buffer index);
 /* As vsti_kernel_step; reads parameters and prepared memory only. */
 void vsti_prepare_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments, size_t argument_bytes,
                        const vsti_buffer *buffers, int buffer_count);

@@ -91,6 +91,8 @@ struct vsti_lowering {
     size_t buffer_count, buffer_capacity;
     binding *bindings;
     size_t binding_count, binding_capacity;
+    vsti_layout **layouts; /* made for values whose steps are kernels of ours; primitives own theirs */
+    size_t layout_count, layout_capacity;
 };
 
 /* ---- the operations' view ---------------------------------------------------------------------------------------- */
@@ -184,6 +186,17 @@ const vsti_layout *vsti_layout_of(const vsti_lowering *lowering, int value) {
     return first < 0 ? NULL : lowering->copies[first].layout;
 }
 
+const vsti_layout *vsti_channel_layout(vsti_lowering *lowering, int value, int64_t block) {
+    vsti_layout *layout = NULL;
+    if (lowering->status != VST_OK) return NULL;
+    vst_status status = vst_grow(&lowering->layouts, &lowering->layout_capacity, lowering->layout_count + 1,
+                                 sizeof(vsti_layout *));
+    if (status == VST_OK) status = vsti_layout_channels(&layout, vsti_shape(lowering->graph, value), block);
+    vsti_lowering_fail(lowering, status);
+    if (layout) lowering->layouts[lowering->layout_count++] = layout;
+    return layout;
+}
+
 static int new_row(vsti_lowering *lowering, int value) {
     vst_plan *plan = lowering->plan;
     vst_status status = vst_grow(&plan->rows, &plan->row_capacity, plan->row_count + 1, sizeof *plan->rows);
@@ -259,6 +272,10 @@ vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes) {
     return index;
 }
 
+void vsti_give_up_prepared(vsti_lowering *lowering, vsti_buffer index) {
+    if (lowering->status == VST_OK) lowering->buffers[index].last = lowering->prepare_time - 1;
+}
+
 static void prepare_primitive(vsti_lowering *lowering, vsti_primitive *primitive, vsti_buffer from, vsti_buffer to) {
     const int now = begin_preparing(lowering);
     const vsti_argument arguments[] = {{VSTI_SRC, from}, {VSTI_DST, to}};
@@ -278,7 +295,7 @@ vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer source, co
     const size_t plain_bytes = (size_t)vst_shape_count(shape) * sizeof(float);
     vsti_buffer target = vsti_prepared(lowering, wanted ? vsti_layout_bytes(wanted) : plain_bytes);
     prepare_primitive(lowering, primitive, source, target);
-    lowering->buffers[source].last = lowering->prepare_time - 1;
+    vsti_give_up_prepared(lowering, source);
     return target;
 }
 
@@ -701,6 +718,8 @@ out:
     vst_free(lowering.copies);
     vst_free(lowering.buffers);
     vst_free(lowering.bindings);
+    for (size_t i = 0; i < lowering.layout_count; i++) vsti_layout_destroy(lowering.layouts[i]);
+    vst_free(lowering.layouts);
     if (status == VST_OK) *out = plan;
     else vst_plan_destroy(plan);
     return status;
