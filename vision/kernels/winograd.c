@@ -190,7 +190,8 @@ static inline __attribute__((always_inline)) void clamp(pixel *x, float low, flo
     *x = (pixel)(((lanes)highest & outside) | ((lanes)*x & ~outside));
 }
 
-static void write_window(const vsti_winograd *s, const pixel m[POSITIONS], const pixel *bias, float *image, int64_t y, int64_t x) {
+static void write_window(const vsti_winograd *s, const pixel m[POSITIONS], const pixel *bias, float *image, int64_t y,
+                         int64_t x) {
     const int64_t rows = s->out_height - y < TILE ? s->out_height - y : TILE;
     const int64_t columns = s->out_width - x < TILE ? s->out_width - x : TILE;
     for (int64_t i = 0; i < rows; i++)
