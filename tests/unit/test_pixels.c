@@ -496,9 +496,10 @@ END_TEST
 
 /* Every allocation fails in turn: an error, nothing lost. */
 START_TEST(failing_allocations) {
-    static const char *const commands[] = {
-        "resize bicubic 20 31", "rotate bicubic 27", "sharpness 1.5", "blur 1.3", "pad 4 4 4 4 edge", "turn 6",
-        "crop 2 2 3 3"};
+    static const char *const commands[] = {"resize bicubic 20 31", "rotate bicubic 27",
+                                           "sharpness 1.5",        "blur 1.3",
+                                           "pad 4 4 4 4 edge",     "turn 6",
+                                           "crop 2 2 3 3",         "jpeg 90"};
     size_t size;
     uint8_t *file = make_jpeg(&jpeg_kinds[16], 33, 44, 80, &size), *marked;
     marked = add_orientation(file, size, 6, false, &size);
@@ -534,6 +535,29 @@ START_TEST(failing_allocations) {
 }
 END_TEST
 
+/* What no JPEG can be; and more bytes than the encoder's first buffer, which grows. */
+START_TEST(jpeg_encoding) {
+    vst_image image = {0}, back = {0};
+    uint8_t *file[2];
+    size_t size[2];
+    make_image(&image, 3, 100, 150, 0, 7);
+    for (int quality = 0; quality <= 101; quality += 101)
+        ck_assert_int_eq(vst_jpeg_encode(&image, quality, &file[0], &size[0]), VST_ERROR_ARGUMENT);
+    for (int i = 0; i < 2; i++) ck_ok(vst_jpeg_encode(&image, i ? 95 : 10, &file[i], &size[i]));
+    ck_assert_uint_gt(size[1], 3 * size[0]);
+    ck_assert_uint_gt(size[1], 4 * 4096);
+    ck_ok(vst_image_decode(file[1], size[1], &(vst_decode_options){.strict = true}, &back, NULL));
+    ck_assert(back.channels == 3 && back.height == 100 && back.width == 150);
+    for (int i = 0; i < 2; i++) vst_free(file[i]);
+    ck_ok(vst_image_allocate(&image, 1, 1, 65501));
+    memset(image.pixels, 0, 65501);
+    ck_assert_int_eq(vst_jpeg_encode(&image, 95, &file[0], &size[0]), VST_ERROR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "1 x 65501 pixels"));
+    vst_image_clear(&image);
+    vst_image_clear(&back);
+}
+END_TEST
+
 START_TEST(shorter_side) {
     static const int cases[][5] = {{375, 500, 256, 256, 341},
                                    {500, 375, 256, 341, 256},
@@ -565,6 +589,7 @@ int main(int argc, char **argv) {
     tcase_add_test(tests, scan_bomb);
     tcase_add_test(tests, no_allocation);
     tcase_add_test(tests, failing_allocations);
+    tcase_add_test(tests, jpeg_encoding);
     tcase_add_test(tests, shorter_side);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
