@@ -21,6 +21,11 @@ static const vst_option options[] = {
     VST_OPTION_INT(random_erasing_options, count, 1, 1, 64, "rectangles: 1 to this number, which share the area"),
     VST_OPTION_END};
 
+static vst_status check(const void *opaque) {
+    const random_erasing_options *self = opaque;
+    return vsti_check_range("area_min", self->area_min, "area_max", self->area_max);
+}
+
 enum { TRIES = 10 };
 
 /* Each try draws area and shape; one that fits, leaving something on both axes, draws row and column, and is the last.
@@ -70,5 +75,6 @@ const vst_augmentation vsti_augmentation_random_erasing = {
     .help = "rectangles replaced by noise, timm's RandomErasing",
     .options = options,
     .options_size = sizeof(random_erasing_options),
+    .check = check,
     .apply_floats = apply,
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "datasets/augment/augment.h"
 #include "recipes/engine/yaml.h"
 #include "vision/base/memory.h"
 
@@ -445,6 +446,19 @@ static vst_status check_distill(const vst_recipe *recipe) {
     return VST_OK;
 }
 
+/* The list is built once more by the training; here only to refuse it before any data is read. */
+static vst_status check_augment(const vst_recipe *recipe) {
+    const vst_augment_options *options = &recipe->augment;
+    vst_augment *augment = NULL;
+    if ((options->mixup > 0 || options->cutmix > 0) && recipe->optim.batch % 2)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
+                        recipe->optim.batch);
+    const vst_status status = vst_augment_create(&augment, options->train ? options->train : "");
+    vst_augment_destroy(augment);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "augment.train");
+}
+
 vst_status vst_recipe_check(const vst_recipe *recipe) {
     const vst_optim_options *optim = &recipe->optim;
     const vst_data_options *data = &recipe->data;
@@ -459,14 +473,11 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
     if (data->limit > 0 && optim->batch > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "optim.batch = %d is more than data.limit = %d: no batch would be full",
                         optim->batch, data->limit);
-    if ((recipe->augment.mixup > 0 || recipe->augment.cutmix > 0) && optim->batch % 2)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
-                        optim->batch);
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);
-    return check_distill(recipe);
+    const vst_status status = check_augment(recipe);
+    return status == VST_OK ? check_distill(recipe) : status;
 }
 
 /* ---- Writing ---- */
