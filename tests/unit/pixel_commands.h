@@ -3,8 +3,8 @@
  * FILTER HEIGHT WIDTH TOP LEFT HEIGHT WIDTH | affine FILTER HEIGHT WIDTH M0 … M5 | rotate FILTER DEGREES shear_x,
  * shear_y, translate_x, translate_y FILTER NUMBER | flip | turn ORIENTATION | grayscale | color FACTOR contrast,
  * brightness, sharpness FACTOR | autocontrast | equalize | posterize BITS | solarize THRESHOLD solarize_add ADD
- * THRESHOLD | invert | blur RADIUS | jpeg QUALITY (written and read again). Numbers are read exactly (Python prints doubles so that they are). Fill is three
- * numbers, of which grey takes the first. */
+ * THRESHOLD | invert | blur RADIUS | jpeg QUALITY (written and read again). Numbers are read exactly (Python prints
+ * doubles so that they are). Fill is three numbers, of which grey takes the first. */
 #ifndef VISTILL_TESTS_UNIT_PIXEL_COMMANDS_H
 #define VISTILL_TESTS_UNIT_PIXEL_COMMANDS_H
 
