@@ -2,11 +2,13 @@
  * one after the other onto the same structure, so that an error always names the file that is wrong. */
 #include "recipes/engine/recipe.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "datasets/augment/augment.h"
+#include "recipes/distill/term.h"
 #include "recipes/engine/yaml.h"
 #include "vision/base/memory.h"
 
@@ -64,22 +66,33 @@ static const vst_option optim_table[] = {
     VST_OPTION_END};
 
 static const vst_option distill_table[] = {
-    VST_OPTION_STRING(vst_distill_options, teacher, NULL, "model file of the teacher; empty: no distillation"),
+    VST_OPTION_STRING(vst_distill_options, teacher, NULL, "model file of the teacher, or several with commas between"),
     VST_OPTION_DOUBLE(vst_distill_options, label_weight, 0.5, 0, 1e6,
-                      "of the cross-entropy with the labels, beside the terms; without a teacher it is 1"),
+                      "of the cross-entropy with the labels, beside the terms; without terms it is 1"),
     VST_OPTION_END};
 
 const vst_option vst_term_table[] = {
     VST_OPTION_STRING(vst_term_options, distance, NULL, "kl, hard, mse …: how student and teacher are compared"),
     VST_OPTION_STRING(vst_term_options, student, "logits", "tap of the student: logits, logits_dist, blocks.3 …"),
-    VST_OPTION_STRING(vst_term_options, teacher, "logits", "tap of the teacher: logits, layer3 …"),
+    VST_OPTION_STRING(vst_term_options, from, "teacher",
+                      "who teaches: teacher (or 1), 2 … of several, ema: the student's moving average, student: itself"),
+    VST_OPTION_STRING(vst_term_options, teacher, "logits", "tap of who teaches: logits, layer3, features.-1 …"),
     VST_OPTION_DOUBLE(vst_term_options, weight, 0.5, 0, 1e6, "of the term in the loss"),
     VST_OPTION_DOUBLE(vst_term_options, temperature, 1, 1e-3, 1000, "kl: softens both distributions"),
     VST_OPTION_CHOICE(vst_term_options, reduction, "batchmean", "batchmean|elements",
                       "kl: mean over the batch, or over batch and classes as DeiT's code does"),
-    VST_OPTION_BOOL(vst_term_options, standardize, false, "logits of both sides are standardised first"),
-    VST_OPTION_CHOICE(vst_term_options, projector, "none", "none|linear",
-                      "brings the student's features to the teacher's channels"),
+    VST_OPTION_CHOICE(vst_term_options, tokens, "patches", "patches|all|class",
+                      "of a transformer's tokens: the patches as a grid, all, or the class token"),
+    VST_OPTION_CHOICE(vst_term_options, align, "larger", "larger|smaller|none",
+                      "grids that differ: resized to the larger, pooled to the smaller, or refused"),
+    VST_OPTION_CHOICE(vst_term_options, projector, "none", "none|linear|mlp|norm",
+                      "brings the student's channels to the teacher's: 1x1 convolution, two of them, one with batch norm"),
+    VST_OPTION_CHOICE(vst_term_options, transform, "none", "none|standardize|unit|attention|relation",
+                      "logits standardised, channels of length 1, energy map, places among each other"),
+    VST_OPTION_CHOICE(vst_term_options, schedule, "constant", "constant|up|down",
+                      "of the weight between `begin` and `end`: as it is, from 0 up, down to 0"),
+    VST_OPTION_DOUBLE(vst_term_options, begin, 0, 0, 100000, "epoch from which the schedule counts"),
+    VST_OPTION_DOUBLE(vst_term_options, end, 0, 0, 100000, "epoch to which it counts; 0: the run's last"),
     VST_OPTION_END};
 
 static const vst_option run_table[] = {
@@ -414,36 +427,69 @@ void vst_recipe_destroy(vst_recipe *recipe) {
 
 /* ---- Checks across keys ---- */
 
+int vst_teacher_count(const vst_recipe *recipe) {
+    const char *list = recipe->distill.teacher;
+    int count = list && *list;
+    for (; list && *list; list++) count += *list == ',';
+    return count;
+}
+
+char *vst_teacher_path(const vst_recipe *recipe, int index) {
+    const char *from = recipe->distill.teacher;
+    VST_ASSERT(index >= 0 && index < vst_teacher_count(recipe));
+    for (; index > 0; index--) from = strchr(from, ',') + 1;
+    while (isspace((unsigned char)*from)) from++;
+    size_t length = strcspn(from, ",");
+    while (length && isspace((unsigned char)from[length - 1])) length--;
+    return vst_format("%.*s", (int)length, from);
+}
+
+/* Is there who the term would learn from? */
+static vst_status check_source(const vst_recipe *recipe, int index) {
+    const vst_term_options *term = &recipe->terms[index];
+    const int source = vst_term_source(term);
+    if (source == VST_FROM_NOWHERE)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.from = '%s': expected teacher, a number from 1 to %d, student or ema",
+                        index, term->from, VST_MAX_TEACHERS);
+    if (source >= vst_teacher_count(recipe))
+        return vst_fail(VST_ERROR_ARGUMENT, source == 0 ? "distill.terms need a teacher: set distill.teacher to its model file, or "
+                                                          "remove them (distill.terms.%d is the first)"
+                                                        : "distill.terms.%d.from: distill.teacher names fewer teachers", index);
+    if (source == VST_FROM_AVERAGE && recipe->optim.ema_decay <= 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.from = ema: the student has no moving average; set optim.ema_decay, "
+                        "0.99 in a short run", index);
+    return VST_OK;
+}
+
+static vst_status check_term(const vst_recipe *recipe, int index) {
+    const vst_term_options *term = &recipe->terms[index];
+    const char *missing = !term->distance ? "distance" : !term->student ? "student" : !term->teacher ? "teacher" : NULL;
+    if (missing) return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.%s is missing", index, missing);
+    const double end = term->end > 0 ? term->end : recipe->run.epochs;
+    if (term->begin >= end)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.begin = %g is not before its end, epoch %g", index, term->begin, end);
+    return check_source(recipe, index);
+}
+
 static vst_status check_distill(const vst_recipe *recipe) {
     const vst_distill_options *distill = &recipe->distill;
+    vst_status status = VST_OK;
     double weights = distill->label_weight;
-    if (recipe->term_count > 0 && !distill->teacher)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.terms need a teacher: set distill.teacher to its model file, or remove "
-                        "them");
     if (distill->teacher && recipe->term_count == 0)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.teacher is set but there are no distill.terms, so nothing would be "
-                        "distilled: add a term, or remove the teacher");
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.teacher is set but there are no distill.terms, so nothing would be distilled: "
+                        "add a term, or remove the teacher");
     for (int i = 0; i < recipe->term_count; i++) {
-        const vst_term_options *term = &recipe->terms[i];
-        const char *missing = !term->distance  ? "distance"
-                              : !term->student ? "student"
-                              : !term->teacher ? "teacher"
-                                               : NULL;
-        if (missing) return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.%s is missing", i, missing);
-        weights += term->weight;
+        VST_TRY(check_term(recipe, i));
+        weights += recipe->terms[i].weight;
     }
-    if (distill->teacher && weights <= 0)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
-                        "learnt");
-    if (recipe->data.labelled > 0 && !distill->teacher)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "data.labelled = %d needs a teacher for the samples without labels: use data.limit "
-                        "to train on fewer samples",
-                        recipe->data.labelled);
-    return VST_OK;
+    if (recipe->term_count && weights <= 0)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
+                         "learnt"));
+    if (recipe->data.labelled > 0 && !recipe->term_count)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d needs a teacher for the samples without labels: use data.limit to "
+                         "train on fewer samples", recipe->data.labelled));
+out:
+    return status;
 }
 
 /* The list is built once more by the training; here only to refuse it before any data is read. */

@@ -295,7 +295,7 @@ START_TEST(round_trip) {
     const char *const list[] = {"optim.lr=0.30000000000000004", "data.path=a \"quoted\" \\ text: é\ttab"};
     vst_recipe *recipe =
         read_text("name: a name\nmodel: {name: deit_mini_distilled_patch4_28, mean: [0.5], dim: 96}\n" DATA
-                  "distill: {teacher: '~', terms: [{distance: kl, standardize: true}, {distance: mse}]}\n",
+                  "distill: {teacher: '~', terms: [{distance: kl, transform: standardize}, {distance: mse}]}\n",
                   list, 2);
     char *text = vst_recipe_to_yaml(recipe), *second;
     ck_assert_ptr_nonnull(text);
@@ -308,7 +308,7 @@ START_TEST(round_trip) {
     ck_assert_str_eq(again->data.path, "a \"quoted\" \\ text: é\ttab");
     ck_assert_str_eq(again->distill.teacher, "~");
     ck_assert_int_eq(again->term_count, 2);
-    ck_assert(again->terms[0].standardize && !again->terms[1].standardize);
+    ck_assert(again->terms[0].transform == 1 && again->terms[1].transform == 0);
     expect_model(again, "dim", "96");
     vst_free(text);
     vst_free(second);

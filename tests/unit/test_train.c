@@ -234,7 +234,7 @@ START_TEST(teacher_of_another_size) {
     ck_ok(run(&s));
     ck_assert_double_ge(s.result.teacher_top1, 95);
     ck_assert_double_ge(s.result.test_top1, 95);
-    expect_said("resized to the teacher's 16 x 16");
+    expect_said("resized to its 16 x 16");
     expect_said("waited for images");
     if (_i) expect_said("mixup 0.4");
 }
