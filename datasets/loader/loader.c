@@ -2,6 +2,7 @@
  * mutex guards all positions; pixels are written outside it, by the only worker that has claimed the step. */
 #include "datasets/loader/loader.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -109,6 +110,10 @@ static void finish_batch(const vst_loader *self, slot *target, uint32_t epoch, u
     vst_mix_targets(&target->mix, target->targets, target->count, o->targets.classes);
 }
 
+static uint32_t view_of(const vst_loader_options *options, uint32_t epoch) {
+    return options->views ? epoch % (uint32_t)options->views : epoch;
+}
+
 /* Fills a slot with batch `step`. Errors are kept in it, for the consumer. */
 static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
     const vst_loader_options *options = &self->options;
@@ -119,7 +124,7 @@ static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_me
     target->broken.count = 0;
     for (int i = 0; i < target->count && target->status == VST_OK; i++) {
         const vst_place place = vst_order_at(&self->order, epoch, first + (uint64_t)i);
-        const vst_augment_view view = {options->seed, place.sample, epoch, place.copy};
+        const vst_augment_view view = {options->seed, place.sample, view_of(options, epoch), place.copy};
         if (atomic_load(&self->cancel)) return;
         target->status = load_readable(self, view, memory, target->images + (size_t)i * self->image_floats,
                                        &target->samples[i], &target->labels[i], &target->broken);
@@ -165,6 +170,7 @@ static vst_status check_options(const vst_loader_options *options) {
                   {"prefetch", options->prefetch, 0, PREFETCH_MAX},
                   {"size", options->size, 1, SIZE_LIMIT},
                   {"repeats", options->repeats, 0, REPEATS_MAX},
+                  {"views", options->views, 0, INT_MAX},
                   {"world", options->world, 0, WORLD_MAX},
                   {"classes", options->targets.classes, 0, CLASSES_MAX},
                   {"rank", options->rank, 0, options->world > 1 ? options->world - 1 : 0}};
@@ -176,6 +182,8 @@ static vst_status check_options(const vst_loader_options *options) {
         return vst_fail(VST_ERROR_ARGUMENT, "loader: channels is %d, it must be 1 or 3", options->channels);
     if (options->evaluation && options->augment)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation shows images as they are: no augmentation with it");
+    if (options->views && vst_mix_enabled(&options->mix))
+        return vst_fail(VST_ERROR_ARGUMENT, "loader: views cannot repeat where mixup or CutMix make them anew in each batch");
     if (options->world > 1 && !options->drop_last)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: partial batches must be dropped where %d processes share an epoch",
                         options->world);

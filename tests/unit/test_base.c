@@ -434,6 +434,33 @@ START_TEST(half_to_float) {
 }
 END_TEST
 
+static uint16_t half_of(float value) {
+    uint16_t half;
+    vst_to_half(&half, &value, 1);
+    return half;
+}
+
+/* Every half comes back as itself, and what lies between two becomes the nearer one, in the middle the even one. */
+START_TEST(float_to_half) {
+    for (uint32_t bits = 0; bits < 65536; bits++) {
+        const uint16_t half = (uint16_t)bits, next = (uint16_t)(half + 1);
+        float value, above;
+        vst_to_float(&value, &half, VST_F16, 1);
+        vst_to_float(&above, &next, VST_F16, 1);
+        if (isnan(value)) ck_assert_uint_eq(half_of(value) & 0x7e00, 0x7e00);
+        else ck_assert_uint_eq(half_of(value), half);
+        if ((half & 0x7fff) >= 0x7bff) continue; /* nothing finite is beyond */
+        const float middle = (value + above) / 2;
+        ck_assert_uint_eq(half_of(middle), half % 2 ? next : half);
+        ck_assert_uint_eq(half_of(nextafterf(middle, value)), half);
+        ck_assert_uint_eq(half_of(nextafterf(middle, above)), next);
+    }
+    ck_assert_uint_eq(half_of(65519.99f), 0x7bff);
+    ck_assert_uint_eq(half_of(-65520), 0xfc00);
+    ck_assert_uint_eq(half_of(1e-30f), 0);
+}
+END_TEST
+
 START_TEST(types_to_float) {
     char bytes[17];
     float out[2];
@@ -472,7 +499,7 @@ int main(void) {
         options_have_defaults, options_default_of_a_wrong_table_fails, options_read_and_write, options_refuse,
         options_copy_deeply, options_survive_failing_memory, philox_known_answers, streams_differ,
         streams_are_frozen, uniform_moments, normal_moments, below_is_even, permutation_is_one, permutation_of_many,
-        shapes, half_to_float, types_to_float};
+        shapes, half_to_float, float_to_half, types_to_float};
     Suite *suite = suite_create("base");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 60);

@@ -158,6 +158,28 @@ START_TEST(training_views) {
 }
 END_TEST
 
+/* With two views epoch 3 shows that of epoch 1, in an order of its own. */
+START_TEST(views_repeat) {
+    static kept batches[KEPT];
+    vst_augment *augment = augment_of(DEIT);
+    vst_loader_options options = make_options(1);
+    options.augment = augment;
+    const uint64_t id = vst_view_id(&options);
+    options.views = 2;
+    ck_assert_uint_eq(vst_view_id(&options), id); /* it names what is seen in a given view */
+    for (uint32_t epoch = 1; epoch < 4; epoch++) {
+        const int steps = run(&options, epoch, 0, batches);
+        for (int i = 0; i < steps * BATCH; i++) {
+            const kept *batch = &batches[i / BATCH];
+            float expected[FLOATS];
+            expect_sample(&options, epoch % 2, batch->samples[i % BATCH], 0, expected);
+            ck_assert_int_eq(memcmp(expected, batch->images + i % BATCH * FLOATS, sizeof expected), 0);
+        }
+    }
+    vst_augment_destroy(augment);
+}
+END_TEST
+
 /* A policy that crops but is not the first gets the whole image, and draws what it would draw alone. */
 START_TEST(later_crop) {
     static kept batches[KEPT];
@@ -461,6 +483,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, make_files, free_files);
     tcase_add_test(tests, training_views);
+    tcase_add_test(tests, views_repeat);
     tcase_add_test(tests, later_crop);
     tcase_add_test(tests, float_policies_come_last);
     tcase_add_test(tests, fast_decode);

@@ -97,3 +97,25 @@ void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count) {
     case VST_BOOL: CONVERT(uint8_t, x ? 1.0f : 0.0f); break;
     }
 }
+
+static uint16_t to_half(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    const uint32_t magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000) return sign | 0x7e00;  /* NaN */
+    if (magnitude >= 0x477ff000) return sign | 0x7c00; /* 65520 and more */
+    if (magnitude < 0x38800000) {                      /* below 2^-14: adding 2^-1 leaves multiples of 2^-24 in the last bits */
+        const float shifted = from_bits(magnitude) + 0.5f;
+        memcpy(&bits, &shifted, sizeof bits);
+        return (uint16_t)(sign | (bits - 0x3f000000));
+    }
+    return (uint16_t)(sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13);
+}
+
+void vst_to_half(void *out, const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const uint16_t half = to_half(values[i]);
+        memcpy((char *)out + i * sizeof half, &half, sizeof half);
+    }
+}

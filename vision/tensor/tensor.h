@@ -47,6 +47,8 @@ typedef struct vst_tensor {
 /* Converts `count` elements at `data` of type `dtype` to float (F64, F32, F16, BF16, integers and BOOL), unaligned data
  * allowed. F64 and large integers are rounded. */
 void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count);
+/* Writes F16 to `out`, unaligned allowed, rounded to nearest, ties to even; what is too large becomes infinite. */
+void vst_to_half(void *out, const float *values, size_t count);
 
 #ifdef __cplusplus
 }
