@@ -40,6 +40,8 @@ static const vst_option augment_table[] = {
     VST_OPTION_DOUBLE(vst_augment_options, mixup_switch_prob, 0.5, 0, 1, "probability of CutMix if both are on"),
     VST_OPTION_INT(vst_augment_options, repeats, 1, 1, 64,
                    "an epoch shows samples / repeats images, each so often and augmented differently; DeiT: 3"),
+    VST_OPTION_INT(vst_augment_options, views, 0, 0, 1000000,
+                   "so many views of each image, which epochs show in turn; 0: a new one each epoch"),
     VST_OPTION_BOOL(vst_augment_options, fast_decode, false,
                     "decode large JPEGs at 1/2, 1/4, 1/8 where the first policy shrinks them; other pixels than exact"),
     VST_OPTION_END};
@@ -69,6 +71,12 @@ static const vst_option distill_table[] = {
     VST_OPTION_STRING(vst_distill_options, teacher, NULL, "model file of the teacher, or several with commas between"),
     VST_OPTION_DOUBLE(vst_distill_options, label_weight, 0.5, 0, 1e6,
                       "of the cross-entropy with the labels, beside the terms; without terms it is 1"),
+    VST_OPTION_STRING(vst_distill_options, cache, NULL,
+                      "folder with the teachers' answers, made by `vistill cache build`; empty: they run in training"),
+    VST_OPTION_CHOICE(vst_distill_options, cache_precision, "half", "half|float",
+                      "of the answers in the cache; with float training is the same bit for bit"),
+    VST_OPTION_INT(vst_distill_options, cache_topk, 0, 0, 100000000,
+                   "cache only so many of the largest logits, and the sum of the others; 0: all"),
     VST_OPTION_END};
 
 const vst_option vst_term_table[] = {
@@ -471,6 +479,16 @@ static vst_status check_term(const vst_recipe *recipe, int index) {
     return check_source(recipe, index);
 }
 
+bool vst_recipe_cached(const vst_recipe *recipe) { return recipe->distill.cache && *recipe->distill.cache; }
+
+/* Only what a teacher's file says can be cached. */
+static vst_status check_cache(const vst_recipe *recipe) {
+    if (!vst_recipe_cached(recipe)) return VST_OK;
+    for (int i = 0; i < recipe->term_count; i++)
+        if (vst_term_source(&recipe->terms[i]) >= 0) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT, "distill.cache is set, but no term learns from a teacher's file: remove it");
+}
+
 static vst_status check_distill(const vst_recipe *recipe) {
     const vst_distill_options *distill = &recipe->distill;
     vst_status status = VST_OK;
@@ -485,6 +503,7 @@ static vst_status check_distill(const vst_recipe *recipe) {
     if (recipe->term_count && weights <= 0)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
                          "learnt"));
+    VST_TRY(check_cache(recipe));
     if (recipe->data.labelled > 0 && !recipe->term_count)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d needs a teacher for the samples without labels: use data.limit to "
                          "train on fewer samples", recipe->data.labelled));
@@ -500,6 +519,12 @@ static vst_status check_augment(const vst_recipe *recipe) {
         return vst_fail(VST_ERROR_ARGUMENT,
                         "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
                         recipe->optim.batch);
+    if (options->views && (options->mixup > 0 || options->cutmix > 0))
+        return vst_fail(VST_ERROR_ARGUMENT, "augment.views = %d: views cannot repeat where augment.mixup or augment.cutmix make "
+                        "them anew in each batch: set views to 0, or both of these", options->views);
+    if (options->views && options->repeats > 1)
+        return vst_fail(VST_ERROR_ARGUMENT, "augment.views = %d and augment.repeats = %d: repeated images are new views: set one of "
+                        "them to its default, 0 and 1", options->views, options->repeats);
     const vst_status status = vst_augment_create(&augment, options->train ? options->train : "");
     vst_augment_destroy(augment);
     return status == VST_OK ? VST_OK : vst_fail_in(status, "augment.train");

@@ -30,6 +30,7 @@ typedef struct vst_augment_options {
     char *train; /* policies in order: "crop:padding=2, flip:probability=0.5"; "" for none */
     double mixup, cutmix, mixup_prob, mixup_switch_prob; /* as timm names them; vst_mix_options */
     int repeats;      /* repeated augmentation: copies of a sample in an epoch */
+    int views;        /* so many views of each image, which epochs show in turn; 0: a new one each epoch */
     bool fast_decode; /* JPEGs may be decoded smaller than they are */
 } vst_augment_options;
 
@@ -64,9 +65,13 @@ typedef struct vst_term_options {
 } vst_term_options;
 
 enum { VST_MAX_TERMS = 16, VST_MAX_TEACHERS = 4 };
+enum { VST_CACHE_HALF, VST_CACHE_FLOAT };
 typedef struct vst_distill_options {
     char *teacher;        /* model file, or several with commas between; in a study, names of earlier runs may stand here */
     double label_weight;  /* of the cross-entropy of the class head with the labels, if there are terms; DeiT: 1 - alpha = 0.5 */
+    char *cache;          /* folder with the answers of the teachers' files; NULL: they run */
+    int cache_precision;  /* choice: half | float */
+    int cache_topk;       /* of logits only the largest so many; 0: all */
 } vst_distill_options;
 
 typedef struct vst_run_options {
@@ -94,6 +99,8 @@ typedef struct vst_recipe {
  * no memory. */
 char *vst_teacher_path(const vst_recipe *recipe, int index);
 int vst_teacher_count(const vst_recipe *recipe);
+
+bool vst_recipe_cached(const vst_recipe *recipe); /* distill.cache is set */
 
 /* The tables, for explain and tests. vst_recipe_sections() ends with {NULL}. */
 typedef struct vst_recipe_section {

@@ -12,19 +12,20 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-static vst_status make_folders(const char *path) {
+vst_status vsti_make_folders(const char *path, const char *key) {
     char part[VSTI_PATH];
     const size_t length = strlen(path);
     if (!length || length >= sizeof part)
-        return vst_fail(VST_ERROR_ARGUMENT, "run.output: a folder's path has 1 to %d bytes, this one %zu", VSTI_PATH - 1, length);
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: a folder's path has 1 to %d bytes, this one %zu", key, VSTI_PATH - 1,
+                        length);
     memcpy(part, path, length + 1);
     for (size_t i = 1; i <= length; i++) {
         if (part[i] != '/' && part[i]) continue;
         const char kept = part[i];
         part[i] = '\0';
         if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return vst_fail(VST_ERROR_IO, "%s: cannot make the folder: %s; choose another with run.output", part,
-                            strerror(errno));
+            return vst_fail(VST_ERROR_IO, "%s: cannot make the folder: %s; choose another with %s", part,
+                            strerror(errno), key);
         part[i] = kept;
     }
     return VST_OK;
@@ -41,7 +42,7 @@ vst_status vsti_run_folder_open(vsti_run_folder *folder, const char *path) {
     char file[VSTI_PATH];
     *folder = (vsti_run_folder){.lock = -1, .path = vst_strdup(path)};
     if (!folder->path) VST_TRY(vst_fail_memory(strlen(path) + 1));
-    VST_TRY(make_folders(path));
+    VST_TRY(vsti_make_folders(path, "run.output"));
     VST_TRY(vsti_run_folder_file(folder, "lock", file));
     folder->lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (folder->lock < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot open: %s", file, strerror(errno)));

@@ -11,24 +11,12 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-enum { TEACHER_SAMPLES = 2000 };
-
 char *vst_run_folder(const vst_recipe *recipe) {
     const char *output = recipe->run.output;
     return output && *output ? vst_strdup(output) : vst_format("runs/%s", recipe->name ? recipe->name : "run");
 }
 
 /* ---- What decides the result ---- */
-
-/* Takes the teacher's model and values into the hash. */
-static vst_status hash_teacher(const vsti_teacher *teacher, uint64_t *hash) {
-    char *model = vst_model_to_json(teacher->model);
-    if (!model) return vst_fail_memory(1 << 16);
-    *hash = XXH3_64bits_withSeed(vst_params_values(teacher->params), vst_params_total(teacher->params) * sizeof(float),
-                                 XXH3_64bits_withSeed(model, strlen(model), *hash));
-    vst_free(model);
-    return VST_OK;
-}
 
 /* Of the recipe without what changes nothing (where it runs, how many workers read), the data and the teacher's values. */
 static vst_status hash_run(vsti_trainer *t) {
@@ -38,12 +26,13 @@ static vst_status hash_run(vsti_trainer *t) {
     bare.run.log_seconds = 0;
     bare.data.workers = 0;
     bare.distill.teacher = NULL; /* where they lie says nothing; their values are hashed */
+    bare.distill.cache = vst_recipe_cached(&bare) ? "cache" : NULL; /* that there is one does: half precision rounds */
     char *yaml = vst_recipe_to_yaml(&bare);
     if (!yaml) return vst_fail_memory(1 << 16);
     uint64_t parts[3] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0};
     vst_free(yaml);
     for (int i = 0; i < t->teachers.count; i++)
-        if (t->teachers.list[i].file) VST_TRY(hash_teacher(&t->teachers.list[i], &parts[2]));
+        if (t->teachers.list[i].file) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &parts[2]));
     snprintf(t->at.hash, sizeof t->at.hash, "%016llx", (unsigned long long)XXH3_64bits(parts, sizeof parts));
 out:
     return status;
@@ -138,44 +127,11 @@ out:
     return status;
 }
 
-/* On the validation samples, or without such a split on some of the training samples as they are. */
-static vst_status measure_teacher(vsti_trainer *t, vsti_teacher *teacher) {
-    vst_status status = VST_OK;
-    vst_dataset *view = NULL;
-    vst_loader *loader = NULL;
-    vst_evaluator *evaluator = NULL;
-    vst_evaluation evaluation = {0};
-    const vst_recipe *r = t->recipe;
-    const vst_model *model = teacher->model;
-    const vst_dataset *dataset = t->data.validation;
-    const uint64_t all = vst_dataset_count(t->data.source);
-    const vst_broken_rule broken = vsti_recipe_broken(r);
-    if (vst_model_common_of(model)->classes != t->student.classes) return VST_OK; /* other classes: features alone */
-    if (vst_dataset_classes(t->data.source) == 0) return VST_OK;                  /* no labels to measure by */
-    if (!dataset) {
-        VST_TRY(vst_dataset_sample(t->data.source, all < TEACHER_SAMPLES ? all : TEACHER_SAMPLES, (uint64_t)r->run.seed, &view));
-        dataset = view;
-    }
-    VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
-    VST_TRY(vst_evaluator_create(&evaluator, model, teacher->params, r->run.eval_batch, vst_dataset_count(dataset)));
-    VST_TRY(vst_evaluate(evaluator, loader, false, t->options->stop, &evaluation));
-    teacher->top1 = evaluation.top1;
-out:
-    vst_evaluation_clear(&evaluation);
-    vst_evaluator_destroy(evaluator);
-    vst_loader_destroy(loader);
-    vst_dataset_close(view);
-    return status;
-}
-
 static vst_status measure_teachers(vsti_trainer *t) {
-    for (int i = 0; i < t->teachers.count; i++) {
-        vsti_teacher *teacher = &t->teachers.list[i];
-        const vst_status status = teacher->file ? measure_teacher(t, teacher) : VST_OK;
-        if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
-        if (teacher->source == 0) t->at.teacher_top1 = teacher->top1;
-    }
-    return VST_OK;
+    const vst_status status = vsti_teachers_measure(&t->teachers, t->recipe, &t->data, t->options->stop);
+    for (int i = 0; status == VST_OK && i < t->teachers.count; i++)
+        if (t->teachers.list[i].source == 0) t->at.teacher_top1 = t->teachers.list[i].top1;
+    return status;
 }
 
 static vst_status write_head(vsti_trainer *t) {
@@ -245,7 +201,8 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     const vst_recipe *r = t->recipe;
     if (!t->options->dry_run) VST_TRY(open_folder(t));
     VST_TRY(vsti_train_data_open(&t->data, r));
-    VST_TRY(vsti_teachers_build(&t->teachers, r));
+    VST_TRY(vsti_teachers_build(&t->teachers, r, vst_recipe_cached(r)));
+    if (vst_recipe_cached(r)) VST_TRY(vsti_cache_open(&t->cache, r, &t->data, &t->teachers));
     VST_TRY(hash_run(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
     VST_TRY(build(t));
@@ -259,6 +216,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     if (!t->at.finished) {
         VST_TRY(measure_teachers(t));
         vsti_announce(t);
+        if (t->teachers.cache) vsti_cache_announce(&t->cache);
         if (t->options->dry_run) {
             status = rehearse(t, result);
         } else {
@@ -292,6 +250,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     vst_evaluator_destroy(t->test_evaluator);
     vsti_student_clear(&t->student);
     vsti_teachers_clear(&t->teachers);
+    vsti_cache_clear(&t->cache);
     vsti_train_data_close(&t->data);
     vsti_run_folder_close(&t->folder);
     vst_free(t->raw);

@@ -75,11 +75,12 @@ static vst_status hash_data(vsti_train_data *data) {
     VST_TRY(vst_dataset_hash(data->test, &parts[1]));
     if (data->validation) VST_TRY(vst_dataset_hash(data->validation, &parts[2]));
     data->hash = XXH3_64bits(parts, sizeof parts);
+    data->train_hash = parts[0];
 out:
     return status;
 }
 
-static vst_loader_options training_options(const vsti_train_data *data, const vst_recipe *recipe) {
+vst_loader_options vsti_training_options(const vsti_train_data *data, const vst_recipe *recipe) {
     const vst_model_common *common = vst_model_common_of(recipe->model);
     const vst_augment_options *augment = &recipe->augment;
     vst_loader_options options = {
@@ -91,6 +92,7 @@ static vst_loader_options training_options(const vsti_train_data *data, const vs
         .channels = common->channels,
         .size = common->image,
         .repeats = augment->repeats,
+        .views = augment->views,
         .augment = data->augment,
         .fast_decode = augment->fast_decode,
         .mix = {augment->mixup, augment->cutmix, augment->mixup_prob, augment->mixup_switch_prob},
@@ -103,7 +105,7 @@ static vst_loader_options training_options(const vsti_train_data *data, const vs
 
 static vst_status create_loaders(vsti_train_data *data, const vst_recipe *recipe) {
     vst_status status = VST_OK;
-    const vst_loader_options options = training_options(data, recipe);
+    const vst_loader_options options = vsti_training_options(data, recipe);
     const vst_broken_rule broken = vsti_recipe_broken(recipe);
     const int workers = recipe->data.workers, batch = recipe->run.eval_batch;
     if ((uint64_t)recipe->optim.batch > vst_dataset_count(data->train))

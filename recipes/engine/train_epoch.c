@@ -65,7 +65,8 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     memcpy(s->image, batch->images, floats * sizeof *batch->images);
     memcpy(s->target, batch->targets, (size_t)batch->count * (size_t)s->classes * sizeof *batch->targets);
     vsti_student_weigh(s, t->recipe, (double)step / (double)t->data.steps);
-    VST_TRY(vsti_teachers_run(&t->teachers, s, batch->images, floats, (uint32_t)step));
+    const vsti_moment at = {(uint32_t)t->at.epoch, t->at.step * (uint64_t)t->recipe->optim.batch, (uint32_t)step};
+    VST_TRY(vsti_teachers_run(&t->teachers, s, batch, at));
     if (step == 0) VST_TRY(measure_gradients(t));
     VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
     VST_TRY(check_losses(t, step));

@@ -9,6 +9,7 @@
 #include "recipes/engine/modelfile.h"
 #include "recipes/engine/recipe.h"
 #include "recipes/engine/run_folder.h"
+#include "recipes/engine/teacher_cache.h"
 #include "recipes/engine/train.h"
 #include "vision/optim/optim.h"
 #include "vision/plan/plan.h"
@@ -23,7 +24,7 @@ typedef struct vsti_train_data {
     vst_loader *loader, *validation_loader, *test_loader;
     uint64_t steps; /* of an epoch */
     const char **class_names;
-    uint64_t hash; /* of the samples */
+    uint64_t hash, train_hash; /* of the samples of all splits, and of those trained on */
     uint64_t view; /* vst_view_id of the training: what is made of them */
 } vsti_train_data;
 
@@ -33,6 +34,15 @@ VST_NODISCARD vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *r
 static inline vst_broken_rule vsti_recipe_broken(const vst_recipe *recipe) {
     return (vst_broken_rule){(vst_broken_policy)recipe->data.broken, recipe->data.broken_limit};
 }
+
+static inline bool vsti_recipe_mixes(const vst_recipe *recipe) {
+    const vst_augment_options *o = &recipe->augment;
+    const vst_mix_options mix = {o->mixup, o->cutmix, o->mixup_prob, o->mixup_switch_prob};
+    return vst_mix_enabled(&mix);
+}
+
+/* How a training loads its samples. */
+vst_loader_options vsti_training_options(const vsti_train_data *data, const vst_recipe *recipe);
 
 /* Opens the splits as the recipe says and checks them against the model. Starts as {0}. */
 VST_NODISCARD vst_status vsti_train_data_open(vsti_train_data *data, const vst_recipe *recipe);
@@ -44,12 +54,15 @@ size_t vsti_train_data_bytes(const vsti_train_data *data); /* of all batches tha
 
 /* ---- teachers (train_teacher.c) ---- */
 
+typedef struct vsti_teachers vsti_teachers;
+
 /* A teacher's tap is copied into the student's input after each of its runs. */
 typedef struct vsti_teacher_tap {
     char name[VST_TAP_NAME];
     vst_shape shape;
     size_t floats;
-    float *target; /* the student's input */
+    float *target;                /* the student's input */
+    const vsti_cache_tap *cached; /* NULL: the teacher runs */
 } vsti_teacher_tap;
 
 typedef struct vsti_teacher {
@@ -60,28 +73,46 @@ typedef struct vsti_teacher {
     vst_modelfile *file; /* NULL: the student's moving average */
     vst_params *own;     /* of the moving average, which is copied there before each run */
     vst_graph *graph;
-    vst_plan *plan;
+    vst_plan *plan; /* NULL: a cache has its answers */
     float *image;
+    const vsti_cache_teacher *cached;
     double top1; /* measured before the training; NAN: it was not */
     vsti_teacher_tap taps[VST_MAX_TERMS];
     int tap_count;
 } vsti_teacher;
 
-typedef struct vsti_teachers {
+struct vsti_teachers {
     vsti_teacher list[VST_MAX_TEACHERS + 1];
     int count;
-} vsti_teachers;
+    vsti_cache *cache; /* of those that are files; NULL: they run */
+};
 
 typedef struct vsti_student vsti_student;
 
-/* Loads the model files that terms ask for and plans those taps for the training batch. */
-VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe);
+/* Loads the model files that terms ask for and plans those taps for the training batch; not with `cached`, for then a cache
+ * answers for them. */
+VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached);
 void vsti_teachers_clear(vsti_teachers *teachers);
+const vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: not asked for */
 /* The tap that the term learns from; NULL with `from: student`. */
 const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
-/* Runs all on `floats` numbers of images and hands their taps to the student. */
-VST_NODISCARD vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const float *images,
-                                           size_t floats, uint32_t step);
+/* Takes model and values of a teacher that is a file into the hash. */
+VST_NODISCARD vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash);
+/* Sets the accuracy of those that are files, on the validation samples, or without such a split on some of the training samples
+ * as they are. `stop` as in vst_train_options. */
+VST_NODISCARD vst_status vsti_teachers_measure(vsti_teachers *teachers, const vst_recipe *recipe, const vsti_train_data *data,
+                                               const volatile sig_atomic_t *stop);
+/* Runs it on `floats` numbers of images, a batch or the beginning of one; the plan's outputs are its taps in order. */
+VST_NODISCARD vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, size_t floats, uint32_t step);
+/* Where in a training a batch is. */
+typedef struct vsti_moment {
+    uint32_t epoch;
+    uint64_t place; /* of its first image in the epoch */
+    uint32_t step;  /* of the whole run */
+} vsti_moment;
+/* Hands all teachers' taps for the batch to the student, by running them or out of the cache. */
+VST_NODISCARD vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const vst_batch *batch,
+                                           vsti_moment at);
 size_t vsti_teachers_bytes(const vsti_teachers *teachers);
 
 /* ---- student (train_model.c) ---- */
@@ -124,6 +155,7 @@ typedef struct vsti_trainer {
     vsti_run_folder folder; /* path NULL: dry run */
     vsti_train_data data;
     vsti_teachers teachers;
+    vsti_cache cache; /* distill.cache */
     bool distilling; /* there are terms */
     vsti_student student;
     vst_evaluator *validation_evaluator, *test_evaluator;

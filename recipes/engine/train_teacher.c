@@ -1,11 +1,14 @@
 /* Those that a student learns from: model files, and the moving average of its own weights. */
 #include <math.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "recipes/distill/term.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/memory.h"
 #include "vision/ops/ops.h"
+
+enum { MEASURED = 2000 }; /* samples, without a validation split */
 
 /* ---- Which there are ---- */
 
@@ -78,7 +81,7 @@ out:
     return status;
 }
 
-static vst_status build(vsti_teacher *teacher, const vst_recipe *recipe) {
+static vst_status build(vsti_teacher *teacher, const vst_recipe *recipe, bool cached) {
     vst_status status = VST_OK;
     vst_value outputs[VST_MAX_TERMS];
     VST_TRY(take_model(teacher, recipe));
@@ -87,6 +90,7 @@ static vst_status build(vsti_teacher *teacher, const vst_recipe *recipe) {
     VST_TRY(vst_graph_finish(teacher->graph));
     if (teacher->own) VST_TRY(vst_params_allocate(teacher->own, false, 0));
     VST_TRY(choose_taps(teacher, recipe, outputs));
+    if (cached && teacher->file) return VST_OK;
     VST_TRY(vst_plan_create(&teacher->plan, teacher->graph, outputs, teacher->tap_count,
                             &(vst_plan_options){.mode = VST_INFER}));
     teacher->image = vst_plan_input(teacher->plan, "image");
@@ -96,14 +100,14 @@ out:
 
 /* ---- All ---- */
 
-vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe) {
+vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached) {
     vst_status status = VST_OK;
     for (int source = VST_FROM_AVERAGE; source < VST_MAX_TEACHERS; source++) {
         if (source == VST_FROM_STUDENT || !is_asked(recipe, source)) continue;
         vsti_teacher *teacher = &teachers->list[teachers->count++];
         teacher->source = source;
         teacher->top1 = NAN;
-        VST_TRY(build(teacher, recipe));
+        VST_TRY(build(teacher, recipe, cached));
     }
 out:
     return status;
@@ -121,15 +125,68 @@ void vsti_teachers_clear(vsti_teachers *teachers) {
     *teachers = (vsti_teachers){0};
 }
 
-const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term) {
-    const int source = vst_term_source(term);
-    char name[VST_TAP_NAME];
-    for (int i = 0; i < teachers->count; i++) {
-        if (teachers->list[i].source != source) continue;
-        vst_tap_find(teachers->list[i].graph, term->teacher, name);
-        return tap_named(&teachers->list[i], name);
-    }
+const vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source) {
+    for (int i = 0; i < teachers->count; i++)
+        if (teachers->list[i].source == source) return &teachers->list[i];
     return NULL;
+}
+
+const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term) {
+    const vsti_teacher *teacher = vsti_teacher_of(teachers, vst_term_source(term));
+    char name[VST_TAP_NAME];
+    if (!teacher) return NULL;
+    vst_tap_find(teacher->graph, term->teacher, name);
+    return tap_named(teacher, name);
+}
+
+/* ---- Before a training ---- */
+
+vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
+    char *model = vst_model_to_json(teacher->model);
+    if (!model) return vst_fail_memory(1 << 16);
+    *hash = XXH3_64bits_withSeed(vst_params_values(teacher->params), vst_params_total(teacher->params) * sizeof(float),
+                                 XXH3_64bits_withSeed(model, strlen(model), *hash));
+    vst_free(model);
+    return VST_OK;
+}
+
+static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti_train_data *data, const volatile sig_atomic_t *stop) {
+    vst_status status = VST_OK;
+    vst_dataset *view = NULL;
+    vst_loader *loader = NULL;
+    vst_evaluator *evaluator = NULL;
+    vst_evaluation evaluation = {0};
+    const vst_model *model = teacher->model;
+    const vst_dataset *dataset = data->validation;
+    const uint64_t all = vst_dataset_count(data->source);
+    const vst_broken_rule broken = vsti_recipe_broken(r);
+    if (vst_model_common_of(model)->classes != vst_model_common_of(r->model)->classes) return VST_OK; /* features alone */
+    if (vst_dataset_classes(data->source) == 0) return VST_OK; /* no labels to measure by */
+    if (!dataset) {
+        VST_TRY(vst_dataset_sample(data->source, all < MEASURED ? all : MEASURED, (uint64_t)r->run.seed, &view));
+        dataset = view;
+    }
+    VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
+    VST_TRY(vst_evaluator_create(&evaluator, model, teacher->params, r->run.eval_batch, vst_dataset_count(dataset)));
+    VST_TRY(vst_evaluate(evaluator, loader, false, stop, &evaluation));
+    teacher->top1 = evaluation.top1;
+out:
+    vst_evaluation_clear(&evaluation);
+    vst_evaluator_destroy(evaluator);
+    vst_loader_destroy(loader);
+    vst_dataset_close(view);
+    return status;
+}
+
+vst_status vsti_teachers_measure(vsti_teachers *teachers, const vst_recipe *recipe, const vsti_train_data *data,
+                                 const volatile sig_atomic_t *stop) {
+    for (int i = 0; i < teachers->count; i++) {
+        vsti_teacher *teacher = &teachers->list[i];
+        if (!teacher->file || teacher->cached) continue; /* a cache knows the figure */
+        const vst_status status = measure(teacher, recipe, data, stop);
+        if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
+    }
+    return VST_OK;
 }
 
 /* ---- A step ---- */
@@ -148,23 +205,52 @@ static void follow(const vsti_teacher *teacher, const vsti_student *student) {
     vst_params_touch(teacher->own);
 }
 
-vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const float *images, size_t floats,
-                             uint32_t step) {
-    for (int i = 0; i < teachers->count; i++) {
-        vsti_teacher *teacher = &teachers->list[i];
-        if (teacher->own) follow(teacher, student);
-        memcpy(teacher->image, images, floats * sizeof *images);
-        const vst_status status = vst_plan_run(teacher->plan, step);
-        if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
-        for (int k = 0; k < teacher->tap_count; k++)
-            memcpy(teacher->taps[k].target, vst_plan_output(teacher->plan, k), teacher->taps[k].floats * sizeof(float));
+vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, size_t floats, uint32_t step) {
+    memcpy(teacher->image, images, floats * sizeof *images);
+    const vst_status status = vst_plan_run(teacher->plan, step);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", teacher->name);
+}
+
+static vst_status run(const vsti_teacher *teacher, const vsti_student *student, const vst_batch *batch, uint32_t step) {
+    if (teacher->own) follow(teacher, student);
+    const vst_status status = vsti_teacher_run(teacher, batch->images, (size_t)batch->count * student->image_floats, step);
+    if (status != VST_OK) return status;
+    for (int k = 0; k < teacher->tap_count; k++)
+        memcpy(teacher->taps[k].target, vst_plan_output(teacher->plan, k), teacher->taps[k].floats * sizeof(float));
+    return VST_OK;
+}
+
+/* Reads the batch's answers instead. */
+static vst_status recall(const vsti_teacher *teacher, vsti_cache *cache, const vst_batch *batch, vsti_moment at) {
+    const vsti_cache_teacher *from = teacher->cached;
+    const vst_status status = vsti_cache_verify(cache, vsti_cache_block(cache, at.epoch));
+    if (status != VST_OK) return status;
+    for (int i = 0; i < batch->count; i++) {
+        const uint64_t index = vsti_cache_index(cache, at.epoch, at.place + (uint64_t)i, batch->samples[i]);
+        for (int k = 0; k < teacher->tap_count; k++) {
+            const vsti_cache_tap *tap = teacher->taps[k].cached;
+            if (!vsti_cache_decode(tap, cache->dtype, from->map + index * from->record,
+                                   teacher->taps[k].target + (size_t)i * tap->floats))
+                return vst_fail(VST_ERROR_FORMAT, "%s/teacher%d.bin: record %llu names a class that tap %s has not; `vistill cache "
+                                "build RECIPE --force` makes it anew", cache->folder, from->number, (unsigned long long)index,
+                                tap->name);
+        }
     }
     return VST_OK;
+}
+
+vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const vst_batch *batch, vsti_moment at) {
+    vst_status status = VST_OK;
+    for (int i = 0; i < teachers->count && status == VST_OK; i++) {
+        const vsti_teacher *teacher = &teachers->list[i];
+        status = teacher->cached ? recall(teacher, teachers->cache, batch, at) : run(teacher, student, batch, at.step);
+    }
+    return status;
 }
 
 size_t vsti_teachers_bytes(const vsti_teachers *teachers) {
     size_t bytes = 0;
     for (int i = 0; i < teachers->count; i++)
-        bytes += vst_plan_bytes(teachers->list[i].plan) + vst_params_total(teachers->list[i].params) * sizeof(float);
+        bytes += (teachers->list[i].plan ? vst_plan_bytes(teachers->list[i].plan) : 0) + vst_params_total(teachers->list[i].params) * sizeof(float);
     return bytes;
 }

@@ -1,0 +1,133 @@
+/* vistill cache: the answers of a recipe's teachers, written once for many trainings. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "recipes/commands/main.h"
+#include "recipes/engine/cache_tools.h"
+#include "recipes/engine/table.h"
+
+extern const vst_command vsti_command_cache;
+
+static void print_size(const vst_recipe *recipe, const vst_cache_size *size) {
+    printf("%s: %" PRIu64 " records of %" PRIu64 " complete %s, %.1f MB", recipe->distill.cache, size->records, size->blocks,
+           recipe->augment.views ? "views" : "epochs", (double)size->bytes / 1e6);
+}
+
+/* ---- build ---- */
+
+static vst_status build(const vst_arguments *arguments, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    vst_cache_size size;
+    vst_cache_build_options options = {.force = vst_flag_given(arguments, "force"), .stop = vst_catch_interrupt()};
+    VST_TRY(vst_flag_int(arguments, "epochs", 1, 100000, &options.epochs));
+    VST_TRY(vst_cache_build(recipe, &options, &size));
+    print_size(recipe, &size);
+    printf(size.added ? ", %" PRIu64 " of them new\n" : ", nothing to do\n", size.added);
+out:
+    return status;
+}
+
+/* ---- check ---- */
+
+static vst_status print_report(const vst_recipe *recipe, const vst_cache_report *report) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    VST_TRY(vst_table_create(&table, (const char *[]){"teacher", "tap", ">mean error", ">largest", ">mean size", ">same top-1 %", NULL}));
+    for (int i = 0; i < report->tap_count; i++) {
+        const vst_cache_tap_check *tap = &report->taps[i];
+        vst_table_cell(table, "%d", tap->teacher);
+        vst_table_cell(table, "%s", tap->tap);
+        vst_table_cell(table, "%.3g", tap->mean_error);
+        vst_table_cell(table, "%.3g", tap->max_error);
+        vst_table_cell(table, "%.3g", tap->magnitude);
+        if (isnan(tap->same_top1)) vst_table_cell(table, "-");
+        else vst_table_cell(table, "%.2f", tap->same_top1);
+    }
+    VST_TRY(vst_table_write(table, stdout));
+    print_size(recipe, &report->size);
+    printf("; checksums fit, %" PRIu64 " records recomputed\n", report->recomputed);
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+static void print_json(const vst_recipe *recipe, const vst_cache_report *report) {
+    json_t *object = json_object(), *taps = json_array();
+    for (int i = 0; i < report->tap_count; i++) {
+        const vst_cache_tap_check *tap = &report->taps[i];
+        json_t *one = json_object();
+        json_object_set_new(one, "teacher", json_integer(tap->teacher));
+        json_object_set_new(one, "tap", json_string(tap->tap));
+        json_object_set_new(one, "mean_error", json_real(tap->mean_error));
+        json_object_set_new(one, "max_error", json_real(tap->max_error));
+        json_object_set_new(one, "mean_size", json_real(tap->magnitude));
+        json_object_set_new(one, "same_top1", isnan(tap->same_top1) ? json_null() : json_real(tap->same_top1));
+        json_array_append_new(taps, one);
+    }
+    json_object_set_new_nocheck(object, "folder", json_string_nocheck(recipe->distill.cache));
+    json_object_set_new(object, "records", json_integer((json_int_t)report->size.records));
+    json_object_set_new(object, "blocks", json_integer((json_int_t)report->size.blocks));
+    json_object_set_new(object, "bytes", json_integer((json_int_t)report->size.bytes));
+    json_object_set_new(object, "recomputed", json_integer((json_int_t)report->recomputed));
+    json_object_set_new(object, "taps", taps);
+    json_object_set_new(object, "good", json_boolean(report->good));
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(object);
+}
+
+static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    vst_cache_report report;
+    int samples = 512;
+    VST_TRY(vst_flag_int(arguments, "samples", 1, 100000000, &samples));
+    VST_TRY(vst_cache_check(recipe, samples, vst_catch_interrupt(), &report));
+    if (vst_flag_given(arguments, "json")) print_json(recipe, &report);
+    else VST_TRY(print_report(recipe, &report));
+    if (!report.good)
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s does not hold what the teachers say now: `vistill cache build RECIPE --force` makes it "
+                         "anew", recipe->distill.cache));
+out:
+    return status;
+}
+
+/* ---- The command ---- */
+
+static int run(const vst_arguments *arguments) {
+    const char *action = arguments->words[0];
+    vst_recipe *recipe = NULL;
+    int count;
+    const bool building = strcmp(action, "build") == 0;
+    const char *const *settings = vst_flag_values(arguments, "set", &count);
+    if (!building && strcmp(action, "check") != 0)
+        return vst_command_usage(&vsti_command_cache, "\"%.100s\" is none of build, check", action);
+    vst_status status = vst_recipe_read(&recipe, arguments->words[1], settings, count);
+    if (status == VST_OK) status = (building ? build : check)(arguments, recipe);
+    vst_recipe_destroy(recipe);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {
+    {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as distill.cache=FOLDER; can be repeated"},
+    {"epochs", 0, "N", "build: epochs to make, those of the recipe by default; not with augment.views"},
+    {"force", 0, NULL, "build: begin anew, even if the cache was made for something else or is damaged"},
+    {"samples", 0, "N", "check: how many records the teachers are asked for again, 512 by default"},
+    {"json", 0, NULL, "check: one JSON object for machines"},
+    {0}};
+
+const vst_command vsti_command_cache = {
+    .name = "cache",
+    .words = "build|check RECIPE",
+    .summary = "write the teachers' answers once, for many trainings",
+    .help = "build  runs the recipe's teachers over all images that it trains on and writes what its terms read to\n"
+            "       distill.cache; after Ctrl-C the same command goes on. Trainings then run no teacher, whatever\n"
+            "       their student, distances, temperatures and weights. With augment.views the images repeat, and one\n"
+            "       cache serves a training of any length\n"
+            "check  verifies that the cache is the recipe's, all checksums, and some records against the teachers",
+    .flags = flags,
+    .minimum = 2,
+    .maximum = 2,
+    .run = run};
