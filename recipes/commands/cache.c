@@ -12,8 +12,8 @@
 extern const vst_command vsti_command_cache;
 
 static void print_size(const vst_recipe *recipe, const vst_cache_size *size) {
-    printf("%s: %" PRIu64 " records of %" PRIu64 " complete %s, %.1f MB", recipe->distill.cache, size->records, size->blocks,
-           recipe->augment.views ? "views" : "epochs", (double)size->bytes / 1e6);
+    printf("%s: %" PRIu64 " records of %" PRIu64 " complete %s, %.1f MB", recipe->distill.cache, size->records,
+           size->blocks, recipe->augment.views ? "views" : "epochs", (double)size->bytes / 1e6);
 }
 
 /* ---- build ---- */
@@ -35,7 +35,8 @@ out:
 static vst_status print_report(const vst_recipe *recipe, const vst_cache_report *report) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(vst_table_create(&table, (const char *[]){"teacher", "tap", ">mean error", ">largest", ">mean size", ">same top-1 %", NULL}));
+    VST_TRY(vst_table_create(
+        &table, (const char *[]){"teacher", "tap", ">mean error", ">largest", ">mean size", ">same top-1 %", NULL}));
     for (int i = 0; i < report->tap_count; i++) {
         const vst_cache_tap_check *tap = &report->taps[i];
         vst_table_cell(table, "%d", tap->teacher);
@@ -43,8 +44,10 @@ static vst_status print_report(const vst_recipe *recipe, const vst_cache_report 
         vst_table_cell(table, "%.3g", tap->mean_error);
         vst_table_cell(table, "%.3g", tap->max_error);
         vst_table_cell(table, "%.3g", tap->magnitude);
-        if (isnan(tap->same_top1)) vst_table_cell(table, "-");
-        else vst_table_cell(table, "%.2f", tap->same_top1);
+        if (isnan(tap->same_top1))
+            vst_table_cell(table, "-");
+        else
+            vst_table_cell(table, "%.2f", tap->same_top1);
     }
     VST_TRY(vst_table_write(table, stdout));
     print_size(recipe, &report->size);
@@ -85,11 +88,15 @@ static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe
     int samples = 512;
     VST_TRY(vst_flag_int(arguments, "samples", 1, 100000000, &samples));
     VST_TRY(vst_cache_check(recipe, samples, vst_catch_interrupt(), &report));
-    if (vst_flag_given(arguments, "json")) print_json(recipe, &report);
-    else VST_TRY(print_report(recipe, &report));
+    if (vst_flag_given(arguments, "json"))
+        print_json(recipe, &report);
+    else
+        VST_TRY(print_report(recipe, &report));
     if (!report.good)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s does not hold what the teachers say now: `vistill cache build RECIPE --force` makes it "
-                         "anew", recipe->distill.cache));
+        VST_TRY(vst_fail(VST_ERROR_FORMAT,
+                         "%s does not hold what the teachers say now: `vistill cache build RECIPE --force` makes it "
+                         "anew",
+                         recipe->distill.cache));
 out:
     return status;
 }
@@ -122,11 +129,12 @@ const vst_command vsti_command_cache = {
     .name = "cache",
     .words = "build|check RECIPE",
     .summary = "write the teachers' answers once, for many trainings",
-    .help = "build  runs the recipe's teachers over all images that it trains on and writes what its terms read to\n"
-            "       distill.cache; after Ctrl-C the same command goes on. Trainings then run no teacher, whatever\n"
-            "       their student, distances, temperatures and weights. With augment.views the images repeat, and one\n"
-            "       cache serves a training of any length\n"
-            "check  verifies that the cache is the recipe's, all checksums, and some records against the teachers",
+    .help =
+        "build  runs the recipe's teachers over all images that it trains on and writes what its terms read to\n"
+        "       distill.cache; after Ctrl-C the same command goes on. Trainings then run no teacher, whatever\n"
+        "       their student, distances, temperatures and weights. With augment.views the images repeat, and one\n"
+        "       cache serves a training of any length\n"
+        "check  verifies that the cache is the recipe's, all checksums, and some records against the teachers",
     .flags = flags,
     .minimum = 2,
     .maximum = 2,

@@ -1,5 +1,5 @@
-/* Builds a cache: the teachers run over all images that a training will show. What is complete is committed in the head every
- * now and then, so that an interrupted or killed build goes on from there. */
+/* Builds a cache: the teachers run over all images that a training will show. What is complete is committed in the head
+ * every now and then, so that an interrupted or killed build goes on from there. */
 #include <errno.h>
 #include <math.h>
 #include <omp.h>
@@ -28,7 +28,8 @@ vst_status vsti_cache_work_open(vsti_cache_work *work, const vst_recipe *recipe)
     vst_status status = VST_OK;
     const vst_model_common *common = vst_model_common_of(recipe->model);
     if (!vst_recipe_cached(recipe))
-        return vst_fail(VST_ERROR_ARGUMENT, "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER");
     omp_set_num_threads(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
     work->recipe = recipe;
     work->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
@@ -51,7 +52,8 @@ bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes
     *bytes = 0;
     for (int i = 0; i < cache->teacher_count; i++) {
         uint64_t one;
-        if (!vsti_cache_bytes(&cache->teachers[i], records, &one) || __builtin_add_overflow(*bytes, one, bytes)) return false;
+        if (!vsti_cache_bytes(&cache->teachers[i], records, &one) || __builtin_add_overflow(*bytes, one, bytes))
+            return false;
     }
     return true;
 }
@@ -68,9 +70,9 @@ typedef struct builder {
     vsti_cache_work work;
     vsti_cache cache;
     const vst_cache_build_options *options;
-    uint64_t blocks; /* that there will be */
+    uint64_t blocks;                      /* that there will be */
     XXH3_state_t *sums[VST_MAX_TEACHERS]; /* of the block under way */
-    uint8_t *buffer; /* a batch's records of one teacher, or CHUNK bytes */
+    uint8_t *buffer;                      /* a batch's records of one teacher, or CHUNK bytes */
     uint32_t *scratch;
     double committed; /* when */
 } builder;
@@ -79,14 +81,17 @@ static vst_status count_blocks(builder *self) {
     const vst_recipe *recipe = self->work.recipe;
     const int epochs = self->options->epochs, views = recipe->augment.views;
     if (views && epochs)
-        return vst_fail(VST_ERROR_ARGUMENT, "--epochs %d: the recipe's epochs show %d views in turn (augment.views), and all of them are "
-                        "made", epochs, views);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "--epochs %d: the recipe's epochs show %d views in turn (augment.views), and all of them are "
+                        "made",
+                        epochs, views);
     self->blocks = (uint64_t)(views ? views : epochs ? epochs : recipe->run.epochs);
     return VST_OK;
 }
 
 static vst_status begin_anew(builder *self) {
-    const vst_status status = vsti_teachers_measure(&self->work.teachers, self->work.recipe, &self->work.data, self->options->stop);
+    const vst_status status =
+        vsti_teachers_measure(&self->work.teachers, self->work.recipe, &self->work.data, self->options->stop);
     if (status != VST_OK) return status;
     self->cache = self->work.wanted;
     self->work.wanted = (vsti_cache){0};
@@ -97,7 +102,8 @@ static vst_status begin_anew(builder *self) {
     return VST_OK;
 }
 
-/* What was begun is continued if it is for the same. A block that was begun in batches of another size is done again. */
+/* What was begun is continued if it is for the same. A block that was begun in batches of another size is done again.
+ */
 static vst_status find_cache(builder *self) {
     vst_status status = VST_OK;
     const char *folder = self->work.recipe->distill.cache;
@@ -116,9 +122,12 @@ out:
 
 static const char *size_text(uint64_t bytes, char text[32]) {
     const double b = (double)bytes;
-    if (b >= 1e9) snprintf(text, 32, "%.2f GB", b / 1e9);
-    else if (b >= 1e6) snprintf(text, 32, "%.1f MB", b / 1e6);
-    else snprintf(text, 32, "%.1f kB", b / 1e3);
+    if (b >= 1e9)
+        snprintf(text, 32, "%.2f GB", b / 1e9);
+    else if (b >= 1e6)
+        snprintf(text, 32, "%.1f MB", b / 1e6);
+    else
+        snprintf(text, 32, "%.1f kB", b / 1e3);
     return text;
 }
 
@@ -129,8 +138,9 @@ static vst_status check_room(const builder *self) {
     uint64_t records, all, have;
     if (__builtin_mul_overflow(self->blocks, cache->block, &records) || !vsti_cache_total(cache, records, &all) ||
         !vsti_cache_total(cache, cache->done, &have))
-        return vst_fail(VST_ERROR_LIMIT, "%llu %s of %llu images are too many for a cache", (unsigned long long)self->blocks,
-                        cache->views ? "views" : "epochs", (unsigned long long)cache->block);
+        return vst_fail(VST_ERROR_LIMIT, "%llu %s of %llu images are too many for a cache",
+                        (unsigned long long)self->blocks, cache->views ? "views" : "epochs",
+                        (unsigned long long)cache->block);
     const uint64_t left = all > have ? all - have : 0;
     vst_log(VST_LOG_INFO, "cache    %s: %llu %s of %llu images, %llu bytes each, %s; %s to be written", cache->folder,
             (unsigned long long)self->blocks, cache->views ? "views" : "epochs", (unsigned long long)cache->block,
@@ -140,8 +150,10 @@ static vst_status check_room(const builder *self) {
     if (statvfs(cache->folder, &disk) != 0) return vst_fail(VST_ERROR_IO, "%s: %s", cache->folder, strerror(errno));
     const uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
     if (free_bytes >= left) return VST_OK;
-    return vst_fail(VST_ERROR_IO, "%s: %s are needed and %s are free: set distill.cache to another disk, distill.cache_topk, fewer "
-                    "--epochs or augment.views", cache->folder, missing, size_text(free_bytes, room));
+    return vst_fail(VST_ERROR_IO,
+                    "%s: %s are needed and %s are free: set distill.cache to another disk, distill.cache_topk, fewer "
+                    "--epochs or augment.views",
+                    cache->folder, missing, size_text(free_bytes, room));
 }
 
 /* ---- Records ---- */
@@ -154,12 +166,15 @@ static vst_status reread(builder *self, int teacher) {
     for (uint64_t at = block * cache->block * t->record; at < end;) {
         const size_t wanted = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
         const ssize_t got = pread(t->file, self->buffer, wanted, (off_t)at);
-        if (got <= 0) return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be read: %s", cache->folder, t->number, strerror(errno));
+        if (got <= 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be read: %s", cache->folder, t->number,
+                            strerror(errno));
         XXH3_64bits_update(self->sums[teacher], self->buffer, (size_t)got);
         at += (uint64_t)got;
     }
     if (cache->done % cache->block == 0 || XXH3_64bits_digest(self->sums[teacher]) == t->sums[block]) return VST_OK;
-    return vst_fail(VST_ERROR_FORMAT, "%s/teacher%d.bin was damaged since the build was interrupted: --force builds it anew",
+    return vst_fail(VST_ERROR_FORMAT,
+                    "%s/teacher%d.bin was damaged since the build was interrupted: --force builds it anew",
                     cache->folder, t->number);
 }
 
@@ -169,7 +184,8 @@ static vst_status allocate(builder *self) {
     for (int i = 0; i < self->cache.teacher_count; i++) {
         size_t bytes;
         vsti_cache_teacher *t = &self->cache.teachers[i];
-        if (!vst_multiply((size_t)self->work.recipe->optim.batch, t->record, &bytes)) VST_TRY(vst_fail_memory(SIZE_MAX));
+        if (!vst_multiply((size_t)self->work.recipe->optim.batch, t->record, &bytes))
+            VST_TRY(vst_fail_memory(SIZE_MAX));
         if (bytes > buffer) buffer = bytes;
         VST_TRY(vst_grow(&t->sums, &t->sum_capacity, (size_t)self->blocks, sizeof *t->sums));
         if (!(self->sums[i] = XXH3_createState())) VST_TRY(vst_fail_memory(1024));
@@ -187,8 +203,8 @@ static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_
         const vsti_cache_tap *tap = vsti_cache_tap_named(t, teacher->taps[k].name);
         const float *values = vst_plan_output(teacher->plan, k);
         for (int i = 0; i < count; i++) {
-            const vst_status status = vsti_cache_encode(tap, self->cache.dtype, values + (size_t)i * tap->floats, self->scratch,
-                                                        self->buffer + (size_t)i * t->record);
+            const vst_status status = vsti_cache_encode(tap, self->cache.dtype, values + (size_t)i * tap->floats,
+                                                        self->scratch, self->buffer + (size_t)i * t->record);
             if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
         }
     }
@@ -200,7 +216,8 @@ static vst_status put(const builder *self, const vsti_cache_teacher *t, size_t b
     for (size_t written = 0; written < bytes;) {
         const ssize_t step = pwrite(t->file, self->buffer + written, bytes - written, (off_t)(at + written));
         if (step <= 0 && errno != EINTR)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", self->cache.folder, t->number, strerror(errno));
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", self->cache.folder, t->number,
+                            strerror(errno));
         if (step > 0) written += (size_t)step;
     }
     return VST_OK;
@@ -209,6 +226,7 @@ static vst_status put(const builder *self, const vsti_cache_teacher *t, size_t b
 /* All teachers' records of a batch. */
 static vst_status add_batch(builder *self, const vst_batch *batch) {
     vst_status status = VST_OK;
+    const uint64_t block = self->cache.done / self->cache.block;
     for (int i = 0; i < self->cache.teacher_count; i++) {
         const vsti_cache_teacher *t = &self->cache.teachers[i];
         const vsti_teacher *teacher = vsti_teacher_of(&self->work.teachers, t->number - 1);
@@ -216,7 +234,9 @@ static vst_status add_batch(builder *self, const vst_batch *batch) {
         VST_TRY(vsti_teacher_run(teacher, batch->images, (size_t)batch->count * self->work.image_floats, 0));
         VST_TRY(encode(self, teacher, t, batch->count));
         VST_TRY(put(self, t, bytes));
+        if (self->cache.done % self->cache.block == 0) XXH3_64bits_reset(self->sums[i]);
         XXH3_64bits_update(self->sums[i], self->buffer, bytes);
+        t->sums[block] = XXH3_64bits_digest(self->sums[i]);
     }
     self->cache.done += (uint64_t)batch->count;
 out:
@@ -227,14 +247,25 @@ out:
 static vst_status commit(builder *self) {
     vsti_cache *cache = &self->cache;
     for (int i = 0; i < cache->teacher_count; i++) {
-        vsti_cache_teacher *t = &cache->teachers[i];
+        const vsti_cache_teacher *t = &cache->teachers[i];
         if (fdatasync(t->file) != 0)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, t->number, strerror(errno));
-        if (cache->done) t->sums[vsti_cache_blocks(cache) - 1] = XXH3_64bits_digest(self->sums[i]);
-        if (cache->done % cache->block == 0) XXH3_64bits_reset(self->sums[i]);
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, t->number,
+                            strerror(errno));
     }
     self->committed = vst_seconds();
     return vsti_cache_write_head(cache);
+}
+
+/* What lies beyond the records goes, so that equal caches have equal files. */
+static vst_status cut(const builder *self) {
+    const vsti_cache *cache = &self->cache;
+    for (int i = 0; i < cache->teacher_count; i++) {
+        const vsti_cache_teacher *t = &cache->teachers[i];
+        if (ftruncate(t->file, (off_t)(cache->done * t->record)) != 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be shortened: %s", cache->folder, t->number,
+                            strerror(errno));
+    }
+    return VST_OK;
 }
 
 /* ---- All ---- */
@@ -242,8 +273,9 @@ static vst_status commit(builder *self) {
 static vst_status interrupt(builder *self) {
     const vst_status status = commit(self);
     if (status != VST_OK) return status;
-    return vst_fail(VST_ERROR_INTERRUPTED, "%s holds %llu of %llu records; the same command goes on", self->cache.folder,
-                    (unsigned long long)self->cache.done, (unsigned long long)(self->blocks * self->cache.block));
+    return vst_fail(VST_ERROR_INTERRUPTED, "%s holds %llu of %llu records; the same command goes on",
+                    self->cache.folder, (unsigned long long)self->cache.done,
+                    (unsigned long long)(self->blocks * self->cache.block));
 }
 
 static vst_status fill_block(builder *self, vst_progress *progress, uint64_t begin) {
@@ -288,7 +320,8 @@ static vst_status build(builder *self, vst_cache_size *size) {
         VST_TRY(vsti_cache_open_write(&self->cache));
         VST_TRY(allocate(self));
         for (int i = 0; i < self->cache.teacher_count; i++) VST_TRY(reread(self, i));
-        if (!begin) VST_TRY(commit(self)); /* a head that told of other files must not outlive them */
+        VST_TRY(commit(self)); /* the head tells of no more than is kept */
+        VST_TRY(cut(self));
         VST_TRY(fill(self));
     }
     *size = vsti_cache_size_of(&self->cache);

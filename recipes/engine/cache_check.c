@@ -13,8 +13,8 @@ typedef struct checker {
     vsti_cache_work work;
     vsti_cache cache;
     vst_cache_report *report;
-    float *values;    /* of one tap, out of the cache */
-    uint32_t *places; /* of the largest */
+    float *values;                         /* of one tap, out of the cache */
+    uint32_t *places;                      /* of the largest */
     uint64_t numbers[VST_MAX_TERMS], rows; /* that the report's sums are over */
 } checker;
 
@@ -24,8 +24,10 @@ static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
     const uint64_t blocks = vsti_cache_blocks(&self->cache);
     vst_progress_start(&progress, "checksums", self->cache.views ? "views" : "epochs", blocks);
     for (uint64_t block = 0; block < blocks && status == VST_OK; block++) {
-        if (stop && *stop) status = vst_fail(VST_ERROR_INTERRUPTED, "stopped while checking");
-        else status = vsti_cache_verify(&self->cache, block);
+        if (stop && *stop)
+            status = vst_fail(VST_ERROR_INTERRUPTED, "stopped while checking");
+        else
+            status = vsti_cache_verify(&self->cache, block);
         vst_progress_update(&progress, block + 1, NAN);
     }
     vst_progress_finish(&progress);
@@ -86,8 +88,10 @@ static vst_status recompute_batch(checker *self, uint64_t record) {
     VST_TRY(vst_loader_next(self->work.loader, &batch));
     for (int i = 0; i < self->work.teachers.count; i++)
         if (self->work.teachers.list[i].file)
-            VST_TRY(vsti_teacher_run(&self->work.teachers.list[i], batch.images, (size_t)batch.count * self->work.image_floats, 0));
-    for (int i = 0; i < batch.count && first + (uint64_t)i < cache->done; i++) VST_TRY(compare_row(self, first + (uint64_t)i, i));
+            VST_TRY(vsti_teacher_run(&self->work.teachers.list[i], batch.images,
+                                     (size_t)batch.count * self->work.image_floats, 0));
+    for (int i = 0; i < batch.count && first + (uint64_t)i < cache->done; i++)
+        VST_TRY(compare_row(self, first + (uint64_t)i, i));
 out:
     return status;
 }
@@ -95,12 +99,16 @@ out:
 static vst_status recompute(checker *self, int samples, const volatile sig_atomic_t *stop) {
     vst_status status = VST_OK;
     vst_progress progress;
-    const int batch = self->work.recipe->optim.batch, batches = (samples + batch - 1) / batch;
-    vst_progress_start(&progress, "recomputing", "batches", (uint64_t)batches);
-    for (int i = 0; i < batches && status == VST_OK; i++) {
-        if (stop && *stop) status = vst_fail(VST_ERROR_INTERRUPTED, "stopped while checking");
-        else status = recompute_batch(self, (uint64_t)((double)self->cache.done * i / batches));
-        vst_progress_update(&progress, (uint64_t)i + 1, NAN);
+    const uint64_t size = (uint64_t)self->work.recipe->optim.batch, records = self->cache.done;
+    const uint64_t wanted = (uint64_t)samples < records ? (uint64_t)samples : records,
+                   batches = (wanted + size - 1) / size;
+    vst_progress_start(&progress, "recomputing", "batches", batches);
+    for (uint64_t i = 0; i < batches && status == VST_OK; i++) {
+        if (stop && *stop)
+            status = vst_fail(VST_ERROR_INTERRUPTED, "stopped while checking");
+        else
+            status = recompute_batch(self, (uint64_t)((double)records * (double)i / (double)batches));
+        vst_progress_update(&progress, i + 1, NAN);
     }
     vst_progress_finish(&progress);
     return status;
@@ -114,7 +122,8 @@ static void list_taps(checker *self) {
         const vsti_teacher *teacher = &self->work.teachers.list[i];
         for (int k = 0; teacher->file && k < teacher->tap_count; k++) {
             vst_cache_tap_check *tap = &report->taps[report->tap_count++];
-            *tap = (vst_cache_tap_check){.teacher = teacher->source + 1, .same_top1 = teacher->taps[k].shape.rank == 2 ? 0 : NAN};
+            *tap = (vst_cache_tap_check){.teacher = teacher->source + 1,
+                                         .same_top1 = teacher->taps[k].shape.rank == 2 ? 0 : NAN};
             memcpy(tap->tap, teacher->taps[k].name, sizeof tap->tap);
         }
     }
@@ -140,11 +149,13 @@ static vst_status check(checker *self, int samples, const volatile sig_atomic_t 
     VST_TRY(vsti_cache_read_head(&self->cache, self->work.recipe->distill.cache));
     VST_TRY(vsti_cache_compare(&self->cache, &self->work.wanted, false));
     if (!self->cache.done)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "the cache %s is empty: `vistill cache build RECIPE` fills it", self->cache.folder));
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "the cache %s is empty: `vistill cache build RECIPE` fills it",
+                         self->cache.folder));
     VST_TRY(vsti_cache_open_read(&self->cache));
     for (int i = 0; i < self->work.wanted.teacher_count; i++)
         for (int k = 0; k < self->work.wanted.teachers[i].tap_count; k++)
-            if (self->work.wanted.teachers[i].taps[k].floats > floats) floats = self->work.wanted.teachers[i].taps[k].floats;
+            if (self->work.wanted.teachers[i].taps[k].floats > floats)
+                floats = self->work.wanted.teachers[i].taps[k].floats;
     self->values = vst_alloc(floats * sizeof *self->values);
     self->places = vst_alloc(vsti_cache_scratch(&self->cache) * sizeof *self->places);
     if (!self->values || !self->places) VST_TRY(vst_fail_memory(floats * sizeof *self->values));
@@ -156,7 +167,8 @@ out:
     return status;
 }
 
-vst_status vst_cache_check(const vst_recipe *recipe, int samples, const volatile sig_atomic_t *stop, vst_cache_report *report) {
+vst_status vst_cache_check(const vst_recipe *recipe, int samples, const volatile sig_atomic_t *stop,
+                           vst_cache_report *report) {
     *report = (vst_cache_report){0};
     checker *self = vst_calloc(1, sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);

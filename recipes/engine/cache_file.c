@@ -26,7 +26,8 @@ void vsti_cache_close(vsti_cache *cache) {
 }
 
 /* Opens and locks, and checks that what the head tells of is there. */
-static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher, int flags, int lock, uint64_t *bytes) {
+static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher, int flags, int lock,
+                            uint64_t *bytes) {
     vst_status status = VST_OK;
     struct stat info;
     char path[VSTI_PATH];
@@ -35,12 +36,15 @@ static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher
     teacher->file = open(path, flags | O_CLOEXEC, 0666);
     if (teacher->file < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be opened: %s", path, strerror(errno)));
     if (flock(teacher->file, lock | LOCK_NB) != 0)
-        VST_TRY(vst_fail(VST_ERROR_IO, errno == EWOULDBLOCK ? "%s is in use by another training or `vistill cache build` (%s): wait "
-                         "for it" : "%s: cannot be locked: %s", path, strerror(errno)));
+        VST_TRY(vst_fail(VST_ERROR_IO,
+                         errno == EWOULDBLOCK ? "%s is in use by another training or `vistill cache build` (%s): wait "
+                                                "for it"
+                                              : "%s: cannot be locked: %s",
+                         path, strerror(errno)));
     if (fstat(teacher->file, &info) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
     if (!vsti_cache_bytes(teacher, cache->done, bytes) || (uint64_t)info.st_size < *bytes)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s has %lld bytes, and %llu records of %zu are told of: it was cut; " MEND, path,
-                         (long long)info.st_size, (unsigned long long)cache->done, teacher->record));
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s has %lld bytes, and %llu records of %zu are told of: it was cut; " MEND,
+                         path, (long long)info.st_size, (unsigned long long)cache->done, teacher->record));
 out:
     return status;
 }
@@ -48,12 +52,8 @@ out:
 vst_status vsti_cache_open_write(vsti_cache *cache) {
     for (int i = 0; i < cache->teacher_count; i++) {
         uint64_t bytes;
-        vsti_cache_teacher *teacher = &cache->teachers[i];
-        const vst_status status = open_file(cache, teacher, O_RDWR | O_CREAT, LOCK_EX, &bytes);
+        const vst_status status = open_file(cache, &cache->teachers[i], O_RDWR | O_CREAT, LOCK_EX, &bytes);
         if (status != VST_OK) return status;
-        if (ftruncate(teacher->file, (off_t)bytes) != 0)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be shortened: %s", cache->folder, teacher->number,
-                            strerror(errno));
     }
     return VST_OK;
 }
@@ -68,7 +68,8 @@ vst_status vsti_cache_open_read(vsti_cache *cache) {
         if (!bytes) continue;
         void *map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, teacher->file, 0);
         if (map == MAP_FAILED)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be mapped: %s", cache->folder, teacher->number, strerror(errno));
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be mapped: %s", cache->folder, teacher->number,
+                            strerror(errno));
         teacher->map = map;
         teacher->mapped = (size_t)bytes;
     }
@@ -90,9 +91,11 @@ vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block) {
         const size_t begin = (size_t)(block * cache->block) * teacher->record;
         prefetch(teacher->map + begin, bytes);
         if (XXH3_64bits(teacher->map + begin, bytes) != teacher->sums[block])
-            return vst_fail(VST_ERROR_FORMAT, "%s/teacher%d.bin: bytes %zu to %zu (%s %llu) do not fit their checksum: the file was "
-                            "damaged; " MEND, cache->folder, teacher->number, begin, begin + bytes,
-                            cache->views ? "view" : "epoch", (unsigned long long)block);
+            return vst_fail(VST_ERROR_FORMAT,
+                            "%s/teacher%d.bin: bytes %zu to %zu (%s %llu) do not fit their checksum: the file was "
+                            "damaged; " MEND,
+                            cache->folder, teacher->number, begin, begin + bytes, cache->views ? "view" : "epoch",
+                            (unsigned long long)block);
     }
     cache->sound[block] = true;
     return VST_OK;
@@ -104,8 +107,9 @@ vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block) {
 static vst_status check_length(const vsti_cache *cache, int epochs) {
     const uint64_t wanted = (uint64_t)(cache->views ? cache->views : epochs), have = cache->done / cache->block;
     if (have >= wanted) return VST_OK;
-    return vst_fail(VST_ERROR_ARGUMENT, "the cache %s has %llu of the run's %llu %s: `vistill cache build RECIPE` adds the others",
-                    cache->folder, (unsigned long long)have, (unsigned long long)wanted, cache->views ? "views" : "epochs");
+    return vst_fail(
+        VST_ERROR_ARGUMENT, "the cache %s has %llu of the run's %llu %s: `vistill cache build RECIPE` adds the others",
+        cache->folder, (unsigned long long)have, (unsigned long long)wanted, cache->views ? "views" : "epochs");
 }
 
 static void attach(vsti_cache *cache, vsti_teachers *teachers) {
@@ -120,7 +124,8 @@ static void attach(vsti_cache *cache, vsti_teachers *teachers) {
     }
 }
 
-vst_status vsti_cache_open(vsti_cache *cache, const vst_recipe *recipe, const vsti_train_data *data, vsti_teachers *teachers) {
+vst_status vsti_cache_open(vsti_cache *cache, const vst_recipe *recipe, const vsti_train_data *data,
+                           vsti_teachers *teachers) {
     vst_status status = VST_OK;
     vsti_cache wanted = {0};
     VST_TRY(vsti_cache_read_head(cache, recipe->distill.cache));
@@ -137,8 +142,9 @@ out:
 void vsti_cache_announce(const vsti_cache *cache) {
     size_t record = 0;
     for (int i = 0; i < cache->teacher_count; i++) record += cache->teachers[i].record;
-    vst_log(VST_LOG_INFO, "answers  from the cache %s, no teacher runs: %llu %s of %llu images, %zu bytes each, %s precision", cache->folder,
-            (unsigned long long)(cache->done / cache->block), cache->views ? "views" : "epochs", (unsigned long long)cache->block, record,
-            cache->dtype == VST_F16 ? "half" : "single");
+    vst_log(VST_LOG_INFO,
+            "answers  from the cache %s, no teacher runs: %llu %s of %llu images, %zu bytes each, %s precision",
+            cache->folder, (unsigned long long)(cache->done / cache->block), cache->views ? "views" : "epochs",
+            (unsigned long long)cache->block, record, cache->dtype == VST_F16 ? "half" : "single");
     if (cache->topk) vst_log(VST_LOG_INFO, "         of logits the %d largest and the sum of the others", cache->topk);
 }

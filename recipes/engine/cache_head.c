@@ -118,7 +118,8 @@ static json_t *hash_json(uint64_t hash) {
 static json_t *tap_json(const vsti_cache_tap *tap) {
     json_t *object = json_object(), *shape = json_array();
     bool good = json_object_set_new(object, "name", json_string(tap->name)) == 0;
-    for (int i = 0; i < tap->shape.rank; i++) good &= json_array_append_new(shape, json_integer(tap->shape.dim[i])) == 0;
+    for (int i = 0; i < tap->shape.rank; i++)
+        good &= json_array_append_new(shape, json_integer(tap->shape.dim[i])) == 0;
     good &= json_object_set_new(object, "shape", shape) == 0;
     if (good) return object;
     json_decref(object);
@@ -131,7 +132,8 @@ static json_t *teacher_json(const vsti_cache *cache, const vsti_cache_teacher *t
     good &= json_object_set_new(object, "hash", hash_json(teacher->hash)) == 0;
     good &= json_object_set_new(object, "top1", isnan(teacher->top1) ? json_null() : json_real(teacher->top1)) == 0;
     for (int i = 0; i < teacher->tap_count; i++) good &= json_array_append_new(taps, tap_json(&teacher->taps[i])) == 0;
-    for (uint64_t i = 0; i < vsti_cache_blocks(cache); i++) good &= json_array_append_new(sums, hash_json(teacher->sums[i])) == 0;
+    for (uint64_t i = 0; i < vsti_cache_blocks(cache); i++)
+        good &= json_array_append_new(sums, hash_json(teacher->sums[i])) == 0;
     good &= json_object_set_new(object, "taps", taps) == 0;
     good &= json_object_set_new(object, "sums", sums) == 0;
     if (good) return object;
@@ -240,11 +242,13 @@ static bool read_sums(const vsti_cache *cache, const json_t *list, vsti_cache_te
 static bool read_teacher(const vsti_cache *cache, const json_t *object, vsti_cache_teacher *teacher, bool *memory) {
     const json_t *taps = json_object_get(object, "taps"), *top1 = json_object_get(object, "top1");
     *teacher = (vsti_cache_teacher){.file = -1, .top1 = json_is_null(top1) ? NAN : json_number_value(top1)};
-    if (!read_int(object, "number", &teacher->number) || teacher->number < 1 || teacher->number > VST_MAX_TEACHERS) return false;
+    if (!read_int(object, "number", &teacher->number) || teacher->number < 1 || teacher->number > VST_MAX_TEACHERS)
+        return false;
     if (!read_hash(object, "hash", &teacher->hash) || !(json_is_null(top1) || json_is_number(top1))) return false;
     if (!json_is_array(taps) || json_array_size(taps) > VST_MAX_TERMS) return false;
     for (; teacher->tap_count < (int)json_array_size(taps); teacher->tap_count++)
-        if (!read_tap(json_array_get(taps, (size_t)teacher->tap_count), &teacher->taps[teacher->tap_count])) return false;
+        if (!read_tap(json_array_get(taps, (size_t)teacher->tap_count), &teacher->taps[teacher->tap_count]))
+            return false;
     return read_sums(cache, json_object_get(object, "sums"), teacher, memory);
 }
 
@@ -257,7 +261,8 @@ static bool read_precision(const json_t *object, vst_dtype *dtype) {
 /* What all teachers share. NULL, or the key that is missing or wrong. */
 static const char *read_shared(const json_t *head, vsti_cache *cache) {
     const char *program = json_string_value(json_object_get(head, "program"));
-    if (!program || snprintf(cache->version, sizeof cache->version, "%s", program) >= (int)sizeof cache->version) return "program";
+    if (!program || snprintf(cache->version, sizeof cache->version, "%s", program) >= (int)sizeof cache->version)
+        return "program";
     if (!read_hash(head, "data", &cache->data)) return "data";
     if (!read_hash(head, "view", &cache->view)) return "view";
     if (!read_int(head, "seed", &cache->seed)) return "seed";
@@ -292,14 +297,15 @@ static vst_status parse(vsti_cache *cache, const char *path, const char *text, s
     json_t *head = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     if (!head && json_error_code(&error) == json_error_out_of_memory) return vst_fail_memory(length);
     if (!json_is_object(head))
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s:%d: the head of the cache is broken: %s; " MEND, path, head ? 1 : error.line,
-                         head ? "no object" : error.text));
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s:%d: the head of the cache is broken: %s; " MEND, path,
+                         head ? 1 : error.line, head ? "no object" : error.text));
     if (!read_count(head, "format", INT32_MAX, &format) || format != FORMAT)
         VST_TRY(vst_fail(VST_ERROR_UNSUPPORTED, "%s: a cache of another format than %d; " MEND, path, FORMAT));
     const bool summed = read_hash(head, "checksum", &told) && json_object_del(head, "checksum") == 0;
     if (summed && !checksum_of(head, &sum)) VST_TRY(vst_fail_memory(length));
     if (!summed || sum != told)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: the checksum does not fit: the head of the cache was changed; " MEND, path));
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: the checksum does not fit: the head of the cache was changed; " MEND,
+                         path));
     const char *wrong = read_all(head, cache, &memory);
     if (memory) VST_TRY(vst_fail_memory(length));
     if (wrong) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: '%s' is missing or wrong; " MEND, path, wrong));
@@ -319,11 +325,13 @@ static vst_status read_text(const char *path, char **text, size_t *length) {
     if (!file) return vst_fail(VST_ERROR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     const off_t size = fseeko(file, 0, SEEK_END) == 0 ? ftello(file) : -1;
     if (size < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno)));
-    if (size > HEAD_LIMIT) VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s is larger than %d bytes: it is no head of a cache", path, HEAD_LIMIT));
+    if (size > HEAD_LIMIT)
+        VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s is larger than %d bytes: it is no head of a cache", path, HEAD_LIMIT));
     rewind(file);
     *length = (size_t)size;
     if (!(*text = vst_alloc(*length + 1))) VST_TRY(vst_fail_memory(*length));
-    if (fread(*text, 1, *length, file) != *length) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno)));
+    if (fread(*text, 1, *length, file) != *length)
+        VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno)));
 out:
     fclose(file);
     return status;
@@ -353,13 +361,14 @@ static vst_status refuse(const vsti_cache *found, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    return vst_fail(VST_ERROR_ARGUMENT, "the cache %s was made %s; " MEND ", or set distill.cache to another folder", found->folder,
-                    text);
+    return vst_fail(VST_ERROR_ARGUMENT, "the cache %s was made %s; " MEND ", or set distill.cache to another folder",
+                    found->folder, text);
 }
 
 static vst_status compare_shared(const vsti_cache *f, const vsti_cache *w) {
     if (strcmp(f->version, w->version) != 0) return refuse(f, "by vistill %s, and this is %s", f->version, w->version);
-    if (f->seed != w->seed) return refuse(f, "with run.seed = %d, and this is %d: images are augmented otherwise", f->seed, w->seed);
+    if (f->seed != w->seed)
+        return refuse(f, "with run.seed = %d, and this is %d: images are augmented otherwise", f->seed, w->seed);
     if (f->views != w->views) return refuse(f, "with augment.views = %d, and this is %d", f->views, w->views);
     if (f->data != w->data)
         return refuse(f, "for other training samples (hash %016llx, these have %016llx)", (unsigned long long)f->data,
@@ -367,22 +376,27 @@ static vst_status compare_shared(const vsti_cache *f, const vsti_cache *w) {
     if (f->batch && w->batch && f->batch != w->batch)
         return refuse(f, "with optim.batch = %d, and this is %d: other images are mixed", f->batch, w->batch);
     if (f->view != w->view)
-        return refuse(f, "with another augmentation (view %016llx, this is %016llx): augment, or the student's image, channels, mean or "
-                      "std", (unsigned long long)f->view, (unsigned long long)w->view);
+        return refuse(f,
+                      "with another augmentation (view %016llx, this is %016llx): augment, or the student's image, "
+                      "channels, mean or "
+                      "std",
+                      (unsigned long long)f->view, (unsigned long long)w->view);
     if (f->dtype != w->dtype)
         return refuse(f, "with distill.cache_precision = %s, and this is %s", precisions[f->dtype == VST_F32],
                       precisions[w->dtype == VST_F32]);
     if (f->topk != w->topk) return refuse(f, "with distill.cache_topk = %d, and this is %d", f->topk, w->topk);
     if (f->block != w->block)
-        return refuse(f, "for epochs of %llu images, and these have %llu", (unsigned long long)f->block, (unsigned long long)w->block);
+        return refuse(f, "for epochs of %llu images, and these have %llu", (unsigned long long)f->block,
+                      (unsigned long long)w->block);
     return VST_OK;
 }
 
-static vst_status compare_teacher(const vsti_cache *found, const vsti_cache_teacher *f, const vsti_cache_teacher *w, bool whole) {
+static vst_status compare_teacher(const vsti_cache *found, const vsti_cache_teacher *f, const vsti_cache_teacher *w,
+                                  bool whole) {
     if (!f) return refuse(found, "without teacher %d", w->number);
     if (f->hash != w->hash)
-        return refuse(found, "from another teacher %d (hash %016llx, this one has %016llx)", w->number, (unsigned long long)f->hash,
-                      (unsigned long long)w->hash);
+        return refuse(found, "from another teacher %d (hash %016llx, this one has %016llx)", w->number,
+                      (unsigned long long)f->hash, (unsigned long long)w->hash);
     for (int i = 0; i < w->tap_count; i++) {
         const vsti_cache_tap *tap = vsti_cache_tap_named(f, w->taps[i].name);
         if (!tap || !vst_shape_equal(&tap->shape, &w->taps[i].shape))
@@ -398,6 +412,7 @@ vst_status vsti_cache_compare(const vsti_cache *found, const vsti_cache *wanted,
         const vsti_cache_teacher *teacher = &wanted->teachers[i];
         status = compare_teacher(found, vsti_cache_teacher_of((vsti_cache *)found, teacher->number), teacher, whole);
     }
-    if (status == VST_OK && whole && found->teacher_count != wanted->teacher_count) status = refuse(found, "from other teachers");
+    if (status == VST_OK && whole && found->teacher_count != wanted->teacher_count)
+        status = refuse(found, "from other teachers");
     return status;
 }

@@ -11,7 +11,8 @@ typedef struct vsti_cache_work {
     vsti_train_data data;
     vsti_teachers teachers;
     vsti_cache wanted; /* what the recipe's cache must be */
-    vst_loader *loader; /* of the images in the order of the records: epoch and place are a block and the record in it */
+    vst_loader
+        *loader; /* of the images in the order of the records: epoch and place are a block and the record in it */
     size_t image_floats;
 } vsti_cache_work;
 

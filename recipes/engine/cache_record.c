@@ -64,9 +64,12 @@ typedef struct exponentials {
 } exponentials;
 
 static void add(exponentials *e, double value) {
-    if (e->sum == 0) *e = (exponentials){value, 1};
-    else if (value <= e->top) e->sum += exp(value - e->top);
-    else *e = (exponentials){value, e->sum * exp(e->top - value) + 1};
+    if (e->sum == 0)
+        *e = (exponentials){value, 1};
+    else if (value <= e->top)
+        e->sum += exp(value - e->top);
+    else
+        *e = (exponentials){value, e->sum * exp(e->top - value) + 1};
 }
 
 void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32_t *places, float *rest) {
@@ -77,8 +80,10 @@ void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32
             add(&others, value);
             continue;
         }
-        if (have < count) have++;
-        else add(&others, values[places[have - 1]]);
+        if (have < count)
+            have++;
+        else
+            add(&others, values[places[have - 1]]);
         size_t at = have - 1;
         for (; at > 0 && values[places[at - 1]] < value; at--) places[at] = places[at - 1];
         places[at] = (uint32_t)i;
@@ -89,11 +94,14 @@ void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32
 /* ---- Writing ---- */
 
 static void put_values(uint8_t *to, const float *values, vst_dtype dtype, size_t count) {
-    if (dtype == VST_F16) vst_to_half(to, values, count);
-    else memcpy(to, values, count * sizeof *values);
+    if (dtype == VST_F16)
+        vst_to_half(to, values, count);
+    else
+        memcpy(to, values, count * sizeof *values);
 }
 
-static void put_largest(const vsti_cache_tap *tap, vst_dtype dtype, const float *values, uint32_t *places, uint8_t *to) {
+static void put_largest(const vsti_cache_tap *tap, vst_dtype dtype, const float *values, uint32_t *places,
+                        uint8_t *to) {
     const size_t id = id_bytes(tap), value = vst_dtype_size(dtype);
     float rest;
     vsti_cache_largest(values, tap->floats, tap->kept, places, &rest);
@@ -110,12 +118,17 @@ vst_status vsti_cache_encode(const vsti_cache_tap *tap, vst_dtype dtype, const f
     for (size_t i = 0; i < tap->floats; i++) {
         if (fabsf(values[i]) < limit) continue;
         if (!isfinite(values[i]))
-            return vst_fail(VST_ERROR_NUMERIC, "tap %s has a number that is not finite: the teacher is broken", tap->name);
-        return vst_fail(VST_ERROR_NUMERIC, "tap %s has the number %g, which half precision cannot hold: set distill.cache_precision "
-                        "to float", tap->name, (double)values[i]);
+            return vst_fail(VST_ERROR_NUMERIC, "tap %s has a number that is not finite: the teacher is broken",
+                            tap->name);
+        return vst_fail(VST_ERROR_NUMERIC,
+                        "tap %s has the number %g, which half precision cannot hold: set distill.cache_precision "
+                        "to float",
+                        tap->name, (double)values[i]);
     }
-    if (tap->kept) put_largest(tap, dtype, values, scratch, record + tap->offset);
-    else put_values(record + tap->offset, values, dtype, tap->floats);
+    if (tap->kept)
+        put_largest(tap, dtype, values, scratch, record + tap->offset);
+    else
+        put_values(record + tap->offset, values, dtype, tap->floats);
     return VST_OK;
 }
 

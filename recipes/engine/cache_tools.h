@@ -14,8 +14,8 @@ extern "C" {
 /* ---- build ---- */
 
 typedef struct vst_cache_build_options {
-    int epochs; /* 0: run.epochs; with augment.views it must be 0: all views are made */
-    bool force; /* begin anew, whatever is there */
+    int epochs;                        /* 0: run.epochs; with augment.views it must be 0: all views are made */
+    bool force;                        /* begin anew, whatever is there */
     const volatile sig_atomic_t *stop; /* when it becomes non-zero what is done is kept and the result is
                                           VST_ERROR_INTERRUPTED; NULL: never */
 } vst_cache_build_options;
@@ -27,7 +27,8 @@ typedef struct vst_cache_size {
 
 /* Runs the recipe's teachers over all that a training shows. What is there already is kept if it was made for the same
  * recipe, and refused otherwise; the log is told the size before it begins, and too small a disk is an error then. */
-VST_NODISCARD vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options, vst_cache_size *size);
+VST_NODISCARD vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options,
+                                         vst_cache_size *size);
 
 /* ---- check ---- */
 
@@ -47,8 +48,8 @@ typedef struct vst_cache_report {
     bool good; /* mean errors are below a hundredth of the magnitude, and 99 % of the top-1 are the same */
 } vst_cache_report;
 
-/* Refuses a cache that is not the recipe's or is damaged, compares all of it with its checksums, and runs the teachers on
- * about `samples` of its images again. */
+/* Refuses a cache that is not the recipe's or is damaged, compares all of it with its checksums, and runs the teachers
+ * on about `samples` of its images again. */
 VST_NODISCARD vst_status vst_cache_check(const vst_recipe *recipe, int samples, const volatile sig_atomic_t *stop,
                                          vst_cache_report *report);
 

@@ -1,17 +1,20 @@
 /* A teacher's answers on disk, so that a training need not run it. Internal to recipes/engine; vistill's users see
  * cache_tools.h.
  *
- * A folder holds cache.json, the head, which says whose answers on what they are, and for each teacher a file teacher<N>.bin
- * of records of one fixed size, a record for each image that training shows. They are counted, not listed:
- *     augment.views = 0   record epoch * block + place, the place being step * batch + row
- *     augment.views = M   record (epoch mod M) * block + sample
- * A block is an epoch or a view; the head has the XXH3 of each. Without mixing a place shows the same image whatever the
- * batch; with mixup or CutMix the batch decides the images, so the cache is for one size of it.
+ * A folder holds cache.json, the head, which says whose answers on what they are, and for each teacher a file
+ * teacher<N>.bin of records of one fixed size, a record for each image that training shows. They are counted, not
+ * listed. Records are in blocks, of which the head has the XXH3:
+ * - with augment.views = 0 a block is an epoch, and a record is that of a place in it, step * batch + row;
+ * - with augment.views = M a block is a view, the one that epochs of equal remainder by M show, and a record is that of
+ *   a sample.
+ *
+ * Without mixing a place shows the same image whatever the batch; with mixup or CutMix the batch decides the images, so
+ * the cache is for one size of it.
  *
  * A record is the teacher's taps one after the other: all floats in half or single precision; or, of logits with
- * distill.cache_topk = K below the number of classes, the K largest as class numbers (U16, U32 from 65537 classes on) and
- * values, then a float, the value of each of the others, such that the sum of exponentials is that of the teacher. Numbers lie
- * in the byte order of the machine, which is little-endian on all that Vistill runs on. */
+ * distill.cache_topk = K below the number of classes, the K largest as class numbers (U16, U32 from 65537 classes on)
+ * and values, then a float, the value of each of the others, such that the sum of exponentials is that of the teacher.
+ * Numbers lie in the byte order of the machine, which is little-endian on all that Vistill runs on. */
 #ifndef VISTILL_RECIPES_ENGINE_TEACHER_CACHE_H
 #define VISTILL_RECIPES_ENGINE_TEACHER_CACHE_H
 
@@ -61,14 +64,15 @@ typedef struct vsti_cache {
 
 /* ---- The head (cache_head.c) ---- */
 
-/* What the cache must be for the recipe, whose teachers' graphs are there; nothing is read. Starts as {0}, as all caches. */
-VST_NODISCARD vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe, const struct vsti_train_data *data,
-                                             const struct vsti_teachers *teachers);
+/* What the cache must be for the recipe, whose teachers' graphs are there; nothing is read. Starts as {0}, as all
+ * caches. */
+VST_NODISCARD vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe,
+                                             const struct vsti_train_data *data, const struct vsti_teachers *teachers);
 /* Reads the folder's head; a folder without one is VST_ERROR_NOT_FOUND, which names the command that makes it. */
 VST_NODISCARD vst_status vsti_cache_read_head(vsti_cache *cache, const char *folder);
 VST_NODISCARD vst_status vsti_cache_write_head(const vsti_cache *cache);
-/* Refuses a cache that was made for something else, saying what differs. `whole`: the taps must be the same; otherwise it may
- * have more. */
+/* Refuses a cache that was made for something else, saying what differs. `whole`: the taps must be the same; otherwise
+ * it may have more. */
 VST_NODISCARD vst_status vsti_cache_compare(const vsti_cache *found, const vsti_cache *wanted, bool whole);
 vsti_cache_teacher *vsti_cache_teacher_of(vsti_cache *cache, int number); /* NULL: it has none of that number */
 const vsti_cache_tap *vsti_cache_tap_named(const vsti_cache_teacher *teacher, const char *name);
@@ -80,19 +84,19 @@ void vsti_cache_clear(vsti_cache *cache);
 bool vsti_cache_lay_out(vsti_cache_teacher *teacher, vst_dtype dtype);
 size_t vsti_cache_scratch(const vsti_cache *cache); /* elements that vsti_cache_encode needs; at least 1 */
 /* A number that is not finite, or too large for half precision, is an error that names the tap. */
-VST_NODISCARD vst_status vsti_cache_encode(const vsti_cache_tap *tap, vst_dtype dtype, const float *values, uint32_t *scratch,
-                                           uint8_t *record);
+VST_NODISCARD vst_status vsti_cache_encode(const vsti_cache_tap *tap, vst_dtype dtype, const float *values,
+                                           uint32_t *scratch, uint8_t *record);
 /* False if the record names a class that there is not. */
 bool vsti_cache_decode(const vsti_cache_tap *tap, vst_dtype dtype, const uint8_t *record, float *values);
-/* The places of the `count` largest values, in falling order, the first of equal ones first; *rest becomes the value of the
- * others if all were equal. */
+/* The places of the `count` largest values, in falling order, the first of equal ones first; *rest becomes the value of
+ * the others if all were equal. */
 void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32_t *places, float *rest);
 
 /* Of so many records; false if that is no size of a file. */
 bool vsti_cache_bytes(const vsti_cache_teacher *teacher, uint64_t records, uint64_t *bytes);
 uint64_t vsti_cache_blocks(const vsti_cache *cache);                 /* that were begun */
 uint64_t vsti_cache_filled(const vsti_cache *cache, uint64_t block); /* records of the block that are there */
-uint64_t vsti_cache_block(const vsti_cache *cache, uint32_t epoch); /* that an epoch reads */
+uint64_t vsti_cache_block(const vsti_cache *cache, uint32_t epoch);  /* that an epoch reads */
 /* The record of the sample at a place of an epoch. */
 uint64_t vsti_cache_index(const vsti_cache *cache, uint32_t epoch, uint64_t place, uint64_t sample);
 
@@ -105,10 +109,10 @@ VST_NODISCARD vst_status vsti_cache_open_read(vsti_cache *cache);
 /* Compares a block of all teachers with its sums, once. */
 VST_NODISCARD vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block);
 void vsti_cache_close(vsti_cache *cache);
-/* Opens distill.cache for a training: everything that it will read must be there and made for it. The teachers get their taps
- * of it, and their accuracy. */
-VST_NODISCARD vst_status vsti_cache_open(vsti_cache *cache, const vst_recipe *recipe, const struct vsti_train_data *data,
-                                         struct vsti_teachers *teachers);
+/* Opens distill.cache for a training: everything that it will read must be there and made for it. The teachers get
+ * their taps of it, and their accuracy. */
+VST_NODISCARD vst_status vsti_cache_open(vsti_cache *cache, const vst_recipe *recipe,
+                                         const struct vsti_train_data *data, struct vsti_teachers *teachers);
 void vsti_cache_announce(const vsti_cache *cache); /* to the log: where the answers come from */
 
 #endif

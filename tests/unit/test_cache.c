@@ -1,5 +1,5 @@
-/* The cache of teachers' answers: trainings with it and with the teachers at hand are the same; what it was not made for, cut and
- * changed files are refused with advice; building goes on where it stopped. */
+/* The cache of teachers' answers: trainings with it and with the teachers at hand are the same; what it was not made
+ * for, cut and changed files are refused with advice; building goes on where it stopped. */
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
@@ -59,7 +59,8 @@ static vst_status check_status(session s, vst_cache_report *report) {
 }
 
 static void expect_status(vst_status status, vst_status wanted, const char *text) {
-    ck_assert_msg(status == wanted, "%s instead of %s: %s", vst_status_name(status), vst_status_name(wanted), vst_error_message());
+    ck_assert_msg(status == wanted, "%s instead of %s: %s", vst_status_name(status), vst_status_name(wanted),
+                  vst_error_message());
     ck_assert_msg(strstr(vst_error_message(), text) != NULL, "\"%s\" is not in: %s", text, vst_error_message());
 }
 
@@ -77,7 +78,8 @@ static const session kinds[] = {
     {.settings = {"augment.mixup=0.8", "augment.repeats=3"}},
     {.settings = {"augment.views=2"}},
     {.settings = {"distill.teacher=teacher/last.safetensors, teacher/best.safetensors",
-                  "distill.terms=[{distance: kl, from: 2}, {distance: mse, student: blocks.1, teacher: layer2, projector: linear}]"}},
+                  "distill.terms=[{distance: kl, from: 2}, {distance: mse, student: blocks.1, teacher: layer2, "
+                  "projector: linear}]"}},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
@@ -107,7 +109,8 @@ START_TEST(kinds_differ) {
         train(kinds[i], name);
         for (char other[2] = "a"; *other < *name; ++*other) {
             vst_safetensors *x = open_tensors(name, "last.safetensors"), *y = open_tensors(other, "last.safetensors");
-            const vst_tensor *s = vst_safetensors_find(x, "optimizer.values"), *t = vst_safetensors_find(y, "optimizer.values");
+            const vst_tensor *s = vst_safetensors_find(x, "optimizer.values"),
+                             *t = vst_safetensors_find(y, "optimizer.values");
             ck_assert_int_ne(memcmp(s->data, t->data, (size_t)vst_shape_count(&s->shape) * sizeof(float)), 0);
             vst_safetensors_close(x);
             vst_safetensors_close(y);
@@ -211,11 +214,14 @@ START_TEST(build_goes_on) {
     static const uint64_t done[] = {0, 24, 72, PLACES - 8, PLACES, PLACES + 24, 2 * PLACES + 7};
     static const volatile sig_atomic_t stop = 1;
     vst_cache_size size;
-    expect_status(build(with((session){0}, CACHE), (vst_cache_build_options){.stop = &stop}, &size), VST_ERROR_INTERRUPTED, "");
+    expect_status(build(with((session){0}, CACHE), (vst_cache_build_options){.stop = &stop}, &size),
+                  VST_ERROR_INTERRUPTED, "");
     ck_assert_uint_eq(build_fine((session){0}).added, EPOCHS * PLACES);
     ck_assert_int_eq(system("cp -r cache whole"), 0);
     for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
         cut_back(done[i]);
+        expect_status(build(with((session){0}, CACHE), (vst_cache_build_options){.stop = &stop}, &size),
+                      VST_ERROR_INTERRUPTED, "the same command goes on");
         size = build_fine((session){0});
         ck_assert_uint_eq(size.records, EPOCHS * PLACES);
         const uint64_t block = done[i] / PLACES * PLACES, kept = (done[i] - block) % BATCH ? block : done[i];
@@ -229,7 +235,8 @@ START_TEST(build_goes_on) {
     text[5] ^= 1;
     write_bytes("cache/teacher1.bin", (uint8_t *)text, bytes);
     free(text);
-    expect_status(build(with((session){0}, CACHE), (vst_cache_build_options){0}, &size), VST_ERROR_FORMAT, "was damaged since");
+    expect_status(build(with((session){0}, CACHE), (vst_cache_build_options){0}, &size), VST_ERROR_FORMAT,
+                  "was damaged since");
     ck_ok(build(with((session){0}, CACHE), (vst_cache_build_options){.force = true}, &size));
     same_files("cache/cache.json", "whole/cache.json");
 }
@@ -248,8 +255,9 @@ START_TEST(build_grows) {
     ck_ok(build(s, (vst_cache_build_options){0}, &size));
     ck_assert_uint_eq(size.added, 2 * PLACES);
     train(s, "run");
-    expect_status(build(with((session){.settings = {"augment.views=2"}}, CACHE), (vst_cache_build_options){.epochs = 1}, &size),
-                  VST_ERROR_ARGUMENT, "--epochs 1");
+    expect_status(
+        build(with((session){.settings = {"augment.views=2"}}, CACHE), (vst_cache_build_options){.epochs = 1}, &size),
+        VST_ERROR_ARGUMENT, "--epochs 1");
     expect_status(build(with((session){0}, "distill.cache="), (vst_cache_build_options){0}, &size), VST_ERROR_ARGUMENT,
                   "distill.cache is not set");
 }
@@ -286,12 +294,14 @@ START_TEST(refuses_what_differs) {
         ck_assert_ptr_nonnull(strstr(vst_error_message(), "the cache cache was made "));
         ck_assert_ptr_nonnull(strstr(vst_error_message(), "`vistill cache build RECIPE --force` makes it anew"));
         expect_status(check_status(other, &report), VST_ERROR_ARGUMENT, foreign[i].text);
-        expect_status(build(with(other, CACHE), (vst_cache_build_options){0}, &size), VST_ERROR_ARGUMENT, foreign[i].text);
+        expect_status(build(with(other, CACHE), (vst_cache_build_options){0}, &size), VST_ERROR_ARGUMENT,
+                      foreign[i].text);
     }
     write_split(0, TRAIN, false);
     expect(with(s, CACHE), VST_ERROR_ARGUMENT, "for other training samples");
     write_split(0, TRAIN, true);
-    expect(with(s, "distill.cache=none"), VST_ERROR_NOT_FOUND, "none/cache.json is not there: `vistill cache build RECIPE`");
+    expect(with(s, "distill.cache=none"), VST_ERROR_NOT_FOUND,
+           "none/cache.json is not there: `vistill cache build RECIPE`");
     train(with(s, CACHE), "run"); /* nothing of all that changed it */
     ck_assert_ptr_null(strstr(said, "warning"));
 }
@@ -322,7 +332,8 @@ START_TEST(broken_heads) {
         text[i] ^= (char)(1 << i % 8);
         write_bytes("cache/cache.json", (uint8_t *)text, size);
         const vst_status status = vsti_cache_read_head(&cache, "cache");
-        ck_assert_msg(status == VST_ERROR_FORMAT || status == VST_ERROR_UNSUPPORTED, "byte %zu: %s", i, vst_status_name(status));
+        ck_assert_msg(status == VST_ERROR_FORMAT || status == VST_ERROR_UNSUPPORTED, "byte %zu: %s", i,
+                      vst_status_name(status));
         text[i] ^= (char)(1 << i % 8);
     }
     write_bytes("cache/cache.json", (uint8_t *)text, size);
@@ -332,7 +343,8 @@ START_TEST(broken_heads) {
 }
 END_TEST
 
-/* Heads with a right checksum that were written to do harm. `path`: a key, or one of the first teacher or its first tap. */
+/* Heads with a right checksum that were written to do harm. `path`: a key, or one of the first teacher or its first
+ * tap. */
 static const struct {
     const char *object, *key, *value, *text;
 } hostile[] = {
@@ -361,7 +373,8 @@ static const struct {
     {"teacher", "sums", "[\"0123456789abcdef\"]", "'teachers'"},
     {"teacher", "sums", "[1,2,3]", "'teachers'"},
     {"tap", "name", "3", "'teachers'"},
-    {"tap", "name", "\"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"",
+    {"tap", "name",
+     "\"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\"",
      "'teachers'"},
     {"tap", "shape", "[-4]", "'teachers'"},
     {"tap", "shape", "[4294967296, 4294967296]", "'teachers'"},
@@ -405,7 +418,8 @@ START_TEST(broken_data) {
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         bytes[places[i]] ^= 1;
         write_bytes("cache/teacher1.bin", (uint8_t *)bytes, size);
-        expect(s, VST_ERROR_FORMAT, "do not fit their checksum: the file was damaged; `vistill cache build RECIPE --force`");
+        expect(s, VST_ERROR_FORMAT,
+               "do not fit their checksum: the file was damaged; `vistill cache build RECIPE --force`");
         expect_status(check_status((session){0}, &report), VST_ERROR_FORMAT, "cache/teacher1.bin: bytes ");
         bytes[places[i]] ^= 1;
     }
@@ -452,7 +466,8 @@ START_TEST(check_finds_wrong_answers) {
     char *bytes = read_whole("cache/teacher1.bin", &size);
     memmove(bytes, bytes + RECORD, size - RECORD);
     write_bytes("cache/teacher1.bin", (uint8_t *)bytes, size);
-    for (size_t i = 0; i < EPOCHS; i++) cache.teachers[0].sums[i] = XXH3_64bits(bytes + i * PLACES * RECORD, PLACES * RECORD);
+    for (size_t i = 0; i < EPOCHS; i++)
+        cache.teachers[0].sums[i] = XXH3_64bits(bytes + i * PLACES * RECORD, PLACES * RECORD);
     ck_ok(vsti_cache_write_head(&cache));
     vsti_cache_clear(&cache);
     free(bytes);
@@ -466,7 +481,8 @@ END_TEST
 
 START_TEST(records) {
     const float values[6] = {1, -2, 3, 0.5f, 3, -1};
-    vsti_cache_teacher teacher = {.tap_count = 2, .taps = {{.name = "a", .floats = 6, .kept = 2}, {.name = "b", .floats = 6}}};
+    vsti_cache_teacher teacher = {.tap_count = 2,
+                                  .taps = {{.name = "a", .floats = 6, .kept = 2}, {.name = "b", .floats = 6}}};
     uint32_t places[6];
     uint8_t record[64];
     float out[6], rest;
@@ -491,7 +507,8 @@ START_TEST(records) {
     expect_status(vsti_cache_encode(&teacher.taps[1], VST_F16, large, places, record), VST_ERROR_NUMERIC,
                   "tap b has the number 65520, which half precision cannot hold: set distill.cache_precision to float");
     ck_ok(vsti_cache_encode(&teacher.taps[1], VST_F32, large, places, record));
-    expect_status(vsti_cache_encode(&teacher.taps[0], VST_F32, broken, places, record), VST_ERROR_NUMERIC, "tap a has a number");
+    expect_status(vsti_cache_encode(&teacher.taps[0], VST_F32, broken, places, record), VST_ERROR_NUMERIC,
+                  "tap a has a number");
     vsti_cache_largest(extreme, 6, 1, places, &rest);
     ck_assert(places[0] == 4 && isfinite(rest));
     vsti_cache_largest(extreme, 2, 1, places, &rest);
@@ -555,8 +572,8 @@ START_TEST(allocation_failures) {
                                                   : vst_train(recipe, &(vst_train_options){.force = true}, &result);
             vst_memory_fail_at(0);
             if (n == 0) needed = vst_memory_count() - before;
-            ck_assert_msg(status == VST_ERROR_MEMORY || status == VST_OK, "allocation %d: %s, %s", (int)n, vst_status_name(status),
-                          vst_error_message());
+            ck_assert_msg(status == VST_ERROR_MEMORY || status == VST_OK, "allocation %d: %s, %s", (int)n,
+                          vst_status_name(status), vst_error_message());
             ck_assert(n > 0 || status == VST_OK);
         }
         ck_ok(vst_cache_build(recipe, &force, &size));
