@@ -59,14 +59,14 @@ static float from_bits(uint32_t bits) {
     return value;
 }
 
+/* Its exponent and mantissa in a float's places make 2^-112 of the value, of subnormals too, and exactly. There is no branch for
+ * zeros, which other numbers follow in no order: with one this takes four times as long. */
 static float from_half(uint16_t half) {
-    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, mantissa = half & 0x3ff;
-    if (exponent == 0) {
-        const float value = (float)mantissa * 0x1p-24f; /* zero or subnormal: exact */
-        return sign ? -value : value;
-    }
-    if (exponent == 31) return from_bits(sign | 0x7f800000 | mantissa << 13); /* infinity, or NaN with its payload */
-    return from_bits(sign | (exponent + 112) << 23 | mantissa << 13);
+    const uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = (uint32_t)(half & 0x7fff) << 13;
+    const float value = from_bits(magnitude) * 0x1p112f;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return from_bits(sign | (magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : bits)); /* infinity, or NaN with its payload */
 }
 
 /* A loop over elements of TYPE, copied out because the data need not be aligned. */
