@@ -13,8 +13,6 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-#define MEND "`vistill cache build RECIPE --force` makes it anew"
-
 void vsti_cache_close(vsti_cache *cache) {
     for (int i = 0; i < cache->teacher_count; i++) {
         vsti_cache_teacher *teacher = &cache->teachers[i];
@@ -43,8 +41,9 @@ static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher
                          path, strerror(errno)));
     if (fstat(teacher->file, &info) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
     if (!vsti_cache_bytes(teacher, cache->done, bytes) || (uint64_t)info.st_size < *bytes)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s has %lld bytes, and %llu records of %zu are told of: it was cut; " MEND,
-                         path, (long long)info.st_size, (unsigned long long)cache->done, teacher->record));
+        VST_TRY(vst_fail(VST_ERROR_FORMAT,
+                         "%s has %lld bytes, and %llu records of %zu are told of: it was cut; " VSTI_CACHE_MEND, path,
+                         (long long)info.st_size, (unsigned long long)cache->done, teacher->record));
 out:
     return status;
 }
@@ -93,7 +92,7 @@ vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block) {
         if (XXH3_64bits(teacher->map + begin, bytes) != teacher->sums[block])
             return vst_fail(VST_ERROR_FORMAT,
                             "%s/teacher%d.bin: bytes %zu to %zu (%s %llu) do not fit their checksum: the file was "
-                            "damaged; " MEND,
+                            "damaged; " VSTI_CACHE_MEND,
                             cache->folder, teacher->number, begin, begin + bytes, cache->views ? "view" : "epoch",
                             (unsigned long long)block);
     }

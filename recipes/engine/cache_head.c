@@ -1,111 +1,18 @@
-/* The head of a cache: what it must be for a recipe, reading and writing it, and comparing two. */
+/* The head of a cache: writing and reading it. */
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include "datasets/output.h"
 #include "recipes/engine/teacher_cache.h"
-#include "recipes/engine/train_parts.h"
 #include "vision/base/memory.h"
 
 enum { FORMAT = 1, HEAD_LIMIT = 64 << 20 };
 #define FLAGS (JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) /* equal contents give equal text */
-#define RECORDS_LIMIT (UINT64_C(1) << 48)
-
-static const char *const precisions[] = {"half", "float"};
-
-/* ---- Teachers and taps ---- */
-
-vsti_cache_teacher *vsti_cache_teacher_of(vsti_cache *cache, int number) {
-    for (int i = 0; i < cache->teacher_count; i++)
-        if (cache->teachers[i].number == number) return &cache->teachers[i];
-    return NULL;
-}
-
-const vsti_cache_tap *vsti_cache_tap_named(const vsti_cache_teacher *teacher, const char *name) {
-    for (int i = 0; i < teacher->tap_count; i++)
-        if (strcmp(teacher->taps[i].name, name) == 0) return &teacher->taps[i];
-    return NULL;
-}
-
-/* Only class scores can be cut to the largest. */
-static void size_tap(vsti_cache_tap *tap, int topk) {
-    static const char logits[] = "logits";
-    const bool scores = tap->shape.rank == 1 && strncmp(tap->name, logits, strlen(logits)) == 0;
-    const int64_t floats = vst_shape_count(&tap->shape);
-    tap->floats = floats > 0 ? (size_t)floats : 0;
-    tap->kept = scores && topk > 0 && (size_t)topk < tap->floats ? (size_t)topk : 0;
-}
-
-static bool lay_out(vsti_cache *cache) {
-    uint64_t bytes;
-    for (int i = 0; i < cache->teacher_count; i++) {
-        vsti_cache_teacher *teacher = &cache->teachers[i];
-        for (int k = 0; k < teacher->tap_count; k++) size_tap(&teacher->taps[k], cache->topk);
-        if (!vsti_cache_lay_out(teacher, cache->dtype)) return false;
-        if (!vsti_cache_bytes(teacher, cache->done, &bytes)) return false;
-    }
-    return true;
-}
-
-void vsti_cache_clear(vsti_cache *cache) {
-    vsti_cache_close(cache);
-    for (int i = 0; i < cache->teacher_count; i++) vst_free(cache->teachers[i].sums);
-    vst_free(cache->sound);
-    vst_free(cache->folder);
-    *cache = (vsti_cache){0};
-}
-
-/* ---- What a recipe wants ---- */
-
-static vsti_cache_teacher describe_teacher(const vsti_teacher *teacher, uint64_t hash) {
-    vsti_cache_teacher out = {.number = teacher->source + 1, .hash = hash, .top1 = teacher->top1, .file = -1};
-    for (int i = 0; i < teacher->tap_count; i++) {
-        const vst_shape *batch = &teacher->taps[i].shape;
-        vsti_cache_tap *tap = &out.taps[out.tap_count++];
-        snprintf(tap->name, sizeof tap->name, "%s", teacher->taps[i].name);
-        tap->shape.rank = batch->rank - 1;
-        memcpy(tap->shape.dim, batch->dim + 1, (size_t)tap->shape.rank * sizeof *batch->dim);
-    }
-    return out;
-}
-
-static uint64_t block_of(const vst_recipe *recipe, const vsti_train_data *data, bool mixing) {
-    const uint64_t samples = vst_dataset_count(data->train);
-    if (recipe->augment.views) return samples;
-    if (mixing) return data->steps * (uint64_t)recipe->optim.batch;
-    return vst_order_count(&(vst_order){.samples = samples, .repeats = recipe->augment.repeats});
-}
-
-vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe, const vsti_train_data *data,
-                               const vsti_teachers *teachers) {
-    const bool mixing = vsti_recipe_mixes(recipe);
-    *cache = (vsti_cache){.data = data->train_hash,
-                          .view = data->view,
-                          .seed = recipe->run.seed,
-                          .batch = mixing ? recipe->optim.batch : 0,
-                          .views = recipe->augment.views,
-                          .dtype = recipe->distill.cache_precision == VST_CACHE_HALF ? VST_F16 : VST_F32,
-                          .topk = recipe->distill.cache_topk,
-                          .block = block_of(recipe, data, mixing)};
-    snprintf(cache->version, sizeof cache->version, "%s", VISTILL_VERSION);
-    if (!(cache->folder = vst_strdup(recipe->distill.cache))) return vst_fail_memory(4096);
-    for (int i = 0; i < teachers->count; i++) {
-        uint64_t hash = 0;
-        if (!teachers->list[i].file) continue;
-        const vst_status status = vsti_teacher_hash(&teachers->list[i], &hash);
-        if (status != VST_OK) return status;
-        cache->teachers[cache->teacher_count++] = describe_teacher(&teachers->list[i], hash);
-    }
-    if (lay_out(cache) && cache->block <= RECORDS_LIMIT) return VST_OK;
-    return vst_fail(VST_ERROR_LIMIT, "the teacher's taps are too large for a cache");
-}
 
 /* ---- Writing ---- */
 
@@ -150,7 +57,7 @@ static json_t *head_json(const vsti_cache *cache) {
     good &= json_object_set_new(object, "seed", json_integer(cache->seed)) == 0;
     good &= json_object_set_new(object, "batch", json_integer(cache->batch)) == 0;
     good &= json_object_set_new(object, "views", json_integer(cache->views)) == 0;
-    good &= json_object_set_new(object, "precision", json_string(precisions[cache->dtype == VST_F32])) == 0;
+    good &= json_object_set_new(object, "precision", json_string(vsti_cache_precisions[cache->dtype == VST_F32])) == 0;
     good &= json_object_set_new(object, "topk", json_integer(cache->topk)) == 0;
     good &= json_object_set_new(object, "block", json_integer((json_int_t)cache->block)) == 0;
     good &= json_object_set_new(object, "done", json_integer((json_int_t)cache->done)) == 0;
@@ -254,8 +161,8 @@ static bool read_teacher(const vsti_cache *cache, const json_t *object, vsti_cac
 
 static bool read_precision(const json_t *object, vst_dtype *dtype) {
     const char *text = json_string_value(json_object_get(object, "precision"));
-    *dtype = text && strcmp(text, precisions[1]) == 0 ? VST_F32 : VST_F16;
-    return text && (*dtype == VST_F32 || strcmp(text, precisions[0]) == 0);
+    *dtype = text && strcmp(text, vsti_cache_precisions[1]) == 0 ? VST_F32 : VST_F16;
+    return text && (*dtype == VST_F32 || strcmp(text, vsti_cache_precisions[0]) == 0);
 }
 
 /* What all teachers share. NULL, or the key that is missing or wrong. */
@@ -270,8 +177,8 @@ static const char *read_shared(const json_t *head, vsti_cache *cache) {
     if (!read_int(head, "views", &cache->views)) return "views";
     if (!read_precision(head, &cache->dtype)) return "precision";
     if (!read_int(head, "topk", &cache->topk)) return "topk";
-    if (!read_count(head, "block", RECORDS_LIMIT, &cache->block) || !cache->block) return "block";
-    if (!read_count(head, "done", RECORDS_LIMIT, &cache->done)) return "done";
+    if (!read_count(head, "block", VSTI_CACHE_RECORDS, &cache->block) || !cache->block) return "block";
+    if (!read_count(head, "done", VSTI_CACHE_RECORDS, &cache->done)) return "done";
     return NULL;
 }
 
@@ -284,10 +191,8 @@ static const char *read_all(const json_t *head, vsti_cache *cache, bool *memory)
         vsti_cache_teacher *teacher = &cache->teachers[cache->teacher_count++];
         if (!read_teacher(cache, json_array_get(teachers, i), teacher, memory)) return "teachers";
     }
-    return lay_out(cache) ? NULL : "teachers";
+    return vsti_cache_lay_out_all(cache) ? NULL : "teachers";
 }
-
-#define MEND "`vistill cache build RECIPE --force` makes it anew"
 
 static vst_status parse(vsti_cache *cache, const char *path, const char *text, size_t length) {
     vst_status status = VST_OK;
@@ -297,18 +202,19 @@ static vst_status parse(vsti_cache *cache, const char *path, const char *text, s
     json_t *head = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
     if (!head && json_error_code(&error) == json_error_out_of_memory) return vst_fail_memory(length);
     if (!json_is_object(head))
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s:%d: the head of the cache is broken: %s; " MEND, path,
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s:%d: the head of the cache is broken: %s; " VSTI_CACHE_MEND, path,
                          head ? 1 : error.line, head ? "no object" : error.text));
     if (!read_count(head, "format", INT32_MAX, &format) || format != FORMAT)
-        VST_TRY(vst_fail(VST_ERROR_UNSUPPORTED, "%s: a cache of another format than %d; " MEND, path, FORMAT));
+        VST_TRY(
+            vst_fail(VST_ERROR_UNSUPPORTED, "%s: a cache of another format than %d; " VSTI_CACHE_MEND, path, FORMAT));
     const bool summed = read_hash(head, "checksum", &told) && json_object_del(head, "checksum") == 0;
     if (summed && !checksum_of(head, &sum)) VST_TRY(vst_fail_memory(length));
     if (!summed || sum != told)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: the checksum does not fit: the head of the cache was changed; " MEND,
-                         path));
+        VST_TRY(vst_fail(VST_ERROR_FORMAT,
+                         "%s: the checksum does not fit: the head of the cache was changed; " VSTI_CACHE_MEND, path));
     const char *wrong = read_all(head, cache, &memory);
     if (memory) VST_TRY(vst_fail_memory(length));
-    if (wrong) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: '%s' is missing or wrong; " MEND, path, wrong));
+    if (wrong) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: '%s' is missing or wrong; " VSTI_CACHE_MEND, path, wrong));
 out:
     json_decref(head);
     return status;
@@ -349,70 +255,5 @@ out:
     vst_free(text);
     vst_free(path);
     if (status != VST_OK) vsti_cache_clear(cache);
-    return status;
-}
-
-/* ---- Comparing ---- */
-
-static vst_status refuse(const vsti_cache *found, const char *format, ...) VST_PRINTF(2, 3);
-static vst_status refuse(const vsti_cache *found, const char *format, ...) {
-    char text[500];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    return vst_fail(VST_ERROR_ARGUMENT, "the cache %s was made %s; " MEND ", or set distill.cache to another folder",
-                    found->folder, text);
-}
-
-static vst_status compare_shared(const vsti_cache *f, const vsti_cache *w) {
-    if (strcmp(f->version, w->version) != 0) return refuse(f, "by vistill %s, and this is %s", f->version, w->version);
-    if (f->seed != w->seed)
-        return refuse(f, "with run.seed = %d, and this is %d: images are augmented otherwise", f->seed, w->seed);
-    if (f->views != w->views) return refuse(f, "with augment.views = %d, and this is %d", f->views, w->views);
-    if (f->data != w->data)
-        return refuse(f, "for other training samples (hash %016llx, these have %016llx)", (unsigned long long)f->data,
-                      (unsigned long long)w->data);
-    if (f->batch && w->batch && f->batch != w->batch)
-        return refuse(f, "with optim.batch = %d, and this is %d: other images are mixed", f->batch, w->batch);
-    if (f->view != w->view)
-        return refuse(f,
-                      "with another augmentation (view %016llx, this is %016llx): augment, or the student's image, "
-                      "channels, mean or "
-                      "std",
-                      (unsigned long long)f->view, (unsigned long long)w->view);
-    if (f->dtype != w->dtype)
-        return refuse(f, "with distill.cache_precision = %s, and this is %s", precisions[f->dtype == VST_F32],
-                      precisions[w->dtype == VST_F32]);
-    if (f->topk != w->topk) return refuse(f, "with distill.cache_topk = %d, and this is %d", f->topk, w->topk);
-    if (f->block != w->block)
-        return refuse(f, "for epochs of %llu images, and these have %llu", (unsigned long long)f->block,
-                      (unsigned long long)w->block);
-    return VST_OK;
-}
-
-static vst_status compare_teacher(const vsti_cache *found, const vsti_cache_teacher *f, const vsti_cache_teacher *w,
-                                  bool whole) {
-    if (!f) return refuse(found, "without teacher %d", w->number);
-    if (f->hash != w->hash)
-        return refuse(found, "from another teacher %d (hash %016llx, this one has %016llx)", w->number,
-                      (unsigned long long)f->hash, (unsigned long long)w->hash);
-    for (int i = 0; i < w->tap_count; i++) {
-        const vsti_cache_tap *tap = vsti_cache_tap_named(f, w->taps[i].name);
-        if (!tap || !vst_shape_equal(&tap->shape, &w->taps[i].shape))
-            return refuse(found, "without the tap %s of teacher %d", w->taps[i].name, w->number);
-    }
-    if (whole && f->tap_count != w->tap_count) return refuse(found, "for other taps of teacher %d", w->number);
-    return VST_OK;
-}
-
-vst_status vsti_cache_compare(const vsti_cache *found, const vsti_cache *wanted, bool whole) {
-    vst_status status = compare_shared(found, wanted);
-    for (int i = 0; status == VST_OK && i < wanted->teacher_count; i++) {
-        const vsti_cache_teacher *teacher = &wanted->teachers[i];
-        status = compare_teacher(found, vsti_cache_teacher_of((vsti_cache *)found, teacher->number), teacher, whole);
-    }
-    if (status == VST_OK && whole && found->teacher_count != wanted->teacher_count)
-        status = refuse(found, "from other teachers");
     return status;
 }

@@ -39,6 +39,26 @@ bool vsti_cache_bytes(const vsti_cache_teacher *teacher, uint64_t records, uint6
     return !__builtin_mul_overflow(records, (uint64_t)teacher->record, bytes) && *bytes <= INT64_MAX;
 }
 
+/* Only class scores can be cut to the largest. */
+static void size_tap(vsti_cache_tap *tap, int topk) {
+    static const char logits[] = "logits";
+    const bool scores = tap->shape.rank == 1 && strncmp(tap->name, logits, strlen(logits)) == 0;
+    const int64_t floats = vst_shape_count(&tap->shape);
+    tap->floats = floats > 0 ? (size_t)floats : 0;
+    tap->kept = scores && topk > 0 && (size_t)topk < tap->floats ? (size_t)topk : 0;
+}
+
+bool vsti_cache_lay_out_all(vsti_cache *cache) {
+    uint64_t bytes;
+    for (int i = 0; i < cache->teacher_count; i++) {
+        vsti_cache_teacher *teacher = &cache->teachers[i];
+        for (int k = 0; k < teacher->tap_count; k++) size_tap(&teacher->taps[k], cache->topk);
+        if (!vsti_cache_lay_out(teacher, cache->dtype)) return false;
+        if (!vsti_cache_bytes(teacher, cache->done, &bytes)) return false;
+    }
+    return true;
+}
+
 uint64_t vsti_cache_blocks(const vsti_cache *cache) {
     return cache->done / cache->block + (cache->done % cache->block != 0);
 }

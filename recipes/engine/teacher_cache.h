@@ -22,6 +22,9 @@
 #include "recipes/engine/recipe.h"
 #include "vision/tensor/tensor.h"
 
+#define VSTI_CACHE_RECORDS (UINT64_C(1) << 48) /* at most */
+#define VSTI_CACHE_MEND "`vistill cache build RECIPE --force` makes it anew"
+
 struct vsti_train_data;
 struct vsti_teachers;
 
@@ -62,15 +65,14 @@ typedef struct vsti_cache {
     bool *sound; /* blocks whose sums were found right; owned */
 } vsti_cache;
 
-/* ---- The head (cache_head.c) ---- */
+/* ---- Whether it fits (cache_match.c) ---- */
+
+extern const char *const vsti_cache_precisions[]; /* "half", "float": VST_CACHE_HALF … */
 
 /* What the cache must be for the recipe, whose teachers' graphs are there; nothing is read. Starts as {0}, as all
  * caches. */
 VST_NODISCARD vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe,
                                              const struct vsti_train_data *data, const struct vsti_teachers *teachers);
-/* Reads the folder's head; a folder without one is VST_ERROR_NOT_FOUND, which names the command that makes it. */
-VST_NODISCARD vst_status vsti_cache_read_head(vsti_cache *cache, const char *folder);
-VST_NODISCARD vst_status vsti_cache_write_head(const vsti_cache *cache);
 /* Refuses a cache that was made for something else, saying what differs. `whole`: the taps must be the same; otherwise
  * it may have more. */
 VST_NODISCARD vst_status vsti_cache_compare(const vsti_cache *found, const vsti_cache *wanted, bool whole);
@@ -78,10 +80,17 @@ vsti_cache_teacher *vsti_cache_teacher_of(vsti_cache *cache, int number); /* NUL
 const vsti_cache_tap *vsti_cache_tap_named(const vsti_cache_teacher *teacher, const char *name);
 void vsti_cache_clear(vsti_cache *cache);
 
+/* ---- The head (cache_head.c) ---- */
+
+/* Reads the folder's head; a folder without one is VST_ERROR_NOT_FOUND, which names the command that makes it. */
+VST_NODISCARD vst_status vsti_cache_read_head(vsti_cache *cache, const char *folder);
+VST_NODISCARD vst_status vsti_cache_write_head(const vsti_cache *cache);
+
 /* ---- Records (cache_record.c) ---- */
 
 /* Lays the taps out and sets teacher->record; false if the sizes overflow. */
 bool vsti_cache_lay_out(vsti_cache_teacher *teacher, vst_dtype dtype);
+bool vsti_cache_lay_out_all(vsti_cache *cache);     /* by their shapes and topk */
 size_t vsti_cache_scratch(const vsti_cache *cache); /* elements that vsti_cache_encode needs; at least 1 */
 /* A number that is not finite, or too large for half precision, is an error that names the tap. */
 VST_NODISCARD vst_status vsti_cache_encode(const vsti_cache_tap *tap, vst_dtype dtype, const float *values,

@@ -150,7 +150,8 @@ vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
     return VST_OK;
 }
 
-static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti_train_data *data, const volatile sig_atomic_t *stop) {
+static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti_train_data *data,
+                          const volatile sig_atomic_t *stop) {
     vst_status status = VST_OK;
     vst_dataset *view = NULL;
     vst_loader *loader = NULL;
@@ -231,9 +232,8 @@ static vst_status recall(const vsti_teacher *teacher, vsti_cache *cache, const v
             const vsti_cache_tap *tap = teacher->taps[k].cached;
             if (!vsti_cache_decode(tap, cache->dtype, from->map + index * from->record,
                                    teacher->taps[k].target + (size_t)i * tap->floats))
-                return vst_fail(VST_ERROR_FORMAT, "%s/teacher%d.bin: record %llu names a class that tap %s has not; `vistill cache "
-                                "build RECIPE --force` makes it anew", cache->folder, from->number, (unsigned long long)index,
-                                tap->name);
+                return vst_fail(VST_ERROR_FORMAT, "%s/teacher%d.bin: record %llu names a class that tap %s has not; "
+                                VSTI_CACHE_MEND, cache->folder, from->number, (unsigned long long)index, tap->name);
         }
     }
     return VST_OK;
