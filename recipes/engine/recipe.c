@@ -235,12 +235,56 @@ out:
     return status;
 }
 
+static const vst_preset *find_preset(const char *name) {
+    const vst_preset *preset = vsti_presets;
+    while (preset->name && strcmp(preset->name, name) != 0) preset++;
+    return preset->name ? preset : NULL;
+}
+
+static vst_status unknown_preset(const char *where, const char *name) {
+    char list[1000] = "";
+    size_t used = 0;
+    for (const vst_preset *preset = vsti_presets; preset->name && used < sizeof list; preset++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", preset->name);
+    return vst_fail(VST_ERROR_NOT_FOUND, "%s: distill.preset: there is no preset '%s'; there are %s", where, name, list);
+}
+
+static vst_status apply_section(vst_recipe *recipe, const char *file, const vst_yaml *node, const vst_recipe_section *section);
+
+/* The preset's distill section as if it were written here. */
+static vst_status apply_preset(vst_recipe *recipe, const char *where, const char *name) {
+    vst_status status = VST_OK;
+    vst_yaml *root = NULL;
+    const vst_preset *preset = find_preset(name);
+    if (!preset) return unknown_preset(where, name);
+    char *file = vst_format("preset %s", name);
+    if (!file) return vst_fail_memory(64);
+    VST_TRY(vst_yaml_parse(&root, file, preset->yaml, strlen(preset->yaml)));
+    VST_TRY(vst_yaml_known(file, root, "a preset", (const char *const[]){"distill", NULL}));
+    const vst_yaml *section = vst_yaml_find(root, "distill");
+    if (section) VST_TRY(apply_section(recipe, file, section, find_section("distill", strlen("distill"))));
+out:
+    vst_yaml_destroy(root);
+    vst_free(file);
+    return status;
+}
+
+static vst_status apply_preset_key(vst_recipe *recipe, const char *file, const vst_yaml *node) {
+    char where[WHERE_TEXT];
+    const vst_status status = vst_yaml_expect(file, node, VST_YAML_SCALAR, "distill.preset");
+    if (status != VST_OK || node->null) return status;
+    return apply_preset(recipe, place(file, node, where), node->text);
+}
+
 static vst_status apply_section(vst_recipe *recipe, const char *file, const vst_yaml *node,
                                 const vst_recipe_section *section) {
     vst_status status = VST_OK;
     if (node->kind == VST_YAML_SCALAR && node->null) return VST_OK; /* `augment:` with nothing below it */
     VST_TRY(vst_yaml_expect(file, node, VST_YAML_MAP, section->name));
+    const vst_yaml *preset = section->options == distill_table ? vst_yaml_find(node, "preset") : NULL;
+    if (preset) VST_TRY(apply_preset_key(recipe, file, preset));
     for (const vst_yaml *child = node->first; child; child = child->next) {
+        if (child == preset) continue;
         if (section->options == distill_table && strcmp(child->key, "terms") == 0)
             VST_TRY(apply_terms(recipe, file, child));
         else VST_TRY(apply_key(file, child, section->options, section_of(section, recipe), section->name));
@@ -363,6 +407,7 @@ static vst_status apply_setting(vst_recipe *recipe, const char *setting) {
     if (strcmp(key, "model.name") == 0) VST_TRY(set_model_name(recipe, where, value));
     else if (strncmp(key, "model.", 6) == 0) VST_TRY(set_model_key(recipe, where, rest, value));
     else if (strcmp(key, "distill.terms") == 0) VST_TRY(set_terms(recipe, where, value));
+    else if (strcmp(key, "distill.preset") == 0) VST_TRY(apply_preset(recipe, where, value));
     else if (strncmp(key, "distill.terms.", 14) == 0) VST_TRY(set_term(recipe, where, key + 14, value));
     else if (section)
         VST_TRY(located(vst_options_set(section->options, section_of(section, recipe), rest, value), where,

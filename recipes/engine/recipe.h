@@ -105,6 +105,14 @@ typedef struct vst_recipe_section {
 const vst_recipe_section *vst_recipe_sections(void);
 extern const vst_option vst_term_table[];
 
+/* Methods of distillation with their published settings: recipes/conf/presets/NAME.yaml, a `distill` section each, whose first
+ * line says what it is. `distill.preset: NAME` puts it in the place of the section's keys and terms, before those that the
+ * section itself gives. The table ends with {NULL, NULL}. */
+typedef struct vst_preset {
+    const char *name, *yaml;
+} vst_preset;
+extern const vst_preset vsti_presets[];
+
 /* Reads a recipe with what it inherits by `base: other.yaml` (relative to the file; at most 8 deep, no cycles), then applies
  * `settings` ("optim.lr=2e-3", "model.dim=96", "distill.terms.0.weight=1"). Unknown keys, values out of range, wrong types,
  * duplicate keys, aliases and tabs are errors with file, line and column. */
