@@ -46,6 +46,20 @@ static const char distilled_recipe[] =
     "    - {distance: hard, student: logits_dist, teacher: logits, weight: 0.5}\n"
     "    - {distance: mse, student: blocks.0, teacher: layer3, projector: linear, weight: 1}\n";
 
+/* Every kind of teacher at once: a CNN, a transformer, the student's average, its own last block; weights that change. */
+static const char crowd_recipe[] =
+    DATA RUN ADAMW "augment: {train: \"flip:probability=0.5\", mixup: 0.8, mixup_prob: 0.5}\n"
+    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
+    "distill:\n"
+    "  teacher: teacher/last.safetensors, transformer/last.safetensors\n"
+    "  terms:\n"
+    "    - {distance: hard, student: logits_dist, weight: 0.5}\n"
+    "    - {distance: kl, student: features.-1, teacher: features.-1, align: smaller, transform: relation, weight: 1}\n"
+    "    - {distance: rkd_angle, student: features.0, teacher: layer2, weight: 1, schedule: down, end: 2}\n"
+    "    - {distance: kl, from: 2, student: features.-1.scores, teacher: features.50%.scores, weight: 1}\n"
+    "    - {distance: kl, from: ema, weight: 1, schedule: up, begin: 1}\n"
+    "    - {distance: cosine, from: student, student: blocks.0, teacher: blocks.1, projector: mlp, weight: 1}\n";
+
 /* ---- Folders and files ---- */
 
 static char folder[256];
@@ -159,6 +173,17 @@ static void run_fine(session s) { ck_ok(run(&s)); }
 
 static void make_teacher(void) { run_fine((session){.recipe = teacher_recipe, .output = "teacher"}); }
 
+/* A transformer with as many heads as the student and other widths. */
+static void make_transformer(const char *distilled) {
+    run_fine((session){.recipe = student_recipe, .output = "transformer",
+                       .settings = {"run.epochs=1", "model.depth=3", "model.dim=24", distilled}});
+}
+
+static void make_teachers_of(const char *recipe) {
+    if (recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
+    if (recipe == crowd_recipe) make_transformer("model.distilled=true");
+}
+
 /* The run must end with this status and a message that holds the text. */
 static void expect(session s, vst_status wanted, const char *text) {
     const vst_status status = run(&s);
@@ -240,6 +265,61 @@ START_TEST(teacher_of_another_size) {
 }
 END_TEST
 
+/* Every preset trains with a teacher of the kind that it is for. */
+START_TEST(presets_train) {
+    static const char *const of_transformers[] = {"minilm", "tinybert", "distilbert"};
+    const char *name = vsti_presets[_i].name;
+    char preset[64];
+    bool transformer = false;
+    for (int i = 0; i < 3; i++) transformer = transformer || strcmp(name, of_transformers[i]) == 0;
+    snprintf(preset, sizeof preset, "distill.preset=%s", name);
+    if (transformer) make_transformer("model.distilled=true");
+    else make_teacher();
+    session s = {.recipe = distilled_recipe,
+                 .settings = {preset, transformer ? "distill.teacher=transformer/last.safetensors"
+                                                  : "distill.teacher=teacher/last.safetensors",
+                              "run.epochs=2", "model.dim=24", "data.labelled=0"}};
+    if (strcmp(name, "self") == 0 || strcmp(name, "mean-teacher") == 0) s.settings[1] = "distill.teacher=";
+    ck_ok(run(&s));
+    ck_assert(isfinite(s.result.train_loss) && s.result.train_loss > 0);
+    expect_said("% of the gradient");
+    if (strcmp(name, "mean-teacher") == 0) expect_said("the student's moving average");
+}
+END_TEST
+
+/* What a term pulls at the model is told apart, whatever its weight. */
+START_TEST(gradients_are_told_apart) {
+    make_teachers_of(crowd_recipe);
+    session s = {.recipe = crowd_recipe, .dry_run = true};
+    ck_ok(run(&s));
+    expect_said("rkd_angle, features.0 <- layer2");
+    expect_said("kl, logits <- ema.logits");
+    expect_said("teacher  vit_mini_patch4_28");
+    double shares = 0, share;
+    int lines = 0;
+    for (const char *at = said; (at = strstr(at, "of the loss, ")); lines++, shares += share) {
+        at += strlen("of the loss, ");
+        share = strtod(at, NULL);
+    }
+    ck_assert_int_eq(lines, 7);
+    ck_assert_double_eq_tol(shares, 100, 0.05);
+}
+END_TEST
+
+/* Attention of a CNN, a teacher too few, an average that is not kept. */
+START_TEST(teachers_that_cannot_be) {
+    make_teacher();
+    static const struct {
+        const char *terms;
+        const char *word;
+    } cases[] = {{"distill.terms=[{distance: kl, student: blocks.1.scores, teacher: features.-1.scores}]", "transform: relation"},
+                 {"distill.terms=[{distance: mse, student: blocks.7, teacher: layer3}]", "it has blocks.0, blocks.1"}};
+    for (int i = 0; i < 2; i++)
+        expect((session){.recipe = distilled_recipe, .settings = {cases[i].terms}},
+               i ? VST_ERROR_SHAPE : VST_ERROR_NOT_FOUND, cases[i].word);
+}
+END_TEST
+
 /* ---- Interrupted and continued ---- */
 
 typedef struct stop {
@@ -260,12 +340,12 @@ static void interrupted(const char *recipe, bool resume, stop at) {
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
-    const bool distilled = recipes[_i] == distilled_recipe;
-    if (distilled) make_teacher();
-    else interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
+    const bool distilled = recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe;
+    make_teachers_of(recipes[_i]);
+    if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
     run_fine((session){.recipe = recipes[_i], .output = "whole"});
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) interrupted(recipes[_i], !distilled || i > 0, stops[i]);
     run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true});
@@ -458,8 +538,8 @@ END_TEST
 
 /* From the second step on nothing is allocated within an epoch, by steps and loader alike. */
 START_TEST(steps_allocate_nothing) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
-    if (recipes[_i] == distilled_recipe) make_teacher();
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe};
+    make_teachers_of(recipes[_i]);
     session s = {.recipe = recipes[_i]};
     ck_ok(run(&s));
     const int steps = s.steps / EPOCHS;
@@ -578,6 +658,12 @@ START_TEST(names_the_term) {
 }
 END_TEST
 
+static int preset_count(void) {
+    int count = 0;
+    while (vsti_presets[count].name) count++;
+    return count;
+}
+
 int main(void) {
     Suite *suite = suite_create("train");
     TCase *tests = tcase_create("train");
@@ -587,7 +673,10 @@ int main(void) {
     tcase_add_loop_test(tests, overfits_one_batch, 0, 2);
     tcase_add_test(tests, learns_from_the_teacher);
     tcase_add_loop_test(tests, teacher_of_another_size, 0, 2);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 3);
+    tcase_add_loop_test(tests, presets_train, 0, preset_count());
+    tcase_add_test(tests, gradients_are_told_apart);
+    tcase_add_test(tests, teachers_that_cannot_be);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 4);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
     tcase_add_test(tests, state_is_saved);
     tcase_add_test(tests, interrupted_before_the_run);
@@ -598,7 +687,7 @@ int main(void) {
     tcase_add_test(tests, used_folder);
     tcase_add_test(tests, folder_is_locked);
     tcase_add_test(tests, dry_run);
-    tcase_add_loop_test(tests, steps_allocate_nothing, 0, 3);
+    tcase_add_loop_test(tests, steps_allocate_nothing, 0, 4);
     tcase_add_loop_test(tests, allocation_failures, 0, 2);
     tcase_add_loop_test(tests, diverges, 0, 2);
     tcase_add_test(tests, names_the_labels);
