@@ -97,16 +97,36 @@ static vst_status transform(request *r) {
     return status == VST_OK ? check_shape(options, image) : status;
 }
 
+static vst_status to_floats(request *r, float *pixels) {
+    const vst_loader_options *o = r->options;
+    const vst_augment_floats floats = {pixels, o->channels, o->size, o->size, o->mean, o->std};
+    vst_status status = VST_OK;
+    VST_TRY(transform(r));
+    vst_image_to_floats(&r->memory->image, pixels);
+    vst_augment_finish(o->augment, &r->state, &floats);
+out:
+    return status;
+}
+
+vst_status vsti_sample_transform(const vst_image *picture, const vst_loader_options *options, vst_augment_view view,
+                                 vsti_sample_memory *memory, float *pixels) {
+    request r = {NULL, options, view, memory, {.view = view}};
+    vst_status status = VST_OK;
+    vst_box part;
+    vst_augment_begin(options->augment, view, picture->height, picture->width, &r.state, &part);
+    VST_TRY(vst_image_crop(picture, part, &memory->image));
+    VST_TRY(to_floats(&r, pixels));
+out:
+    trim(memory);
+    return status;
+}
+
 vst_status vsti_sample_load(const vst_dataset *dataset, const vst_loader_options *options, vst_augment_view view,
                             vsti_sample_memory *memory, float *pixels, int *label) {
     request r = {dataset, options, view, memory, {.view = view}};
     vst_status status = VST_OK;
     VST_TRY(fetch(&r, label));
-    VST_TRY(blame(transform(&r), &r));
-    vst_image_to_floats(&memory->image, pixels);
-    vst_augment_finish(
-        options->augment, &r.state,
-        &(vst_augment_floats){pixels, options->channels, options->size, options->size, options->mean, options->std});
+    VST_TRY(blame(to_floats(&r, pixels), &r));
 out:
     trim(memory);
     return status;
