@@ -282,6 +282,42 @@ void K(mirror)(uint8_t *row, int channels, int64_t width) {
         }
 }
 
+/* ---- Floats ---- */
+
+void K(unit_floats)(const uint8_t *in, int channels, float *out, int64_t n) {
+    if (channels == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) out[i] = (float)in[i] / 255.0f;
+        return;
+    }
+    float *red = out, *green = out + n, *blue = green + n;
+    int64_t i = 0;
+#if defined __AVX2__
+    /* Eight pixels: four of each channel in each half, sorted by channel; r r r r g g g g b b b b - - - -. */
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1));
+    const __m256i together = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 most = _mm256_set1_ps(255.0f);
+    for (; i + 10 <= n; i += 8) { /* 28 bytes are read */
+        const __m128i low = _mm_loadu_si128((const __m128i *)(in + 3 * i));
+        const __m128i high = _mm_loadu_si128((const __m128i *)(in + 3 * i + 12));
+        const __m256i pixels = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+        const __m256i planes = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(pixels, order), together);
+        const __m128i reds = _mm256_castsi256_si128(planes), blues = _mm256_extracti128_si256(planes, 1);
+        const __m256i r = _mm256_cvtepu8_epi32(reds), b = _mm256_cvtepu8_epi32(blues);
+        const __m256i g = _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(reds, reds));
+        _mm256_storeu_ps(red + i, _mm256_div_ps(_mm256_cvtepi32_ps(r), most));
+        _mm256_storeu_ps(green + i, _mm256_div_ps(_mm256_cvtepi32_ps(g), most));
+        _mm256_storeu_ps(blue + i, _mm256_div_ps(_mm256_cvtepi32_ps(b), most));
+    }
+#endif
+    for (; i < n; i++) {
+        red[i] = (float)in[3 * i] / 255.0f;
+        green[i] = (float)in[3 * i + 1] / 255.0f;
+        blue[i] = (float)in[3 * i + 2] / 255.0f;
+    }
+}
+
 /* ---- Neighbourhoods ---- */
 
 void K(smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, int channels, uint8_t *out, int64_t n) {
