@@ -116,19 +116,36 @@ static inline bool is_inner(const vsti_affine *map, const place *p) {
     return p->x >= 1 && p->x < map->width - 2 && p->y >= 1 && p->y < map->height - 3;
 }
 
-static inline void bicubic_inner(const vsti_affine *map, const place *p, uint8_t *out, bool room) {
+/* Between four pixels of a row. */
+static inline doubles4 bicubic_across(const uint8_t *row, double at) {
     const __m128i by_channel = _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1);
-    const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
+    const __m128i four = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)row), by_channel);
+    const doubles4 dx = {at, at, at, at};
+    return CUBIC(coefficient(four, 0, 1, 0, 0), coefficient(four, -1, 0, 1, 0), coefficient(four, 2, -2, 1, -1),
+                 coefficient(four, -1, 1, -1, 1), dx);
+}
+
+static inline doubles4 bicubic_down(const doubles4 v[4], double at) {
+    const doubles4 dy = {at, at, at, at};
+    return CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]),
+                 CUBIC4(v[0], v[1], v[2], v[3]), dy);
+}
+
+/* Shears and translations move along one axis: on the other, where nothing lies between pixels, the formula gives the pixel
+ * itself, exactly. */
+static inline void bicubic_inner(const vsti_affine *map, const place *p, uint8_t *out, bool room) {
     const size_t stride = (size_t)map->width * 3;
     const uint8_t *row = map->pixels + (size_t)(p->y - 1) * stride + (size_t)(p->x - 1) * 3;
     doubles4 v[4], result;
-    for (int i = 0; i < 4; i++, row += stride) {
-        const __m128i four = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)row), by_channel);
-        v[i] = CUBIC(coefficient(four, 0, 1, 0, 0), coefficient(four, -1, 0, 1, 0), coefficient(four, 2, -2, 1, -1),
-                     coefficient(four, -1, 1, -1, 1), dx);
+    if (p->dy == 0) {
+        result = bicubic_across(row + stride, p->dx);
+    } else if (p->dx == 0) {
+        for (int i = 0; i < 4; i++) v[i] = DOUBLES(pixel_at(row + 3 + (size_t)i * stride));
+        result = bicubic_down(v, p->dy);
+    } else {
+        for (int i = 0; i < 4; i++) v[i] = bicubic_across(row + (size_t)i * stride, p->dx);
+        result = bicubic_down(v, p->dy);
     }
-    result =
-        CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]), CUBIC4(v[0], v[1], v[2], v[3]), dy);
     store_pixel(out, &result, room);
 }
 #endif
