@@ -41,15 +41,13 @@ static void find_places(const vsti_affine *map, int x, int y, int count, places 
 #pragma omp simd
     for (int i = 0; i < count; i++) {
         const double across = x + i + 0.5;
-        double at_x = m[0] * across + m[1] * down + m[2], at_y = m[3] * across + m[4] * down + m[5];
+        const double at_x = m[0] * across + m[1] * down + m[2], at_y = m[3] * across + m[4] * down + m[5];
         const bool inside = (at_x >= 0.0) & (at_x < width) & (at_y >= 0.0) & (at_y < height);
-        at_x = inside ? at_x - 0.5 : 0.0;
-        at_y = inside ? at_y - 0.5 : 0.0;
-        const int column = at_x < 0.0 ? -1 : (int)at_x, row = at_y < 0.0 ? -1 : (int)at_y; /* floor */
-        out->x[i] = inside ? column : OUTSIDE;
-        out->y[i] = row;
-        out->dx[i] = at_x - column;
-        out->dy[i] = at_y - row;
+        const double column = floor(at_x - 0.5), row = floor(at_y - 0.5);
+        out->x[i] = (int32_t)(inside ? column : OUTSIDE);
+        out->y[i] = (int32_t)(inside ? row : 0);
+        out->dx[i] = at_x - 0.5 - column; /* outside, anything */
+        out->dy[i] = at_y - 0.5 - row;
     }
 }
 
@@ -131,7 +129,7 @@ static inline doubles4 bicubic_across(const uint8_t *row, double at) {
     const __m128i by_channel = _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1);
     const __m128i four = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)row), by_channel);
     const doubles4 dx = {at, at, at, at};
-    return CUBIC(coefficient(four, 0, 1, 0, 0), coefficient(four, -1, 0, 1, 0), coefficient(four, 2, -2, 1, -1),
+    return CUBIC(DOUBLES(pixel_at(row + 3)), coefficient(four, -1, 0, 1, 0), coefficient(four, 2, -2, 1, -1),
                  coefficient(four, -1, 1, -1, 1), dx);
 }
 
