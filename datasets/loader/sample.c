@@ -1,5 +1,5 @@
-/* One sample, from the data set to floats. Of an image file only the part is decoded that the first policy or the view of
- * evaluation needs. */
+/* One sample, from the data set to floats. Of an image file only the part is decoded that the first policy or the view
+ * of evaluation needs. */
 #include "datasets/loader/sample.h"
 
 #include <limits.h>
@@ -39,8 +39,8 @@ typedef struct request {
 
 static request request_of(const vst_dataset *dataset, const vst_loader_options *options, vst_augment_view view,
                           vsti_sample_memory *memory) {
-    return (request){dataset, options, view, memory, {.view = view},
-                     {options->size, options->crop_pct, options->filter}, {0}};
+    return (request){
+        dataset, options, view, memory, {.view = view}, {options->size, options->crop_pct, options->filter}, {0}};
 }
 
 /* Puts data set and sample before the error's text. */

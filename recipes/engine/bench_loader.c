@@ -1,5 +1,5 @@
-/* How fast images are loaded, beside Pillow and timm: decoding, the transforms of decoded images, and both together. Files and
- * pixels are held in memory on both sides, so that no disk is measured. */
+/* How fast images are loaded, beside Pillow and timm: decoding, the transforms of decoded images, and both together.
+ * Files and pixels are held in memory on both sides, so that no disk is measured. */
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -206,9 +206,8 @@ static char *case_json(const row *self, const store *files, const char *path) {
     json_t *lengths = json_array();
     for (int i = 0; i < files->count; i++)
         json_array_append_new(lengths, json_integer((json_int_t)files->files[i].size));
-    json_t *root =
-        json_pack("{s:s, s:b, s:i, s:s, s:o}", "kind", self->kind, "decoded", self->work == WORK_TRANSFORM, "size",
-                  SIZE, "file", path, "lengths", lengths);
+    json_t *root = json_pack("{s:s, s:b, s:i, s:s, s:o}", "kind", self->kind, "decoded", self->work == WORK_TRANSFORM,
+                             "size", SIZE, "file", path, "lengths", lengths);
     char *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return json;

@@ -206,8 +206,8 @@ START_TEST(window_is_part_of_resized) {
         const int height = 1 + below(&random, SIDE), width = 1 + below(&random, SIDE);
         const int to_height = i % 4 == 0 ? height : 1 + below(&random, SIDE);
         const int to_width = i % 4 == 1 ? width : 1 + below(&random, SIDE);
-        const vst_resize_window window = {height, width, to_height, to_width, random_box(&random, to_height, to_width),
-                                          (vst_filter)_i};
+        const vst_resize_window window = {
+            height, width, to_height, to_width, random_box(&random, to_height, to_width), (vst_filter)_i};
         ck_ok(vst_image_allocate(&in, i % 3 ? 3 : 1, height, width));
         for (size_t k = 0; k < size_of(&in); k++) in.pixels[k] = (uint8_t)below(&random, 256);
         ck_ok(vst_image_resize(&in, NULL, to_height, to_width, (vst_filter)_i, &scratch, &whole));

@@ -177,9 +177,9 @@ static bool choose_part(codec *self, const vst_decode_options *options) {
 }
 
 /* Leaves out what need not be decoded. Where colour is stored at less than full size, pixels at the edge of a part are
- * made from their neighbours across the edge (smooth upsampling): such a part is decoded with a block more on each side. All scans of a file of several
- * have to be decoded entirely before its first row comes out, and libjpeg-turbo 2.1 is not to be trusted with parts of
- * it. */
+ * made from their neighbours across the edge (smooth upsampling): such a part is decoded with a block more on each
+ * side. All scans of a file of several have to be decoded entirely before its first row comes out, and
+ * libjpeg-turbo 2.1 is not to be trusted with parts of it. */
 static void leave_out(codec *self) {
     struct jpeg_decompress_struct *jpeg = &self->jpeg;
     const int height = (int)jpeg->output_height, width = (int)jpeg->output_width;

@@ -36,11 +36,11 @@ typedef struct vst_resize_window {
     vst_box box;             /* the part of the result that is wanted */
     vst_filter filter;
 } vst_resize_window;
-/* The part of the input that the window is made of; with the nearest filter all of it. The window's box must lie within the
- * result. */
+/* The part of the input that the window is made of; with the nearest filter all of it. The window's box must lie within
+ * the result. */
 vst_box vst_resize_source(const vst_resize_window *window);
-/* Exactly the pixels of resizing and then cutting out. `in` is the whole input or the part that vst_resize_source says; the rest
- * as for vst_image_resize. */
+/* Exactly the pixels of resizing and then cutting out. `in` is the whole input or the part that vst_resize_source says;
+ * the rest as for vst_image_resize. */
 VST_NODISCARD vst_status vst_image_resize_window(const vst_image *in, const vst_resize_window *window,
                                                  vst_image *scratch, vst_image *out);
 

@@ -135,13 +135,14 @@ static inline doubles4 bicubic_across(const uint8_t *row, double at) {
 
 static inline doubles4 bicubic_down(const doubles4 v[4], double at) {
     const doubles4 dy = {at, at, at, at};
-    return CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]),
-                 CUBIC4(v[0], v[1], v[2], v[3]), dy);
+    return CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]), CUBIC4(v[0], v[1], v[2], v[3]),
+                 dy);
 }
 
 /* The values of outputs from `first` to before `end`, all of them inner. */
-static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine *map, const places *all, int first, int end,
-                                                              bool across, bool down, uint8_t *out, bool room) {
+static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine *map, const places *all, int first,
+                                                              int end, bool across, bool down, uint8_t *out,
+                                                              bool room) {
     const size_t stride = (size_t)map->width * 3;
     for (int i = first; i < end; i++) {
         const uint8_t *row = map->pixels + (size_t)(all->y[i] - 1) * stride + (size_t)(all->x[i] - 1) * 3;
@@ -168,8 +169,8 @@ static void find_inner(const vsti_affine *map, const places *all, int count, int
     while (*end < count && is_inner(map, all, *end)) ++*end;
 }
 
-/* Shears and translations move along one axis: on the other, where nothing lies between pixels, the formula gives the pixel
- * itself, exactly. */
+/* Shears and translations move along one axis: on the other, where nothing lies between pixels, the formula gives the
+ * pixel itself, exactly. */
 static void bicubic_inner(const vsti_affine *map, const places *all, int first, int end, uint8_t *out, bool room) {
     if (all_zero(all->dy, first, end))
         bicubic_run(map, all, first, end, true, false, out, room);

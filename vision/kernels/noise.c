@@ -1,5 +1,6 @@
-/* Normally distributed noise, by Box and Muller's formula in float32: both of its results are used. No fused multiply-add
- * (cmake/Kernels.cmake), so that every instruction set gives the same bits: augmented images must not depend on it. */
+/* Normally distributed noise, by Box and Muller's formula in float32: both of its results are used. No fused
+ * multiply-add (cmake/Kernels.cmake), so that every instruction set gives the same bits: augmented images must not
+ * depend on it. */
 #include <Random123/philox.h>
 #include <string.h>
 
@@ -29,7 +30,8 @@ static inline float ln(float x) {
     return t + low + 0.693359375f * e;
 }
 
-/* Sine and cosine of the angle x / 2^32 of a circle: of what is left of whole quarters, Taylor's series, then turned. */
+/* Sine and cosine of the angle x / 2^32 of a circle: of what is left of whole quarters, Taylor's series, then turned.
+ */
 static inline void circle(uint32_t x, float *sine, float *cosine) {
     const uint32_t quarter = (x + 0x20000000u) >> 30;
     const float t = (float)(int32_t)(x - (quarter << 30)) * 1.46291808e-9f, square = t * t; /* pi / 2^31 */

@@ -82,7 +82,8 @@ static inline __m128i pixels_of(const sums sum[VSTI_TAP_ROWS]) {
 }
 
 /* Output pixel x of four rows of RGB. */
-static inline __attribute__((always_inline)) __m128i four_pixels(const uint8_t *const *in, const vsti_taps *taps, int x) {
+static inline __attribute__((always_inline)) __m128i four_pixels(const uint8_t *const *in, const vsti_taps *taps,
+                                                                 int x) {
     /* From 16 bytes, of which 12 are four pixels: r r r r g g g g | b b b b - - - -, 16 bits each. */
     const __m256i order = _mm256_setr_epi8(0, -1, 3, -1, 6, -1, 9, -1, 1, -1, 4, -1, 7, -1, 10, -1, 2, -1, 5, -1, 8, -1,
                                            11, -1, -1, -1, -1, -1, -1, -1, -1, -1);
@@ -102,7 +103,8 @@ static inline __attribute__((always_inline)) __m128i four_pixels(const uint8_t *
 }
 
 /* One pixel to each of the four rows; `bytes` is 4, where the next pixel overwrites the fourth, or 3. */
-static inline __attribute__((always_inline)) void store_four(uint8_t *const *out, size_t at, __m128i pixels, size_t bytes) {
+static inline __attribute__((always_inline)) void store_four(uint8_t *const *out, size_t at, __m128i pixels,
+                                                             size_t bytes) {
     const int32_t one[VSTI_TAP_ROWS] = {_mm_extract_epi32(pixels, 0), _mm_extract_epi32(pixels, 1),
                                         _mm_extract_epi32(pixels, 2), _mm_extract_epi32(pixels, 3)};
     for (int i = 0; i < VSTI_TAP_ROWS; i++) memcpy(out[i] + at, &one[i], bytes);
@@ -293,8 +295,8 @@ void K(unit_floats)(const uint8_t *in, int channels, float *out, int64_t n) {
     int64_t i = 0;
 #if defined __AVX2__
     /* Eight pixels: four of each channel in each half, sorted by channel; r r r r g g g g b b b b - - - -. */
-    const __m256i order = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1));
+    const __m256i order =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1));
     const __m256i together = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256 most = _mm256_set1_ps(255.0f);
     for (; i + 10 <= n; i += 8) { /* 28 bytes are read */
