@@ -104,9 +104,11 @@ out:
 
 /* ---- Building ---- */
 
+/* `steps` of the optimiser in an epoch. */
 static vst_schedule make_schedule(const vst_recipe *recipe, uint64_t steps) {
     const vst_optim_options *o = &recipe->optim;
-    return (vst_schedule){.rate = vsti_learning_rate(o),
+    return (vst_schedule){.whole = !o->warmup_prefix,
+                          .rate = vsti_learning_rate(o),
                           .minimum = o->min_lr,
                           .warmup_rate = o->warmup_lr,
                           .warmup = (uint64_t)llround(o->warmup_epochs * (double)steps),
@@ -117,7 +119,7 @@ static vst_status build(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
     VST_TRY(vsti_student_build(&t->student, r, t->distilling ? &t->teacher : NULL));
-    t->schedule = make_schedule(r, t->data.steps);
+    t->schedule = make_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
     VST_TRY(vst_evaluator_create(&t->test_evaluator, r->model, t->student.params, r->run.eval_batch,
                                  vst_dataset_count(t->data.test)));
     if (t->data.validation)
@@ -176,7 +178,7 @@ out:
 /* ---- Results ---- */
 
 static size_t bytes_used(vsti_trainer *t) {
-    vst_tensor state[4];
+    vst_tensor state[VST_OPTIMIZER_TENSORS];
     const size_t count = vst_optimizer_tensors(t->student.optimizer, state);
     size_t bytes = 2 * vst_params_total(t->student.params) * sizeof(float) + vst_plan_bytes(t->student.plan);
     for (size_t i = 0; i < count; i++) bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
@@ -205,6 +207,7 @@ static void fill_result(const vsti_trainer *t, vst_train_result *result) {
 static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
     vst_status status = VST_OK;
     uint64_t evaluated = vst_dataset_count(t->data.test);
+    if (vsti_has_average(t)) evaluated *= 2;
     if (t->data.validation) evaluated += vst_dataset_count(t->data.validation);
     VST_TRY(vst_loader_start(t->data.loader, 0, 0));
     for (int i = 0; i < 2; i++) {
@@ -267,11 +270,12 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     t->folder.lock = -1;
     t->distilling = recipe->distill.teacher && *recipe->distill.teacher;
     t->at = (vsti_checkpoint){
-        .threads = threads, .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+        .threads = threads, .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
     omp_set_num_threads(threads);
     vst_status status = train(t, result);
     vst_evaluation_clear(&t->validation);
     vst_evaluation_clear(&t->test);
+    vst_evaluation_clear(&t->other);
     vst_evaluator_destroy(t->validation_evaluator);
     vst_evaluator_destroy(t->test_evaluator);
     vsti_student_clear(&t->student);

@@ -9,7 +9,13 @@
  * before), best.safetensors (the model alone, chosen on the validation split; the last one if there is no such split) and
  * lock. The test split is reported after every epoch and never chooses anything.
  *
- * With optim.ema_decay the moving average is what is evaluated and saved as the model. */
+ * With optim.ema_decay the moving average and the trained ("raw") weights are both evaluated on the test split after every
+ * epoch. optim.weights says which of them the model files get; test_acc1, the validation and what is chosen by it are theirs,
+ * and test_acc1_ema and test_acc1_raw (eval_top1_ema, eval_top1_raw in summary.csv) tell them apart. Batch norm's running
+ * statistics are the same for both.
+ *
+ * With optim.accumulate the gradients of so many batches are averaged for one step. Masks and mixing are drawn for each batch;
+ * batches at an epoch's end that make no whole step are left out. Means over labelled samples are taken within each batch. */
 #ifndef VISTILL_RECIPES_ENGINE_TRAIN_H
 #define VISTILL_RECIPES_ENGINE_TRAIN_H
 

@@ -94,7 +94,9 @@ static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vs
     int count = 0;
     vst_value total = {0};
     const vst_value target = vst_input(g, "target", VST_SHAPE(recipe->optim.batch, student->classes));
-    const vst_value labels = vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
+    const vst_value labels = recipe->optim.loss == VST_LOSS_BCE
+                                 ? vst_binary_cross_entropy(g, vst_find(g, "logits"), target)
+                                 : vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
     const vst_value scores = vst_model_scores(g);
     if (!teacher) {
         outputs[count++] = total = labels;
@@ -157,7 +159,8 @@ static vst_status create_optimizer(vsti_student *student, const vst_optim_option
                                            .epsilon = o->epsilon,
                                            .weight_decay = o->weight_decay,
                                            .clip_norm = o->clip_norm,
-                                           .ema_decay = o->ema_decay};
+                                           .ema_decay = o->ema_decay,
+                                           .accumulate = o->accumulate};
     return vst_optimizer_create(&student->optimizer, student->params, &options);
 }
 
@@ -193,7 +196,7 @@ void vsti_student_clear(vsti_student *student) {
 }
 
 double vsti_learning_rate(const vst_optim_options *o) {
-    const double ratio = o->lr_batch > 0 ? (double)o->batch / o->lr_batch : 1;
+    const double ratio = o->lr_batch > 0 ? (double)vst_step_images(o) / o->lr_batch : 1;
     switch (o->lr_rule) {
     case VST_LR_RULE_LINEAR: return o->lr * ratio;
     case VST_LR_RULE_SQRT: return o->lr * sqrt(ratio);

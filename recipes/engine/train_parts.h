@@ -20,7 +20,7 @@ typedef struct vsti_train_data {
     uint64_t labelled;                            /* samples [0, labelled) of `train` keep their label */
     vst_augment *augment;
     vst_loader *loader, *validation_loader, *test_loader;
-    uint64_t steps; /* of an epoch */
+    uint64_t steps; /* batches of an epoch: whole steps of optim.accumulate */
     const char **class_names;
     uint64_t hash; /* of the samples */
     uint64_t view; /* vst_view_id of the training: what is made of them */
@@ -84,7 +84,7 @@ typedef struct vsti_student {
 VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teacher *teacher);
 void vsti_student_clear(vsti_student *student);
 
-/* The learning rate that optim.lr, lr_rule and batch give. */
+/* The learning rate that optim.lr, lr_rule and the images of a step give. */
 double vsti_learning_rate(const vst_optim_options *options);
 
 /* ---- the run as a whole ---- */
@@ -98,7 +98,7 @@ typedef struct vsti_trainer {
     bool distilling;
     vsti_student student;
     vst_evaluator *validation_evaluator, *test_evaluator;
-    vst_evaluation validation, test;
+    vst_evaluation validation, test, other; /* other: of the weights that are not saved, on the test split */
     vst_schedule schedule;
     float *raw;         /* the trained values while the moving average stands in their place; NULL without one */
     vsti_checkpoint at; /* position, sums, figures */
@@ -108,8 +108,15 @@ typedef struct vsti_trainer {
 
 /* Trains from the position to the end (train_epoch.c). */
 VST_NODISCARD vst_status vsti_train_epochs(vsti_trainer *trainer);
-/* One step on a batch of optim.batch samples; advances the position and the sums. Allocates nothing. */
+/* Trains on a batch of optim.batch samples; every optim.accumulate-th makes a step of the optimiser. Advances the position and
+ * the sums. Allocates nothing. */
 VST_NODISCARD vst_status vsti_train_step(vsti_trainer *trainer, const vst_batch *batch);
+
+/* Whether there is a moving average, and whether it is what the model files get. */
+static inline bool vsti_has_average(const vsti_trainer *trainer) { return trainer->recipe->optim.ema_decay > 0; }
+static inline bool vsti_saves_average(const vsti_trainer *trainer) {
+    return vsti_has_average(trainer) && trainer->recipe->optim.weights == VST_WEIGHTS_AVERAGE;
+}
 
 /* What is said and written (train_log.c): who learns what from whom; each term's share after the first step; the lines of
  * log.txt and summary.csv; samples.png. */

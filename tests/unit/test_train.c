@@ -46,6 +46,12 @@ static const char distilled_recipe[] =
     "    - {distance: hard, student: logits_dist, teacher: logits, weight: 0.5}\n"
     "    - {distance: mse, student: blocks.0, teacher: layer3, projector: linear, weight: 1}\n";
 
+/* Gradients of two batches to a step, as DeiT-III trains. */
+static const char gathering_recipe[] = DATA RUN "augment: {train: \"flip:probability=0.5\", mixup: 0.8, cutmix: 1}\n"
+                                       "optim: {name: lamb, batch: 12, accumulate: 2, lr: 4e-3, warmup_epochs: 0.5, loss: bce, "
+                                       "ema_decay: 0.9, clip_norm: 1, weights: raw, warmup_prefix: false}\n"
+                                       "model: {name: vit_mini_patch4_28, drop_path: 0.2, layer_scale: 0.1, " SMALL "}\n";
+
 /* ---- Folders and files ---- */
 
 static char folder[256];
@@ -314,6 +320,93 @@ START_TEST(teacher_of_another_size) {
 }
 END_TEST
 
+/* ---- The moving average ---- */
+
+/* Column `index` of the last line of a run's summary.csv, as text. */
+static void last_cell(const char *output, int index, char cell[32]) {
+    char path[64];
+    size_t size;
+    snprintf(path, sizeof path, "%s/summary.csv", output);
+    char *text = read_whole(path, &size), *at = text + size - 1;
+    while (at > text && at[-1] != '\n') at--;
+    while (index-- > 0) at = strchr(at, ',') + 1;
+    snprintf(cell, 32, "%.*s", (int)strcspn(at, ",\n"), at);
+    free(text);
+}
+
+static void same_cells(const char *a, int i, const char *b, int k) {
+    char x[32], y[32];
+    last_cell(a, i, x);
+    last_cell(b, k, y);
+    ck_assert_str_eq(x, y);
+}
+
+/* Both are evaluated, whichever the model files get; training does not know of it. */
+START_TEST(average_and_raw) {
+    enum { EVAL = 5, EMA = 7, RAW = 8 };
+    run_fine((session){.recipe = stateful_recipe, .output = "average", .settings = {"optim.ema_decay=0.97"}});
+    expect_said("average and raw weights are evaluated, the average ones are saved");
+    expect_said("the run has only 30 steps, so the average lags far behind: set optim.ema_decay to 0.9 or less");
+    run_fine((session){.recipe = stateful_recipe, .output = "raw", .settings = {"optim.ema_decay=0.97", "optim.weights=raw"}});
+    ck_assert(!tensor_differs("average", "raw", "optimizer.values"));
+    ck_assert(!tensor_differs("average", "raw", "ema.values"));
+    ck_assert(tensor_differs("average", "raw", "blocks.1.mlp.fc2.weight"));
+    same_cells("average", EVAL, "average", EMA);
+    same_cells("raw", EVAL, "raw", RAW);
+    same_cells("average", EMA, "raw", EMA);
+    same_cells("average", RAW, "raw", RAW);
+}
+END_TEST
+
+/* ---- Steps of several batches ---- */
+
+/* The greatest difference between two runs' trained values. */
+static double distance(const char *a, const char *b) {
+    vst_safetensors *x = open_tensors(a, "last.safetensors"), *y = open_tensors(b, "last.safetensors");
+    const vst_tensor *s = vst_safetensors_find(x, "optimizer.values"), *t = vst_safetensors_find(y, "optimizer.values");
+    double greatest = 0;
+    for (int64_t i = 0; i < vst_shape_count(&s->shape); i++)
+        greatest = fmax(greatest, fabs((double)((const float *)s->data)[i] - (double)((const float *)t->data)[i]));
+    vst_safetensors_close(x);
+    vst_safetensors_close(y);
+    return greatest;
+}
+
+/* Two batches of 12 are one of 24 but for rounding: the learning rate's rule, the schedule and the sums know of it. What draws
+ * random numbers does so for each batch. */
+START_TEST(batches_make_a_step) {
+    const char *const name = _i ? "optim.name=lamb" : "optim.name=sgd";
+    session whole = {.recipe = student_recipe, .output = "whole",
+                     .settings = {name, "optim.lr_rule=linear", "optim.lr=0.05", "augment.train=flip", "run.epochs=2"}};
+    session parts = whole;
+    parts.output = "parts";
+    parts.settings[5] = "optim.batch=12";
+    parts.settings[6] = "optim.accumulate=2";
+    ck_ok(run(&whole));
+    ck_ok(run(&parts));
+    ck_assert_int_eq(parts.steps, 30); /* as many as are counted, of 40 batches */
+    const double rounding = _i ? 1e-3 : 1e-4; /* LAMB divides by gradients that are small at first */
+    ck_assert_double_lt(distance("whole", "parts"), rounding);
+    ck_assert_double_eq_tol(whole.result.train_loss, parts.result.train_loss, 1e-4);
+    parts.settings[6] = "optim.accumulate=1";
+    parts.output = "other";
+    ck_ok(run(&parts));
+    ck_assert_double_gt(distance("whole", "other"), 5 * rounding);
+}
+END_TEST
+
+/* Batches at an epoch's end that make no whole step are left out; fewer than a step are an error. */
+START_TEST(only_whole_steps) {
+    session s = {.recipe = student_recipe, .settings = {"run.epochs=1", "optim.accumulate=4"}};
+    ck_ok(run(&s));
+    ck_assert_int_eq(s.steps, 8); /* of 10 batches */
+    expect((session){.recipe = student_recipe, .output = "none", .settings = {"optim.accumulate=11"}}, VST_ERROR_ARGUMENT,
+           "optim.batch is 24 and optim.accumulate 11, but an epoch shows only 240 images");
+    expect((session){.recipe = student_recipe, .output = "none", .settings = {"optim.batch=1000"}}, VST_ERROR_ARGUMENT,
+           "use a smaller batch");
+}
+END_TEST
+
 /* ---- Interrupted and continued ---- */
 
 typedef struct stop {
@@ -334,7 +427,7 @@ static void interrupted(const char *recipe, bool resume, stop at) {
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, gathering_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
     const bool distilled = recipes[_i] == distilled_recipe;
@@ -661,7 +754,10 @@ int main(void) {
     tcase_add_loop_test(tests, overfits_one_batch, 0, 2);
     tcase_add_test(tests, learns_from_the_teacher);
     tcase_add_loop_test(tests, teacher_of_another_size, 0, 2);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 3);
+    tcase_add_test(tests, average_and_raw);
+    tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
+    tcase_add_test(tests, only_whole_steps);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 4);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
     tcase_add_test(tests, state_is_saved);
     tcase_add_test(tests, interrupted_before_the_run);
