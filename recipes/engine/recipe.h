@@ -81,7 +81,8 @@ typedef struct vst_run_options {
     int threads;       /* 0: all processors */
     char *output;      /* run folder; unset: runs/<name> */
     int eval_batch;
-    char *start;       /* weights to begin with: a model file or another program's; unset: random ones */
+    char *start;       /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name of an earlier
+                            run may stand here */
     bool new_head;     /* the classifier of `start` is not taken */
     double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
 } vst_run_options;

@@ -65,6 +65,8 @@ static vst_status prepare_job(work *w, int run, int seed) {
     j->teacher = find_run(study, recipe->distill.teacher, run);
     if (j->teacher >= 0)
         VST_TRY(replace(&recipe->distill.teacher, vst_format("%s/last.safetensors", job_at(w, j->teacher, seed)->folder)));
+    const int start = find_run(study, recipe->run.start, run);
+    if (start >= 0) VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(w, start, seed)->folder)));
 out:
     return status == VST_OK ? status : vst_fail_in(status, "run '%s'", r->name);
 }

@@ -20,16 +20,18 @@ char *vst_run_folder(const vst_recipe *recipe) {
 
 /* ---- What decides the result ---- */
 
-/* Of the recipe without what changes nothing (where it runs, how many workers read), the data and the teacher's values. */
+/* Of the recipe without what changes nothing (where it runs, how many workers read), the data, the teacher's
+ * values and those that training begins with. */
 static vst_status hash_run(vsti_trainer *t) {
     vst_recipe bare = *t->recipe; /* a view: nothing of it is freed */
     bare.run.output = NULL;
     bare.run.log_seconds = 0;
     bare.data.workers = 0;
     bare.distill.teacher = NULL;
+    bare.run.start = NULL;
     char *yaml = vst_recipe_to_yaml(&bare);
     if (!yaml) return vst_fail_memory(1 << 16);
-    uint64_t parts[3] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0};
+    uint64_t parts[4] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0, t->start ? vsti_start_hash(t->start) : 0};
     vst_free(yaml);
     if (t->distilling) {
         vst_params *params = t->teacher.file->params;
@@ -119,6 +121,9 @@ static vst_status build(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
     VST_TRY(vsti_student_build(&t->student, r, t->distilling ? &t->teacher : NULL));
+    if (t->start) vsti_start_take(t->student.params, t->start);
+    vst_params_destroy(t->start);
+    t->start = NULL;
     t->schedule = make_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
     VST_TRY(vst_evaluator_create(&t->test_evaluator, r->model, t->student.params, r->run.eval_batch,
                                  vst_dataset_count(t->data.test)));
@@ -233,6 +238,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     if (!t->options->dry_run) VST_TRY(open_folder(t));
     VST_TRY(vsti_train_data_open(&t->data, r));
     if (t->distilling) VST_TRY(vsti_teacher_build(&t->teacher, r));
+    if (r->run.start && *r->run.start) VST_TRY(vsti_start_load(&t->start, r));
     VST_TRY(hash_run(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
     VST_TRY(build(t));
@@ -279,6 +285,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     vst_evaluator_destroy(t->validation_evaluator);
     vst_evaluator_destroy(t->test_evaluator);
     vsti_student_clear(&t->student);
+    vst_params_destroy(t->start);
     vsti_teacher_clear(&t->teacher);
     vsti_train_data_close(&t->data);
     vsti_run_folder_close(&t->folder);

@@ -84,6 +84,13 @@ typedef struct vsti_student {
 VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teacher *teacher);
 void vsti_student_clear(vsti_student *student);
 
+/* The weights of run.start, as parameters of the recipe's model without any more: every tensor must be there, position
+ * embeddings are resized, and with run.new_head the classifier has the values that the student's would begin with. To be
+ * destroyed. Their hash decides the run's. _take copies them to the student's parameters (train_start.c). */
+VST_NODISCARD vst_status vsti_start_load(vst_params **start, const vst_recipe *recipe);
+uint64_t vsti_start_hash(vst_params *start);
+void vsti_start_take(vst_params *params, vst_params *start);
+
 /* The learning rate that optim.lr, lr_rule and the images of a step give. */
 double vsti_learning_rate(const vst_optim_options *options);
 
@@ -96,6 +103,7 @@ typedef struct vsti_trainer {
     vsti_train_data data;
     vsti_teacher teacher;
     bool distilling;
+    vst_params *start; /* until the student has them; NULL without run.start */
     vsti_student student;
     vst_evaluator *validation_evaluator, *test_evaluator;
     vst_evaluation validation, test, other; /* other: of the weights that are not saved, on the test split */

@@ -320,6 +320,79 @@ START_TEST(teacher_of_another_size) {
 }
 END_TEST
 
+/* Multiplies a tensor in a run's last.safetensors. */
+static void spoil(const char *output, const char *name, float factor) {
+    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
+    vst_safetensors *file = open_tensors(output, "last.safetensors");
+    const size_t count = vst_safetensors_count(file);
+    vst_tensor *tensors = calloc(count, sizeof *tensors);
+    vst_metadata metadata[4];
+    bool found = false;
+    ck_assert_ptr_nonnull(tensors);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i] = *vst_safetensors_at(file, i);
+        if (strcmp(tensors[i].name, name) != 0) continue;
+        found = true;
+        for (int64_t k = 0; k < vst_shape_count(&tensors[i].shape); k++) ((float *)tensors[i].data)[k] *= factor;
+    }
+    ck_assert(found);
+    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
+    ck_ok(vst_safetensors_write(vst_safetensors_path(file), tensors, count, metadata, 4));
+    free(tensors);
+    vst_safetensors_close(file);
+}
+
+/* ---- Beginning with trained weights ---- */
+
+/* A distilled student of 12 x 12 pixels goes on at 20 x 20, still taught by its teacher: its positions are resized, and what it
+ * knows is of use. */
+START_TEST(another_resolution) {
+    make_teacher();
+    run_fine((session){.recipe = distilled_recipe, .output = "small", .settings = {"run.epochs=8", "augment.train="}});
+    session large = {.recipe = distilled_recipe, .output = "large",
+                     .settings = {"run.epochs=1", "model.image=20", "augment.train=resize:size=20", "optim.lr=5e-5",
+                                  "optim.warmup_epochs=0", "run.start=small/last.safetensors"}};
+    ck_ok(run(&large));
+    expect_said("resized to the model's grid: pos_embed");
+    ck_assert_double_ge(large.result.test_top1, 80);
+    ck_assert(exists("large/best.safetensors"));
+    large.resume = true;
+    ck_ok(run(&large));
+    ck_assert(large.result.reused);
+    spoil("small", "patch_embed.proj.weight", 2); /* other weights make another run */
+    expect(large, VST_ERROR_ARGUMENT, "another recipe, data set or teacher");
+}
+END_TEST
+
+/* Without a step the weights are those of the file; other classes need a new classifier, which is the one of the seed. */
+START_TEST(start_is_taken) {
+    run_fine((session){.recipe = student_recipe, .output = "first"});
+    session again = {.recipe = student_recipe, .output = "again",
+                     .settings = {"run.start=first/last.safetensors", "optim.lr=0", "optim.min_lr=0", "optim.warmup_lr=0",
+                                  "run.epochs=1"}};
+    ck_ok(run(&again));
+    ck_assert(!tensor_differs("first", "again", "blocks.0.attn.qkv.weight"));
+    ck_assert(!tensor_differs("first", "again", "head.weight"));
+    again.output = "fresh";
+    again.settings[5] = "run.new_head=true";
+    ck_ok(run(&again));
+    expect_said("begin afresh: head.weight, head.bias");
+    ck_assert(!tensor_differs("first", "fresh", "blocks.0.attn.qkv.weight"));
+    ck_assert(tensor_differs("first", "fresh", "head.weight"));
+    again.output = "random";
+    again.settings[0] = "run.start=";
+    again.settings[5] = NULL;
+    ck_ok(run(&again));
+    ck_assert(!tensor_differs("random", "fresh", "head.weight"));
+    expect((session){.recipe = student_recipe, .settings = {"run.start=first/last.safetensors", "model.dim=32"}},
+           VST_ERROR_SHAPE, "run.start: first/last.safetensors does not fit vit_mini_patch4_28");
+    expect((session){.recipe = student_recipe, .settings = {"run.start=none.safetensors"}}, VST_ERROR_NOT_FOUND, "run.start: none");
+    expect((session){.recipe = teacher_recipe, .settings = {"run.start=first/last.safetensors"}}, VST_ERROR_FORMAT,
+           "does not fit resnet8_cifar");
+    ck_assert(!exists("run/last.safetensors"));
+}
+END_TEST
+
 /* ---- The moving average ---- */
 
 /* Column `index` of the last line of a run's summary.csv, as text. */
@@ -701,28 +774,6 @@ START_TEST(diverges) {
 }
 END_TEST
 
-/* Multiplies a tensor in a run's last.safetensors. */
-static void spoil(const char *output, const char *name, float factor) {
-    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
-    vst_safetensors *file = open_tensors(output, "last.safetensors");
-    const size_t count = vst_safetensors_count(file);
-    vst_tensor *tensors = calloc(count, sizeof *tensors);
-    vst_metadata metadata[4];
-    bool found = false;
-    ck_assert_ptr_nonnull(tensors);
-    for (size_t i = 0; i < count; i++) {
-        tensors[i] = *vst_safetensors_at(file, i);
-        if (strcmp(tensors[i].name, name) != 0) continue;
-        found = true;
-        for (int64_t k = 0; k < vst_shape_count(&tensors[i].shape); k++) ((float *)tensors[i].data)[k] *= factor;
-    }
-    ck_assert(found);
-    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
-    ck_ok(vst_safetensors_write(vst_safetensors_path(file), tensors, count, metadata, 4));
-    free(tensors);
-    vst_safetensors_close(file);
-}
-
 START_TEST(names_the_labels) {
     session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
@@ -754,6 +805,8 @@ int main(void) {
     tcase_add_loop_test(tests, overfits_one_batch, 0, 2);
     tcase_add_test(tests, learns_from_the_teacher);
     tcase_add_loop_test(tests, teacher_of_another_size, 0, 2);
+    tcase_add_test(tests, another_resolution);
+    tcase_add_test(tests, start_is_taken);
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
