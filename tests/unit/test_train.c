@@ -393,6 +393,45 @@ START_TEST(start_is_taken) {
 }
 END_TEST
 
+/* ---- The recipes for ImageNet, made small ---- */
+
+#define IMAGENET "base: " VISTILL_SOURCE_DIR "/recipes/conf/imagenet/"
+#define TINY "data: {path: data, workers: 1}\n" \
+             "run: {epochs: 6, threads: 1, log_seconds: 0, eval_batch: 25"
+#define TINY_MODEL(image) "dim: 24, depth: 2, heads: 3, patch: 8, classes: 4, image: " image
+
+/* Each is run as it is but for sizes: the distilled DeiT, the same at a higher resolution with its teacher, DeiT-III. */
+START_TEST(imagenet_recipes) {
+    static const char teacher[] = TINY "}\n" SGD "model: {name: resnet8_cifar, width: 8, channels: 3, classes: 4, image: 32}\n"
+                                  "augment: {train: \"resize:size=32\"}\n";
+    static const char distilled[] =
+        IMAGENET "deit-tiny-distilled.yaml\n" TINY "}\nmodel: {" TINY_MODEL("32") "}\n"
+        "augment: {train: \"random_resized_crop:size=32, flip, rand_augment:policy=rand-m9-mstd0.5-inc1, "
+        "random_erasing:probability=0.25\"}\n"
+        "optim: {batch: 12, accumulate: 2}\ndistill: {teacher: teacher/last.safetensors}\n";
+    static const char larger[] =
+        IMAGENET "deit-base-distilled-384.yaml\n" TINY ", start: distilled/last.safetensors}\nmodel: {" TINY_MODEL("48") "}\n"
+        "augment: {train: \"random_resized_crop:size=48, flip, rand_augment:policy=rand-m9-mstd0.5-inc1, "
+        "random_erasing:probability=0.25\"}\n"
+        "optim: {batch: 12, accumulate: 2}\ndistill: {teacher: teacher/last.safetensors}\n";
+    static const char third[] =
+        IMAGENET "deit3-small.yaml\n" TINY "}\nmodel: {" TINY_MODEL("32") "}\n"
+        "augment: {train: \"random_resized_crop:size=32, flip, three_augment, "
+        "color_jitter:brightness=0.3:contrast=0.3:saturation=0.3\"}\n"
+        "optim: {batch: 12, accumulate: 2}\n";
+    run_fine((session){.recipe = teacher, .output = "teacher"});
+    run_fine((session){.recipe = distilled, .output = "distilled"});
+    expect_said("gradient averaged over 2 batches of 12 images");
+    expect_said("average lags far behind");
+    expect_said("logits_dist  <- teacher's logits, distance hard, weight 0.5");
+    run_fine((session){.recipe = larger, .output = "larger"});
+    expect_said("resized to the model's grid: pos_embed");
+    expect_said("resized to the teacher's 32 x 32 pixels");
+    run_fine((session){.recipe = third, .output = "third"});
+    run_fine((session){.recipe = distilled, .output = "none", .dry_run = true});
+}
+END_TEST
+
 /* ---- The moving average ---- */
 
 /* Column `index` of the last line of a run's summary.csv, as text. */
@@ -807,6 +846,7 @@ int main(void) {
     tcase_add_loop_test(tests, teacher_of_another_size, 0, 2);
     tcase_add_test(tests, another_resolution);
     tcase_add_test(tests, start_is_taken);
+    tcase_add_test(tests, imagenet_recipes);
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
