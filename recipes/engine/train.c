@@ -208,7 +208,7 @@ static void fill_result(const vsti_trainer *t, vst_train_result *result) {
     result->seconds = t->at.seconds;
 }
 
-/* Two steps: the first one warms up, the second is timed. An image of the evaluation costs about a third of one trained on. */
+/* Two batches: the first one warms up, the second is timed. An image of the evaluation costs about a third of one trained on. */
 static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
     vst_status status = VST_OK;
     uint64_t evaluated = vst_dataset_count(t->data.test);
@@ -221,12 +221,12 @@ static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
         if (!batch.count) break; /* an epoch of one step */
         const double begin = vst_seconds();
         VST_TRY(vsti_train_step(t, &batch));
-        result->step_seconds = vst_seconds() - begin;
+        result->step_seconds = (vst_seconds() - begin) * t->recipe->optim.accumulate;
         if (i == 0) vsti_announce_shares(t);
     }
-    const double per_image = result->step_seconds / t->recipe->optim.batch;
-    result->predicted_seconds =
-        t->recipe->run.epochs * ((double)t->data.steps * result->step_seconds + (double)evaluated * per_image / 3);
+    const double per_image = result->step_seconds / (double)vst_step_images(&t->recipe->optim);
+    const double trained = (double)t->data.steps * t->recipe->optim.batch;
+    result->predicted_seconds = t->recipe->run.epochs * per_image * (trained + (double)evaluated / 3);
 out:
     return status;
 }

@@ -67,8 +67,9 @@ static void announce_average(const vsti_trainer *t) {
     vst_log(VST_LOG_INFO, "average  over some %.0f steps (ema_decay %g); average and raw weights are evaluated, the %s ones are saved",
             memory, t->recipe->optim.ema_decay, vsti_saves_average(t) ? "average" : "raw");
     if (3 * memory > (double)t->schedule.steps)
-        vst_log(VST_LOG_WARNING, "the run has only %llu steps, so the average lags far behind: set optim.ema_decay to %.5g or less, or "
-                "optim.weights to raw", (unsigned long long)t->schedule.steps, 1 - 3 / fmax(6, (double)t->schedule.steps));
+        vst_log(VST_LOG_WARNING, "the run has only %llu steps, so the average lags far behind: set optim.ema_decay to %.5g or less%s",
+                (unsigned long long)t->schedule.steps, 1 - 3 / fmax(6, (double)t->schedule.steps),
+                vsti_saves_average(t) ? ", or optim.weights to raw" : "");
 }
 
 void vsti_announce(const vsti_trainer *t) {
