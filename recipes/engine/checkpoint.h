@@ -23,6 +23,7 @@ typedef struct vsti_epoch_sums {
 /* What the last complete epoch measured. */
 typedef struct vsti_epoch_figures {
     double train_loss, train_top1, test_loss, test_top1, test_top5, validation_loss, validation_top1;
+    double other_loss, other_top1; /* on the test split, of the weights that are not saved: average or raw; NAN without */
 } vsti_epoch_figures;
 
 typedef struct vsti_checkpoint {

@@ -156,10 +156,16 @@ vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *studen
         memcpy(teacher->image, images, floats * sizeof *images);
         const vst_status status = vst_plan_run(teacher->plan, step);
         if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
+    }
+    return VST_OK;
+}
+
+void vsti_teachers_hand_over(vsti_teachers *teachers) {
+    for (int i = 0; i < teachers->count; i++) {
+        vsti_teacher *teacher = &teachers->list[i];
         for (int k = 0; k < teacher->tap_count; k++)
             memcpy(teacher->taps[k].target, vst_plan_output(teacher->plan, k), teacher->taps[k].floats * sizeof(float));
     }
-    return VST_OK;
 }
 
 size_t vsti_teachers_bytes(const vsti_teachers *teachers) {

@@ -35,7 +35,7 @@ typedef struct vsti_winograd {
     float low, high; /* -INFINITY, INFINITY: no bounds */
 } vsti_winograd;
 
-typedef struct vsti_adamw {
+typedef struct vsti_adamw { /* and LAMB */
     float rate, beta1, beta2, epsilon, decay; /* decay: of this run of parameters, 0 for those without */
     float correction1, correction2;           /* 1 - beta^t */
     float gradient_scale;                     /* clipping */
@@ -134,6 +134,12 @@ typedef struct vsti_kernels {
     /* dlogits = *dloss * d loss / d logits. */
     void (*cross_entropy_backward)(const float *logits, const float *target, float smoothing, const float *dloss,
                                    float *dlogits, int64_t rows, int64_t cols);
+    /* Each class a question of its own, whose answer is target > 0: *loss = mean of log(1 + e^z) - [target > 0] z over the rows
+     * that have such a class at all, 0 if none has. row_loss: rows floats of scratch. */
+    void (*binary_cross_entropy)(const float *logits, const float *target, float *loss, float *row_loss, int64_t rows,
+                                 int64_t cols);
+    void (*binary_cross_entropy_backward)(const float *logits, const float *target, const float *dloss, float *dlogits,
+                                          int64_t rows, int64_t cols);
     /* *loss = factor * sum over rows and columns of p_t (log p_t - log p_s) with p = softmax(z / temperature). */
     void (*kl)(const float *student, const float *teacher, float temperature, float factor, float *loss, float *row_loss,
                int64_t rows, int64_t cols);
@@ -160,6 +166,13 @@ typedef struct vsti_kernels {
      * ema = ema_decay ema + (1 - ema_decay) value. */
     void (*adamw)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
                   float ema_decay, int64_t n);
+    /* LAMB in two passes over a tensor, for the step's length depends on the whole of it: u = m / correction1 / (sqrt(v /
+     * correction2) + epsilon) + decay value is made of the new moments, and once more instead of being stored. squares gets
+     * the sums of the squares of value and of u; then value -= rate u, where rate includes the trust ratio. */
+    void (*lamb_moments)(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
+                         double squares[2], int64_t n);
+    void (*lamb_apply)(const vsti_adamw *options, float *value, const float *m, const float *v, float *ema, float ema_decay,
+                       int64_t n);
     void (*sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema, float ema_decay,
                 int64_t n);
 
