@@ -3,11 +3,7 @@
  * are those of the authors' Compact-Transformers; so are the rates of stochastic depth (drop_path=0.1) and dropout (0).
  * Two things differ. The engine's attention keeps no probabilities, so their dropout of 0.1 on these is not offered.
  * Position embeddings are learned or absent; a checkpoint with the fixed sine embedding loads as a learned one. */
-#include <math.h>
-#include <stdio.h>
-
-#include "backbones/backbone.h"
-#include "vision/ops/ops.h"
+#include "backbones/layers.h"
 
 enum { POSITION_LEARNED, POSITION_NONE };
 
@@ -104,10 +100,12 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const c
 }
 
 /* The norm between the branches lies on the residual's path, which sets these blocks apart from a ViT's. */
-static vst_value block(vst_graph *g, vst_value x, const cct *o, double drop_path) {
+static vst_value block(vst_graph *g, vst_value x, const cct *o, double drop_path, const char *tap) {
     vst_value y = norm(g, x, "pre_norm");
     VST_SCOPE(g, "self_attn") {
-        y = vst_attention(g, linear(g, y, "qkv", 3 * o->dim, false), o->heads, 0);
+        y = linear(g, y, "qkv", 3 * o->dim, false);
+        vsti_tap_attention(g, y, o->heads, tap);
+        y = vst_attention(g, y, o->heads, 0);
         y = linear(g, y, "proj", o->dim, true);
     }
     x = norm(g, add_branch(g, x, y, o, 1, drop_path), "norm1");
@@ -133,7 +131,7 @@ static vst_value classify(vst_graph *g, vst_value x, const cct *o) {
     for (int i = 0; i < o->depth; i++) {
         char tap[24];
         snprintf(tap, sizeof tap, "blocks.%d", i);
-        VST_SCOPE(g, "%s", tap) x = block(g, x, o, o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0);
+        VST_SCOPE(g, "%s", tap) x = block(g, x, o, o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0, tap);
         vst_tap(g, tap, x);
     }
     x = pool(g, norm(g, x, "norm"), o);

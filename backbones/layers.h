@@ -72,6 +72,21 @@ static inline vst_value vsti_squeeze_excite(vst_graph *g, vst_value x, const cha
     return vst_mul(g, x, gate);
 }
 
+/* Taps what attention over the projection qkv (B, N, 3 D) is made of: TAP.q, .k and .v (B, heads, N, D / heads). No plan
+ * computes them unless somebody reads them. */
+static inline void vsti_tap_attention(vst_graph *g, vst_value qkv, int heads, const char *tap) {
+    static const char *const parts[] = {"q", "k", "v"};
+    const vst_shape shape = vst_shape_at(g, qkv);
+    const int64_t width = shape.dim[2] / 3;
+    char name[64];
+    for (int i = 0; i < 3; i++) {
+        const vst_value part = vst_reshape(g, vst_slice(g, qkv, 2, i * width, width),
+                                           VST_SHAPE(shape.dim[0], shape.dim[1], heads, width / heads));
+        snprintf(name, sizeof name, "%s.%s", tap, parts[i]);
+        vst_tap(g, name, vst_permute(g, part, (const int[]){0, 2, 1, 3}));
+    }
+}
+
 /* (N, C, H, W) to "pooled" (N, C) and "logits" (N, features). */
 static inline void vsti_pooled_head(vst_graph *g, vst_value x, const char *name, vst_linear_options linear) {
     x = vst_global_pool(g, x);

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "backbones/backbone.h"
-#include "vision/ops/ops.h"
+#include "backbones/layers.h"
 
 enum { STEM_PATCH, STEM_CONV };
 enum { INIT_TIMM, INIT_XAVIER };
@@ -165,9 +164,10 @@ static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int toke
 
 /* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A plan
  * computes only what is asked for, so where nobody reads the last block's patches, their share of the work falls away. */
-static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, vst_value *heads) {
+static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, const char *tap, vst_value *heads) {
     vst_value y = norm(g, x, "norm1");
     VST_SCOPE(g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
+    vsti_tap_attention(g, y, o->heads, tap);
     if (heads) {
         const int tokens = o->distilled ? 2 : 1;
         *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
@@ -194,7 +194,7 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
         snprintf(tap, sizeof tap, "blocks.%d", i);
         const double linear = o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0;
         const double rate = o->drop_path_uniform ? o->drop_path : linear;
-        VST_SCOPE(g, "%s", tap) x = block(g, x, o, rate, i + 1 == o->depth ? &heads : NULL);
+        VST_SCOPE(g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }
     x = norm(g, heads, "norm");

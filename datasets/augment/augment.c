@@ -101,6 +101,15 @@ out:
     return status;
 }
 
+static vst_status check_steps(const vst_augment *self) {
+    for (size_t i = 0; i < self->count; i++) {
+        const step *current = &self->steps[i];
+        const vst_status status = current->policy->check ? current->policy->check(current->options) : VST_OK;
+        if (status != VST_OK) return vst_fail_in(status, "augmentation %s", current->policy->name);
+    }
+    return VST_OK;
+}
+
 /* Over names and values of all options, given or default. */
 static vst_status hash_steps(vst_augment *self) {
     for (size_t i = 0; i < self->count; i++) {
@@ -124,6 +133,7 @@ vst_status vst_augment_create(vst_augment **out, const char *text) {
     char *copy = vst_strdup(text);
     vst_augment *self = copy ? vst_calloc(1, sizeof *self) : NULL;
     vst_status status = self ? parse(self, copy) : vst_fail_memory(strlen(text) + sizeof *self);
+    if (status == VST_OK) status = check_steps(self);
     if (status == VST_OK) status = hash_steps(self);
     vst_free(copy);
     if (status == VST_OK)

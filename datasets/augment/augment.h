@@ -37,6 +37,9 @@ typedef struct vst_augmentation {
     const char *name, *help;
     const vst_option *options; /* table of the options structure */
     size_t options_size;       /* its sizeof */
+    /* Refuses options that are wrong together or that their table cannot check, when a list is built; NULL: there are
+     * none. So `crop`, `apply` and `apply_floats` only ever get options that it has let through. */
+    vst_status (*check)(const void *options);
     /* For a policy that begins by cutting a part out of the picture: chooses the part. `apply` then gets that part
      * alone, and `random` as `crop` left it. The first policy of a list is asked before decoding, so that only the part
      * is decoded. */
@@ -55,7 +58,7 @@ typedef struct vst_augment vst_augment;
 
 /* Builds a list of policies, applied in their order, from "crop:padding=2, flip:probability=0.5"; further options of a
  * policy follow after another colon. "" and "none" give an empty list. Unknown policies and options are errors that say
- * what there is. Destroy with vst_augment_destroy. */
+ * what there is, and so are options that a policy's `check` refuses. Destroy with vst_augment_destroy. */
 VST_NODISCARD vst_status vst_augment_create(vst_augment **out, const char *text);
 void vst_augment_destroy(vst_augment *augment); /* NULL allowed */
 /* Equal for lists that do the same, however they are written; NULL as an empty list. */

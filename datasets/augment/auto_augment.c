@@ -127,6 +127,14 @@ static vst_status parse(const char *policy, const vsti_sub_policy **table, int *
     return VST_OK;
 }
 
+static vst_status check(const void *opaque) {
+    const auto_augment_options *self = opaque;
+    const vsti_sub_policy *table;
+    int count;
+    double spread;
+    return parse(self->policy ? self->policy : "", &table, &count, &spread);
+}
+
 /* ---- Planning and applying ---- */
 
 /* Draws the sub-policy, then for each of its operations what vsti_decide draws. */
@@ -161,5 +169,6 @@ const vst_augmentation vsti_augmentation_auto_augment = {
     .help = "one of 25 learnt pairs of operations, timm's AutoAugment",
     .options = options,
     .options_size = sizeof(auto_augment_options),
+    .check = check,
     .apply = apply,
 };

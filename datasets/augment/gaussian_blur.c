@@ -11,11 +11,14 @@ static const vst_option options[] = {
     VST_OPTION_DOUBLE(gaussian_blur_options, radius_min, 0.1, 0, 100, "least radius (standard deviation) in pixels"),
     VST_OPTION_DOUBLE(gaussian_blur_options, radius_max, 2, 0, 100, "greatest radius in pixels"), VST_OPTION_END};
 
+static vst_status check(const void *opaque) {
+    const gaussian_blur_options *self = opaque;
+    return vsti_check_range("radius_min", self->radius_min, "radius_max", self->radius_max);
+}
+
 /* Draws whether, then the radius. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const gaussian_blur_options *self = opaque;
-    if (self->radius_min > self->radius_max)
-        return vst_fail(VST_ERROR_ARGUMENT, "radius_min %g is above radius_max %g", self->radius_min, self->radius_max);
     const bool applied = vst_random_uniform(random) < self->probability;
     const double radius = vsti_between(vst_random_uniform(random), self->radius_min, self->radius_max);
     return applied ? vst_image_gaussian_blur(image, radius, &scratch->images[0]) : VST_OK;
@@ -27,5 +30,6 @@ const vst_augmentation vsti_augmentation_gaussian_blur = {
     .help = "blur of random radius",
     .options = options,
     .options_size = sizeof(gaussian_blur_options),
+    .check = check,
     .apply = apply,
 };

@@ -262,6 +262,14 @@ vst_status vsti_perform(const vsti_decision *decisions, int count, const vsti_lo
     return VST_OK;
 }
 
+/* ---- Policies' options ---- */
+
+vst_status vsti_check_range(const char *least_name, double least, const char *greatest_name, double greatest) {
+    if (least <= greatest) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT, "%s %g is above %s %g: lower the one or raise the other", least_name, least,
+                    greatest_name, greatest);
+}
+
 /* ---- timm's strings ---- */
 
 bool vsti_next_section(const char **text, vsti_section *out) {

@@ -17,6 +17,9 @@
 #define VSTI_FILTERS_MOVE "bicubic|bilinear|random|nearest"
 #define VSTI_FILTERS_RESIZE VSTI_FILTERS_MOVE "|box|hamming|lanczos"
 
+/* For a policy's `check`: refuses a range whose least value is above the greatest; the names are the options'. */
+vst_status vsti_check_range(const char *least_name, double least, const char *greatest_name, double greatest);
+
 /* The filter of an `interpolation`; uniform: a draw from [0, 1). */
 vst_filter vsti_filter(int interpolation, double uniform);
 

@@ -160,6 +160,12 @@ static vst_status parse(const char *policy, config *out) {
     return VST_OK;
 }
 
+static vst_status check(const void *opaque) {
+    const rand_augment_options *self = opaque;
+    config setup;
+    return parse(self->policy ? self->policy : "", &setup);
+}
+
 /* ---- Planning and applying ---- */
 
 /* One member, in proportion to the weights of those not in `taken` (bits). */
@@ -209,5 +215,6 @@ const vst_augmentation vsti_augmentation_rand_augment = {
     .help = "operations drawn from a set, timm's RandAugment",
     .options = options,
     .options_size = sizeof(rand_augment_options),
+    .check = check,
     .apply = apply,
 };

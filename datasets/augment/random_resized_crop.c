@@ -21,6 +21,13 @@ static const vst_option options[] = {
                       "filter of the resizing"),
     VST_OPTION_END};
 
+static vst_status check(const void *opaque) {
+    const random_resized_crop_options *self = opaque;
+    const vst_status status = vsti_check_range("scale_min", self->scale_min, "scale_max", self->scale_max);
+    if (status != VST_OK) return status;
+    return vsti_check_range("ratio_min", self->ratio_min, "ratio_max", self->ratio_max);
+}
+
 enum { TRIES = 10 };
 
 /* Python's round(): to the nearest even number between two. At least 1, where timm fails on an image of a few pixels.
@@ -60,11 +67,6 @@ static void crop(const void *opaque, vst_random *random, int height, int width, 
 /* Draws the filter. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const random_resized_crop_options *self = opaque;
-    if (self->scale_min > self->scale_max || self->ratio_min > self->ratio_max)
-        return vst_fail(
-            VST_ERROR_ARGUMENT,
-            "scale_min %g … scale_max %g, ratio_min %g … ratio_max %g: the least must not be above the greatest",
-            self->scale_min, self->scale_max, self->ratio_min, self->ratio_max);
     const vst_filter filter = vsti_filter(self->interpolation, vst_random_uniform(random));
     const vst_status status =
         vst_image_resize(image, NULL, self->size, self->size, filter, &scratch->images[1], &scratch->images[0]);
@@ -78,6 +80,7 @@ const vst_augmentation vsti_augmentation_random_resized_crop = {
     .help = "random part of the picture, brought to one size",
     .options = options,
     .options_size = sizeof(random_resized_crop_options),
+    .check = check,
     .crop = crop,
     .apply = apply,
 };

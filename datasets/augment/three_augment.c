@@ -15,11 +15,14 @@ static const vst_option options[] = {
     VST_OPTION_DOUBLE(three_augment_options, radius_max, 2, 0, 100, "greatest radius of the blur in pixels"),
     VST_OPTION_END};
 
+static vst_status check(const void *opaque) {
+    const three_augment_options *self = opaque;
+    return vsti_check_range("radius_min", self->radius_min, "radius_max", self->radius_max);
+}
+
 /* Draws which, then the radius. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const three_augment_options *self = opaque;
-    if (self->radius_min > self->radius_max)
-        return vst_fail(VST_ERROR_ARGUMENT, "radius_min %g is above radius_max %g", self->radius_min, self->radius_max);
     const int chosen = vsti_pick(vst_random_uniform(random), 3);
     const double radius = vsti_between(vst_random_uniform(random), self->radius_min, self->radius_max);
     if (chosen == 0)
@@ -37,5 +40,6 @@ const vst_augmentation vsti_augmentation_three_augment = {
     .help = "one of grayscale, solarize and blur, DeiT III's",
     .options = options,
     .options_size = sizeof(three_augment_options),
+    .check = check,
     .apply = apply,
 };

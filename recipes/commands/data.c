@@ -179,10 +179,13 @@ static vst_status pack(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_dataset *opened[2] = {NULL, NULL};
     int megabytes = 512, seed = 0;
-    vst_pack_options options = {.shuffle = vst_flag_given(arguments, "shuffle"), .stop = vst_catch_interrupt()};
+    vst_pack_options options = {
+        .shuffle = vst_flag_given(arguments, "shuffle"), .quality = 95, .stop = vst_catch_interrupt()};
     const char *output = vst_flag_value(arguments, "output");
     VST_TRY(vst_flag_int(arguments, "shard-size", 1, 1 << 20, &megabytes));
     VST_TRY(vst_flag_int(arguments, "shuffle", 0, INT32_MAX, &seed));
+    VST_TRY(vst_flag_int(arguments, "resize", 1, 65500, &options.resize));
+    VST_TRY(vst_flag_int(arguments, "quality", 1, 100, &options.quality));
     options.shard_bytes = (uint64_t)megabytes << 20;
     options.seed = (uint64_t)seed;
     VST_TRY(open_splits(arguments, opened));
@@ -190,8 +193,10 @@ static vst_status pack(const vst_arguments *arguments) {
         vst_pack_result result;
         if (!opened[i]) continue;
         VST_TRY(vst_data_pack(opened[i], output, split_name(opened[i], i), &options, &result));
-        printf("%s: %" PRIu64 " samples in %" PRIu64 " shards, %.1f MB\n", split_name(opened[i], i), result.samples,
+        printf("%s: %" PRIu64 " samples in %" PRIu64 " shards, %.1f MB", split_name(opened[i], i), result.samples,
                result.shards, (double)result.bytes / 1e6);
+        if (options.resize > 0) printf(", %" PRIu64 " made smaller", result.resized);
+        putchar('\n');
     }
     const vst_dataset *named = opened[0] ? opened[0] : opened[1];
     if (vst_dataset_classes(named) > 0) VST_TRY(vst_data_pack_classes(named, output));
@@ -216,6 +221,8 @@ static int run(const vst_arguments *arguments) {
     } else if (strcmp(action, "pack") == 0) {
         if (!vst_flag_given(arguments, "output"))
             return vst_command_usage(&vsti_command_data, "pack needs --output FOLDER for the shards");
+        if (vst_flag_given(arguments, "quality") && !vst_flag_given(arguments, "resize"))
+            return vst_command_usage(&vsti_command_data, "--quality without --resize: no file would be encoded anew");
         status = pack(arguments);
     } else {
         return vst_command_usage(&vsti_command_data, "\"%.100s\" is none of index, check, preview, pack", action);
@@ -234,6 +241,8 @@ static const vst_flag flags[] = {
     {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder"},
     {"shard-size", 0, "MB", "pack: largest size of a shard, 512 by default"},
     {"shuffle", 0, "SEED", "pack: in an order drawn by this seed, not in the data set's"},
+    {"resize", 0, "N", "pack: bring pictures to a shorter side of N pixels (bicubic), smaller ones stay as they are"},
+    {"quality", 0, "Q", "pack --resize: of JPEG files that are made smaller, 1 to 100, 95 by default"},
     {0}};
 
 const vst_command vsti_command_data = {
@@ -244,8 +253,8 @@ const vst_command vsti_command_data = {
         "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"
         "check    reads and decodes everything, counts classes and lists broken images; exit code 1 if there are any\n"
         "preview  draws samples into a PNG file, after --augment, with their classes\n"
-        "pack     writes tar shards in WebDataset's layout to --output, image files unchanged, with indices and "
-        "classes.txt",
+        "pack     writes tar shards in WebDataset's layout to --output, image files unchanged or with --resize made "
+        "smaller, with indices and classes.txt",
     .flags = flags,
     .minimum = 2,
     .maximum = 2,

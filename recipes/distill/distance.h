@@ -10,11 +10,18 @@
 extern "C" {
 #endif
 
+typedef enum vst_distance_takes {
+    VST_TAKES_SAME,    /* any two values of one shape: class scores, features, relations */
+    VST_TAKES_PLACES,  /* the same, channels last */
+    VST_TAKES_ROWS,    /* (rows, choices), softmax taken inside: class scores, or the scores of attention and relations */
+    VST_TAKES_CLASSES, /* class scores (B, C) alone */
+    VST_TAKES_VECTORS  /* (B, D) and (B, E): vectors of images, of any two lengths */
+} vst_distance_takes;
+
 typedef struct vst_distance {
     const char *name, *help; /* help: one line for `vistill explain` */
-    bool scores;             /* compares class scores (B, C) only; otherwise any two values of one shape */
-    /* Emits the distance, a scalar, of two values of the same shape. Gradients flow into `student`; errors go to the
-     * graph. */
+    vst_distance_takes takes;
+    /* Emits the distance, a scalar. Gradients must not flow into `teacher` alone; errors go to the graph. */
     vst_value (*build)(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term);
 } vst_distance;
 

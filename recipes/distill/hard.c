@@ -10,4 +10,4 @@ static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, c
 
 extern const vst_distance vsti_distance_hard;
 const vst_distance vsti_distance_hard = {
-    .name = "hard", .help = "hard labels: cross-entropy with the teacher's top class", .scores = true, .build = build};
+    .name = "hard", .help = "hard labels: cross-entropy with the teacher's top class", .takes = VST_TAKES_CLASSES, .build = build};

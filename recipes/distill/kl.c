@@ -9,4 +9,4 @@ static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, c
 
 extern const vst_distance vsti_distance_kl;
 const vst_distance vsti_distance_kl = {
-    .name = "kl", .help = "soft labels: T^2 KL(teacher || student) of softmax(logits / T)", .scores = true, .build = build};
+    .name = "kl", .help = "soft labels: T^2 KL(teacher || student) of softmax(logits / T)", .takes = VST_TAKES_ROWS, .build = build};

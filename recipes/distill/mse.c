@@ -9,4 +9,4 @@ static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, c
 
 extern const vst_distance vsti_distance_mse;
 const vst_distance vsti_distance_mse = {
-    .name = "mse", .help = "mean squared error of features or logits", .scores = false, .build = build};
+    .name = "mse", .help = "mean squared error of features or logits", .takes = VST_TAKES_SAME, .build = build};

@@ -1,131 +1,172 @@
-/* Builds a term: find the taps, align them, transform them, apply the distance. */
+/* Builds a term: find the taps, align, project, transform, apply the distance. */
 #include "recipes/distill/term.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "recipes/distill/distance.h"
+#include "recipes/distill/sides.h"
 #include "vision/ops/ops.h"
 
-enum { PROJECTOR_NONE, PROJECTOR_LINEAR }; /* the positions in the choice's table */
+/* ---- Names ---- */
 
-const char *vst_term_input(const char *tap, char name[VST_TEACHER_INPUT_NAME]) {
-    snprintf(name, VST_TEACHER_INPUT_NAME, "teacher.%s", tap);
+int vst_term_source(const vst_term_options *term) {
+    char *end = NULL;
+    if (!term->from || strcmp(term->from, "teacher") == 0) return 0;
+    if (strcmp(term->from, "student") == 0) return VST_FROM_STUDENT;
+    if (strcmp(term->from, "ema") == 0) return VST_FROM_AVERAGE;
+    const long number = strtol(term->from, &end, 10);
+    return *end || number < 1 || number > VST_MAX_TEACHERS ? VST_FROM_NOWHERE : (int)number - 1;
+}
+
+const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_INPUT_NAME]) {
+    if (source == VST_FROM_AVERAGE) snprintf(name, VST_TEACHER_INPUT_NAME, "ema.%s", tap);
+    else if (source == 0) snprintf(name, VST_TEACHER_INPUT_NAME, "teacher.%s", tap);
+    else snprintf(name, VST_TEACHER_INPUT_NAME, "teacher%d.%s", source + 1, tap);
     return name;
 }
 
-int vst_token_side(int64_t tokens, int *prefix) {
-    int64_t side = 0;
-    while ((side + 1) * (side + 1) <= tokens) side++;
-    *prefix = (int)(tokens - side * side);
-    return *prefix <= VST_TOKEN_PREFIX_MAX ? (int)side : 0;
-}
+/* ---- Messages ---- */
 
-static vst_value teacher_input(vst_graph *g, const char *tap, vst_shape shape) {
-    char name[VST_TEACHER_INPUT_NAME];
-    vst_value known = vst_find(g, vst_term_input(tap, name));
-    return known.id ? known : vst_input(g, name, shape);
-}
-
-/* Tokens (B, N, D) as the map (B, D, side, side); maps as they are. `whose` and `tap` are for the message. */
-static vst_value to_grid(vst_graph *g, vst_value x, int index, const char *whose, const char *tap) {
-    const vst_shape shape = vst_shape_at(g, x);
-    char text[VST_SHAPE_TEXT];
-    int prefix;
-    if (shape.rank == 4) return x;
-    if (shape.rank != 3) {
-        vst_graph_fail(g, "distill.terms.%d: the %s's tap %s is %s, neither a map (B, C, H, W) nor tokens (B, N, D): take a "
-                       "feature tap on both sides or logits on both sides", index, whose, tap, vst_shape_text(&shape, text));
-        return (vst_value){0};
-    }
-    const int side = vst_token_side(shape.dim[1], &prefix);
-    if (!side) {
-        vst_graph_fail(g, "distill.terms.%d: the %s's tap %s %s has %lld tokens, which are no square grid with at most %d "
-                       "class tokens before it: choose an image size that is a multiple of the patch size", index, whose, tap,
-                       vst_shape_text(&shape, text), (long long)shape.dim[1], VST_TOKEN_PREFIX_MAX);
-        return (vst_value){0};
-    }
-    x = vst_slice(g, x, 1, prefix, (int64_t)side * side);
-    x = vst_permute(g, x, (const int[]){0, 2, 1});
-    return vst_reshape(g, x, VST_SHAPE(shape.dim[0], shape.dim[2], side, side));
-}
-
-static vst_value resized(vst_graph *g, vst_value x, const vst_shape *from, const vst_shape *to) {
-    if (from->dim[2] == to->dim[2] && from->dim[3] == to->dim[3]) return x;
-    return vst_resize(g, x, (int)to->dim[2], (int)to->dim[3], VST_BILINEAR);
-}
-
-/* Brings both to maps of one shape. */
-static void align_features(vst_graph *g, const vst_term_options *term, int index, vst_value *student, vst_value *teacher) {
-    *student = to_grid(g, *student, index, "student", term->student);
-    *teacher = to_grid(g, *teacher, index, "teacher", term->teacher);
-    if (!student->id || !teacher->id) return;
-    const vst_shape t = vst_shape_at(g, *teacher);
-    vst_shape s = vst_shape_at(g, *student);
-    if (term->projector == PROJECTOR_LINEAR) {
-        VST_SCOPE(g, VST_DISTILL_PREFIX "%d.projector", index) {
-            *student = vst_conv2d(g, *student, (vst_conv2d_options){.out = (int)t.dim[1], .kernel = 1, .bias = true});
-        }
-        s.dim[1] = t.dim[1];
-    }
-    if (s.dim[1] != t.dim[1]) {
-        vst_graph_fail(g, "distill.terms.%d: the student's tap %s has %lld channels, the teacher's %s has %lld: set "
-                       "distill.terms.%d.projector to linear", index, term->student, (long long)s.dim[1], term->teacher,
-                       (long long)t.dim[1], index);
-        return;
-    }
-    if (s.dim[2] * s.dim[3] < t.dim[2] * t.dim[3]) *student = resized(g, *student, &s, &t);
-    else *teacher = resized(g, *teacher, &t, &s);
-}
-
-/* Class scores need no alignment, only the same classes. */
-static bool check_scores(vst_graph *g, const vst_term_options *term, int index, const vst_shape *s, const vst_shape *t) {
-    char student[VST_SHAPE_TEXT], teacher[VST_SHAPE_TEXT];
-    vst_shape_text(s, student);
-    vst_shape_text(t, teacher);
-    if (s->rank != 2 || t->rank != 2)
-        vst_graph_fail(g, "distill.terms.%d: the distance %s compares class scores (B, C), but the student's tap %s is %s and "
-                       "the teacher's %s is %s: take the logits taps, or the distance mse for features", index, term->distance,
-                       term->student, student, term->teacher, teacher);
-    else if (!vst_shape_equal(s, t))
-        vst_graph_fail(g, "distill.terms.%d: the student's %s is %s, the teacher's %s is %s: the teacher must be trained on the "
-                       "same classes", index, term->student, student, term->teacher, teacher);
-    else if (term->projector != PROJECTOR_NONE)
-        vst_graph_fail(g, "distill.terms.%d: class scores take no projector: set distill.terms.%d.projector to none", index,
-                       index);
-    else
-        return true;
+bool vsti_refuse(const vsti_sides *sides, const char *format, ...) {
+    char text[900];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    vst_graph_fail(sides->graph, "distill.terms.%d: %s", sides->index, text);
     return false;
 }
 
-vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, vst_shape teacher_shape) {
-    const vst_value none = {0};
-    const vst_distance *distance = vst_distance_find(term->distance);
-    if (!distance) {
-        vst_graph_fail(g, "distill.terms.%d.distance: there is no distance '%s' (a file of recipes/distill)", index,
-                       term->distance ? term->distance : "");
-        return none;
-    }
-    vst_value student = vst_find(g, term->student);
-    if (!student.id) {
-        vst_graph_fail(g, "distill.terms.%d.student: the student has no tap '%s'; `vistill info` lists a model's taps", index,
-                       term->student);
-        return none;
-    }
-    vst_value teacher = teacher_input(g, term->teacher, teacher_shape);
-    const vst_shape s = vst_shape_at(g, student);
-    const bool scores = distance->scores || (s.rank == 2 && teacher_shape.rank == 2);
-    if (scores) {
-        if (!check_scores(g, term, index, &s, &teacher_shape)) return none;
+const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]) {
+    const vst_shape shape = vst_shape_at(graph, side->value);
+    char dims[VST_SHAPE_TEXT];
+    snprintf(text, VSTI_SIDE_TEXT, "the %s's tap %.90s %s", side->whose, side->tap, vst_shape_text(&shape, dims));
+    return text;
+}
+
+/* ---- Sides ---- */
+
+static bool find_student(vsti_sides *s, char name[VST_TAP_NAME]) {
+    char taps[500];
+    s->student = (vsti_side){.whose = "student", .tap = s->term->student,
+                             .value = vst_tap_find(s->graph, s->term->student, name)};
+    if (!s->student.value.id)
+        return vsti_refuse(s, "the student has no tap '%s'; it has %s, and blocks of a transformer have .q, .k, .v and .scores",
+                           s->term->student, vst_tap_list(s->graph, taps, sizeof taps));
+    const vst_shape shape = vst_shape_at(s->graph, s->student.value);
+    s->student.kind = vst_tap_kind_of(name, &shape);
+    return true;
+}
+
+static bool find_teacher(vsti_sides *s, const char *tap, vst_shape shape, char name[VST_TAP_NAME]) {
+    const int source = vst_term_source(s->term);
+    char input[VST_TEACHER_INPUT_NAME], taps[500];
+    s->teacher = (vsti_side){.whose = source == VST_FROM_STUDENT ? "student" : "teacher", .tap = s->term->teacher};
+    if (source == VST_FROM_STUDENT) {
+        const vst_value own = vst_tap_find(s->graph, s->term->teacher, name);
+        if (!own.id)
+            return vsti_refuse(s, "the student, its own teacher here, has no tap '%s'; it has %s", s->term->teacher,
+                               vst_tap_list(s->graph, taps, sizeof taps));
+        if (own.id == s->student.value.id)
+            return vsti_refuse(s, "the student's tap %s would learn from itself: take a deeper one as teacher", s->term->student);
+        shape = vst_shape_at(s->graph, own);
+        s->teacher.value = vst_detach(s->graph, own);
+        tap = name;
     } else {
-        align_features(g, term, index, &student, &teacher);
+        const vst_value known = vst_find(s->graph, vst_term_input(source, tap, input));
+        s->teacher.value = known.id ? known : vst_input(s->graph, input, shape);
     }
-    if (term->standardize && !scores)
-        vst_graph_fail(g, "distill.terms.%d.standardize is for logits; the taps %s and %s are features", index, term->student,
-                       term->teacher);
-    if (term->standardize) {
-        student = vst_standardize(g, student);
-        teacher = vst_standardize(g, teacher);
+    s->teacher.kind = vst_tap_kind_of(tap, &shape);
+    return true;
+}
+
+/* ---- Shapes that a distance takes ---- */
+
+static bool check_classes(const vsti_sides *s) {
+    const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
+    char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
+    vsti_side_text(s->graph, &s->student, student);
+    vsti_side_text(s->graph, &s->teacher, teacher);
+    if (a.rank != 2 || b.rank != 2)
+        return vsti_refuse(s, "the distance %s compares class scores (B, C), but it is given %s and %s: take the logits taps, or the "
+                           "distance mse for features", s->term->distance, student, teacher);
+    if (!vst_shape_equal(&a, &b))
+        return vsti_refuse(s, "%s and %s differ: the teacher must be trained on the same classes", student, teacher);
+    return true;
+}
+
+/* Scores of attention and relations as rows of choices. */
+static bool check_rows(vsti_sides *s) {
+    const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
+    char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
+    if (s->student.kind != VST_TAP_ATTENTION) return check_classes(s);
+    if (!vst_shape_equal(&a, &b))
+        return vsti_refuse(s, "%s and %s differ: %s", vsti_side_text(s->graph, &s->student, student),
+                           vsti_side_text(s->graph, &s->teacher, teacher),
+                           s->term->transform == VSTI_TRANSFORM_RELATION
+                               ? "relations need as many heads and places on both sides"
+                               : "scores need as many heads and tokens; with other heads take transform: relation of features");
+    const vst_shape rows = VST_SHAPE(-1, a.dim[a.rank - 1]);
+    s->student.value = vst_reshape(s->graph, s->student.value, rows);
+    s->teacher.value = vst_reshape(s->graph, s->teacher.value, rows);
+    return true;
+}
+
+static bool check_same(const vsti_sides *s) {
+    const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
+    char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
+    if (vst_shape_equal(&a, &b)) return true;
+    const bool features = s->student.kind == VST_TAP_MAP || s->student.kind == VST_TAP_VECTOR;
+    return vsti_refuse(s, "%s and %s differ: %s%s", vsti_side_text(s->graph, &s->student, student),
+                       vsti_side_text(s->graph, &s->teacher, teacher),
+                       features ? "set projector to linear" : "they need as many heads, tokens and channels on both sides",
+                       features ? ", or transform to relation, which needs no equal channels" : "");
+}
+
+static bool check_taken(vsti_sides *s) {
+    switch (s->distance->takes) {
+    case VST_TAKES_CLASSES: return check_classes(s);
+    case VST_TAKES_ROWS: return check_rows(s);
+    case VST_TAKES_SAME:
+    case VST_TAKES_PLACES: return check_same(s);
+    case VST_TAKES_VECTORS: break;
     }
-    return distance->build(g, student, teacher, term);
+    char text[VSTI_SIDE_TEXT];
+    return s->student.kind == VST_TAP_VECTOR ||
+           vsti_refuse(s, "the distance %s compares images by vectors (B, D), and %s is none", s->term->distance,
+                       vsti_side_text(s->graph, &s->student, text));
+}
+
+/* Class scores are compared as they are. */
+static bool check_projector(const vsti_sides *s) {
+    const bool classes = s->distance->takes == VST_TAKES_CLASSES || s->distance->takes == VST_TAKES_ROWS;
+    if (!classes || s->student.kind != VST_TAP_VECTOR || s->term->projector == VSTI_PROJECTOR_NONE) return true;
+    return vsti_refuse(s, "class scores take no projector: set distill.terms.%d.projector to none", s->index);
+}
+
+vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, const char *teacher_tap,
+                         vst_shape teacher_shape) {
+    char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
+    vsti_sides s = {.graph = g, .term = term, .index = index, .distance = vst_distance_find(term->distance)};
+    if (!s.distance)
+        vsti_refuse(&s, "there is no distance '%s' (a file of recipes/distill); `vistill explain` lists them",
+                    term->distance ? term->distance : "");
+    const bool built = s.distance && find_student(&s, student_name) &&
+                       find_teacher(&s, teacher_tap, teacher_shape, teacher_name) && check_projector(&s) && vsti_align(&s) &&
+                       vsti_project(&s) && vsti_transform(&s) && check_taken(&s);
+    return built ? s.distance->build(g, s.student.value, s.teacher.value, term) : (vst_value){0};
+}
+
+/* ---- Weight ---- */
+
+double vst_term_weight(const vst_term_options *term, double epoch, int epochs) {
+    const double begin = term->begin, end = term->end > 0 ? term->end : epochs;
+    const double passed = epoch <= begin ? 0 : epoch >= end ? 1 : (epoch - begin) / (end - begin);
+    switch (term->schedule) {
+    case VSTI_SCHEDULE_UP: return term->weight * passed;
+    case VSTI_SCHEDULE_DOWN: return term->weight * (1 - passed);
+    default: return epoch >= begin && epoch < end ? term->weight : 0;
+    }
 }

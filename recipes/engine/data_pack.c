@@ -14,6 +14,7 @@
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/image/decode.h"
+#include "vision/image/resize.h"
 
 enum { BLOCK = 512, RECORD = 20 * BLOCK }; /* a tar's size is a multiple of RECORD */
 
@@ -25,7 +26,7 @@ typedef struct packer {
     uint64_t written;   /* bytes of it */
     vst_pack_result *result;
     vst_bytes bytes;
-    vst_image image;
+    vst_image image, smaller, scratch;
 } packer;
 
 /* ---- Members ---- */
@@ -57,31 +58,79 @@ static void write_member(packer *self, const char *name, const void *data, size_
     self->written += BLOCK + padded(size);
 }
 
+/* ---- Image files ---- */
+
+static bool too_large(const packer *self, int height, int width) {
+    return self->options->resize > 0 && (height < width ? height : width) > self->options->resize;
+}
+
+static vst_status shrink(packer *self) {
+    int height, width;
+    vst_resize_shorter(self->image.height, self->image.width, self->options->resize, &height, &width);
+    const vst_status status =
+        vst_image_resize(&self->image, NULL, height, width, VST_FILTER_BICUBIC, &self->scratch, &self->smaller);
+    if (status != VST_OK) return status;
+    const vst_image large = self->image;
+    self->image = self->smaller;
+    self->smaller = large; /* its memory is used again */
+    self->result->resized++;
+    return VST_OK;
+}
+
+/* self->image to self->bytes. */
+static vst_status encode(packer *self, vst_image_format format) {
+    uint8_t *file = NULL;
+    size_t size = 0;
+    vst_status status = format == VST_IMAGE_JPEG ? vst_jpeg_encode(&self->image, self->options->quality, &file, &size)
+                                                 : vst_png_encode(&self->image, &file, &size);
+    if (status == VST_OK) status = vst_bytes_resize(&self->bytes, size);
+    if (status == VST_OK) memcpy(self->bytes.data, file, size);
+    vst_free(file);
+    return status;
+}
+
+/* The file in self->bytes, if its picture is too large, is replaced by a smaller one of the same format. */
+static vst_status shrink_file(packer *self, vst_image_format format) {
+    const vst_image_limits *limits = vst_dataset_limits(self->dataset);
+    const vst_decode_options strict = {.limits = limits, .strict = true};
+    vst_image_facts facts;
+    vst_status status = vst_image_inspect(self->bytes.data, self->bytes.size, limits, &facts);
+    if (status != VST_OK) return vst_fail_in(status, "cannot be read");
+    if (!too_large(self, facts.height, facts.width)) return VST_OK;
+    status = vst_image_decode(self->bytes.data, self->bytes.size, &strict, &self->image, NULL);
+    if (status == VST_OK) status = shrink(self);
+    if (status == VST_OK) status = encode(self, format);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "cannot be made smaller");
+}
+
+static vst_status get_encoded(packer *self, uint64_t index, int *label, vst_image_format *format) {
+    vst_status status = vst_dataset_read_bytes(self->dataset, index, &self->bytes, label);
+    if (status != VST_OK) return status;
+    *format = vst_image_format_of(self->bytes.data, self->bytes.size);
+    if (*format == VST_IMAGE_UNKNOWN)
+        status = vst_fail(VST_ERROR_FORMAT, "is neither JPEG nor PNG");
+    else if (self->options->resize > 0)
+        status = shrink_file(self, *format);
+    if (!vst_dataset_is_broken(status)) return status;
+    char name[PATH_MAX], cause[1024];
+    vst_dataset_sample_name(self->dataset, index, name, sizeof name);
+    snprintf(cause, sizeof cause, "%s", vst_error_message());
+    return vst_fail(status, "%s: %s %s: remove it; `vistill data check` lists all such",
+                    vst_dataset_path(self->dataset), name, cause);
+}
+
+static vst_status get_pixels(packer *self, uint64_t index, int *label) {
+    vst_status status = vst_dataset_read(self->dataset, index, &self->image, label);
+    if (status == VST_OK && too_large(self, self->image.height, self->image.width)) status = shrink(self);
+    return status == VST_OK ? encode(self, VST_IMAGE_PNG) : status;
+}
+
 /* The bytes of a sample's image file, made where there is none, and its extension. */
 static vst_status get_file(packer *self, uint64_t index, int *label, const char **extension) {
-    vst_status status = VST_OK;
-    uint8_t *png = NULL;
-    size_t size;
-    if (vst_dataset_encoded(self->dataset)) {
-        VST_TRY(vst_dataset_read_bytes(self->dataset, index, &self->bytes, label));
-        const vst_image_format format = vst_image_format_of(self->bytes.data, self->bytes.size);
-        *extension = format == VST_IMAGE_JPEG ? "jpg" : "png";
-        if (format == VST_IMAGE_UNKNOWN) {
-            char name[PATH_MAX];
-            vst_dataset_sample_name(self->dataset, index, name, sizeof name);
-            VST_TRY(vst_fail(VST_ERROR_FORMAT,
-                             "%s: %s is neither JPEG nor PNG: remove it; `vistill data check` lists all such",
-                             vst_dataset_path(self->dataset), name));
-        }
-    } else {
-        VST_TRY(vst_dataset_read(self->dataset, index, &self->image, label));
-        VST_TRY(vst_png_encode(&self->image, &png, &size));
-        VST_TRY(vst_bytes_resize(&self->bytes, size));
-        memcpy(self->bytes.data, png, size);
-        *extension = "png";
-    }
-out:
-    vst_free(png);
+    vst_image_format format = VST_IMAGE_PNG;
+    const vst_status status =
+        vst_dataset_encoded(self->dataset) ? get_encoded(self, index, label, &format) : get_pixels(self, index, label);
+    *extension = format == VST_IMAGE_JPEG ? "jpg" : "png";
     return status;
 }
 
@@ -177,6 +226,8 @@ out:
     vsti_output_discard(&self.output);
     vst_bytes_clear(&self.bytes);
     vst_image_clear(&self.image);
+    vst_image_clear(&self.smaller);
+    vst_image_clear(&self.scratch);
     return status;
 }
 

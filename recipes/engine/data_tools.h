@@ -46,16 +46,20 @@ typedef struct vst_pack_options {
     uint64_t shard_bytes; /* a shard is closed before a sample would make it larger, but has at least one */
     bool shuffle;         /* in an order drawn by `seed`; otherwise in the data set's */
     uint64_t seed;
+    int resize;                        /* a picture whose shorter side is longer is brought to it; 0: none is */
+    int quality;                       /* of the JPEG files made by that, 1 … 100 */
     const volatile sig_atomic_t *stop; /* may be NULL */
 } vst_pack_options;
 
 typedef struct vst_pack_result {
-    uint64_t samples, shards, bytes;
+    uint64_t samples, resized, shards, bytes;
 } vst_pack_result;
 
 /* Writes the data set as WebDataset shards folder/NAME-000000.tar, … with their index files: members 000000000.jpg (or
- * .png) with the file's own bytes, and 000000000.cls if it is labelled; samples stored as pixels become PNG. The same
- * data and options give the same bytes. The folder is made if it is not there; shards of that name in it are an error.
+ * .png) with the file's own bytes, and 000000000.cls if it is labelled; samples stored as pixels become PNG. What is
+ * resized (bicubic, antialiased, by torchvision's Resize) is encoded anew in its own format, without EXIF: a training
+ * sees the same side up, for it does not turn pictures either; a damaged picture is then an error. The same data and
+ * options give the same bytes. The folder is made if it is not there; shards of that name in it are an error.
  * Each shard is there whole or not at all. */
 VST_NODISCARD vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const char *name,
                                        const vst_pack_options *options, vst_pack_result *result);

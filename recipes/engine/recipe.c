@@ -2,10 +2,13 @@
  * one after the other onto the same structure, so that an error always names the file that is wrong. */
 #include "recipes/engine/recipe.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "datasets/augment/augment.h"
+#include "recipes/distill/term.h"
 #include "recipes/engine/yaml.h"
 #include "vision/base/memory.h"
 
@@ -71,22 +74,33 @@ static const vst_option optim_table[] = {
     VST_OPTION_END};
 
 static const vst_option distill_table[] = {
-    VST_OPTION_STRING(vst_distill_options, teacher, NULL, "model file of the teacher; empty: no distillation"),
+    VST_OPTION_STRING(vst_distill_options, teacher, NULL, "model file of the teacher, or several with commas between"),
     VST_OPTION_DOUBLE(vst_distill_options, label_weight, 0.5, 0, 1e6,
-                      "of the cross-entropy with the labels, beside the terms; without a teacher it is 1"),
+                      "of the cross-entropy with the labels, beside the terms; without terms it is 1"),
     VST_OPTION_END};
 
 const vst_option vst_term_table[] = {
     VST_OPTION_STRING(vst_term_options, distance, NULL, "kl, hard, mse …: how student and teacher are compared"),
     VST_OPTION_STRING(vst_term_options, student, "logits", "tap of the student: logits, logits_dist, blocks.3 …"),
-    VST_OPTION_STRING(vst_term_options, teacher, "logits", "tap of the teacher: logits, layer3 …"),
+    VST_OPTION_STRING(vst_term_options, from, "teacher",
+                      "who teaches: teacher (or 1), 2 … of several, ema: the student's moving average, student: itself"),
+    VST_OPTION_STRING(vst_term_options, teacher, "logits", "tap of who teaches: logits, layer3, features.-1 …"),
     VST_OPTION_DOUBLE(vst_term_options, weight, 0.5, 0, 1e6, "of the term in the loss"),
     VST_OPTION_DOUBLE(vst_term_options, temperature, 1, 1e-3, 1000, "kl: softens both distributions"),
     VST_OPTION_CHOICE(vst_term_options, reduction, "batchmean", "batchmean|elements",
                       "kl: mean over the batch, or over batch and classes as DeiT's code does"),
-    VST_OPTION_BOOL(vst_term_options, standardize, false, "logits of both sides are standardised first"),
-    VST_OPTION_CHOICE(vst_term_options, projector, "none", "none|linear",
-                      "brings the student's features to the teacher's channels"),
+    VST_OPTION_CHOICE(vst_term_options, tokens, "patches", "patches|all|class",
+                      "of a transformer's tokens: the patches as a grid, all, or the class token"),
+    VST_OPTION_CHOICE(vst_term_options, align, "larger", "larger|smaller|none",
+                      "grids that differ: resized to the larger, pooled to the smaller, or refused"),
+    VST_OPTION_CHOICE(vst_term_options, projector, "none", "none|linear|mlp|norm",
+                      "brings the student's channels to the teacher's: 1x1 convolution, two of them, one with batch norm"),
+    VST_OPTION_CHOICE(vst_term_options, transform, "none", "none|standardize|unit|attention|relation",
+                      "logits standardised, channels of length 1, energy map, places among each other"),
+    VST_OPTION_CHOICE(vst_term_options, schedule, "constant", "constant|up|down",
+                      "of the weight between `begin` and `end`: as it is, from 0 up, down to 0"),
+    VST_OPTION_DOUBLE(vst_term_options, begin, 0, 0, 100000, "epoch from which the schedule counts"),
+    VST_OPTION_DOUBLE(vst_term_options, end, 0, 0, 100000, "epoch to which it counts; 0: the run's last"),
     VST_OPTION_END};
 
 static const vst_option run_table[] = {
@@ -232,12 +246,56 @@ out:
     return status;
 }
 
+static const vst_preset *find_preset(const char *name) {
+    const vst_preset *preset = vsti_presets;
+    while (preset->name && strcmp(preset->name, name) != 0) preset++;
+    return preset->name ? preset : NULL;
+}
+
+static vst_status unknown_preset(const char *where, const char *name) {
+    char list[1000] = "";
+    size_t used = 0;
+    for (const vst_preset *preset = vsti_presets; preset->name && used < sizeof list; preset++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", preset->name);
+    return vst_fail(VST_ERROR_NOT_FOUND, "%s: distill.preset: there is no preset '%s'; there are %s", where, name, list);
+}
+
+static vst_status apply_section(vst_recipe *recipe, const char *file, const vst_yaml *node, const vst_recipe_section *section);
+
+/* The preset's distill section as if it were written here. */
+static vst_status apply_preset(vst_recipe *recipe, const char *where, const char *name) {
+    vst_status status = VST_OK;
+    vst_yaml *root = NULL;
+    const vst_preset *preset = find_preset(name);
+    if (!preset) return unknown_preset(where, name);
+    char *file = vst_format("preset %s", name);
+    if (!file) return vst_fail_memory(64);
+    VST_TRY(vst_yaml_parse(&root, file, preset->yaml, strlen(preset->yaml)));
+    VST_TRY(vst_yaml_known(file, root, "a preset", (const char *const[]){"distill", NULL}));
+    const vst_yaml *section = vst_yaml_find(root, "distill");
+    if (section) VST_TRY(apply_section(recipe, file, section, find_section("distill", strlen("distill"))));
+out:
+    vst_yaml_destroy(root);
+    vst_free(file);
+    return status;
+}
+
+static vst_status apply_preset_key(vst_recipe *recipe, const char *file, const vst_yaml *node) {
+    char where[WHERE_TEXT];
+    const vst_status status = vst_yaml_expect(file, node, VST_YAML_SCALAR, "distill.preset");
+    if (status != VST_OK || node->null) return status;
+    return apply_preset(recipe, place(file, node, where), node->text);
+}
+
 static vst_status apply_section(vst_recipe *recipe, const char *file, const vst_yaml *node,
                                 const vst_recipe_section *section) {
     vst_status status = VST_OK;
     if (node->kind == VST_YAML_SCALAR && node->null) return VST_OK; /* `augment:` with nothing below it */
     VST_TRY(vst_yaml_expect(file, node, VST_YAML_MAP, section->name));
+    const vst_yaml *preset = section->options == distill_table ? vst_yaml_find(node, "preset") : NULL;
+    if (preset) VST_TRY(apply_preset_key(recipe, file, preset));
     for (const vst_yaml *child = node->first; child; child = child->next) {
+        if (child == preset) continue;
         if (section->options == distill_table && strcmp(child->key, "terms") == 0)
             VST_TRY(apply_terms(recipe, file, child));
         else VST_TRY(apply_key(file, child, section->options, section_of(section, recipe), section->name));
@@ -360,6 +418,7 @@ static vst_status apply_setting(vst_recipe *recipe, const char *setting) {
     if (strcmp(key, "model.name") == 0) VST_TRY(set_model_name(recipe, where, value));
     else if (strncmp(key, "model.", 6) == 0) VST_TRY(set_model_key(recipe, where, rest, value));
     else if (strcmp(key, "distill.terms") == 0) VST_TRY(set_terms(recipe, where, value));
+    else if (strcmp(key, "distill.preset") == 0) VST_TRY(apply_preset(recipe, where, value));
     else if (strncmp(key, "distill.terms.", 14) == 0) VST_TRY(set_term(recipe, where, key + 14, value));
     else if (section)
         VST_TRY(located(vst_options_set(section->options, section_of(section, recipe), rest, value), where,
@@ -424,36 +483,82 @@ void vst_recipe_destroy(vst_recipe *recipe) {
 
 /* ---- Checks across keys ---- */
 
+int vst_teacher_count(const vst_recipe *recipe) {
+    const char *list = recipe->distill.teacher;
+    int count = list && *list;
+    for (; list && *list; list++) count += *list == ',';
+    return count;
+}
+
+char *vst_teacher_path(const vst_recipe *recipe, int index) {
+    const char *from = recipe->distill.teacher;
+    VST_ASSERT(index >= 0 && index < vst_teacher_count(recipe));
+    for (; index > 0; index--) from = strchr(from, ',') + 1;
+    while (isspace((unsigned char)*from)) from++;
+    size_t length = strcspn(from, ",");
+    while (length && isspace((unsigned char)from[length - 1])) length--;
+    return vst_format("%.*s", (int)length, from);
+}
+
+/* Is there who the term would learn from? */
+static vst_status check_source(const vst_recipe *recipe, int index) {
+    const vst_term_options *term = &recipe->terms[index];
+    const int source = vst_term_source(term);
+    if (source == VST_FROM_NOWHERE)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.from = '%s': expected teacher, a number from 1 to %d, student or ema",
+                        index, term->from, VST_MAX_TEACHERS);
+    if (source >= vst_teacher_count(recipe))
+        return vst_fail(VST_ERROR_ARGUMENT, source == 0 ? "distill.terms need a teacher: set distill.teacher to its model file, or "
+                                                          "remove them (distill.terms.%d is the first)"
+                                                        : "distill.terms.%d.from: distill.teacher names fewer teachers", index);
+    if (source == VST_FROM_AVERAGE && recipe->optim.ema_decay <= 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.from = ema: the student has no moving average; set optim.ema_decay, "
+                        "0.99 in a short run", index);
+    return VST_OK;
+}
+
+static vst_status check_term(const vst_recipe *recipe, int index) {
+    const vst_term_options *term = &recipe->terms[index];
+    const char *missing = !term->distance ? "distance" : !term->student ? "student" : !term->teacher ? "teacher" : NULL;
+    if (missing) return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.%s is missing", index, missing);
+    const double end = term->end > 0 ? term->end : recipe->run.epochs;
+    if (term->begin >= end)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.begin = %g is not before its end, epoch %g", index, term->begin, end);
+    return check_source(recipe, index);
+}
+
 static vst_status check_distill(const vst_recipe *recipe) {
     const vst_distill_options *distill = &recipe->distill;
+    vst_status status = VST_OK;
     double weights = distill->label_weight;
-    if (recipe->term_count > 0 && !distill->teacher)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.terms need a teacher: set distill.teacher to its model file, or remove "
-                        "them");
     if (distill->teacher && recipe->term_count == 0)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.teacher is set but there are no distill.terms, so nothing would be "
-                        "distilled: add a term, or remove the teacher");
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.teacher is set but there are no distill.terms, so nothing would be distilled: "
+                        "add a term, or remove the teacher");
     for (int i = 0; i < recipe->term_count; i++) {
-        const vst_term_options *term = &recipe->terms[i];
-        const char *missing = !term->distance  ? "distance"
-                              : !term->student ? "student"
-                              : !term->teacher ? "teacher"
-                                               : NULL;
-        if (missing) return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.%s is missing", i, missing);
-        weights += term->weight;
+        VST_TRY(check_term(recipe, i));
+        weights += recipe->terms[i].weight;
     }
-    if (distill->teacher && weights <= 0)
+    if (recipe->term_count && weights <= 0)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
+                         "learnt"));
+    if (recipe->data.labelled > 0 && !recipe->term_count)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d needs a teacher for the samples without labels: use data.limit to "
+                         "train on fewer samples", recipe->data.labelled));
+out:
+    return status;
+}
+
+/* The list is built once more by the training; here only to refuse it before any data is read. */
+static vst_status check_augment(const vst_recipe *recipe) {
+    const vst_augment_options *options = &recipe->augment;
+    vst_augment *augment = NULL;
+    if ((options->mixup > 0 || options->cutmix > 0) && recipe->optim.batch % 2)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
-                        "learnt");
-    if (recipe->data.labelled > 0 && !distill->teacher)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "data.labelled = %d needs a teacher for the samples without labels: use data.limit "
-                        "to train on fewer samples",
-                        recipe->data.labelled);
-    return VST_OK;
+                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
+                        recipe->optim.batch);
+    const vst_status status = vst_augment_create(&augment, options->train ? options->train : "");
+    vst_augment_destroy(augment);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "augment.train");
 }
 
 vst_status vst_recipe_check(const vst_recipe *recipe) {
@@ -475,14 +580,11 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
                         "target is above 0; set optim.smoothing to 0", optim->smoothing);
     if (recipe->run.new_head && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT, "run.new_head is about the classifier of run.start, which is not set");
-    if ((recipe->augment.mixup > 0 || recipe->augment.cutmix > 0) && optim->batch % 2)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
-                        optim->batch);
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);
-    return check_distill(recipe);
+    const vst_status status = check_augment(recipe);
+    return status == VST_OK ? check_distill(recipe) : status;
 }
 
 /* ---- Writing ---- */

@@ -61,18 +61,23 @@ static inline int64_t vst_step_images(const vst_optim_options *options) {
 typedef struct vst_term_options {
     char *distance;     /* kl | hard | mse …: a file of recipes/distill */
     char *student;      /* tap: "logits", "logits_dist", "blocks.3" … */
-    char *teacher;      /* tap of the teacher: "logits", "layer3" … */
+    char *from;         /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
+    char *teacher;      /* its tap: "logits", "layer3", "features.-1" … */
     double weight;
     double temperature; /* kl */
     int reduction;      /* kl; choice: batchmean | elements, as vst_kl_reduction */
-    bool standardize;   /* logit standardisation of both sides */
-    int projector;      /* choice: none | linear: of the student's features to the teacher's channels */
+    int tokens;         /* choice: patches | all | class */
+    int align;          /* choice: larger | smaller | none: what becomes of grids that differ */
+    int projector;      /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
+    int transform;      /* choice: none | standardize | unit | attention | relation */
+    int schedule;       /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
+    double begin, end;  /* end 0: that of the run */
 } vst_term_options;
 
-enum { VST_MAX_TERMS = 16 };
+enum { VST_MAX_TERMS = 16, VST_MAX_TEACHERS = 4 };
 typedef struct vst_distill_options {
-    char *teacher;        /* model file; unset: no distillation. In a study, the name of an earlier run may stand here */
-    double label_weight;  /* of the cross-entropy of the class head with the labels; DeiT: 1 - alpha = 0.5 */
+    char *teacher;        /* model file, or several with commas between; in a study, names of earlier runs may stand here */
+    double label_weight;  /* of the cross-entropy of the class head with the labels, if there are terms; DeiT: 1 - alpha = 0.5 */
 } vst_distill_options;
 
 typedef struct vst_run_options {
@@ -99,6 +104,11 @@ typedef struct vst_recipe {
     vst_run_options run;
 } vst_recipe;
 
+/* The path of the teacher of that number from 0 on, out of distill.teacher, where commas separate several; to be vst_free'd. NULL:
+ * no memory. */
+char *vst_teacher_path(const vst_recipe *recipe, int index);
+int vst_teacher_count(const vst_recipe *recipe);
+
 /* The tables, for explain and tests. vst_recipe_sections() ends with {NULL}. */
 typedef struct vst_recipe_section {
     const char *name;          /* "data", "augment", "optim", "distill", "run"; the model's table comes from its backbone,
@@ -108,6 +118,14 @@ typedef struct vst_recipe_section {
 } vst_recipe_section;
 const vst_recipe_section *vst_recipe_sections(void);
 extern const vst_option vst_term_table[];
+
+/* Methods of distillation with their published settings: recipes/conf/presets/NAME.yaml, a `distill` section each, whose first
+ * line says what it is. `distill.preset: NAME` puts it in the place of the section's keys and terms, before those that the
+ * section itself gives. The table ends with {NULL, NULL}. */
+typedef struct vst_preset {
+    const char *name, *yaml;
+} vst_preset;
+extern const vst_preset vsti_presets[];
 
 /* Reads a recipe with what it inherits by `base: other.yaml` (relative to the file; at most 8 deep, no cycles), then applies
  * `settings` ("optim.lr=2e-3", "model.dim=96", "distill.terms.0.weight=1"). Unknown keys, values out of range, wrong types,

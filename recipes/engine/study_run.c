@@ -48,6 +48,24 @@ static vst_status replace(char **text, char *value) {
     return VST_OK;
 }
 
+/* Earlier runs among the teachers become their files. The job's teacher is the first of them. */
+static vst_status find_teachers(const work *w, job *j, int run, int seed) {
+    vst_status status = VST_OK;
+    char *path = NULL, *all = NULL;
+    for (int i = 0; i < vst_teacher_count(j->recipe); i++) {
+        VST_TRY(replace(&path, vst_teacher_path(j->recipe, i)));
+        const int earlier = find_run(w->study, path, run);
+        if (j->teacher < 0) j->teacher = earlier;
+        if (earlier >= 0) VST_TRY(replace(&path, vst_format("%s/last.safetensors", job_at(w, earlier, seed)->folder)));
+        VST_TRY(replace(&all, vst_format("%s%s%s", all ? all : "", all ? ", " : "", path)));
+    }
+    if (all) VST_TRY(replace(&j->recipe->distill.teacher, vst_strdup(all)));
+out:
+    vst_free(path);
+    vst_free(all);
+    return status;
+}
+
 static vst_status prepare_job(work *w, int run, int seed) {
     vst_status status = VST_OK;
     const vst_study *study = w->study;
@@ -62,9 +80,7 @@ static vst_status prepare_job(work *w, int run, int seed) {
     VST_TRY(replace(&j->folder, vst_format("%s/%s%s", study->output, r->name, suffix)));
     VST_TRY(replace(&recipe->run.output, vst_strdup(j->folder)));
     recipe->run.seed = study->seeds[seed];
-    j->teacher = find_run(study, recipe->distill.teacher, run);
-    if (j->teacher >= 0)
-        VST_TRY(replace(&recipe->distill.teacher, vst_format("%s/last.safetensors", job_at(w, j->teacher, seed)->folder)));
+    VST_TRY(find_teachers(w, j, run, seed));
     const int start = find_run(study, recipe->run.start, run);
     if (start >= 0) VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(w, start, seed)->folder)));
 out:
@@ -138,12 +154,14 @@ static vst_status job_agreement(const work *w, int run, int seed, double *percen
         *percent = agreement(&j->test, &job_at(w, reference, seed)->test);
         return VST_OK;
     }
-    const char *teacher = j->recipe->distill.teacher;
-    if (!teacher || !*teacher) return VST_OK;
+    if (!vst_teacher_count(j->recipe)) return VST_OK;
+    char *teacher = vst_teacher_path(j->recipe, 0);
+    if (!teacher) return vst_fail_memory(VSTI_PATH);
     vst_evaluation answers = {0};
     vst_status status = evaluate_file(teacher, j->recipe, w->options->stop, &answers, NULL);
     if (status == VST_OK) *percent = agreement(&j->test, &answers);
     vst_evaluation_clear(&answers);
+    vst_free(teacher);
     return status;
 }
 

@@ -20,29 +20,35 @@ char *vst_run_folder(const vst_recipe *recipe) {
 
 /* ---- What decides the result ---- */
 
-/* Of the recipe without what changes nothing (where it runs, how many workers read), the data, the teacher's
+/* Takes the teacher's model and values into the hash. */
+static vst_status hash_teacher(const vsti_teacher *teacher, uint64_t *hash) {
+    char *model = vst_model_to_json(teacher->model);
+    if (!model) return vst_fail_memory(1 << 16);
+    *hash = XXH3_64bits_withSeed(vst_params_values(teacher->params), vst_params_total(teacher->params) * sizeof(float),
+                                 XXH3_64bits_withSeed(model, strlen(model), *hash));
+    vst_free(model);
+    return VST_OK;
+}
+
+/* Of the recipe without what changes nothing (where it runs, how many workers read), the data, the teachers'
  * values and those that training begins with. */
 static vst_status hash_run(vsti_trainer *t) {
+    vst_status status = VST_OK;
     vst_recipe bare = *t->recipe; /* a view: nothing of it is freed */
     bare.run.output = NULL;
     bare.run.log_seconds = 0;
     bare.data.workers = 0;
-    bare.distill.teacher = NULL;
+    bare.distill.teacher = NULL; /* where they lie says nothing; their values are hashed */
     bare.run.start = NULL;
     char *yaml = vst_recipe_to_yaml(&bare);
     if (!yaml) return vst_fail_memory(1 << 16);
     uint64_t parts[4] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0, t->start ? vsti_start_hash(t->start) : 0};
     vst_free(yaml);
-    if (t->distilling) {
-        vst_params *params = t->teacher.file->params;
-        char *model = vst_model_to_json(t->teacher.file->model);
-        if (!model) return vst_fail_memory(1 << 16);
-        parts[2] = XXH3_64bits_withSeed(vst_params_values(params), vst_params_total(params) * sizeof(float),
-                                        XXH3_64bits(model, strlen(model)));
-        vst_free(model);
-    }
+    for (int i = 0; i < t->teachers.count; i++)
+        if (t->teachers.list[i].file) VST_TRY(hash_teacher(&t->teachers.list[i], &parts[2]));
     snprintf(t->at.hash, sizeof t->at.hash, "%016llx", (unsigned long long)XXH3_64bits(parts, sizeof parts));
-    return VST_OK;
+out:
+    return status;
 }
 
 /* ---- The folder ---- */
@@ -120,8 +126,7 @@ static vst_schedule make_schedule(const vst_recipe *recipe, uint64_t steps) {
 static vst_status build(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
-    VST_TRY(vsti_student_build(&t->student, r, t->distilling ? &t->teacher : NULL));
-    if (t->start) vsti_start_take(t->student.params, t->start);
+    VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start));
     vst_params_destroy(t->start);
     t->start = NULL;
     t->schedule = make_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
@@ -140,14 +145,14 @@ out:
 }
 
 /* On the validation samples, or without such a split on some of the training samples as they are. */
-static vst_status measure_teacher(vsti_trainer *t) {
+static vst_status measure_teacher(vsti_trainer *t, vsti_teacher *teacher) {
     vst_status status = VST_OK;
     vst_dataset *view = NULL;
     vst_loader *loader = NULL;
     vst_evaluator *evaluator = NULL;
     vst_evaluation evaluation = {0};
     const vst_recipe *r = t->recipe;
-    const vst_model *model = t->teacher.file->model;
+    const vst_model *model = teacher->model;
     const vst_dataset *dataset = t->data.validation;
     const uint64_t all = vst_dataset_count(t->data.source);
     const vst_broken_rule broken = vsti_recipe_broken(r);
@@ -158,15 +163,25 @@ static vst_status measure_teacher(vsti_trainer *t) {
         dataset = view;
     }
     VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
-    VST_TRY(vst_evaluator_create(&evaluator, model, t->teacher.file->params, r->run.eval_batch, vst_dataset_count(dataset)));
+    VST_TRY(vst_evaluator_create(&evaluator, model, teacher->params, r->run.eval_batch, vst_dataset_count(dataset)));
     VST_TRY(vst_evaluate(evaluator, loader, false, t->options->stop, &evaluation));
-    t->at.teacher_top1 = evaluation.top1;
+    teacher->top1 = evaluation.top1;
 out:
     vst_evaluation_clear(&evaluation);
     vst_evaluator_destroy(evaluator);
     vst_loader_destroy(loader);
     vst_dataset_close(view);
     return status;
+}
+
+static vst_status measure_teachers(vsti_trainer *t) {
+    for (int i = 0; i < t->teachers.count; i++) {
+        vsti_teacher *teacher = &t->teachers.list[i];
+        const vst_status status = teacher->file ? measure_teacher(t, teacher) : VST_OK;
+        if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
+        if (teacher->source == 0) t->at.teacher_top1 = teacher->top1;
+    }
+    return VST_OK;
 }
 
 static vst_status write_head(vsti_trainer *t) {
@@ -189,7 +204,7 @@ static size_t bytes_used(vsti_trainer *t) {
     for (size_t i = 0; i < count; i++) bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
     bytes += vst_evaluator_bytes(t->test_evaluator) + vsti_train_data_bytes(&t->data);
     if (t->validation_evaluator) bytes += vst_evaluator_bytes(t->validation_evaluator);
-    if (t->distilling) bytes += vst_plan_bytes(t->teacher.plan) + vst_params_total(t->teacher.file->params) * sizeof(float);
+    bytes += vsti_teachers_bytes(&t->teachers);
     return bytes;
 }
 
@@ -237,7 +252,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     const vst_recipe *r = t->recipe;
     if (!t->options->dry_run) VST_TRY(open_folder(t));
     VST_TRY(vsti_train_data_open(&t->data, r));
-    if (t->distilling) VST_TRY(vsti_teacher_build(&t->teacher, r));
+    VST_TRY(vsti_teachers_build(&t->teachers, r));
     if (r->run.start && *r->run.start) VST_TRY(vsti_start_load(&t->start, r));
     VST_TRY(hash_run(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
@@ -250,7 +265,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     checkpoint = NULL;
     result->reused = t->at.finished;
     if (!t->at.finished) {
-        if (t->distilling) VST_TRY(measure_teacher(t));
+        VST_TRY(measure_teachers(t));
         vsti_announce(t);
         if (t->options->dry_run) {
             status = rehearse(t, result);
@@ -274,7 +289,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     t->recipe = recipe;
     t->options = options;
     t->folder.lock = -1;
-    t->distilling = recipe->distill.teacher && *recipe->distill.teacher;
+    t->distilling = recipe->term_count > 0;
     t->at = (vsti_checkpoint){
         .threads = threads, .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
     omp_set_num_threads(threads);
@@ -286,7 +301,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     vst_evaluator_destroy(t->test_evaluator);
     vsti_student_clear(&t->student);
     vst_params_destroy(t->start);
-    vsti_teacher_clear(&t->teacher);
+    vsti_teachers_clear(&t->teachers);
     vsti_train_data_close(&t->data);
     vsti_run_folder_close(&t->folder);
     vst_free(t->raw);

@@ -33,7 +33,7 @@ static vst_status check_training_data(const vst_recipe *recipe, const vst_datase
     if (recipe->data.validation)
         return vst_fail(VST_ERROR_ARGUMENT, "%s has no labels, so none of it can be held out: set data.validation to 0",
                         vst_dataset_path(train));
-    if (recipe->distill.teacher) return VST_OK;
+    if (recipe->term_count) return VST_OK;
     return vst_fail(VST_ERROR_ARGUMENT, "%s has no labels, so there is nothing to learn without a teacher: set distill.teacher "
                     "and distill.terms", vst_dataset_path(train));
 }

@@ -26,12 +26,12 @@ static vst_status check_losses(const vsti_trainer *t, uint64_t step) {
                     (unsigned long long)step, t->at.epoch, advice);
 }
 
-static vst_status run_teacher(vsti_teacher *teacher, const float *images, size_t floats, uint32_t step) {
-    memcpy(teacher->image, images, floats * sizeof *images);
-    vst_status status = vst_plan_run(teacher->plan, step);
-    if (status != VST_OK) return vst_fail_in(status, "the teacher");
-    for (int i = 0; i < teacher->tap_count; i++)
-        memcpy(teacher->taps[i].target, vst_plan_output(teacher->plan, i), teacher->taps[i].floats * sizeof(float));
+/* How much each loss pulls at the model in the very first step. */
+static vst_status measure_gradients(vsti_trainer *t) {
+    for (int i = -1; t->distilling && i < t->recipe->term_count; i++) {
+        const vst_status status = vsti_student_gradient_of(&t->student, t->recipe, i, 0, &t->pulls[i + 1]);
+        if (status != VST_OK) return status;
+    }
     return VST_OK;
 }
 
@@ -65,7 +65,9 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     const double rate = vst_schedule_rate(&t->schedule, step / accumulate);
     memcpy(s->image, batch->images, floats * sizeof *batch->images);
     memcpy(s->target, batch->targets, (size_t)batch->count * (size_t)s->classes * sizeof *batch->targets);
-    if (t->distilling) VST_TRY(run_teacher(&t->teacher, batch->images, floats, (uint32_t)step));
+    vsti_student_weigh(s, t->recipe, (double)step / (double)t->data.steps);
+    VST_TRY(vsti_teachers_run(&t->teachers, s, batch->images, floats, (uint32_t)step));
+    if (step == 0) VST_TRY(measure_gradients(t));
     VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
     VST_TRY(check_losses(t, step));
     if (accumulate > 1) vst_optimizer_gather(s->optimizer);

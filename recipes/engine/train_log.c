@@ -12,30 +12,43 @@
 
 /* ---- Before the first step ---- */
 
-static void announce_teacher(const vsti_trainer *t) {
-    const vst_recipe *r = t->recipe;
-    const vst_modelfile *teacher = t->teacher.file;
-    const char *augment = r->augment.train && *r->augment.train ? r->augment.train : "no augmentation";
+/* Classes that are not the same must be a mistake, unless the teacher's features alone are used. */
+static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) {
+    for (int i = 0; i < teacher->file->class_count; i++) {
+        if (i < t->student.classes && strcmp(teacher->file->class_names[i], t->data.class_names[i]) == 0) continue;
+        vst_log(VST_LOG_WARNING, "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
+                teacher->file->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
+        break;
+    }
+}
+
+static void announce_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
+    const int own = vst_model_common_of(teacher->model)->image;
     char top1[64] = "trained on other classes";
-    if (!isnan(t->at.teacher_top1))
-        snprintf(top1, sizeof top1, "top-1 %.2f %% on %s", t->at.teacher_top1,
+    if (!teacher->file) {
+        vst_log(VST_LOG_INFO, "teacher  %s, decay %g", teacher->name, t->recipe->optim.ema_decay);
+        return;
+    }
+    if (!isnan(teacher->top1))
+        snprintf(top1, sizeof top1, "top-1 %.2f %% on %s", teacher->top1,
                  t->data.validation ? "the validation samples" : "training samples");
     vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->model->variant,
             (double)vst_params_numel(teacher->params) / 1e6, top1);
-    vst_log(VST_LOG_INFO, "images   teacher and student see the same ones (%s; view %016llx), each normalises them by itself", augment,
-            (unsigned long long)t->data.view);
-    if (vst_model_common_of(teacher->model)->image != vst_model_common_of(r->model)->image)
-        vst_log(VST_LOG_INFO, "         resized to the teacher's %d x %d pixels (bicubic, not antialiased)",
-                vst_model_common_of(teacher->model)->image, vst_model_common_of(teacher->model)->image);
-    if (t->at.teacher_top1 < 50)
+    if (own != vst_model_common_of(t->recipe->model)->image)
+        vst_log(VST_LOG_INFO, "         sees them resized to its %d x %d pixels (bicubic, not antialiased)", own, own);
+    if (teacher->top1 < 50)
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
-                t->at.teacher_top1);
-    for (int i = 0; i < teacher->class_count; i++) {
-        if (i < t->student.classes && strcmp(teacher->class_names[i], t->data.class_names[i]) == 0) continue;
-        vst_log(VST_LOG_WARNING, "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
-                teacher->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
-        break;
-    }
+                teacher->top1);
+    compare_classes(t, teacher);
+}
+
+static void announce_teachers(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const char *augment = r->augment.train && *r->augment.train ? r->augment.train : "no augmentation";
+    for (int i = 0; i < t->teachers.count; i++) announce_teacher(t, &t->teachers.list[i]);
+    if (t->teachers.count)
+        vst_log(VST_LOG_INFO, "images   teacher and student see the same ones (%s; view %016llx), each normalises them by itself",
+                augment, (unsigned long long)t->data.view);
 }
 
 static void announce_losses(const vsti_trainer *t) {
@@ -45,8 +58,8 @@ static void announce_losses(const vsti_trainer *t) {
             (unsigned long long)t->data.labelled, (unsigned long long)samples, t->distilling ? r->distill.label_weight : 1,
             r->optim.smoothing);
     for (int i = 0; t->distilling && i < r->term_count; i++)
-        vst_log(VST_LOG_INFO, "         %-12s <- teacher's %s, distance %s, weight %g", r->terms[i].student, r->terms[i].teacher,
-                r->terms[i].distance, r->terms[i].weight);
+        vst_log(VST_LOG_INFO, "         %-12s <- %s's %s, distance %s, weight %g", r->terms[i].student, r->terms[i].from,
+                r->terms[i].teacher, r->terms[i].distance, r->terms[i].weight);
 }
 
 static void announce_data(const vsti_trainer *t) {
@@ -84,7 +97,7 @@ void vsti_announce(const vsti_trainer *t) {
             vst_log(VST_LOG_WARNING, "only %d tokens: a Vision Transformer sees too little; use a smaller patch or larger images",
                     s->grid * s->grid);
     }
-    if (t->distilling) announce_teacher(t);
+    announce_teachers(t);
     announce_losses(t);
     announce_data(t);
     const long long images = vst_step_images(&r->optim);
@@ -97,21 +110,27 @@ void vsti_announce(const vsti_trainer *t) {
     announce_average(t);
 }
 
-static void announce_share(const vsti_trainer *t, const char *name, double weight, double value) {
+static void announce_share(const vsti_trainer *t, const char *name, double weight, double value, double pull, double pulls) {
     const double total = t->at.sums.loss, share = 100 * weight * value / total;
-    vst_log(VST_LOG_INFO, "first step: %-28s %9.5f x %-8g %6.2f %% of the loss", name, value, weight, share);
-    if (weight > 0 && share < 1)
+    vst_log(VST_LOG_INFO, "first step: %-28s %9.5f x %-8g %6.2f %% of the loss, %6.2f %% of the gradient", name, value, weight, share,
+            100 * pull / pulls);
+    if (weight > 0 && share < 1 && pull < 0.01 * pulls)
         vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight (with kl: reduction batchmean)", name);
 }
 
 void vsti_announce_shares(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
+    double pulls = 0;
     if (!t->distilling) return;
-    announce_share(t, "labels", r->distill.label_weight, t->at.sums.labels);
+    for (int i = 0; i <= r->term_count; i++) pulls += t->pulls[i];
+    if (r->distill.label_weight > 0)
+        announce_share(t, "labels", r->distill.label_weight, t->at.sums.labels, t->pulls[0], pulls);
     for (int i = 0; i < r->term_count; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s, %s <- %s", r->terms[i].distance, r->terms[i].student, r->terms[i].teacher);
-        announce_share(t, name, r->terms[i].weight, t->at.sums.terms[i]);
+        char name[160];
+        const vst_term_options *term = &r->terms[i];
+        const char *from = strcmp(term->from, "teacher") == 0 ? "" : term->from;
+        snprintf(name, sizeof name, "%s, %s <- %s%s%s", term->distance, term->student, from, *from ? "." : "", term->teacher);
+        announce_share(t, name, vst_term_weight(term, 0, r->run.epochs), t->at.sums.terms[i], t->pulls[i + 1], pulls);
     }
 }
 
@@ -228,7 +247,7 @@ char *vsti_training_json(const vsti_trainer *t) {
     json_object_set_new(object, "test_top1", number(t->at.figures.test_top1));
     if (vsti_has_average(t)) json_object_set_new(object, "weights", json_string(vsti_saves_average(t) ? "average" : "raw"));
     if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->at.figures.validation_top1));
-    if (t->distilling) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
+    if (t->recipe->distill.teacher) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
     json_object_set_new(object, "date", json_string(date));
     json_object_set_new(object, "program", json_string("vistill " VISTILL_VERSION));
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));

@@ -1,122 +1,56 @@
-/* The models of a training: the student's differentiated graph with the terms, the teacher's plan, the optimiser. */
+/* The student of a training: its differentiated graph with the terms, its plan and optimiser. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "recipes/distill/term.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/memory.h"
+#include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
 
-/* ---- Teacher ---- */
-
-static vst_status check_teacher(const vst_recipe *recipe, const vst_model *teacher) {
-    const vst_model_common *s = vst_model_common_of(recipe->model), *t = vst_model_common_of(teacher);
-    if (s->channels == t->channels) return VST_OK;
-    return vst_fail(VST_ERROR_UNSUPPORTED, "%s: the teacher takes images of %d channels, the student of %d, but both see the same "
-                    "ones: set model.channels, or take another teacher", recipe->distill.teacher, t->channels, s->channels);
-}
-
-/* The teacher sees what the student sees, resized to its own input where that differs. */
-static void build_teacher(vst_graph *graph, const vst_recipe *recipe, const vst_model *teacher) {
-    const vst_model_common *s = vst_model_common_of(recipe->model), *t = vst_model_common_of(teacher);
-    vst_value image = vst_input(graph, "image", VST_SHAPE(recipe->optim.batch, s->channels, s->image, s->image));
-    if (s->image != t->image) image = vst_resize(graph, image, t->image, t->image, VST_BICUBIC);
-    vst_model_build_on(graph, teacher, image);
-}
-
-static bool has_tap(const vsti_teacher *teacher, const char *name) {
-    for (int i = 0; i < teacher->tap_count; i++)
-        if (strcmp(teacher->taps[i].name, name) == 0) return true;
-    return false;
-}
-
-static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe, vst_value *outputs) {
-    for (int i = 0; i < recipe->term_count; i++) {
-        const char *name = recipe->terms[i].teacher;
-        if (has_tap(teacher, name)) continue;
-        const vst_value value = vst_find(teacher->graph, name);
-        if (!value.id)
-            return vst_fail(VST_ERROR_NOT_FOUND, "distill.terms.%d.teacher: %s has no tap '%s'; `vistill info` lists a model's taps",
-                            i, recipe->distill.teacher, name);
-        const vst_shape shape = vst_shape_at(teacher->graph, value);
-        outputs[teacher->tap_count] = value;
-        teacher->taps[teacher->tap_count++] =
-            (vsti_teacher_tap){.name = name, .shape = shape, .floats = (size_t)vst_shape_count(&shape)};
-    }
-    return VST_OK;
-}
-
-vst_status vsti_teacher_build(vsti_teacher *teacher, const vst_recipe *recipe) {
-    vst_status status = VST_OK;
-    vst_value outputs[VST_MAX_TERMS];
-    status = vst_modelfile_read(&teacher->file, recipe->distill.teacher);
-    if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
-    VST_TRY(check_teacher(recipe, teacher->file->model));
-    VST_TRY(vst_graph_create(&teacher->graph, teacher->file->params));
-    build_teacher(teacher->graph, recipe, teacher->file->model);
-    VST_TRY(vst_graph_finish(teacher->graph));
-    VST_TRY(choose_taps(teacher, recipe, outputs));
-    if (!teacher->tap_count)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "distill.teacher is set, but distill.terms is empty: nothing would be learnt from "
-                         "it"));
-    VST_TRY(vst_plan_create(&teacher->plan, teacher->graph, outputs, teacher->tap_count,
-                            &(vst_plan_options){.mode = VST_INFER}));
-    teacher->image = vst_plan_input(teacher->plan, "image");
-out:
-    return status;
-}
-
-void vsti_teacher_clear(vsti_teacher *teacher) {
-    vst_plan_destroy(teacher->plan);
-    vst_graph_destroy(teacher->graph);
-    vst_modelfile_destroy(teacher->file);
-    *teacher = (vsti_teacher){0};
-}
-
-/* ---- Student ---- */
-
-static const vsti_teacher_tap *tap_of(const vsti_teacher *teacher, const char *name) {
-    for (int i = 0; i < teacher->tap_count; i++)
-        if (strcmp(teacher->taps[i].name, name) == 0) return &teacher->taps[i];
-    VST_ASSERT(!"a term's tap was chosen by vsti_teacher_build");
-    return NULL;
-}
-
-static vst_value plus(vst_graph *g, vst_value sum, vst_value value, double weight) {
+/* sum + weight * value; the weight is an input, for it may change from step to step. */
+static vst_value plus(vst_graph *g, vst_value sum, vst_value value, double weight, const char *name) {
     if (weight == 0) return sum;
-    const vst_value part = weight == 1 ? value : vst_scale(g, value, weight);
+    const vst_value part = vst_mul(g, value, vst_input(g, name, VST_SCALAR));
     return sum.id ? vst_add(g, sum, part) : part;
 }
 
+static const char *weight_name(int index, char name[32]) {
+    snprintf(name, 32, "weight.%d", index);
+    return name;
+}
+
+/* Labels and terms, each weighted. */
+static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, vst_value labels,
+                            vst_value *terms) {
+    vst_value total = plus(g, (vst_value){0}, labels, recipe->distill.label_weight, "weight.labels");
+    for (int i = 0; i < recipe->term_count; i++) {
+        char name[32];
+        const vst_term_options *term = &recipe->terms[i];
+        const vsti_teacher_tap *tap = vsti_teacher_tap_of(teachers, term);
+        terms[i] = vst_term_build(g, term, i, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR);
+        total = plus(g, total, terms[i], term->weight, weight_name(i, name));
+    }
+    if (!total.id) vst_graph_fail(g, "distill.label_weight and the weights of all terms are 0: there is nothing to learn");
+    return total;
+}
+
 /* Emits the losses and lists what a step reads: total, labels, terms, scores. */
-static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vsti_teacher *teacher, vst_value *outputs) {
+static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers, vst_value *outputs) {
     vst_graph *g = student->graph;
     int count = 0;
-    vst_value total = {0};
     const vst_value target = vst_input(g, "target", VST_SHAPE(recipe->optim.batch, student->classes));
     const vst_value labels = recipe->optim.loss == VST_LOSS_BCE
                                  ? vst_binary_cross_entropy(g, vst_find(g, "logits"), target)
                                  : vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
     const vst_value scores = vst_model_scores(g);
-    if (!teacher) {
-        outputs[count++] = total = labels;
-        student->loss_output = student->labels_output = 0;
-    } else {
-        vst_value terms[VST_MAX_TERMS];
-        total = plus(g, total, labels, recipe->distill.label_weight);
-        for (int i = 0; i < recipe->term_count; i++) {
-            terms[i] = vst_term_build(g, &recipe->terms[i], i, tap_of(teacher, recipe->terms[i].teacher)->shape);
-            total = plus(g, total, terms[i], recipe->terms[i].weight);
-        }
-        if (!total.id) vst_graph_fail(g, "distill.label_weight and the weights of all terms are 0: there is nothing to learn");
-        /* A term of weight 1 may be the total itself; a plan's outputs are told apart by giving the total a node. */
-        total = vst_scale(g, total, 1);
-        outputs[count++] = total;
-        student->labels_output = count;
-        outputs[count++] = labels;
-        student->terms_output = count;
-        for (int i = 0; i < recipe->term_count; i++) outputs[count++] = terms[i];
-    }
+    vst_value total = labels, terms[VST_MAX_TERMS];
+    if (recipe->term_count) total = emit_terms(g, recipe, teachers, labels, terms);
+    outputs[count++] = total;
+    if (recipe->term_count) student->labels_output = count, outputs[count++] = labels;
+    student->terms_output = count;
+    for (int i = 0; i < recipe->term_count; i++) outputs[count++] = terms[i];
     student->scores_output = count;
     outputs[count++] = scores;
     vst_differentiate(g, total);
@@ -129,26 +63,78 @@ static void find_grid(vsti_student *student) {
     if (shape.rank == 3) student->grid = vst_token_side(shape.dim[1], &student->prefix);
 }
 
+static bool is_projector(const vst_param_info *info) {
+    return strncmp(info->name, VST_DISTILL_PREFIX, strlen(VST_DISTILL_PREFIX)) == 0;
+}
+
 static size_t model_parameters(const vst_params *params) {
     size_t numel = vst_params_numel(params);
-    for (size_t i = 0; i < vst_params_count(params); i++) {
-        const vst_param_info *info = vst_params_at(params, i);
-        if (strncmp(info->name, VST_DISTILL_PREFIX, strlen(VST_DISTILL_PREFIX)) == 0) numel -= info->count;
-    }
+    for (size_t i = 0; i < vst_params_count(params); i++)
+        if (is_projector(vst_params_at(params, i))) numel -= vst_params_at(params, i)->count;
     return numel;
 }
 
-static vst_status find_inputs(vsti_student *student, vsti_teacher *teacher) {
+static vst_status find_inputs(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers) {
+    char name[VST_TEACHER_INPUT_NAME];
     student->image = vst_plan_input(student->plan, "image");
     student->target = vst_plan_input(student->plan, "target");
     bool found = student->image && student->target;
-    for (int i = 0; teacher && i < teacher->tap_count; i++) {
-        char name[VST_TEACHER_INPUT_NAME];
-        teacher->taps[i].target = vst_plan_input(student->plan, vst_term_input(teacher->taps[i].name, name));
-        found = found && teacher->taps[i].target;
-    }
+    for (int i = 0; i < teachers->count; i++)
+        for (int k = 0; k < teachers->list[i].tap_count; k++) {
+            vsti_teacher_tap *tap = &teachers->list[i].taps[k];
+            tap->target = vst_plan_input(student->plan, vst_term_input(teachers->list[i].source, tap->name, name));
+            found = found && tap->target;
+        }
+    if (recipe->term_count) student->labels_weight = vst_plan_input(student->plan, "weight.labels");
+    for (int i = 0; i < recipe->term_count; i++)
+        student->term_weights[i] = vst_plan_input(student->plan, weight_name(i, name));
     return found ? VST_OK : vst_fail(VST_ERROR_INTERNAL, "the student's plan lacks an input");
 }
+
+/* ---- Weights of the losses ---- */
+
+void vsti_student_weigh(vsti_student *student, const vst_recipe *recipe, double epoch) {
+    if (student->labels_weight) *student->labels_weight = (float)recipe->distill.label_weight;
+    for (int i = 0; i < recipe->term_count; i++)
+        if (student->term_weights[i])
+            *student->term_weights[i] = (float)vst_term_weight(&recipe->terms[i], epoch, recipe->run.epochs);
+}
+
+static double model_gradient(vst_params *params) {
+    double squares = 0;
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        if (info->offset >= vst_params_trained(params) || is_projector(info)) continue;
+        squares += vsti_get_kernels()->sum_squares(vst_params_gradients(params) + info->offset, (int64_t)info->count);
+    }
+    return sqrt(squares);
+}
+
+vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *recipe, int index, uint32_t step,
+                                    double *length) {
+    const size_t bytes = vst_params_total(student->params) * sizeof(float);
+    float *values = vst_params_values(student->params), *kept = vst_alloc(bytes), labels = 0, terms[VST_MAX_TERMS] = {0};
+    if (!kept) return vst_fail_memory(bytes);
+    memcpy(kept, values, bytes); /* a step in training changes running statistics */
+    if (student->labels_weight) labels = *student->labels_weight;
+    if (student->labels_weight && index >= 0) *student->labels_weight = 0;
+    for (int i = 0; i < recipe->term_count; i++) {
+        if (!student->term_weights[i]) continue;
+        terms[i] = *student->term_weights[i];
+        if (i != index) *student->term_weights[i] = 0;
+    }
+    const vst_status status = vst_plan_run(student->plan, step);
+    if (status == VST_OK) *length = model_gradient(student->params);
+    if (student->labels_weight) *student->labels_weight = labels;
+    for (int i = 0; i < recipe->term_count; i++)
+        if (student->term_weights[i]) *student->term_weights[i] = terms[i];
+    memcpy(values, kept, bytes);
+    vst_params_touch(student->params);
+    vst_free(kept);
+    return status;
+}
+
+/* ---- Building ---- */
 
 static vst_status create_optimizer(vsti_student *student, const vst_optim_options *o) {
     const vst_optimizer_options options = {.kind = (vst_optimizer_kind)o->name,
@@ -164,7 +150,7 @@ static vst_status create_optimizer(vsti_student *student, const vst_optim_option
     return vst_optimizer_create(&student->optimizer, student->params, &options);
 }
 
-vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teacher *teacher) {
+vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers, vst_params *start) {
     vst_status status = VST_OK;
     vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];
     const vst_model_common *common = vst_model_common_of(recipe->model);
@@ -174,14 +160,16 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     VST_TRY(vst_params_create(&student->params));
     VST_TRY(vst_graph_create(&student->graph, student->params));
     vst_model_build(student->graph, recipe->model, recipe->optim.batch);
-    const int count = emit_losses(student, recipe, teacher, outputs);
+    const int count = emit_losses(student, recipe, teachers, outputs);
     VST_TRY(vst_graph_finish(student->graph));
     find_grid(student);
     VST_TRY(vst_params_allocate(student->params, true, seed));
+    if (start) vsti_start_take(student->params, start); /* before the average begins with them */
     student->parameters = model_parameters(student->params);
     VST_TRY(vst_plan_create(&student->plan, student->graph, outputs, count,
                             &(vst_plan_options){.mode = VST_TRAIN, .seed = seed}));
-    VST_TRY(find_inputs(student, teacher));
+    VST_TRY(find_inputs(student, recipe, teachers));
+    vsti_student_weigh(student, recipe, 0);
     VST_TRY(create_optimizer(student, &recipe->optim));
 out:
     return status;

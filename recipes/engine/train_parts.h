@@ -3,6 +3,7 @@
 #define VISTILL_RECIPES_ENGINE_TRAIN_PARTS_H
 
 #include "datasets/loader/loader.h"
+#include "recipes/distill/term.h"
 #include "recipes/engine/checkpoint.h"
 #include "recipes/engine/model_eval.h"
 #include "recipes/engine/modelfile.h"
@@ -41,48 +42,77 @@ void vsti_train_data_tell_broken(const vsti_train_data *data);
 
 size_t vsti_train_data_bytes(const vsti_train_data *data); /* of all batches that are held ready */
 
-/* ---- models (train_model.c) ---- */
+/* ---- teachers (train_teacher.c) ---- */
 
-enum { VSTI_MAX_OUTPUTS_OF_STEP = VST_MAX_TERMS + 3 };
-
-/* The teacher's taps are copied into the student's inputs after each of its runs. */
+/* A teacher's tap is copied into the student's input after each of its runs. */
 typedef struct vsti_teacher_tap {
-    const char *name; /* the term's */
+    char name[VST_TAP_NAME];
     vst_shape shape;
     size_t floats;
     float *target; /* the student's input */
 } vsti_teacher_tap;
 
 typedef struct vsti_teacher {
-    vst_modelfile *file;
+    int source; /* vst_term_source */
+    char *name; /* the file's, or what it is */
+    const vst_model *model;
+    vst_params *params;
+    vst_modelfile *file; /* NULL: the student's moving average */
+    vst_params *own;     /* of the moving average, which is copied there before each run */
     vst_graph *graph;
     vst_plan *plan;
     float *image;
+    double top1; /* measured before the training; NAN: it was not */
     vsti_teacher_tap taps[VST_MAX_TERMS];
     int tap_count;
 } vsti_teacher;
 
-/* Loads the model file and plans the taps of the recipe's terms for the training batch. */
-VST_NODISCARD vst_status vsti_teacher_build(vsti_teacher *teacher, const vst_recipe *recipe);
-void vsti_teacher_clear(vsti_teacher *teacher);
+typedef struct vsti_teachers {
+    vsti_teacher list[VST_MAX_TEACHERS + 1];
+    int count;
+} vsti_teachers;
 
-typedef struct vsti_student {
+typedef struct vsti_student vsti_student;
+
+/* Loads the model files that terms ask for and plans those taps for the training batch. */
+VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe);
+void vsti_teachers_clear(vsti_teachers *teachers);
+/* The tap that the term learns from; NULL with `from: student`. */
+const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
+/* Runs all on `floats` numbers of images and hands their taps to the student. */
+VST_NODISCARD vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const float *images,
+                                           size_t floats, uint32_t step);
+size_t vsti_teachers_bytes(const vsti_teachers *teachers);
+
+/* ---- student (train_model.c) ---- */
+
+enum { VSTI_MAX_OUTPUTS_OF_STEP = VST_MAX_TERMS + 3 };
+
+struct vsti_student {
     vst_params *params;
     vst_graph *graph;
     vst_plan *plan;
     vst_optimizer *optimizer;
     float *image, *target;
+    float *labels_weight, *term_weights[VST_MAX_TERMS]; /* inputs; NULL: not part of the total */
     int classes;
     size_t image_floats; /* of one image */
     int loss_output, labels_output, terms_output, scores_output; /* indices of the plan's outputs */
     size_t parameters;   /* of the model alone */
     int grid, prefix;    /* side of the token grid and tokens before it; 0: no tokens */
-} vsti_student;
+};
 
-/* Builds the differentiated training graph with all terms and its plan; `teacher` NULL: no distillation. Afterwards the
- * teacher's taps point to the student's inputs. */
-VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teacher *teacher);
+/* Builds the differentiated training graph with all terms and its plan. Afterwards the teachers' taps point to the student's
+ * inputs. `start`: values to begin with, NULL for random ones. */
+VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
+                                            vst_params *start);
 void vsti_student_clear(vsti_student *student);
+/* Sets the weights of labels and terms to those of a moment, in epochs. */
+void vsti_student_weigh(vsti_student *student, const vst_recipe *recipe, double epoch);
+/* The length of the gradient that the labels (index -1) or a term alone have on the model's parameters, weight included, for
+ * the batch that lies in the inputs. Leaves the gradients and the plan's outputs changed. */
+VST_NODISCARD vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *recipe, int index, uint32_t step,
+                                                  double *length);
 
 /* The weights of run.start, as parameters of the recipe's model without any more: every tensor must be there, position
  * embeddings are resized, and with run.new_head the classifier has the values that the student's would begin with. To be
@@ -101,8 +131,8 @@ typedef struct vsti_trainer {
     const vst_train_options *options;
     vsti_run_folder folder; /* path NULL: dry run */
     vsti_train_data data;
-    vsti_teacher teacher;
-    bool distilling;
+    vsti_teachers teachers;
+    bool distilling; /* there are terms */
     vst_params *start; /* until the student has them; NULL without run.start */
     vsti_student student;
     vst_evaluator *validation_evaluator, *test_evaluator;
@@ -111,6 +141,7 @@ typedef struct vsti_trainer {
     float *raw;         /* the trained values while the moving average stands in their place; NULL without one */
     vsti_checkpoint at; /* position, sums, figures */
     double mark;        /* when the seconds were last added up */
+    double pulls[VST_MAX_TERMS + 1]; /* lengths of the gradients of labels and terms in the first step */
     double waiting;     /* share of the time of the last epoch's steps that went into waiting for images; 0 if unknown */
 } vsti_trainer;
 

@@ -111,13 +111,15 @@ def sweep(server, photos):
                                   f"{image.mode} {image.height} x {image.width}")
         if i % 4 == 0:
             fine &= compare_decode(server, random_file(rng, image), rng, f"generated file {i}")
+            command = make_pixels.random_command(rng, image.height, image.width, "jpeg")
+            fine &= compare_operation(server, image, command, f"{image.mode} {image.height} x {image.width}")
     for name, data in photos_of(photos) if photos else ():
         fine &= compare_decode(server, data, rng, name)
         image = Image.open(io.BytesIO(data)).convert("RGB")
         for command in ("resize bicubic 224 224", f"{make_pixels.random_command(rng, image.height, image.width)}"):
             fine &= compare_operation(server, image, command, name)
         count += 1
-    print(f"Pillow {PIL.__version__}: 4000 operations, 1000 generated files and {count} photographs:",
+    print(f"Pillow {PIL.__version__}: 4000 operations, 1000 files read, 1000 written and {count} photographs:",
           "the same bits" if fine else "see above")
     return fine
 

@@ -95,11 +95,13 @@ def run(image, command):
         return image.point(table * (1 if grey else 3))
     if name == "blur":
         return image.filter(ImageFilter.GaussianBlur(float(words[0])))
+    if name == "jpeg":
+        return Image.open(io.BytesIO(jpeg(image, quality=int(words[0]))))
     raise ValueError(command)
 
 
 def random_command(rng, height, width, name=None):
-    """A command for an image of this size."""
+    """A command for an image of this size; "jpeg" comes only if asked for."""
     names = ["crop", "pad", "resize", "resize", "resize", "resize_box", "affine", "rotate", "shear_x", "shear_y",
              "translate_x", "translate_y", "flip", "turn", "grayscale", "color", "contrast", "brightness", "sharpness",
              "autocontrast", "equalize", "posterize", "solarize", "solarize_add", "invert", "blur"]
@@ -147,6 +149,8 @@ def random_command(rng, height, width, name=None):
         return f"solarize_add {rng.choice([0, 99, 110, 128, rng.randint(0, 255)])} {rng.choice([128, 0, 256, 77])}"
     if name == "blur":
         return f"blur {rng.choice([0, 0.1, 0.5, 1, 2, 3, rng.uniform(0.1, 2), rng.uniform(0, 30), 1000])!r}"
+    if name == "jpeg":
+        return f"jpeg {rng.choice([95, 75, rng.randint(1, 100)])}"
     return name
 
 
@@ -160,7 +164,7 @@ def write_operations():
     sizes = [(1, 1), (1, 7), (7, 1), (2, 2), (3, 3), (1, 40), (40, 1), (13, 17), (32, 32), (37, 53), (61, 29), (48, 64)]
     lines = []
     names = sorted(set(random_command(rng, 9, 9).split()[0] for _ in range(2000)))
-    for name in names:
+    for name in names + ["jpeg"]:
         for i in range(400 if name == "resize" else 110):
             channels, (height, width) = rng.choice([1, 3, 3]), sizes[i % len(sizes)]
             kind, seed = rng.choice([0, 0, 1, 1, 2, 3, 4]), rng.randint(0, 99)

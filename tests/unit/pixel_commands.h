@@ -3,14 +3,15 @@
  * FILTER HEIGHT WIDTH TOP LEFT HEIGHT WIDTH | affine FILTER HEIGHT WIDTH M0 … M5 | rotate FILTER DEGREES shear_x,
  * shear_y, translate_x, translate_y FILTER NUMBER | flip | turn ORIENTATION | grayscale | color FACTOR contrast,
  * brightness, sharpness FACTOR | autocontrast | equalize | posterize BITS | solarize THRESHOLD solarize_add ADD
- * THRESHOLD | invert | blur RADIUS Numbers are read exactly (Python prints doubles so that they are). Fill is three
- * numbers, of which grey takes the first. */
+ * THRESHOLD | invert | blur RADIUS | jpeg QUALITY (written and read again). Numbers are read exactly (Python prints
+ * doubles so that they are). Fill is three numbers, of which grey takes the first. */
 #ifndef VISTILL_TESTS_UNIT_PIXEL_COMMANDS_H
 #define VISTILL_TESTS_UNIT_PIXEL_COMMANDS_H
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "vision/base/memory.h"
 #include "vision/image/color.h"
 #include "vision/image/decode.h"
 #include "vision/image/geometry.h"
@@ -86,6 +87,15 @@ static inline vst_status pixel_pad(pixel_desk *desk, pixel_words *words) {
                          &desk->other);
 }
 
+static inline vst_status pixel_jpeg(pixel_desk *desk, pixel_words *words) {
+    uint8_t *file = NULL;
+    size_t size;
+    vst_status status = vst_jpeg_encode(&desk->image, next_int(words), &file, &size);
+    if (status == VST_OK) status = vst_image_decode(file, size, NULL, &desk->other, NULL);
+    vst_free(file);
+    return status;
+}
+
 /* Operations that leave their result in `other`. *known: it was one of them. */
 static inline vst_status pixel_move(pixel_desk *desk, const char *name, pixel_words *words, bool *known) {
     static const struct {
@@ -108,6 +118,7 @@ static inline vst_status pixel_move(pixel_desk *desk, const char *name, pixel_wo
     if (strcmp(name, "resize_box") == 0) return pixel_resize(desk, words, true);
     if (strcmp(name, "affine") == 0) return pixel_affine(desk, words);
     if (strcmp(name, "turn") == 0) return vst_image_turn(&desk->image, next_int(words), &desk->other);
+    if (strcmp(name, "jpeg") == 0) return pixel_jpeg(desk, words);
     *known = false;
     return VST_OK;
 }

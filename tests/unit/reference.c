@@ -239,6 +239,28 @@ void ref_standardize(const ref *x, ref *out) {
     }
 }
 
+void ref_unit(const ref *x, ref *out) {
+    const int64_t cols = last_of(&x->shape);
+    ref_set_shape(out, x->shape);
+    for (int64_t r = 0; r < ref_count(x) / cols; r++) {
+        const double length = sqrt(row_squares(x->data + r * cols, 0, cols));
+        for (int64_t i = r * cols; i < (r + 1) * cols; i++) out->data[i] = x->data[i] / fmax(length, 1e-12);
+    }
+}
+
+void ref_relative_distances(const ref *x, ref *out) {
+    const int64_t rows = x->shape.dim[0], cols = x->shape.dim[1];
+    double mean = 0;
+    ref_set_shape(out, VST_SHAPE(rows, rows));
+    for (int64_t i = 0; i < rows * rows; i++) {
+        double sum = 0;
+        for (int64_t k = 0; k < cols; k++) sum += pow(x->data[i / rows * cols + k] - x->data[i % rows * cols + k], 2);
+        out->data[i] = i / rows == i % rows ? 0 : sqrt(fmax(sum, 1e-12));
+        mean += out->data[i] / (double)(rows * (rows - 1));
+    }
+    for (int64_t i = 0; i < rows * rows; i++) out->data[i] /= mean;
+}
+
 /* ---- Shape ---- */
 
 void ref_permute(const ref *x, const int *order, ref *out) {
@@ -460,6 +482,16 @@ void ref_kl(const ref *student, const ref *teacher, double temperature, bool ele
 void ref_mse(const ref *a, const ref *b, ref *out) {
     double sum = 0;
     for (int64_t i = 0; i < ref_count(a); i++) sum += (a->data[i] - b->data[i]) * (a->data[i] - b->data[i]);
+    ref_set_shape(out, VST_SCALAR);
+    out->data[0] = sum / (double)ref_count(a);
+}
+
+void ref_smooth_l1(const ref *a, const ref *b, ref *out) {
+    double sum = 0;
+    for (int64_t i = 0; i < ref_count(a); i++) {
+        const double d = fabs(a->data[i] - b->data[i]);
+        sum += d < 1 ? d * d / 2 : d - 0.5;
+    }
     ref_set_shape(out, VST_SCALAR);
     out->data[0] = sum / (double)ref_count(a);
 }

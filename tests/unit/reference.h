@@ -44,6 +44,8 @@ void ref_mul(const ref *a, const ref *b, ref *out); /* broadcasts */
 void ref_scale(const ref *x, double factor, ref *out);
 void ref_normalize(const ref *x, const double *mean, const double *deviation, ref *out);
 void ref_standardize(const ref *x, ref *out);
+void ref_unit(const ref *x, ref *out);
+void ref_relative_distances(const ref *x, ref *out);
 
 void ref_permute(const ref *x, const int *order, ref *out);
 void ref_slice(const ref *x, int axis, int64_t start, int64_t count, ref *out);
@@ -62,6 +64,7 @@ void ref_binary_cross_entropy(const ref *logits, const ref *target, ref *out);
 void ref_cross_entropy(const ref *logits, const ref *target, double smoothing, ref *out);
 void ref_kl(const ref *student, const ref *teacher, double temperature, bool elements, ref *out);
 void ref_mse(const ref *a, const ref *b, ref *out);
+void ref_smooth_l1(const ref *a, const ref *b, ref *out);
 void ref_one_hot_argmax(const ref *logits, ref *out);
 
 #endif

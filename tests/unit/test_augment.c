@@ -342,27 +342,36 @@ START_TEST(wrong_strings) {
         {"auto_augment:policy=v0-m9", "\"m9\" means nothing here"},
         {"auto_augment:policy=v0-mstd", "\"mstd\" means nothing here"},
         {"trivial_augment:bins=1", "bins"},
-        {"random_resized_crop:scale_min=0.9:scale_max=0.5", "scale_min 0.9 … scale_max 0.5"},
-        {"random_resized_crop:ratio_min=2:ratio_max=1", "ratio_min 2 … ratio_max 1"},
+        {"random_resized_crop:scale_min=0.9:scale_max=0.5",
+         "augmentation random_resized_crop: scale_min 0.9 is above scale_max 0.5: lower"},
+        {"random_resized_crop:ratio_min=2:ratio_max=1", "ratio_min 2 is above ratio_max 1"},
         {"random_resized_crop:size=0", "size"},
         {"gaussian_blur:radius_min=3", "radius_min 3 is above radius_max 2"},
         {"three_augment:radius_max=0", "radius_min 0.1 is above radius_max 0"},
-        {"crop:size=99", "a picture of 8 x 8 pixels with a padding of 4 is smaller than a crop of size 99"},
+        {"flip, random_erasing:area_min=0.5", "augmentation random_erasing: area_min 0.5 is above area_max 0.333333"},
         {"crop:mode=edge", "constant|reflect"},
         {"color_jitter:hue=0.6", "hue"},
         {"random_erasing:mode=noise", "pixel|const|rand"},
         {"random_erasing, flip", "put flip before it"}};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         vst_augment *augment;
-        vst_image image = {0};
-        ck_ok(vst_image_allocate(&image, 3, 8, 8));
-        memset(image.pixels, 7, 192);
-        vst_status status = vst_augment_create(&augment, wrong[i][0]);
-        if (status == VST_OK) status = vst_augment_apply(augment, 1, 0, 0, &image);
-        expect_error(wrong[i][1], status);
-        vst_augment_destroy(augment);
-        vst_image_clear(&image);
+        expect_error(wrong[i][1], vst_augment_create(&augment, wrong[i][0]));
+        ck_assert_ptr_null(augment);
     }
+}
+END_TEST
+
+/* What only a picture can tell. */
+START_TEST(too_small_for_a_crop) {
+    vst_augment *augment;
+    vst_image image = {0};
+    ck_ok(vst_image_allocate(&image, 3, 8, 8));
+    memset(image.pixels, 7, 192);
+    ck_ok(vst_augment_create(&augment, "crop:size=99"));
+    expect_error("a picture of 8 x 8 pixels with a padding of 4 is smaller than a crop of size 99",
+                 vst_augment_apply(augment, 1, 0, 0, &image));
+    vst_augment_destroy(augment);
+    vst_image_clear(&image);
 }
 END_TEST
 
@@ -853,7 +862,7 @@ START_TEST(erasing_contents) {
     vst_box box;
     int count = 0, drawn = 0, several = 0, others = 0;
     double neighbours = 0;
-    ck_assert_int_gt(erase("random_erasing:probability=1", 3, values, &box), 500);
+    ck_assert_int_gt(erase("random_erasing:probability=1", 4, values, &box), 500);
     for (int c = 0; c < 3; c++)
         for (int y = box.top; y < box.top + box.height; y++)
             for (int x = box.left; x < box.left + box.width; x++)
@@ -1082,6 +1091,7 @@ int main(int argc, char **argv) {
     tcase_add_loop_test(tests, auto_plans, 0, 5);
     tcase_add_test(tests, auto_noise);
     tcase_add_test(tests, wrong_strings);
+    tcase_add_test(tests, too_small_for_a_crop);
     tcase_add_test(tests, grey_images);
     tcase_add_test(tests, grey_fill);
     tcase_add_test(tests, rand_images);

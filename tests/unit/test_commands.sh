@@ -39,6 +39,12 @@ expect 0 out '"name": "resnet20_cifar"' models --json resnet20
 expect 0 out 'optim.lr ' explain
 expect 2 err '--set and --yaml need a recipe' explain --yaml
 expect 2 err '--set needs a value: --set KEY=VALUE' explain --set
+for recipe in recipes/conf/*-data.yaml recipes/conf/*-teacher.yaml; do
+    case $recipe in
+    *-data.yaml) expect 1 err 'model.name is missing' explain "$recipe" ;;
+    *) expect 0 out 'model.name ' explain "$recipe" ;;
+    esac
+done
 expect 0 out 'lr: 0.25' explain recipes/conf/fashion-student.yaml --set optim.lr=0.25 --yaml
 expect 1 err 'unknown key "lrr" in optim; did you mean "lr"?' explain recipes/conf/fashion-student.yaml --set=optim.lrr=1
 expect 1 err 'this is a study, not a recipe' explain recipes/conf/fashion.yaml

@@ -47,6 +47,15 @@ cmp twice/train-000000.tar shards/train-000000.tar
 "$vistill" data pack idx -o mixed --shuffle 5 --split train > /dev/null
 cmp -s mixed/train-000000.tar shards/train-000000.tar && fail "--shuffle changes nothing"
 [ ! -e mixed/test-000000.tar ] || fail "--split train packs the test split"
+expect 0 "train: 20 samples in 1 shards, 0.1 MB, 20 made smaller" "$vistill" data pack idx -o small --resize 2 --quality 80
+expect 0 "train: 20 samples, 0 broken, from 2 x 2 to 2 x 2 pixels" "$vistill" data check small
+"$vistill" data pack idx -o same --resize 4 > out # they have four rows
+grep -q "20 samples in 1 shards, 0.1 MB, 0 made smaller" out || fail "--resize 4: $(cat out)"
+cmp same/train-000000.tar shards/train-000000.tar
+expect 2 "--quality without --resize" "$vistill" data pack idx -o none --quality 80
+expect 1 "--quality" "$vistill" data pack idx -o none --resize 4 --quality 101
+expect 1 "--resize" "$vistill" data pack idx -o none --resize 0
+[ ! -e none ] || fail "a refused pack makes its folder"
 
 # The shards unpacked into class folders, and these as the system's tar writes them.
 mkdir x

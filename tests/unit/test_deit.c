@@ -194,16 +194,17 @@ START_TEST(distillation_losses_are_deits) {
     char name[VST_TEACHER_INPUT_NAME];
     heads h = heads_begin();
     const double alpha = loss_numbers[_i].alpha;
-    const vst_term_options term = {.distance = loss_numbers[_i].hard ? "hard" : "kl",
+    const vst_term_options term = {.from = "teacher",
+                                   .distance = loss_numbers[_i].hard ? "hard" : "kl",
                                    .student = loss_numbers[_i].token ? "logits_dist" : "logits",
                                    .teacher = "logits",
                                    .temperature = loss_numbers[_i].tau,
                                    .reduction = VST_KL_ELEMENTS};
-    const vst_value taught = vst_term_build(h.graph, &term, 0, VST_SHAPE(DEIT_ROWS, DEIT_CLASSES));
+    const vst_value taught = vst_term_build(h.graph, &term, 0, "logits", VST_SHAPE(DEIT_ROWS, DEIT_CLASSES));
     const vst_value labels = labels_loss(&h);
     heads_plan(&h, vst_add(h.graph, vst_scale(h.graph, labels, 1 - alpha), vst_scale(h.graph, taught, alpha)), 2);
     mixed_target(vst_plan_input(h.plan, "target"), 0.1);
-    fill_sines(vst_plan_input(h.plan, vst_term_input("logits", name)), DEIT_CELLS, 3, 3);
+    fill_sines(vst_plan_input(h.plan, vst_term_input(0, "logits", name)), DEIT_CELLS, 3, 3);
     if (!loss_numbers[_i].token) memset(vst_params_gradients(h.params), 0, vst_params_trained(h.params) * sizeof(float));
     ck_ok(vst_plan_run(h.plan, 0));
     near("loss", vst_plan_output(h.plan, 0)[0], loss_numbers[_i].loss, 1e-6);

@@ -3,8 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "recipes/distill/distance.h"
-#include "recipes/distill/term.h"
+#include "recipes/distill/sides.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/ops/ops.h"
 #include "vision/plan/plan.h"
@@ -39,12 +38,12 @@ static double value_of(const vst_term_options *term, vst_shape s, const float *s
     fixture f = begin(term->student, s);
     vst_plan *plan;
     char name[VST_TEACHER_INPUT_NAME];
-    const vst_value loss = vst_term_build(f.graph, term, 0, t);
+    const vst_value loss = vst_term_build(f.graph, term, 0, term->teacher, t);
     ck_ok(vst_graph_finish(f.graph));
     ck_ok(vst_params_allocate(f.params, false, 0));
     ck_ok(vst_plan_create(&plan, f.graph, &loss, 1, &(vst_plan_options){.mode = VST_INFER}));
     memcpy(vst_plan_input(plan, "student"), student, count_of(s) * sizeof *student);
-    memcpy(vst_plan_input(plan, vst_term_input(term->teacher, name)), teacher, count_of(t) * sizeof *teacher);
+    memcpy(vst_plan_input(plan, vst_term_input(0, term->teacher, name)), teacher, count_of(t) * sizeof *teacher);
     ck_ok(vst_plan_run(plan, 0));
     const double value = vst_plan_output(plan, 0)[0];
     vst_plan_destroy(plan);
@@ -103,7 +102,7 @@ START_TEST(standardised_logits_do_not_depend_on_scale_and_shift) {
     vst_term_options term = logits_term("kl");
     term.temperature = 2;
     ck_assert_double_gt(value_of(&term, VST_SHAPE(2, 3), scaled, VST_SHAPE(2, 3), teacher_logits), 0.1);
-    term.standardize = true;
+    term.transform = VSTI_TRANSFORM_STANDARDIZE;
     ck_assert_double_lt(fabs(value_of(&term, VST_SHAPE(2, 3), scaled, VST_SHAPE(2, 3), teacher_logits)), 1e-5);
 }
 END_TEST
@@ -142,7 +141,7 @@ START_TEST(a_projector_is_trained_but_not_the_models) {
     fixture f = begin("blocks.1", VST_SHAPE(2, 5, 3));
     vst_term_options term = feature_term();
     term.projector = 1;
-    const vst_value loss = vst_term_build(f.graph, &term, 2, VST_SHAPE(2, 7, 4, 4));
+    const vst_value loss = vst_term_build(f.graph, &term, 2, "layer2", VST_SHAPE(2, 7, 4, 4));
     vst_differentiate(f.graph, loss);
     ck_ok(vst_graph_finish(f.graph));
     const int weight = vst_params_find(f.params, "distill.2.projector.weight");
@@ -158,9 +157,9 @@ END_TEST
 START_TEST(terms_share_a_teachers_tap) {
     fixture f = begin("logits", VST_SHAPE(2, 3));
     const vst_term_options kl = logits_term("kl"), hard = logits_term("hard");
-    vst_term_build(f.graph, &kl, 0, VST_SHAPE(2, 3));
+    vst_term_build(f.graph, &kl, 0, "logits", VST_SHAPE(2, 3));
     const int first = vst_find(f.graph, "teacher.logits").id;
-    vst_term_build(f.graph, &hard, 1, VST_SHAPE(2, 3));
+    vst_term_build(f.graph, &hard, 1, "logits", VST_SHAPE(2, 3));
     ck_ok(vst_graph_finish(f.graph));
     ck_assert_int_eq(vst_find(f.graph, "teacher.logits").id, first);
     end(&f);
@@ -171,7 +170,7 @@ END_TEST
 static void refuse(const vst_term_options *term, const char *tap, vst_shape student, vst_shape teacher,
                    const char *const *words) {
     fixture f = begin(tap, student);
-    vst_term_build(f.graph, term, 3, teacher);
+    vst_term_build(f.graph, term, 3, term->teacher, teacher);
     ck_assert_int_ne(vst_graph_finish(f.graph), VST_OK);
     for (; *words; words++)
         ck_assert_msg(strstr(vst_error_message(), *words), "'%s' does not say '%s'", vst_error_message(), *words);
@@ -186,7 +185,7 @@ START_TEST(what_does_not_fit_is_refused) {
     refuse(&term, "blocks.0", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 96, 8, 8), WORDS("no tap 'blocks.1'"));
     refuse(&term, "blocks.1", VST_SHAPE(2, 10), VST_SHAPE(2, 96, 8, 8), WORDS("(2, 10)", "student's tap blocks.1"));
     refuse(&term, "blocks.1", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 10), WORDS("(2, 10)", "teacher's tap layer2"));
-    term.standardize = true;
+    term.transform = VSTI_TRANSFORM_STANDARDIZE;
     refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 8, 8), WORDS("standardize", "logits"));
     term = logits_term("kl");
     refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 100), WORDS("(2, 10)", "(2, 100)", "same classes"));
@@ -195,6 +194,107 @@ START_TEST(what_does_not_fit_is_refused) {
     refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("projector to none"));
     term = logits_term("kll");
     refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("no distance 'kll'"));
+}
+END_TEST
+
+/* Terms of the new kinds that cannot be. */
+START_TEST(what_does_not_fit_says_what_would) {
+    vst_term_options term = feature_term();
+    term.distance = "kl";
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 4, 4), WORDS("kl", "class scores", "mse"));
+    term.student = "blocks.1.scores";
+    refuse(&term, "blocks.1.scores", VST_SHAPE(2, 3, 17, 17), VST_SHAPE(2, 64, 4, 4), WORDS("attention", "relation"));
+    term.teacher = "blocks.5.scores";
+    refuse(&term, "blocks.1.scores", VST_SHAPE(2, 3, 17, 17), VST_SHAPE(2, 6, 17, 17), WORDS("as many heads"));
+    term.transform = VSTI_TRANSFORM_RELATION;
+    refuse(&term, "blocks.1.scores", VST_SHAPE(2, 3, 17, 17), VST_SHAPE(2, 3, 17, 17), WORDS("relation", "queries"));
+    term = feature_term();
+    term.align = VSTI_ALIGN_NONE;
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 8, 8), WORDS("different grids", "larger or smaller"));
+    term.align = VSTI_ALIGN_SMALLER;
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 7, 7), WORDS("pooled", "larger"));
+    term.tokens = VSTI_TOKENS_CLASS;
+    refuse(&term, "blocks.1", VST_SHAPE(2, 16, 64), VST_SHAPE(2, 64), WORDS("no class token", "patches"));
+    term = feature_term();
+    term.tokens = VSTI_TOKENS_ALL;
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 18, 64), WORDS("tokens: all", "patches"));
+    term = feature_term();
+    term.distance = "hard";
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 4, 4), WORDS("hard", "class scores"));
+    term = logits_term("mse");
+    term.from = "student";
+    refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("from itself", "deeper"));
+}
+END_TEST
+
+START_TEST(features_by_place) {
+    fixture f = begin("blocks.0", VST_SHAPE(2, 17, 8));
+    char name[VST_TAP_NAME];
+    const vst_value x = vst_find(f.graph, "blocks.0");
+    vst_tap(f.graph, "act1", vst_input(f.graph, "map", VST_SHAPE(2, 3, 4, 4)));
+    vst_tap(f.graph, "blocks.1.q", vst_input(f.graph, "q", VST_SHAPE(2, 2, 17, 4)));
+    vst_tap(f.graph, "blocks.1", x);
+    vst_tap(f.graph, "blocks.2", x);
+    vst_tap(f.graph, "blocks.3", x);
+    vst_tap(f.graph, "logits", vst_input(f.graph, "logits of it", VST_SHAPE(2, 10)));
+    static const char *const pairs[][2] = {{"features.0", "blocks.0"},   {"features.-1", "blocks.3"}, {"features.2", "blocks.2"},
+                                           {"features.50%", "blocks.2"}, {"features.100%", "blocks.3"}, {"features.0%", "blocks.0"},
+                                           {"features.1.q", "blocks.1.q"}, {"logits", "logits"}};
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        ck_assert_msg(vst_tap_find(f.graph, pairs[i][0], name).id != 0, "%s", pairs[i][0]);
+        ck_assert_str_eq(name, pairs[i][1]);
+    }
+    static const char *const none[] = {"features.4", "features.-5", "features.", "features.x", "features.1z", "features.1.z", "x"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
+        ck_assert_msg(vst_tap_find(f.graph, none[i], name).id == 0, "%s", none[i]);
+    char list[100];
+    ck_assert_str_eq(vst_tap_list(f.graph, list, sizeof list), "blocks.0, act1, blocks.1, blocks.2, blocks.3, logits");
+    ck_ok(vst_graph_finish(f.graph));
+    end(&f);
+}
+END_TEST
+
+START_TEST(weights_follow_their_schedule) {
+    vst_term_options term = {.weight = 2, .begin = 2, .end = 6};
+    ck_near(vst_term_weight(&term, 1.9, 10), 0);
+    ck_near(vst_term_weight(&term, 2, 10), 2);
+    ck_near(vst_term_weight(&term, 5.99, 10), 2);
+    ck_near(vst_term_weight(&term, 6, 10), 0);
+    term.schedule = VSTI_SCHEDULE_UP;
+    ck_near(vst_term_weight(&term, 1, 10), 0);
+    ck_near(vst_term_weight(&term, 3, 10), 0.5);
+    ck_near(vst_term_weight(&term, 8, 10), 2);
+    term.schedule = VSTI_SCHEDULE_DOWN;
+    ck_near(vst_term_weight(&term, 1, 10), 2);
+    ck_near(vst_term_weight(&term, 5, 10), 0.5);
+    ck_near(vst_term_weight(&term, 8, 10), 0);
+    term = (vst_term_options){.weight = 3, .schedule = VSTI_SCHEDULE_DOWN};
+    ck_near(vst_term_weight(&term, 5, 20), 2.25); /* to the end of the run */
+}
+END_TEST
+
+/* The deeper block is a constant: what the shallow one learns moves nothing of it. */
+START_TEST(a_student_teaches_itself) {
+    vst_params *params;
+    vst_graph *g;
+    vst_plan *plan;
+    ck_ok(vst_params_create(&params));
+    ck_ok(vst_graph_create(&g, params));
+    vst_tap(g, "blocks.0", vst_param(g, "shallow", VST_SHAPE(1, 4, 2), (vst_init){VST_INIT_CONSTANT, 1, VST_PARAM_WEIGHT}));
+    vst_tap(g, "blocks.1", vst_param(g, "deep", VST_SHAPE(1, 4, 2), (vst_init){VST_INIT_CONSTANT, 3, VST_PARAM_WEIGHT}));
+    const vst_term_options term = {.distance = "mse", .from = "student", .student = "features.0", .teacher = "features.-1"};
+    const vst_value loss = vst_term_build(g, &term, 0, NULL, VST_SCALAR);
+    vst_differentiate(g, loss);
+    ck_ok(vst_graph_finish(g));
+    ck_ok(vst_params_allocate(params, true, 1));
+    ck_ok(vst_plan_create(&plan, g, &loss, 1, &(vst_plan_options){.mode = VST_TRAIN}));
+    ck_ok(vst_plan_run(plan, 0));
+    ck_near(vst_plan_output(plan, 0)[0], 4);
+    ck_near(vst_params_gradients(params)[vst_params_at(params, (size_t)vst_params_find(params, "shallow"))->offset], -0.5);
+    ck_near(vst_params_gradients(params)[vst_params_at(params, (size_t)vst_params_find(params, "deep"))->offset], 0);
+    vst_plan_destroy(plan);
+    vst_graph_destroy(g);
+    vst_params_destroy(params);
 }
 END_TEST
 
@@ -278,6 +378,10 @@ int main(void) {
     tcase_add_test(tests, a_projector_is_trained_but_not_the_models);
     tcase_add_test(tests, terms_share_a_teachers_tap);
     tcase_add_test(tests, what_does_not_fit_is_refused);
+    tcase_add_test(tests, what_does_not_fit_says_what_would);
+    tcase_add_test(tests, features_by_place);
+    tcase_add_test(tests, weights_follow_their_schedule);
+    tcase_add_test(tests, a_student_teaches_itself);
     tcase_add_test(tests, token_grids);
     tcase_add_test(tests, distances_are_found_by_name);
     tcase_add_test(tests, rows_without_label_have_no_gradient);

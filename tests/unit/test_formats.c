@@ -10,6 +10,8 @@
 #include "recipes/engine/data_tools.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/log.h"
+#include "vision/image/decode.h"
+#include "vision/image/resize.h"
 
 static void expect_error(vst_status expected, const char *text, vst_status got) {
     ck_assert_msg(got == expected, "status %s, expected %s: %s", vst_status_name(got), vst_status_name(expected),
@@ -853,6 +855,103 @@ START_TEST(packing) {
 }
 END_TEST
 
+/* A file of a picture of noise, in folder/wide/a. */
+static void write_noise(const char *name, int planes, int height, int width, bool jpeg) {
+    vst_image image = {0};
+    uint8_t *bytes;
+    size_t size;
+    ck_ok(vst_image_allocate(&image, planes, height, width));
+    for (int i = 0; i < planes * height * width; i++) image.pixels[i] = (uint8_t)(i * 7919 >> 3);
+    ck_ok(jpeg ? vst_jpeg_encode(&image, 80, &bytes, &size) : vst_png_encode(&image, &bytes, &size));
+    write_in(in("wide/a"), name, bytes, size);
+    vst_free(bytes);
+    vst_image_clear(&image);
+}
+
+/* The file that packing with a resize to 10 and quality 60 must make of `file`, in its place. */
+static void expect_small(vst_bytes *file) {
+    vst_image large = {0}, small = {0}, scratch = {0};
+    uint8_t *bytes;
+    size_t size;
+    int height, width;
+    const bool jpeg = vst_image_format_of(file->data, file->size) == VST_IMAGE_JPEG;
+    ck_ok(vst_image_decode(file->data, file->size, NULL, &large, NULL));
+    vst_resize_shorter(large.height, large.width, 10, &height, &width);
+    if (height >= large.height) goto out;
+    ck_ok(vst_image_resize(&large, NULL, height, width, VST_FILTER_BICUBIC, &scratch, &small));
+    ck_ok(jpeg ? vst_jpeg_encode(&small, 60, &bytes, &size) : vst_png_encode(&small, &bytes, &size));
+    ck_ok(vst_bytes_resize(file, size));
+    memcpy(file->data, bytes, size);
+    vst_free(bytes);
+out:
+    vst_image_clear(&large);
+    vst_image_clear(&small);
+    vst_image_clear(&scratch);
+}
+
+/* Large pictures become small ones of their own format; small ones keep their bytes; a broken large one is an error. */
+START_TEST(packing_smaller) {
+    vst_dataset *dataset, *shards;
+    vst_pack_result result;
+    vst_bytes expected = {0}, got = {0};
+    const vst_pack_options options = {.shard_bytes = 1 << 20, .resize = 10, .quality = 60};
+    write_noise("0.jpg", 3, 30, 45, true);
+    write_noise("1.jpg", 1, 45, 11, true);
+    write_noise("2.png", 3, 20, 20, false);
+    write_noise("3.jpg", 3, 10, 40, true); /* small enough: the shorter side counts */
+    write_noise("4.png", 1, 8, 9, false);
+    ck_ok(vst_dataset_open(&dataset, in("wide"), "train", NULL));
+    ck_ok(vst_data_pack(dataset, in("small"), "train", &options, &result));
+    ck_assert(result.samples == 5 && result.resized == 3);
+    ck_ok(vst_dataset_open(&shards, in("small"), "train", NULL));
+    for (uint64_t i = 0; i < 5; i++) {
+        int label;
+        ck_ok(vst_dataset_read_bytes(dataset, i, &expected, &label));
+        ck_ok(vst_dataset_read_bytes(shards, i, &got, &label));
+        expect_small(&expected);
+        ck_assert_uint_eq(got.size, expected.size);
+        ck_assert_int_eq(memcmp(got.data, expected.data, got.size), 0);
+    }
+    vst_dataset_close(shards);
+    ck_ok(vst_dataset_read_bytes(dataset, 0, &got, &(int){0}));
+    write_bytes(in("wide/a/0.jpg"), got.data, got.size - 20);
+    expect_error(VST_ERROR_FORMAT, "a/0.jpg cannot be made smaller: reading JPEG",
+                 vst_data_pack(dataset, in("broken"), "train", &options, &result));
+    vst_dataset_close(dataset);
+    vst_bytes_clear(&expected);
+    vst_bytes_clear(&got);
+}
+END_TEST
+
+/* Samples stored as pixels, and every allocation failing in turn. */
+START_TEST(packing_smaller_pixels) {
+    vst_dataset *dataset, *shards;
+    vst_pack_result result;
+    vst_image image = {0};
+    int label;
+    const vst_pack_options options = {.shard_bytes = 1 << 20, .resize = 6, .quality = 95};
+    write_idx(folder, "", 3, 2, 12, 8, 3, 0);
+    ck_ok(vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "idx"}));
+    ck_ok(vst_data_pack(dataset, in("small"), "train", &options, &result));
+    ck_assert(result.samples == 3 && result.resized == 3);
+    ck_ok(vst_dataset_open(&shards, in("small"), "train", &(vst_dataset_options){.channels = 1}));
+    ck_ok(vst_dataset_read(shards, 2, &image, &label));
+    ck_assert(image.height == 9 && image.width == 6 && label == 2);
+    vst_image_clear(&image);
+    vst_dataset_close(shards);
+    for (uint64_t n = 1;; n++) {
+        remove_tree(in("failing"));
+        vst_memory_fail_at(n);
+        const vst_status status = vst_data_pack(dataset, in("failing"), "train", &options, &result);
+        vst_memory_fail_at(0);
+        if (status == VST_OK) break;
+        ck_assert_int_eq(status, VST_ERROR_MEMORY);
+        ck_assert_uint_lt(n, 200);
+    }
+    vst_dataset_close(dataset);
+}
+END_TEST
+
 START_TEST(preview_sheet) {
     vst_dataset *dataset;
     vst_image sheet = {0};
@@ -895,6 +994,8 @@ int main(void) {
     tcase_add_loop_test(tests, broken_in_a_row, 0, 2);
     tcase_add_test(tests, check_report);
     tcase_add_test(tests, packing);
+    tcase_add_test(tests, packing_smaller);
+    tcase_add_test(tests, packing_smaller_pixels);
     tcase_add_test(tests, preview_sheet);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -870,14 +870,48 @@ START_TEST(dispatch_widest) {
 }
 END_TEST
 
+/* By the formula, in double, from the stream's own numbers: n = 2 pairs - 1 of them, for odd n without the last. */
+static void naive_normals(vst_random *random, double mean, double std, double *out, int64_t n) {
+    enum { PIECE = 512 };
+    for (int64_t i = 0; i < n; i += PIECE) {
+        const int64_t count = n - i < PIECE ? n - i : PIECE, pairs = (count + 1) / 2;
+        uint32_t numbers[PIECE + 3];
+        for (int64_t k = 0; k < (2 * pairs + 3) / 4 * 4; k++) numbers[k] = vst_random_u32(random);
+        for (int64_t k = 0; k < pairs; k++) {
+            const double radius = sqrt(-2 * log((double)(float)((float)(numbers[k] >> 1) + 0.5f) * 0x1p-31));
+            const double angle = numbers[pairs + k] * 0x1p-32 * 6.283185307179586476925;
+            out[i + k] = mean + std * radius * cos(angle);
+            if (pairs + k < count) out[i + pairs + k] = mean + std * radius * sin(angle);
+        }
+    }
+}
+
+START_TEST(normals) {
+    const vsti_kernels *k = kernels_at(_i), *generic = vsti_find_kernels("generic");
+    for (int s = 0; k && s <= SIZES; s++) {
+        const int64_t n = s < SIZES ? sizes[s] : LARGE;
+        vst_random a = vst_random_stream(3, 4, 5, (uint64_t)s), b = a, c = a;
+        float *got = room(n), *plain = room(n);
+        double *want = doubles(n);
+        k->normals(&a, 0.5f, 0.25f, got, n);
+        generic->normals(&b, 0.5f, 0.25f, plain, n);
+        naive_normals(&c, 0.5, 0.25, want, n);
+        near("normals", got, want, n, 2e-6, 1);
+        same("normals", got, plain, (size_t)n * sizeof *got);
+        ck_assert_uint_eq(vst_random_u32(&a), vst_random_u32(&c)); /* the stream goes on behind them */
+        free(got), free(plain), free(want);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("kernels");
     TCase *tcase = tcase_create("kernels");
     tcase_set_timeout(tcase, 300);
     const TTest *const per_isa[] = {
         activations, activation_extremes, arithmetic, normalize, column_sum, layer_norms, row_functions,
-        row_extremes, attention, attention_extremes, losses, binary_cross_entropy, loss_extremes, mse, dropout, drop_path, optimizers,
-        lamb, sgd, threads};
+        row_extremes, attention, attention_extremes, losses, binary_cross_entropy, loss_extremes, mse, dropout, drop_path, normals,
+        optimizers, lamb, sgd, threads};
     for (size_t i = 0; i < sizeof per_isa / sizeof per_isa[0]; i++) tcase_add_loop_test(tcase, per_isa[i], 0, ISAS);
     tcase_add_test(tcase, attention_reference);
     tcase_add_test(tcase, dispatch);

@@ -487,17 +487,18 @@ GROUP(norm)
 
 typedef vst_value unary(vst_graph *g, vst_value x);
 static unary *const unaries[] = {vst_relu,        vst_relu6,   vst_gelu,        vst_silu,       vst_sigmoid,
-                                 vst_hardswish, vst_softmax, vst_log_softmax, vst_standardize};
+                                 vst_hardswish, vst_softmax, vst_log_softmax, vst_standardize, vst_unit};
 static const char *const unary_names[] = {"relu",      "relu6",   "gelu",        "silu",       "sigmoid",
-                                          "hardswish", "softmax", "log_softmax", "standardize"};
-enum { ACTIVATIONS = 6, UNARIES = 9 };
+                                          "hardswish", "softmax", "log_softmax", "standardize", "unit"};
+enum { ACTIVATIONS = 6, STANDARDIZE = 8, UNIT, UNARIES };
 
 static vst_value unary_build(vst_graph *g, const op_case *c, const vst_value *x) { return unaries[c->number](g, x[0]); }
 static void unary_reference(const op_case *c, const ref *x, ref *out) {
     static double (*const functions[])(double) = {ref_relu, ref_relu6, ref_gelu, ref_silu, ref_sigmoid, ref_hardswish};
     if (c->number < ACTIVATIONS) ref_map(&x[0], functions[c->number], out);
-    else if (c->number < UNARIES - 1) ref_softmax(&x[0], c->number == ACTIVATIONS + 1, out);
-    else ref_standardize(&x[0], out);
+    else if (c->number < STANDARDIZE) ref_softmax(&x[0], c->number == ACTIVATIONS + 1, out);
+    else if (c->number == STANDARDIZE) ref_standardize(&x[0], out);
+    else ref_unit(&x[0], out);
 }
 
 static int map_cases(op_case *list) {
@@ -506,7 +507,7 @@ static int map_cases(op_case *list) {
     int count = 0;
     for (int k = 0; k < UNARIES; k++)
         for (int i = 0; i < 9; i++) {
-            if (k == UNARIES - 1 && i >= 6) continue; /* one column has no deviation, two no gradient */
+            if (k >= STANDARDIZE && i >= 6) continue; /* one column has no deviation and one direction, two no gradient */
             list[count++] = (op_case){.name = unary_names[k],
                                       .in = {{.shape = shapes[i], .fill = k < ACTIVATIONS ? AWAY : UNIFORM}},
                                       .count = 1,
@@ -788,7 +789,7 @@ GROUP(attention)
 
 /* ---- Losses ---- */
 
-enum { CROSS_ENTROPY, BINARY, KL_BATCHMEAN, KL_ELEMENTS, MSE, ONE_HOT };
+enum { CROSS_ENTROPY, BINARY, KL_BATCHMEAN, KL_ELEMENTS, MSE, SMOOTH_L1, ONE_HOT };
 
 static vst_value loss_build(vst_graph *g, const op_case *c, const vst_value *x) {
     switch (c->number) {
@@ -797,6 +798,7 @@ static vst_value loss_build(vst_graph *g, const op_case *c, const vst_value *x) 
     case KL_BATCHMEAN: return vst_kl_divergence(g, x[0], x[1], c->factor, VST_KL_BATCHMEAN);
     case KL_ELEMENTS: return vst_kl_divergence(g, x[0], x[1], c->factor, VST_KL_ELEMENTS);
     case MSE: return vst_mse(g, x[0], x[1]);
+    case SMOOTH_L1: return vst_smooth_l1(g, x[0], x[1]);
     default: return vst_mul(g, vst_one_hot_argmax(g, x[0]), x[1]);
     }
 }
@@ -808,6 +810,7 @@ static void loss_reference(const op_case *c, const ref *x, ref *out) {
     case KL_BATCHMEAN:
     case KL_ELEMENTS: ref_kl(&x[0], &x[1], c->factor, c->number == KL_ELEMENTS, out); break;
     case MSE: ref_mse(&x[0], &x[1], out); break;
+    case SMOOTH_L1: ref_smooth_l1(&x[0], &x[1], out); break;
     default:
         hard = ref_make(x[0].shape);
         ref_one_hot_argmax(&x[0], &hard);
@@ -823,8 +826,8 @@ static int loss_cases(op_case *list) {
         double factor;
     } kinds[] = {{"cross_entropy", CROSS_ENTROPY, 0}, {"cross_entropy, smoothing 0.1", CROSS_ENTROPY, 0.1},
                  {"kl, T 1", KL_BATCHMEAN, 1},        {"kl, T 4", KL_BATCHMEAN, 4},
-                 {"kl of elements, T 3", KL_ELEMENTS, 3}, {"mse", MSE, 0}, {"one_hot_argmax", ONE_HOT, 0},
-                 {"binary_cross_entropy", BINARY, 0}};
+                 {"kl of elements, T 3", KL_ELEMENTS, 3}, {"mse", MSE, 0}, {"smooth_l1", SMOOTH_L1, 0},
+                 {"one_hot_argmax", ONE_HOT, 0}, {"binary_cross_entropy", BINARY, 0}};
     static const vst_shape shapes[] = {{2, {1, 5}}, {2, {3, 17}}, {2, {8, 16}}, {2, {1, 2}}, {2, {33, 3}}};
     int count = 0;
     for (int k = 0; k < 8; k++)
@@ -840,6 +843,49 @@ static int loss_cases(op_case *list) {
     return count;
 }
 GROUP(loss)
+
+/* ---- Distances between rows ---- */
+
+static vst_value distances_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    (void)c;
+    return vst_relative_distances(g, x[0]);
+}
+static void distances_reference(const op_case *c, const ref *x, ref *out) {
+    (void)c;
+    ref_relative_distances(&x[0], out);
+}
+
+static int distances_cases(op_case *list) {
+    static const vst_shape shapes[] = {{2, {3, 2}}, {2, {2, 17}}, {2, {9, 5}}, {2, {33, 24}}};
+    int count = 0;
+    for (int i = 0; i < 4; i++)
+        list[count++] = (op_case){.name = "relative_distances", .in = {{.shape = shapes[i]}}, .count = 1,
+                                  .build = distances_build, .reference = distances_reference};
+    return count;
+}
+GROUP(distances)
+
+/* What goes through detach has no gradient: x detach(x) has x, not 2 x. */
+START_TEST(detached) {
+    vst_params *params = NULL;
+    vst_graph *g = NULL;
+    vst_plan *plan = NULL;
+    ck_assert_int_eq(vst_params_create(&params), VST_OK);
+    ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
+    const vst_value x = vst_param(g, "x", VST_SHAPE(3), (vst_init){.kind = VST_INIT_CONSTANT, .scale = 1.5});
+    const vst_value sum = vst_reduce_sum(g, vst_mul(g, x, vst_detach(g, x)), 1, false);
+    vst_differentiate(g, sum);
+    ck_assert_int_eq(vst_graph_finish(g), VST_OK);
+    ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_OK);
+    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &(vst_plan_options){.mode = VST_TRAIN}), VST_OK);
+    ck_assert_int_eq(vst_plan_run(plan, 0), VST_OK);
+    ck_assert_float_eq_tol(vst_plan_output(plan, 0)[0], 6.75f, 1e-6f);
+    for (int i = 0; i < 3; i++) ck_assert_float_eq_tol(vst_params_gradients(params)[i], 1.5f, 1e-6f);
+    vst_plan_destroy(plan);
+    vst_graph_destroy(g);
+    vst_params_destroy(params);
+}
+END_TEST
 
 /* ---- Operations together: values read twice, views of one another, sums of gradients, blocked layouts ---- */
 
@@ -1278,6 +1324,8 @@ int main(void) {
     tcase_add_loop_test(cases, expand_and_resize, 0, ISAS);
     tcase_add_loop_test(cases, attention, 0, ISAS);
     tcase_add_loop_test(cases, loss, 0, ISAS);
+    tcase_add_loop_test(cases, distances, 0, ISAS);
+    tcase_add_test(cases, detached);
     tcase_add_loop_test(cases, composition, 0, ISAS);
     tcase_add_loop_test(cases, running_statistics, 0, ISAS);
     tcase_add_loop_test(cases, random_masks, 0, ISAS);

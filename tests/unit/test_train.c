@@ -9,10 +9,10 @@
 
 #include "recipes/engine/train.h"
 #include "tests/unit/data_files.h"
+#include "tests/unit/run_files.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
-#include "vision/tensor/safetensors.h"
 
 enum { SIDE = 12, CLASSES = 4, TRAIN = 240, TEST = 60, BATCH = 24, STEPS = TRAIN / BATCH, EPOCHS = 3 };
 
@@ -51,6 +51,20 @@ static const char gathering_recipe[] = DATA RUN "augment: {train: \"flip:probabi
                                        "optim: {name: lamb, batch: 12, accumulate: 2, lr: 4e-3, warmup_epochs: 0.5, loss: bce, "
                                        "ema_decay: 0.9, clip_norm: 1, weights: raw, warmup_prefix: false}\n"
                                        "model: {name: vit_mini_patch4_28, drop_path: 0.2, layer_scale: 0.1, " SMALL "}\n";
+
+/* Every kind of teacher at once: a CNN, a transformer, the student's average, its own last block; weights that change. */
+static const char crowd_recipe[] =
+    DATA RUN ADAMW "augment: {train: \"flip:probability=0.5\", mixup: 0.8, mixup_prob: 0.5}\n"
+    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
+    "distill:\n"
+    "  teacher: teacher/last.safetensors, transformer/last.safetensors\n"
+    "  terms:\n"
+    "    - {distance: hard, student: logits_dist, weight: 0.5}\n"
+    "    - {distance: kl, student: features.-1, teacher: features.-1, align: smaller, transform: relation, weight: 1}\n"
+    "    - {distance: rkd_angle, student: features.0, teacher: layer2, weight: 1, schedule: down, end: 2}\n"
+    "    - {distance: kl, from: 2, student: features.-1.scores, teacher: features.50%.scores, weight: 1}\n"
+    "    - {distance: kl, from: ema, weight: 1, schedule: up, begin: 1}\n"
+    "    - {distance: cosine, from: student, student: blocks.0, teacher: blocks.1, projector: mlp, weight: 1}\n";
 
 /* ---- Folders and files ---- */
 
@@ -97,21 +111,6 @@ static void leave_folder(void) {
     snprintf(command, sizeof command, "rm -r '%s'", folder);
     ck_assert_int_eq(chdir("/"), 0);
     ck_assert_int_eq(system(command), 0);
-}
-
-/* A whole file with a zero after it, to be freed. */
-static char *read_whole(const char *path, size_t *size) {
-    FILE *file = fopen(path, "rb");
-    ck_assert_msg(file != NULL, "%s is missing", path);
-    ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    char *bytes = malloc(*size + 1);
-    ck_assert_ptr_nonnull(bytes);
-    ck_assert_uint_eq(fread(bytes, 1, *size, file), *size);
-    bytes[*size] = '\0';
-    fclose(file);
-    return bytes;
 }
 
 static void append(const char *path, const char *text) {
@@ -180,6 +179,17 @@ static void run_fine(session s) { ck_ok(run(&s)); }
 
 static void make_teacher(void) { run_fine((session){.recipe = teacher_recipe, .output = "teacher"}); }
 
+/* A transformer with as many heads as the student and other widths. */
+static void make_transformer(const char *distilled) {
+    run_fine((session){.recipe = student_recipe, .output = "transformer",
+                       .settings = {"run.epochs=1", "model.depth=3", "model.dim=24", distilled}});
+}
+
+static void make_teachers_of(const char *recipe) {
+    if (recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
+    if (recipe == crowd_recipe) make_transformer("model.distilled=true");
+}
+
 /* The run must end with this status and a message that holds the text. */
 static void expect(session s, vst_status wanted, const char *text) {
     const vst_status status = run(&s);
@@ -192,27 +202,6 @@ static void expect_said(const char *text) { ck_assert_msg(strstr(said, text) != 
 
 /* ---- Comparing runs ---- */
 
-static vst_safetensors *open_tensors(const char *output, const char *name) {
-    vst_safetensors *file;
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", output, name);
-    ck_ok(vst_safetensors_open(&file, path, NULL));
-    return file;
-}
-
-static void same_tensors(const char *a, const char *b, const char *name) {
-    vst_safetensors *x = open_tensors(a, name), *y = open_tensors(b, name);
-    ck_assert_uint_eq(vst_safetensors_count(x), vst_safetensors_count(y));
-    for (size_t i = 0; i < vst_safetensors_count(x); i++) {
-        const vst_tensor *s = vst_safetensors_at(x, i), *t = vst_safetensors_find(y, s->name);
-        ck_assert_msg(t && t->dtype == s->dtype && vst_shape_equal(&s->shape, &t->shape), "%s: no %s like it", name, s->name);
-        const size_t bytes = (size_t)vst_shape_count(&s->shape) * vst_dtype_size(s->dtype);
-        ck_assert_msg(memcmp(s->data, t->data, bytes) == 0, "%s: %s differs between %s and %s", name, s->name, a, b);
-    }
-    vst_safetensors_close(x);
-    vst_safetensors_close(y);
-}
-
 /* Whether a tensor differs between two files of a run, so that equal ones say something. */
 static bool tensor_differs(const char *a, const char *b, const char *tensor) {
     vst_safetensors *x = open_tensors(a, "last.safetensors"), *y = open_tensors(b, "last.safetensors");
@@ -223,44 +212,6 @@ static bool tensor_differs(const char *a, const char *b, const char *tensor) {
     vst_safetensors_close(x);
     vst_safetensors_close(y);
     return differs;
-}
-
-/* Takes out summary.csv's column of seconds, the only one that may differ. */
-static void cut_seconds(char *text) {
-    char *to = text;
-    for (int column = 0; *text; text++) {
-        column = *text == '\n' ? 0 : column + (*text == ',');
-        if (column != 6) *to++ = *text;
-    }
-    *to = '\0';
-}
-
-static int count_lines(const char *text) {
-    int lines = 0;
-    for (; *text; text++) lines += *text == '\n';
-    return lines;
-}
-
-static void same_text(const char *a, const char *b, const char *name, int lines) {
-    char path[2][128], *text[2];
-    for (int i = 0; i < 2; i++) {
-        size_t size;
-        snprintf(path[i], sizeof path[i], "%s/%s", i ? b : a, name);
-        text[i] = read_whole(path[i], &size);
-        ck_assert_int_eq(count_lines(text[i]), lines);
-        if (strcmp(name, "summary.csv") == 0) cut_seconds(text[i]);
-    }
-    ck_assert_str_eq(text[0], text[1]);
-    free(text[0]);
-    free(text[1]);
-}
-
-/* All that a run leaves but dates and seconds; `epochs` lines in the log, one more with the header in the summary. */
-static void same_runs(const char *a, const char *b, int epochs) {
-    same_tensors(a, b, "last.safetensors");
-    same_tensors(a, b, "best.safetensors");
-    same_text(a, b, "log.txt", epochs);
-    same_text(a, b, "summary.csv", epochs + 1);
 }
 
 /* ---- Learning ---- */
@@ -314,7 +265,7 @@ START_TEST(teacher_of_another_size) {
     ck_ok(run(&s));
     ck_assert_double_ge(s.result.teacher_top1, 95);
     ck_assert_double_ge(s.result.test_top1, 95);
-    expect_said("resized to the teacher's 16 x 16");
+    expect_said("resized to its 16 x 16");
     expect_said("waited for images");
     if (_i) expect_said("mixup 0.4");
 }
@@ -426,7 +377,7 @@ START_TEST(imagenet_recipes) {
     expect_said("logits_dist  <- teacher's logits, distance hard, weight 0.5");
     run_fine((session){.recipe = larger, .output = "larger"});
     expect_said("resized to the model's grid: pos_embed");
-    expect_said("resized to the teacher's 32 x 32 pixels");
+    expect_said("resized to its 32 x 32");
     run_fine((session){.recipe = third, .output = "third"});
     run_fine((session){.recipe = distilled, .output = "none", .dry_run = true});
 }
@@ -519,6 +470,61 @@ START_TEST(only_whole_steps) {
 }
 END_TEST
 
+/* Every preset trains with a teacher of the kind that it is for. */
+START_TEST(presets_train) {
+    static const char *const of_transformers[] = {"minilm", "tinybert", "distilbert"};
+    const char *name = vsti_presets[_i].name;
+    char preset[64];
+    bool transformer = false;
+    for (int i = 0; i < 3; i++) transformer = transformer || strcmp(name, of_transformers[i]) == 0;
+    snprintf(preset, sizeof preset, "distill.preset=%s", name);
+    if (transformer) make_transformer("model.distilled=true");
+    else make_teacher();
+    session s = {.recipe = distilled_recipe,
+                 .settings = {preset, transformer ? "distill.teacher=transformer/last.safetensors"
+                                                  : "distill.teacher=teacher/last.safetensors",
+                              "run.epochs=2", "model.dim=24", "data.labelled=0"}};
+    if (strcmp(name, "self") == 0 || strcmp(name, "mean-teacher") == 0) s.settings[1] = "distill.teacher=";
+    ck_ok(run(&s));
+    ck_assert(isfinite(s.result.train_loss) && s.result.train_loss > 0);
+    expect_said("% of the gradient");
+    if (strcmp(name, "mean-teacher") == 0) expect_said("the student's moving average");
+}
+END_TEST
+
+/* What a term pulls at the model is told apart, whatever its weight. */
+START_TEST(gradients_are_told_apart) {
+    make_teachers_of(crowd_recipe);
+    session s = {.recipe = crowd_recipe, .dry_run = true};
+    ck_ok(run(&s));
+    expect_said("rkd_angle, features.0 <- layer2");
+    expect_said("kl, logits <- ema.logits");
+    expect_said("teacher  vit_mini_patch4_28");
+    double shares = 0, share;
+    int lines = 0;
+    for (const char *at = said; (at = strstr(at, "of the loss, ")); lines++, shares += share) {
+        at += strlen("of the loss, ");
+        share = strtod(at, NULL);
+    }
+    ck_assert_int_eq(lines, 7);
+    ck_assert_double_eq_tol(shares, 100, 0.05);
+}
+END_TEST
+
+/* Attention of a CNN, a teacher too few, an average that is not kept. */
+START_TEST(teachers_that_cannot_be) {
+    make_teacher();
+    static const struct {
+        const char *terms;
+        const char *word;
+    } cases[] = {{"distill.terms=[{distance: kl, student: blocks.1.scores, teacher: features.-1.scores}]", "transform: relation"},
+                 {"distill.terms=[{distance: mse, student: blocks.7, teacher: layer3}]", "it has blocks.0, blocks.1"}};
+    for (int i = 0; i < 2; i++)
+        expect((session){.recipe = distilled_recipe, .settings = {cases[i].terms}},
+               i ? VST_ERROR_SHAPE : VST_ERROR_NOT_FOUND, cases[i].word);
+}
+END_TEST
+
 /* ---- Interrupted and continued ---- */
 
 typedef struct stop {
@@ -539,12 +545,12 @@ static void interrupted(const char *recipe, bool resume, stop at) {
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, gathering_recipe};
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe, gathering_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
-    const bool distilled = recipes[_i] == distilled_recipe;
-    if (distilled) make_teacher();
-    else interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
+    const bool distilled = recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe;
+    make_teachers_of(recipes[_i]);
+    if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
     run_fine((session){.recipe = recipes[_i], .output = "whole"});
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) interrupted(recipes[_i], !distilled || i > 0, stops[i]);
     run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true});
@@ -737,8 +743,8 @@ END_TEST
 
 /* From the second step on nothing is allocated within an epoch, by steps and loader alike. */
 START_TEST(steps_allocate_nothing) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
-    if (recipes[_i] == distilled_recipe) make_teacher();
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe};
+    make_teachers_of(recipes[_i]);
     session s = {.recipe = recipes[_i]};
     ck_ok(run(&s));
     const int steps = s.steps / EPOCHS;
@@ -835,6 +841,12 @@ START_TEST(names_the_term) {
 }
 END_TEST
 
+static int preset_count(void) {
+    int count = 0;
+    while (vsti_presets[count].name) count++;
+    return count;
+}
+
 int main(void) {
     Suite *suite = suite_create("train");
     TCase *tests = tcase_create("train");
@@ -850,7 +862,10 @@ int main(void) {
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 4);
+    tcase_add_loop_test(tests, presets_train, 0, preset_count());
+    tcase_add_test(tests, gradients_are_told_apart);
+    tcase_add_test(tests, teachers_that_cannot_be);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 5);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
     tcase_add_test(tests, state_is_saved);
     tcase_add_test(tests, interrupted_before_the_run);
@@ -861,7 +876,7 @@ int main(void) {
     tcase_add_test(tests, used_folder);
     tcase_add_test(tests, folder_is_locked);
     tcase_add_test(tests, dry_run);
-    tcase_add_loop_test(tests, steps_allocate_nothing, 0, 3);
+    tcase_add_loop_test(tests, steps_allocate_nothing, 0, 4);
     tcase_add_loop_test(tests, allocation_failures, 0, 2);
     tcase_add_loop_test(tests, diverges, 0, 2);
     tcase_add_test(tests, names_the_labels);

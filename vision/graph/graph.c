@@ -134,6 +134,9 @@ void vst_tap(vst_graph *graph, const char *name, vst_value value) {
     graph->taps[graph->tap_count++] = (struct vsti_tap){copy, value.id};
 }
 
+size_t vst_tap_count(const vst_graph *graph) { return graph->tap_count; }
+const char *vst_tap_name(const vst_graph *graph, size_t index) { return graph->taps[index].name; }
+
 vst_value vst_find(const vst_graph *graph, const char *name) {
     for (size_t i = 0; i < graph->tap_count; i++)
         if (strcmp(graph->taps[i].name, name) == 0) return (vst_value){graph->taps[i].value};

@@ -48,6 +48,9 @@ void vst_scope_pop(vst_graph *graph);
 void vst_tap(vst_graph *graph, const char *name, vst_value value);
 vst_value vst_find(const vst_graph *graph, const char *name); /* a tap or an input; null value if there is none */
 
+size_t vst_tap_count(const vst_graph *graph);
+const char *vst_tap_name(const vst_graph *graph, size_t index); /* in the order in which they were made */
+
 vst_shape vst_shape_at(const vst_graph *graph, vst_value value); /* rank 0 for the null value */
 
 /* Keeps an error from outside the operations (a backbone's own checks), with the current scope. */

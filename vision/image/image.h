@@ -1,5 +1,5 @@
-/* Images of 8-bit samples: memory, channel conversion, a contact sheet, and PNG. An image belongs to whoever declared
- * it; the functions are thread-safe on different images. */
+/* Images of 8-bit samples: memory, channel conversion, a contact sheet, PNG, writing JPEG. An image belongs to whoever
+ * declared it; the functions are thread-safe on different images. */
 #ifndef VISTILL_VISION_IMAGE_IMAGE_H
 #define VISTILL_VISION_IMAGE_IMAGE_H
 
@@ -55,6 +55,10 @@ VST_NODISCARD vst_status vst_png_decode(const void *bytes, size_t size, int chan
 
 /* Encodes into memory: *bytes is to be vst_free'd. */
 VST_NODISCARD vst_status vst_png_encode(const vst_image *image, uint8_t **bytes, size_t *size);
+
+/* The same as baseline JPEG; quality: 1 … 100, by libjpeg's scale, colour at half the resolution, as Pillow's
+ * save(quality=…). A side of more than 65500 pixels is VST_ERROR_ARGUMENT. */
+VST_NODISCARD vst_status vst_jpeg_encode(const vst_image *image, int quality, uint8_t **bytes, size_t *size);
 
 /* Writes a file through a temporary one beside it: `path` is the old file or the whole new one. */
 VST_NODISCARD vst_status vst_png_write(const char *path, const vst_image *image);

@@ -1,7 +1,8 @@
 /* JPEG through libjpeg-turbo: the only file that includes jpeglib.h. Baseline and progressive, grey, YCbCr, RGB, CMYK
  * and YCCK, with the accurate integer DCT and the smooth upsampling of colour that are libjpeg's defaults and Pillow's.
- * libjpeg reports errors with longjmp; everything that changes after the setjmp therefore lives in a `codec` outside
- * the function that calls setjmp. Its memory is its own pools, bounded by the limit on pixels. */
+ * libjpeg reports errors with longjmp; everything that changes after the setjmp therefore lives in a `codec` (an
+ * `encoder` for writing) outside the function that calls setjmp. Its memory is its own pools, bounded by the limit on
+ * pixels. */
 /* jpeglib.h needs stdio.h before it, jerror.h needs jpeglib.h. */
 /* clang-format off */
 #include <stdio.h>
@@ -175,10 +176,10 @@ static bool choose_part(codec *self, const vst_decode_options *options) {
     return true;
 }
 
-/* Leaves out what need not be decoded. Pixels at the edge of a part are made from their neighbours across the edge
- * (smooth upsampling of colour), so a part is decoded with a block more on each side. All scans of a file of several
- * have to be decoded entirely before its first row comes out, and libjpeg-turbo 2.1 is not to be trusted with parts of
- * it. */
+/* Leaves out what need not be decoded. Where colour is stored at less than full size, pixels at the edge of a part are
+ * made from their neighbours across the edge (smooth upsampling): such a part is decoded with a block more on each
+ * side. All scans of a file of several have to be decoded entirely before its first row comes out, and
+ * libjpeg-turbo 2.1 is not to be trusted with parts of it. */
 static void leave_out(codec *self) {
     struct jpeg_decompress_struct *jpeg = &self->jpeg;
     const int height = (int)jpeg->output_height, width = (int)jpeg->output_width;
@@ -186,14 +187,16 @@ static void leave_out(codec *self) {
     self->left = 0;
     if (jpeg_has_multiple_scans(jpeg)) return;
     const int block_width = jpeg->max_h_samp_factor * DCTSIZE, block_height = jpeg->max_v_samp_factor * DCTSIZE;
-    JDIMENSION left = (JDIMENSION)(box->left > block_width ? box->left - block_width : 0);
-    const int right = box->left + box->width < width - block_width ? box->left + box->width + block_width : width;
+    const bool upsampled = jpeg->max_h_samp_factor * jpeg->max_v_samp_factor > 1;
+    const int beside = upsampled ? block_width : 0, above = upsampled ? block_height : 0;
+    JDIMENSION left = (JDIMENSION)(box->left > beside ? box->left - beside : 0);
+    const int right = box->left + box->width < width - beside ? box->left + box->width + beside : width;
     JDIMENSION columns = (JDIMENSION)right - left;
     if ((int)columns < width) {
         jpeg_crop_scanline(jpeg, &left, &columns);
         self->left = (int)left;
     }
-    const int skipped = box->top / block_height * block_height - block_height;
+    const int skipped = box->top / block_height * block_height - above;
     if (skipped > 0 && box->top < height) jpeg_skip_scanlines(jpeg, (JDIMENSION)skipped);
 }
 
@@ -273,4 +276,99 @@ vst_status vsti_jpeg_decode(const void *bytes, size_t size, const vst_decode_opt
     *damaged = self.damaged;
     if (status == VST_OK && options->channels) status = vst_image_convert(out, options->channels);
     return status;
+}
+
+/* ---- Writing ---- */
+
+typedef struct encoder {
+    struct jpeg_compress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    struct jpeg_destination_mgr destination;
+    jmp_buf failed;
+    vst_status status; /* of a failure of ours; VST_OK: the text is libjpeg's */
+    char text[JMSG_LENGTH_MAX];
+    uint8_t *output; /* owned until handed out */
+    size_t size, capacity;
+} encoder;
+
+static void on_write_error(j_common_ptr jpeg) {
+    encoder *self = jpeg->client_data;
+    if (self->status == VST_OK) jpeg->err->format_message(jpeg, self->text);
+    longjmp(self->failed, 1);
+}
+
+/* Makes room; `used` bytes of the output are written. */
+static void grow_output(encoder *self, size_t used, size_t capacity) {
+    self->status = vst_grow(&self->output, &self->capacity, capacity, 1);
+    if (self->status != VST_OK) on_write_error((j_common_ptr)&self->jpeg);
+    self->destination.next_output_byte = self->output + used;
+    self->destination.free_in_buffer = self->capacity - used;
+}
+
+static void start_output(j_compress_ptr jpeg) {
+    enum { FIRST = 4096 };
+    grow_output(jpeg->client_data, 0, FIRST);
+}
+
+/* libjpeg asks when all of it is full, whatever free_in_buffer says. */
+static boolean output_is_full(j_compress_ptr jpeg) {
+    encoder *self = jpeg->client_data;
+    grow_output(self, self->capacity, 2 * self->capacity);
+    return TRUE;
+}
+
+static void end_output(j_compress_ptr jpeg) {
+    encoder *self = jpeg->client_data;
+    self->size = self->capacity - self->destination.free_in_buffer;
+}
+
+/* libjpeg's settings for a quality, which are Pillow's too: baseline, colour at half the resolution. */
+static void write_image(encoder *self, const vst_image *image, int quality) {
+    struct jpeg_compress_struct *jpeg = &self->jpeg;
+    jpeg_create_compress(jpeg);
+    jpeg->dest = &self->destination;
+    jpeg->image_height = (JDIMENSION)image->height;
+    jpeg->image_width = (JDIMENSION)image->width;
+    jpeg->input_components = image->channels;
+    jpeg->in_color_space = image->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    jpeg_set_defaults(jpeg);
+    jpeg_set_quality(jpeg, quality, TRUE);
+    jpeg_start_compress(jpeg, TRUE);
+    const size_t stride = (size_t)image->width * (size_t)image->channels;
+    for (int y = 0; y < image->height; y++) {
+        uint8_t *row = image->pixels + (size_t)y * stride;
+        jpeg_write_scanlines(jpeg, &row, 1);
+    }
+    jpeg_finish_compress(jpeg);
+}
+
+static vst_status encode(encoder *self, const vst_image *image, int quality) {
+    if (setjmp(self->failed) == 0) {
+        write_image(self, image, quality);
+        return VST_OK;
+    }
+    if (self->status != VST_OK) return self->status;
+    return vst_fail(self->errors.msg_code == JERR_OUT_OF_MEMORY ? VST_ERROR_MEMORY : VST_ERROR_ARGUMENT,
+                    "writing a JPEG of %d x %d pixels (height x width): %s", image->height, image->width, self->text);
+}
+
+vst_status vst_jpeg_encode(const vst_image *image, int quality, uint8_t **bytes, size_t *size) {
+    if (quality < 1 || quality > 100)
+        return vst_fail(VST_ERROR_ARGUMENT, "writing a JPEG of quality %d: it must be from 1 to 100", quality);
+    encoder self = {0};
+    self.jpeg.err = jpeg_std_error(&self.errors);
+    self.errors.error_exit = on_write_error;
+    self.errors.output_message = drop_message;
+    self.jpeg.client_data = &self;
+    self.destination = (struct jpeg_destination_mgr){
+        .init_destination = start_output, .empty_output_buffer = output_is_full, .term_destination = end_output};
+    const vst_status status = encode(&self, image, quality);
+    jpeg_destroy_compress(&self.jpeg);
+    if (status != VST_OK) {
+        vst_free(self.output);
+        return status;
+    }
+    *bytes = self.output;
+    *size = self.size;
+    return VST_OK;
 }

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vision/base/random.h"
+
 typedef enum vsti_activation { VSTI_RELU, VSTI_RELU6, VSTI_GELU, VSTI_SILU, VSTI_SIGMOID, VSTI_HARDSWISH } vsti_activation;
 
 /* B images, N tokens of which the first Q ask and all answer, H heads of d channels; qkv (B, N, 3, H, d), out (B, Q, H, d), lse
@@ -154,6 +156,10 @@ typedef struct vsti_kernels {
     void (*dropout)(const float *x, float *y, float rate, uint64_t seed, uint64_t stream, uint32_t step, int64_t outer,
                     int64_t inner);
 
+    /* n independent numbers N(mean, std²) from whole blocks of the stream, on the calling thread; the same bits on every
+     * instruction set. */
+    void (*normals)(vst_random *random, float mean, float std, float *out, int64_t n);
+
     /* Sum of squares in double, for clipping by norm. */
     double (*sum_squares)(const float *x, int64_t n);
     /* One pass over a run of parameters: clip, decay, moments, update (torch.optim.AdamW); ema NULL or updated with
@@ -186,6 +192,8 @@ typedef struct vsti_kernels {
     void (*spread)(const uint8_t *grey, uint8_t *rgb, int64_t n);
     /* Mirrors a row of pixels, in place. */
     void (*mirror)(uint8_t *row, int channels, int64_t width);
+    /* n pixels to planes of floats x / 255: out (channels, n). */
+    void (*unit_floats)(const uint8_t *in, int channels, float *out, int64_t n);
     /* The mean of 3 x 3 pixels, the middle one counting five times; values above[-channels] … below[n + channels - 1] are read. */
     void (*smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, int channels, uint8_t *out, int64_t n);
     /* One row of a box blur down the columns: sum += enter - leave; out = (sum whole + (leave + edge) part) / 2^24, rounded. */

@@ -58,6 +58,12 @@ vst_value vst_matmul(vst_graph *g, vst_value a, vst_value b, bool transpose_a, b
 vst_value vst_normalize(vst_graph *g, vst_value x, const double *mean, const double *deviation);
 /* Zero mean and unit (unbiased) deviation over the last dimension: (x - mean) / (std + 1e-7); logit standardisation. */
 vst_value vst_standardize(vst_graph *g, vst_value x);
+/* x / max(|x|, 1e-12) over the last dimension, as torch.nn.functional.normalize. */
+vst_value vst_unit(vst_graph *g, vst_value x);
+/* x (B, D) -> (B, B): the Euclidean distances between the rows, divided by the mean of those of different rows. */
+vst_value vst_relative_distances(vst_graph *g, vst_value x);
+/* x, through which no gradient flows. */
+vst_value vst_detach(vst_graph *g, vst_value x);
 
 /* ---- shape --------------------------------------------------------------------------------------------------------- */
 vst_value vst_reshape(vst_graph *g, vst_value x, vst_shape shape); /* one dimension may be -1 */
@@ -113,6 +119,8 @@ vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, 
                             vst_kl_reduction reduction);
 /* mean of (a - b)² over all elements; gradients flow into both. Equal shapes. */
 vst_value vst_mse(vst_graph *g, vst_value a, vst_value b);
+/* torch.nn.functional.smooth_l1_loss: mean of d² / 2 where |d| < 1, of |d| - 1 / 2 elsewhere; gradients flow into both. */
+vst_value vst_smooth_l1(vst_graph *g, vst_value a, vst_value b);
 /* One-hot rows of the largest logit (the first one of equals): hard distillation's labels. No gradient. */
 vst_value vst_one_hot_argmax(vst_graph *g, vst_value logits);
 

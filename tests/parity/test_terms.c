@@ -1,0 +1,120 @@
+/* Distillation terms against PyTorch with the formulas of the published code (make_term_fixtures.py): losses within 1e-5,
+ * gradients within 1e-4 of their root mean square. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "recipes/distill/sides.h"
+#include "vision/plan/plan.h"
+#include "vision/tensor/safetensors.h"
+
+typedef struct term_case {
+    const char *name, *student_tap, *teacher_tap;
+    vst_term_options term;
+} term_case;
+
+/* What is left out is the recipe's default, but `from`. */
+static const term_case cases[] = {
+    {"kd_t1", "logits", "logits", {.distance = "kl", .temperature = 1}},
+    {"kd_t20", "logits", "logits", {.distance = "kl", .temperature = 20}},
+    {"deit_soft", "logits_dist", "logits", {.distance = "kl", .temperature = 3, .reduction = 1}},
+    {"deit_hard", "logits_dist", "logits", {.distance = "hard"}},
+    {"standardised", "logits", "logits", {.distance = "kl", .temperature = 2, .transform = VSTI_TRANSFORM_STANDARDIZE}},
+    {"locality", "blocks.1", "layer3", {.distance = "mse", .projector = VSTI_PROJECTOR_LINEAR}},
+    {"hint", "blocks.1", "layer3", {.distance = "mse", .projector = VSTI_PROJECTOR_LINEAR}},
+    {"attention_transfer", "blocks.1", "layer2",
+     {.distance = "mse", .align = VSTI_ALIGN_SMALLER, .transform = VSTI_TRANSFORM_ATTENTION}},
+    {"relation_of_a_map", "blocks.1", "layer3", {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
+    {"minilm_values", "blocks.1.v", "blocks.5.v", {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
+    {"attention_kl", "blocks.1.scores", "blocks.5.scores", {.distance = "kl", .temperature = 1}},
+    {"attention_mse", "blocks.1.scores", "blocks.5.scores", {.distance = "mse"}},
+    {"cosine", "blocks.1", "blocks.3", {.distance = "cosine", .tokens = VSTI_TOKENS_ALL}},
+    {"hidden", "blocks.1", "blocks.3", {.distance = "mse", .tokens = VSTI_TOKENS_ALL}},
+    {"class_token", "blocks.1", "blocks.3", {.distance = "mse", .tokens = VSTI_TOKENS_CLASS}},
+    {"unit", "blocks.1", "blocks.3", {.distance = "mse", .transform = VSTI_TRANSFORM_UNIT}},
+    {"rkd_distance", "pooled", "pooled", {.distance = "rkd_distance"}},
+    {"rkd_angle", "pooled", "pooled", {.distance = "rkd_angle"}},
+    {"rkd_pooled", "blocks.1", "layer3", {.distance = "rkd_distance"}},
+};
+enum { CASES = sizeof cases / sizeof cases[0] };
+
+#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
+
+static const vst_tensor *tensor_of(const vst_safetensors *file, const char *name, const char *part) {
+    char text[64];
+    snprintf(text, sizeof text, "%s.%s", name, part);
+    return vst_safetensors_find(file, text);
+}
+
+static size_t count_of(const vst_tensor *tensor) { return (size_t)vst_shape_count(&tensor->shape); }
+
+static void set_param(vst_params *params, const char *name, const vst_tensor *tensor) {
+    const int index = tensor ? vst_params_find(params, name) : -1;
+    if (index < 0) return;
+    memcpy(vst_params_values(params) + vst_params_at(params, (size_t)index)->offset, tensor->data,
+           count_of(tensor) * sizeof(float));
+}
+
+START_TEST(equals_pytorch) {
+    const term_case *c = &cases[_i];
+    vst_safetensors *file;
+    vst_params *params;
+    vst_graph *g;
+    vst_plan *plan;
+    char input[VST_TEACHER_INPUT_NAME];
+    ck_ok(vst_safetensors_open(&file, VISTILL_SOURCE_DIR "/tests/parity/terms.safetensors", NULL));
+    const vst_tensor *student = tensor_of(file, c->name, "student"), *teacher = tensor_of(file, c->name, "teacher");
+    const vst_tensor *gradient = tensor_of(file, c->name, "gradient"), *loss = tensor_of(file, c->name, "loss");
+    ck_assert_msg(student && teacher && gradient && loss, "the fixture lacks %s", c->name);
+    vst_term_options term = c->term;
+    char student_tap[32], teacher_tap[32];
+    snprintf(student_tap, sizeof student_tap, "%s", c->student_tap);
+    snprintf(teacher_tap, sizeof teacher_tap, "%s", c->teacher_tap);
+    term.student = student_tap;
+    term.teacher = teacher_tap;
+    ck_ok(vst_params_create(&params));
+    ck_ok(vst_graph_create(&g, params));
+    vst_tap(g, c->student_tap, vst_param(g, "student", student->shape, (vst_init){0}));
+    const vst_value value = vst_term_build(g, &term, 0, c->teacher_tap, teacher->shape);
+    vst_differentiate(g, value);
+    ck_ok(vst_graph_finish(g));
+    ck_ok(vst_params_allocate(params, true, 1));
+    set_param(params, "student", student);
+    set_param(params, "distill.0.projector.weight", tensor_of(file, c->name, "weight"));
+    set_param(params, "distill.0.projector.bias", tensor_of(file, c->name, "bias"));
+    ck_ok(vst_plan_create(&plan, g, &value, 1, &(vst_plan_options){.mode = VST_TRAIN}));
+    memcpy(vst_plan_input(plan, vst_term_input(0, c->teacher_tap, input)), teacher->data, count_of(teacher) * sizeof(float));
+    ck_ok(vst_plan_run(plan, 0));
+    const double got = vst_plan_output(plan, 0)[0], want = *(const float *)loss->data;
+    const float *slope = vst_params_gradients(params) + vst_params_at(params, (size_t)vst_params_find(params, "student"))->offset;
+    double squares = 0, worst = 0;
+    for (size_t i = 0; i < count_of(gradient); i++) {
+        const double wanted = ((const float *)gradient->data)[i];
+        squares += wanted * wanted;
+        worst = fmax(worst, fabs(slope[i] - wanted));
+    }
+    worst /= sqrt(squares / (double)count_of(gradient));
+    printf("%-20s loss %.7f, off by %.1e; gradient off by %.1e of its RMS\n", c->name, got, fabs(got - want), worst);
+    fflush(stdout);
+    ck_assert_double_lt(fabs(got - want), 1e-5 * fmax(1, fabs(want)));
+    ck_assert_double_lt(worst, 1e-4);
+    vst_plan_destroy(plan);
+    vst_graph_destroy(g);
+    vst_params_destroy(params);
+    vst_safetensors_close(file);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("terms");
+    TCase *tests = tcase_create("terms");
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, equals_pytorch, 0, CASES);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
