@@ -580,10 +580,6 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
                         "target is above 0; set optim.smoothing to 0", optim->smoothing);
     if (recipe->run.new_head && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT, "run.new_head is about the classifier of run.start, which is not set");
-    if ((recipe->augment.mixup > 0 || recipe->augment.cutmix > 0) && optim->batch % 2)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
-                        optim->batch);
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);

@@ -126,8 +126,7 @@ static vst_schedule make_schedule(const vst_recipe *recipe, uint64_t steps) {
 static vst_status build(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
-    VST_TRY(vsti_student_build(&t->student, r, &t->teachers));
-    if (t->start) vsti_start_take(t->student.params, t->start);
+    VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start));
     vst_params_destroy(t->start);
     t->start = NULL;
     t->schedule = make_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);

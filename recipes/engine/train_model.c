@@ -143,7 +143,7 @@ static vst_status create_optimizer(vsti_student *student, const vst_optim_option
     return vst_optimizer_create(&student->optimizer, student->params, &options);
 }
 
-vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers) {
+vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers, vst_params *start) {
     vst_status status = VST_OK;
     vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];
     const vst_model_common *common = vst_model_common_of(recipe->model);
@@ -157,6 +157,7 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     VST_TRY(vst_graph_finish(student->graph));
     find_grid(student);
     VST_TRY(vst_params_allocate(student->params, true, seed));
+    if (start) vsti_start_take(student->params, start); /* before the average begins with them */
     student->parameters = model_parameters(student->params);
     VST_TRY(vst_plan_create(&student->plan, student->graph, outputs, count,
                             &(vst_plan_options){.mode = VST_TRAIN, .seed = seed}));

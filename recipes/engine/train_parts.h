@@ -105,8 +105,9 @@ struct vsti_student {
 };
 
 /* Builds the differentiated training graph with all terms and its plan. Afterwards the teachers' taps point to the student's
- * inputs. */
-VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers);
+ * inputs. `start`: values to begin with, NULL for random ones. */
+VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
+                                            vst_params *start);
 void vsti_student_clear(vsti_student *student);
 /* Sets the weights of labels and terms to those of a moment, in epochs. */
 void vsti_student_weigh(vsti_student *student, const vst_recipe *recipe, double epoch);

@@ -194,7 +194,8 @@ START_TEST(distillation_losses_are_deits) {
     char name[VST_TEACHER_INPUT_NAME];
     heads h = heads_begin();
     const double alpha = loss_numbers[_i].alpha;
-    const vst_term_options term = {.distance = loss_numbers[_i].hard ? "hard" : "kl",
+    const vst_term_options term = {.from = "teacher",
+                                   .distance = loss_numbers[_i].hard ? "hard" : "kl",
                                    .student = loss_numbers[_i].token ? "logits_dist" : "logits",
                                    .teacher = "logits",
                                    .temperature = loss_numbers[_i].tau,
