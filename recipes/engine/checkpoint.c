@@ -34,6 +34,7 @@ static const field fields[] = {
     FIELD(FIELD_REAL, "teacher_top1", teacher_top1),
     FIELD(FIELD_COUNT, "log_bytes", log_bytes),
     FIELD(FIELD_COUNT, "summary_bytes", summary_bytes),
+    FIELD(FIELD_COUNT, "events_bytes", events_bytes),
     FIELD(FIELD_COUNT, "sum_steps", sums.steps),
     FIELD(FIELD_COUNT, "sum_labelled", sums.labelled),
     FIELD(FIELD_COUNT, "sum_correct", sums.correct),

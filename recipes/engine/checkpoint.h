@@ -35,7 +35,7 @@ typedef struct vsti_checkpoint {
     double seconds;        /* of all sessions so far */
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;
-    uint64_t log_bytes, summary_bytes;
+    uint64_t log_bytes, summary_bytes, events_bytes;
     vsti_epoch_sums sums;
     vsti_epoch_figures figures;
 } vsti_checkpoint;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "recipes/engine/events.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
@@ -104,6 +105,7 @@ static vst_status restore(vsti_trainer *t, const vst_safetensors *file) {
     VST_TRY(vsti_checkpoint_promote(&t->folder, file));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "log.txt", t->at.log_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->at.summary_bytes));
+    VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_EVENTS_FILE, t->at.events_bytes));
     vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->at.epoch,
             (unsigned long long)t->at.step);
 out:

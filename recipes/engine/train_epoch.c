@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipes/engine/events.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/memory.h"
 
@@ -114,6 +115,7 @@ static vst_status save(vsti_trainer *t, bool best) {
     t->at.finished = t->at.epoch >= t->recipe->run.epochs;
     t->at.log_bytes = vsti_run_folder_size(&t->folder, "log.txt");
     t->at.summary_bytes = vsti_run_folder_size(&t->folder, "summary.csv");
+    t->at.events_bytes = vsti_run_folder_size(&t->folder, VSTI_EVENTS_FILE);
     VST_TRY(vsti_checkpoint_write(&t->folder, &t->at, &content, t->student.params, t->student.optimizer));
 out:
     free(training);

@@ -148,7 +148,7 @@ static void log_line(vsti_trainer *t, json_t *object) {
         return;
     }
     memcpy(line + length, "\n", 2);
-    vsti_run_folder_append(&t->folder, "log.txt", line);
+    vsti_run_folder_append(&t->folder, "log.txt", line, length + 1);
 }
 
 static void set_terms(const vsti_trainer *t, json_t *line) {
@@ -213,11 +213,11 @@ static void log_csv(vsti_trainer *t) {
     if (fresh) {
         snprintf(line, sizeof line, "epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds%s%s\n",
                  *more ? ",validation_loss,validation_top1" : "", *both ? ",eval_top1_ema,eval_top1_raw" : "");
-        vsti_run_folder_append(&t->folder, "summary.csv", line);
+        vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
     }
     snprintf(line, sizeof line, "%d,%.9g,%.6f,%.4f,%.6f,%.4f,%.2f%s%s\n", t->at.epoch, sums->rate / (double)sums->steps,
              f->train_loss, f->train_top1, f->test_loss, f->test_top1, sums->seconds, more, both);
-    vsti_run_folder_append(&t->folder, "summary.csv", line);
+    vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
 }
 
 void vsti_log_epoch(vsti_trainer *t) {
@@ -225,6 +225,7 @@ void vsti_log_epoch(vsti_trainer *t) {
     char validation[64] = "", other[64] = "";
     log_json(t);
     log_csv(t);
+    vsti_log_events(t);
     if (t->data.validation) snprintf(validation, sizeof validation, "validation top-1 %.2f %%, ", f->validation_top1);
     if (vsti_has_average(t))
         snprintf(other, sizeof other, " (%s weights %.2f %%)", vsti_saves_average(t) ? "raw" : "average", f->other_top1);

@@ -165,6 +165,8 @@ void vsti_announce(const vsti_trainer *trainer);
 void vsti_announce_shares(const vsti_trainer *trainer);
 void vsti_log_step(vsti_trainer *trainer);
 void vsti_log_epoch(vsti_trainer *trainer);
+/* The epoch for TensorBoard (train_events.c). */
+void vsti_log_events(vsti_trainer *trainer);
 VST_NODISCARD vst_status vsti_write_samples(vsti_trainer *trainer);
 /* The JSON of a model file's "vistill.training"; free() it, as jansson's; NULL: out of memory. */
 char *vsti_training_json(const vsti_trainer *trainer);

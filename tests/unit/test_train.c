@@ -544,6 +544,7 @@ static void interrupted(const char *recipe, bool resume, stop at) {
     ck_assert(exists("parts/last.safetensors"));
     append("parts/log.txt", "{\"epoch\": 77}\n");
     append("parts/summary.csv", "77,not after the checkpoint\n");
+    append("parts/events.out.tfevents.0.vistill", "not after the checkpoint");
 }
 
 START_TEST(resumes_bit_for_bit) {
