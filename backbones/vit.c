@@ -14,7 +14,7 @@ typedef struct vit {
     vst_model_common common;
     int patch, dim, depth, heads;
     double mlp_ratio, drop_path, layer_scale;
-    bool distilled, class_position;
+    bool drop_path_uniform, distilled, class_position;
     int stem, init;
 } vit;
 
@@ -26,6 +26,7 @@ static const vst_option options[] = {
     VST_OPTION_INT(vit, heads, 3, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(vit, mlp_ratio, 4, 0.01, 64, "width of the MLP's hidden layer / dim"),
     VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99, "stochastic depth: rate of the last block, linear from 0 at the first"),
+    VST_OPTION_BOOL(vit, drop_path_uniform, false, "all blocks have the rate of the last, as DeiT-III's authors train"),
     VST_OPTION_DOUBLE(vit, layer_scale, 0, 0, 10,
                       "LayerScale (Touvron et al., 2021): initial factor of each channel of a branch; 0: none"),
     VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with a head of its own"),
@@ -191,7 +192,8 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
     for (int i = 0; i < o->depth; i++) {
         char tap[24];
         snprintf(tap, sizeof tap, "blocks.%d", i);
-        const double rate = o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0;
+        const double linear = o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0;
+        const double rate = o->drop_path_uniform ? o->drop_path : linear;
         VST_SCOPE(g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }

@@ -1,3 +1,30 @@
+# vistill_embed_folder(LIST FOLDER HEADER TABLE TYPE): all YAML files of a folder as `const TYPE TABLE[]`, {"name", "text"} each, with
+# {NULL, NULL} at the end: a new file is all that a new entry needs. HEADER declares both.
+function(vistill_embed_folder list folder header table type)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.yaml)
+  set(texts "")
+  set(entries "")
+  foreach(file ${files})
+    get_filename_component(name ${file} NAME_WE)
+    string(MAKE_C_IDENTIFIER text_${name} symbol)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+    file(READ ${file} bytes HEX)
+    string(REGEX REPLACE "(..)" "0x\\1," bytes "${bytes}")
+    string(APPEND texts "static const char ${symbol}[] = {${bytes}0};\n")
+    string(APPEND entries "    {\"${name}\", ${symbol}},\n")
+  endforeach()
+  set(output ${CMAKE_BINARY_DIR}/${table}.c)
+  file(CONFIGURE OUTPUT ${output} CONTENT
+"/* Generated from the files in ${folder}. */
+#include \"${header}\"
+
+${texts}
+const ${type} ${table}[] = {
+${entries}    {0, 0}};
+" @ONLY)
+  set(${list} ${${list}} ${output} PARENT_SCOPE)
+endfunction()
+
 # vistill_embed(LIST FILE SYMBOL): a text file of the source tree as the C string `const char SYMBOL[]`, so that the program
 # needs no files beside it. Appends the generated source to LIST.
 function(vistill_embed list file symbol)

@@ -3,8 +3,8 @@
 file(GLOB kernel_sources CONFIGURE_DEPENDS vision/kernels/*.c)
 list(FILTER kernel_sources EXCLUDE REGEX "/dispatch.c$")
 set(kernel_flags -O3 -ffp-contract=fast -fno-trapping-math -fno-signed-zeros)
-# What is done to pixels is compared with Pillow's bit by bit: no fused multiply-add there.
-set_source_files_properties(vision/kernels/pixels.c vision/kernels/affine.c PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
+# What is done to pixels is compared with Pillow's bit by bit and must not depend on the processor: no fused multiply-add there.
+set_source_files_properties(vision/kernels/pixels.c vision/kernels/affine.c vision/kernels/noise.c PROPERTIES COMPILE_OPTIONS -ffp-contract=off)
 set(kernel_flags_generic "")
 set(kernel_flags_avx2 -mavx2 -mfma -mbmi2)
 set(kernel_flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mbmi2 -mprefer-vector-width=512)

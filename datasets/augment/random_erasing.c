@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "datasets/augment/operations.h"
+#include "vision/kernels/kernels.h"
 
 typedef struct random_erasing_options {
     double probability, area_min, area_max, aspect;
@@ -47,13 +48,16 @@ static bool choose(const random_erasing_options *self, double area, vst_random *
 
 /* Draws, with mode rand, a number for each channel, with mode pixel one for each value, row by row. */
 static void fill(int mode, const vst_box *box, vst_random *random, const vst_augment_floats *sample) {
+    const vsti_kernels *kernels = vsti_get_kernels();
     for (int c = 0; c < sample->channels; c++) {
         const double mean = sample->mean[c], std = sample->std[c];
-        const double color = mode == MODE_RAND ? vst_random_normal(random) : 0;
+        const float color = (float)(mean + std * (mode == MODE_RAND ? vst_random_normal(random) : 0));
         for (int y = box->top; y < box->top + box->height; y++) {
             float *row = sample->values + ((size_t)c * (size_t)sample->height + (size_t)y) * (size_t)sample->width;
-            for (int x = box->left; x < box->left + box->width; x++)
-                row[x] = (float)(mean + std * (mode == MODE_PIXEL ? vst_random_normal(random) : color));
+            if (mode == MODE_PIXEL)
+                kernels->normals(random, (float)mean, (float)std, row + box->left, box->width);
+            else
+                for (int x = box->left; x < box->left + box->width; x++) row[x] = color;
         }
     }
 }

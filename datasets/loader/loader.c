@@ -8,11 +8,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <xxhash.h>
 
 #include "datasets/loader/broken.h"
 #include "datasets/loader/sample.h"
+#include "vision/base/clock.h"
 #include "vision/base/memory.h"
 
 enum {
@@ -70,12 +70,6 @@ struct vst_loader {
     double waited;
     vsti_broken_tally broken;
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Loads view.sample or, by the policy, the next readable one, which brings its own label and random numbers, and is
  * then *sample: what a position of an epoch shows is a function of the data alone. */
@@ -383,9 +377,9 @@ vst_status vst_loader_next(vst_loader *self, vst_batch *batch) {
         vst_status status = vst_loader_start(self, 0, 0);
         if (status != VST_OK) return status;
     }
-    const double begin = now();
+    const double begin = vst_seconds();
     const slot *ready = take(self);
-    self->waited += now() - begin;
+    self->waited += vst_seconds() - begin;
     if (!ready) return VST_OK;
     if (ready->status != VST_OK) return vst_fail(ready->status, "%s", ready->error);
     const vst_status status =

@@ -1,4 +1,5 @@
-/* One sample, from the data set to floats. Of an image file only the part that the first policy wants is decoded. */
+/* One sample, from the data set to floats. Of an image file only the part is decoded that the first policy or the view
+ * of evaluation needs. */
 #include "datasets/loader/sample.h"
 
 #include <limits.h>
@@ -32,7 +33,15 @@ typedef struct request {
     vst_augment_view view;
     vsti_sample_memory *memory;
     vst_augment_state state;
+    vst_evaluation_view evaluation; /* with options->evaluation */
+    vst_resize_window window;       /* of it */
 } request;
+
+static request request_of(const vst_dataset *dataset, const vst_loader_options *options, vst_augment_view view,
+                          vsti_sample_memory *memory) {
+    return (request){
+        dataset, options, view, memory, {.view = view}, {options->size, options->crop_pct, options->filter}, {0}};
+}
 
 /* Puts data set and sample before the error's text. */
 static vst_status blame(vst_status status, const request *r) {
@@ -42,38 +51,47 @@ static vst_status blame(vst_status status, const request *r) {
                        vst_dataset_sample_name(r->dataset, r->view.sample, name, sizeof name));
 }
 
-/* The part that the first policy chooses of the image file's picture, or all of it. */
+/* Which part of a picture of that size is needed. */
+static vst_status choose_part(request *r, int height, int width, vst_box *part) {
+    if (r->options->evaluation) return vst_evaluation_begin(&r->evaluation, height, width, &r->window, part);
+    vst_augment_begin(r->options->augment, r->view, height, width, &r->state, part);
+    return VST_OK;
+}
+
 static vst_status decode(request *r) {
     vst_status status = VST_OK;
     const vst_bytes *bytes = &r->memory->bytes;
-    vst_box part = {0};
+    vst_image_facts facts = {0};
+    vst_box part;
     vst_decode_options options = {
         .channels = vst_dataset_channels(r->dataset), .limits = vst_dataset_limits(r->dataset), .strict = true};
-    if (vst_augment_has_crop(r->options->augment)) {
-        vst_image_facts facts;
+    const bool crops = vst_augment_has_crop(r->options->augment);
+    if (crops || r->options->evaluation) {
         VST_TRY(vst_image_inspect(bytes->data, bytes->size, options.limits, &facts));
-        vst_augment_begin(r->options->augment, r->view, facts.height, facts.width, &r->state, &part);
         options.crop = &part;
-        if (r->options->fast_decode) options.least_height = options.least_width = r->options->size;
-    } else {
-        vst_augment_begin(r->options->augment, r->view, 0, 0, &r->state, &part);
     }
+    VST_TRY(choose_part(r, facts.height, facts.width, &part));
+    if (crops && r->options->fast_decode) options.least_height = options.least_width = r->options->size;
     VST_TRY(vst_image_decode(bytes->data, bytes->size, &options, &r->memory->image, NULL));
 out:
     return status;
 }
 
+/* The needed part of a picture in memory, which may be `image` itself. */
+static vst_status cut_out(request *r, const vst_image *picture, vst_image *image) {
+    vst_box part;
+    const vst_status status = choose_part(r, picture->height, picture->width, &part);
+    return status == VST_OK ? vst_image_crop(picture, part, image) : status;
+}
+
 static vst_status fetch(request *r, int *label) {
     vst_image *image = &r->memory->image;
-    vst_box part;
     if (vst_dataset_encoded(r->dataset)) {
         const vst_status status = vst_dataset_read_bytes(r->dataset, r->view.sample, &r->memory->bytes, label);
         return status == VST_OK ? blame(decode(r), r) : status; /* the former names the sample by itself */
     }
     const vst_status status = vst_dataset_read(r->dataset, r->view.sample, image, label);
-    if (status != VST_OK) return status;
-    vst_augment_begin(r->options->augment, r->view, image->height, image->width, &r->state, &part);
-    return r->state.cropped ? blame(vst_image_crop(image, part, image), r) : VST_OK;
+    return status == VST_OK ? blame(cut_out(r, image, image), r) : status;
 }
 
 static vst_status check_shape(const vst_loader_options *options, const vst_image *image) {
@@ -90,23 +108,39 @@ static vst_status transform(request *r) {
     const vst_loader_options *options = r->options;
     vst_image *image = &r->memory->image;
     vst_status status = vst_augment_image(options->augment, &r->state, image, &r->memory->scratch);
-    if (status == VST_OK && options->evaluation) {
-        const vst_evaluation_view view = {options->size, options->crop_pct, options->filter};
-        status = vst_image_evaluation_view(&view, image, r->memory->scratch.images);
-    }
+    if (status == VST_OK && options->evaluation)
+        status = vst_evaluation_finish(&r->evaluation, &r->window, image, r->memory->scratch.images);
     return status == VST_OK ? check_shape(options, image) : status;
+}
+
+static vst_status to_floats(request *r, float *pixels) {
+    const vst_loader_options *o = r->options;
+    const vst_augment_floats floats = {pixels, o->channels, o->size, o->size, o->mean, o->std};
+    vst_status status = VST_OK;
+    VST_TRY(transform(r));
+    vst_image_to_floats(&r->memory->image, pixels);
+    vst_augment_finish(o->augment, &r->state, &floats);
+out:
+    return status;
+}
+
+vst_status vsti_sample_transform(const vst_image *picture, const vst_loader_options *options, vst_augment_view view,
+                                 vsti_sample_memory *memory, float *pixels) {
+    request r = request_of(NULL, options, view, memory);
+    vst_status status = VST_OK;
+    VST_TRY(cut_out(&r, picture, &memory->image));
+    VST_TRY(to_floats(&r, pixels));
+out:
+    trim(memory);
+    return status;
 }
 
 vst_status vsti_sample_load(const vst_dataset *dataset, const vst_loader_options *options, vst_augment_view view,
                             vsti_sample_memory *memory, float *pixels, int *label) {
-    request r = {dataset, options, view, memory, {.view = view}};
+    request r = request_of(dataset, options, view, memory);
     vst_status status = VST_OK;
     VST_TRY(fetch(&r, label));
-    VST_TRY(blame(transform(&r), &r));
-    vst_image_to_floats(&memory->image, pixels);
-    vst_augment_finish(
-        options->augment, &r.state,
-        &(vst_augment_floats){pixels, options->channels, options->size, options->size, options->mean, options->std});
+    VST_TRY(blame(to_floats(&r, pixels), &r));
 out:
     trim(memory);
     return status;

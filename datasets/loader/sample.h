@@ -1,4 +1,4 @@
-/* One sample, from the data set to floats. Internal to the loader. */
+/* One sample, from the data set to floats. For the loader and the benchmark of it. */
 #ifndef VISTILL_DATASETS_LOADER_SAMPLE_H
 #define VISTILL_DATASETS_LOADER_SAMPLE_H
 
@@ -16,5 +16,8 @@ void vsti_sample_memory_clear(vsti_sample_memory *memory);
  * pixels (channels, size, size). An error names the sample. */
 VST_NODISCARD vst_status vsti_sample_load(const vst_dataset *dataset, const vst_loader_options *options,
                                           vst_augment_view view, vsti_sample_memory *memory, float *pixels, int *label);
+/* The same from a decoded picture, which stays as it is. */
+VST_NODISCARD vst_status vsti_sample_transform(const vst_image *picture, const vst_loader_options *options,
+                                               vst_augment_view view, vsti_sample_memory *memory, float *pixels);
 
 #endif

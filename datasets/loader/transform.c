@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "vision/image/geometry.h"
+#include "vision/kernels/kernels.h"
 
 #define LIMIT UINT64_C(64000000) /* pixels, as a decoder's */
 
@@ -32,17 +33,32 @@ out:
     return status;
 }
 
-vst_status vst_image_evaluation_view(const vst_evaluation_view *view, vst_image *image, vst_image scratch[2]) {
-    vst_status status = VST_OK;
+/* The middle `size` of `all` pixels, or all of them. */
+static void find_middle(int all, int size, int *first, int *count) {
+    *first = half(above_zero(all - size));
+    *count = all < size ? all : size;
+}
+
+vst_status vst_evaluation_begin(const vst_evaluation_view *view, int height, int width, vst_resize_window *window,
+                                vst_box *part) {
     const int side = (int)floor(view->size / (view->crop_pct > 0 ? view->crop_pct : 1));
-    int height, width;
-    vst_resize_shorter(image->height, image->width, side, &height, &width);
-    if (height != image->height || width != image->width) {
-        if ((uint64_t)height * (uint64_t)width > LIMIT)
-            VST_TRY(vst_fail(VST_ERROR_LIMIT,
-                             "an image of %d x %d pixels would be resized to %d x %d: it is too narrow", image->width,
-                             image->height, width, height));
-        VST_TRY(vst_image_resize(image, NULL, height, width, view->filter, &scratch[0], &scratch[1]));
+    *window = (vst_resize_window){.in_height = height, .in_width = width, .filter = view->filter};
+    vst_resize_shorter(height, width, side, &window->height, &window->width);
+    if ((window->height != height || window->width != width) &&
+        (uint64_t)window->height * (uint64_t)window->width > LIMIT)
+        return vst_fail(VST_ERROR_LIMIT, "an image of %d x %d pixels would be resized to %d x %d: it is too narrow",
+                        width, height, window->width, window->height);
+    find_middle(window->height, view->size, &window->box.top, &window->box.height);
+    find_middle(window->width, view->size, &window->box.left, &window->box.width);
+    *part = vst_resize_source(window);
+    return VST_OK;
+}
+
+vst_status vst_evaluation_finish(const vst_evaluation_view *view, const vst_resize_window *window, vst_image *image,
+                                 vst_image scratch[2]) {
+    vst_status status = VST_OK;
+    if (window->height != window->in_height || window->width != window->in_width) {
+        VST_TRY(vst_image_resize_window(image, window, &scratch[0], &scratch[1]));
         swap(image, &scratch[1]);
     }
     VST_TRY(vst_image_centre_crop(image, view->size, view->size, &scratch[0]));
@@ -50,27 +66,13 @@ out:
     return status;
 }
 
-/* ---- Floats ---- */
-
-/* Every x / 255, divided by the compiler as by the processor. A table: three planes from one row of pixels leave vector
- * units nothing to gain over it. */
-#define ONE(i) (float)(i) / 255.0f
-#define FOUR(i) ONE(i), ONE((i) + 1), ONE((i) + 2), ONE((i) + 3)
-#define SIXTEEN(i) FOUR(i), FOUR((i) + 4), FOUR((i) + 8), FOUR((i) + 12)
-#define SIXTY_FOUR(i) SIXTEEN(i), SIXTEEN((i) + 16), SIXTEEN((i) + 32), SIXTEEN((i) + 48)
-static const float shares[256] = {SIXTY_FOUR(0), SIXTY_FOUR(64), SIXTY_FOUR(128), SIXTY_FOUR(192)};
+vst_status vst_image_evaluation_view(const vst_evaluation_view *view, vst_image *image, vst_image scratch[2]) {
+    vst_resize_window window;
+    vst_box part;
+    const vst_status status = vst_evaluation_begin(view, image->height, image->width, &window, &part);
+    return status == VST_OK ? vst_evaluation_finish(view, &window, image, scratch) : status;
+}
 
 void vst_image_to_floats(const vst_image *image, float *out) {
-    const size_t count = (size_t)image->height * (size_t)image->width;
-    const uint8_t *in = image->pixels;
-    if (image->channels == 1) {
-        for (size_t i = 0; i < count; i++) out[i] = shares[in[i]];
-        return;
-    }
-    float *red = out, *green = out + count, *blue = green + count;
-    for (size_t i = 0; i < count; i++, in += 3) {
-        red[i] = shares[in[0]];
-        green[i] = shares[in[1]];
-        blue[i] = shares[in[2]];
-    }
+    vsti_get_kernels()->unit_floats(image->pixels, image->channels, out, (int64_t)image->height * image->width);
 }

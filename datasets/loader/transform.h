@@ -21,6 +21,13 @@ typedef struct vst_evaluation_view {
 VST_NODISCARD vst_status vst_image_evaluation_view(const vst_evaluation_view *view, vst_image *image,
                                                    vst_image scratch[2]);
 
+/* The same in two stages, around a decoder: first what part of a picture of height x width pixels is needed, then the
+ * view from that part or from the whole. */
+VST_NODISCARD vst_status vst_evaluation_begin(const vst_evaluation_view *view, int height, int width,
+                                              vst_resize_window *window, vst_box *part);
+VST_NODISCARD vst_status vst_evaluation_finish(const vst_evaluation_view *view, const vst_resize_window *window,
+                                               vst_image *image, vst_image scratch[2]);
+
 /* torchvision's CenterCrop, in place: black around what is smaller; of an odd rest the half is rounded to even. */
 VST_NODISCARD vst_status vst_image_centre_crop(vst_image *image, int height, int width, vst_image *scratch);
 

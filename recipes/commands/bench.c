@@ -301,8 +301,9 @@ const vst_command vsti_command_bench = {
     .summary = "measure training, inference or loading, alone or beside PyTorch, Pillow and timm",
     .help = "Each model runs in a process of its own, in turn with a large matrix product (what the machine can do) and the\n"
             "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.\n"
-            "`bench loader DATA` measures how fast the image files of a data set become what a model gets: decoding alone,\n"
-            "DeiT's training transform and that of evaluation, on one core and on --threads; the peer is Pillow with timm.",
+            "`bench loader DATA` measures how fast the image files of a data set become what a model gets: decoding, DeiT's\n"
+            "training transform and that of evaluation, each from decoded images and from files (decoding included), to\n"
+            "normalised floats, on one core and on --threads; the peer is Pillow with timm.",
     .flags = flags,
     .minimum = 0,
     .maximum = -1,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/distill/distance.h"
 #include "recipes/engine/recipe.h"
 #include "recipes/engine/table.h"
 #include "vision/base/memory.h"
@@ -44,6 +45,37 @@ static void add_keys(vst_table *table, const char *section, const vst_option *op
     }
 }
 
+/* "# What it is." is the first line. */
+static void add_preset(vst_table *table, const vst_preset *preset) {
+    const char *text = preset->yaml + strspn(preset->yaml, "# ");
+    vst_table_cell(table, "%s", preset->name);
+    vst_table_cell(table, "%.*s", (int)strcspn(text, "\n"), text);
+}
+
+/* What is chosen by name within the distill section. */
+static vst_status explain_named(void) {
+    static const char *const presets[] = {"distill.preset", "method", NULL}, *const distances[] = {"distance", "what it measures", NULL};
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    VST_TRY(vst_table_create(&table, presets));
+    wrap(table);
+    for (const vst_preset *preset = vsti_presets; preset->name; preset++) add_preset(table, preset);
+    printf("\n");
+    VST_TRY(vst_table_write(table, stdout));
+    vst_table_destroy(table);
+    VST_TRY(vst_table_create(&table, distances));
+    wrap(table);
+    for (size_t i = 0; i < vsti_distance_count; i++) {
+        vst_table_cell(table, "%s", vsti_distance_table[i]->name);
+        vst_table_cell(table, "%s", vsti_distance_table[i]->help);
+    }
+    printf("\n");
+    VST_TRY(vst_table_write(table, stdout));
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
 static vst_status explain_all(void) {
     static const char *const headers[] = {"key", "default", "allowed", "meaning", NULL};
     vst_status status = VST_OK;
@@ -60,9 +92,15 @@ static vst_status explain_all(void) {
     vst_table_cell(table, "the model's variant; `vistill models` lists them, its other keys are below");
     for (const vst_recipe_section *section = vst_recipe_sections(); section->name; section++) {
         add_keys(table, section->name, section->options);
-        if (strcmp(section->name, "distill") == 0) add_keys(table, "distill.terms.N", vst_term_table);
+        if (strcmp(section->name, "distill") != 0) continue;
+        vst_table_cell(table, "distill.preset");
+        vst_table_cell(table, "%s", "");
+        vst_table_cell(table, "text");
+        vst_table_cell(table, "a method with its published settings, below; other keys of the section change it");
+        add_keys(table, "distill.terms.N", vst_term_table);
     }
     VST_TRY(vst_table_write(table, stdout));
+    VST_TRY(explain_named());
     for (size_t i = 0; i < vsti_backbone_count; i++) {
         const vst_backbone *backbone = vsti_backbone_table[i];
         printf("\n%s: %s\n", backbone->name, backbone->help);

@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/deploy/import.h"
+#include "recipes/engine/import.h"
 #include "recipes/engine/modelfile.h"
 #include "recipes/engine/table.h"
 #include "vision/base/memory.h"

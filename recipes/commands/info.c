@@ -9,7 +9,7 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/deploy/blocks.h"
-#include "recipes/deploy/import.h"
+#include "recipes/engine/import.h"
 #include "recipes/engine/model_eval.h"
 #include "recipes/engine/modelfile.h"
 #include "recipes/engine/table.h"

@@ -45,9 +45,10 @@ VST_NODISCARD vst_status vst_bench_run(vst_bench_worker *worker, int steps, doub
 /* Ends the worker. *peak_bytes (may be NULL): the largest resident memory it had. NULL worker: nothing. */
 void vst_bench_end(vst_bench_worker *worker, size_t *peak_bytes);
 
-/* How fast image files become what a model gets: decoding alone, DeiT's training transform at 224 pixels, the transform of
- * evaluation. Ours on one core and on `threads` workers, and with `python`, an interpreter with Pillow and timm, those in turn
- * with ours. A round is every one of up to 128 images of the training split, held in memory. *out: the table; to be destroyed. */
+/* How fast image files become what a model gets, normalised floats at 224 pixels: decoding alone; DeiT's training transform and
+ * that of evaluation, each from decoded images and from files, decoding included. Ours on one core and on `threads` workers, and
+ * with `python`, an interpreter with Pillow and timm, those in turn with ours. A round is every one of up to 128 images of the
+ * training split, held in memory. *out: the table; to be destroyed. */
 typedef struct vst_bench_loader_options {
     const char *path, *format; /* as vst_dataset_open takes them; format may be NULL */
     const char *python;        /* NULL: no peer */

@@ -1,5 +1,5 @@
-/* How fast images are loaded, beside Pillow and timm. Files are held in memory on both sides, so that no disk is
- * measured. */
+/* How fast images are loaded, beside Pillow and timm: decoding, the transforms of decoded images, and both together.
+ * Files and pixels are held in memory on both sides, so that no disk is measured. */
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "datasets/loader/loader.h"
+#include "datasets/loader/sample.h"
 #include "recipes/engine/bench_parts.h"
 #include "recipes/engine/model_eval.h"
 #include "vision/base/memory.h"
@@ -16,9 +16,10 @@
 
 extern const char vsti_bench_loader_peer_script[]; /* made from bench_loader_peer.py by CMake */
 
-enum { IMAGES = 128, ROUND_IMAGES = 64, SIZE = 224, BATCH = 4, MAX_THREADS = 64, ENDLESS = 1 << 30 };
-#define MEMORY_LIMIT ((size_t)1 << 28)
+enum { IMAGES = 128, ROUND_IMAGES = 64, SIZE = 224, BATCH = 4, MAX_THREADS = 64, ENDLESS = 1 << 30, ROWS = 5 };
+#define MEMORY_LIMIT ((size_t)1 << 29)
 static const double crop_pct = 0.875;
+static const double imagenet_mean[3] = {0.485, 0.456, 0.406}, imagenet_std[3] = {0.229, 0.224, 0.225};
 static const char train_policies[] =
     "random_resized_crop:size=224, flip, rand_augment:policy=rand-m9-mstd0.5-inc1, "
     "random_erasing:probability=0.25";
@@ -28,6 +29,7 @@ static const char train_policies[] =
 typedef struct store {
     vst_dataset base;
     vst_bytes files[IMAGES];
+    vst_image pictures[IMAGES]; /* the files' pixels */
     int count;
     int round; /* images in a round, at least ROUND_IMAGES: each file equally often, for some take ten times as long as
                   others */
@@ -53,7 +55,6 @@ static vst_status decode(const store *self, int index, vst_image *image) {
 /* Keeps those that can be decoded. */
 static vst_status fill_store(store *self, const vst_dataset *dataset) {
     vst_status status = VST_OK;
-    vst_image image = {0};
     size_t total = 0;
     for (uint64_t i = 0; i < vst_dataset_count(dataset) && self->count < IMAGES && total < MEMORY_LIMIT; i++) {
         vst_bytes *file = &self->files[self->count];
@@ -61,17 +62,16 @@ static vst_status fill_store(store *self, const vst_dataset *dataset) {
         status = vst_dataset_read_bytes(dataset, i, file, &label);
         if (status == VST_OK) {
             self->count++;
-            status = decode(self, self->count - 1, &image);
+            status = decode(self, self->count - 1, &self->pictures[self->count - 1]);
             if (status != VST_OK) self->count--;
         }
         if (status != VST_OK && !vst_dataset_is_broken(status)) goto out;
-        if (status == VST_OK) total += file->size;
+        if (status == VST_OK) total += file->size + self->pictures[self->count - 1].capacity;
     }
     if (!self->count) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: no image can be decoded", vst_dataset_path(dataset)));
     self->round = self->count * ((ROUND_IMAGES + self->count - 1) / self->count);
     status = VST_OK;
 out:
-    vst_image_clear(&image);
     return status;
 }
 
@@ -95,80 +95,119 @@ out:
 }
 
 static void close_store(store *self) {
-    for (int i = 0; i < IMAGES; i++) vst_bytes_clear(&self->files[i]);
+    for (int i = 0; i < IMAGES; i++) {
+        vst_bytes_clear(&self->files[i]);
+        vst_image_clear(&self->pictures[i]);
+    }
 }
 
 /* ---- Ours ---- */
 
-typedef struct decoding {
-    const store *files;
-    atomic_int next;
-} decoding;
+/* What a row begins and ends with. */
+typedef enum work {
+    WORK_DECODE,    /* file to pixels */
+    WORK_TRANSFORM, /* pixels to normalised floats */
+    WORK_LOAD       /* file to normalised floats, by the loader */
+} work;
 
-static void *decode_some(void *opaque) {
-    decoding *self = opaque;
-    vst_image image = {0};
+typedef struct row {
+    const char *kind, *name;
+    work work;
+    vst_loader_options options; /* without meaning for WORK_DECODE */
+    double one[VST_BENCH_ROUNDS], many[VST_BENCH_ROUNDS], peer[VST_BENCH_ROUNDS], ratio[VST_BENCH_ROUNDS];
+} row;
+
+/* The loader's images are normalised in the model's plan; the peer's transform does it, so that we must count it. */
+static void normalize(const float *in, float *out) {
+    for (int c = 0; c < 3; c++) {
+        const float mean = (float)imagenet_mean[c], inverse = (float)(1 / imagenet_std[c]);
+        for (int i = c * SIZE * SIZE; i < (c + 1) * SIZE * SIZE; i++) out[i] = (in[i] - mean) * inverse;
+    }
+}
+
+/* A round of WORK_DECODE or WORK_TRANSFORM, whose images threads take one by one. */
+typedef struct job {
+    const row *row;
+    const store *files;
+    uint32_t epoch; /* each round has random numbers of its own */
+    atomic_int next;
+    atomic_bool failed;
+} job;
+
+static vst_status do_one(const job *self, int index, vsti_sample_memory *memory, float *floats) {
+    const vst_augment_view view = {.sample = (uint64_t)index, .epoch = self->epoch};
+    if (self->row->work == WORK_DECODE) return decode(self->files, index, &memory->image);
+    const vst_image *picture = &self->files->pictures[index % self->files->count];
+    const vst_status status = vsti_sample_transform(picture, &self->row->options, view, memory, floats);
+    if (status == VST_OK) normalize(floats, floats);
+    return status;
+}
+
+static void *do_some(void *opaque) {
+    job *self = opaque;
+    vsti_sample_memory memory = {0};
+    float *floats = vst_alloc_aligned(3 * SIZE * SIZE * sizeof *floats);
     int index;
-    while ((index = atomic_fetch_add(&self->next, 1)) < self->files->round)
-        if (decode(self->files, index, &image) != VST_OK) break;
-    vst_image_clear(&image);
+    if (!floats) atomic_store(&self->failed, true);
+    while (!atomic_load(&self->failed) && (index = atomic_fetch_add(&self->next, 1)) < self->files->round)
+        if (do_one(self, index, &memory, floats) != VST_OK) atomic_store(&self->failed, true);
+    vst_free(floats);
+    vsti_sample_memory_clear(&memory);
     return NULL;
 }
 
-/* Images a second, decoded as a whole by so many threads. All of them could be decoded before. */
-static double decode_rate(const store *files, int threads) {
+static vst_status job_rate(const row *self, const store *files, uint32_t epoch, int threads, double *rate) {
     pthread_t others[MAX_THREADS];
     const double begin = vst_seconds();
-    decoding work = {.files = files};
+    job round = {.row = self, .files = files, .epoch = epoch};
     int started = 0;
-    while (started < threads - 1 && pthread_create(&others[started], NULL, decode_some, &work) == 0) started++;
-    decode_some(&work);
+    while (started < threads - 1 && pthread_create(&others[started], NULL, do_some, &round) == 0) started++;
+    do_some(&round);
     for (int i = 0; i < started; i++) pthread_join(others[i], NULL);
-    return files->round / (vst_seconds() - begin);
+    *rate = files->round / (vst_seconds() - begin);
+    return atomic_load(&round.failed) ? vst_fail(VST_ERROR_MEMORY, "%s: out of memory", self->name) : VST_OK;
 }
 
-/* Images a second from the loader; one core: read in the caller's thread. Its first batch, for which threads start, is
- * not counted. */
-static vst_status loader_rate(const store *files, vst_loader_options options, int threads, double *rate) {
+/* One core: read in the caller's thread. The first batch, for which threads start, is not counted. */
+static vst_status loader_rate(const row *self, const store *files, uint32_t epoch, int threads, double *rate) {
     vst_status status = VST_OK;
     vst_loader *loader = NULL;
+    vst_loader_options options = self->options;
     vst_batch batch;
     int images = 0;
+    float *floats = vst_alloc_aligned(3 * SIZE * SIZE * sizeof *floats);
+    if (!floats) VST_TRY(vst_fail_memory(3 * SIZE * SIZE * sizeof *floats));
     options.workers = threads == 1 ? 0 : threads;
     VST_TRY(vst_loader_create(&loader, &files->base, &options));
+    VST_TRY(vst_loader_start(loader, epoch, 0));
     VST_TRY(vst_loader_next(loader, &batch));
     const double begin = vst_seconds();
     do {
         VST_TRY(vst_loader_next(loader, &batch));
+        for (int i = 0; i < batch.count; i++) normalize(batch.images + (size_t)i * 3 * SIZE * SIZE, floats);
         images += batch.count;
     } while (images < files->round);
     *rate = images / (vst_seconds() - begin);
 out:
     vst_loader_destroy(loader);
+    vst_free(floats);
     return status;
 }
 
-/* ---- One row of the table ---- */
-
-typedef struct row {
-    const char *kind, *name;
-    vst_loader_options options; /* without meaning for "decode" */
-    bool decodes;
-    double one[VST_BENCH_ROUNDS], many[VST_BENCH_ROUNDS], peer[VST_BENCH_ROUNDS], ratio[VST_BENCH_ROUNDS];
-} row;
-
-static vst_status rate_of(const row *self, const store *files, int threads, double *rate) {
-    if (!self->decodes) return loader_rate(files, self->options, threads, rate);
-    *rate = decode_rate(files, threads);
-    return VST_OK;
+/* Images a second on so many threads. */
+static vst_status rate_of(const row *self, const store *files, uint32_t epoch, int threads, double *rate) {
+    return self->work == WORK_LOAD ? loader_rate(self, files, epoch, threads, rate)
+                                   : job_rate(self, files, epoch, threads, rate);
 }
+
+/* ---- One row of the table ---- */
 
 static char *case_json(const row *self, const store *files, const char *path) {
     json_t *lengths = json_array();
     for (int i = 0; i < files->count; i++)
         json_array_append_new(lengths, json_integer((json_int_t)files->files[i].size));
-    json_t *root =
-        json_pack("{s:s, s:i, s:s, s:o}", "kind", self->kind, "size", SIZE, "file", path, "lengths", lengths);
+    json_t *root = json_pack("{s:s, s:b, s:i, s:s, s:o}", "kind", self->kind, "decoded", self->work == WORK_TRANSFORM,
+                             "size", SIZE, "file", path, "lengths", lengths);
     char *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     return json;
@@ -188,8 +227,8 @@ static vst_status measure(row *self, const store *files, const vst_bench_loader_
         double seconds;
         if (worker) VST_TRY(vst_bench_run(worker, files->round, &seconds));
         if (worker) self->peer[i] = files->round / seconds;
-        VST_TRY(rate_of(self, files, 1, &self->one[i]));
-        VST_TRY(rate_of(self, files, options->threads, &self->many[i]));
+        VST_TRY(rate_of(self, files, (uint32_t)i, 1, &self->one[i]));
+        if (options->threads > 1) VST_TRY(rate_of(self, files, (uint32_t)i, options->threads, &self->many[i]));
         if (worker) self->ratio[i] = self->one[i] / self->peer[i];
     }
 out:
@@ -249,19 +288,24 @@ static vst_status measure_rows(const store *files, const vst_bench_loader_option
                                vst_table **out) {
     vst_status status = VST_OK;
     vst_augment *augment = NULL;
-    row *rows = vst_calloc(3, sizeof *rows);
-    if (!rows) VST_TRY(vst_fail_memory(3 * sizeof *rows));
+    row *rows = vst_calloc(ROWS, sizeof *rows);
+    if (!rows) VST_TRY(vst_fail_memory(ROWS * sizeof *rows));
     VST_TRY(vst_augment_create(&augment, train_policies));
-    const vst_loader_options common = {.batch = BATCH, .channels = 3, .size = SIZE};
-    rows[0] = (row){.kind = "decode", .name = "decode", .decodes = true};
-    rows[1] = (row){.kind = "train", .name = "train as DeiT, 224", .options = common};
-    rows[1].options.augment = augment;
-    rows[2] = (row){.kind = "eval", .name = "evaluate, 256 to 224", .options = common};
-    rows[2].options.evaluation = true;
-    rows[2].options.crop_pct = crop_pct;
-    rows[2].options.filter = VST_FILTER_BICUBIC;
+    vst_loader_options train = {.batch = BATCH, .channels = 3, .size = SIZE};
+    memcpy(train.mean, imagenet_mean, sizeof train.mean);
+    memcpy(train.std, imagenet_std, sizeof train.std);
+    vst_loader_options evaluate = train;
+    train.augment = augment;
+    evaluate.evaluation = true;
+    evaluate.crop_pct = crop_pct;
+    evaluate.filter = VST_FILTER_BICUBIC;
+    rows[0] = (row){.kind = "decode", .name = "decode", .work = WORK_DECODE};
+    rows[1] = (row){.kind = "train", .name = "train as DeiT, decoded images", .work = WORK_TRANSFORM, .options = train};
+    rows[2] = (row){.kind = "train", .name = "train as DeiT, files", .work = WORK_LOAD, .options = train};
+    rows[3] = (row){.kind = "eval", .name = "evaluate, decoded images", .work = WORK_TRANSFORM, .options = evaluate};
+    rows[4] = (row){.kind = "eval", .name = "evaluate, files", .work = WORK_LOAD, .options = evaluate};
     VST_TRY(create_table(out, options));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < ROWS; i++) {
         VST_TRY(measure(&rows[i], files, options, path));
         add_cells(*out, &rows[i], options);
     }

@@ -1,7 +1,7 @@
 """The other side of `vistill bench loader --peer`: Pillow and timm on the same image files.
 
-Reads the case as JSON from argv: {"kind": "decode" | "train" | "eval", "size": pixels, "file": the image files one after the
-other, "lengths": theirs in bytes}; writes "ready 0 SECONDS" (of one image), then answers each line "N" on standard input with
+Reads the case as JSON from argv: {"kind": "decode" | "train" | "eval", "decoded": whether decoding is not counted, "size": pixels,
+"file": the image files one after the other, "lengths": theirs in bytes}; writes "ready 0 SECONDS" (of one image), then answers each line "N" on standard input with
 the seconds that N images took, one after the other on one thread, their bytes in memory.
 """
 import io
@@ -19,20 +19,28 @@ def leave(*why):
 
 
 def make():
+    """What is measured, as a function of an item of `data`."""
     import torch
     from PIL import Image
     from timm.data import create_transform
     torch.set_num_threads(1)
+
+    def decode(encoded):
+        image = Image.open(io.BytesIO(encoded)).convert('RGB')
+        image.load()
+        return image
+
     if case['kind'] == 'decode':
-        def transform(image):
-            image.load()
-    elif case['kind'] == 'train':  # DeiT's, without the normalisation, which is the model's on our side
+        return decode
+    if case['kind'] == 'train':  # DeiT's
         transform = create_transform(case['size'], is_training=True, auto_augment='rand-m9-mstd0.5-inc1', re_prob=0.25,
-                                     re_mode='pixel', interpolation='bicubic', mean=(0, 0, 0), std=(1, 1, 1))
+                                     re_mode='pixel', interpolation='bicubic')
     else:
-        transform = create_transform(case['size'], is_training=False, interpolation='bicubic', crop_pct=0.875, mean=(0, 0, 0),
-                                     std=(1, 1, 1))
-    return lambda data: transform(Image.open(io.BytesIO(data)).convert('RGB'))
+        transform = create_transform(case['size'], is_training=False, interpolation='bicubic', crop_pct=0.875)
+    if not case['decoded']:
+        return lambda encoded: transform(decode(encoded))
+    data[:] = map(decode, data)
+    return transform
 
 
 def seconds(count):

@@ -11,7 +11,6 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-enum { OPTIMIZER_TENSORS = 4 };
 #define VALUES_TENSOR "optimizer.values"
 
 /* ---- The position as JSON: one table for both directions ---- */
@@ -35,6 +34,7 @@ static const field fields[] = {
     FIELD(FIELD_REAL, "teacher_top1", teacher_top1),
     FIELD(FIELD_COUNT, "log_bytes", log_bytes),
     FIELD(FIELD_COUNT, "summary_bytes", summary_bytes),
+    FIELD(FIELD_COUNT, "events_bytes", events_bytes),
     FIELD(FIELD_COUNT, "sum_steps", sums.steps),
     FIELD(FIELD_COUNT, "sum_labelled", sums.labelled),
     FIELD(FIELD_COUNT, "sum_correct", sums.correct),
@@ -49,6 +49,8 @@ static const field fields[] = {
     FIELD(FIELD_REAL, "test_top5", figures.test_top5),
     FIELD(FIELD_REAL, "validation_loss", figures.validation_loss),
     FIELD(FIELD_REAL, "validation_top1", figures.validation_top1),
+    FIELD(FIELD_REAL, "other_loss", figures.other_loss),
+    FIELD(FIELD_REAL, "other_top1", figures.other_top1),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -144,7 +146,7 @@ vst_status vsti_checkpoint_write(const vsti_run_folder *folder, const vsti_check
                                  const vst_modelfile_content *content, vst_params *params, vst_optimizer *optimizer) {
     vst_status status = VST_OK;
     char path[VSTI_PATH], *json = to_json(checkpoint);
-    vst_tensor extra[OPTIMIZER_TENSORS + 1];
+    vst_tensor extra[VST_OPTIMIZER_TENSORS + 1];
     const vst_metadata metadata = {"vistill.checkpoint", json};
     vst_modelfile_content whole = *content;
     if (!json) VST_TRY(vst_fail_memory(4096));

@@ -23,6 +23,7 @@ typedef struct vsti_epoch_sums {
 /* What the last complete epoch measured. */
 typedef struct vsti_epoch_figures {
     double train_loss, train_top1, test_loss, test_top1, test_top5, validation_loss, validation_top1;
+    double other_loss, other_top1; /* on the test split, of the weights that are not saved: average or raw; NAN without */
 } vsti_epoch_figures;
 
 typedef struct vsti_checkpoint {
@@ -34,7 +35,7 @@ typedef struct vsti_checkpoint {
     double seconds;        /* of all sessions so far */
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;
-    uint64_t log_bytes, summary_bytes;
+    uint64_t log_bytes, summary_bytes, events_bytes;
     vsti_epoch_sums sums;
     vsti_epoch_figures figures;
 } vsti_checkpoint;

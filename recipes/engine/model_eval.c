@@ -5,17 +5,10 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "vision/base/memory.h"
 #include "vision/ops/ops.h"
 #include "vision/plan/plan.h"
-
-double vst_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 vst_value vst_model_scores(vst_graph *graph) {
     const vst_value logits = vst_find(graph, "logits"), distilled = vst_find(graph, "logits_dist");

@@ -7,6 +7,7 @@
 #include "backbones/backbone.h"
 #include "datasets/loader/loader.h"
 #include "datasets/loader/transform.h"
+#include "vision/base/clock.h"
 #include "vision/graph/params.h"
 
 #ifdef __cplusplus
@@ -62,9 +63,6 @@ VST_NODISCARD vst_status vst_model_latency(const vst_model *model, vst_params *p
 
 /* The median; sorts the values. count > 0. */
 double vst_median(double *values, int count);
-
-/* Wall-clock seconds from an arbitrary start. */
-double vst_seconds(void);
 
 #ifdef __cplusplus
 }

@@ -8,19 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "recipes/engine/table.h"
+#include "vision/base/clock.h"
 
 enum { LINE_MAX_BYTES = 1024, BAR_CELLS = 24 };
 static const double redraw_seconds = 0.2;
 static atomic_bool shown; /* a line stands on the terminal */
-
-static double clock_seconds(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static bool terminal_speaks_utf8(void) {
     const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
@@ -74,7 +68,7 @@ void vsti_progress_text(const vst_progress *progress, uint64_t done, double loss
 }
 
 void vst_progress_start(vst_progress *progress, const char *label, const char *unit, uint64_t total) {
-    *progress = (vst_progress){.total = total, .started = clock_seconds()};
+    *progress = (vst_progress){.total = total, .started = vst_seconds()};
     snprintf(progress->label, sizeof progress->label, "%s", label);
     snprintf(progress->unit, sizeof progress->unit, "%s", unit);
     progress->enabled = vst_terminal_width(stderr) > 0;
@@ -82,7 +76,7 @@ void vst_progress_start(vst_progress *progress, const char *label, const char *u
 
 void vst_progress_update(vst_progress *progress, uint64_t done, double loss) {
     if (!progress->enabled) return;
-    const double now = clock_seconds();
+    const double now = vst_seconds();
     if (now - progress->drawn < redraw_seconds) return;
     char text[LINE_MAX_BYTES];
     progress->drawn = now;

@@ -47,24 +47,32 @@ static const vst_option augment_table[] = {
     VST_OPTION_END};
 
 static const vst_option optim_table[] = {
-    VST_OPTION_CHOICE(vst_optim_options, name, "adamw", "sgd|adamw", "optimiser"),
-    VST_OPTION_INT(vst_optim_options, batch, 128, 1, 65536, "images in a step"),
+    VST_OPTION_CHOICE(vst_optim_options, name, "adamw", "sgd|adamw|lamb", "optimiser; lamb is meant with clip_norm: 1"),
+    VST_OPTION_INT(vst_optim_options, batch, 128, 1, 65536, "images that are computed together"),
+    VST_OPTION_INT(vst_optim_options, accumulate, 1, 1, 65536,
+                   "batches whose gradients are averaged for a step, which has batch * accumulate images then"),
     VST_OPTION_DOUBLE(vst_optim_options, lr, 1e-3, 0, 100, "learning rate after warm-up; falls along a cosine"),
     VST_OPTION_DOUBLE(vst_optim_options, min_lr, 1e-5, 0, 100, "learning rate at the end"),
     VST_OPTION_DOUBLE(vst_optim_options, warmup_lr, 1e-6, 0, 100, "learning rate at the start of warm-up"),
     VST_OPTION_DOUBLE(vst_optim_options, warmup_epochs, 1, 0, 10000, "epochs of linear warm-up"),
+    VST_OPTION_BOOL(vst_optim_options, warmup_prefix, true,
+                    "the cosine begins after the warm-up; false: with the run, so that warm-up hides its beginning, as DeiT"),
     VST_OPTION_CHOICE(vst_optim_options, lr_rule, "none", "none|linear|sqrt",
-                      "scales lr, which is for lr_batch images, to the batch"),
-    VST_OPTION_INT(vst_optim_options, lr_batch, 512, 1, 65536, "batch that lr is meant for, unless lr_rule is none"),
+                      "scales lr, which is for lr_batch images, to those of a step"),
+    VST_OPTION_INT(vst_optim_options, lr_batch, 512, 1, 65536, "images of a step that lr is meant for, unless lr_rule is none"),
     VST_OPTION_DOUBLE(vst_optim_options, momentum, 0.9, 0, 0.999999, "sgd"),
-    VST_OPTION_DOUBLE(vst_optim_options, beta1, 0.9, 0, 0.999999, "adamw: decay of the mean gradient"),
-    VST_OPTION_DOUBLE(vst_optim_options, beta2, 0.999, 0, 0.9999999, "adamw: decay of the mean squared gradient"),
-    VST_OPTION_DOUBLE(vst_optim_options, epsilon, 1e-8, 1e-16, 1, "adamw: added to the root of the squared gradient"),
+    VST_OPTION_DOUBLE(vst_optim_options, beta1, 0.9, 0, 0.999999, "adamw, lamb: decay of the mean gradient"),
+    VST_OPTION_DOUBLE(vst_optim_options, beta2, 0.999, 0, 0.9999999, "adamw, lamb: decay of the mean squared gradient"),
+    VST_OPTION_DOUBLE(vst_optim_options, epsilon, 1e-8, 1e-16, 1, "adamw, lamb: added to the root of the squared gradient"),
     VST_OPTION_DOUBLE(vst_optim_options, weight_decay, 0.05, 0, 10, "of weights; not of biases and norms"),
     VST_OPTION_DOUBLE(vst_optim_options, clip_norm, 0, 0, 1e6, "longest gradient norm; 0: no clipping"),
-    VST_OPTION_DOUBLE(vst_optim_options, ema_decay, 0, 0, 0.9999999, "moving average of the weights; 0: none"),
+    VST_OPTION_DOUBLE(vst_optim_options, ema_decay, 0, 0, 0.9999999, "moving average of the weights, once a step; 0: none"),
+    VST_OPTION_CHOICE(vst_optim_options, weights, "average", "average|raw",
+                      "what the model file gets if there is an average; both are evaluated. DeiT's results are raw"),
     VST_OPTION_BOOL(vst_optim_options, nesterov, true, "sgd: Nesterov's momentum"),
     VST_OPTION_DOUBLE(vst_optim_options, smoothing, 0, 0, 0.999999, "label smoothing"),
+    VST_OPTION_CHOICE(vst_optim_options, loss, "ce", "ce|bce",
+                      "of the labels: cross-entropy, or as DeiT-III each class's own, whose answer is target > 0"),
     VST_OPTION_END};
 
 static const vst_option distill_table[] = {
@@ -109,6 +117,9 @@ static const vst_option run_table[] = {
     VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors"),
     VST_OPTION_STRING(vst_run_options, output, NULL, "run folder; empty: runs/NAME"),
     VST_OPTION_INT(vst_run_options, eval_batch, 250, 1, 65536, "images in a step of evaluation"),
+    VST_OPTION_STRING(vst_run_options, start, NULL,
+                      "weights to begin with, a model file or what `vistill import` reads; positions are resized"),
+    VST_OPTION_BOOL(vst_run_options, new_head, false, "run.start: the classifier begins afresh, for other classes"),
     VST_OPTION_DOUBLE(vst_run_options, log_seconds, 10, 0, 86400,
                       "between lines in log.txt within an epoch; 0: one line an epoch"),
     VST_OPTION_END};
@@ -243,12 +254,56 @@ out:
     return status;
 }
 
+static const vst_preset *find_preset(const char *name) {
+    const vst_preset *preset = vsti_presets;
+    while (preset->name && strcmp(preset->name, name) != 0) preset++;
+    return preset->name ? preset : NULL;
+}
+
+static vst_status unknown_preset(const char *where, const char *name) {
+    char list[1000] = "";
+    size_t used = 0;
+    for (const vst_preset *preset = vsti_presets; preset->name && used < sizeof list; preset++)
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", preset->name);
+    return vst_fail(VST_ERROR_NOT_FOUND, "%s: distill.preset: there is no preset '%s'; there are %s", where, name, list);
+}
+
+static vst_status apply_section(vst_recipe *recipe, const char *file, const vst_yaml *node, const vst_recipe_section *section);
+
+/* The preset's distill section as if it were written here. */
+static vst_status apply_preset(vst_recipe *recipe, const char *where, const char *name) {
+    vst_status status = VST_OK;
+    vst_yaml *root = NULL;
+    const vst_preset *preset = find_preset(name);
+    if (!preset) return unknown_preset(where, name);
+    char *file = vst_format("preset %s", name);
+    if (!file) return vst_fail_memory(64);
+    VST_TRY(vst_yaml_parse(&root, file, preset->yaml, strlen(preset->yaml)));
+    VST_TRY(vst_yaml_known(file, root, "a preset", (const char *const[]){"distill", NULL}));
+    const vst_yaml *section = vst_yaml_find(root, "distill");
+    if (section) VST_TRY(apply_section(recipe, file, section, find_section("distill", strlen("distill"))));
+out:
+    vst_yaml_destroy(root);
+    vst_free(file);
+    return status;
+}
+
+static vst_status apply_preset_key(vst_recipe *recipe, const char *file, const vst_yaml *node) {
+    char where[WHERE_TEXT];
+    const vst_status status = vst_yaml_expect(file, node, VST_YAML_SCALAR, "distill.preset");
+    if (status != VST_OK || node->null) return status;
+    return apply_preset(recipe, place(file, node, where), node->text);
+}
+
 static vst_status apply_section(vst_recipe *recipe, const char *file, const vst_yaml *node,
                                 const vst_recipe_section *section) {
     vst_status status = VST_OK;
     if (node->kind == VST_YAML_SCALAR && node->null) return VST_OK; /* `augment:` with nothing below it */
     VST_TRY(vst_yaml_expect(file, node, VST_YAML_MAP, section->name));
+    const vst_yaml *preset = section->options == distill_table ? vst_yaml_find(node, "preset") : NULL;
+    if (preset) VST_TRY(apply_preset_key(recipe, file, preset));
     for (const vst_yaml *child = node->first; child; child = child->next) {
+        if (child == preset) continue;
         if (section->options == distill_table && strcmp(child->key, "terms") == 0)
             VST_TRY(apply_terms(recipe, file, child));
         else VST_TRY(apply_key(file, child, section->options, section_of(section, recipe), section->name));
@@ -371,6 +426,7 @@ static vst_status apply_setting(vst_recipe *recipe, const char *setting) {
     if (strcmp(key, "model.name") == 0) VST_TRY(set_model_name(recipe, where, value));
     else if (strncmp(key, "model.", 6) == 0) VST_TRY(set_model_key(recipe, where, rest, value));
     else if (strcmp(key, "distill.terms") == 0) VST_TRY(set_terms(recipe, where, value));
+    else if (strcmp(key, "distill.preset") == 0) VST_TRY(apply_preset(recipe, where, value));
     else if (strncmp(key, "distill.terms.", 14) == 0) VST_TRY(set_term(recipe, where, key + 14, value));
     else if (section)
         VST_TRY(located(vst_options_set(section->options, section_of(section, recipe), rest, value), where,
@@ -541,9 +597,14 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
                         optim->warmup_epochs, recipe->run.epochs);
     if (optim->lr_rule == VST_LR_RULE_NONE && optim->min_lr > optim->lr)
         return vst_fail(VST_ERROR_ARGUMENT, "optim.min_lr = %g is above optim.lr = %g", optim->min_lr, optim->lr);
-    if (data->limit > 0 && optim->batch > data->limit)
-        return vst_fail(VST_ERROR_ARGUMENT, "optim.batch = %d is more than data.limit = %d: no batch would be full",
-                        optim->batch, data->limit);
+    if (data->limit > 0 && vst_step_images(optim) > data->limit)
+        return vst_fail(VST_ERROR_ARGUMENT, "optim.batch = %d by optim.accumulate = %d is more than data.limit = %d: no step "
+                        "would be full", optim->batch, optim->accumulate, data->limit);
+    if (optim->loss == VST_LOSS_BCE && optim->smoothing > 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "optim.smoothing = %g with optim.loss = bce: every class would be right, for its "
+                        "target is above 0; set optim.smoothing to 0", optim->smoothing);
+    if (recipe->run.new_head && !recipe->run.start)
+        return vst_fail(VST_ERROR_ARGUMENT, "run.new_head is about the classifier of run.start, which is not set");
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);

@@ -34,17 +34,28 @@ typedef struct vst_augment_options {
     bool fast_decode; /* JPEGs may be decoded smaller than they are */
 } vst_augment_options;
 
-enum { VST_LR_RULE_NONE, VST_LR_RULE_LINEAR, VST_LR_RULE_SQRT }; /* lr is for lr_batch images, scaled to the batch */
+enum { VST_LR_RULE_NONE, VST_LR_RULE_LINEAR, VST_LR_RULE_SQRT }; /* lr is for lr_batch images, scaled to a step's */
+enum { VST_LOSS_CE, VST_LOSS_BCE };
+enum { VST_WEIGHTS_AVERAGE, VST_WEIGHTS_RAW };
 typedef struct vst_optim_options {
-    int name;        /* choice: sgd | adamw, as vst_optimizer_kind */
-    int batch;
+    int name;        /* choice: sgd | adamw | lamb, as vst_optimizer_kind */
+    int batch;       /* images that are computed together */
+    int accumulate;  /* batches whose gradients are averaged for one step of batch * accumulate images */
     double lr, min_lr, warmup_lr, warmup_epochs;
     int lr_rule;     /* choice: none | linear | sqrt */
-    int lr_batch;    /* batch that `lr` is meant for, when lr_rule is not none */
+    int lr_batch;    /* images of a step that `lr` is meant for, when lr_rule is not none */
+    bool warmup_prefix; /* the cosine begins after the warm-up; false: at the first step, as DeiT's */
     double momentum, beta1, beta2, epsilon, weight_decay, clip_norm, ema_decay;
     bool nesterov;
+    int loss;         /* choice: ce | bce, of the labels */
     double smoothing; /* label smoothing of the loss on labels */
+    int weights;      /* choice: average | raw: what the model file gets when there is an average */
 } vst_optim_options;
+
+/* Images of one step of the optimiser. */
+static inline int64_t vst_step_images(const vst_optim_options *options) {
+    return (int64_t)options->batch * options->accumulate;
+}
 
 /* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss engine,
  * recipes as data). */
@@ -80,6 +91,9 @@ typedef struct vst_run_options {
     int threads;       /* 0: all processors */
     char *output;      /* run folder; unset: runs/<name> */
     int eval_batch;
+    char *start;       /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name of an earlier
+                            run may stand here */
+    bool new_head;     /* the classifier of `start` is not taken */
     double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
 } vst_run_options;
 
@@ -111,6 +125,14 @@ typedef struct vst_recipe_section {
 } vst_recipe_section;
 const vst_recipe_section *vst_recipe_sections(void);
 extern const vst_option vst_term_table[];
+
+/* Methods of distillation with their published settings: recipes/conf/presets/NAME.yaml, a `distill` section each, whose first
+ * line says what it is. `distill.preset: NAME` puts it in the place of the section's keys and terms, before those that the
+ * section itself gives. The table ends with {NULL, NULL}. */
+typedef struct vst_preset {
+    const char *name, *yaml;
+} vst_preset;
+extern const vst_preset vsti_presets[];
 
 /* Reads a recipe with what it inherits by `base: other.yaml` (relative to the file; at most 8 deep, no cycles), then applies
  * `settings` ("optim.lr=2e-3", "model.dim=96", "distill.terms.0.weight=1"). Unknown keys, values out of range, wrong types,

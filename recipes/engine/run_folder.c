@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "recipes/engine/events.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
@@ -67,7 +68,8 @@ bool vsti_run_folder_has(const vsti_run_folder *folder, const char *name) {
 
 vst_status vsti_run_folder_clean(const vsti_run_folder *folder) {
     static const char *const files[] = {"last.safetensors", "previous.safetensors", "best.safetensors", "log.txt",
-                                        "summary.csv",      "recipe.yaml",          "samples.png",      "report.html"};
+                                        "summary.csv",      "recipe.yaml",          "samples.png",      "report.html",
+                                        VSTI_EVENTS_FILE};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[VSTI_PATH];
         vst_status status = vsti_run_folder_file(folder, files[i], path);
@@ -88,12 +90,11 @@ vst_status vsti_run_folder_write(const vsti_run_folder *folder, const char *name
     return good ? VST_OK : vst_fail(VST_ERROR_IO, "%s: cannot write: %s", path, strerror(errno));
 }
 
-void vsti_run_folder_append(vsti_run_folder *folder, const char *name, const char *text) {
+void vsti_run_folder_append(vsti_run_folder *folder, const char *name, const void *bytes, size_t size) {
     char path[VSTI_PATH];
     if (vsti_run_folder_file(folder, name, path) != VST_OK) return;
     const int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    const size_t length = strlen(text);
-    const bool good = file >= 0 && write(file, text, length) == (ssize_t)length;
+    const bool good = file >= 0 && write(file, bytes, size) == (ssize_t)size;
     const int error = errno;
     if (file >= 0) close(file);
     if (good || folder->log_failed) return;

@@ -1,8 +1,9 @@
-/* A run's folder: who may write in it, and the growing files log.txt and summary.csv. Internal to recipes/engine. */
+/* A run's folder: who may write in it, and the growing files log.txt, summary.csv and events. Internal to recipes/engine. */
 #ifndef VISTILL_RECIPES_ENGINE_RUN_FOLDER_H
 #define VISTILL_RECIPES_ENGINE_RUN_FOLDER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "vision/base/status.h"
@@ -30,7 +31,7 @@ VST_NODISCARD vst_status vsti_run_folder_clean(const vsti_run_folder *folder);
 /* Replaces a small text file. */
 VST_NODISCARD vst_status vsti_run_folder_write(const vsti_run_folder *folder, const char *name, const char *text);
 /* Appends to a file. A full disk does not end a training: it is warned about once. */
-void vsti_run_folder_append(vsti_run_folder *folder, const char *name, const char *text);
+void vsti_run_folder_append(vsti_run_folder *folder, const char *name, const void *bytes, size_t size);
 /* Size in bytes, 0 if there is none; and cutting off what was written after a checkpoint. */
 uint64_t vsti_run_folder_size(const vsti_run_folder *folder, const char *name);
 VST_NODISCARD vst_status vsti_run_folder_truncate(const vsti_run_folder *folder, const char *name, uint64_t bytes);

@@ -81,6 +81,8 @@ static vst_status prepare_job(work *w, int run, int seed) {
     VST_TRY(replace(&recipe->run.output, vst_strdup(j->folder)));
     recipe->run.seed = study->seeds[seed];
     VST_TRY(find_teachers(w, j, run, seed));
+    const int start = find_run(study, recipe->run.start, run);
+    if (start >= 0) VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(w, start, seed)->folder)));
 out:
     return status == VST_OK ? status : vst_fail_in(status, "run '%s'", r->name);
 }

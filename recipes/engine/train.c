@@ -7,6 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "recipes/engine/events.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
@@ -18,7 +19,8 @@ char *vst_run_folder(const vst_recipe *recipe) {
 
 /* ---- What decides the result ---- */
 
-/* Of the recipe without what changes nothing (where it runs, how many workers read), the data and the teacher's values. */
+/* Of the recipe without what changes nothing (where it runs, how many workers read), the data, the teachers'
+ * values and those that training begins with. */
 static vst_status hash_run(vsti_trainer *t) {
     vst_status status = VST_OK;
     vst_recipe bare = *t->recipe; /* a view: nothing of it is freed */
@@ -27,9 +29,10 @@ static vst_status hash_run(vsti_trainer *t) {
     bare.data.workers = 0;
     bare.distill.teacher = NULL; /* where they lie says nothing; their values are hashed */
     bare.distill.cache = vst_recipe_cached(&bare) ? "cache" : NULL; /* that there is one does: half precision rounds */
+    bare.run.start = NULL;
     char *yaml = vst_recipe_to_yaml(&bare);
     if (!yaml) return vst_fail_memory(1 << 16);
-    uint64_t parts[3] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0};
+    uint64_t parts[4] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0, t->start ? vsti_start_hash(t->start) : 0};
     vst_free(yaml);
     for (int i = 0; i < t->teachers.count; i++)
         if (t->teachers.list[i].file) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &parts[2]));
@@ -91,6 +94,7 @@ static vst_status restore(vsti_trainer *t, const vst_safetensors *file) {
     VST_TRY(vsti_checkpoint_promote(&t->folder, file));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "log.txt", t->at.log_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->at.summary_bytes));
+    VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_EVENTS_FILE, t->at.events_bytes));
     vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->at.epoch,
             (unsigned long long)t->at.step);
 out:
@@ -99,9 +103,11 @@ out:
 
 /* ---- Building ---- */
 
+/* `steps` of the optimiser in an epoch. */
 static vst_schedule make_schedule(const vst_recipe *recipe, uint64_t steps) {
     const vst_optim_options *o = &recipe->optim;
-    return (vst_schedule){.rate = vsti_learning_rate(o),
+    return (vst_schedule){.whole = !o->warmup_prefix,
+                          .rate = vsti_learning_rate(o),
                           .minimum = o->min_lr,
                           .warmup_rate = o->warmup_lr,
                           .warmup = (uint64_t)llround(o->warmup_epochs * (double)steps),
@@ -111,8 +117,10 @@ static vst_schedule make_schedule(const vst_recipe *recipe, uint64_t steps) {
 static vst_status build(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
-    VST_TRY(vsti_student_build(&t->student, r, &t->teachers));
-    t->schedule = make_schedule(r, t->data.steps);
+    VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start));
+    vst_params_destroy(t->start);
+    t->start = NULL;
+    t->schedule = make_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
     VST_TRY(vst_evaluator_create(&t->test_evaluator, r->model, t->student.params, r->run.eval_batch,
                                  vst_dataset_count(t->data.test)));
     if (t->data.validation)
@@ -148,7 +156,7 @@ out:
 /* ---- Results ---- */
 
 static size_t bytes_used(vsti_trainer *t) {
-    vst_tensor state[4];
+    vst_tensor state[VST_OPTIMIZER_TENSORS];
     const size_t count = vst_optimizer_tensors(t->student.optimizer, state);
     size_t bytes = 2 * vst_params_total(t->student.params) * sizeof(float) + vst_plan_bytes(t->student.plan);
     for (size_t i = 0; i < count; i++) bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
@@ -173,10 +181,11 @@ static void fill_result(const vsti_trainer *t, vst_train_result *result) {
     result->seconds = t->at.seconds;
 }
 
-/* Two steps: the first one warms up, the second is timed. An image of the evaluation costs about a third of one trained on. */
+/* Two batches: the first one warms up, the second is timed. An image of the evaluation costs about a third of one trained on. */
 static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
     vst_status status = VST_OK;
     uint64_t evaluated = vst_dataset_count(t->data.test);
+    if (vsti_has_average(t)) evaluated *= 2;
     if (t->data.validation) evaluated += vst_dataset_count(t->data.validation);
     VST_TRY(vst_loader_start(t->data.loader, 0, 0));
     for (int i = 0; i < 2; i++) {
@@ -185,12 +194,12 @@ static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
         if (!batch.count) break; /* an epoch of one step */
         const double begin = vst_seconds();
         VST_TRY(vsti_train_step(t, &batch));
-        result->step_seconds = vst_seconds() - begin;
+        result->step_seconds = (vst_seconds() - begin) * t->recipe->optim.accumulate;
         if (i == 0) vsti_announce_shares(t);
     }
-    const double per_image = result->step_seconds / t->recipe->optim.batch;
-    result->predicted_seconds =
-        t->recipe->run.epochs * ((double)t->data.steps * result->step_seconds + (double)evaluated * per_image / 3);
+    const double per_image = result->step_seconds / (double)vst_step_images(&t->recipe->optim);
+    const double trained = (double)t->data.steps * t->recipe->optim.batch;
+    result->predicted_seconds = t->recipe->run.epochs * per_image * (trained + (double)evaluated / 3);
 out:
     return status;
 }
@@ -203,6 +212,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     VST_TRY(vsti_train_data_open(&t->data, r));
     VST_TRY(vsti_teachers_build(&t->teachers, r, vst_recipe_cached(r)));
     if (vst_recipe_cached(r)) VST_TRY(vsti_cache_open(&t->cache, r, &t->data, &t->teachers));
+    if (r->run.start && *r->run.start) VST_TRY(vsti_start_load(&t->start, r));
     VST_TRY(hash_run(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
     VST_TRY(build(t));
@@ -241,14 +251,16 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     t->folder.lock = -1;
     t->distilling = recipe->term_count > 0;
     t->at = (vsti_checkpoint){
-        .threads = threads, .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+        .threads = threads, .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
     omp_set_num_threads(threads);
     vst_status status = train(t, result);
     vst_evaluation_clear(&t->validation);
     vst_evaluation_clear(&t->test);
+    vst_evaluation_clear(&t->other);
     vst_evaluator_destroy(t->validation_evaluator);
     vst_evaluator_destroy(t->test_evaluator);
     vsti_student_clear(&t->student);
+    vst_params_destroy(t->start);
     vsti_teachers_clear(&t->teachers);
     vsti_cache_clear(&t->cache);
     vsti_train_data_close(&t->data);

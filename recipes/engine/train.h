@@ -9,7 +9,13 @@
  * before), best.safetensors (the model alone, chosen on the validation split; the last one if there is no such split) and
  * lock. The test split is reported after every epoch and never chooses anything.
  *
- * With optim.ema_decay the moving average is what is evaluated and saved as the model. */
+ * With optim.ema_decay the moving average and the trained ("raw") weights are both evaluated on the test split after every
+ * epoch. optim.weights says which of them the model files get; test_acc1, the validation and what is chosen by it are theirs,
+ * and test_acc1_ema and test_acc1_raw (eval_top1_ema, eval_top1_raw in summary.csv) tell them apart. Batch norm's running
+ * statistics are the same for both.
+ *
+ * With optim.accumulate the gradients of so many batches are averaged for one step. Masks and mixing are drawn for each batch;
+ * batches at an epoch's end that make no whole step are left out. Means over labelled samples are taken within each batch. */
 #ifndef VISTILL_RECIPES_ENGINE_TRAIN_H
 #define VISTILL_RECIPES_ENGINE_TRAIN_H
 
@@ -36,7 +42,7 @@ typedef void vst_train_callback(const vst_train_progress *progress, void *user);
 typedef struct vst_train_options {
     bool resume;  /* continue from the folder's checkpoint, bit for bit; without one, begin */
     bool force;   /* begin anew in a folder that holds a run; with resume: only if that run has another recipe */
-    bool dry_run; /* build everything, take two steps, write nothing */
+    bool dry_run; /* build everything, train on two batches, write nothing */
     const volatile sig_atomic_t *stop; /* when it becomes non-zero the step ends, a checkpoint is written and the result is
                                           VST_ERROR_INTERRUPTED; NULL: never */
     vst_train_callback *progress; /* or NULL */
@@ -53,7 +59,7 @@ typedef struct vst_train_result {
     double seconds;                          /* of training and evaluating, all sessions of the run together */
     size_t parameters;                       /* trained ones of the model, projectors not counted */
     size_t bytes;                            /* memory of buckets, plans and batches held ready */
-    double step_seconds, predicted_seconds;  /* dry run: of one step, and of all epochs */
+    double step_seconds, predicted_seconds;  /* dry run: of one step with all its batches, and of all epochs */
     bool reused;                             /* the folder held this run finished: nothing was trained */
 } vst_train_result;
 

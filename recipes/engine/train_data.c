@@ -108,12 +108,14 @@ static vst_status create_loaders(vsti_train_data *data, const vst_recipe *recipe
     const vst_loader_options options = vsti_training_options(data, recipe);
     const vst_broken_rule broken = vsti_recipe_broken(recipe);
     const int workers = recipe->data.workers, batch = recipe->run.eval_batch;
-    if ((uint64_t)recipe->optim.batch > vst_dataset_count(data->train))
-        return vst_fail(VST_ERROR_ARGUMENT, "optim.batch is %d, but there are only %llu training samples: no epoch would have a "
-                        "step", recipe->optim.batch, (unsigned long long)vst_dataset_count(data->train));
+    const uint64_t accumulate = (uint64_t)recipe->optim.accumulate;
     data->view = vst_view_id(&options);
     VST_TRY(vst_loader_create(&data->loader, data->train, &options));
-    data->steps = vst_loader_steps(data->loader);
+    data->steps = vst_loader_steps(data->loader) / accumulate * accumulate;
+    if (!data->steps)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "optim.batch is %d and optim.accumulate %d, but an epoch shows only %llu images: it "
+                         "would have no step", recipe->optim.batch, recipe->optim.accumulate,
+                         (unsigned long long)vst_dataset_count(data->train)));
     VST_TRY(vst_evaluation_loader(&data->test_loader, data->test, recipe->model, batch, workers, &broken));
     if (data->validation)
         VST_TRY(vst_evaluation_loader(&data->validation_loader, data->validation, recipe->model, batch, workers, &broken));

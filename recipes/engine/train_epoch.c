@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipes/engine/events.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/memory.h"
 
@@ -26,10 +27,20 @@ static vst_status check_losses(const vsti_trainer *t, uint64_t step) {
                     (unsigned long long)step, t->at.epoch, advice);
 }
 
+/* What a run of the student's plan reads, and uses up: its inputs' memory serves for other values later. */
+static vst_status fill_inputs(vsti_trainer *t, const vst_batch *batch, uint64_t step) {
+    vsti_student *s = &t->student;
+    memcpy(s->image, batch->images, (size_t)batch->count * s->image_floats * sizeof *batch->images);
+    memcpy(s->target, batch->targets, (size_t)batch->count * (size_t)s->classes * sizeof *batch->targets);
+    vsti_student_weigh(s, t->recipe, (double)step / (double)t->data.steps);
+    return vsti_teachers_hand_over(&t->teachers);
+}
+
 /* How much each loss pulls at the model in the very first step. */
-static vst_status measure_gradients(vsti_trainer *t) {
+static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch) {
     for (int i = -1; t->distilling && i < t->recipe->term_count; i++) {
-        const vst_status status = vsti_student_gradient_of(&t->student, t->recipe, i, 0, &t->pulls[i + 1]);
+        vst_status status = fill_inputs(t, batch, 0);
+        if (status == VST_OK) status = vsti_student_gradient_of(&t->student, t->recipe, i, 0, &t->pulls[i + 1]);
         if (status != VST_OK) return status;
     }
     return VST_OK;
@@ -60,17 +71,16 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     vst_status status = VST_OK;
     vsti_student *s = &t->student;
     const uint64_t step = (uint64_t)t->at.epoch * t->data.steps + t->at.step;
-    const size_t floats = (size_t)batch->count * s->image_floats;
-    const double rate = vst_schedule_rate(&t->schedule, step);
-    memcpy(s->image, batch->images, floats * sizeof *batch->images);
-    memcpy(s->target, batch->targets, (size_t)batch->count * (size_t)s->classes * sizeof *batch->targets);
-    vsti_student_weigh(s, t->recipe, (double)step / (double)t->data.steps);
+    const uint64_t accumulate = (uint64_t)t->recipe->optim.accumulate;
+    const double rate = vst_schedule_rate(&t->schedule, step / accumulate);
     const vsti_moment at = {(uint32_t)t->at.epoch, t->at.step * (uint64_t)t->recipe->optim.batch, (uint32_t)step};
     VST_TRY(vsti_teachers_run(&t->teachers, s, batch, at));
-    if (step == 0) VST_TRY(measure_gradients(t));
+    if (step == 0) VST_TRY(measure_gradients(t, batch));
+    VST_TRY(fill_inputs(t, batch, step));
     VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
     VST_TRY(check_losses(t, step));
-    status = vst_optimizer_step(s->optimizer, rate, NULL);
+    if (accumulate > 1) vst_optimizer_gather(s->optimizer);
+    if ((step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);
     if (status != VST_OK)
         return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)step, t->at.epoch, rate);
     add_sums(t, batch, rate);
@@ -93,7 +103,7 @@ static vst_status save(vsti_trainer *t, bool best) {
     char path[VSTI_PATH], *training = vsti_training_json(t);
     const vst_modelfile_content content = {.model = t->recipe->model,
                                            .params = t->student.params,
-                                           .values = vst_optimizer_ema(t->student.optimizer),
+                                           .values = vsti_saves_average(t) ? vst_optimizer_ema(t->student.optimizer) : NULL,
                                            .class_names = t->data.class_names,
                                            .class_count = t->student.classes,
                                            .training = training};
@@ -105,6 +115,7 @@ static vst_status save(vsti_trainer *t, bool best) {
     t->at.finished = t->at.epoch >= t->recipe->run.epochs;
     t->at.log_bytes = vsti_run_folder_size(&t->folder, "log.txt");
     t->at.summary_bytes = vsti_run_folder_size(&t->folder, "summary.csv");
+    t->at.events_bytes = vsti_run_folder_size(&t->folder, VSTI_EVENTS_FILE);
     VST_TRY(vsti_checkpoint_write(&t->folder, &t->at, &content, t->student.params, t->student.optimizer));
 out:
     free(training);
@@ -169,26 +180,34 @@ out:
 
 /* Puts the moving average in the place of the trained values, or back. */
 static void swap_average(vsti_trainer *t, bool in) {
-    if (!t->raw) return;
     const size_t bytes = vst_params_trained(t->student.params) * sizeof(float);
     float *values = vst_params_values(t->student.params);
     if (in) memcpy(t->raw, values, bytes);
     memcpy(values, in ? vst_optimizer_ema(t->student.optimizer) : t->raw, bytes);
+    vst_params_touch(t->student.params);
+}
+
+/* The trained weights or their average, on the splits that have a place for the result. */
+static vst_status evaluate_weights(vsti_trainer *t, bool average, vst_evaluation *validation, vst_evaluation *test) {
+    vst_status status = VST_OK;
+    if (average) swap_average(t, true);
+    if (validation) {
+        tell(t, "validation");
+        VST_TRY(vst_evaluate(t->validation_evaluator, t->data.validation_loader, false, t->options->stop, validation));
+    }
+    tell(t, "test");
+    VST_TRY(vst_evaluate(t->test_evaluator, t->data.test_loader, false, t->options->stop, test));
+out:
+    if (average) swap_average(t, false);
+    return status;
 }
 
 static vst_status evaluate_splits(vsti_trainer *t) {
     vst_status status = VST_OK;
-    swap_average(t, true);
-    vst_params_touch(t->student.params);
-    if (t->data.validation) {
-        tell(t, "validation");
-        VST_TRY(vst_evaluate(t->validation_evaluator, t->data.validation_loader, false, t->options->stop, &t->validation));
-    }
-    tell(t, "test");
-    VST_TRY(vst_evaluate(t->test_evaluator, t->data.test_loader, false, t->options->stop, &t->test));
+    const bool average = vsti_saves_average(t);
+    VST_TRY(evaluate_weights(t, average, t->data.validation ? &t->validation : NULL, &t->test));
+    if (vsti_has_average(t)) VST_TRY(evaluate_weights(t, !average, NULL, &t->other));
 out:
-    swap_average(t, false);
-    vst_params_touch(t->student.params);
     return status;
 }
 
@@ -201,7 +220,9 @@ static void take_figures(vsti_trainer *t) {
                                          .test_top1 = t->test.top1,
                                          .test_top5 = t->test.top5,
                                          .validation_loss = t->data.validation ? t->validation.loss : NAN,
-                                         .validation_top1 = t->data.validation ? t->validation.top1 : NAN};
+                                         .validation_top1 = t->data.validation ? t->validation.top1 : NAN,
+                                         .other_loss = vsti_has_average(t) ? t->other.loss : NAN,
+                                         .other_top1 = vsti_has_average(t) ? t->other.top1 : NAN};
 }
 
 static vst_status finish_epoch(vsti_trainer *t) {

@@ -73,6 +73,18 @@ static void announce_data(const vsti_trainer *t) {
         vst_log(VST_LOG_INFO, "repeats  an epoch shows one sample in %d, %d times each", augment->repeats, augment->repeats);
 }
 
+/* The average remembers some 1 / (1 - decay) steps: in a short run still the random weights of the beginning. */
+static void announce_average(const vsti_trainer *t) {
+    const double memory = 1 / (1 - t->recipe->optim.ema_decay);
+    if (!vsti_has_average(t)) return;
+    vst_log(VST_LOG_INFO, "average  over some %.0f steps (ema_decay %g); average and raw weights are evaluated, the %s ones are saved",
+            memory, t->recipe->optim.ema_decay, vsti_saves_average(t) ? "average" : "raw");
+    if (3 * memory > (double)t->schedule.steps)
+        vst_log(VST_LOG_WARNING, "the run has only %llu steps, so the average lags far behind: set optim.ema_decay to %.5g or less%s",
+                (unsigned long long)t->schedule.steps, 1 - 3 / fmax(6, (double)t->schedule.steps),
+                vsti_saves_average(t) ? ", or optim.weights to raw" : "");
+}
+
 void vsti_announce(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     const vsti_student *s = &t->student;
@@ -88,9 +100,14 @@ void vsti_announce(const vsti_trainer *t) {
     announce_teachers(t);
     announce_losses(t);
     announce_data(t);
-    vst_log(VST_LOG_INFO, "steps    %d epochs of %llu, batch %d, learning rate %g (lr %g for batch %d), warm-up %llu steps",
-            r->run.epochs, (unsigned long long)t->data.steps, r->optim.batch, t->schedule.rate, r->optim.lr,
-            r->optim.lr_rule == VST_LR_RULE_NONE ? r->optim.batch : r->optim.lr_batch, (unsigned long long)t->schedule.warmup);
+    const long long images = vst_step_images(&r->optim);
+    if (r->optim.accumulate > 1)
+        vst_log(VST_LOG_INFO, "gradient averaged over %d batches of %d images", r->optim.accumulate, r->optim.batch);
+    vst_log(VST_LOG_INFO, "steps    %d epochs of %llu, %lld images each, learning rate %g (lr %g for %lld), warm-up %llu steps",
+            r->run.epochs, (unsigned long long)t->data.steps / (unsigned long long)r->optim.accumulate, images, t->schedule.rate,
+            r->optim.lr, r->optim.lr_rule == VST_LR_RULE_NONE ? images : (long long)r->optim.lr_batch,
+            (unsigned long long)t->schedule.warmup);
+    announce_average(t);
 }
 
 static void announce_share(const vsti_trainer *t, const char *name, double weight, double value, double pull, double pulls) {
@@ -131,7 +148,7 @@ static void log_line(vsti_trainer *t, json_t *object) {
         return;
     }
     memcpy(line + length, "\n", 2);
-    vsti_run_folder_append(&t->folder, "log.txt", line);
+    vsti_run_folder_append(&t->folder, "log.txt", line, length + 1);
 }
 
 static void set_terms(const vsti_trainer *t, json_t *line) {
@@ -171,33 +188,50 @@ static void log_json(vsti_trainer *t) {
         json_object_set_new(line, "validation_loss", number(f->validation_loss));
         json_object_set_new(line, "validation_acc1", number(f->validation_top1));
     }
+    if (vsti_has_average(t)) {
+        const bool average = vsti_saves_average(t);
+        json_object_set_new(line, "test_loss_ema", number(average ? f->test_loss : f->other_loss));
+        json_object_set_new(line, "test_acc1_ema", number(average ? f->test_top1 : f->other_top1));
+        json_object_set_new(line, "test_loss_raw", number(average ? f->other_loss : f->test_loss));
+        json_object_set_new(line, "test_acc1_raw", number(average ? f->other_top1 : f->test_top1));
+    }
     set_terms(t, line);
     log_line(t, line);
 }
 
-/* Columns as timm's, percentages as numbers; the validation's come last where there is such a split. */
+/* Columns as timm's, percentages as numbers; those of a validation split and of the average and raw weights come last, where
+ * there are such. */
 static void log_csv(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->at.figures;
     const vsti_epoch_sums *sums = &t->at.sums;
-    char line[512], more[128] = "";
+    char line[512], more[64] = "", both[64] = "";
     const bool fresh = vsti_run_folder_size(&t->folder, "summary.csv") == 0;
     if (t->data.validation) snprintf(more, sizeof more, ",%.6f,%.4f", f->validation_loss, f->validation_top1);
-    snprintf(line, sizeof line, "%s%s%d,%.9g,%.6f,%.4f,%.6f,%.4f,%.2f%s\n",
-             fresh ? "epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds" : "",
-             !fresh ? "" : t->data.validation ? ",validation_loss,validation_top1\n" : "\n", t->at.epoch,
-             sums->rate / (double)sums->steps, f->train_loss, f->train_top1, f->test_loss, f->test_top1, sums->seconds, more);
-    vsti_run_folder_append(&t->folder, "summary.csv", line);
+    if (vsti_has_average(t))
+        snprintf(both, sizeof both, ",%.4f,%.4f", vsti_saves_average(t) ? f->test_top1 : f->other_top1,
+                 vsti_saves_average(t) ? f->other_top1 : f->test_top1);
+    if (fresh) {
+        snprintf(line, sizeof line, "epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds%s%s\n",
+                 *more ? ",validation_loss,validation_top1" : "", *both ? ",eval_top1_ema,eval_top1_raw" : "");
+        vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
+    }
+    snprintf(line, sizeof line, "%d,%.9g,%.6f,%.4f,%.6f,%.4f,%.2f%s%s\n", t->at.epoch, sums->rate / (double)sums->steps,
+             f->train_loss, f->train_top1, f->test_loss, f->test_top1, sums->seconds, more, both);
+    vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
 }
 
 void vsti_log_epoch(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->at.figures;
-    char validation[64] = "";
+    char validation[64] = "", other[64] = "";
     log_json(t);
     log_csv(t);
+    vsti_log_events(t);
     if (t->data.validation) snprintf(validation, sizeof validation, "validation top-1 %.2f %%, ", f->validation_top1);
+    if (vsti_has_average(t))
+        snprintf(other, sizeof other, " (%s weights %.2f %%)", vsti_saves_average(t) ? "raw" : "average", f->other_top1);
     vst_log(VST_LOG_INFO,
-            "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%; %.1f s, %.0f %% of training waited for images",
-            t->at.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss, f->test_top1,
+            "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training waited for images",
+            t->at.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss, f->test_top1, other,
             t->at.sums.seconds, 100 * t->waiting);
 }
 
@@ -212,6 +246,7 @@ char *vsti_training_json(const vsti_trainer *t) {
     json_object_set_new(object, "epochs", json_integer(t->at.epoch));
     json_object_set_new(object, "seed", json_integer(t->recipe->run.seed));
     json_object_set_new(object, "test_top1", number(t->at.figures.test_top1));
+    if (vsti_has_average(t)) json_object_set_new(object, "weights", json_string(vsti_saves_average(t) ? "average" : "raw"));
     if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->at.figures.validation_top1));
     if (t->recipe->distill.teacher) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
     json_object_set_new(object, "date", json_string(date));

@@ -41,7 +41,9 @@ static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vs
     vst_graph *g = student->graph;
     int count = 0;
     const vst_value target = vst_input(g, "target", VST_SHAPE(recipe->optim.batch, student->classes));
-    const vst_value labels = vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
+    const vst_value labels = recipe->optim.loss == VST_LOSS_BCE
+                                 ? vst_binary_cross_entropy(g, vst_find(g, "logits"), target)
+                                 : vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
     const vst_value scores = vst_model_scores(g);
     vst_value total = labels, terms[VST_MAX_TERMS];
     if (recipe->term_count) total = emit_terms(g, recipe, teachers, labels, terms);
@@ -111,21 +113,14 @@ static double model_gradient(vst_params *params) {
 vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *recipe, int index, uint32_t step,
                                     double *length) {
     const size_t bytes = vst_params_total(student->params) * sizeof(float);
-    float *values = vst_params_values(student->params), *kept = vst_alloc(bytes), labels = 0, terms[VST_MAX_TERMS] = {0};
+    float *values = vst_params_values(student->params), *kept = vst_alloc(bytes);
     if (!kept) return vst_fail_memory(bytes);
     memcpy(kept, values, bytes); /* a step in training changes running statistics */
-    if (student->labels_weight) labels = *student->labels_weight;
     if (student->labels_weight && index >= 0) *student->labels_weight = 0;
-    for (int i = 0; i < recipe->term_count; i++) {
-        if (!student->term_weights[i]) continue;
-        terms[i] = *student->term_weights[i];
-        if (i != index) *student->term_weights[i] = 0;
-    }
+    for (int i = 0; i < recipe->term_count; i++)
+        if (student->term_weights[i] && i != index) *student->term_weights[i] = 0;
     const vst_status status = vst_plan_run(student->plan, step);
     if (status == VST_OK) *length = model_gradient(student->params);
-    if (student->labels_weight) *student->labels_weight = labels;
-    for (int i = 0; i < recipe->term_count; i++)
-        if (student->term_weights[i]) *student->term_weights[i] = terms[i];
     memcpy(values, kept, bytes);
     vst_params_touch(student->params);
     vst_free(kept);
@@ -143,11 +138,12 @@ static vst_status create_optimizer(vsti_student *student, const vst_optim_option
                                            .epsilon = o->epsilon,
                                            .weight_decay = o->weight_decay,
                                            .clip_norm = o->clip_norm,
-                                           .ema_decay = o->ema_decay};
+                                           .ema_decay = o->ema_decay,
+                                           .accumulate = o->accumulate};
     return vst_optimizer_create(&student->optimizer, student->params, &options);
 }
 
-vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers) {
+vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers, vst_params *start) {
     vst_status status = VST_OK;
     vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];
     const vst_model_common *common = vst_model_common_of(recipe->model);
@@ -161,6 +157,7 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     VST_TRY(vst_graph_finish(student->graph));
     find_grid(student);
     VST_TRY(vst_params_allocate(student->params, true, seed));
+    if (start) vsti_start_take(student->params, start); /* before the average begins with them */
     student->parameters = model_parameters(student->params);
     VST_TRY(vst_plan_create(&student->plan, student->graph, outputs, count,
                             &(vst_plan_options){.mode = VST_TRAIN, .seed = seed}));
@@ -180,7 +177,7 @@ void vsti_student_clear(vsti_student *student) {
 }
 
 double vsti_learning_rate(const vst_optim_options *o) {
-    const double ratio = o->lr_batch > 0 ? (double)o->batch / o->lr_batch : 1;
+    const double ratio = o->lr_batch > 0 ? (double)vst_step_images(o) / o->lr_batch : 1;
     switch (o->lr_rule) {
     case VST_LR_RULE_LINEAR: return o->lr * ratio;
     case VST_LR_RULE_SQRT: return o->lr * sqrt(ratio);

@@ -22,7 +22,7 @@ typedef struct vsti_train_data {
     uint64_t labelled;                            /* samples [0, labelled) of `train` keep their label */
     vst_augment *augment;
     vst_loader *loader, *validation_loader, *test_loader;
-    uint64_t steps; /* of an epoch */
+    uint64_t steps; /* batches of an epoch: whole steps of optim.accumulate */
     const char **class_names;
     uint64_t hash, train_hash; /* of the samples of all splits, and of those trained on */
     uint64_t view; /* vst_view_id of the training: what is made of them */
@@ -81,10 +81,19 @@ typedef struct vsti_teacher {
     int tap_count;
 } vsti_teacher;
 
+/* Where in a training a batch is. */
+typedef struct vsti_moment {
+    uint32_t epoch;
+    uint64_t place; /* of its first image in the epoch */
+    uint32_t step;  /* of the whole run */
+} vsti_moment;
+
 struct vsti_teachers {
     vsti_teacher list[VST_MAX_TEACHERS + 1];
     int count;
     vsti_cache *cache; /* of those that are files; NULL: they run */
+    const vst_batch *batch; /* the last one, and where it was */
+    vsti_moment at;
 };
 
 typedef struct vsti_student vsti_student;
@@ -104,15 +113,11 @@ VST_NODISCARD vst_status vsti_teachers_measure(vsti_teachers *teachers, const vs
                                                const volatile sig_atomic_t *stop);
 /* Runs it on `floats` numbers of images, a batch or the beginning of one; the plan's outputs are its taps in order. */
 VST_NODISCARD vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, size_t floats, uint32_t step);
-/* Where in a training a batch is. */
-typedef struct vsti_moment {
-    uint32_t epoch;
-    uint64_t place; /* of its first image in the epoch */
-    uint32_t step;  /* of the whole run */
-} vsti_moment;
-/* Hands all teachers' taps for the batch to the student, by running them or out of the cache. */
+/* Runs all on the batch; for those that a cache answers for, it is only remembered, and must stay until the next one. */
 VST_NODISCARD vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const vst_batch *batch,
                                            vsti_moment at);
+/* Copies the taps of their last run, or reads those of the cache, to the student's inputs: before each run of the student. */
+VST_NODISCARD vst_status vsti_teachers_hand_over(vsti_teachers *teachers);
 size_t vsti_teachers_bytes(const vsti_teachers *teachers);
 
 /* ---- student (train_model.c) ---- */
@@ -134,17 +139,25 @@ struct vsti_student {
 };
 
 /* Builds the differentiated training graph with all terms and its plan. Afterwards the teachers' taps point to the student's
- * inputs. */
-VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers);
+ * inputs. `start`: values to begin with, NULL for random ones. */
+VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
+                                            vst_params *start);
 void vsti_student_clear(vsti_student *student);
 /* Sets the weights of labels and terms to those of a moment, in epochs. */
 void vsti_student_weigh(vsti_student *student, const vst_recipe *recipe, double epoch);
 /* The length of the gradient that the labels (index -1) or a term alone have on the model's parameters, weight included, for
- * the batch that lies in the inputs. Leaves the gradients and the plan's outputs changed. */
+ * the batch that lies in the inputs, which are used up. Leaves the gradients and the plan's outputs changed. */
 VST_NODISCARD vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *recipe, int index, uint32_t step,
                                                   double *length);
 
-/* The learning rate that optim.lr, lr_rule and batch give. */
+/* The weights of run.start, as parameters of the recipe's model without any more: every tensor must be there, position
+ * embeddings are resized, and with run.new_head the classifier has the values that the student's would begin with. To be
+ * destroyed. Their hash decides the run's. _take copies them to the student's parameters (train_start.c). */
+VST_NODISCARD vst_status vsti_start_load(vst_params **start, const vst_recipe *recipe);
+uint64_t vsti_start_hash(vst_params *start);
+void vsti_start_take(vst_params *params, vst_params *start);
+
+/* The learning rate that optim.lr, lr_rule and the images of a step give. */
 double vsti_learning_rate(const vst_optim_options *options);
 
 /* ---- the run as a whole ---- */
@@ -157,9 +170,10 @@ typedef struct vsti_trainer {
     vsti_teachers teachers;
     vsti_cache cache; /* distill.cache */
     bool distilling; /* there are terms */
+    vst_params *start; /* until the student has them; NULL without run.start */
     vsti_student student;
     vst_evaluator *validation_evaluator, *test_evaluator;
-    vst_evaluation validation, test;
+    vst_evaluation validation, test, other; /* other: of the weights that are not saved, on the test split */
     vst_schedule schedule;
     float *raw;         /* the trained values while the moving average stands in their place; NULL without one */
     vsti_checkpoint at; /* position, sums, figures */
@@ -170,8 +184,15 @@ typedef struct vsti_trainer {
 
 /* Trains from the position to the end (train_epoch.c). */
 VST_NODISCARD vst_status vsti_train_epochs(vsti_trainer *trainer);
-/* One step on a batch of optim.batch samples; advances the position and the sums. Allocates nothing. */
+/* Trains on a batch of optim.batch samples; every optim.accumulate-th makes a step of the optimiser. Advances the position and
+ * the sums. Allocates nothing. */
 VST_NODISCARD vst_status vsti_train_step(vsti_trainer *trainer, const vst_batch *batch);
+
+/* Whether there is a moving average, and whether it is what the model files get. */
+static inline bool vsti_has_average(const vsti_trainer *trainer) { return trainer->recipe->optim.ema_decay > 0; }
+static inline bool vsti_saves_average(const vsti_trainer *trainer) {
+    return vsti_has_average(trainer) && trainer->recipe->optim.weights == VST_WEIGHTS_AVERAGE;
+}
 
 /* What is said and written (train_log.c): who learns what from whom; each term's share after the first step; the lines of
  * log.txt and summary.csv; samples.png. */
@@ -179,6 +200,8 @@ void vsti_announce(const vsti_trainer *trainer);
 void vsti_announce_shares(const vsti_trainer *trainer);
 void vsti_log_step(vsti_trainer *trainer);
 void vsti_log_epoch(vsti_trainer *trainer);
+/* The epoch for TensorBoard (train_events.c). */
+void vsti_log_events(vsti_trainer *trainer);
 VST_NODISCARD vst_status vsti_write_samples(vsti_trainer *trainer);
 /* The JSON of a model file's "vistill.training"; free() it, as jansson's; NULL: out of memory. */
 char *vsti_training_json(const vsti_trainer *trainer);

@@ -212,16 +212,20 @@ vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, si
     return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", teacher->name);
 }
 
-static vst_status run(const vsti_teacher *teacher, const vsti_student *student, const vst_batch *batch, uint32_t step) {
-    if (teacher->own) follow(teacher, student);
-    const vst_status status = vsti_teacher_run(teacher, batch->images, (size_t)batch->count * student->image_floats, step);
-    if (status != VST_OK) return status;
-    for (int k = 0; k < teacher->tap_count; k++)
-        memcpy(teacher->taps[k].target, vst_plan_output(teacher->plan, k), teacher->taps[k].floats * sizeof(float));
-    return VST_OK;
+vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const vst_batch *batch, vsti_moment at) {
+    vst_status status = VST_OK;
+    const size_t floats = (size_t)batch->count * student->image_floats;
+    for (int i = 0; i < teachers->count && status == VST_OK; i++) {
+        const vsti_teacher *teacher = &teachers->list[i];
+        if (teacher->own) follow(teacher, student);
+        if (!teacher->cached) status = vsti_teacher_run(teacher, batch->images, floats, at.step);
+    }
+    teachers->batch = batch;
+    teachers->at = at;
+    return status;
 }
 
-/* Reads the batch's answers instead. */
+/* Reads the batch's answers. */
 static vst_status recall(const vsti_teacher *teacher, vsti_cache *cache, const vst_batch *batch, vsti_moment at) {
     const vsti_cache_teacher *from = teacher->cached;
     const vst_status status = vsti_cache_verify(cache, vsti_cache_block(cache, at.epoch));
@@ -239,11 +243,13 @@ static vst_status recall(const vsti_teacher *teacher, vsti_cache *cache, const v
     return VST_OK;
 }
 
-vst_status vsti_teachers_run(vsti_teachers *teachers, const vsti_student *student, const vst_batch *batch, vsti_moment at) {
+vst_status vsti_teachers_hand_over(vsti_teachers *teachers) {
     vst_status status = VST_OK;
     for (int i = 0; i < teachers->count && status == VST_OK; i++) {
         const vsti_teacher *teacher = &teachers->list[i];
-        status = teacher->cached ? recall(teacher, teachers->cache, batch, at) : run(teacher, student, batch, at.step);
+        if (teacher->cached) status = recall(teacher, teachers->cache, teachers->batch, teachers->at);
+        for (int k = 0; !teacher->cached && k < teacher->tap_count; k++)
+            memcpy(teacher->taps[k].target, vst_plan_output(teacher->plan, k), teacher->taps[k].floats * sizeof(float));
     }
     return status;
 }

@@ -451,6 +451,21 @@ void ref_cross_entropy(const ref *logits, const ref *target, double smoothing, r
     out->data[0] = sum / (double)rows;
 }
 
+void ref_binary_cross_entropy(const ref *logits, const ref *target, ref *out) {
+    const int64_t cols = last_of(&logits->shape), rows = ref_count(logits) / cols;
+    double sum = 0, answered = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        bool answer = false;
+        for (int64_t i = row * cols; i < (row + 1) * cols; i++) answer = answer || target->data[i] > 0;
+        if (!answer) continue;
+        answered++;
+        for (int64_t i = row * cols; i < (row + 1) * cols; i++)
+            sum += log1p(exp(target->data[i] > 0 ? -logits->data[i] : logits->data[i]));
+    }
+    ref_set_shape(out, VST_SCALAR);
+    out->data[0] = sum / (answered * (double)cols);
+}
+
 void ref_kl(const ref *student, const ref *teacher, double temperature, bool elements, ref *out) {
     const int64_t cols = last_of(&student->shape), rows = ref_count(student) / cols;
     double sum = 0;

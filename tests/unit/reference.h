@@ -60,6 +60,7 @@ void ref_avg_pool(const ref *x, ref_window w, bool count_padding, ref *out);
 void ref_softmax(const ref *x, bool logarithm, ref *out);
 void ref_attention(const ref *qkv, int heads, int64_t queries, ref *out); /* queries 0: all tokens */
 
+void ref_binary_cross_entropy(const ref *logits, const ref *target, ref *out);
 void ref_cross_entropy(const ref *logits, const ref *target, double smoothing, ref *out);
 void ref_kl(const ref *student, const ref *teacher, double temperature, bool elements, ref *out);
 void ref_mse(const ref *a, const ref *b, ref *out);

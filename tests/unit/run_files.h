@@ -77,11 +77,24 @@ static inline void same_text(const char *a, const char *b, const char *name, int
 }
 
 /* All that a run leaves but dates and seconds; `epochs` lines in the log, one more with the header in the summary. */
+/* They hold times of day, so only the sizes are equal. */
+static inline void same_events(const char *a, const char *b) {
+    size_t sizes[2];
+    for (int i = 0; i < 2; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/events.out.tfevents.0.vistill", i ? b : a);
+        free(read_whole(path, &sizes[i]));
+    }
+    ck_assert_uint_gt(sizes[0], 0);
+    ck_assert_uint_eq(sizes[0], sizes[1]);
+}
+
 static inline void same_runs(const char *a, const char *b, int epochs) {
     same_tensors(a, b, "last.safetensors");
     same_tensors(a, b, "best.safetensors");
     same_text(a, b, "log.txt", epochs);
     same_text(a, b, "summary.csv", epochs + 1);
+    same_events(a, b);
 }
 
 #endif

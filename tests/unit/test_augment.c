@@ -862,7 +862,7 @@ START_TEST(erasing_contents) {
     vst_box box;
     int count = 0, drawn = 0, several = 0, others = 0;
     double neighbours = 0;
-    ck_assert_int_gt(erase("random_erasing:probability=1", 3, values, &box), 500);
+    ck_assert_int_gt(erase("random_erasing:probability=1", 4, values, &box), 500);
     for (int c = 0; c < 3; c++)
         for (int y = box.top; y < box.top + box.height; y++)
             for (int x = box.left; x < box.left + box.width; x++)

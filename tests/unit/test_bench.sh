@@ -55,12 +55,13 @@ mkdir "$folder/images"
 cp "$2/tests/fuzz/corpus/fuzz_png/rgb" "$folder/images/a.png"
 cp "$2/tests/fuzz/corpus/fuzz_png/rows-missing" "$folder/images/broken.png"
 peer loads <<'END'
-echo "$3" | grep -q '"size": *224, *"file": *".*", *"lengths": *\[[0-9]*\]' || { echo "error a wrong case: $3"; exit 1; }
+echo "$3" | grep -q '"decoded": *[a-z]*, *"size": *224, *"file": *".*", *"lengths": *\[[0-9]*\]' || { echo "error a wrong case: $3"; exit 1; }
 echo "ready 0 1000"
 while read -r images; do echo "$((images * 1000))"; done
 END
-expect 0 '^evaluate, 256 to 224 +[0-9]+$' -t 1 --rounds 1 loader "$folder/images"
-expect 0 '^train as DeiT, 224 +[0-9]+ +[0-9]+ +[0-9.]+ +0 +[0-9]{5,}\.[0-9]+ ' -t 2 --rounds 1 --peer "$folder/loads" loader "$folder/images"
+expect 0 '^evaluate, files +[0-9]+$' -t 1 --rounds 1 loader "$folder/images"
+expect 0 '^train as DeiT, files +[0-9]+ +[0-9]+ +[0-9.]+ +0 +[0-9]{5,}\.[0-9]+ ' -t 2 --rounds 1 --peer "$folder/loads" loader "$folder/images"
+expect 0 '^train as DeiT, decoded images +[0-9]+ +0 +[0-9]{5,}\.[0-9]+ ' -t 1 --rounds 1 --peer "$folder/loads" loader "$folder/images"
 expect 1 'breaks ended without an answer' --rounds 1 --peer "$folder/breaks" loader "$folder/images"
 expect 1 '--infer is about models' --infer loader "$folder/images"
 expect 1 'give one data set' loader

@@ -77,6 +77,7 @@ static const session kinds[] = {
     {.settings = {"augment.mixup=0.8", "augment.cutmix=1", "augment.mixup_prob=0.7"}},
     {.settings = {"augment.mixup=0.8", "augment.repeats=3"}},
     {.settings = {"augment.views=2"}},
+    {.settings = {"augment.mixup=0.8", "optim.batch=12", "optim.accumulate=2"}},
     {.settings = {"distill.teacher=teacher/last.safetensors, teacher/best.safetensors",
                   "distill.terms=[{distance: kl, from: 2}, {distance: mse, student: blocks.1, teacher: layer2, "
                   "projector: linear}]"}},

@@ -8,7 +8,7 @@
 
 #include "recipes/deploy/blocks.h"
 #include "recipes/deploy/export.h"
-#include "recipes/deploy/import.h"
+#include "recipes/engine/import.h"
 #include "recipes/engine/modelfile.h"
 #include "tests/unit/data_files.h"
 #include "vision/base/memory.h"
@@ -303,7 +303,7 @@ START_TEST(resets_heads) {
     static const char *const heads[] = {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"};
     vst_import_report report = {0};
     ck_refused(b, a, "the file's classifier has 10 classes, the model's 7: take it over with --set classes=10, or give the model a "
-                     "fresh one with --reset-head");
+                     "fresh one with --reset-head (in a recipe: run.new_head)");
     ck_ok(import(&report, b, a, &fresh_head));
     ck_assert_uint_eq(report.counts[VST_IMPORT_FRESH], 4);
     ck_assert_uint_eq(report.taken, a->count - 4);

@@ -575,6 +575,37 @@ START_TEST(losses) {
 }
 END_TEST
 
+/* Rows without a positive target take no part, in the loss nor in the gradient. */
+START_TEST(binary_cross_entropy) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t rows = 5, cols = sizes[s], n = rows * cols;
+        float *z = floats(n, -20, 20), *target = calloc((size_t)n, sizeof *target), *dz = room(n), row_loss[5], loss;
+        double want = 0, *slope = doubles(n);
+        const float dloss = 1.5f;
+        for (int64_t row = 0; row < rows; row++) {
+            if (row == 2) continue;
+            target[row * cols + row % cols] = 0.01f;
+            for (int64_t i = row * cols; i < (row + 1) * cols; i++) {
+                const double t = target[i] > 0;
+                want += (log1p(exp(-fabs((double)z[i]))) + fmax(z[i], 0) - t * z[i]) / (4 * (double)cols);
+                slope[i] = 1.5 * (1 / (1 + exp(-(double)z[i])) - t) / (4 * (double)cols);
+            }
+        }
+        k->binary_cross_entropy(z, target, &loss, row_loss, rows, cols);
+        near("binary_cross_entropy", &loss, &want, 1, 1e-6, 0.1);
+        k->binary_cross_entropy_backward(z, target, &dloss, dz, rows, cols);
+        near("binary_cross_entropy gradient", dz, slope, n, 1e-6, 1e-3);
+        memset(target, 0, (size_t)n * sizeof *target);
+        k->binary_cross_entropy(z, target, &loss, row_loss, rows, cols);
+        k->binary_cross_entropy_backward(z, target, &dloss, dz, rows, cols);
+        ck_assert(loss == 0);
+        for (int64_t i = 0; i < n; i++) ck_assert(dz[i] == 0);
+        free(z), free(target), free(dz), free(slope);
+    }
+}
+END_TEST
+
 /* Hard labels on impossible classes cost nothing where the target is zero; NaN comes through. */
 START_TEST(loss_extremes) {
     const vsti_kernels *k = kernels_at(_i);
@@ -702,6 +733,37 @@ START_TEST(optimizers) {
 }
 END_TEST
 
+/* The moments are AdamW's; the update is made of them twice, the same. */
+START_TEST(lamb) {
+    const vsti_kernels *k = kernels_at(_i);
+    const vsti_adamw options = {0.01f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.19f, 0.0199f, 0.5f};
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t n = sizes[s];
+        float *w = floats(n, -1, 1), *g = floats(n, -1, 1), *m = floats(n, -1, 1), *v = floats(n, 0.1f, 1);
+        float *ema = floats(n, -1, 1), *w2 = copy(w, n), *m2 = copy(m, n), *v2 = copy(v, n);
+        double *want = widened(w, n), *want_ema = doubles(n), squares[2], want_squares[2] = {0, 0};
+        k->adamw(&options, w2, g, m2, v2, NULL, 0, n);
+        k->lamb_moments(&options, w, g, m, v, squares, n);
+        double *want_m = widened(m2, n), *want_v = widened(v2, n);
+        near("lamb m", m, want_m, n, 1e-6, 0.1);
+        near("lamb v", v, want_v, n, 1e-6, 0.1);
+        for (int64_t i = 0; i < n; i++) {
+            const double update = m[i] / 0.19 / (sqrt(v[i] / 0.0199) + 1e-6) + 0.1 * w[i];
+            want_squares[0] += want[i] * want[i];
+            want_squares[1] += update * update;
+            want[i] -= 0.01 * update;
+            want_ema[i] = 0.75 * ema[i] + 0.25 * want[i];
+        }
+        for (int i = 0; i < 2; i++) ck_assert_double_eq_tol(squares[i], want_squares[i], 1e-5 * want_squares[i]);
+        k->lamb_apply(&options, w, m, v, ema, 0.75f, n);
+        near("lamb value", w, want, n, 1e-6, 0.1);
+        near("lamb ema", ema, want_ema, n, 1e-6, 0.1);
+        free(w), free(g), free(m), free(v), free(ema), free(w2), free(m2), free(v2), free(want), free(want_ema);
+        free(want_m), free(want_v);
+    }
+}
+END_TEST
+
 START_TEST(sgd) {
     const vsti_kernels *k = kernels_at(_i);
     for (int kind = 0; k && kind < 8; kind++) {
@@ -726,7 +788,7 @@ END_TEST
 
 /* ---- Threads ---- */
 
-enum { ROWS = 301, COLS = 133, CELLS = ROWS * COLS, RESULTS = 24 };
+enum { ROWS = 301, COLS = 133, CELLS = ROWS * COLS, RESULTS = 26 };
 
 /* Everything that is large enough to be shared among threads, into rows of `out`. */
 static void run_all(const vsti_kernels *k, const float *x, const float *w, float *out[RESULTS]) {
@@ -760,6 +822,9 @@ static void run_all(const vsti_kernels *k, const float *x, const float *w, float
     out[r++][0] = (float)k->sum_squares(x, CELLS);
     k->sgd(&(vsti_sgd){0.1f, 0.9f, 0.01f, 1, 1, 0}, out[0], x, out[1], out[2], 0.9f, CELLS);
     k->adamw(&(vsti_adamw){0.1f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.1f, 0.01f, 1}, out[3], x, out[4], out[9], NULL, 0, CELLS);
+    k->lamb_moments(&(vsti_adamw){0.1f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.1f, 0.01f, 1}, out[3], x, out[4], out[9], parts, CELLS);
+    out[r++][0] = (float)(parts[0] + parts[1]);
+    k->binary_cross_entropy(x, w, out[r++], row, ROWS, COLS);
     ck_assert_int_le(r, RESULTS);
     free(partial), free(mean), free(rstd), free(row), free(scratch);
 }
@@ -805,14 +870,48 @@ START_TEST(dispatch_widest) {
 }
 END_TEST
 
+/* By the formula, in double, from the stream's own numbers: n = 2 pairs - 1 of them, for odd n without the last. */
+static void naive_normals(vst_random *random, double mean, double std, double *out, int64_t n) {
+    enum { PIECE = 512 };
+    for (int64_t i = 0; i < n; i += PIECE) {
+        const int64_t count = n - i < PIECE ? n - i : PIECE, pairs = (count + 1) / 2;
+        uint32_t numbers[PIECE + 3];
+        for (int64_t k = 0; k < (2 * pairs + 3) / 4 * 4; k++) numbers[k] = vst_random_u32(random);
+        for (int64_t k = 0; k < pairs; k++) {
+            const double radius = sqrt(-2 * log((double)(float)((float)(numbers[k] >> 1) + 0.5f) * 0x1p-31));
+            const double angle = numbers[pairs + k] * 0x1p-32 * 6.283185307179586476925;
+            out[i + k] = mean + std * radius * cos(angle);
+            if (pairs + k < count) out[i + pairs + k] = mean + std * radius * sin(angle);
+        }
+    }
+}
+
+START_TEST(normals) {
+    const vsti_kernels *k = kernels_at(_i), *generic = vsti_find_kernels("generic");
+    for (int s = 0; k && s <= SIZES; s++) {
+        const int64_t n = s < SIZES ? sizes[s] : LARGE;
+        vst_random a = vst_random_stream(3, 4, 5, (uint64_t)s), b = a, c = a;
+        float *got = room(n), *plain = room(n);
+        double *want = doubles(n);
+        k->normals(&a, 0.5f, 0.25f, got, n);
+        generic->normals(&b, 0.5f, 0.25f, plain, n);
+        naive_normals(&c, 0.5, 0.25, want, n);
+        near("normals", got, want, n, 2e-6, 1);
+        same("normals", got, plain, (size_t)n * sizeof *got);
+        ck_assert_uint_eq(vst_random_u32(&a), vst_random_u32(&c)); /* the stream goes on behind them */
+        free(got), free(plain), free(want);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("kernels");
     TCase *tcase = tcase_create("kernels");
     tcase_set_timeout(tcase, 300);
     const TTest *const per_isa[] = {
         activations, activation_extremes, arithmetic, normalize, column_sum, layer_norms, row_functions,
-        row_extremes, attention, attention_extremes, losses, loss_extremes, mse, dropout, drop_path, optimizers,
-        sgd, threads};
+        row_extremes, attention, attention_extremes, losses, binary_cross_entropy, loss_extremes, mse, dropout, drop_path, normals,
+        optimizers, lamb, sgd, threads};
     for (size_t i = 0; i < sizeof per_isa / sizeof per_isa[0]; i++) tcase_add_loop_test(tcase, per_isa[i], 0, ISAS);
     tcase_add_test(tcase, attention_reference);
     tcase_add_test(tcase, dispatch);

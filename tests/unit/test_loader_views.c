@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-#include "datasets/loader/loader.h"
+#include "datasets/loader/sample.h"
 #include "datasets/loader/transform.h"
 #include "tests/unit/data_files.h"
 #include "tests/unit/jpeg_files.h"
@@ -257,6 +257,34 @@ START_TEST(evaluation_view) {
 END_TEST
 
 /* A picture of another size is an error that says what to do; a cut one names its file. */
+/* From a decoded picture, which stays as it is, the same as from its file; in training and in evaluation. */
+START_TEST(decoded_pictures) {
+    static float from_file[FLOATS], from_picture[FLOATS];
+    vsti_sample_memory memory = {0};
+    vst_image picture = {0}, before = {0};
+    vst_loader_options o = make_options(0);
+    vst_augment *augment = augment_of("random_resized_crop:size=24, flip, rand_augment, random_erasing:probability=1");
+    o.augment = _i ? NULL : augment;
+    o.evaluation = _i;
+    o.crop_pct = 0.9;
+    o.filter = VST_FILTER_BICUBIC;
+    for (uint64_t i = 0; i < COUNT; i++) {
+        const vst_augment_view view = {.seed = 5, .sample = i, .epoch = 2};
+        int label;
+        ck_ok(vst_image_decode(data.bytes[i], data.sizes[i], &(vst_decode_options){.channels = 3}, &picture, NULL));
+        ck_ok(vst_image_turn(&picture, 1, &before));
+        ck_ok(vsti_sample_load(&data.base, &o, view, &memory, from_file, &label));
+        ck_ok(vsti_sample_transform(&picture, &o, view, &memory, from_picture));
+        ck_assert_mem_eq(from_file, from_picture, sizeof from_file);
+        ck_assert_mem_eq(picture.pixels, before.pixels, (size_t)(3 * before.height * before.width));
+    }
+    vst_augment_destroy(augment);
+    vsti_sample_memory_clear(&memory);
+    vst_image_clear(&picture);
+    vst_image_clear(&before);
+}
+END_TEST
+
 START_TEST(errors) {
     vst_loader_options options = make_options(0);
     vst_augment *augment = augment_of(DEIT);
@@ -488,6 +516,7 @@ int main(void) {
     tcase_add_test(tests, float_policies_come_last);
     tcase_add_test(tests, fast_decode);
     tcase_add_loop_test(tests, evaluation_view, 0, 3);
+    tcase_add_loop_test(tests, decoded_pictures, 0, 2);
     tcase_add_test(tests, errors);
     tcase_add_test(tests, no_allocation);
     tcase_add_test(tests, allocation_failures);

@@ -789,11 +789,12 @@ GROUP(attention)
 
 /* ---- Losses ---- */
 
-enum { CROSS_ENTROPY, KL_BATCHMEAN, KL_ELEMENTS, MSE, SMOOTH_L1, ONE_HOT };
+enum { CROSS_ENTROPY, BINARY, KL_BATCHMEAN, KL_ELEMENTS, MSE, SMOOTH_L1, ONE_HOT };
 
 static vst_value loss_build(vst_graph *g, const op_case *c, const vst_value *x) {
     switch (c->number) {
     case CROSS_ENTROPY: return vst_cross_entropy(g, x[0], x[1], c->factor);
+    case BINARY: return vst_binary_cross_entropy(g, x[0], x[1]);
     case KL_BATCHMEAN: return vst_kl_divergence(g, x[0], x[1], c->factor, VST_KL_BATCHMEAN);
     case KL_ELEMENTS: return vst_kl_divergence(g, x[0], x[1], c->factor, VST_KL_ELEMENTS);
     case MSE: return vst_mse(g, x[0], x[1]);
@@ -805,6 +806,7 @@ static void loss_reference(const op_case *c, const ref *x, ref *out) {
     ref hard = {0};
     switch (c->number) {
     case CROSS_ENTROPY: ref_cross_entropy(&x[0], &x[1], c->factor, out); break;
+    case BINARY: ref_binary_cross_entropy(&x[0], &x[1], out); break;
     case KL_BATCHMEAN:
     case KL_ELEMENTS: ref_kl(&x[0], &x[1], c->factor, c->number == KL_ELEMENTS, out); break;
     case MSE: ref_mse(&x[0], &x[1], out); break;
@@ -825,16 +827,16 @@ static int loss_cases(op_case *list) {
     } kinds[] = {{"cross_entropy", CROSS_ENTROPY, 0}, {"cross_entropy, smoothing 0.1", CROSS_ENTROPY, 0.1},
                  {"kl, T 1", KL_BATCHMEAN, 1},        {"kl, T 4", KL_BATCHMEAN, 4},
                  {"kl of elements, T 3", KL_ELEMENTS, 3}, {"mse", MSE, 0}, {"smooth_l1", SMOOTH_L1, 0},
-                 {"one_hot_argmax", ONE_HOT, 0}};
+                 {"one_hot_argmax", ONE_HOT, 0}, {"binary_cross_entropy", BINARY, 0}};
     static const vst_shape shapes[] = {{2, {1, 5}}, {2, {3, 17}}, {2, {8, 16}}, {2, {1, 2}}, {2, {33, 3}}};
     int count = 0;
-    for (int k = 0; k < 8; k++)
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
         for (int i = 0; i < 5; i++)
             list[count++] = (op_case){.name = kinds[k].name,
                                       .in = {{.shape = shapes[i],
                                               .fill = kinds[k].kind == ONE_HOT ? DISTINCT : UNIFORM},
                                              {.shape = shapes[i], .input = kinds[k].kind < MSE,
-                                              .fill = kinds[k].kind == CROSS_ENTROPY ? TARGETS : UNIFORM}},
+                                              .fill = kinds[k].kind <= BINARY ? TARGETS : UNIFORM}},
                                       .count = 2, .number = kinds[k].kind, .factor = kinds[k].factor,
                                           .build = loss_build,
                                       .reference = loss_reference};

@@ -1,4 +1,4 @@
-/* vision/optim: AdamW and SGD against PyTorch's formulas in double, clipping, decay groups, the moving average,
+/* vision/optim: AdamW, LAMB and SGD against PyTorch's and timm's formulas in double, clipping, gathering, decay groups, the moving average,
  * checkpoints of the state and the schedule. */
 #include <check.h>
 #include <math.h>
@@ -20,6 +20,8 @@
 enum { STEPS = 10 };
 static const vst_optimizer_options adamw = {
     .kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .ema_decay = 0.9};
+static const vst_optimizer_options lamb = {
+    .kind = VST_LAMB, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .clip_norm = 1, .ema_decay = 0.9};
 static const vst_optimizer_options sgd = {.kind = VST_SGD, .momentum = 0.9, .nesterov = true, .weight_decay = 0.1};
 
 static void add(vst_params *params, const char *name, vst_shape shape, vst_param_kind role) {
@@ -76,6 +78,32 @@ static naive new_naive(vst_params *params) {
 
 static void free_naive(naive *n) { free(n->value), free(n->first), free(n->second), free(n->ema); }
 
+static double length_of(const double *x, size_t count) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += x[i] * x[i];
+    return sqrt(sum);
+}
+
+static void naive_lamb(naive *n, const vst_optimizer_options *o, double rate, const float *gradients, double scale, double decay,
+                       size_t begin, size_t count) {
+    double update[64];
+    ck_assert_uint_le(count, 64);
+    for (size_t i = 0; i < count; i++) {
+        double *m = &n->first[begin + i], *v = &n->second[begin + i];
+        const double g = scale * gradients[begin + i];
+        *m = o->beta1 * *m + (1 - o->beta1) * g;
+        *v = o->beta2 * *v + (1 - o->beta2) * g * g;
+        update[i] = *m / (1 - pow(o->beta1, n->t)) / (sqrt(*v / (1 - pow(o->beta2, n->t))) + o->epsilon) +
+                    decay * n->value[begin + i];
+    }
+    const double weights = length_of(n->value + begin, count), length = length_of(update, count);
+    const double trust = decay > 0 && weights > 0 && length > 0 ? weights / length : 1;
+    for (size_t i = 0; i < count; i++) {
+        n->value[begin + i] -= rate * trust * update[i];
+        n->ema[begin + i] = o->ema_decay * n->ema[begin + i] + (1 - o->ema_decay) * n->value[begin + i];
+    }
+}
+
 static void naive_element(naive *n, const vst_optimizer_options *o, double rate, double g, double decay, size_t i) {
     double *w = &n->value[i], *m = &n->first[i], *v = &n->second[i];
     if (o->kind == VST_ADAMW) {
@@ -98,7 +126,9 @@ static void naive_step(naive *n, vst_params *params, const vst_optimizer_options
         const vst_param_info *info = vst_params_at(params, p);
         if (info->kind == VST_PARAM_STATE) continue;
         const double decay = info->kind == VST_PARAM_WEIGHT ? o->weight_decay : 0;
-        for (size_t i = info->offset; i < info->offset + info->count; i++)
+        if (o->kind == VST_LAMB)
+            naive_lamb(n, o, rate, vst_params_gradients(params), scale, decay, info->offset, info->count);
+        for (size_t i = info->offset; o->kind != VST_LAMB && i < info->offset + info->count; i++)
             naive_element(n, o, rate, scale * vst_params_gradients(params)[i], decay, i);
     }
 }
@@ -123,7 +153,8 @@ static void compare_steps(const vst_optimizer_options *options) {
         const uint64_t version = vst_params_version(params);
         fill_gradients(params, t);
         for (size_t i = 0; i < trained; i++) squares += pow(vst_params_gradients(params)[i], 2);
-        const double scale = options->clip_norm > 0 ? fmin(1, options->clip_norm / (sqrt(squares) + 1e-6)) : 1;
+        const double room = options->kind == VST_LAMB ? 0 : 1e-6;
+        const double scale = options->clip_norm > 0 ? fmin(1, options->clip_norm / (sqrt(squares) + room)) : 1;
         naive_step(&n, params, options, rate, scale);
         ASSERT_OK(vst_optimizer_step(optimizer, rate, &norm));
         ck_assert_double_eq_tol(norm, sqrt(squares), 1e-9);
@@ -157,6 +188,64 @@ START_TEST(sgd_steps) {
     compare_steps(&options);
     options.momentum = 0;
     compare_steps(&options);
+}
+END_TEST
+
+START_TEST(lamb_steps) {
+    vst_optimizer_options options = lamb;
+    compare_steps(&options);
+    options.weight_decay = 0;
+    options.ema_decay = 0;
+    options.clip_norm = 0;
+    compare_steps(&options);
+}
+END_TEST
+
+/* Weights that are all zero have no length to keep to: they move as AdamW's do. */
+START_TEST(lamb_of_zero) {
+    vst_params *params = new_params();
+    vst_optimizer *optimizer = new_optimizer(params, &lamb);
+    memset(vst_params_values(params), 0, vst_params_trained(params) * sizeof(float));
+    fill_gradients(params, 0);
+    ASSERT_OK(vst_optimizer_step(optimizer, 0.5, NULL));
+    for (size_t p = 0; p < vst_params_count(params); p++) {
+        const vst_param_info *info = vst_params_at(params, p);
+        for (size_t i = info->offset; info->kind != VST_PARAM_STATE && i < info->offset + info->count; i++)
+            ck_assert_float_eq_tol(fabsf(vst_params_values(params)[i]), 0.5f, 1e-4f);
+    }
+    vst_optimizer_destroy(optimizer);
+    vst_params_destroy(params);
+}
+END_TEST
+
+/* Gathering the gradients of three batches makes the step that their mean makes. */
+START_TEST(gathering) {
+    vst_optimizer_options options = adamw;
+    vst_params *whole = new_params(), *parts = new_params();
+    vst_optimizer *a = new_optimizer(whole, &options);
+    options.accumulate = 3;
+    vst_optimizer *b = new_optimizer(parts, &options);
+    const size_t trained = vst_params_trained(whole);
+    float *gradients = vst_params_gradients(whole);
+    for (int step = 0; step < 4; step++) {
+        double *mean = calloc(trained, sizeof *mean), norm_a, norm_b;
+        for (int part = 0; part < 3; part++) {
+            fill_gradients(parts, 3 * step + part);
+            vst_optimizer_gather(b);
+            for (size_t i = 0; i < trained; i++) mean[i] += vst_params_gradients(parts)[i] / 3.0;
+        }
+        for (size_t i = 0; i < trained; i++) gradients[i] = (float)mean[i];
+        ASSERT_OK(vst_optimizer_step(a, 0.1, &norm_a));
+        ASSERT_OK(vst_optimizer_step(b, 0.1, &norm_b));
+        ck_assert_double_eq_tol(norm_a, norm_b, 1e-5);
+        for (size_t i = 0; i < trained; i++)
+            ck_assert_float_eq_tol(vst_params_values(whole)[i], vst_params_values(parts)[i], 1e-5f);
+        free(mean);
+    }
+    vst_optimizer_destroy(a);
+    vst_optimizer_destroy(b);
+    vst_params_destroy(whole);
+    vst_params_destroy(parts);
 }
 END_TEST
 
@@ -240,13 +329,13 @@ END_TEST
 
 /* Writes the state to a new file in the current folder. */
 static void save(vst_optimizer *optimizer, char path[32]) {
-    vst_tensor tensors[4];
+    vst_tensor tensors[VST_OPTIMIZER_TENSORS];
     strcpy(path, "test_optim_XXXXXX");
     const int descriptor = mkstemp(path);
     ck_assert_int_ge(descriptor, 0);
     close(descriptor);
     const size_t count = vst_optimizer_tensors(optimizer, tensors);
-    ck_assert_uint_le(count, 4);
+    ck_assert_uint_le(count, VST_OPTIMIZER_TENSORS);
     ASSERT_OK(vst_safetensors_write(path, tensors, count, NULL, 0));
 }
 
@@ -258,11 +347,17 @@ static vst_status load(vst_optimizer *optimizer, const char *path) {
     return status;
 }
 
-static void run_steps(vst_params *params, vst_optimizer *optimizer, int begin, int end) {
+/* A step after every so many gradients. */
+static void run_gathering(vst_params *params, vst_optimizer *optimizer, int begin, int end, int every) {
     for (int t = begin; t < end; t++) {
         fill_gradients(params, t);
-        ASSERT_OK(vst_optimizer_step(optimizer, 0.1, NULL));
+        if (every > 1) vst_optimizer_gather(optimizer);
+        if ((t + 1) % every == 0) ASSERT_OK(vst_optimizer_step(optimizer, 0.1, NULL));
     }
+}
+
+static void run_steps(vst_params *params, vst_optimizer *optimizer, int begin, int end) {
+    run_gathering(params, optimizer, begin, end, 1);
 }
 
 static void compare_resumed(const vst_optimizer_options *options) {
@@ -270,14 +365,15 @@ static void compare_resumed(const vst_optimizer_options *options) {
     vst_params *whole = new_params(), *part = new_params();
     vst_optimizer *a = new_optimizer(whole, options), *b = new_optimizer(part, options);
     const size_t bytes = vst_params_trained(whole) * sizeof(float);
-    run_steps(whole, a, 0, STEPS);
-    run_steps(part, b, 0, 4);
+    const int every = options->accumulate > 1 ? options->accumulate : 1;
+    run_gathering(whole, a, 0, STEPS, every);
+    run_gathering(part, b, 0, 4, every);
     save(b, path);
     vst_optimizer_destroy(b);
     b = new_optimizer(part, options);
     ASSERT_OK(load(b, path));
     unlink(path);
-    run_steps(part, b, 4, STEPS);
+    run_gathering(part, b, 4, STEPS, every);
     ck_assert(memcmp(vst_params_values(whole), vst_params_values(part), bytes) == 0);
     if (options->ema_decay > 0) ck_assert(memcmp(vst_optimizer_ema(a), vst_optimizer_ema(b), bytes) == 0);
     vst_optimizer_destroy(a);
@@ -287,6 +383,10 @@ static void compare_resumed(const vst_optimizer_options *options) {
 }
 
 START_TEST(resume) {
+    vst_optimizer_options slow = lamb;
+    slow.accumulate = 5; /* interrupted within a step */
+    compare_resumed(&slow);
+    compare_resumed(&lamb);
     compare_resumed(&adamw);
     compare_resumed(&sgd);
 }
@@ -299,7 +399,7 @@ START_TEST(load_errors) {
     vst_optimizer_options plain = adamw;
     plain.ema_decay = 0;
     vst_optimizer *optimizer = new_optimizer(params, &adamw), *without = new_optimizer(params, &plain), *one;
-    vst_tensor state[4];
+    vst_tensor state[VST_OPTIMIZER_TENSORS];
     float first;
     run_steps(params, optimizer, 0, 2);
     save(optimizer, path);
@@ -338,6 +438,8 @@ START_TEST(option_errors) {
     vst_params *params = new_params(), *bare;
     vst_optimizer_options o;
     o = adamw, o.beta1 = 1, refuse(params, o, "beta1 1");
+    o = lamb, o.beta1 = -1, refuse(params, o, "beta1 -1");
+    o = adamw, o.accumulate = -2, refuse(params, o, "-2 batches");
     o = adamw, o.beta2 = NAN, refuse(params, o, "beta2 nan");
     o = adamw, o.epsilon = 0, refuse(params, o, "epsilon 0");
     o = adamw, o.epsilon = 1e-60, refuse(params, o, "epsilon"); /* zero as a float */
@@ -402,7 +504,7 @@ int main(void) {
     TCase *tcase = tcase_create("optim");
     tcase_set_timeout(tcase, 60);
     const TTest *const tests[] = {
-        adamw_steps, sgd_steps, clipping, decay_groups, average_begins_with_values, not_finite, resume,
+        adamw_steps, lamb_steps, lamb_of_zero, gathering, sgd_steps, clipping, decay_groups, average_begins_with_values, not_finite, resume,
         load_errors, option_errors, out_of_memory, schedule};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);

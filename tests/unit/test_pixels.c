@@ -197,6 +197,35 @@ START_TEST(part_is_part_of_whole) {
 }
 END_TEST
 
+/* A window of a resized image has the pixels of the whole, made from the whole input or from its source alone. */
+START_TEST(window_is_part_of_resized) {
+    enum { CASES = 300, SIDE = 90 };
+    vst_image in = {0}, part = {0}, whole = {0}, expected = {0}, out = {0}, scratch = {0};
+    for (uint32_t i = 0; i < CASES; i++) {
+        vst_random random = vst_random_stream(6, (uint64_t)_i, i, 0);
+        const int height = 1 + below(&random, SIDE), width = 1 + below(&random, SIDE);
+        const int to_height = i % 4 == 0 ? height : 1 + below(&random, SIDE);
+        const int to_width = i % 4 == 1 ? width : 1 + below(&random, SIDE);
+        const vst_resize_window window = {
+            height, width, to_height, to_width, random_box(&random, to_height, to_width), (vst_filter)_i};
+        ck_ok(vst_image_allocate(&in, i % 3 ? 3 : 1, height, width));
+        for (size_t k = 0; k < size_of(&in); k++) in.pixels[k] = (uint8_t)below(&random, 256);
+        ck_ok(vst_image_resize(&in, NULL, to_height, to_width, (vst_filter)_i, &scratch, &whole));
+        ck_ok(vst_image_crop(&whole, window.box, &expected));
+        ck_ok(vst_image_resize_window(&in, &window, &scratch, &out));
+        assert_same(&out, &expected, "a window from the whole input");
+        ck_ok(vst_image_crop(&in, vst_resize_source(&window), &part));
+        ck_ok(vst_image_resize_window(&part, &window, &scratch, &out));
+        assert_same(&out, &expected, "a window from its source");
+    }
+    const vst_resize_window far = {10, 10, 20, 20, {0, 0, 20, 20}, (vst_filter)_i};
+    ck_ok(vst_image_allocate(&in, 1, 9, 10));
+    ck_assert_int_eq(vst_image_resize_window(&in, &far, &scratch, &out), VST_ERROR_ARGUMENT);
+    vst_image *const images[] = {&in, &part, &whole, &expected, &out, &scratch};
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++) vst_image_clear(images[i]);
+}
+END_TEST
+
 static double mean_difference(const vst_image *a, const vst_image *b) {
     double sum = 0;
     for (size_t i = 0; i < size_of(a); i++) sum += abs(a->pixels[i] - b->pixels[i]);
@@ -580,6 +609,7 @@ int main(int argc, char **argv) {
     tcase_add_loop_test(tests, operations, 0, 3);
     tcase_add_test(tests, files);
     tcase_add_loop_test(tests, part_is_part_of_whole, 0, JPEG_KINDS);
+    tcase_add_loop_test(tests, window_is_part_of_resized, VST_FILTER_NEAREST, VST_FILTER_LANCZOS + 1);
     tcase_add_test(tests, scaled);
     tcase_add_loop_test(tests, orientation, 0, 2);
     tcase_add_test(tests, png_orientation);

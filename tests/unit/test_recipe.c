@@ -1,6 +1,7 @@
 /* Recipes and studies: defaults, inheritance, settings, the text of every kind of error, and the way back to YAML;
  * tables and the progress line. */
 #include <check.h>
+#include <glob.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -223,7 +224,7 @@ static const struct {
     {"optim:\n  lr: [1]\n", "x.yaml:2:3: lr: expected a single value, got a list"},
     {"optim:\n  lr:\n", "x.yaml:2:3: optim.lr: expected a number, got \"\""},
     {"optim:\n  name: adam\n",
-     "x.yaml:2:3: optim.name: expected one of sgd|adamw, got \"adam\"; did you mean \"adamw\"?"},
+     "x.yaml:2:3: optim.name: expected one of sgd|adamw|lamb, got \"adam\"; did you mean \"adamw\"?"},
     {"optim: 3\n", "x.yaml:1:1: optim: expected keys with values, got a single value"},
     {"optin: {}\n", "x.yaml:1:1: unknown key \"optin\" in a recipe; did you mean \"optim\"?"},
     {"study: x\nruns: []\n", "x.yaml:2:1: this is a study, not a recipe"},
@@ -250,7 +251,7 @@ static const struct {
     {DATA, "x.yaml: model.name is missing"},
     {MODEL, "x.yaml: data.path is missing"},
     {MODEL DATA "optim: {min_lr: 1}\n", "x.yaml: optim.min_lr = 1 is above optim.lr = 0.001"},
-    {MODEL "data: {path: d, limit: 64}\n", "optim.batch = 128 is more than data.limit = 64"},
+    {MODEL "data: {path: d, limit: 64}\n", "optim.batch = 128 by optim.accumulate = 1 is more than data.limit = 64"},
     {MODEL DATA "augment: {mixup: 0.8}\noptim: {batch: 63}\n", "optim.batch = 63 is odd, but augment.mixup and augment.cutmix pair"},
     {MODEL DATA "augment: {train: \"crop, random_resized_crop:scale_min=0.9:scale_max=0.5\"}\n",
      "x.yaml: augment.train: augmentation random_resized_crop: scale_min 0.9 is above scale_max 0.5"},
@@ -262,6 +263,9 @@ static const struct {
     {MODEL DATA "augment: {views: 2, repeats: 3}\n", "augment.views = 2 and augment.repeats = 3"},
     {MODEL DATA "distill: {cache: c}\n", "distill.cache is set, but no term learns from a teacher's file"},
     {MODEL "data: {path: d, labelled: 64}\n", "data.labelled = 64 needs a teacher"},
+    {MODEL "data: {path: d, limit: 64}\noptim: {batch: 32, accumulate: 3}\n", "no step would be full"},
+    {MODEL DATA "optim: {loss: bce, smoothing: 0.1}\n", "set optim.smoothing to 0"},
+    {MODEL DATA "run: {new_head: true}\n", "run.start, which is not set"},
     {MODEL DATA "distill: {terms: [{distance: kl}]}\n", "distill.terms need a teacher"},
     {MODEL DATA "distill: {teacher: t}\n", "nothing would be distilled"},
     {MODEL DATA "distill: {teacher: t, terms: [{weight: 1}]}\n", "distill.terms.0.distance is missing"},
@@ -288,6 +292,75 @@ START_TEST(too_large) {
     ck_assert_int_eq(fclose(file), 0);
     expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0), "more values than a recipe may have");
     expect_message(vst_recipe_read(&recipe, ".", NULL, 0), "cannot be read");
+}
+END_TEST
+
+/* ---- The recipes that are shipped ---- */
+
+/* Reads one, or the study that it is; data.yaml and the like are only what others inherit, presets a part. */
+static int read_shipped(const char *path) {
+    vst_recipe *recipe;
+    vst_study *study;
+    char *text;
+    if (strstr(path, "data.yaml") || strstr(path, "/presets/")) return 0;
+    if (vst_recipe_read(&recipe, path, NULL, 0) != VST_OK) {
+        ck_assert_msg(strstr(vst_error_message(), "this is a study") != NULL, "%s", vst_error_message());
+        ck_ok(vst_study_read(&study, path));
+        vst_study_destroy(study);
+        return 1;
+    }
+    ck_assert_ptr_nonnull(text = vst_recipe_to_yaml(recipe));
+    vst_free(text);
+    vst_recipe_destroy(recipe);
+    return 1;
+}
+
+START_TEST(shipped_recipes) {
+    static const char *const patterns[] = {VISTILL_SOURCE_DIR "/recipes/conf/*.yaml", VISTILL_SOURCE_DIR "/recipes/conf/imagenet/*.yaml"};
+    for (int i = 0; i < 2; i++) {
+        glob_t found;
+        int read = 0;
+        ck_assert_int_eq(glob(patterns[i], 0, NULL, &found), 0);
+        for (size_t k = 0; k < found.gl_pathc; k++) read += read_shipped(found.gl_pathv[k]);
+        ck_assert_int_ge(read, i ? 15 : 5);
+        globfree(&found);
+    }
+}
+END_TEST
+
+/* Each inherits from another, so: what it comes to. */
+START_TEST(imagenet_recipes) {
+    static const struct {
+        const char *name;
+        int images, image;
+        double lr;
+        bool taught, lamb, start;
+    } list[] = {{"deit-tiny", 1024, 224, 5e-4, false, false, false},
+                {"deit-base", 1024, 224, 5e-4, false, false, false},
+                {"deit-small-distilled", 1024, 224, 5e-4, true, false, false},
+                {"deit-base-distilled-1000", 1024, 224, 5e-4, true, false, false},
+                {"deit-base-384", 512, 384, 5e-6, false, false, true},
+                {"deit-base-distilled-384", 512, 384, 5e-6, true, false, true},
+                {"deit3-small", 2048, 224, 4e-3, false, true, false},
+                {"deit3-base", 2048, 192, 3e-3, false, true, false},
+                {"deit3-base-224", 512, 224, 1e-5, false, false, true},
+                {"deit3-small-384", 512, 384, 1e-5, false, false, true}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        char path[1024], size[16];
+        vst_recipe *r;
+        snprintf(path, sizeof path, "%s/recipes/conf/imagenet/%s.yaml", VISTILL_SOURCE_DIR, list[i].name);
+        snprintf(size, sizeof size, "size=%d", list[i].image);
+        ck_ok(vst_recipe_read(&r, path, NULL, 0));
+        ck_assert_int_eq((int)vst_step_images(&r->optim), list[i].images);
+        ck_assert_int_eq(vst_model_common_of(r->model)->image, list[i].image);
+        ck_assert_ptr_nonnull(strstr(r->augment.train, size));
+        ck_assert_double_eq(r->optim.lr, list[i].lr);
+        ck_assert(!r->optim.warmup_prefix);
+        ck_assert_int_eq(r->term_count, list[i].taught);
+        ck_assert_int_eq(r->optim.loss == VST_LOSS_BCE, list[i].lamb);
+        ck_assert_int_eq(r->run.start != NULL, list[i].start);
+        vst_recipe_destroy(r);
+    }
 }
 END_TEST
 
@@ -451,6 +524,8 @@ int main(void) {
     tcase_add_loop_test(tests, bad_settings, 0, COUNT(setting_errors));
     tcase_add_loop_test(tests, bad_files, 0, COUNT(errors));
     tcase_add_test(tests, too_large);
+    tcase_add_test(tests, shipped_recipes);
+    tcase_add_test(tests, imagenet_recipes);
     tcase_add_test(tests, round_trip);
     tcase_add_test(tests, tables);
     tcase_add_test(tests, study_file);

@@ -27,6 +27,38 @@ static const char distilled_recipe[] =
     "    - {distance: hard, student: logits_dist, teacher: logits, weight: 0.5}\n"
     "    - {distance: mse, student: blocks.0, teacher: layer3, projector: linear, weight: 1}\n";
 
+/* Every kind of teacher at once: a CNN, a transformer, the student's average, its own last block; weights that change. */
+static const char crowd_recipe[] =
+    DATA RUN ADAMW "augment: {train: \"flip:probability=0.5\", mixup: 0.8, mixup_prob: 0.5}\n"
+    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
+    "distill:\n"
+    "  teacher: teacher/last.safetensors, transformer/last.safetensors\n"
+    "  terms:\n"
+    "    - {distance: hard, student: logits_dist, weight: 0.5}\n"
+    "    - {distance: kl, student: features.-1, teacher: features.-1, align: smaller, transform: relation, weight: 1}\n"
+    "    - {distance: rkd_angle, student: features.0, teacher: layer2, weight: 1, schedule: down, end: 2}\n"
+    "    - {distance: kl, from: 2, student: features.-1.scores, teacher: features.50%.scores, weight: 1}\n"
+    "    - {distance: kl, from: ema, weight: 1, schedule: up, begin: 1}\n"
+    "    - {distance: cosine, from: student, student: blocks.0, teacher: blocks.1, projector: mlp, weight: 1}\n";
+/* Gradients of two batches to a step, as DeiT-III trains. */
+static const char gathering_recipe[] = DATA RUN "augment: {train: \"flip:probability=0.5\", mixup: 0.8, cutmix: 1}\n"
+                                       "optim: {name: lamb, batch: 12, accumulate: 2, lr: 4e-3, warmup_epochs: 0.5, loss: bce, "
+                                       "ema_decay: 0.9, clip_norm: 1, weights: raw, warmup_prefix: false}\n"
+                                       "model: {name: vit_mini_patch4_28, drop_path: 0.2, layer_scale: 0.1, " SMALL "}\n";
+
+/* ---- Teachers ---- */
+
+/* A transformer with as many heads as the student and other widths. */
+static void make_transformer(const char *distilled) {
+    run_fine((session){.recipe = student_recipe, .output = "transformer",
+                       .settings = {"run.epochs=1", "model.depth=3", "model.dim=24", distilled}});
+}
+
+static void make_teachers_of(const char *recipe) {
+    if (recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
+    if (recipe == crowd_recipe) make_transformer("model.distilled=true");
+}
+
 /* ---- Comparing runs ---- */
 
 /* Whether a tensor differs between two files of a run, so that equal ones say something. */
@@ -98,6 +130,263 @@ START_TEST(teacher_of_another_size) {
 }
 END_TEST
 
+/* Every preset trains with a teacher of the kind that it is for. */
+START_TEST(presets_train) {
+    static const char *const of_transformers[] = {"minilm", "tinybert", "distilbert"};
+    const char *name = vsti_presets[_i].name;
+    char preset[64];
+    bool transformer = false;
+    for (int i = 0; i < 3; i++) transformer = transformer || strcmp(name, of_transformers[i]) == 0;
+    snprintf(preset, sizeof preset, "distill.preset=%s", name);
+    if (transformer) make_transformer("model.distilled=true");
+    else make_teacher();
+    session s = {.recipe = distilled_recipe,
+                 .settings = {preset, transformer ? "distill.teacher=transformer/last.safetensors"
+                                                  : "distill.teacher=teacher/last.safetensors",
+                              "run.epochs=2", "model.dim=24", "data.labelled=0"}};
+    if (strcmp(name, "self") == 0 || strcmp(name, "mean-teacher") == 0) s.settings[1] = "distill.teacher=";
+    ck_ok(run(&s));
+    ck_assert(isfinite(s.result.train_loss) && s.result.train_loss > 0);
+    expect_said("% of the gradient");
+    if (strcmp(name, "mean-teacher") == 0) expect_said("the student's moving average");
+}
+END_TEST
+
+/* What a term pulls at the model is told apart, whatever its weight. */
+START_TEST(gradients_are_told_apart) {
+    make_teachers_of(crowd_recipe);
+    session s = {.recipe = crowd_recipe, .dry_run = true};
+    ck_ok(run(&s));
+    expect_said("rkd_angle, features.0 <- layer2");
+    expect_said("kl, logits <- ema.logits");
+    expect_said("teacher  vit_mini_patch4_28");
+    const char *labels = strstr(said, "first step: labels");
+    ck_assert_ptr_nonnull(labels);
+    ck_assert_double_eq_tol(strtod(labels + strlen("first step: labels"), NULL), log(CLASSES), 0.4); /* nothing is learnt yet */
+    double shares = 0, share;
+    int lines = 0;
+    for (const char *at = said; (at = strstr(at, "of the loss, ")); lines++, shares += share) {
+        at += strlen("of the loss, ");
+        share = strtod(at, NULL);
+    }
+    ck_assert_int_eq(lines, 7);
+    ck_assert_double_eq_tol(shares, 100, 0.05);
+}
+END_TEST
+
+/* Attention of a CNN, a teacher too few, an average that is not kept. */
+START_TEST(teachers_that_cannot_be) {
+    make_teacher();
+    static const struct {
+        const char *terms;
+        const char *word;
+    } cases[] = {{"distill.terms=[{distance: kl, student: blocks.1.scores, teacher: features.-1.scores}]", "transform: relation"},
+                 {"distill.terms=[{distance: mse, student: blocks.7, teacher: layer3}]", "it has blocks.0, blocks.1"}};
+    for (int i = 0; i < 2; i++)
+        expect((session){.recipe = distilled_recipe, .settings = {cases[i].terms}},
+               i ? VST_ERROR_SHAPE : VST_ERROR_NOT_FOUND, cases[i].word);
+}
+END_TEST
+
+/* Multiplies a tensor in a run's last.safetensors. */
+static void spoil(const char *output, const char *name, float factor) {
+    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
+    vst_safetensors *file = open_tensors(output, "last.safetensors");
+    const size_t count = vst_safetensors_count(file);
+    vst_tensor *tensors = calloc(count, sizeof *tensors);
+    vst_metadata metadata[4];
+    bool found = false;
+    ck_assert_ptr_nonnull(tensors);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i] = *vst_safetensors_at(file, i);
+        if (strcmp(tensors[i].name, name) != 0) continue;
+        found = true;
+        for (int64_t k = 0; k < vst_shape_count(&tensors[i].shape); k++) ((float *)tensors[i].data)[k] *= factor;
+    }
+    ck_assert(found);
+    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
+    ck_ok(vst_safetensors_write(vst_safetensors_path(file), tensors, count, metadata, 4));
+    free(tensors);
+    vst_safetensors_close(file);
+}
+
+/* ---- Beginning with trained weights ---- */
+
+/* A distilled student of 12 x 12 pixels goes on at 20 x 20, still taught by its teacher: its positions are resized, and what it
+ * knows is of use. */
+START_TEST(another_resolution) {
+    make_teacher();
+    run_fine((session){.recipe = distilled_recipe, .output = "small", .settings = {"run.epochs=8", "augment.train="}});
+    session large = {.recipe = distilled_recipe, .output = "large",
+                     .settings = {"run.epochs=1", "model.image=20", "augment.train=resize:size=20", "optim.lr=5e-5",
+                                  "optim.warmup_epochs=0", "run.start=small/last.safetensors"}};
+    ck_ok(run(&large));
+    expect_said("resized to the model's grid: pos_embed");
+    ck_assert_double_ge(large.result.test_top1, 80);
+    ck_assert(exists("large/best.safetensors"));
+    large.resume = true;
+    ck_ok(run(&large));
+    ck_assert(large.result.reused);
+    spoil("small", "patch_embed.proj.weight", 2); /* other weights make another run */
+    expect(large, VST_ERROR_ARGUMENT, "another recipe, data set or teacher");
+}
+END_TEST
+
+/* Without a step the weights are those of the file; other classes need a new classifier, which is the one of the seed. */
+START_TEST(start_is_taken) {
+    run_fine((session){.recipe = student_recipe, .output = "first"});
+    session again = {.recipe = student_recipe, .output = "again",
+                     .settings = {"run.start=first/last.safetensors", "optim.lr=0", "optim.min_lr=0", "optim.warmup_lr=0",
+                                  "run.epochs=1"}};
+    ck_ok(run(&again));
+    ck_assert(!tensor_differs("first", "again", "blocks.0.attn.qkv.weight"));
+    ck_assert(!tensor_differs("first", "again", "head.weight"));
+    again.output = "fresh";
+    again.settings[5] = "run.new_head=true";
+    ck_ok(run(&again));
+    expect_said("begin afresh: head.weight, head.bias");
+    ck_assert(!tensor_differs("first", "fresh", "blocks.0.attn.qkv.weight"));
+    ck_assert(tensor_differs("first", "fresh", "head.weight"));
+    again.output = "random";
+    again.settings[0] = "run.start=";
+    again.settings[5] = NULL;
+    ck_ok(run(&again));
+    ck_assert(!tensor_differs("random", "fresh", "head.weight"));
+    expect((session){.recipe = student_recipe, .settings = {"run.start=first/last.safetensors", "model.dim=32"}},
+           VST_ERROR_SHAPE, "run.start: first/last.safetensors does not fit vit_mini_patch4_28");
+    expect((session){.recipe = student_recipe, .settings = {"run.start=none.safetensors"}}, VST_ERROR_NOT_FOUND, "run.start: none");
+    expect((session){.recipe = teacher_recipe, .settings = {"run.start=first/last.safetensors"}}, VST_ERROR_FORMAT,
+           "does not fit resnet8_cifar");
+    ck_assert(!exists("run/last.safetensors"));
+}
+END_TEST
+
+/* ---- The recipes for ImageNet, made small ---- */
+
+#define IMAGENET "base: " VISTILL_SOURCE_DIR "/recipes/conf/imagenet/"
+#define TINY "data: {path: data, workers: 1}\n" \
+             "run: {epochs: 6, threads: 1, log_seconds: 0, eval_batch: 25"
+#define TINY_MODEL(image) "dim: 24, depth: 2, heads: 3, patch: 8, classes: 4, image: " image
+
+/* Each is run as it is but for sizes: the distilled DeiT, the same at a higher resolution with its teacher, DeiT-III. */
+START_TEST(imagenet_recipes) {
+    static const char teacher[] = TINY "}\n" SGD "model: {name: resnet8_cifar, width: 8, channels: 3, classes: 4, image: 32}\n"
+                                  "augment: {train: \"resize:size=32\"}\n";
+    static const char distilled[] =
+        IMAGENET "deit-tiny-distilled.yaml\n" TINY "}\nmodel: {" TINY_MODEL("32") "}\n"
+        "augment: {train: \"random_resized_crop:size=32, flip, rand_augment:policy=rand-m9-mstd0.5-inc1, "
+        "random_erasing:probability=0.25\"}\n"
+        "optim: {batch: 12, accumulate: 2}\ndistill: {teacher: teacher/last.safetensors}\n";
+    static const char larger[] =
+        IMAGENET "deit-base-distilled-384.yaml\n" TINY ", start: distilled/last.safetensors}\nmodel: {" TINY_MODEL("48") "}\n"
+        "augment: {train: \"random_resized_crop:size=48, flip, rand_augment:policy=rand-m9-mstd0.5-inc1, "
+        "random_erasing:probability=0.25\"}\n"
+        "optim: {batch: 12, accumulate: 2}\ndistill: {teacher: teacher/last.safetensors}\n";
+    static const char third[] =
+        IMAGENET "deit3-small.yaml\n" TINY "}\nmodel: {" TINY_MODEL("32") "}\n"
+        "augment: {train: \"random_resized_crop:size=32, flip, three_augment, "
+        "color_jitter:brightness=0.3:contrast=0.3:saturation=0.3\"}\n"
+        "optim: {batch: 12, accumulate: 2}\n";
+    run_fine((session){.recipe = teacher, .output = "teacher"});
+    run_fine((session){.recipe = distilled, .output = "distilled"});
+    expect_said("gradient averaged over 2 batches of 12 images");
+    expect_said("average lags far behind");
+    expect_said("logits_dist  <- teacher's logits, distance hard, weight 0.5");
+    run_fine((session){.recipe = larger, .output = "larger"});
+    expect_said("resized to the model's grid: pos_embed");
+    expect_said("resized to its 32 x 32 pixels");
+    run_fine((session){.recipe = third, .output = "third"});
+    run_fine((session){.recipe = distilled, .output = "none", .dry_run = true});
+}
+END_TEST
+
+/* ---- The moving average ---- */
+
+/* Column `index` of the last line of a run's summary.csv, as text. */
+static void last_cell(const char *output, int index, char cell[32]) {
+    char path[64];
+    size_t size;
+    snprintf(path, sizeof path, "%s/summary.csv", output);
+    char *text = read_whole(path, &size), *at = text + size - 1;
+    while (at > text && at[-1] != '\n') at--;
+    while (index-- > 0) at = strchr(at, ',') + 1;
+    snprintf(cell, 32, "%.*s", (int)strcspn(at, ",\n"), at);
+    free(text);
+}
+
+static void same_cells(const char *a, int i, const char *b, int k) {
+    char x[32], y[32];
+    last_cell(a, i, x);
+    last_cell(b, k, y);
+    ck_assert_str_eq(x, y);
+}
+
+/* Both are evaluated, whichever the model files get; training does not know of it. */
+START_TEST(average_and_raw) {
+    enum { EVAL = 5, EMA = 7, RAW = 8 };
+    run_fine((session){.recipe = stateful_recipe, .output = "average", .settings = {"optim.ema_decay=0.97"}});
+    expect_said("average and raw weights are evaluated, the average ones are saved");
+    expect_said("the run has only 30 steps, so the average lags far behind: set optim.ema_decay to 0.9 or less");
+    run_fine((session){.recipe = stateful_recipe, .output = "raw", .settings = {"optim.ema_decay=0.97", "optim.weights=raw"}});
+    ck_assert(!tensor_differs("average", "raw", "optimizer.values"));
+    ck_assert(!tensor_differs("average", "raw", "ema.values"));
+    ck_assert(tensor_differs("average", "raw", "blocks.1.mlp.fc2.weight"));
+    same_cells("average", EVAL, "average", EMA);
+    same_cells("raw", EVAL, "raw", RAW);
+    same_cells("average", EMA, "raw", EMA);
+    same_cells("average", RAW, "raw", RAW);
+}
+END_TEST
+
+/* ---- Steps of several batches ---- */
+
+/* The greatest difference between two runs' trained values. */
+static double distance(const char *a, const char *b) {
+    vst_safetensors *x = open_tensors(a, "last.safetensors"), *y = open_tensors(b, "last.safetensors");
+    const vst_tensor *s = vst_safetensors_find(x, "optimizer.values"), *t = vst_safetensors_find(y, "optimizer.values");
+    double greatest = 0;
+    for (int64_t i = 0; i < vst_shape_count(&s->shape); i++)
+        greatest = fmax(greatest, fabs((double)((const float *)s->data)[i] - (double)((const float *)t->data)[i]));
+    vst_safetensors_close(x);
+    vst_safetensors_close(y);
+    return greatest;
+}
+
+/* Two batches of 12 are one of 24 but for rounding: the learning rate's rule, the schedule and the sums know of it. What draws
+ * random numbers does so for each batch. */
+START_TEST(batches_make_a_step) {
+    const char *const name = _i ? "optim.name=lamb" : "optim.name=sgd";
+    session whole = {.recipe = student_recipe, .output = "whole",
+                     .settings = {name, "optim.lr_rule=linear", "optim.lr=0.05", "augment.train=flip", "run.epochs=2"}};
+    session parts = whole;
+    parts.output = "parts";
+    parts.settings[5] = "optim.batch=12";
+    parts.settings[6] = "optim.accumulate=2";
+    ck_ok(run(&whole));
+    ck_ok(run(&parts));
+    ck_assert_int_eq(parts.steps, 30); /* as many as are counted, of 40 batches */
+    const double rounding = _i ? 1e-3 : 1e-4; /* LAMB divides by gradients that are small at first */
+    ck_assert_double_lt(distance("whole", "parts"), rounding);
+    ck_assert_double_eq_tol(whole.result.train_loss, parts.result.train_loss, 1e-4);
+    parts.settings[6] = "optim.accumulate=1";
+    parts.output = "other";
+    ck_ok(run(&parts));
+    ck_assert_double_gt(distance("whole", "other"), 5 * rounding);
+}
+END_TEST
+
+/* Batches at an epoch's end that make no whole step are left out; fewer than a step are an error. */
+START_TEST(only_whole_steps) {
+    session s = {.recipe = student_recipe, .settings = {"run.epochs=1", "optim.accumulate=4"}};
+    ck_ok(run(&s));
+    ck_assert_int_eq(s.steps, 8); /* of 10 batches */
+    expect((session){.recipe = student_recipe, .output = "none", .settings = {"optim.accumulate=11"}}, VST_ERROR_ARGUMENT,
+           "optim.batch is 24 and optim.accumulate 11, but an epoch shows only 240 images");
+    expect((session){.recipe = student_recipe, .output = "none", .settings = {"optim.batch=1000"}}, VST_ERROR_ARGUMENT,
+           "use a smaller batch");
+}
+END_TEST
+
 /* ---- Interrupted and continued ---- */
 
 typedef struct stop {
@@ -115,15 +404,16 @@ static void interrupted(const char *recipe, bool resume, stop at) {
     ck_assert(exists("parts/last.safetensors"));
     append("parts/log.txt", "{\"epoch\": 77}\n");
     append("parts/summary.csv", "77,not after the checkpoint\n");
+    append("parts/events.out.tfevents.0.vistill", "not after the checkpoint");
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe, gathering_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
-    const bool distilled = recipes[_i] == distilled_recipe;
-    if (distilled) make_teacher();
-    else interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
+    const bool distilled = recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe;
+    make_teachers_of(recipes[_i]);
+    if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
     run_fine((session){.recipe = recipes[_i], .output = "whole"});
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) interrupted(recipes[_i], !distilled || i > 0, stops[i]);
     run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true});
@@ -316,8 +606,8 @@ END_TEST
 
 /* From the second step on nothing is allocated within an epoch, by steps and loader alike. */
 START_TEST(steps_allocate_nothing) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe};
-    if (recipes[_i] == distilled_recipe) make_teacher();
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe};
+    make_teachers_of(recipes[_i]);
     session s = {.recipe = recipes[_i]};
     ck_ok(run(&s));
     const int steps = s.steps / EPOCHS;
@@ -392,28 +682,6 @@ START_TEST(diverges) {
 }
 END_TEST
 
-/* Multiplies a tensor in a run's last.safetensors. */
-static void spoil(const char *output, const char *name, float factor) {
-    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
-    vst_safetensors *file = open_tensors(output, "last.safetensors");
-    const size_t count = vst_safetensors_count(file);
-    vst_tensor *tensors = calloc(count, sizeof *tensors);
-    vst_metadata metadata[4];
-    bool found = false;
-    ck_assert_ptr_nonnull(tensors);
-    for (size_t i = 0; i < count; i++) {
-        tensors[i] = *vst_safetensors_at(file, i);
-        if (strcmp(tensors[i].name, name) != 0) continue;
-        found = true;
-        for (int64_t k = 0; k < vst_shape_count(&tensors[i].shape); k++) ((float *)tensors[i].data)[k] *= factor;
-    }
-    ck_assert(found);
-    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
-    ck_ok(vst_safetensors_write(vst_safetensors_path(file), tensors, count, metadata, 4));
-    free(tensors);
-    vst_safetensors_close(file);
-}
-
 START_TEST(names_the_labels) {
     session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
@@ -436,6 +704,12 @@ START_TEST(names_the_term) {
 }
 END_TEST
 
+static int preset_count(void) {
+    int count = 0;
+    while (vsti_presets[count].name) count++;
+    return count;
+}
+
 int main(void) {
     Suite *suite = suite_create("train");
     TCase *tests = tcase_create("train");
@@ -445,7 +719,16 @@ int main(void) {
     tcase_add_loop_test(tests, overfits_one_batch, 0, 2);
     tcase_add_test(tests, learns_from_the_teacher);
     tcase_add_loop_test(tests, teacher_of_another_size, 0, 2);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 3);
+    tcase_add_loop_test(tests, presets_train, 0, preset_count());
+    tcase_add_test(tests, gradients_are_told_apart);
+    tcase_add_test(tests, teachers_that_cannot_be);
+    tcase_add_test(tests, another_resolution);
+    tcase_add_test(tests, start_is_taken);
+    tcase_add_test(tests, imagenet_recipes);
+    tcase_add_test(tests, average_and_raw);
+    tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
+    tcase_add_test(tests, only_whole_steps);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 5);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
     tcase_add_test(tests, state_is_saved);
     tcase_add_test(tests, interrupted_before_the_run);
@@ -456,7 +739,7 @@ int main(void) {
     tcase_add_test(tests, used_folder);
     tcase_add_test(tests, folder_is_locked);
     tcase_add_test(tests, dry_run);
-    tcase_add_loop_test(tests, steps_allocate_nothing, 0, 3);
+    tcase_add_loop_test(tests, steps_allocate_nothing, 0, 4);
     tcase_add_loop_test(tests, allocation_failures, 0, 2);
     tcase_add_loop_test(tests, diverges, 0, 2);
     tcase_add_test(tests, names_the_labels);

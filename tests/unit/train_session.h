@@ -26,6 +26,7 @@ enum { SIDE = 12, CLASSES = 4, TRAIN = 240, TEST = 60, BATCH = 24, STEPS = TRAIN
 #define ADAMW "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5, ema_decay: 0.9, clip_norm: 1, smoothing: 0.1}\n"
 
 static const char teacher_recipe[] = DATA RUN RESNET SGD;
+
 /* ---- Folders and files ---- */
 
 static char folder[256];

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "vision/base/clock.h"
 enum { STAT_BYTES = 1 << 16 };
 static const double interval = 0.5;               /* seconds between two looks; the kernel counts in hundredths */
 static const double longest_pause = 0.25;         /* without a run for so long, what others did says nothing */
@@ -83,12 +84,6 @@ bool vsti_threads_are_parked(void) {
     return parked;
 }
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* Seconds that a processor has worked, by the numbers of its line in /proc/stat. */
 static double busy_seconds(const char *line) {
     unsigned long long user = 0, nice = 0, system = 0, idle, wait, interrupts = 0, soft = 0;
@@ -125,7 +120,7 @@ static double others_seconds(void) {
 static double look(void) {
     double rate = -1;
     pthread_mutex_lock(&self.mutex);
-    const double time = now(), passed = time - self.looked;
+    const double time = vst_seconds(), passed = time - self.looked;
     const bool idle = time - self.ran > longest_pause; /* plans did not run: others were welcome to the processors */
     if (passed >= interval || idle) {
         const double others = others_seconds();
@@ -144,7 +139,7 @@ static bool is_users_choice(void) { return getenv("OMP_WAIT_POLICY") || getenv("
 
 void vsti_threads_ran(void) {
     pthread_mutex_lock(&self.mutex);
-    self.ran = now();
+    self.ran = vst_seconds();
     pthread_mutex_unlock(&self.mutex);
 }
 

@@ -176,10 +176,10 @@ static bool choose_part(codec *self, const vst_decode_options *options) {
     return true;
 }
 
-/* Leaves out what need not be decoded. Pixels at the edge of a part are made from their neighbours across the edge
- * (smooth upsampling of colour), so a part is decoded with a block more on each side. All scans of a file of several
- * have to be decoded entirely before its first row comes out, and libjpeg-turbo 2.1 is not to be trusted with parts of
- * it. */
+/* Leaves out what need not be decoded. Where colour is stored at less than full size, pixels at the edge of a part are
+ * made from their neighbours across the edge (smooth upsampling): such a part is decoded with a block more on each
+ * side. All scans of a file of several have to be decoded entirely before its first row comes out, and
+ * libjpeg-turbo 2.1 is not to be trusted with parts of it. */
 static void leave_out(codec *self) {
     struct jpeg_decompress_struct *jpeg = &self->jpeg;
     const int height = (int)jpeg->output_height, width = (int)jpeg->output_width;
@@ -187,14 +187,16 @@ static void leave_out(codec *self) {
     self->left = 0;
     if (jpeg_has_multiple_scans(jpeg)) return;
     const int block_width = jpeg->max_h_samp_factor * DCTSIZE, block_height = jpeg->max_v_samp_factor * DCTSIZE;
-    JDIMENSION left = (JDIMENSION)(box->left > block_width ? box->left - block_width : 0);
-    const int right = box->left + box->width < width - block_width ? box->left + box->width + block_width : width;
+    const bool upsampled = jpeg->max_h_samp_factor * jpeg->max_v_samp_factor > 1;
+    const int beside = upsampled ? block_width : 0, above = upsampled ? block_height : 0;
+    JDIMENSION left = (JDIMENSION)(box->left > beside ? box->left - beside : 0);
+    const int right = box->left + box->width < width - beside ? box->left + box->width + beside : width;
     JDIMENSION columns = (JDIMENSION)right - left;
     if ((int)columns < width) {
         jpeg_crop_scanline(jpeg, &left, &columns);
         self->left = (int)left;
     }
-    const int skipped = box->top / block_height * block_height - block_height;
+    const int skipped = box->top / block_height * block_height - above;
     if (skipped > 0 && box->top < height) jpeg_skip_scanlines(jpeg, (JDIMENSION)skipped);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "vision/base/memory.h"
+#include "vision/image/geometry.h"
 #include "vision/image/internal.h"
 #include "vision/kernels/kernels.h"
 
@@ -54,24 +55,62 @@ static double reach_of(vst_filter filter) {
 
 /* ---- Weights ---- */
 
-/* One axis: `inputs` pixels to `outputs`. */
+/* One axis: `inputs` pixels to `all`, of which `outputs` from `first` on are wanted. */
 typedef struct axis {
     vst_filter filter;
-    int inputs, outputs;
+    int inputs, all, first, outputs;
     double scale, stretch, reach; /* inputs per output; how much the filter is widened; its reach then */
     int groups;
     int32_t *bounds;
     int16_t *weights;
 } axis;
 
-static axis axis_of(vst_filter filter, int inputs, int outputs) {
-    axis self = {.filter = filter, .inputs = inputs, .outputs = outputs};
-    self.scale = (double)(float)inputs / outputs;
+static axis axis_of(vst_filter filter, int inputs, int all, int first, int outputs) {
+    axis self = {.filter = filter, .inputs = inputs, .all = all, .first = first, .outputs = outputs};
+    self.scale = (double)(float)inputs / all;
     self.stretch = self.scale < 1.0 ? 1.0 : self.scale;
     self.reach = reach_of(filter) * self.stretch;
     const double most = ceil(self.reach) * 2 + 1; /* taps */
     self.groups = ((most < inputs ? (int)most : inputs) + GROUP - 1) / GROUP;
     return self;
+}
+
+static axis across_of(const vst_resize_window *w) {
+    return axis_of(w->filter, w->in_width, w->width, w->box.left, w->box.width);
+}
+
+static axis down_of(const vst_resize_window *w) {
+    return axis_of(w->filter, w->in_height, w->height, w->box.top, w->box.height);
+}
+
+/* The inputs that output x is made of: from *first to before *end. Returns its centre. */
+static double find_taps(const axis *self, int x, int *first, int *end) {
+    const double centre = 0.0f + (x + 0.5) * self->scale;
+    *first = (int)(centre - self->reach + 0.5);
+    *end = (int)(centre + self->reach + 0.5);
+    if (*first < 0) *first = 0;
+    if (*end > self->inputs) *end = self->inputs;
+    return centre;
+}
+
+/* The inputs that the wanted outputs are made of. */
+static void find_source(const axis *self, int *first, int *count) {
+    int end, unused;
+    *first = self->first;
+    *count = self->outputs;
+    if (self->inputs == self->all) return; /* copied */
+    find_taps(self, self->first, first, &unused);
+    find_taps(self, self->first + self->outputs - 1, &unused, &end);
+    *count = end - *first;
+}
+
+vst_box vst_resize_source(const vst_resize_window *window) {
+    vst_box box = {0, 0, window->in_height, window->in_width};
+    if (window->filter == VST_FILTER_NEAREST) return box; /* positions are sums of steps from the edge on */
+    const axis across = across_of(window), down = down_of(window);
+    find_source(&down, &box.top, &box.height);
+    find_source(&across, &box.left, &box.width);
+    return box;
 }
 
 /* Rounded to PLACES places, half away from zero, in two parts. */
@@ -84,23 +123,21 @@ static void put_weight(int16_t *weights, int tap, double value) {
     group[GROUP] = (int16_t)(whole - high * (1 << LOW_PLACES));
 }
 
-/* values: room for the taps of one output. */
-static void fill_axis(axis *self, double *values) {
+/* values: room for the taps of one output. The input at hand begins with that of number `origin`. */
+static void fill_axis(axis *self, int origin, double *values) {
     const double narrow = 1.0 / self->stretch;
     memset(self->weights, 0, (size_t)self->outputs * (size_t)self->groups * 2 * GROUP * sizeof *self->weights);
     for (int x = 0; x < self->outputs; x++) {
-        const double centre = 0.0f + (x + 0.5) * self->scale;
-        int first = (int)(centre - self->reach + 0.5), end = (int)(centre + self->reach + 0.5);
+        int first, end;
         double sum = 0.0;
-        if (first < 0) first = 0;
-        if (end > self->inputs) end = self->inputs;
+        const double centre = find_taps(self, self->first + x, &first, &end);
         for (int i = first; i < end; i++) {
             values[i - first] = filter_at(self->filter, (i - centre + 0.5) * narrow);
             sum += values[i - first];
         }
         int16_t *weights = self->weights + (size_t)x * (size_t)self->groups * 2 * GROUP;
         for (int i = 0; i < end - first; i++) put_weight(weights, i, sum != 0.0 ? values[i] / sum : values[i]);
-        self->bounds[2 * x] = first;
+        self->bounds[2 * x] = first - origin;
         self->bounds[2 * x + 1] = end - first;
     }
 }
@@ -139,8 +176,8 @@ typedef struct resizing {
     size_t line;    /* bytes of one of `lines` */
 } resizing;
 
-static void lay_out(resizing *self, arena *memory, const vsti_view *in, int height, int width) {
-    const bool horizontal = width != in->width, vertical = height != in->height;
+static void lay_out(resizing *self, arena *memory, const vsti_view *in) {
+    const bool horizontal = self->across.all != self->across.inputs, vertical = self->down.all != self->down.inputs;
     const int taps = GROUP * (self->across.groups > self->down.groups ? self->across.groups : self->down.groups);
     axis *axes[] = {&self->across, &self->down};
     for (int i = 0; i < 2; i++) {
@@ -151,7 +188,8 @@ static void lay_out(resizing *self, arena *memory, const vsti_view *in, int heig
     self->values = take(memory, (size_t)taps, sizeof *self->values);
     self->line = (size_t)in->width * (size_t)in->channels + VSTI_TAP_SLACK;
     self->lines = take(memory, horizontal ? VSTI_TAP_ROWS : 0, self->line);
-    self->half = take(memory, horizontal && vertical ? (size_t)in->height : 0, (size_t)width * (size_t)in->channels);
+    self->half = take(memory, horizontal && vertical ? (size_t)in->height : 0,
+                      (size_t)self->across.outputs * (size_t)in->channels);
 }
 
 /* ---- The two passes ---- */
@@ -190,27 +228,37 @@ static void pass_down(const resizing *self, const vsti_view *in, vst_image *out)
                                  (int64_t)row);
 }
 
-static vst_status resample(const vsti_view *in, vst_filter filter, vst_image *scratch, vst_image *out) {
-    const bool horizontal = out->width != in->width, vertical = out->height != in->height;
-    resizing self = {
-        axis_of(filter, in->width, out->width), axis_of(filter, in->height, out->height), NULL, NULL, NULL, 0};
+/* `in` is the window's source. */
+static vst_status resample(const vsti_view *in, const vst_resize_window *window, vst_image *scratch, vst_image *out) {
+    const bool horizontal = window->width != window->in_width, vertical = window->height != window->in_height;
+    const vst_box source = vst_resize_source(window);
+    resizing self = {across_of(window), down_of(window), NULL, NULL, NULL, 0};
     arena memory = {0};
-    lay_out(&self, &memory, in, out->height, out->width);
+    lay_out(&self, &memory, in);
     const vst_status status = reserve(scratch, memory.size);
     if (status != VST_OK) return status;
     memory = (arena){0, scratch->pixels};
-    lay_out(&self, &memory, in, out->height, out->width);
+    lay_out(&self, &memory, in);
     vsti_view half = *in;
     if (horizontal) {
-        fill_axis(&self.across, self.values);
+        fill_axis(&self.across, source.left, self.values);
         pass_across(&self, in, vertical ? self.half : out->pixels);
         half = (vsti_view){self.half, (size_t)out->width * (size_t)in->channels, in->channels, in->height, out->width};
     }
     if (vertical) {
-        fill_axis(&self.down, self.values);
+        fill_axis(&self.down, source.top, self.values);
         pass_down(&self, &half, out);
     }
     return VST_OK;
+}
+
+static vst_status check_filter(vst_filter filter) {
+    if ((unsigned)filter <= VST_FILTER_LANCZOS) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT, "resizing an image with filter %d: there is none of this number", (int)filter);
+}
+
+static void scale_nearest(const vsti_view *in, vst_image *out) {
+    vsti_scale_nearest(in, (double)(float)in->width / out->width, 0, (double)(float)in->height / out->height, 0, out);
 }
 
 vst_status vst_image_resize(const vst_image *in, const vst_box *box, int height, int width, vst_filter filter,
@@ -218,20 +266,55 @@ vst_status vst_image_resize(const vst_image *in, const vst_box *box, int height,
     const vst_box whole = {0, 0, in->height, in->width};
     if (!box) box = &whole;
     vst_status status = vsti_check_box(box, in->height, in->width);
-    if (status == VST_OK && (unsigned)filter > VST_FILTER_LANCZOS)
-        status =
-            vst_fail(VST_ERROR_ARGUMENT, "resizing an image with filter %d: there is none of this number", (int)filter);
+    if (status == VST_OK) status = check_filter(filter);
     if (status == VST_OK) status = vst_image_allocate(out, in->channels, height, width);
     if (status != VST_OK) return status;
     const vsti_view view = vsti_view_box(in, *box);
+    const vst_resize_window window = {box->height, box->width, height, width, {0, 0, height, width}, filter};
     if (view.height == height && view.width == width) {
         vsti_copy_view(&view, out->pixels);
     } else if (filter == VST_FILTER_NEAREST) {
-        vsti_scale_nearest(&view, (double)(float)view.width / width, 0, (double)(float)view.height / height, 0, out);
+        scale_nearest(&view, out);
     } else {
-        return resample(&view, filter, scratch, out);
+        return resample(&view, &window, scratch, out);
     }
     return VST_OK;
+}
+
+/* The view of a window's source in `in`, which is the whole input or already that part. */
+static vst_status find_view(const vst_image *in, const vst_resize_window *window, vsti_view *out) {
+    const vst_box source = vst_resize_source(window);
+    if (in->height == window->in_height && in->width == window->in_width)
+        *out = vsti_view_box(in, source);
+    else if (in->height == source.height && in->width == source.width)
+        *out = vsti_view_of(in);
+    else
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "a window of a resized image needs the image of %d x %d pixels (height x width) or its part of "
+                        "%d x %d, this one has %d x %d",
+                        window->in_height, window->in_width, source.height, source.width, in->height, in->width);
+    return VST_OK;
+}
+
+vst_status vst_image_resize_window(const vst_image *in, const vst_resize_window *window, vst_image *scratch,
+                                   vst_image *out) {
+    vst_status status = VST_OK;
+    vsti_view view;
+    VST_TRY(vsti_check_box(&window->box, window->height, window->width));
+    VST_TRY(check_filter(window->filter));
+    VST_TRY(find_view(in, window, &view));
+    if (window->filter == VST_FILTER_NEAREST) {
+        VST_TRY(vst_image_allocate(scratch, in->channels, window->height, window->width));
+        scale_nearest(&view, scratch);
+        return vst_image_crop(scratch, window->box, out);
+    }
+    VST_TRY(vst_image_allocate(out, in->channels, window->box.height, window->box.width));
+    if (window->height == window->in_height && window->width == window->in_width)
+        vsti_copy_view(&view, out->pixels);
+    else
+        VST_TRY(resample(&view, window, scratch, out));
+out:
+    return status;
 }
 
 void vst_resize_shorter(int height, int width, int side, int *out_height, int *out_width) {

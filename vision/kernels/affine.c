@@ -21,25 +21,34 @@ typedef double doubles4 __attribute__((vector_size(32)));
 #define CUBIC4(v1, v2, v3, v4) (-(v1) + (v2) - (v3) + (v4))
 #define CUBIC(p1, p2, p3, p4, t) ((p1) + (t) * ((p2) + (t) * ((p3) + (t) * (p4))))
 
+enum { PIECE = 128, OUTSIDE = -2 };
+
 /* Where a value lies between pixels. */
 typedef struct place {
-    int x, y; /* of the pixel above and left of it, -1 … size - 1 */
+    int x, y; /* of the pixel above and left of it, -1 … size - 1; x is OUTSIDE if it is not in the image */
     double dx, dy;
-    bool inside;
 } place;
 
-static inline place find_place(const vsti_affine *map, int x, int y) {
-    const double *m = map->matrix, across = x + 0.5, down = y + 0.5;
-    double at_x = m[0] * across + m[1] * down + m[2], at_y = m[3] * across + m[4] * down + m[5];
-    place p = {.inside = at_x >= 0.0 && at_x < map->width && at_y >= 0.0 && at_y < map->height};
-    if (!p.inside) return p;
-    at_x -= 0.5;
-    at_y -= 0.5;
-    p.x = at_x < 0.0 ? -1 : (int)at_x; /* floor */
-    p.y = at_y < 0.0 ? -1 : (int)at_y;
-    p.dx = at_x - p.x;
-    p.dy = at_y - p.y;
-    return p;
+/* Places of neighbouring outputs. */
+typedef struct places {
+    int32_t x[PIECE], y[PIECE];
+    double dx[PIECE], dy[PIECE];
+} places;
+
+/* Of outputs x, x + 1, … of row y. */
+static void find_places(const vsti_affine *map, int x, int y, int count, places *out) {
+    const double *m = map->matrix, down = y + 0.5, width = map->width, height = map->height;
+#pragma omp simd
+    for (int i = 0; i < count; i++) {
+        const double across = x + i + 0.5;
+        const double at_x = m[0] * across + m[1] * down + m[2], at_y = m[3] * across + m[4] * down + m[5];
+        const bool inside = (at_x >= 0.0) & (at_x < width) & (at_y >= 0.0) & (at_y < height);
+        const double column = floor(at_x - 0.5), row = floor(at_y - 0.5);
+        out->x[i] = (int32_t)(inside ? column : OUTSIDE);
+        out->y[i] = (int32_t)(inside ? row : 0);
+        out->dx[i] = at_x - 0.5 - column; /* outside, anything */
+        out->dy[i] = at_y - 0.5 - row;
+    }
 }
 
 static inline int clamp(int i, int size) { return i < 0 ? 0 : i < size ? i : size - 1; }
@@ -58,8 +67,7 @@ static inline ints4 pixel_at(const uint8_t *at) {
 /* Clips, cuts off the fraction and stores three bytes, and, if there is room, one more. */
 static inline void store_pixel(uint8_t *out, const doubles4 *value, bool room) {
 #if defined __AVX2__
-    const __m256d low = _mm256_max_pd((__m256d)*value, _mm256_setzero_pd());
-    const __m128i whole = _mm256_cvttpd_epi32(_mm256_min_pd(low, _mm256_set1_pd(255.0)));
+    const __m128i whole = _mm256_cvttpd_epi32((__m256d)*value); /* packing clips */
     const __m128i words = _mm_packs_epi32(whole, whole);
     const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
     if (room)
@@ -112,24 +120,64 @@ static inline doubles4 coefficient(__m128i channels, int a, int b, int c, int d)
 }
 
 /* Away from the edges, where four pixels of a row lie side by side and four more bytes may be read. */
-static inline bool is_inner(const vsti_affine *map, const place *p) {
-    return p->x >= 1 && p->x < map->width - 2 && p->y >= 1 && p->y < map->height - 3;
+static inline bool is_inner(const vsti_affine *map, const places *all, int i) {
+    return all->x[i] >= 1 && all->x[i] < map->width - 2 && all->y[i] >= 1 && all->y[i] < map->height - 3;
 }
 
-static inline void bicubic_inner(const vsti_affine *map, const place *p, uint8_t *out, bool room) {
+/* Between four pixels of a row. */
+static inline doubles4 bicubic_across(const uint8_t *row, double at) {
     const __m128i by_channel = _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1);
-    const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
+    const __m128i four = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)row), by_channel);
+    const doubles4 dx = {at, at, at, at};
+    return CUBIC(DOUBLES(pixel_at(row + 3)), coefficient(four, -1, 0, 1, 0), coefficient(four, 2, -2, 1, -1),
+                 coefficient(four, -1, 1, -1, 1), dx);
+}
+
+static inline doubles4 bicubic_down(const doubles4 v[4], double at) {
+    const doubles4 dy = {at, at, at, at};
+    return CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]), CUBIC4(v[0], v[1], v[2], v[3]),
+                 dy);
+}
+
+/* The values of outputs from `first` to before `end`, all of them inner. */
+static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine *map, const places *all, int first,
+                                                              int end, bool across, bool down, uint8_t *out,
+                                                              bool room) {
     const size_t stride = (size_t)map->width * 3;
-    const uint8_t *row = map->pixels + (size_t)(p->y - 1) * stride + (size_t)(p->x - 1) * 3;
-    doubles4 v[4], result;
-    for (int i = 0; i < 4; i++, row += stride) {
-        const __m128i four = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)row), by_channel);
-        v[i] = CUBIC(coefficient(four, 0, 1, 0, 0), coefficient(four, -1, 0, 1, 0), coefficient(four, 2, -2, 1, -1),
-                     coefficient(four, -1, 1, -1, 1), dx);
+    for (int i = first; i < end; i++) {
+        const uint8_t *row = map->pixels + (size_t)(all->y[i] - 1) * stride + (size_t)(all->x[i] - 1) * 3;
+        doubles4 v[4], result;
+        for (int k = 0; k < 4 && down; k++, row += stride)
+            v[k] = across ? bicubic_across(row, all->dx[i]) : DOUBLES(pixel_at(row + 3));
+        result = down ? bicubic_down(v, all->dy[i]) : bicubic_across(row + stride, all->dx[i]);
+        store_pixel(out + (size_t)i * 3, &result, room || i + 1 < end);
     }
-    result =
-        CUBIC(v[1], CUBIC2(v[0], v[1], v[2], v[3]), CUBIC3(v[0], v[1], v[2], v[3]), CUBIC4(v[0], v[1], v[2], v[3]), dy);
-    store_pixel(out, &result, room);
+}
+
+/* Whether none of a run of numbers is different from 0. */
+static bool all_zero(const double *x, int first, int end) {
+    bool differs = false;
+    for (int i = first; i < end; i++) differs |= x[i] != 0;
+    return !differs;
+}
+
+/* The first inner outputs side by side: from *first to before *end. */
+static void find_inner(const vsti_affine *map, const places *all, int count, int *first, int *end) {
+    *first = 0;
+    while (*first < count && !is_inner(map, all, *first)) ++*first;
+    *end = *first;
+    while (*end < count && is_inner(map, all, *end)) ++*end;
+}
+
+/* Shears and translations move along one axis: on the other, where nothing lies between pixels, the formula gives the
+ * pixel itself, exactly. */
+static void bicubic_inner(const vsti_affine *map, const places *all, int first, int end, uint8_t *out, bool room) {
+    if (all_zero(all->dy, first, end))
+        bicubic_run(map, all, first, end, true, false, out, room);
+    else if (all_zero(all->dx, first, end))
+        bicubic_run(map, all, first, end, false, true, out, room);
+    else
+        bicubic_run(map, all, first, end, true, true, out, room);
 }
 #endif
 
@@ -170,28 +218,46 @@ static double bilinear_grey(const vsti_affine *map, const place *p) {
     return v[0] + (v[1] - v[0]) * p->dy;
 }
 
+/* Outputs from `first` to before `end`, wherever they are. */
+static inline __attribute__((always_inline)) void any_run(const vsti_affine *map, const places *all, int first, int end,
+                                                          const corner *last, uint8_t *out, bool bicubic, bool room) {
+    for (int i = first; i < end; i++) {
+        const place p = {all->x[i], all->y[i], all->dx[i], all->dy[i]};
+        uint8_t *to = out + (size_t)i * (size_t)map->channels;
+        if (p.x == OUTSIDE) {
+            for (int c = 0; c < map->channels; c++) to[c] = map->fill[c];
+        } else if (map->channels == 1) {
+            const double v = bicubic ? bicubic_grey(map, &p) : bilinear_grey(map, &p);
+            *to = (uint8_t)(v <= 0.0 ? 0.0 : v >= 255.0 ? 255.0 : v);
+        } else if (bicubic) {
+            bicubic_rgb(map, &p, last, to, room || i + 1 < end);
+        } else {
+            bilinear_rgb(map, &p, last, to, room || i + 1 < end);
+        }
+    }
+}
+
 static inline __attribute__((always_inline)) void affine_row(const vsti_affine *map, int y, uint8_t *out, int width,
                                                              bool bicubic) {
     const size_t channels = (size_t)map->channels;
     corner end = {.last = map->pixels + ((size_t)map->height * (size_t)map->width - 1) * channels};
     memcpy(end.pixels, end.last, channels);
-    for (int x = 0; x < width; x++, out += channels) {
-        const place p = find_place(map, x, y);
-        if (!p.inside) {
-            out[0] = map->fill[0];
-            for (size_t c = 1; c < channels; c++) out[c] = map->fill[c];
-        } else if (channels == 1) {
-            const double v = bicubic ? bicubic_grey(map, &p) : bilinear_grey(map, &p);
-            *out = (uint8_t)(v <= 0.0 ? 0.0 : v >= 255.0 ? 255.0 : v);
+    for (int x = 0; x < width; x += PIECE, out += PIECE * channels) {
+        const int count = width - x < PIECE ? width - x : PIECE;
+        const bool room = x + count < width;
+        int first = 0;
+        places all;
+        find_places(map, x, y, count, &all);
 #if defined __AVX2__
-        } else if (bicubic && is_inner(map, &p)) {
-            bicubic_inner(map, &p, out, x + 1 < width);
-#endif
-        } else if (bicubic) {
-            bicubic_rgb(map, &p, &end, out, x + 1 < width);
-        } else {
-            bilinear_rgb(map, &p, &end, out, x + 1 < width);
+        if (bicubic && channels == 3) { /* in this order, for a pixel's fourth byte is the next one's */
+            int behind;
+            find_inner(map, &all, count, &first, &behind);
+            any_run(map, &all, 0, first, &end, out, true, room || first < count);
+            bicubic_inner(map, &all, first, behind, out, room || behind < count);
+            first = behind;
         }
+#endif
+        any_run(map, &all, first, count, &end, out, bicubic, room);
     }
 }
 

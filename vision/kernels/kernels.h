@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vision/base/random.h"
+
 typedef enum vsti_activation { VSTI_RELU, VSTI_RELU6, VSTI_GELU, VSTI_SILU, VSTI_SIGMOID, VSTI_HARDSWISH } vsti_activation;
 
 /* B images, N tokens of which the first Q ask and all answer, H heads of d channels; qkv (B, N, 3, H, d), out (B, Q, H, d), lse
@@ -33,7 +35,7 @@ typedef struct vsti_winograd {
     float low, high; /* -INFINITY, INFINITY: no bounds */
 } vsti_winograd;
 
-typedef struct vsti_adamw {
+typedef struct vsti_adamw { /* and LAMB */
     float rate, beta1, beta2, epsilon, decay; /* decay: of this run of parameters, 0 for those without */
     float correction1, correction2;           /* 1 - beta^t */
     float gradient_scale;                     /* clipping */
@@ -132,6 +134,12 @@ typedef struct vsti_kernels {
     /* dlogits = *dloss * d loss / d logits. */
     void (*cross_entropy_backward)(const float *logits, const float *target, float smoothing, const float *dloss,
                                    float *dlogits, int64_t rows, int64_t cols);
+    /* Each class a question of its own, whose answer is target > 0: *loss = mean of log(1 + e^z) - [target > 0] z over the rows
+     * that have such a class at all, 0 if none has. row_loss: rows floats of scratch. */
+    void (*binary_cross_entropy)(const float *logits, const float *target, float *loss, float *row_loss, int64_t rows,
+                                 int64_t cols);
+    void (*binary_cross_entropy_backward)(const float *logits, const float *target, const float *dloss, float *dlogits,
+                                          int64_t rows, int64_t cols);
     /* *loss = factor * sum over rows and columns of p_t (log p_t - log p_s) with p = softmax(z / temperature). */
     void (*kl)(const float *student, const float *teacher, float temperature, float factor, float *loss, float *row_loss,
                int64_t rows, int64_t cols);
@@ -148,12 +156,23 @@ typedef struct vsti_kernels {
     void (*dropout)(const float *x, float *y, float rate, uint64_t seed, uint64_t stream, uint32_t step, int64_t outer,
                     int64_t inner);
 
+    /* n independent numbers N(mean, std²) from whole blocks of the stream, on the calling thread; the same bits on every
+     * instruction set. */
+    void (*normals)(vst_random *random, float mean, float std, float *out, int64_t n);
+
     /* Sum of squares in double, for clipping by norm. */
     double (*sum_squares)(const float *x, int64_t n);
     /* One pass over a run of parameters: clip, decay, moments, update (torch.optim.AdamW); ema NULL or updated with
      * ema = ema_decay ema + (1 - ema_decay) value. */
     void (*adamw)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
                   float ema_decay, int64_t n);
+    /* LAMB in two passes over a tensor, for the step's length depends on the whole of it: u = m / correction1 / (sqrt(v /
+     * correction2) + epsilon) + decay value is made of the new moments, and once more instead of being stored. squares gets
+     * the sums of the squares of value and of u; then value -= rate u, where rate includes the trust ratio. */
+    void (*lamb_moments)(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
+                         double squares[2], int64_t n);
+    void (*lamb_apply)(const vsti_adamw *options, float *value, const float *m, const float *v, float *ema, float ema_decay,
+                       int64_t n);
     void (*sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema, float ema_decay,
                 int64_t n);
 
@@ -173,6 +192,8 @@ typedef struct vsti_kernels {
     void (*spread)(const uint8_t *grey, uint8_t *rgb, int64_t n);
     /* Mirrors a row of pixels, in place. */
     void (*mirror)(uint8_t *row, int channels, int64_t width);
+    /* n pixels to planes of floats x / 255: out (channels, n). */
+    void (*unit_floats)(const uint8_t *in, int channels, float *out, int64_t n);
     /* The mean of 3 x 3 pixels, the middle one counting five times; values above[-channels] … below[n + channels - 1] are read. */
     void (*smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, int channels, uint8_t *out, int64_t n);
     /* One row of a box blur down the columns: sum += enter - leave; out = (sum whole + (leave + edge) part) / 2^24, rounded. */

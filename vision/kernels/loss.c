@@ -1,4 +1,6 @@
 /* Losses over rows of logits, and the mean squared error. Row losses are added up in double and in order. */
+#include <stdbool.h>
+
 #include "vision/kernels/isa.h"
 
 /* What a softmax of x / temperature needs: p = exp((x - max) inverse) / sum. */
@@ -49,6 +51,48 @@ void K(cross_entropy_backward)(const float *logits, const float *target, float s
         const float mass = keep * vsti_row_sum(t, cols) + smoothing, p_factor = mass / s.sum;
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++) to[i] = factor * (vsti_exp(z[i] - s.max) * p_factor - (keep * t[i] + floor));
+    }
+}
+
+static bool has_answer(const float *target, int64_t cols) {
+    for (int64_t i = 0; i < cols; i++)
+        if (target[i] > 0) return true;
+    return false;
+}
+
+/* Those of the mean, at least 1. */
+static int64_t answered_rows(const float *target, int64_t rows, int64_t cols) {
+    int64_t count = 0;
+    for (int64_t row = 0; row < rows; row++) count += has_answer(target + row * cols, cols);
+    return count ? count : 1;
+}
+
+static float binary_row(const float *z, const float *target, int64_t cols) {
+    double sum = 0;
+    for (int64_t i = 0; i < cols; i++) sum += (z[i] > 0 ? z[i] : 0) - (target[i] > 0 ? z[i] : 0) + log1pf(expf(-fabsf(z[i])));
+    return (float)sum;
+}
+
+void K(binary_cross_entropy)(const float *logits, const float *target, float *loss, float *row_loss, int64_t rows,
+                             int64_t cols) {
+#pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *t = target + row * cols;
+        row_loss[row] = has_answer(t, cols) ? binary_row(logits + row * cols, t, cols) : 0;
+    }
+    *loss = (float)(total(row_loss, rows) / (double)(answered_rows(target, rows, cols) * cols));
+}
+
+void K(binary_cross_entropy_backward)(const float *logits, const float *target, const float *dloss, float *dlogits,
+                                      int64_t rows, int64_t cols) {
+    const float factor = (float)(*dloss / (double)(answered_rows(target, rows, cols) * cols));
+#pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *z = logits + row * cols, *t = target + row * cols;
+        const float own = has_answer(t, cols) ? factor : 0;
+        float *to = dlogits + row * cols;
+#pragma omp simd
+        for (int64_t i = 0; i < cols; i++) to[i] = own * (1 / (1 + vsti_exp(-z[i])) - (t[i] > 0 ? 1.0f : 0.0f));
     }
 }
 

@@ -45,6 +45,65 @@ void K(adamw)(const vsti_adamw *options, float *value, const float *gradient, fl
     }
 }
 
+/* Factors of LAMB's update that do not change within a run. */
+typedef struct lamb_factors {
+    float first, root; /* 1 / correction1, 1 / sqrt(correction2) */
+} lamb_factors;
+
+static lamb_factors lamb_factors_of(const vsti_adamw *o) {
+    return (lamb_factors){1 / o->correction1, 1 / sqrtf(o->correction2)};
+}
+
+static inline float lamb_update(const vsti_adamw *o, lamb_factors f, float value, float m, float v) {
+    return m * f.first / (sqrtf(v) * f.root + o->epsilon) + o->decay * value;
+}
+
+/* Values begin .. end; adds to the squares of value and update. */
+static void lamb_part(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
+                      double squares[2], int64_t begin, int64_t end) {
+    const vsti_adamw o = *options;
+    const lamb_factors f = lamb_factors_of(options);
+    const float rest1 = 1 - o.beta1, rest2 = 1 - o.beta2;
+    double weights = 0, updates = 0;
+#pragma omp simd reduction(+ : weights, updates)
+    for (int64_t i = begin; i < end; i++) {
+        const float g = gradient[i] * o.gradient_scale;
+        m[i] = o.beta1 * m[i] + rest1 * g;
+        v[i] = o.beta2 * v[i] + rest2 * (g * g);
+        const float u = lamb_update(&o, f, value[i], m[i], v[i]);
+        weights += (double)value[i] * (double)value[i];
+        updates += (double)u * (double)u;
+    }
+    squares[0] = weights;
+    squares[1] = updates;
+}
+
+void K(lamb_moments)(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
+                     double squares[2], int64_t n) {
+    double partial[VSTI_PARTIAL_BLOCKS][2];
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t part = 0; part < VSTI_PARTIAL_BLOCKS; part++)
+        lamb_part(options, value, gradient, m, v, partial[part], vsti_part(n, part), vsti_part(n, part + 1));
+    squares[0] = squares[1] = 0;
+    for (int part = 0; part < VSTI_PARTIAL_BLOCKS; part++) {
+        squares[0] += partial[part][0];
+        squares[1] += partial[part][1];
+    }
+}
+
+void K(lamb_apply)(const vsti_adamw *options, float *value, const float *m, const float *v, float *ema, float ema_decay,
+                   int64_t n) {
+    const vsti_adamw o = *options;
+    const lamb_factors f = lamb_factors_of(options);
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t block = 0; block < vsti_blocks(n); block++) {
+        const int64_t begin = block * VSTI_BLOCK, length = vsti_block_length(n, block);
+#pragma omp simd
+        for (int64_t i = begin; i < begin + length; i++) value[i] -= o.rate * lamb_update(&o, f, value[i], m[i], v[i]);
+        if (ema) average(value + begin, ema + begin, ema_decay, length);
+    }
+}
+
 static void sgd_block(const vsti_sgd *o, float *value, const float *gradient, float *velocity, int64_t n) {
     const float scale = o->gradient_scale, decay = o->decay, rate = o->rate;
     /* The first velocity is the gradient; factors instead of branches keep the loop whole. The old one is zero then. */

@@ -73,17 +73,17 @@ static inline __m256i repeat8(const int16_t *four) {
     return _mm256_set1_epi64x(bits);
 }
 
-/* Two rows' sums (r r g g | b b - -) to bytes: r g b - of the one in 32 bits, of the other in the next. */
-static inline uint64_t two_pixels(const sums *a, const sums *b) {
-    const __m256i pairs = cut(_mm256_hadd_epi32(total(a), total(b))); /* ra ga rb gb | ba - bb - */
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-    const __m128i bytes = _mm_packus_epi16(words, words); /* ra ga rb gb ba - bb - */
-    return (uint64_t)_mm_cvtsi128_si64(
-        _mm_shuffle_epi8(bytes, _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1)));
+/* Four rows' sums (r r g g | b b - -) to pixels: r g b - of each row in 32 bits. */
+static inline __m128i pixels_of(const sums sum[VSTI_TAP_ROWS]) {
+    const __m256i first = cut(_mm256_hadd_epi32(total(&sum[0]), total(&sum[1]))); /* r0 g0 r1 g1 | b0 - b1 - */
+    const __m256i second = cut(_mm256_hadd_epi32(total(&sum[2]), total(&sum[3])));
+    const __m256i words = _mm256_packs_epi32(first, second), bytes = _mm256_packus_epi16(words, words);
+    return _mm_unpacklo_epi16(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
 }
 
 /* Output pixel x of four rows of RGB. */
-static inline void four_pixels(const uint8_t *const *in, const vsti_taps *taps, int x, uint64_t out[2]) {
+static inline __attribute__((always_inline)) __m128i four_pixels(const uint8_t *const *in, const vsti_taps *taps,
+                                                                 int x) {
     /* From 16 bytes, of which 12 are four pixels: r r r r g g g g | b b b b - - - -, 16 bits each. */
     const __m256i order = _mm256_setr_epi8(0, -1, 3, -1, 6, -1, 9, -1, 1, -1, 4, -1, 7, -1, 10, -1, 2, -1, 5, -1, 8, -1,
                                            11, -1, -1, -1, -1, -1, -1, -1, -1, -1);
@@ -99,23 +99,24 @@ static inline void four_pixels(const uint8_t *const *in, const vsti_taps *taps, 
             add_taps(&sum[i], _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), order), high, low);
         }
     }
-    out[0] = two_pixels(&sum[0], &sum[1]);
-    out[1] = two_pixels(&sum[2], &sum[3]);
+    return pixels_of(sum);
+}
+
+/* One pixel to each of the four rows; `bytes` is 4, where the next pixel overwrites the fourth, or 3. */
+static inline __attribute__((always_inline)) void store_four(uint8_t *const *out, size_t at, __m128i pixels,
+                                                             size_t bytes) {
+    const int32_t one[VSTI_TAP_ROWS] = {_mm_extract_epi32(pixels, 0), _mm_extract_epi32(pixels, 1),
+                                        _mm_extract_epi32(pixels, 2), _mm_extract_epi32(pixels, 3)};
+    for (int i = 0; i < VSTI_TAP_ROWS; i++) memcpy(out[i] + at, &one[i], bytes);
 }
 
 static void resample_rgb(const uint8_t *const *in, uint8_t *const *out, const vsti_taps *taps, int outputs) {
-    uint64_t pixels[2];
-    for (int x = 0; x < outputs; x++) {
-        four_pixels(in, taps, x, pixels);
-        const size_t bytes = x + 1 < outputs ? 4 : 3; /* the fourth is overwritten by the next pixel */
-        for (int i = 0; i < VSTI_TAP_ROWS; i++) {
-            const uint32_t pixel = (uint32_t)(pixels[i / 2] >> 32 * (i % 2));
-            if (bytes == 4)
-                memcpy(out[i] + 3 * x, &pixel, 4);
-            else
-                memcpy(out[i] + 3 * x, &pixel, 3);
-        }
-    }
+    const uint8_t *const from[VSTI_TAP_ROWS] = {in[0], in[1], in[2], in[3]}; /* which no store changes */
+    uint8_t *const to[VSTI_TAP_ROWS] = {out[0], out[1], out[2], out[3]};
+    const vsti_taps own = *taps;
+    int x = 0;
+    for (; x + 1 < outputs; x++) store_four(to, 3 * (size_t)x, four_pixels(from, &own, x), 4);
+    store_four(to, 3 * (size_t)x, four_pixels(from, &own, x), 3);
 }
 
 /* Four rows at once: a quarter of the vector each. */
@@ -280,6 +281,42 @@ void K(mirror)(uint8_t *row, int channels, int64_t width) {
             row[a + i] = row[b + i];
             row[b + i] = kept;
         }
+}
+
+/* ---- Floats ---- */
+
+void K(unit_floats)(const uint8_t *in, int channels, float *out, int64_t n) {
+    if (channels == 1) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) out[i] = (float)in[i] / 255.0f;
+        return;
+    }
+    float *red = out, *green = out + n, *blue = green + n;
+    int64_t i = 0;
+#if defined __AVX2__
+    /* Eight pixels: four of each channel in each half, sorted by channel; r r r r g g g g b b b b - - - -. */
+    const __m256i order =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1));
+    const __m256i together = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256 most = _mm256_set1_ps(255.0f);
+    for (; i + 10 <= n; i += 8) { /* 28 bytes are read */
+        const __m128i low = _mm_loadu_si128((const __m128i *)(in + 3 * i));
+        const __m128i high = _mm_loadu_si128((const __m128i *)(in + 3 * i + 12));
+        const __m256i pixels = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+        const __m256i planes = _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(pixels, order), together);
+        const __m128i reds = _mm256_castsi256_si128(planes), blues = _mm256_extracti128_si256(planes, 1);
+        const __m256i r = _mm256_cvtepu8_epi32(reds), b = _mm256_cvtepu8_epi32(blues);
+        const __m256i g = _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(reds, reds));
+        _mm256_storeu_ps(red + i, _mm256_div_ps(_mm256_cvtepi32_ps(r), most));
+        _mm256_storeu_ps(green + i, _mm256_div_ps(_mm256_cvtepi32_ps(g), most));
+        _mm256_storeu_ps(blue + i, _mm256_div_ps(_mm256_cvtepi32_ps(b), most));
+    }
+#endif
+    for (; i < n; i++) {
+        red[i] = (float)in[3 * i] / 255.0f;
+        green[i] = (float)in[3 * i + 1] / 255.0f;
+        blue[i] = (float)in[3 * i + 2] / 255.0f;
+    }
 }
 
 /* ---- Neighbourhoods ---- */

@@ -1,8 +1,8 @@
-/* Losses with our kernels, each a scalar: cross-entropy with soft targets, Kullback-Leibler divergence with temperature,
+/* Losses with our kernels, each a scalar: cross-entropy with soft targets, of each class alone (binary), Kullback-Leibler divergence with temperature,
  * mean squared error; and the one-hot rows of the largest logit. */
 #include "vision/ops/operation.h"
 
-typedef enum loss { CROSS_ENTROPY, KL, MSE } loss;
+typedef enum loss { CROSS_ENTROPY, BINARY, KL, MSE } loss;
 
 typedef struct attributes {
     loss kind;
@@ -27,6 +27,8 @@ static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
     const vsti_kernels *k = vsti_get_kernels();
     if (o->kind == CROSS_ENTROPY)
         k->cross_entropy(b[0], b[1], o->smoothing, b[2], b[3], a->rows, a->cols);
+    else if (o->kind == BINARY)
+        k->binary_cross_entropy(b[0], b[1], b[2], b[3], a->rows, a->cols);
     else if (o->kind == KL)
         k->kl(b[0], b[1], o->temperature, o->factor, b[2], b[3], a->rows, a->cols);
     else
@@ -40,6 +42,8 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     const vsti_kernels *k = vsti_get_kernels();
     if (o->kind == CROSS_ENTROPY)
         k->cross_entropy_backward(b[0], b[1], o->smoothing, b[2], b[3], a->rows, a->cols);
+    else if (o->kind == BINARY)
+        k->binary_cross_entropy_backward(b[0], b[1], b[2], b[3], a->rows, a->cols);
     else if (o->kind == KL)
         k->kl_backward(b[0], b[1], o->temperature, o->factor, b[2], b[3], a->rows, a->cols);
     else
@@ -90,6 +94,13 @@ vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, do
                                              .shapes = shapes, .gradient = gradient, .lower = lower};
     const attributes o = {.kind = CROSS_ENTROPY, .smoothing = (float)smoothing};
     return vsti_emit(g, &operation, (vst_value[]){logits, target}, 2, &o);
+}
+
+vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target) {
+    static const vsti_operation operation = {.name = "binary_cross_entropy", .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes), .shapes = shapes, .gradient = gradient,
+                                             .lower = lower};
+    return vsti_emit(g, &operation, (vst_value[]){logits, target}, 2, &(attributes){.kind = BINARY});
 }
 
 vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, double temperature,

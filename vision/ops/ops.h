@@ -105,6 +105,10 @@ vst_value vst_drop_path(vst_graph *g, vst_value x, double rate);
 /* mean over rows of -sum_c t_c log softmax(logits)_c, t = (1 - smoothing) target + smoothing / C. logits, target (B, C). No
  * gradient flows into target. */
 vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, double smoothing);
+/* mean over rows and classes of -log sigmoid(z) where target > 0 and -log sigmoid(-z) elsewhere, as DeiT-III trains
+ * (torch.nn.BCEWithLogitsLoss on mixed targets > 0; timm: BinaryCrossEntropy(target_threshold=0)). A row whose targets are
+ * all 0 has no label and takes no part. logits, target (B, C). No gradient flows into target. */
+vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target);
 typedef enum vst_kl_reduction {
     VST_KL_BATCHMEAN, /* sum over classes, mean over the batch: the textbook's and timm's */
     VST_KL_ELEMENTS   /* mean over batch and classes: facebookresearch/deit (losses.py divides by numel) */

@@ -18,13 +18,14 @@ struct vst_optimizer {
     vst_params *params;
     run *runs;
     size_t run_count, run_capacity;
-    float *first, *second; /* AdamW's m and v; SGD's velocity and NULL */
+    float *first, *second; /* m and v of AdamW and LAMB; SGD's velocity and NULL */
     float *ema;            /* NULL without */
+    float *gathered;       /* sum of gradients, NULL without accumulation; zero after each step */
     int64_t step;          /* updates made */
 };
 
 static vst_status check_options(const vst_optimizer_options *o) {
-    const bool adamw = o->kind == VST_ADAMW;
+    const bool adamw = o->kind != VST_SGD; /* or LAMB, which has the same moments */
     if (adamw && !(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1))
         return vst_fail(VST_ERROR_ARGUMENT, "optimiser: beta1 %g and beta2 %g must be at least 0 and below 1", o->beta1,
                         o->beta2);
@@ -39,11 +40,17 @@ static vst_status check_options(const vst_optimizer_options *o) {
                         o->weight_decay, o->clip_norm);
     if (!(o->ema_decay >= 0 && o->ema_decay < 1))
         return vst_fail(VST_ERROR_ARGUMENT, "optimiser: EMA decay %g must be at least 0 and below 1", o->ema_decay);
+    if (o->accumulate < 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "optimiser: %d batches cannot make a step", o->accumulate);
     return VST_OK;
 }
 
 static bool is_trained(const vst_param_info *info) {
     return info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY;
+}
+
+static float decay_of(const vst_optimizer *optimizer, const vst_param_info *info) {
+    return info->kind == VST_PARAM_WEIGHT ? (float)optimizer->options.weight_decay : 0;
 }
 
 static vst_status find_runs(vst_optimizer *optimizer) {
@@ -52,7 +59,7 @@ static vst_status find_runs(vst_optimizer *optimizer) {
     for (size_t i = 0; i < vst_params_count(params); i++) {
         const vst_param_info *info = vst_params_at(params, i);
         if (!is_trained(info)) continue;
-        const float decay = info->kind == VST_PARAM_WEIGHT ? (float)optimizer->options.weight_decay : 0;
+        const float decay = decay_of(optimizer, info);
         run *last = optimizer->run_count ? &optimizer->runs[optimizer->run_count - 1] : NULL;
         if (last && last->decay == decay) continue;
         if (last) last->count = info->offset - last->begin;
@@ -90,7 +97,8 @@ vst_status vst_optimizer_create(vst_optimizer **out, vst_params *params, const v
     optimizer->params = params;
     VST_TRY(find_runs(optimizer));
     VST_TRY(allocate(&optimizer->first, count));
-    if (options->kind == VST_ADAMW) VST_TRY(allocate(&optimizer->second, count));
+    if (options->kind != VST_SGD) VST_TRY(allocate(&optimizer->second, count));
+    if (options->accumulate > 1) VST_TRY(allocate(&optimizer->gathered, count));
     if (options->ema_decay > 0) {
         VST_TRY(allocate(&optimizer->ema, count));
         memcpy(optimizer->ema, vst_params_values(params), count * sizeof *optimizer->ema);
@@ -107,6 +115,7 @@ void vst_optimizer_destroy(vst_optimizer *optimizer) {
     vst_free(optimizer->first);
     vst_free(optimizer->second);
     vst_free(optimizer->ema);
+    vst_free(optimizer->gathered);
     vst_free(optimizer);
 }
 
@@ -128,13 +137,10 @@ static vst_status fail_gradient(vst_params *params) {
     return vst_fail(VST_ERROR_INTERNAL, "a gradient outside all parameters is not finite");
 }
 
-static void update(const vst_optimizer *optimizer, double rate, double scale) {
+static vsti_adamw adam_of(const vst_optimizer *optimizer, double rate, double scale) {
     const vst_optimizer_options *o = &optimizer->options;
-    const vsti_kernels *kernels = vsti_get_kernels();
     const double t = (double)optimizer->step + 1;
-    float *values = vst_params_values(optimizer->params);
-    const float *gradients = vst_params_gradients(optimizer->params);
-    vsti_adamw adamw = {.rate = (float)rate,
+    return (vsti_adamw){.rate = (float)rate,
                         .beta1 = (float)o->beta1,
                         .beta2 = (float)o->beta2,
                         .epsilon = (float)o->epsilon,
@@ -142,6 +148,37 @@ static void update(const vst_optimizer *optimizer, double rate, double scale) {
                         .correction1 = (float)(1 - pow((float)o->beta1, t)),
                         .correction2 = (float)(1 - pow((float)o->beta2, t)),
                         .gradient_scale = (float)scale};
+}
+
+/* Tensor by tensor. As in timm (always_adapt false) and apex, only what is decayed has a trust ratio, and not if it or its
+ * update is zero. */
+static void update_lamb(const vst_optimizer *optimizer, double rate, double scale) {
+    const vsti_kernels *kernels = vsti_get_kernels();
+    float *values = vst_params_values(optimizer->params);
+    const float *gradients = vst_params_gradients(optimizer->params);
+    vsti_adamw lamb = adam_of(optimizer, rate, scale);
+    for (size_t i = 0; i < vst_params_count(optimizer->params); i++) {
+        const vst_param_info *info = vst_params_at(optimizer->params, i);
+        if (!is_trained(info)) continue;
+        const size_t at = info->offset;
+        const int64_t count = (int64_t)info->count;
+        float *ema = optimizer->ema ? optimizer->ema + at : NULL;
+        double squares[2];
+        lamb.decay = decay_of(optimizer, info);
+        kernels->lamb_moments(&lamb, values + at, gradients + at, optimizer->first + at, optimizer->second + at, squares, count);
+        const double trust = lamb.decay > 0 && squares[0] > 0 && squares[1] > 0 ? sqrt(squares[0] / squares[1]) : 1;
+        lamb.rate = (float)(rate * trust);
+        kernels->lamb_apply(&lamb, values + at, optimizer->first + at, optimizer->second + at, ema,
+                            (float)optimizer->options.ema_decay, count);
+    }
+}
+
+static void update(const vst_optimizer *optimizer, double rate, double scale) {
+    const vst_optimizer_options *o = &optimizer->options;
+    const vsti_kernels *kernels = vsti_get_kernels();
+    float *values = vst_params_values(optimizer->params);
+    const float *gradients = vst_params_gradients(optimizer->params);
+    vsti_adamw adamw = adam_of(optimizer, rate, scale);
     vsti_sgd sgd = {.rate = (float)rate,
                     .momentum = (float)o->momentum,
                     .gradient_scale = (float)scale,
@@ -161,16 +198,37 @@ static void update(const vst_optimizer *optimizer, double rate, double scale) {
     }
 }
 
+void vst_optimizer_gather(vst_optimizer *optimizer) {
+    VST_ASSERT(optimizer->gathered);
+    vsti_get_kernels()->add(optimizer->gathered, vst_params_gradients(optimizer->params), optimizer->gathered,
+                            (int64_t)vst_params_trained(optimizer->params));
+}
+
+/* Their mean comes to the bucket. */
+static void take_gathered(vst_optimizer *optimizer) {
+    const size_t count = vst_params_trained(optimizer->params);
+    vsti_get_kernels()->scale(optimizer->gathered, 1.0f / (float)optimizer->options.accumulate,
+                              vst_params_gradients(optimizer->params), (int64_t)count);
+    memset(optimizer->gathered, 0, count * sizeof *optimizer->gathered);
+}
+
+static double clipping_scale(const vst_optimizer_options *o, double norm) {
+    if (!(o->clip_norm > 0)) return 1;
+    return fmin(1, o->clip_norm / (norm + (o->kind == VST_LAMB ? 0 : 1e-6)));
+}
+
 vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *norm) {
-    const double clip = optimizer->options.clip_norm;
     const size_t count = vst_params_trained(optimizer->params);
     const float *gradients = vst_params_gradients(optimizer->params);
+    if (optimizer->gathered) take_gathered(optimizer);
     const double length = sqrt(vsti_get_kernels()->sum_squares(gradients, (int64_t)count));
     if (norm) *norm = length;
     if (!isfinite(length)) return fail_gradient(optimizer->params);
     if (optimizer->ema && optimizer->step == 0) /* the values may have been loaded since */
         memcpy(optimizer->ema, vst_params_values(optimizer->params), count * sizeof *optimizer->ema);
-    update(optimizer, rate, clip > 0 ? fmin(1, clip / (length + 1e-6)) : 1);
+    const double scale = clipping_scale(&optimizer->options, length);
+    if (optimizer->options.kind == VST_LAMB) update_lamb(optimizer, rate, scale);
+    else update(optimizer, rate, scale);
     optimizer->step++;
     vst_params_touch(optimizer->params);
     return VST_OK;
@@ -179,12 +237,13 @@ vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *nor
 /* ---- Checkpoints ---- */
 
 size_t vst_optimizer_tensors(vst_optimizer *optimizer, vst_tensor *out) {
-    const bool adamw = optimizer->options.kind == VST_ADAMW;
+    const bool adamw = optimizer->options.kind != VST_SGD;
     const vst_shape shape = VST_SHAPE((int64_t)vst_params_trained(optimizer->params));
     size_t count = 0;
     out[count++] = (vst_tensor){adamw ? "optimizer.m" : "optimizer.velocity", VST_F32, shape, optimizer->first};
     if (adamw) out[count++] = (vst_tensor){"optimizer.v", VST_F32, shape, optimizer->second};
     if (optimizer->ema) out[count++] = (vst_tensor){"ema.values", VST_F32, shape, optimizer->ema};
+    if (optimizer->gathered) out[count++] = (vst_tensor){"optimizer.gathered", VST_F32, shape, optimizer->gathered};
     out[count++] = (vst_tensor){"optimizer.step", VST_I64, VST_SCALAR, &optimizer->step};
     return count;
 }
@@ -205,7 +264,7 @@ static vst_status check_tensor(const vst_safetensors *file, const vst_tensor *wa
 
 vst_status vst_optimizer_load(vst_optimizer *optimizer, const vst_safetensors *file) {
     vst_status status = VST_OK;
-    vst_tensor tensors[4];
+    vst_tensor tensors[VST_OPTIMIZER_TENSORS];
     int64_t step;
     const size_t count = vst_optimizer_tensors(optimizer, tensors);
     for (size_t i = 0; i < count; i++) VST_TRY(check_tensor(file, &tensors[i]));

@@ -9,6 +9,7 @@ double vst_schedule_rate(const vst_schedule *schedule, uint64_t step) {
     const vst_schedule *s = schedule;
     if (step < s->warmup) return s->warmup_rate + (double)step * (s->rate - s->warmup_rate) / (double)s->warmup;
     if (step >= s->steps) return s->minimum;
-    const double done = (double)(step - s->warmup) / (double)(s->steps - s->warmup);
+    const uint64_t begin = s->whole ? 0 : s->warmup;
+    const double done = (double)(step - begin) / (double)(s->steps - begin);
     return s->minimum + (s->rate - s->minimum) * (1 + cos(pi * done)) / 2;
 }

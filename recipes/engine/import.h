@@ -1,6 +1,6 @@
 /* Weights of any origin become a model's parameters: by name, or by the name that the model's family knows for it. */
-#ifndef VISTILL_RECIPES_DEPLOY_IMPORT_H
-#define VISTILL_RECIPES_DEPLOY_IMPORT_H
+#ifndef VISTILL_RECIPES_ENGINE_IMPORT_H
+#define VISTILL_RECIPES_ENGINE_IMPORT_H
 
 #include "backbones/backbone.h"
 #include "vision/tensor/weights.h"

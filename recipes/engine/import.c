@@ -1,5 +1,5 @@
 /* Compares a file's tensors with a model's parameters, and copies them over. */
-#include "recipes/deploy/import.h"
+#include "recipes/engine/import.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -279,10 +279,10 @@ static void write_hint(char *out, size_t size, const vst_import_report *report, 
         snprintf(out, size, "the file is of a model with a distillation token: import it as the \"distilled\" model");
     else if (only_heads(report, head, params, &found) && found && found->shape.rank > 0)
         snprintf(out, size, "the file's classifier has %lld classes, the model's %d: take it over with --set classes=%lld, or "
-                 "give the model a fresh one with --reset-head", (long long)found->shape.dim[0], classes,
+                 "give the model a fresh one with --reset-head (in a recipe: run.new_head)", (long long)found->shape.dim[0], classes,
                  (long long)found->shape.dim[0]);
     else if (only_heads(report, head, params, &found))
-        snprintf(out, size, "the file has no classifier: --reset-head gives the model a fresh one");
+        snprintf(out, size, "the file has no classifier: --reset-head (in a recipe: run.new_head) gives the model a fresh one");
     else if (!report->taken && !report->counts[VST_IMPORT_WRONG_SHAPE])
         snprintf(out, size, "no tensor fits, so it is of another family of models, or names them otherwise");
     else snprintf(out, size, "the model's name or options are not those of the file");

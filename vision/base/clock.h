@@ -1,0 +1,14 @@
+/* A clock that only goes forward. */
+#ifndef VISTILL_VISION_BASE_CLOCK_H
+#define VISTILL_VISION_BASE_CLOCK_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+double vst_seconds(void); /* from an arbitrary beginning */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
