@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/engine/cache_tools.h"
+#include "recipes/cache/tools.h"
 #include "recipes/engine/table.h"
 
 extern const vst_command vsti_command_cache;

@@ -9,7 +9,7 @@
 #include "recipes/engine/modelfile.h"
 #include "recipes/engine/recipe.h"
 #include "recipes/engine/run_folder.h"
-#include "recipes/engine/teacher_cache.h"
+#include "recipes/cache/cache.h"
 #include "recipes/engine/train.h"
 #include "vision/optim/optim.h"
 #include "vision/plan/plan.h"

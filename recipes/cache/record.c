@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "recipes/engine/teacher_cache.h"
+#include "recipes/cache/cache.h"
 
 enum { SMALL_CLASSES = 65536 };
 

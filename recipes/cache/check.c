@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/engine/cache_parts.h"
+#include "recipes/cache/parts.h"
 #include "recipes/engine/progress.h"
 #include "vision/base/memory.h"
 

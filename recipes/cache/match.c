@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/engine/teacher_cache.h"
+#include "recipes/cache/cache.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/memory.h"
 

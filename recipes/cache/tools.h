@@ -1,6 +1,6 @@
 /* What `vistill cache` does: the answers of a recipe's teachers are written to distill.cache once, and checked. */
-#ifndef VISTILL_RECIPES_ENGINE_CACHE_TOOLS_H
-#define VISTILL_RECIPES_ENGINE_CACHE_TOOLS_H
+#ifndef VISTILL_RECIPES_CACHE_TOOLS_H
+#define VISTILL_RECIPES_CACHE_TOOLS_H
 
 #include <signal.h>
 

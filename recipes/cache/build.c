@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "recipes/engine/cache_parts.h"
+#include "recipes/cache/parts.h"
 #include "recipes/engine/progress.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"

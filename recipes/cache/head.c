@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 #include "datasets/output.h"
-#include "recipes/engine/teacher_cache.h"
+#include "recipes/cache/cache.h"
 #include "vision/base/memory.h"
 
 enum { FORMAT = 1, HEAD_LIMIT = 64 << 20 };

@@ -1,8 +1,8 @@
 /* What building and checking a cache share. Internal. */
-#ifndef VISTILL_RECIPES_ENGINE_CACHE_PARTS_H
-#define VISTILL_RECIPES_ENGINE_CACHE_PARTS_H
+#ifndef VISTILL_RECIPES_CACHE_PARTS_H
+#define VISTILL_RECIPES_CACHE_PARTS_H
 
-#include "recipes/engine/cache_tools.h"
+#include "recipes/cache/tools.h"
 #include "recipes/engine/train_parts.h"
 
 /* The recipe's data, and its teachers ready to run. Starts as {0}. */

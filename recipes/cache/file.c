@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "recipes/engine/teacher_cache.h"
+#include "recipes/cache/cache.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"

@@ -1,5 +1,5 @@
-/* A teacher's answers on disk, so that a training need not run it. Internal to recipes/engine; vistill's users see
- * cache_tools.h.
+/* A teacher's answers on disk, so that a training need not run it. Internal to recipes; its users see
+ * tools.h.
  *
  * A folder holds cache.json, the head, which says whose answers on what they are, and for each teacher a file
  * teacher<N>.bin of records of one fixed size, a record for each image that training shows. They are counted, not
@@ -15,8 +15,8 @@
  * distill.cache_topk = K below the number of classes, the K largest as class numbers (U16, U32 from 65537 classes on)
  * and values, then a float, the value of each of the others, such that the sum of exponentials is that of the teacher.
  * Numbers lie in the byte order of the machine, which is little-endian on all that Vistill runs on. */
-#ifndef VISTILL_RECIPES_ENGINE_TEACHER_CACHE_H
-#define VISTILL_RECIPES_ENGINE_TEACHER_CACHE_H
+#ifndef VISTILL_RECIPES_CACHE_CACHE_H
+#define VISTILL_RECIPES_CACHE_CACHE_H
 
 #include "recipes/distill/tap.h"
 #include "recipes/engine/recipe.h"
@@ -65,7 +65,7 @@ typedef struct vsti_cache {
     bool *sound; /* blocks whose sums were found right; owned */
 } vsti_cache;
 
-/* ---- Whether it fits (cache_match.c) ---- */
+/* ---- Whether it fits (match.c) ---- */
 
 extern const char *const vsti_cache_precisions[]; /* "half", "float": VST_CACHE_HALF … */
 
@@ -80,13 +80,13 @@ vsti_cache_teacher *vsti_cache_teacher_of(vsti_cache *cache, int number); /* NUL
 const vsti_cache_tap *vsti_cache_tap_named(const vsti_cache_teacher *teacher, const char *name);
 void vsti_cache_clear(vsti_cache *cache);
 
-/* ---- The head (cache_head.c) ---- */
+/* ---- The head (head.c) ---- */
 
 /* Reads the folder's head; a folder without one is VST_ERROR_NOT_FOUND, which names the command that makes it. */
 VST_NODISCARD vst_status vsti_cache_read_head(vsti_cache *cache, const char *folder);
 VST_NODISCARD vst_status vsti_cache_write_head(const vsti_cache *cache);
 
-/* ---- Records (cache_record.c) ---- */
+/* ---- Records (record.c) ---- */
 
 /* Lays the taps out and sets teacher->record; false if the sizes overflow. */
 bool vsti_cache_lay_out(vsti_cache_teacher *teacher, vst_dtype dtype);
@@ -109,7 +109,7 @@ uint64_t vsti_cache_block(const vsti_cache *cache, uint32_t epoch);  /* that an 
 /* The record of the sample at a place of an epoch. */
 uint64_t vsti_cache_index(const vsti_cache *cache, uint32_t epoch, uint64_t place, uint64_t sample);
 
-/* ---- Files (cache_file.c) ---- */
+/* ---- Files (file.c) ---- */
 
 /* Opens the data files to be written, and keeps everyone else out. */
 VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
