@@ -77,7 +77,9 @@ const char vsti_report_style[] =
     "aspect-ratio:1;object-fit:contain;image-rendering:pixelated;border-radius:6px;background:#000}"
     ".look figcaption{font-size:.74rem;line-height:1.35;padding-top:.35rem;overflow-wrap:anywhere}\n"
     "table.voices{font-size:.85rem}.voices thead th{font-weight:500;padding:.2rem .5rem;vertical-align:bottom;"
-    "min-width:5rem}.voices td{padding:.2rem .6rem}.voices .self{color:var(--muted)}"
+    "min-width:4rem}.tables{display:flex;flex-wrap:wrap;gap:.5rem 3rem}.tables>div{max-width:100%}"
+    ".matrix.voices th[scope=row]{white-space:normal;max-width:8rem}.voices td{padding:.2rem .6rem}.voices "
+    ".self{color:var(--muted)}"
     ".voices .right-of{font-weight:650}\n"
     ".classes .bar{min-width:4rem}\n"
     ".right{color:var(--good);background:var(--good-bg)}.wrong{color:var(--bad);background:var(--bad-bg)}\n"
@@ -85,5 +87,7 @@ const char vsti_report_style[] =
     "font:.82rem/1.5 ui-monospace,'DejaVu Sans Mono',monospace}\n"
     "footer{margin-top:3rem}\n"
     "@media(max-width:34rem){body{padding:1.5rem 1rem 3rem}h1{font-size:1.6rem}.look figcaption{font-size:.68rem}"
+    ".matrix.voices th{min-width:0;padding:.2rem .15rem;hyphens:auto}.matrix.voices th[scope=row]{max-width:5.5rem}"
+    ".matrix.voices td{padding:.2rem .3rem}"
     ".tiles{grid-template-columns:1fr 1fr}.pictures{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr))}}\n"
     "@media print{body{max-width:none;padding:0}figure,.tile,.picture,tr{break-inside:avoid}}\n";

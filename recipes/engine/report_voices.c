@@ -35,7 +35,7 @@ void vsti_html_voices(FILE *html, const vst_report *report) {
             fputs(
                 "<h2>Who agrees with whom</h2>\n<p class=note>Per cent of the test images on which two give the same "
                 "answer, "
-                "right or wrong; in the last column, how many each gets right.</p>\n<div class=figures>\n",
+                "right or wrong; in the last column, how many each gets right.</p>\n<div class=tables>\n",
                 html);
         fputs("<div><h3>", html);
         vsti_html_run(html, report, i);
