@@ -9,6 +9,18 @@
 #include "recipes/engine/report_parts.h"
 #include "vision/base/memory.h"
 
+vst_report_run vst_report_unknown(const char *name) {
+    return (vst_report_run){.name = name,
+                            .parameters = NAN,
+                            .megabytes = NAN,
+                            .latency_ms = NAN,
+                            .top1 = NAN,
+                            .top1_deviation = NAN,
+                            .agreement = NAN,
+                            .minutes = NAN,
+                            .last_top1 = NAN};
+}
+
 /* ---- Text and pictures ---- */
 
 static void html_bytes(FILE *html, const char *text, size_t length) {

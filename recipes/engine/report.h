@@ -4,7 +4,6 @@
 #ifndef VISTILL_RECIPES_ENGINE_REPORT_H
 #define VISTILL_RECIPES_ENGINE_REPORT_H
 
-#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -64,13 +63,7 @@ typedef struct vst_report {
 } vst_report;
 
 /* A run of which nothing is known yet but its name. */
-static inline vst_report_run vst_report_unknown(const char *name) {
-    vst_report_run run = {0};
-    run.name = name;
-    run.parameters = run.megabytes = run.latency_ms = run.minutes = NAN;
-    run.top1 = run.top1_deviation = run.last_top1 = run.agreement = NAN;
-    return run;
-}
+vst_report_run vst_report_unknown(const char *name);
 
 /* Writes the page through a temporary file beside `path`. *figures (may be NULL) tells whether gnuplot drew its part.
  */
