@@ -50,6 +50,7 @@ vst_status vst_evaluation_loader(vst_loader **out, const vst_dataset *dataset, c
 
 typedef struct stage {
     int batch;
+    int outputs; /* the scores, and from two heads also each one's own, in the order of VST_HEAD_CLASS … */
     vst_graph *graph;
     vst_plan *plan;
 } stage;
@@ -60,21 +61,24 @@ static void stage_clear(stage *self) {
     *self = (stage){0};
 }
 
-static vst_status stage_build(stage *self, const vst_model *model, vst_params *params, int batch) {
+static vst_status stage_build(stage *self, const vst_model *model, vst_params *params, int batch, bool heads) {
     vst_status status = VST_OK;
     self->batch = batch;
+    self->outputs = 1;
     VST_TRY(vst_graph_create(&self->graph, params));
     vst_model_build(self->graph, model, batch);
-    const vst_value scores = vst_model_scores(self->graph);
+    const vst_value distilled = vst_find(self->graph, "logits_dist");
+    const vst_value values[1 + VST_HEADS] = {vst_model_scores(self->graph), vst_find(self->graph, "logits"), distilled};
+    if (heads && distilled.id) self->outputs += VST_HEADS;
     VST_TRY(vst_graph_finish(self->graph));
-    VST_TRY(vst_plan_create(&self->plan, self->graph, &scores, 1, &(vst_plan_options){.mode = VST_INFER}));
+    VST_TRY(vst_plan_create(&self->plan, self->graph, values, self->outputs, &(vst_plan_options){.mode = VST_INFER}));
 out:
     return status;
 }
 
 struct vst_evaluator {
     stage whole, partial; /* either may be missing */
-    int classes;
+    int classes, outputs; /* outputs: of a stage */
     size_t pixels; /* floats of one image */
     uint64_t samples;
 };
@@ -95,8 +99,9 @@ vst_status vst_evaluator_create(vst_evaluator **out, const vst_model *model, vst
     self->pixels = image_floats(model);
     self->samples = samples;
     const int rest = (int)(samples % (uint64_t)batch);
-    if (samples >= (uint64_t)batch) VST_TRY(stage_build(&self->whole, model, params, batch));
-    if (rest) VST_TRY(stage_build(&self->partial, model, params, rest));
+    if (samples >= (uint64_t)batch) VST_TRY(stage_build(&self->whole, model, params, batch, true));
+    if (rest) VST_TRY(stage_build(&self->partial, model, params, rest, true));
+    self->outputs = self->whole.plan ? self->whole.outputs : self->partial.outputs;
     *out = self;
     self = NULL;
 out:
@@ -129,6 +134,10 @@ static vst_status reserve(vst_evaluation *result, const vst_evaluator *evaluator
     if (!result->labels) result->labels = vst_calloc(samples, sizeof *result->labels);
     if (!result->predictions) result->predictions = vst_calloc(samples, sizeof *result->predictions);
     if (!result->logits && want_logits) result->logits = vst_calloc(scores, sizeof *result->logits);
+    for (int h = 0; h < evaluator->outputs - 1; h++) {
+        if (!result->heads[h]) result->heads[h] = vst_calloc(samples, sizeof *result->heads[h]);
+        if (!result->heads[h]) VST_TRY(vst_fail_memory(samples * sizeof *result->heads[h]));
+    }
     if (!result->confusion || !result->labels || !result->predictions || (want_logits && !result->logits))
         VST_TRY(vst_fail_memory(cells * sizeof *result->confusion));
     memset(result->confusion, 0, cells * sizeof *result->confusion);
@@ -138,6 +147,14 @@ out:
     return status;
 }
 
+/* The first of the largest. */
+static int largest(const float *scores, int classes) {
+    int best = 0;
+    for (int c = 1; c < classes; c++)
+        if (scores[c] > scores[best]) best = c;
+    return best;
+}
+
 /* One sample's scores: its loss (0 without a label), the first largest class, how many classes beat the label. */
 typedef struct verdict {
     double loss;
@@ -145,10 +162,8 @@ typedef struct verdict {
 } verdict;
 
 static verdict judge(const float *scores, int classes, int label) {
-    verdict result = {0};
+    verdict result = {.prediction = largest(scores, classes)};
     double sum = 0;
-    for (int c = 1; c < classes; c++)
-        if (scores[c] > scores[result.prediction]) result.prediction = c;
     if (label < 0) return result;
     for (int c = 0; c < classes; c++) {
         sum += exp((double)scores[c] - scores[result.prediction]);
@@ -163,6 +178,14 @@ typedef struct sums {
     double loss;
     uint64_t top1, top5;
 } sums;
+
+static void take_heads(const vst_evaluator *evaluator, const vst_batch *batch, const vst_plan *plan,
+                       vst_evaluation *result) {
+    for (int h = 0; h < evaluator->outputs - 1; h++)
+        for (int i = 0; i < batch->count; i++)
+            result->heads[h][batch->samples[i]] =
+                largest(vst_plan_output(plan, 1 + h) + (size_t)i * (size_t)evaluator->classes, evaluator->classes);
+}
 
 static vst_status take_batch(const vst_evaluator *evaluator, const vst_batch *batch, const float *scores,
                              vst_evaluation *result, sums *total) {
@@ -209,6 +232,7 @@ vst_status vst_evaluate(vst_evaluator *evaluator, vst_loader *loader, bool want_
                (size_t)batch.count * evaluator->pixels * sizeof *batch.images);
         VST_TRY(vst_plan_run(use->plan, 0));
         VST_TRY(take_batch(evaluator, &batch, vst_plan_output(use->plan, 0), result, &total));
+        take_heads(evaluator, &batch, use->plan, result);
     }
     const double n = result->labelled ? (double)result->labelled : NAN;
     result->loss = total.loss / n;
@@ -223,6 +247,7 @@ void vst_evaluation_clear(vst_evaluation *evaluation) {
     vst_free(evaluation->labels);
     vst_free(evaluation->predictions);
     vst_free(evaluation->logits);
+    for (int h = 0; h < VST_HEADS; h++) vst_free(evaluation->heads[h]);
     *evaluation = (vst_evaluation){0};
 }
 
@@ -265,7 +290,7 @@ vst_status vst_model_latency(const vst_model *model, vst_params *params, double 
     stage single = {0};
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1); /* before planning: plans size their scratch by the number of threads */
-    VST_TRY(stage_build(&single, model, params, 1));
+    VST_TRY(stage_build(&single, model, params, 1, false));
     VST_TRY(measure(single.plan, image_floats(model), milliseconds));
 out:
     stage_clear(&single);

@@ -40,6 +40,8 @@ VST_NODISCARD vst_status vst_evaluator_create(vst_evaluator **out, const vst_mod
 void vst_evaluator_destroy(vst_evaluator *evaluator);
 size_t vst_evaluator_bytes(const vst_evaluator *evaluator); /* of its plans */
 
+enum { VST_HEAD_CLASS, VST_HEAD_DISTILLED, VST_HEADS }; /* taps "logits" and "logits_dist" */
+
 typedef struct vst_evaluation {
     int classes;
     uint64_t samples, labelled; /* the figures below are over the labelled ones */
@@ -47,6 +49,7 @@ typedef struct vst_evaluation {
     double top1, top5;          /* per cent; top5 is NAN with 5 classes or fewer */
     uint64_t *confusion;        /* (classes, classes): row label, column prediction */
     int *labels, *predictions;  /* (samples) by index in the data set; label -1: unlabelled */
+    int *heads[VST_HEADS];      /* (samples) predictions of each head alone; NULL of a model with one head */
     float *logits;              /* (samples, classes) by index in the data set; NULL if not wanted */
 } vst_evaluation;
 

@@ -1,7 +1,6 @@
-/* The page: headline numbers, the table of runs, figures, confusion matrices, pictures, the recipe. */
+/* The page: headline numbers, the table of runs, figures, and what the other files report_*.c write. */
 #include "recipes/engine/report.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,18 +9,48 @@
 #include "recipes/engine/report_parts.h"
 #include "vision/base/memory.h"
 
+vst_report_run vst_report_unknown(const char *name) {
+    return (vst_report_run){.name = name,
+                            .parameters = NAN,
+                            .megabytes = NAN,
+                            .latency_ms = NAN,
+                            .top1 = NAN,
+                            .top1_deviation = NAN,
+                            .agreement = NAN,
+                            .minutes = NAN,
+                            .last_top1 = NAN};
+}
+
 /* ---- Text and pictures ---- */
 
-void vsti_html_text(FILE *html, const char *text) {
-    for (; *text; text++) {
-        const unsigned char c = (unsigned char)*text;
-        if (c == '<') fputs("&lt;", html);
-        else if (c == '>') fputs("&gt;", html);
-        else if (c == '&') fputs("&amp;", html);
-        else if (c == '"') fputs("&quot;", html);
-        else if (c == '\'') fputs("&#39;", html);
-        else fputc((c < ' ' && c != '\n') || c == 127 ? ' ' : c, html);
+static void html_bytes(FILE *html, const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c == '<')
+            fputs("&lt;", html);
+        else if (c == '>')
+            fputs("&gt;", html);
+        else if (c == '&')
+            fputs("&amp;", html);
+        else if (c == '"')
+            fputs("&quot;", html);
+        else if (c == '\'')
+            fputs("&#39;", html);
+        else
+            fputc((c < ' ' && c != '\n') || c == 127 ? ' ' : c, html);
     }
+}
+
+void vsti_html_text(FILE *html, const char *text) { html_bytes(html, text, strlen(text)); }
+
+void vsti_html_run(FILE *html, const vst_report *report, int run) {
+    fprintf(html, "<i class=dot style=\"background:var(--c%d)\"></i>", vsti_report_colour(run));
+    vsti_html_text(html, report->runs[run].name);
+}
+
+const char *vsti_class_at(const vst_report *report, int index) {
+    if (index < 0 || index >= report->class_count || !report->class_names || !report->class_names[index]) return "?";
+    return report->class_names[index];
 }
 
 static void write_base64(FILE *html, const uint8_t *bytes, size_t size) {
@@ -51,62 +80,6 @@ vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *att
     return VST_OK;
 }
 
-/* ---- summary.csv ---- */
-
-enum { CSV_COLUMNS = 32, CSV_LINE = 4096, CSV_EPOCHS = 100000 };
-
-/* Where each column of vsti_epoch stands in the file, by the names of its first line; -1: nowhere. */
-static void find_columns(char *header, int places[5]) {
-    static const char *const names[5] = {"epoch", "train_loss", "train_top1", "eval_loss", "eval_top1"};
-    for (int i = 0; i < 5; i++) places[i] = -1;
-    char *rest = header, *name;
-    for (int column = 0; (name = strsep(&rest, ",")); column++)
-        for (int i = 0; i < 5; i++)
-            if (strcmp(name, names[i]) == 0) places[i] = column;
-}
-
-static bool parse_line(char *line, const int places[5], vsti_epoch *epoch) {
-    double values[CSV_COLUMNS];
-    int count = 0;
-    char *rest = line, *text;
-    while ((text = strsep(&rest, ",")) && count < CSV_COLUMNS) {
-        char *end;
-        values[count] = strtod(text, &end);
-        if (*end) return false;
-        if (end == text) values[count] = NAN; /* an empty cell */
-        count++;
-    }
-    double *const fields[5] = {&epoch->epoch, &epoch->train_loss, &epoch->train_top1, &epoch->eval_loss,
-                               &epoch->eval_top1};
-    for (int i = 0; i < 5; i++) *fields[i] = places[i] >= 0 && places[i] < count ? values[places[i]] : NAN;
-    return isfinite(epoch->epoch);
-}
-
-vst_status vsti_curve_read(vsti_curve *curve, const char *folder) {
-    char line[CSV_LINE], *path = vst_format("%s/summary.csv", folder);
-    int places[5];
-    vst_status status = VST_OK;
-    FILE *file = NULL;
-    if (!path) VST_TRY(vst_fail_memory(strlen(folder)));
-    file = fopen(path, "re");
-    if (!file && errno == ENOENT) goto out;
-    if (!file) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be opened: %m", path));
-    if (!fgets(line, sizeof line, file)) goto out;
-    line[strcspn(line, "\r\n")] = 0;
-    find_columns(line, places);
-    while (curve->count < CSV_EPOCHS && fgets(line, sizeof line, file)) {
-        vsti_epoch epoch;
-        line[strcspn(line, "\r\n")] = 0;
-        if (!parse_line(line, places, &epoch)) break; /* a run that was killed may leave half a line */
-        VST_TRY(vst_grow(&curve->epochs, &curve->capacity, curve->count + 1, sizeof *curve->epochs));
-        curve->epochs[curve->count++] = epoch;
-    }
-out:
-    if (file) fclose(file);
-    vst_free(path);
-    return status;
-}
-
 /* ---- Numbers ---- */
 
 typedef double run_number(const vst_report_run *run);
@@ -115,24 +88,29 @@ static double agreement_of(const vst_report_run *run) { return run->agreement; }
 static double parameters_of(const vst_report_run *run) { return run->parameters; }
 static double megabytes_of(const vst_report_run *run) { return run->megabytes; }
 static double latency_of(const vst_report_run *run) { return run->latency_ms; }
+static double last_of(const vst_report_run *run) { return run->last_top1; }
 static double minutes_of(const vst_report_run *run) { return run->minutes; }
 
-static const char *number_text(double value, int decimals, char text[32]) {
-    if (isfinite(value)) snprintf(text, 32, "%.*f", decimals, value);
-    else strcpy(text, "–");
+const char *vsti_number_text(double value, int decimals, char text[32]) {
+    if (isfinite(value))
+        snprintf(text, 32, "%.*f", decimals, value);
+    else
+        strcpy(text, "–");
     return text;
 }
 
 /* Three digits: 0.042, 1.37, 12.4, 310. */
 static const char *short_text(double value, char text[32]) {
-    return number_text(value, value < 0.1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0, text);
+    return vsti_number_text(value, value < 0.1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0, text);
 }
 
 /* "86.6 M", "0.27 M", "940" with its unit in small type. */
 static void write_count(FILE *html, double count) {
     char text[32];
-    if (isfinite(count) && count < 1e4) fprintf(html, "%.0f", count);
-    else fprintf(html, "%s%s", short_text(count / 1e6, text), isfinite(count) ? " M" : "");
+    if (isfinite(count) && count < 1e4)
+        fprintf(html, "%.0f", count);
+    else
+        fprintf(html, "%s%s", short_text(count / 1e6, text), isfinite(count) ? " M" : "");
 }
 
 /* The column has several different values of which this is the best. */
@@ -189,10 +167,38 @@ static void write_tiles(FILE *html, const vst_report *report) {
         const vst_report_run *run = best_run(report, tiles[i].number, tiles[i].largest);
         if (!run || (several && !tiles[i].several)) continue;
         const double value = tiles[i].number(run) * tiles[i].factor;
-        tile(html, tiles[i].largest ? number_text(value, 1, text) : short_text(value, text), tiles[i].unit,
+        tile(html, tiles[i].largest ? vsti_number_text(value, 1, text) : short_text(value, text), tiles[i].unit,
              several ? tiles[i].several : tiles[i].one, several ? run->name : NULL);
     }
     fputs("</div>\n", html);
+}
+
+/* The result in a sentence: whoever reads no further knows it. */
+static void write_verdict(FILE *html, const vst_report *report) {
+    const vst_report_run *best = best_run(report, top1_of, true), *next = NULL;
+    char text[32];
+    if (!best) return;
+    for (int i = 0; i < report->run_count; i++) {
+        const vst_report_run *run = &report->runs[i];
+        if (run != best && isfinite(run->top1) && (!next || run->top1 > next->top1)) next = run;
+    }
+    fputs("<p class=verdict>", html);
+    if (report->run_count == 1)
+        fputs("It is right about ", html);
+    else {
+        fputs("<b>", html);
+        vsti_html_text(html, best->name);
+        fputs("</b> is right most often, about ", html);
+    }
+    fprintf(html, "%s %% of the test images", vsti_number_text(best->top1, 2, text));
+    if (next) {
+        fprintf(html, ", %s points ahead of <b>", vsti_number_text(best->top1 - next->top1, 2, text));
+        vsti_html_text(html, next->name);
+        fputs("</b>", html);
+    }
+    if (isfinite(best->agreement))
+        fprintf(html, ", and gives its teacher's answer to %s %%", vsti_number_text(best->agreement, 2, text));
+    fputs(".</p>\n", html);
 }
 
 /* ---- The table of runs ---- */
@@ -201,14 +207,14 @@ static void write_number(FILE *html, const vst_report *report, const vst_report_
                          bool largest, int decimals) {
     char text[32];
     fprintf(html, "<td%s>%s</td>", is_best(report, run, number, largest) ? " class=best" : "",
-            decimals >= 0 ? number_text(number(run), decimals, text) : short_text(number(run), text));
+            decimals >= 0 ? vsti_number_text(number(run), decimals, text) : short_text(number(run), text));
 }
 
 static void write_top1(FILE *html, const vst_report *report, int index) {
     const vst_report_run *run = &report->runs[index];
     char text[32];
     fprintf(html, "<td%s>%s", is_best(report, run, top1_of, true) ? " class=best" : "",
-            number_text(run->top1, 2, text));
+            vsti_number_text(run->top1, 2, text));
     if (isfinite(run->top1_deviation))
         fprintf(html, " <small style=\"display:inline\">± %.2f</small>", run->top1_deviation);
     if (isfinite(run->top1))
@@ -219,8 +225,8 @@ static void write_top1(FILE *html, const vst_report *report, int index) {
 
 static void write_run(FILE *html, const vst_report *report, int index) {
     const vst_report_run *run = &report->runs[index];
-    fprintf(html, "<tr><td class=name><i class=dot style=\"background:var(--c%d)\"></i>", vsti_report_colour(index));
-    vsti_html_text(html, run->name);
+    fputs("<tr><td class=name>", html);
+    vsti_html_run(html, report, index);
     if (run->model) {
         fputs("<small>", html);
         vsti_html_text(html, run->model);
@@ -228,14 +234,21 @@ static void write_run(FILE *html, const vst_report *report, int index) {
     }
     fputs("</td>", html);
     write_top1(html, report, index);
+    write_number(html, report, run, last_of, true, 2);
     write_number(html, report, run, agreement_of, true, 2);
     fprintf(html, "<td%s>", is_best(report, run, parameters_of, false) ? " class=best" : "");
     write_count(html, run->parameters);
     fputs("</td>", html);
     write_number(html, report, run, megabytes_of, false, -1);
     write_number(html, report, run, latency_of, false, -1);
+    if (run->epochs)
+        fprintf(html, "<td>%d</td>", run->epochs);
+    else
+        fputs("<td>–</td>", html);
     write_number(html, report, run, minutes_of, false, 1);
-    fputs("</tr>\n", html);
+    fputs("<td>", html);
+    vsti_html_text(html, run->seeds ? run->seeds : "–");
+    fputs("</td></tr>\n", html);
 }
 
 /* One run has its numbers in the tiles already. */
@@ -243,11 +256,16 @@ static void write_runs(FILE *html, const vst_report *report) {
     if (report->run_count == 1) return;
     fputs(
         "<h2>Runs</h2>\n<div class=scroll><table class=runs><thead><tr><th>run</th><th>top-1 %</th>"
-        "<th>agrees with<br>teacher %</th><th>parameters</th><th>MB</th><th>ms per<br>image</th>"
-        "<th>training<br>minutes</th></tr></thead><tbody>\n",
+        "<th>last<br>epoch %</th><th>as the<br>teacher %</th><th>parameters</th><th>MB</th><th>ms per<br>image</th>"
+        "<th>epochs</th><th>minutes</th><th>seed</th></tr></thead><tbody>\n",
         html);
     for (int i = 0; i < report->run_count; i++) write_run(html, report, i);
-    fputs("</tbody></table></div>\n", html);
+    fputs(
+        "</tbody></table></div>\n<p class=note>Top-1: test images whose label is the model's first answer; last epoch: "
+        "the "
+        "same as the training wrote it down. As the teacher: test images with the teacher's answer, right or wrong. "
+        "Milliseconds: one image on one core, measured when this page was made. Best values are bold.</p>\n",
+        html);
 }
 
 /* ---- Figures ---- */
@@ -255,8 +273,8 @@ static void write_runs(FILE *html, const vst_report *report) {
 static void write_legend(FILE *html, const vst_report *report) {
     fputs("<div class=legend>", html);
     for (int i = 0; i < report->run_count; i++) {
-        fprintf(html, "<span><i class=dot style=\"background:var(--c%d)\"></i>", vsti_report_colour(i));
-        vsti_html_text(html, report->runs[i].name);
+        fputs("<span>", html);
+        vsti_html_run(html, report, i);
         fputs("</span>\n", html);
     }
     fputs(
@@ -267,10 +285,9 @@ static void write_legend(FILE *html, const vst_report *report) {
         html);
 }
 
-static vst_status write_figures(FILE *html, const vst_report *report, bool *drawn) {
+static vst_status write_curves(FILE *html, const vst_report *report, bool *drawn) {
     vst_status status = VST_OK;
     size_t epochs = 0;
-    *drawn = true;
     vsti_curve *curves = vst_calloc((size_t)report->run_count, sizeof *curves);
     if (!curves) return vst_fail_memory((size_t)report->run_count * sizeof *curves);
     for (int i = 0; i < report->run_count; i++) {
@@ -278,23 +295,40 @@ static vst_status write_figures(FILE *html, const vst_report *report, bool *draw
         epochs += curves[i].count;
     }
     if (epochs) {
-        fputs("<h2>Training</h2>\n", html);
+        fprintf(html, "<h2>How %s learned</h2>\n", report->run_count > 1 ? "they" : "it");
         write_legend(html, report);
         fputs("<div class=figures>\n", html);
         VST_TRY(vsti_figure_curves(html, report, curves, drawn));
         fputs("</div>\n", html);
     }
-    if (report->run_count > 1) {
-        fputs("<h2>Accuracy and cost</h2>\n<div class=figures>\n", html);
-        VST_TRY(vsti_figure_tradeoffs(html, report, drawn));
-        fputs("</div>\n", html);
-    }
-    if (!*drawn)
-        fputs("<p class=note>The figures are missing because gnuplot could not draw them. Install it (Debian: "
-              "<code>gnuplot-nox</code>) and make the report again with <code>vistill report</code>.</p>\n", html);
 out:
     for (int i = 0; i < report->run_count; i++) vst_free(curves[i].epochs);
     vst_free(curves);
+    return status;
+}
+
+static vst_status write_costs(FILE *html, const vst_report *report, bool *drawn) {
+    if (report->run_count == 1) return VST_OK;
+    fputs(
+        "<h2>Accuracy and cost</h2>\n<p class=note>Up and to the left is better: more right answers from a smaller, "
+        "faster model.</p>\n<div class=figures>\n",
+        html);
+    const vst_status status = vsti_figure_tradeoffs(html, report, drawn);
+    fputs("</div>\n", html);
+    return status;
+}
+
+static vst_status write_figures(FILE *html, const vst_report *report, bool *drawn) {
+    vst_status status = VST_OK;
+    *drawn = true;
+    VST_TRY(write_costs(html, report, drawn));
+    VST_TRY(write_curves(html, report, drawn));
+    if (!*drawn)
+        fputs(
+            "<p class=note>The figures are missing because gnuplot could not draw them. Install it (Debian: "
+            "<code>gnuplot-nox</code>) and make the report again with <code>vistill report</code>.</p>\n",
+            html);
+out:
     return status;
 }
 
@@ -306,26 +340,22 @@ static vst_status write_confusions(FILE *html, const vst_report *report) {
     for (int i = 0; i < report->run_count; i++)
         if (report->runs[i].confusion) last = i;
     if (last < 0) return VST_OK;
-    fputs("<h2>What is confused</h2>\n<p class=note>Test images by their label (rows) and by the answer (columns). "
-          "Right answers are blue, wrong ones red; an error that takes a fifth of its row is fully red.</p>\n", html);
+    fputs(
+        "<h2>What is confused</h2>\n<p class=note>Test images by their label (rows) and by the answer (columns). "
+        "Right answers are blue, wrong ones red; an error that takes a fifth of its row is fully red.</p>\n",
+        html);
     for (int i = 0; i < report->run_count; i++) {
         const vst_report_run *run = &report->runs[i];
         char text[32];
         if (!run->confusion) continue;
-        fprintf(html, "<details%s><summary><i class=dot style=\"background:var(--c%d)\"></i>", i == last ? " open" : "",
-                vsti_report_colour(i));
-        vsti_html_text(html, run->name);
-        fprintf(html, "<small>%s %% right</small></summary>\n", number_text(run->top1, 2, text));
+        fprintf(html, "<details%s><summary>", i == last ? " open" : "");
+        vsti_html_run(html, report, i);
+        fprintf(html, "<small>%s %% right</small></summary>\n", vsti_number_text(run->top1, 2, text));
         VST_TRY(vsti_html_confusion(html, report, run));
         fputs("</details>\n", html);
     }
 out:
     return status;
-}
-
-static const char *class_at(const vst_report *report, int index) {
-    if (index < 0 || index >= report->class_count || !report->class_names || !report->class_names[index]) return "?";
-    return report->class_names[index];
 }
 
 static vst_status write_pictures(FILE *html, const vst_report *report) {
@@ -338,16 +368,16 @@ static vst_status write_pictures(FILE *html, const vst_report *report) {
     for (int i = 0; i < report->picture_count; i++) {
         const int label = report->labels ? report->labels[i] : -1;
         fputs("<div class=picture>", html);
-        VST_TRY(vsti_html_picture(html, &report->pictures[i], "loading=lazy", class_at(report, label)));
+        VST_TRY(vsti_html_picture(html, &report->pictures[i], "loading=lazy", vsti_class_at(report, label)));
         fputs("<h4>", html);
-        vsti_html_text(html, class_at(report, label));
+        vsti_html_text(html, vsti_class_at(report, label));
         fputs("</h4><ul>", html);
         for (int run = 0; run < report->run_count; run++) {
             if (!report->runs[run].predictions) continue;
             const int answer = report->runs[run].predictions[i];
             const char *kind = answer < 0 || label < 0 ? "" : answer == label ? "right" : "wrong";
             fprintf(html, "<li class=\"%s\">%s", kind, !*kind ? "" : answer == label ? "✓ " : "✗ ");
-            vsti_html_text(html, class_at(report, answer));
+            vsti_html_text(html, vsti_class_at(report, answer));
             if (report->run_count > 1) {
                 fputs("<small>", html);
                 vsti_html_text(html, report->runs[run].name);
@@ -364,9 +394,55 @@ out:
 
 /* ---- The page ---- */
 
+/* "vit_tiny · best.safetensors · 20 epochs · seed 0": of a run that has the page for itself. */
+static void write_facts(FILE *html, const vst_report_run *run) {
+    const char *const texts[] = {run->model, run->file}, *separator = "";
+    char text[32];
+    fputs("<p class=lead>", html);
+    for (int i = 0; i < 2; i++) {
+        if (!texts[i]) continue;
+        fputs(separator, html);
+        vsti_html_text(html, texts[i]);
+        separator = " · ";
+    }
+    if (run->epochs)
+        fprintf(html, "%s%d epoch%s", separator, run->epochs, run->epochs > 1 ? "s" : ""), separator = " · ";
+    if (isfinite(run->last_top1))
+        fprintf(html, "%s%s %% after the last one", separator, vsti_number_text(run->last_top1, 2, text)),
+            separator = " · ";
+    if (run->seeds) {
+        fprintf(html, "%sseed ", separator);
+        vsti_html_text(html, run->seeds);
+    }
+    fputs("</p>\n", html);
+}
+
+/* What the page would show if it were there. */
+static void write_notes(FILE *html, const vst_report *report) {
+    int noted = 0;
+    for (int i = 0; i < report->run_count; i++) noted += report->runs[i].notes != NULL;
+    if (noted == 0) return;
+    fputs("<div class=missing><h4>What is missing here</h4><ul>\n", html);
+    for (int i = 0; i < report->run_count; i++) {
+        const char *at = report->runs[i].notes;
+        while (at && *at) {
+            const size_t length = strcspn(at, "\n");
+            fputs("<li><b>", html);
+            vsti_html_text(html, report->runs[i].name);
+            fputs("</b> ", html);
+            html_bytes(html, at, length);
+            fputs("</li>\n", html);
+            at += length + (at[length] == '\n');
+        }
+    }
+    fputs("</ul></div>\n", html);
+}
+
 static void write_head(FILE *html, const vst_report *report) {
-    fputs("<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-          "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>", html);
+    fputs(
+        "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
+        "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>",
+        html);
     vsti_html_text(html, report->title);
     fprintf(html, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<h1>", vsti_report_style);
     vsti_html_text(html, report->title);
@@ -376,19 +452,20 @@ static void write_head(FILE *html, const vst_report *report) {
         vsti_html_text(html, report->subtitle);
         fputs("</p>\n", html);
     }
-    if (report->run_count == 1 && report->runs[0].model) {
-        fputs("<p class=lead>", html);
-        vsti_html_text(html, report->runs[0].model);
-        fputs("</p>\n", html);
-    }
+    if (report->run_count == 1) write_facts(html, &report->runs[0]);
 }
 
 static vst_status write_page(FILE *html, const vst_report *report, bool *drawn) {
     vst_status status = VST_OK;
     write_head(html, report);
+    write_verdict(html, report);
     write_tiles(html, report);
+    write_notes(html, report);
     write_runs(html, report);
     VST_TRY(write_figures(html, report, drawn));
+    VST_TRY(vsti_html_attention(html, report));
+    vsti_html_voices(html, report);
+    VST_TRY(vsti_html_classes(html, report));
     VST_TRY(write_confusions(html, report));
     VST_TRY(write_pictures(html, report));
     if (report->recipe) {

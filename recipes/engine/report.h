@@ -13,35 +13,57 @@
 extern "C" {
 #endif
 
+/* Who answers: up to four of teacher, class head, distillation head, their mean, or teacher and model. */
+enum { VST_REPORT_VOICES = 4 };
+typedef struct vst_report_agreement {
+    int count; /* fewer than 2: nothing to compare */
+    const char *names[VST_REPORT_VOICES];
+    double right[VST_REPORT_VOICES];                   /* per cent of the labelled test images */
+    double same[VST_REPORT_VOICES][VST_REPORT_VOICES]; /* per cent of the test images: the same answer */
+} vst_report_agreement;
+
 /* One run. Numbers that are not known are NAN; everything stays the caller's. */
 typedef struct vst_report_run {
     const char *name;
-    const char *model;   /* "vit_tiny_patch4_28" …; NULL: unknown */
-    const char *folder;  /* holds summary.csv (epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds), may lack it;
-                            NULL:  no curves */
-    double parameters;   /* trained parameters */
-    double megabytes;    /* of the model file */
-    double latency_ms;   /* of one image */
-    double top1;         /* percent, on the test split; the mean if there are several seeds */
+    const char *model;     /* "vit_tiny_patch4_28" …; NULL: unknown */
+    const char *folder;    /* holds summary.csv (epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds) or log.txt,
+                              may    lack them; NULL: no curves */
+    double parameters;     /* trained parameters */
+    double megabytes;      /* of the model file */
+    double latency_ms;     /* of one image */
+    double top1;           /* percent, on the test split; the mean if there are several seeds */
     double top1_deviation; /* between seeds, in points */
-    double agreement;    /* percent of test images with the teacher's answer; NAN: no teacher */
-    double minutes;      /* of training */
-    const uint64_t *confusion; /* (classes, classes): row the label, column the prediction; NULL: none */
-    const int *predictions;    /* a class for each picture of the report; NULL: none */
+    double agreement;      /* percent of test images with the teacher's answer; NAN: no teacher */
+    double minutes;        /* of training */
+    const uint64_t *confusion;          /* (classes, classes): row the label, column the prediction; NULL: none */
+    const int *predictions;             /* a class for each picture of the report; NULL: none */
+    const char *file;                   /* the model that was measured, "best.safetensors"; NULL: not said */
+    const char *seeds;                  /* "0" or "0, 1, 2"; NULL: not known */
+    double last_top1;                   /* after the last epoch, per cent, on the test split */
+    int epochs;                         /* completed; 0: not known */
+    const vst_report_agreement *voices; /* NULL: none */
+    const vst_image *attention;         /* (views of the report, attention_tokens); NULL: none */
+    int attention_tokens;               /* 1: class token, 2: and distillation token */
+    const char *notes;                  /* lines that say what is missing; NULL: nothing */
 } vst_report_run;
 
 typedef struct vst_report {
     const char *title;
     const char *subtitle; /* one line below it, such as the data set and date; NULL: none */
     const vst_report_run *runs;
-    int run_count;        /* at least 1 */
+    int run_count; /* at least 1 */
     const char *const *class_names;
     int class_count;
     const vst_image *pictures; /* test images to show with each run's prediction */
     const int *labels;         /* their classes, -1 unknown */
     int picture_count;
+    const int *views; /* indices of the pictures that attention maps are of */
+    int view_count;
     const char *recipe; /* the resolved recipe of the (last) run, shown folded at the end; NULL: none */
 } vst_report;
+
+/* A run of which nothing is known yet but its name. */
+vst_report_run vst_report_unknown(const char *name);
 
 /* Writes the page through a temporary file beside `path`. *figures (may be NULL) tells whether gnuplot drew its part.
  */

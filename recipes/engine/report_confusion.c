@@ -14,25 +14,20 @@ static uint64_t row_sum(const uint64_t *row, int classes) {
     return sum;
 }
 
-static const char *class_name(const vst_report *report, int index) {
-    const char *name = report->class_names ? report->class_names[index] : NULL;
-    return name ? name : "?";
-}
-
 /* Shade: of the diagonal the share itself; beside it errors of 20 % are fully coloured, or none would be seen. */
 static void write_table(FILE *html, const vst_report *report, const uint64_t *counts) {
     const int classes = report->class_count;
     fputs("<div class=scroll><table class=matrix><thead><tr><th></th>", html);
     for (int i = 0; i < classes; i++) {
         fputs("<th scope=col><span>", html);
-        vsti_html_text(html, class_name(report, i));
+        vsti_html_text(html, vsti_class_at(report, i));
         fputs("</span></th>", html);
     }
     fputs("</tr></thead><tbody>\n", html);
     for (int row = 0; row < classes; row++) {
         const uint64_t *cells = counts + (size_t)row * (size_t)classes, sum = row_sum(cells, classes);
         fputs("<tr><th scope=row>", html);
-        vsti_html_text(html, class_name(report, row));
+        vsti_html_text(html, vsti_class_at(report, row));
         fputs("</th>", html);
         for (int i = 0; i < classes; i++) {
             const double share = sum ? (double)cells[i] / (double)sum : 0;
@@ -89,9 +84,9 @@ static void write_pairs(FILE *html, const vst_report *report, const uint64_t *co
     for (int i = 0; i < found; i++) {
         const uint64_t *row = counts + best[i] / classes * classes;
         fputs("<li><b>", html);
-        vsti_html_text(html, class_name(report, (int)(best[i] / classes)));
+        vsti_html_text(html, vsti_class_at(report, (int)(best[i] / classes)));
         fputs("</b> taken for <b>", html);
-        vsti_html_text(html, class_name(report, (int)(best[i] % classes)));
+        vsti_html_text(html, vsti_class_at(report, (int)(best[i] % classes)));
         fprintf(html, "</b><small>%llu of %llu</small></li>", (unsigned long long)counts[best[i]],
                 (unsigned long long)row_sum(row, report->class_count));
     }

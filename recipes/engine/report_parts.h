@@ -10,7 +10,7 @@ enum { VSTI_REPORT_COLOURS = 8 }; /* --c0 … --c7 of the style sheet; more runs
 
 /* One line of summary.csv; NAN where nothing is said. */
 typedef struct vsti_epoch {
-    double epoch, train_loss, train_top1, eval_loss, eval_top1;
+    double epoch, train_loss, train_top1, eval_loss, eval_top1, seconds;
 } vsti_epoch;
 
 typedef struct vsti_curve {
@@ -18,13 +18,23 @@ typedef struct vsti_curve {
     size_t count, capacity;
 } vsti_curve;
 
-/* Reads FOLDER/summary.csv. A folder without one gives an empty curve, a line that is not of numbers ends it. */
+/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which knows no seconds. A folder without either gives
+ * an empty curve; a line of summary.csv that is not of numbers ends it, one of log.txt that cannot be read is passed
+ * over. */
 VST_NODISCARD vst_status vsti_curve_read(vsti_curve *curve, const char *folder);
+/* Of all epochs together; NAN if that is not known. */
+double vsti_curve_minutes(const vsti_curve *curve);
 
+/* "87.65"; an en dash for what is not a number. */
+const char *vsti_number_text(double value, int decimals, char text[32]);
 /* Text with <, >, &, quotes escaped and control characters as spaces. */
 void vsti_html_text(FILE *html, const char *text);
 /* <img> with the picture inside. */
 VST_NODISCARD vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt);
+/* The dot in a run's colour and its name. */
+void vsti_html_run(FILE *html, const vst_report *report, int run);
+/* The name of a class; "?" for one that has none. */
+const char *vsti_class_at(const vst_report *report, int index);
 /* The colour of a run in the figures and the legend. */
 static inline int vsti_report_colour(int run) { return run % VSTI_REPORT_COLOURS; }
 
@@ -34,6 +44,12 @@ VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report
                                             bool *drawn);
 VST_NODISCARD vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn);
 
+/* report_looks.c: attention maps over some test images. */
+VST_NODISCARD vst_status vsti_html_attention(FILE *html, const vst_report *report);
+/* report_voices.c: how often teacher and heads give the same answer. */
+void vsti_html_voices(FILE *html, const vst_report *report);
+/* report_classes.c: each class's accuracy, the hardest first. */
+VST_NODISCARD vst_status vsti_html_classes(FILE *html, const vst_report *report);
 /* report_confusion.c: the matrix of one run, and the pairs it confuses most. */
 VST_NODISCARD vst_status vsti_html_confusion(FILE *html, const vst_report *report, const vst_report_run *run);
 

@@ -53,6 +53,9 @@ expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml
 expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml --seeds=
 expect 1 err '1 stands there twice' study recipes/conf/fashion.yaml --seeds 1,0,1
 expect 1 err 'missing after the last comma' study recipes/conf/fashion.yaml --seeds 1,
+expect 2 err 'RUN' report
+expect 1 err 'none: there is no such run folder' report none
+expect 1 err 'tests is no run folder: it holds neither recipe.yaml' report tests
 for command in $("$vistill" help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
     [ "$command" = help ] || expect 0 out "Usage: vistill $command" "$command" --help
     [ "$command" = help ] || expect 0 out "Usage: vistill $command" help "$command"

@@ -9,6 +9,7 @@
 
 #include "recipes/engine/report.h"
 #include "recipes/engine/report_parts.h"
+#include "tests/unit/html_check.h"
 #include "vision/base/memory.h"
 
 #define ck_ok(call) ck_assert_msg((call) == VST_OK, "%s", vst_error_message())
@@ -27,26 +28,38 @@ static void set_up(void) {
     ck_assert_ptr_nonnull(mkdtemp(folder));
     ck_assert_int_eq(chdir(folder), 0);
     FILE *file = fopen("summary.csv", "w");
-    fputs("epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds,more\n"
-          "0,1e-3,2.5,10,nan,,3,9\n1,1e-3,1.5,40.5,1.25,45,3,9\n2,1e-3,0.5,80,0.75,75,3,9\n3,1e-3,x", file);
+    fputs(
+        "epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds,more\n"
+        "0,1e-3,2.5,10,nan,,3,9\n1,1e-3,1.5,40.5,1.25,45,3,9\n2,1e-3,0.5,80,0.75,75,3,9\n3,1e-3,x",
+        file);
     ck_assert_int_eq(fclose(file), 0);
     for (int i = 0; i < PICTURES; i++) {
         ck_ok(vst_image_allocate(&pictures[i], 1 + 2 * i, 2, 2));
         memset(pictures[i].pixels, 7 * i, 4 * (size_t)pictures[i].channels);
     }
-    runs[0] = (vst_report_run){"<script>alert('x')</script>",
-                               "resnet\"20",
-                               folder,
-                               272474,
-                               1.1,
-                               3.125,
-                               93.125,
-                               0.25,
-                               NAN,
-                               7.5,
-                               confusion,
-                               first_answers};
-    runs[1] = (vst_report_run){"plain", NULL, NULL, 1390, NAN, 0.5, 87.5, NAN, 90.25, NAN, NULL, second_answers};
+    runs[0] = (vst_report_run){.name = "<script>alert('x')</script>",
+                               .model = "resnet\"20",
+                               .folder = folder,
+                               .parameters = 272474,
+                               .megabytes = 1.1,
+                               .latency_ms = 3.125,
+                               .top1 = 93.125,
+                               .top1_deviation = 0.25,
+                               .agreement = NAN,
+                               .minutes = 7.5,
+                               .confusion = confusion,
+                               .predictions = first_answers,
+                               .file = "best.safetensors",
+                               .seeds = "0, 1",
+                               .last_top1 = 92.5,
+                               .epochs = 17,
+                               .notes = "no <map>: it is gone\nno more"};
+    runs[1] = vst_report_unknown("plain");
+    runs[1].parameters = 1390;
+    runs[1].latency_ms = 0.5;
+    runs[1].top1 = 87.5;
+    runs[1].agreement = 90.25;
+    runs[1].predictions = second_answers;
 }
 
 static void tear_down(void) {
@@ -58,14 +71,16 @@ static void tear_down(void) {
 }
 
 static vst_report two_runs(void) {
-    return (vst_report){"A \"title\" <b>", "sub & title", runs,   2,        names,
-                        CLASSES,           pictures,      labels, PICTURES, "a: <i>\n"};
-}
-
-static int occurrences(const char *text, const char *what) {
-    int count = 0;
-    for (; (text = strstr(text, what)); text += strlen(what)) count++;
-    return count;
+    return (vst_report){.title = "A \"title\" <b>",
+                        .subtitle = "sub & title",
+                        .runs = runs,
+                        .run_count = 2,
+                        .class_names = names,
+                        .class_count = CLASSES,
+                        .pictures = pictures,
+                        .labels = labels,
+                        .picture_count = PICTURES,
+                        .recipe = "a: <i>\n"};
 }
 
 START_TEST(summary_file) {
@@ -87,6 +102,7 @@ START_TEST(page) {
     char *html;
     bool figures;
     ck_ok(vst_report_html(&report, &html, &figures));
+    check_html(html);
     ck_assert_int_eq(occurrences(html, "<script"), 0);
     ck_assert_ptr_null(strstr(html, "@@"));
     ck_assert_ptr_nonnull(strstr(html, "<h1>A &quot;title&quot; &lt;b&gt;</h1>"));
@@ -101,6 +117,11 @@ START_TEST(page) {
     ck_assert_int_eq(occurrences(html, "<li class=\"wrong\">✗ a &amp; b"), 1);
     ck_assert_int_eq(occurrences(html, "<li class=\"\">"), 2); /* the picture without a label */
     ck_assert_ptr_nonnull(strstr(html, "a: &lt;i&gt;"));
+    ck_assert_ptr_nonnull(
+        strstr(html, "is right most often, about 93.12 % of the test images, 5.62 points ahead of <b>plain"));
+    ck_assert_ptr_nonnull(strstr(html, "<td>17</td><td>7.5</td><td>0, 1</td>"));
+    ck_assert_ptr_nonnull(strstr(html, "</b> no &lt;map&gt;: it is gone</li>\n<li>"));
+    ck_assert_ptr_nonnull(strstr(html, "</b> no more</li>"));
     /* Nothing is fetched: the only addresses are names of XML's. */
     ck_assert_int_eq(occurrences(html, "http"), occurrences(html, "http://www.w3.org/"));
     if (figures) {
@@ -122,6 +143,7 @@ START_TEST(without_gnuplot) {
     ck_ok(vst_report_html(&report, &html, &figures));
     ck_assert(!figures);
     ck_assert_int_eq(occurrences(html, "<figure>"), 0);
+    check_html(html);
     ck_assert_ptr_nonnull(strstr(html, "gnuplot-nox"));
     ck_assert_ptr_nonnull(strstr(html, "<table class=matrix>"));
     vst_free(html);
@@ -138,18 +160,72 @@ START_TEST(many_classes) {
     ck_assert_ptr_nonnull(strstr(html, "<img class=matrix width=480 height=480"));
     ck_assert_int_eq(occurrences(html, "taken for"), 1);
     ck_assert_ptr_null(strstr(html, "<h2>Runs")); /* one run has its numbers on top */
+    ck_assert_ptr_nonnull(strstr(html, "of the 24 hardest of 40 classes"));
+    ck_assert_ptr_nonnull(strstr(html, "best.safetensors · 17 epochs · 92.50 % after the last one · seed 0, 1"));
+    check_html(html);
     vst_free(html);
 }
 END_TEST
 
+/* Attention and agreement of one of two runs; classes from the hardest on. */
+START_TEST(parts) {
+    static const vst_report_agreement voices = {
+        .count = 2, .names = {"teacher", "student"}, .right = {91, 88.5}, .same = {{100, 93.25}, {93.25, 100}}};
+    static const int views[1] = {1};
+    const vst_image maps[2] = {pictures[0], pictures[1]};
+    vst_report report = two_runs();
+    runs[1].voices = &voices;
+    runs[1].attention = maps;
+    runs[1].attention_tokens = 2;
+    report.views = views;
+    report.view_count = 1;
+    char *html;
+    ck_ok(vst_report_html(&report, &html, NULL));
+    check_html(html);
+    ck_assert_ptr_nonnull(strstr(html, "<h2>Where they look</h2>"));
+    ck_assert_int_eq(occurrences(html, "<figure class=look>"), 3);
+    ck_assert_int_eq(occurrences(html, "<figcaption>distillation token"), 1);
+    ck_assert_int_eq(occurrences(html, ">93.25</td>"), 2);
+    ck_assert_ptr_nonnull(strstr(html, "<td class=right-of>88.50</td>"));
+    const char *worst = strstr(html, "<td class=name>a &amp; b</td><td>60.0"),
+               *best = strstr(html, "<td class=name>&lt;dog&gt;</td><td>100.0");
+    ck_assert(worst && best && worst < best);
+    vst_free(html);
+}
+END_TEST
+
+/* Without summary.csv the epochs come from log.txt; lines of steps, and lines that are cut off, are not epochs. */
+START_TEST(log_file) {
+    vsti_curve curve = {0};
+    FILE *file = fopen("log.txt", "w");
+    fputs(
+        "{\"epoch\": 0, \"step\": 7, \"train_loss\": 9}\n"
+        "{\"train_loss\": 2.5, \"test_loss\": null, \"test_acc1\": 40, \"epoch\": 0, \"train_acc1\": 30}\n"
+        "{\"train_loss\": 1.5, \"test_loss\": 1, \"test_acc1\": 6",
+        file);
+    ck_assert_int_eq(fclose(file), 0);
+    ck_ok(vsti_curve_read(&curve, folder));
+    ck_assert_uint_eq(curve.count, 3); /* summary.csv comes first */
+    ck_assert_double_eq_tol(vsti_curve_minutes(&curve), 9 / 60.0, 1e-12);
+    vst_free(curve.epochs);
+    curve = (vsti_curve){0};
+    ck_assert_int_eq(unlink("summary.csv"), 0);
+    ck_ok(vsti_curve_read(&curve, folder));
+    ck_assert_uint_eq(curve.count, 1);
+    ck_assert_double_eq(curve.epochs[0].eval_top1, 40);
+    ck_assert(isnan(curve.epochs[0].eval_loss) && isnan(vsti_curve_minutes(&curve)));
+    vst_free(curve.epochs);
+}
+END_TEST
+
 START_TEST(bare) {
-    runs[0] = (vst_report_run){.name = "x", .parameters = NAN, .megabytes = NAN, .latency_ms = NAN, .top1 = NAN,
-                               .top1_deviation = NAN, .agreement = NAN, .minutes = NAN};
+    runs[0] = vst_report_unknown("x");
     const vst_report report = {.title = "bare", .runs = runs, .run_count = 1};
     char *html;
     bool figures;
     ck_ok(vst_report_html(&report, &html, &figures));
     ck_assert(figures); /* nothing was to be drawn */
+    check_html(html);
     ck_assert_ptr_null(strstr(html, "nan"));
     vst_free(html);
 }
@@ -193,6 +269,8 @@ int main(void) {
     tcase_add_test(tests, page);
     tcase_add_test(tests, without_gnuplot);
     tcase_add_test(tests, many_classes);
+    tcase_add_test(tests, parts);
+    tcase_add_test(tests, log_file);
     tcase_add_test(tests, bare);
     tcase_add_test(tests, files);
     tcase_add_loop_test(tests, failing_allocations, 0, 2);

@@ -1,0 +1,377 @@
+/* Reads run folders and measures their models. */
+#include "recipes/engine/report_run.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "recipes/engine/train_parts.h"
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+
+enum { RECIPE_BYTES = 1 << 20, BATCH = 256 };
+
+static vst_status replace(char **text, char *value) {
+    if (!value) return vst_fail_memory(VSTI_PATH);
+    vst_free(*text);
+    *text = value;
+    return VST_OK;
+}
+
+/* ---- Notes ---- */
+
+static vst_status add_note(vsti_report_run *run, const char *text) {
+    vst_log(VST_LOG_WARNING, "%s: %s", run->folder, text);
+    return replace(&run->notes, vst_format("%s%s%s", run->notes ? run->notes : "", run->notes ? "\n" : "", text));
+}
+
+vst_status vsti_report_note(vsti_report_run *run, vst_status status, const char *without) {
+    if (status == VST_OK || status == VST_ERROR_MEMORY || status == VST_ERROR_INTERRUPTED) return status;
+    char *text = vst_format("%s: %s", without, vst_error_message());
+    if (!text) return vst_fail_memory(VSTI_PATH);
+    const vst_status result = add_note(run, text);
+    vst_free(text);
+    return result;
+}
+
+/* ---- What the folder holds ---- */
+
+static bool has(const char *folder, const char *name) {
+    return vsti_run_folder_has(&(vsti_run_folder){.path = (char *)folder, .lock = -1}, name); /* only read */
+}
+
+/* "runs/a/" -> "a"; "." -> the name of the folder that it is. */
+static vst_status name_run(vsti_report_run *run, const char *folder) {
+    vst_status status = VST_OK;
+    char *real = realpath(folder, NULL);
+    const char *slash = real ? strrchr(real, '/') : NULL;
+    VST_TRY(replace(&run->folder, vst_strdup(folder)));
+    for (size_t end = strlen(run->folder); end > 1 && run->folder[end - 1] == '/'; end--) run->folder[end - 1] = 0;
+    VST_TRY(replace(&run->name, vst_strdup(slash && slash[1] ? slash + 1 : run->folder)));
+out:
+    free(real);
+    return status;
+}
+
+static vst_status check_folder(const char *folder) {
+    static const char *const files[] = {"recipe.yaml", "summary.csv", "log.txt", "best.safetensors",
+                                        "last.safetensors"};
+    struct stat info;
+    if (stat(folder, &info) != 0) return vst_fail(VST_ERROR_NOT_FOUND, "%s: there is no such run folder", folder);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (has(folder, files[i])) return VST_OK;
+    return vst_fail(VST_ERROR_NOT_FOUND,
+                    "%s is no run folder: it holds neither recipe.yaml, summary.csv, log.txt, best.safetensors "
+                    "nor last.safetensors. Of a study give its runs' folders: %s/*/",
+                    folder, folder);
+}
+
+static vst_status read_text(const char *path, char **text) {
+    FILE *file = fopen(path, "re");
+    if (!file) return vst_fail(VST_ERROR_IO, "%s: cannot be opened: %m", path);
+    char *buffer = vst_alloc(RECIPE_BYTES + 1);
+    if (buffer) buffer[fread(buffer, 1, RECIPE_BYTES, file)] = 0;
+    fclose(file);
+    if (!buffer) return vst_fail_memory(RECIPE_BYTES);
+    *text = vst_strdup(buffer); /* no longer than needed */
+    vst_free(buffer);
+    return *text ? VST_OK : vst_fail_memory(RECIPE_BYTES);
+}
+
+static vst_status read_recipe(vsti_report_run *run) {
+    vst_status status = VST_OK;
+    char *path = vst_format("%s/recipe.yaml", run->folder);
+    if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
+    status = read_text(path, &run->yaml);
+    if (status == VST_OK) status = vst_recipe_read(&run->recipe, path, NULL, 0);
+    VST_TRY(vsti_report_note(run, status, "the recipe cannot be used"));
+    if (run->recipe) VST_TRY(replace(&run->seed, vst_format("%d", run->recipe->run.seed)));
+out:
+    vst_free(path);
+    return status;
+}
+
+static vst_status read_curve(vsti_report_run *run) {
+    vst_status status = VST_OK;
+    VST_TRY(vsti_report_note(run, vsti_curve_read(&run->curve, run->folder), "the curves end early"));
+    if (run->curve.count == 0)
+        VST_TRY(add_note(run, "no curves: neither summary.csv nor log.txt tells of a whole epoch"));
+    else if (!has(run->folder, "summary.csv"))
+        VST_TRY(add_note(run, "summary.csv is missing: the curves come from log.txt, which does not tell the time"));
+out:
+    return status;
+}
+
+/* Of the model alone: a checkpoint also holds the optimiser's numbers. */
+static double model_megabytes(const char *folder, const vst_modelfile *file) {
+    char path[VSTI_PATH];
+    struct stat info;
+    const int length = snprintf(path, sizeof path, "%s/best.safetensors", folder);
+    if (length < (int)sizeof path && stat(path, &info) == 0) return (double)info.st_size / 1e6;
+    return (double)vst_params_total(file->params) * sizeof(float) / 1e6;
+}
+
+/* What a model file says of its training, as text to be vst_free'd; NULL: nothing. */
+static char *said_of_training(const vst_modelfile *file, const char *key) {
+    json_t *object = file->training ? json_loads(file->training, 0, NULL) : NULL;
+    const json_t *value = json_object_get(object, key);
+    char *text = json_is_integer(value) ? vst_format("%lld", (long long)json_integer_value(value))
+                                        : vst_strdup(json_string_value(value));
+    json_decref(object);
+    return text;
+}
+
+static vst_status read_model(vsti_report_run *run, const char *name) {
+    vst_status status = VST_OK;
+    char *path = vst_format("%s/%s", run->folder, name);
+    if (!path) return vst_fail_memory(VSTI_PATH);
+    VST_TRY(vsti_report_note(run, vst_modelfile_read(&run->file, path), "the model cannot be used"));
+    if (!run->file) goto out;
+    run->file_name = name;
+    run->megabytes = model_megabytes(run->folder, run->file);
+    if (!run->seed) run->seed = said_of_training(run->file, "seed");
+out:
+    vst_free(path);
+    return status;
+}
+
+static vst_status read_any_model(vsti_report_run *run, const char *wanted) {
+    static const char *const names[] = {"best.safetensors", "last.safetensors", "previous.safetensors"};
+    vst_status status = VST_OK;
+    bool any = false;
+    if (wanted) return read_model(run, wanted);
+    for (size_t i = 0; i < sizeof names / sizeof *names && !run->file; i++) {
+        if (!has(run->folder, names[i])) continue;
+        any = true;
+        VST_TRY(read_model(run, names[i]));
+    }
+    if (!any) VST_TRY(add_note(run, "no model: neither best.safetensors nor last.safetensors is there"));
+out:
+    return status;
+}
+
+/* ---- The test split ---- */
+
+/* The data of the recipe; without one, of what the model file says. */
+static vst_status open_data(vsti_report_run *run, const char *instead) {
+    vst_status status = VST_OK;
+    vst_recipe recipe = run->recipe ? *run->recipe : (vst_recipe){0}; /* a view: nothing of it is freed */
+    char *known = instead       ? vst_strdup(instead)
+                  : run->recipe ? vst_strdup(run->recipe->data.path)
+                                : said_of_training(run->file, "data");
+    if (!known) return vst_fail(VST_ERROR_NOT_FOUND, "nothing says on which data: give it with --data PATH");
+    VST_TRY(replace(&run->data, known));
+    if (instead) recipe.data = (vst_data_options){0};
+    recipe.data.path = run->data;
+    VST_TRY(vsti_recipe_data(&run->test, &recipe, "test", vst_model_common_of(run->file->model)->channels));
+out:
+    return status;
+}
+
+static vst_status evaluate(const vsti_report_set *set, const vsti_report_run *run, const vst_modelfile *file,
+                           vst_evaluation *evaluation) {
+    vst_status status = VST_OK;
+    vst_loader *loader = NULL;
+    vst_evaluator *evaluator = NULL;
+    const vst_recipe *recipe = run->recipe;
+    const vst_broken_rule broken = recipe ? vsti_recipe_broken(recipe) : (vst_broken_rule){0};
+    const int batch = recipe ? recipe->run.eval_batch : BATCH, workers = recipe ? recipe->data.workers : 1;
+    VST_TRY(vst_model_check_data(file->model, run->test));
+    VST_TRY(vst_evaluation_loader(&loader, run->test, file->model, batch, workers, &broken));
+    VST_TRY(vst_evaluator_create(&evaluator, file->model, file->params, batch, vst_dataset_count(run->test)));
+    VST_TRY(vst_evaluate(evaluator, loader, false, set->stop, evaluation));
+out:
+    vst_evaluator_destroy(evaluator);
+    vst_loader_destroy(loader);
+    return status;
+}
+
+static int find_answers(const vsti_report_set *set, const char *path, const char *data) {
+    for (size_t i = 0; i < set->answer_count; i++)
+        if (strcmp(set->answers[i].model, path) == 0 && strcmp(set->answers[i].data, data) == 0) return (int)i;
+    return -1;
+}
+
+/* *index: that of the answers of the model at `path` on the run's data; `file` NULL: it is read, if it has not answered
+ * yet. */
+static vst_status ask(vsti_report_set *set, const vsti_report_run *run, const char *path, const vst_modelfile *file,
+                      int *index) {
+    vst_status status = VST_OK;
+    vst_modelfile *own = NULL;
+    vsti_answers answers = {0};
+    char *real = realpath(path, NULL);
+    const char *data = vst_dataset_path(run->test);
+    *index = find_answers(set, real ? real : path, data);
+    if (*index >= 0) goto out;
+    if (!file) {
+        VST_TRY(vst_modelfile_read(&own, path));
+        file = own;
+    }
+    VST_TRY(replace(&answers.model, vst_strdup(real ? real : path)));
+    VST_TRY(replace(&answers.data, vst_strdup(data)));
+    VST_TRY(evaluate(set, run, file, &answers.evaluation));
+    VST_TRY(vst_grow(&set->answers, &set->answer_capacity, set->answer_count + 1, sizeof *set->answers));
+    *index = (int)set->answer_count;
+    set->answers[set->answer_count++] = answers;
+    answers = (vsti_answers){0};
+out:
+    vst_evaluation_clear(&answers.evaluation);
+    vst_free(answers.model);
+    vst_free(answers.data);
+    vst_modelfile_destroy(own);
+    free(real);
+    return status;
+}
+
+static vst_status measure(vsti_report_set *set, vsti_report_run *run, bool latency) {
+    vst_status status = VST_OK;
+    char *path = NULL;
+    if (latency)
+        VST_TRY(vsti_report_note(run, vst_model_latency(run->file->model, run->file->params, &run->latency_ms),
+                                 "no latency"));
+    VST_TRY(vsti_report_note(run, open_data(run, set->data), "not tested, so no accuracy, matrix, pictures"));
+    if (!run->test) goto out;
+    path = vst_format("%s/%s", run->folder, run->file_name);
+    if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
+    VST_TRY(vsti_report_note(run, ask(set, run, path, run->file, &run->answers), "not tested"));
+out:
+    vst_free(path);
+    return status;
+}
+
+static vst_status fill(vsti_report_set *set, vsti_report_run *run, const char *folder, const char *model,
+                       bool latency) {
+    vst_status status = VST_OK;
+    *run = (vsti_report_run){.answers = -1, .teacher = -1, .megabytes = NAN, .latency_ms = NAN};
+    VST_TRY(check_folder(folder));
+    VST_TRY(name_run(run, folder));
+    VST_TRY(read_recipe(run));
+    VST_TRY(read_curve(run));
+    VST_TRY(read_any_model(run, model));
+    if (run->file) VST_TRY(measure(set, run, latency));
+    if (run->curve.count == 0 && !run->file)
+        status = vst_fail(VST_ERROR_FORMAT, "%s: nothing can be shown of this run. %s", folder, run->notes);
+out:
+    return status;
+}
+
+vst_status vsti_report_add(vsti_report_set *set, const char *folder, const char *model, bool latency) {
+    const vst_status status = vst_grow(&set->runs, &set->run_capacity, set->run_count + 1, sizeof *set->runs);
+    if (status != VST_OK) return status;
+    return fill(set, &set->runs[set->run_count++], folder, model, latency);
+}
+
+/* ---- Comparing ---- */
+
+static double same(const int *a, const int *b, uint64_t samples) {
+    uint64_t equal = 0;
+    for (uint64_t i = 0; i < samples; i++) equal += a[i] == b[i];
+    return 100 * (double)equal / (double)samples;
+}
+
+static double right(const int *answers, const vst_evaluation *e) {
+    uint64_t count = 0;
+    for (uint64_t i = 0; i < e->samples; i++) count += e->labels[i] >= 0 && answers[i] == e->labels[i];
+    return e->labelled ? 100 * (double)count / (double)e->labelled : NAN;
+}
+
+static void compare(vst_report_agreement *voices, const vst_evaluation *own, const vst_evaluation *teacher) {
+    const int *answers[VST_REPORT_VOICES];
+    int count = 0;
+    if (teacher) voices->names[count] = "teacher", answers[count++] = teacher->predictions;
+    for (int h = 0; h < VST_HEADS; h++)
+        if (own->heads[h])
+            voices->names[count] = h ? "distillation head" : "class head", answers[count++] = own->heads[h];
+    voices->names[count] = count > 1 ? "mean of both heads" : "student";
+    answers[count++] = own->predictions;
+    for (int i = 0; i < count; i++) {
+        voices->right[i] = right(answers[i], own);
+        for (int k = 0; k < count; k++) voices->same[i][k] = same(answers[i], answers[k], own->samples);
+    }
+    voices->count = count;
+}
+
+static bool has_teacher(const vsti_report_run *run) { return run->recipe && vst_teacher_count(run->recipe) > 0; }
+
+/* Whether the file lies in the run's own folder: no run is compared with itself. */
+static bool is_own(const vsti_report_run *run, const char *path) {
+    char *folder = realpath(run->folder, NULL), *real = realpath(path, NULL);
+    const size_t length = folder ? strlen(folder) : 0;
+    const bool own = folder && real && strncmp(real, folder, length) == 0 && real[length] == '/';
+    free(folder);
+    free(real);
+    return own;
+}
+
+/* Whose teacher a run is compared with: its own, or that of another run, of the same seed if there is one; NULL:
+ * nobody's. */
+static const vsti_report_run *find_pupil(const vsti_report_set *set, const vsti_report_run *run) {
+    const vsti_report_run *found = NULL;
+    if (has_teacher(run)) return run;
+    for (size_t i = 0; i < set->run_count; i++) {
+        const vsti_report_run *other = &set->runs[i];
+        if (!has_teacher(other)) continue;
+        if (run->seed && strcmp(run->seed, other->seed) == 0) return other;
+        if (!found) found = other;
+    }
+    return found;
+}
+
+static vst_status compare_run(vsti_report_set *set, vsti_report_run *run) {
+    vst_status status = VST_OK;
+    const vsti_report_run *pupil = find_pupil(set, run);
+    const vst_evaluation *own = vsti_report_answers(set, run), *teacher = NULL;
+    char *path = NULL;
+    if (!own) goto out;
+    if (pupil) {
+        path = vst_teacher_path(pupil->recipe, 0);
+        if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
+        const bool theirs = pupil != run;
+        if (theirs && (is_own(run, path) || access(path, R_OK) != 0)) goto out;
+        status = ask(set, run, path, NULL, &run->teacher);
+        VST_TRY(vsti_report_note(run, status, "no agreement with the teacher"));
+        own = vsti_report_answers(set, run); /* the list may have moved */
+    }
+    if (run->teacher >= 0) teacher = &set->answers[run->teacher].evaluation;
+    if (teacher && teacher->samples != own->samples) teacher = NULL;
+out:
+    if (status == VST_OK && own) compare(&run->voices, own, teacher);
+    vst_free(path);
+    return status;
+}
+
+vst_status vsti_report_compare(vsti_report_set *set) {
+    for (size_t i = 0; i < set->run_count; i++) {
+        const vst_status status = compare_run(set, &set->runs[i]);
+        if (status != VST_OK) return status;
+    }
+    return VST_OK;
+}
+
+void vsti_report_set_clear(vsti_report_set *set) {
+    for (size_t i = 0; i < set->run_count; i++) {
+        vsti_report_run *run = &set->runs[i];
+        vst_dataset_close(run->test);
+        vst_modelfile_destroy(run->file);
+        vst_recipe_destroy(run->recipe);
+        vst_free(run->curve.epochs);
+        vst_free(run->folder);
+        vst_free(run->name);
+        vst_free(run->yaml);
+        vst_free(run->seed);
+        vst_free(run->data);
+        vst_free(run->notes);
+    }
+    for (size_t i = 0; i < set->answer_count; i++) {
+        vst_evaluation_clear(&set->answers[i].evaluation);
+        vst_free(set->answers[i].model);
+        vst_free(set->answers[i].data);
+    }
+    vst_free(set->runs);
+    vst_free(set->answers);
+    *set = (vsti_report_set){0};
+}
