@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/engine/report_sheet.h"
+#include "recipes/report/sheet.h"
 #include "vision/base/memory.h"
 
 enum { MOST_RUNS = 64 };

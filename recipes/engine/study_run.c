@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/engine/report_sheet.h"
+#include "recipes/report/sheet.h"
 #include "recipes/engine/run_folder.h"
 #include "recipes/engine/train_parts.h"
 #include "vision/base/log.h"

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/engine/report.h"
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/report.h"
+#include "recipes/report/parts.h"
 #include "tests/unit/html_check.h"
 #include "vision/base/memory.h"
 

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "recipes/distill/tap.h"
-#include "recipes/engine/report_attention.h"
-#include "recipes/engine/report_sheet.h"
+#include "recipes/report/attention.h"
+#include "recipes/report/sheet.h"
 #include "recipes/engine/train.h"
 #include "tests/unit/data_files.h"
 #include "tests/unit/html_check.h"

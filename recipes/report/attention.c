@@ -1,5 +1,5 @@
 /* Attention rollout and its picture. */
-#include "recipes/engine/report_attention.h"
+#include "recipes/report/attention.h"
 
 #include <math.h>
 #include <stdio.h>

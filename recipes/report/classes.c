@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/parts.h"
 #include "vision/base/memory.h"
 
 enum { MOST_CLASSES = 24 };

@@ -1,7 +1,7 @@
 /* Who agrees with whom: teacher, class head, distillation head and their mean, on the same test images. */
 #include <math.h>
 
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/parts.h"
 
 static void write_row(FILE *html, const vst_report_agreement *voices, int row) {
     char text[32];

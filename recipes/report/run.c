@@ -1,5 +1,5 @@
 /* Reads run folders and measures their models. */
-#include "recipes/engine/report_run.h"
+#include "recipes/report/run.h"
 
 #include <jansson.h>
 #include <math.h>

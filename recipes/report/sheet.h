@@ -1,8 +1,8 @@
 /* A set of measured runs as a page: which pictures are shown, what each run says of them and where it looks. */
-#ifndef VISTILL_RECIPES_ENGINE_REPORT_SHEET_H
-#define VISTILL_RECIPES_ENGINE_REPORT_SHEET_H
+#ifndef VISTILL_RECIPES_REPORT_SHEET_H
+#define VISTILL_RECIPES_REPORT_SHEET_H
 
-#include "recipes/engine/report_run.h"
+#include "recipes/report/run.h"
 
 enum { VSTI_PICTURES = 24, VSTI_VIEWS = 6 };
 

@@ -1,8 +1,8 @@
 /* Where a Vision Transformer's class token, and its distillation token if it has one, take their answer from: attention
  * rollout (Abnar and Zuidema, "Quantifying Attention Flow in Transformers", 2020, arXiv 2005.00928, section 3): with
  * A_l the mean of block l's attention over its heads, the row of the token in (A_L + I)/2 … (A_2 + I)/2 (A_1 + I)/2. */
-#ifndef VISTILL_RECIPES_ENGINE_REPORT_ATTENTION_H
-#define VISTILL_RECIPES_ENGINE_REPORT_ATTENTION_H
+#ifndef VISTILL_RECIPES_REPORT_ATTENTION_H
+#define VISTILL_RECIPES_REPORT_ATTENTION_H
 
 #include "backbones/backbone.h"
 #include "vision/graph/params.h"

@@ -1,10 +1,10 @@
-/* The parts of the report that report.c puts together. Internal to recipes/engine. */
-#ifndef VISTILL_RECIPES_ENGINE_REPORT_PARTS_H
-#define VISTILL_RECIPES_ENGINE_REPORT_PARTS_H
+/* The parts of the report that report.c puts together. Internal to recipes/report. */
+#ifndef VISTILL_RECIPES_REPORT_PARTS_H
+#define VISTILL_RECIPES_REPORT_PARTS_H
 
 #include <stdio.h>
 
-#include "recipes/engine/report.h"
+#include "recipes/report/report.h"
 
 enum { VSTI_REPORT_COLOURS = 8 }; /* --c0 … --c7 of the style sheet; more runs use them again */
 
@@ -38,19 +38,19 @@ const char *vsti_class_at(const vst_report *report, int index);
 /* The colour of a run in the figures and the legend. */
 static inline int vsti_report_colour(int run) { return run % VSTI_REPORT_COLOURS; }
 
-/* What report_figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
+/* What figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
  * when gnuplot is missing or fails. */
 VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves,
                                             bool *drawn);
 VST_NODISCARD vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn);
 
-/* report_looks.c: attention maps over some test images. */
+/* looks.c: attention maps over some test images. */
 VST_NODISCARD vst_status vsti_html_attention(FILE *html, const vst_report *report);
-/* report_voices.c: how often teacher and heads give the same answer. */
+/* voices.c: how often teacher and heads give the same answer. */
 void vsti_html_voices(FILE *html, const vst_report *report);
-/* report_classes.c: each class's accuracy, the hardest first. */
+/* classes.c: each class's accuracy, the hardest first. */
 VST_NODISCARD vst_status vsti_html_classes(FILE *html, const vst_report *report);
-/* report_confusion.c: the matrix of one run, and the pairs it confuses most. */
+/* confusion.c: the matrix of one run, and the pairs it confuses most. */
 VST_NODISCARD vst_status vsti_html_confusion(FILE *html, const vst_report *report, const vst_report_run *run);
 
 extern const char vsti_report_style[];

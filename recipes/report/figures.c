@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/parts.h"
 #include "vision/base/memory.h"
 
 extern char **environ;

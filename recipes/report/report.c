@@ -1,12 +1,12 @@
-/* The page: headline numbers, the table of runs, figures, and what the other files report_*.c write. */
-#include "recipes/engine/report.h"
+/* The page: headline numbers, the table of runs, figures, and what the other files write. */
+#include "recipes/report/report.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/parts.h"
 #include "vision/base/memory.h"
 
 vst_report_run vst_report_unknown(const char *name) {

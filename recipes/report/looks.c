@@ -1,5 +1,5 @@
 /* Where the models look: pictures with the attention of their tokens over them. */
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/parts.h"
 
 static vst_status write_map(FILE *html, const vst_report *report, int run, int view, int token) {
     const vst_report_run *r = &report->runs[run];

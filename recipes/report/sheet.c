@@ -1,11 +1,11 @@
 /* From measured runs to the report. */
-#include "recipes/engine/report_sheet.h"
+#include "recipes/report/sheet.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/engine/report_attention.h"
+#include "recipes/report/attention.h"
 #include "vision/base/memory.h"
 
 enum { TOKENS = 2, SHOWN_SIDE = 168 }; /* pixels at least of a picture with attention */

@@ -1,5 +1,5 @@
 /* The style sheet of the report: one column that reads well on paper, screen and phone, light and dark. */
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/parts.h"
 
 const char vsti_report_style[] =
     ":root{color-scheme:light dark;--paper:#fbfaf8;--card:#fff;--ink:#1d2329;--muted:#667079;--line:#e3e1dc;"

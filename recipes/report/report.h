@@ -1,8 +1,8 @@
 /* report.html: one run, or several beside each other, as one self-contained page that needs no network and no script.
  * It knows nothing of training: everything comes from the caller and from each run folder's summary.csv. Figures are
  * drawn by gnuplot; without it the page says so and keeps its tables. */
-#ifndef VISTILL_RECIPES_ENGINE_REPORT_H
-#define VISTILL_RECIPES_ENGINE_REPORT_H
+#ifndef VISTILL_RECIPES_REPORT_REPORT_H
+#define VISTILL_RECIPES_REPORT_REPORT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,14 +1,14 @@
 /* What a report tells of runs: what their folders hold, and what their models answer on the test split. A part that is
  * missing or broken becomes a note of its run, and the others are told all the same. */
-#ifndef VISTILL_RECIPES_ENGINE_REPORT_RUN_H
-#define VISTILL_RECIPES_ENGINE_REPORT_RUN_H
+#ifndef VISTILL_RECIPES_REPORT_RUN_H
+#define VISTILL_RECIPES_REPORT_RUN_H
 
 #include <signal.h>
 
 #include "recipes/engine/model_eval.h"
 #include "recipes/engine/modelfile.h"
 #include "recipes/engine/recipe.h"
-#include "recipes/engine/report_parts.h"
+#include "recipes/report/parts.h"
 
 /* The answers of a model file on a data set. A teacher's are taken once, however many learned from it. */
 typedef struct vsti_answers {
