@@ -204,42 +204,27 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
 
 /* ---- Names in other projects ---- */
 
-typedef struct naming {
-    const char *theirs, *ours; /* beginnings; what follows stays, if anything may follow */
-} naming;
-
-/* The tensor's name with a beginning of the table exchanged. A beginning without a dot at its end is the whole name. */
-static bool rename_by(const naming *table, const char *prefix, const char *name, char *out, size_t size) {
-    for (const naming *n = table; n->theirs; n++) {
-        const size_t length = strlen(n->theirs);
-        if (strncmp(name, n->theirs, length) != 0 || (n->theirs[length - 1] != '.' && name[length])) continue;
-        const int written = snprintf(out, size, "%s%s%s", prefix, n->ours, name + length);
-        return written > 0 && (size_t)written < size;
-    }
-    return false;
-}
-
 /* torchvision's vit_b_16, and facebookresearch's DeiT-III, which is timm's but for LayerScale. Where query, key and
  * value are tensors of their own (the hub's facebook/deit-*), no renaming can help. */
 static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
-    static const naming whole[] = {{"class_token", "cls_token"}, {"encoder.pos_embedding", "pos_embed"},
-                                   {"conv_proj.", "patch_embed.proj."}, {"encoder.ln.", "norm."},
-                                   {"heads.head.", "head."}, {NULL, NULL}};
-    static const naming in_layer[] = {{"ln_1.", "norm1."}, {"ln_2.", "norm2."},
-                                      {"self_attention.in_proj_weight", "attn.qkv.weight"},
-                                      {"self_attention.in_proj_bias", "attn.qkv.bias"},
-                                      {"self_attention.out_proj.", "attn.proj."},
-                                      {"mlp.linear_1.", "mlp.fc1."}, {"mlp.linear_2.", "mlp.fc2."}, /* in files */
-                                      {"mlp.0.", "mlp.fc1."}, {"mlp.3.", "mlp.fc2."}, {NULL, NULL}}; /* in its module */
-    static const naming in_block[] = {{"gamma_1", "ls1.gamma"}, {"gamma_2", "ls2.gamma"}, {NULL, NULL}};
+    static const char *const whole[][2] = {{"class_token", "cls_token"}, {"encoder.pos_embedding", "pos_embed"},
+                                           {"conv_proj.", "patch_embed.proj."}, {"encoder.ln.", "norm."},
+                                           {"heads.head.", "head."}, {NULL, NULL}};
+    static const char *const in_layer[][2] = {{"ln_1.", "norm1."}, {"ln_2.", "norm2."},
+                                              {"self_attention.in_proj_weight", "attn.qkv.weight"},
+                                              {"self_attention.in_proj_bias", "attn.qkv.bias"},
+                                              {"self_attention.out_proj.", "attn.proj."},
+                                              {"mlp.linear_1.", "mlp.fc1."}, {"mlp.linear_2.", "mlp.fc2."}, /* in files */
+                                              {"mlp.0.", "mlp.fc1."}, {"mlp.3.", "mlp.fc2."}, {NULL, NULL}}; /* in its module */
+    static const char *const in_block[][2] = {{"gamma_1", "ls1.gamma"}, {"gamma_2", "ls2.gamma"}, {NULL, NULL}};
     (void)raw;
     char prefix[24];
     int index, used = 0;
-    if (rename_by(whole, "", name, out, size)) return true;
+    if (vsti_rename(whole, "", name, out, size)) return true;
     const bool layer = sscanf(name, "encoder.layers.encoder_layer_%4d.%n", &index, &used) == 1 && used;
     if (!layer && (sscanf(name, "blocks.%4d.%n", &index, &used) != 1 || !used)) return false;
     snprintf(prefix, sizeof prefix, "blocks.%d.", index);
-    return rename_by(layer ? in_layer : in_block, prefix, name + used, out, size);
+    return vsti_rename(layer ? in_layer : in_block, prefix, name + used, out, size);
 }
 
 const vst_backbone vsti_backbone_vit = {
