@@ -1,22 +1,7 @@
 #!/bin/sh
 # vistill cache: builds, kills and continues, checks, trains with it. usage: test_cache_command.sh BUILD SOURCE
 set -eu
-vistill=$1/vistill
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-fail() {
-    echo "test_cache_command: $*" >&2
-    exit 1
-}
-expect() { # CODE TEXT COMMAND…: the exit code, and a text in what it writes
-    code=$1 text=$2
-    shift 2
-    got=0
-    "$@" > out 2>&1 || got=$?
-    [ "$got" = "$code" ] || fail "$*: exit code $got, expected $code: $(cat out)"
-    grep -qF -- "$text" out || fail "$*: \"$text\" is not in: $(cat out)"
-}
+. "$2/tests/unit/commands.sh"
 
 # An IDX data set of 8 x 8 pixels in three classes: 120 training images, 12 for the test.
 idx() { # NAME COUNT

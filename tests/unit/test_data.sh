@@ -2,22 +2,7 @@
 # vistill data: usage: test_data.sh BUILD SOURCE. Packs, indexes, checks and previews small data sets, and reads tars that the
 # system's tar made.
 set -eu
-vistill=$1/vistill
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-fail() {
-    echo "test_data: $*" >&2
-    exit 1
-}
-expect() { # CODE TEXT COMMAND…: the exit code, and a text in what it writes
-    code=$1 text=$2
-    shift 2
-    got=0
-    "$@" > out 2>&1 || got=$?
-    [ "$got" = "$code" ] || fail "$*: exit code $got, expected $code: $(cat out)"
-    grep -qF -- "$text" out || fail "$*: \"$text\" is not in: $(cat out)"
-}
+. "$2/tests/unit/commands.sh"
 
 # A tiny IDX data set (20 and 10 images of 5 x 4 in three classes) becomes shards, then a folder.
 idx() { # NAME COUNT

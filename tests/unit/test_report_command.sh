@@ -1,22 +1,7 @@
 #!/bin/sh
 # vistill report: usage: test_report_command.sh BUILD SOURCE. A tiny run becomes a page, also beside itself and without its data.
 set -eu
-vistill=$1/vistill
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
-fail() {
-    echo "test_report_command: $*" >&2
-    exit 1
-}
-expect() { # CODE TEXT COMMAND…: the exit code, and a text in what it writes
-    code=$1 text=$2
-    shift 2
-    got=0
-    "$@" > out 2>&1 || got=$?
-    [ "$got" = "$code" ] || fail "$*: exit code $got, expected $code: $(cat out)"
-    grep -qF -- "$text" out || fail "$*: \"$text\" is not in: $(cat out)"
-}
+. "$2/tests/unit/commands.sh"
 
 # 20 and 10 images of 8 x 8 in three classes.
 idx() { # NAME COUNT
