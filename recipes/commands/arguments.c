@@ -105,9 +105,9 @@ const char *const *vst_flag_values(const vst_arguments *arguments, const char *n
 }
 
 const char *vst_flag_value(const vst_arguments *arguments, const char *name) {
-    int count;
-    const char *const *values = vst_flag_values(arguments, name, &count);
-    return count ? values[count - 1] : NULL;
+    for (int i = arguments->given_count - 1; i >= 0; i--)
+        if (strcmp(arguments->given[i].flag->name, name) == 0) return arguments->given[i].value;
+    return NULL;
 }
 
 vst_status vst_flag_int(const vst_arguments *arguments, const char *name, int minimum, int maximum, int *value) {

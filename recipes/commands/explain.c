@@ -217,7 +217,7 @@ out:
     return vst_command_exit(status);
 }
 
-static const vst_flag flags[] = {{"set", 0, "KEY=VALUE", "changes a key first; may be given several times"},
+static const vst_flag flags[] = {{"set", 's', "KEY=VALUE", "changes a key first; can be repeated"},
                                  {"yaml", 0, NULL, "prints the resolved recipe as a file"},
                                  {0}};
 

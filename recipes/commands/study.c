@@ -60,6 +60,7 @@ static vst_status set_seeds(vst_study *study, const char *text) {
         at = *end ? end + 1 : end;
         if (*end && !*at) return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: a number is missing after the last comma", text);
     }
+    study->several |= study->seed_count > 1;
     return VST_OK;
 }
 
@@ -68,8 +69,11 @@ static int run(const vst_arguments *arguments) {
     vst_study *study = NULL;
     vst_study_result result = {0};
     vst_train_line line = {0};
+    int count;
+    const char *const *settings = vst_flag_values(arguments, "set", &count);
     VST_TRY(vst_study_read(&study, arguments->words[0]));
     VST_TRY(set_seeds(study, vst_flag_value(arguments, "seeds")));
+    VST_TRY(vst_study_set(study, settings, count));
     const vst_study_options options = {.force = vst_flag_given(arguments, "force"),
                                        .stop = vst_catch_interrupt(),
                                        .progress = vst_train_line_update,
@@ -85,6 +89,7 @@ out:
 }
 
 static const vst_flag flags[] = {
+    {"set", 's', "KEY=VALUE", "changes one key of all recipes, such as data.path=FOLDER; can be repeated"},
     {"force", 0, NULL, "begin a run anew if its folder holds another recipe's"},
     {"seeds", 0, "N,N…", "in place of the study's own; with several, mean and standard deviation are shown"},
     {0}};

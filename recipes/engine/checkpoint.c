@@ -28,6 +28,7 @@ static const field fields[] = {
     FIELD(FIELD_COUNT, "step", step),
     FIELD(FIELD_FLAG, "finished", finished),
     FIELD(FIELD_INT, "threads", threads),
+    FIELD(FIELD_INT, "recoveries", recoveries),
     FIELD(FIELD_REAL, "seconds", seconds),
     FIELD(FIELD_REAL, "best_top1", best_top1),
     FIELD(FIELD_INT, "best_epoch", best_epoch),

@@ -32,6 +32,7 @@ typedef struct vsti_checkpoint {
     uint64_t step;         /* steps done of the next one */
     bool finished;
     int threads;
+    int recoveries;        /* returns from values that were not finite; each halved the learning rate */
     double seconds;        /* of all sessions so far */
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;

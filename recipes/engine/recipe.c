@@ -120,6 +120,8 @@ static const vst_option run_table[] = {
     VST_OPTION_STRING(vst_run_options, start, NULL,
                       "weights to begin with, a model file or what `vistill import` reads; positions are resized"),
     VST_OPTION_BOOL(vst_run_options, new_head, false, "run.start: the classifier begins afresh, for other classes"),
+    VST_OPTION_INT(vst_run_options, recover, 0, 0, 100,
+                   "a value is not finite: go back to the last checkpoint, halve the learning rate, so many times; 0: stop"),
     VST_OPTION_DOUBLE(vst_run_options, log_seconds, 10, 0, 86400,
                       "between lines in log.txt within an epoch; 0: one line an epoch"),
     VST_OPTION_END};

@@ -94,6 +94,7 @@ typedef struct vst_run_options {
     char *start;       /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name of an earlier
                             run may stand here */
     bool new_head;     /* the classifier of `start` is not taken */
+    int recover;        /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
     double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
 } vst_run_options;
 
@@ -164,10 +165,13 @@ typedef struct vst_study_run {
 typedef struct vst_study {
     char *title, *output;
     int seeds[32], seed_count;
+    bool several; /* the file or the command line names several seeds: folders are called by them, whichever are run now */
     vst_study_run *runs;
     int run_count;
 } vst_study;
 VST_NODISCARD vst_status vst_study_read(vst_study **out, const char *path);
+/* Sets keys of all recipes, over what the file says: "data.path=/data/cifar10". */
+VST_NODISCARD vst_status vst_study_set(vst_study *study, const char *const *settings, int count);
 void vst_study_destroy(vst_study *study);
 
 #ifdef __cplusplus

@@ -104,6 +104,7 @@ static vst_status read_seeds(vst_study *study, const char *file, const vst_yaml 
     }
     if (study->seed_count == 0)
         VST_TRY(vst_yaml_fail(file, node, "seeds: the list is empty; leave the key out for seed 0"));
+    study->several = study->seed_count > 1;
 out:
     return status;
 }
@@ -160,6 +161,20 @@ out:
     vst_yaml_destroy(root);
     vst_study_destroy(study);
     return status;
+}
+
+vst_status vst_study_set(vst_study *study, const char *const *settings, int count) {
+    for (int i = 0; i < study->run_count; i++) {
+        vst_study_run *run = &study->runs[i];
+        if (run->setting_count + count > MOST_SETTINGS)
+            return vst_fail(VST_ERROR_LIMIT, "run '%s': more than %d values are set", run->name, MOST_SETTINGS);
+        for (int k = 0; k < count; k++) {
+            char *setting = vst_strdup(settings[k]);
+            if (!setting) return vst_fail_memory(strlen(settings[k]));
+            run->settings[run->setting_count++] = setting;
+        }
+    }
+    return VST_OK;
 }
 
 void vst_study_destroy(vst_study *study) {

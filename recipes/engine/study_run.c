@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "recipes/cache/tools.h"
 #include "recipes/report/sheet.h"
 #include "recipes/engine/run_folder.h"
 #include "recipes/engine/train_parts.h"
@@ -17,6 +18,7 @@ enum { MOST_SEEDS_TEXT = 256 };
 typedef struct job {
     vst_recipe *recipe;
     char *folder;
+    bool cached; /* distill.cache is the study's */
     vst_train_result trained;
 } job;
 
@@ -62,13 +64,16 @@ out:
     return status;
 }
 
+/* A cache whose name is no path is the study's own. */
+static bool owns_cache(const vst_recipe *recipe) { return vst_recipe_cached(recipe) && !strchr(recipe->distill.cache, '/'); }
+
 static vst_status prepare_job(work *w, int run, int seed) {
     vst_status status = VST_OK;
     const vst_study *study = w->study;
     const vst_study_run *r = &study->runs[run];
     job *j = job_at(w, run, seed);
     char suffix[32] = "";
-    if (study->seed_count > 1) snprintf(suffix, sizeof suffix, "-seed%d", study->seeds[seed]);
+    if (study->several) snprintf(suffix, sizeof suffix, "-seed%d", study->seeds[seed]);
     VST_TRY(vst_recipe_read(&j->recipe, r->recipe_path, (const char *const *)r->settings, r->setting_count));
     vst_recipe *recipe = j->recipe;
     VST_TRY(replace(&recipe->name, vst_strdup(r->name)));
@@ -76,10 +81,49 @@ static vst_status prepare_job(work *w, int run, int seed) {
     VST_TRY(replace(&recipe->run.output, vst_strdup(j->folder)));
     recipe->run.seed = study->seeds[seed];
     VST_TRY(find_teachers(w, j, run, seed));
+    if ((j->cached = owns_cache(recipe)))
+        VST_TRY(replace(&recipe->distill.cache, vst_format("%s/%s%s", study->output, recipe->distill.cache, suffix)));
     const int start = find_run(study, recipe->run.start, run);
     if (start >= 0) VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(w, start, seed)->folder)));
 out:
     return status == VST_OK ? status : vst_fail_in(status, "run '%s'", r->name);
+}
+
+/* ---- Caches ---- */
+
+static bool reads(const vst_recipe *recipe, const vst_term_options *term) {
+    for (int i = 0; i < recipe->term_count; i++)
+        if (vst_term_source(&recipe->terms[i]) == vst_term_source(term) && strcmp(recipe->terms[i].teacher, term->teacher) == 0)
+            return true;
+    return false;
+}
+
+/* Adds to a view of a recipe what another reads of the same teachers; nothing of the view is freed. */
+static vst_status add_reading(vst_recipe *all, const vst_recipe *recipe) {
+    if (recipe->run.epochs > all->run.epochs) all->run.epochs = recipe->run.epochs;
+    for (int i = 0; i < recipe->term_count; i++) {
+        if (vst_term_source(&recipe->terms[i]) < 0 || reads(all, &recipe->terms[i])) continue;
+        if (all->term_count == VST_MAX_TERMS)
+            return vst_fail(VST_ERROR_LIMIT, "the runs with the cache %s read more than %d taps: give them two caches",
+                            all->distill.cache, VST_MAX_TERMS);
+        all->terms[all->term_count++] = recipe->terms[i];
+    }
+    return VST_OK;
+}
+
+/* A cache of the study is made before the first run that names it, with what all runs read. What is there is kept. */
+static vst_status build_cache(const work *w, int run, int seed) {
+    const job *j = job_at(w, run, seed);
+    vst_recipe all = *j->recipe;
+    for (int other = 0; other < w->study->run_count; other++) {
+        const job *o = job_at(w, other, seed);
+        if (!o->cached || strcmp(o->recipe->distill.cache, j->recipe->distill.cache) != 0) continue;
+        if (other < run) return VST_OK;
+        const vst_status status = add_reading(&all, o->recipe);
+        if (status != VST_OK) return status;
+    }
+    vst_cache_size size;
+    return vst_cache_build(&all, &(vst_cache_build_options){.stop = w->options->stop}, &size);
 }
 
 /* ---- Training ---- */
@@ -94,7 +138,8 @@ static vst_status train_job(work *w, int run, int seed) {
                                        .user = w->options->user};
     vst_log(VST_LOG_INFO, "--- %s, seed %d (%d of %d)", study->runs[run].name, study->seeds[seed],
             seed * study->run_count + run + 1, study->run_count * study->seed_count);
-    vst_status status = vst_train(j->recipe, &options, &j->trained);
+    vst_status status = j->cached ? build_cache(w, run, seed) : VST_OK;
+    if (status == VST_OK) status = vst_train(j->recipe, &options, &j->trained);
     if (status != VST_OK) return vst_fail_in(status, "run '%s'", study->runs[run].name);
     if (j->trained.reused) vst_log(VST_LOG_INFO, "%s is finished already: test top-1 %.2f %%", j->folder, j->trained.test_top1);
     return VST_OK;

@@ -35,8 +35,9 @@ typedef struct vst_study_result {
     bool figures; /* gnuplot drew them */
 } vst_study_result;
 
-/* Folders are <output>/<run>, with several seeds <output>/<run>-seed<k>. A distill.teacher that is an earlier run's name becomes
- * that run's last.safetensors of the same seed. `result` starts as {0}. */
+/* Folders are <output>/<run>, or <output>/<run>-seed<k> if the study has several seeds. A distill.teacher or run.start that is
+ * an earlier run's name becomes that run's last.safetensors of the same seed. A distill.cache without '/' is a folder beside the
+ * runs' (<cache>-seed<k>), which is made before the first run that names it and serves all that do. `result` starts as {0}. */
 VST_NODISCARD vst_status vst_study_execute(const vst_study *study, const vst_study_options *options, vst_study_result *result);
 void vst_study_result_clear(vst_study_result *result);
 

@@ -88,7 +88,7 @@ out:
     return status;
 }
 
-static vst_status restore(vsti_trainer *t, const vst_safetensors *file) {
+vst_status vsti_train_restore(vsti_trainer *t, const vst_safetensors *file) {
     vst_status status = VST_OK;
     VST_TRY(vsti_checkpoint_restore(file, t->student.params, t->student.optimizer));
     VST_TRY(vsti_checkpoint_promote(&t->folder, file));
@@ -218,7 +218,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     VST_TRY(build(t));
     result->parameters = t->student.parameters;
     result->bytes = bytes_used(t);
-    if (checkpoint) VST_TRY(restore(t, checkpoint));
+    if (checkpoint) VST_TRY(vsti_train_restore(t, checkpoint));
     else if (t->folder.path) VST_TRY(vsti_run_folder_clean(&t->folder)); /* not before all else is known to be good */
     vst_safetensors_close(checkpoint);
     checkpoint = NULL;

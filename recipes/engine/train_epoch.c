@@ -9,26 +9,8 @@
 
 /* ---- One step ---- */
 
-/* Says which loss is not finite, if one is. */
-static vst_status check_losses(const vsti_trainer *t, uint64_t step) {
-    const vsti_student *s = &t->student;
-    const vst_recipe *r = t->recipe;
-    if (isfinite(vst_plan_output(s->plan, s->loss_output)[0])) return VST_OK;
-    const char *const advice = "lower optim.lr, lengthen optim.warmup_epochs or set optim.clip_norm";
-    if (!isfinite(vst_plan_output(s->plan, s->labels_output)[0]))
-        return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): the cross-entropy with the labels is not finite; %s",
-                        (unsigned long long)step, t->at.epoch, advice);
-    for (int i = 0; t->distilling && i < r->term_count; i++)
-        if (!isfinite(vst_plan_output(s->plan, s->terms_output + i)[0]))
-            return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): distill.terms.%d (%s, %s <- %s) is not finite; %s",
-                            (unsigned long long)step, t->at.epoch, i, r->terms[i].distance, r->terms[i].student,
-                            r->terms[i].teacher, advice);
-    return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): the sum of the weighted losses is not finite; %s",
-                    (unsigned long long)step, t->at.epoch, advice);
-}
-
 /* What a run of the student's plan reads, and uses up: its inputs' memory serves for other values later. */
-static vst_status fill_inputs(vsti_trainer *t, const vst_batch *batch, uint64_t step) {
+vst_status vsti_fill_inputs(vsti_trainer *t, const vst_batch *batch, uint64_t step) {
     vsti_student *s = &t->student;
     memcpy(s->image, batch->images, (size_t)batch->count * s->image_floats * sizeof *batch->images);
     memcpy(s->target, batch->targets, (size_t)batch->count * (size_t)s->classes * sizeof *batch->targets);
@@ -39,7 +21,7 @@ static vst_status fill_inputs(vsti_trainer *t, const vst_batch *batch, uint64_t 
 /* How much each loss pulls at the model in the very first step. */
 static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch) {
     for (int i = -1; t->distilling && i < t->recipe->term_count; i++) {
-        vst_status status = fill_inputs(t, batch, 0);
+        vst_status status = vsti_fill_inputs(t, batch, 0);
         if (status == VST_OK) status = vsti_student_gradient_of(&t->student, t->recipe, i, 0, &t->pulls[i + 1]);
         if (status != VST_OK) return status;
     }
@@ -72,13 +54,13 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     vsti_student *s = &t->student;
     const uint64_t step = (uint64_t)t->at.epoch * t->data.steps + t->at.step;
     const uint64_t accumulate = (uint64_t)t->recipe->optim.accumulate;
-    const double rate = vst_schedule_rate(&t->schedule, step / accumulate);
+    const double rate = ldexp(vst_schedule_rate(&t->schedule, step / accumulate), -t->at.recoveries);
     const vsti_moment at = {(uint32_t)t->at.epoch, t->at.step * (uint64_t)t->recipe->optim.batch, (uint32_t)step};
     VST_TRY(vsti_teachers_run(&t->teachers, s, batch, at));
     if (step == 0) VST_TRY(measure_gradients(t, batch));
-    VST_TRY(fill_inputs(t, batch, step));
+    VST_TRY(vsti_fill_inputs(t, batch, step));
     VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
-    VST_TRY(check_losses(t, step));
+    VST_TRY(vsti_check_losses(t, batch, step));
     if (accumulate > 1) vst_optimizer_gather(s->optimizer);
     if ((step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);
     if (status != VST_OK)
@@ -247,10 +229,11 @@ static vst_status finish_epoch(vsti_trainer *t) {
 vst_status vsti_train_epochs(vsti_trainer *t) {
     vst_status status = VST_OK;
     t->mark = vst_seconds();
-    while (t->at.epoch < t->recipe->run.epochs) {
-        VST_TRY(train_epoch(t));
-        VST_TRY(finish_epoch(t));
+    if (t->recipe->run.recover && t->at.epoch == 0 && t->at.step == 0) status = save(t, false); /* what to return to */
+    while (status == VST_OK && t->at.epoch < t->recipe->run.epochs) {
+        status = train_epoch(t);
+        if (status == VST_OK) status = finish_epoch(t);
+        if (status == VST_ERROR_NUMERIC && t->at.recoveries < t->recipe->run.recover) status = vsti_recover(t);
     }
-out:
     return status;
 }

@@ -10,6 +10,8 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
+enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step */
+
 /* ---- Before the first step ---- */
 
 /* Classes that are not the same must be a mistake, unless the teacher's features alone are used. */
@@ -107,6 +109,10 @@ void vsti_announce(const vsti_trainer *t) {
             r->run.epochs, (unsigned long long)t->data.steps / (unsigned long long)r->optim.accumulate, images, t->schedule.rate,
             r->optim.lr, r->optim.lr_rule == VST_LR_RULE_NONE ? images : (long long)r->optim.lr_batch,
             (unsigned long long)t->schedule.warmup);
+    const double ratio = (double)images / r->optim.lr_batch;
+    if (r->optim.lr_rule != VST_LR_RULE_NONE && (ratio >= FAR || ratio <= 1.0 / FAR))
+        vst_log(VST_LOG_WARNING, "steps of %lld images are far from the %d that optim.lr is meant for, and no rule scales so far: set "
+                "optim.batch or optim.accumulate, or find another optim.lr", images, r->optim.lr_batch);
     announce_average(t);
 }
 

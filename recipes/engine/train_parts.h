@@ -188,6 +188,16 @@ VST_NODISCARD vst_status vsti_train_epochs(vsti_trainer *trainer);
  * the sums. Allocates nothing. */
 VST_NODISCARD vst_status vsti_train_step(vsti_trainer *trainer, const vst_batch *batch);
 
+/* Copies what a run of the student's plan reads, and uses up: images, targets, weights of the losses, the teachers' taps. */
+VST_NODISCARD vst_status vsti_fill_inputs(vsti_trainer *trainer, const vst_batch *batch, uint64_t step);
+/* Puts a checkpoint's values back, whose position is trainer->at; what was logged after it goes (train.c). */
+VST_NODISCARD vst_status vsti_train_restore(vsti_trainer *trainer, const vst_safetensors *file);
+
+/* When a value is not finite (train_fault.c): an error that names step, loss and tensor, if a loss of the last run of the
+ * student's plan is not finite; and the way back to the last checkpoint, from where it goes on at half the learning rate. */
+VST_NODISCARD vst_status vsti_check_losses(vsti_trainer *trainer, const vst_batch *batch, uint64_t step);
+VST_NODISCARD vst_status vsti_recover(vsti_trainer *trainer);
+
 /* Whether there is a moving average, and whether it is what the model files get. */
 static inline bool vsti_has_average(const vsti_trainer *trainer) { return trainer->recipe->optim.ema_decay > 0; }
 static inline bool vsti_saves_average(const vsti_trainer *trainer) {

@@ -5,6 +5,7 @@
 
 #include "recipes/distill/term.h"
 #include "recipes/engine/train_parts.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/ops/ops.h"
 
@@ -150,6 +151,37 @@ vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
     return VST_OK;
 }
 
+/* A model's input has a mean of about 0 and a deviation of about 1 with the normalisation that it was trained with. */
+static void check_normalisation(const vsti_teacher *teacher, const vst_batch *batch) {
+    const vst_model_common *common = vst_model_common_of(teacher->model);
+    const size_t pixels = (size_t)common->image * (size_t)common->image;
+    double sum = 0, squares = 0;
+    for (int i = 0; i < batch->count * common->channels; i++) {
+        const float *plane = batch->images + (size_t)i * pixels;
+        double mean, std;
+        vst_model_normalization(teacher->model, i % common->channels, &mean, &std);
+        for (size_t k = 0; k < pixels; k++) {
+            const double x = (plane[k] - mean) / std;
+            sum += x;
+            squares += x * x;
+        }
+    }
+    const double count = (double)batch->count * common->channels * (double)pixels;
+    const double mean = sum / count, deviation = sqrt(fmax(0, squares / count - mean * mean));
+    if (fabs(mean) < 1 && deviation > 0.4 && deviation < 2.5) return;
+    vst_log(VST_LOG_WARNING, "%s: images come to it with mean %.2f and deviation %.2f, and models are mostly trained with 0 and 1: "
+            "was it trained with the mean and std that its file says? `vistill info` shows them, `vistill import --set mean=…,std=…` "
+            "sets them", teacher->name, mean, deviation);
+}
+
+static vst_status check_input(const vsti_teacher *teacher, vst_loader *loader) {
+    vst_batch batch;
+    vst_status status = vst_loader_start(loader, 0, 0);
+    if (status == VST_OK) status = vst_loader_next(loader, &batch);
+    if (status == VST_OK) check_normalisation(teacher, &batch);
+    return status;
+}
+
 static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti_train_data *data,
                           const volatile sig_atomic_t *stop) {
     vst_status status = VST_OK;
@@ -168,6 +200,7 @@ static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti
         dataset = view;
     }
     VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
+    VST_TRY(check_input(teacher, loader));
     VST_TRY(vst_evaluator_create(&evaluator, model, teacher->params, r->run.eval_batch, vst_dataset_count(dataset)));
     VST_TRY(vst_evaluate(evaluator, loader, false, stop, &evaluation));
     teacher->top1 = evaluation.top1;

@@ -16,3 +16,19 @@ expect() { # CODE TEXT COMMAND…: the exit code, and a text in what it writes
     [ "$got" = "$code" ] || fail "$*: exit code $got, expected $code: $(cat out)"
     grep -qF -- "$text" out || fail "$*: \"$text\" is not in: $(cat out)"
 }
+# An IDX data set of three classes; an image's first pixel is its number + 100, the others are all the same.
+idx() { # FOLDER TRAINING_IMAGES TEST_IMAGES ROWS COLUMNS
+    mkdir "$1"
+    idx_split "$1/train" "$2" "$4" "$5"
+    idx_split "$1/t10k" "$3" "$4" "$5"
+}
+idx_split() { # NAME COUNT ROWS COLUMNS
+    number=0
+    printf "\\0\\0\\10\\1\\0\\0\\0\\$(printf %o "$2")" > "$1-labels-idx1-ubyte"
+    printf "\\0\\0\\10\\3\\0\\0\\0\\$(printf %o "$2")\\0\\0\\0\\$(printf %o "$3")\\0\\0\\0\\$(printf %o "$4")" > "$1-images-idx3-ubyte"
+    while [ $number -lt "$2" ]; do
+        printf "\\$(printf %o $((number % 3)))" >> "$1-labels-idx1-ubyte"
+        printf "\\$(printf %o $((100 + number)))%0$(($3 * $4 - 1))d" 0 >> "$1-images-idx3-ubyte"
+        number=$((number + 1))
+    done
+}

@@ -3,20 +3,7 @@
 set -eu
 . "$2/tests/unit/commands.sh"
 
-# An IDX data set of 8 x 8 pixels in three classes: 120 training images, 12 for the test.
-idx() { # NAME COUNT
-    i=0
-    printf "\\0\\0\\10\\1\\0\\0\\0\\$(printf %o "$2")" > "data/$1-labels-idx1-ubyte"
-    printf "\\0\\0\\10\\3\\0\\0\\0\\$(printf %o "$2")\\0\\0\\0\\10\\0\\0\\0\\10" > "data/$1-images-idx3-ubyte"
-    while [ $i -lt "$2" ]; do
-        printf "\\$(printf %o $((i % 3)))" >> "data/$1-labels-idx1-ubyte"
-        printf "%032d\\$(printf %o $((80 * (i % 3) + i % 7)))%031d" 0 0 >> "data/$1-images-idx3-ubyte"
-        i=$((i + 1))
-    done
-}
-mkdir data
-idx train 120
-idx t10k 12
+idx data 120 12 8 8
 cat > teacher.yaml <<'END'
 data: {path: data}
 model: {name: resnet8_cifar, width: 4, image: 8, channels: 1, classes: 3}

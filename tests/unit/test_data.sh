@@ -4,20 +4,7 @@
 set -eu
 . "$2/tests/unit/commands.sh"
 
-# A tiny IDX data set (20 and 10 images of 5 x 4 in three classes) becomes shards, then a folder.
-idx() { # NAME COUNT
-    i=0
-    printf "\\0\\0\\10\\1\\0\\0\\0\\$(printf %o "$2")" > "idx/$1-labels-idx1-ubyte"
-    printf "\\0\\0\\10\\3\\0\\0\\0\\$(printf %o "$2")\\0\\0\\0\\4\\0\\0\\0\\5" > "idx/$1-images-idx3-ubyte"
-    while [ $i -lt "$2" ]; do
-        printf "\\$(printf %o $((i % 3)))" >> "idx/$1-labels-idx1-ubyte"
-        printf "\\$(printf %o $((100 + i)))%019d" 0 >> "idx/$1-images-idx3-ubyte"
-        i=$((i + 1))
-    done
-}
-mkdir idx
-idx train 20
-idx t10k 10
+idx idx 20 10 4 5
 expect 0 "train: 20 samples, 0 broken, from 5 x 4 to 5 x 4 pixels" "$vistill" data check idx
 expect 0 "test: 10 samples in 1 shards" "$vistill" data pack idx -o shards
 [ "$(ls shards)" = "$(printf 'classes.txt\ntest-000000.tar\ntest-000000.tar.idx\ntrain-000000.tar\ntrain-000000.tar.idx')" ] ||

@@ -3,20 +3,7 @@
 set -eu
 . "$2/tests/unit/commands.sh"
 
-# 20 and 10 images of 8 x 8 in three classes.
-idx() { # NAME COUNT
-    i=0
-    printf "\\0\\0\\10\\1\\0\\0\\0\\$(printf %o "$2")" > "idx/$1-labels-idx1-ubyte"
-    printf "\\0\\0\\10\\3\\0\\0\\0\\$(printf %o "$2")\\0\\0\\0\\10\\0\\0\\0\\10" > "idx/$1-images-idx3-ubyte"
-    while [ $i -lt "$2" ]; do
-        printf "\\$(printf %o $((i % 3)))" >> "idx/$1-labels-idx1-ubyte"
-        printf "\\$(printf %o $((100 + i)))%063d" 0 >> "idx/$1-images-idx3-ubyte"
-        i=$((i + 1))
-    done
-}
-mkdir idx
-idx train 20
-idx t10k 10
+idx idx 20 10 8 8
 cat > tiny.yaml <<'YAML'
 model: {name: resnet8_cifar, width: 4, image: 8, channels: 1, classes: 3}
 data: {path: idx, workers: 0}

@@ -300,6 +300,20 @@ START_TEST(imagenet_recipes) {
 }
 END_TEST
 
+/* What users get wrong is told before the first step. */
+START_TEST(warns) {
+    run_fine((session){.recipe = teacher_recipe, .output = "teacher", .settings = {"model.mean=0", "model.std=5", "run.epochs=1"}});
+    run_fine((session){.recipe = distilled_recipe, .settings = {"optim.lr_rule=linear", "optim.lr_batch=1024"}});
+    expect_said("teacher/last.safetensors: images come to it with mean 0.0");
+    expect_said("steps of 24 images are far from the 1024 that optim.lr is meant for");
+    said[0] = 0;
+    run_fine((session){.recipe = teacher_recipe, .output = "teacher", .force = true});
+    run_fine((session){.recipe = distilled_recipe, .output = "good", .settings = {"optim.lr_rule=linear", "optim.lr_batch=48"}});
+    ck_assert_ptr_null(strstr(said, "images come to it"));
+    ck_assert_ptr_null(strstr(said, "are far from"));
+}
+END_TEST
+
 /* ---- The moving average ---- */
 
 /* Column `index` of the last line of a run's summary.csv, as text. */
@@ -696,11 +710,45 @@ START_TEST(names_the_term) {
     make_teacher();
     spoil("teacher", "layer3.0.bn2.weight", 1e25f);
     expect((session){.recipe = distilled_recipe}, VST_ERROR_NUMERIC,
-           "step 0 (epoch 0): distill.terms.2 (mse, blocks.0 <- layer3) is not finite");
+           "step 0 (epoch 0): distill.terms.2 (mse, blocks.0 <- layer3) is not finite; lower");
     spoil("teacher", "fc.weight", NAN);
     expect((session){.recipe = distilled_recipe, .force = true}, VST_ERROR_NUMERIC,
-           "step 0 (epoch 0): distill.terms.0 (kl, logits <- logits) is not finite");
+           "step 0 (epoch 0): distill.terms.0 (kl, logits <- logits) is not finite, and first of all logits of the teacher "
+           "teacher/last.safetensors; lower");
     ck_assert(!exists("run/last.safetensors"));
+}
+END_TEST
+
+/* Values are finite, but too large for what a block does with them. */
+START_TEST(names_the_tensor) {
+    session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    spoil("run", "optimizer.values", 1e30f);
+    expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_NUMERIC, "and first of all blocks.0.q of the student");
+}
+END_TEST
+
+/* Weights that explode: back to the checkpoint at half the rate until they no longer do, and the same once more after an
+ * interruption. Too few returns end as without any. */
+START_TEST(recovers) {
+    const session wild = {.recipe = student_recipe,
+                          .settings = {"optim.lr=100", "optim.weight_decay=10", "optim.warmup_epochs=0", "optim.name=sgd",
+                                       "run.recover=40"}};
+    session s = wild;
+    s.output = "whole";
+    ck_ok(run(&s));
+    ck_assert_int_eq(s.result.epochs, EPOCHS);
+    s = wild;
+    s.stop_phase = "train", s.stop_epoch = 1, s.stop_step = 3;
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    s = wild;
+    s.resume = true;
+    ck_ok(run(&s));
+    same_runs("whole", "run", EPOCHS);
+    s = wild;
+    s.force = true;
+    s.settings[4] = "run.recover=1";
+    expect(s, VST_ERROR_NUMERIC, "(epoch 0)");
 }
 END_TEST
 
@@ -725,6 +773,7 @@ int main(void) {
     tcase_add_test(tests, another_resolution);
     tcase_add_test(tests, start_is_taken);
     tcase_add_test(tests, imagenet_recipes);
+    tcase_add_test(tests, warns);
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
@@ -744,6 +793,8 @@ int main(void) {
     tcase_add_loop_test(tests, diverges, 0, 2);
     tcase_add_test(tests, names_the_labels);
     tcase_add_test(tests, names_the_term);
+    tcase_add_test(tests, names_the_tensor);
+    tcase_add_test(tests, recovers);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,0 +1,67 @@
+#!/bin/sh
+# vistill study: usage: test_study_command.sh BUILD SOURCE. Runs find each other's models, share a cache of their teacher's answers,
+# are kept when they are finished, and one seed at a time makes the same as all at once.
+set -eu
+. "$2/tests/unit/commands.sh"
+
+idx data 120 12 8 8
+cat > teacher.yaml <<'YAML'
+data: {path: nowhere}
+model: {name: resnet8_cifar, width: 4, image: 8, channels: 1, classes: 3}
+optim: {name: sgd, batch: 12, lr: 0.05, warmup_epochs: 0}
+run: {epochs: 1, threads: 1, eval_batch: 12}
+YAML
+cat > student.yaml <<'YAML'
+data: {path: nowhere}
+augment: {train: "crop:padding=1"}
+model: {name: vit_mini_patch4_28, dim: 8, depth: 1, heads: 2, image: 8, channels: 1, classes: 3}
+optim: {batch: 12, warmup_epochs: 0}
+run: {epochs: 1, threads: 1, eval_batch: 12}
+YAML
+cat > soft.yaml <<'YAML'
+base: student.yaml
+distill: {teacher: teacher, cache: answers, terms: [{distance: kl}]}
+YAML
+cat > guided.yaml <<'YAML'
+base: student.yaml
+distill:
+  teacher: teacher
+  cache: answers
+  terms: [{distance: kl}, {distance: mse, student: blocks.0, teacher: layer3, align: smaller, projector: linear}]
+run: {epochs: 2}
+YAML
+cat > study.yaml <<'YAML'
+output: all
+seeds: [3, 5]
+runs:
+  - {name: teacher, recipe: teacher.yaml}
+  - {name: plain, recipe: student.yaml}
+  - {name: soft, recipe: soft.yaml}
+  - {name: guided, recipe: guided.yaml}
+  - {name: longer, recipe: student.yaml, set: {run.start: plain}}
+YAML
+expect 1 "nowhere" "$vistill" study study.yaml
+
+# The cache is made once a seed, for the longest run and all taps, and both runs read it.
+expect 0 "report: all/report.html" "$vistill" study study.yaml -s data.path=data
+[ "$(grep -c "to be written" out)" = 2 ] || fail "not one cache a seed: $(cat out)"
+grep -q "all/answers-seed3: 2 epochs of 120 images" out || fail "another cache: $(cat out)"
+[ "$(grep -c "from the cache all/answers-seed" out)" = 4 ] || fail "the cache was not read: $(cat out)"
+grep -q "^guided .* ± " out || fail "no deviation: $(cat out)"
+
+# Nothing is done twice.
+expect 0 "all/guided-seed5 is finished already" "$vistill" study study.yaml -s data.path=data
+[ "$(grep -c "is finished already" out)" = 10 ] || fail "not all runs were kept: $(cat out)"
+! grep -q "to be written" out || fail "the cache was made anew"
+
+# One seed alone has the same folders, and the same figures. A cache with a path is the user's own, who makes it.
+sed 's/all/apart/' study.yaml > apart.yaml
+for seed in 3 5; do expect 0 "report: apart/report.html" "$vistill" study apart.yaml -s data.path=data --seeds $seed; done
+for run in teacher plain soft guided longer; do
+    for seed in 3 5; do
+        for folder in all apart; do cut -d, -f1-6 "$folder/$run-seed$seed/summary.csv" > "$folder.csv"; done
+        cmp all.csv apart.csv || fail "$run, seed $seed differs"
+    done
+done
+expect 1 "cache/mine/cache.json is not there" "$vistill" study study.yaml -s data.path=data -s distill.cache=cache/mine --force
+echo "runs of a study share what they can"
