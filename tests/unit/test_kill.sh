@@ -1,0 +1,56 @@
+#!/bin/sh
+# vistill train, killed at several moments and continued: the same weights as if nothing had happened, with all that has a state of
+# its own: teacher's cache, moving average, mixup and CutMix, stochastic depth, repeats. usage: test_kill.sh BUILD SOURCE
+set -eu
+. "$2/tests/unit/commands.sh"
+
+idx data 240 12 16 16
+cat > teacher.yaml <<'END'
+data: {path: data}
+model: {name: resnet8_cifar, width: 4, image: 16, channels: 1, classes: 3}
+optim: {name: sgd, batch: 12, lr: 0.05, warmup_epochs: 0}
+run: {epochs: 1, threads: 1, eval_batch: 12, output: teacher}
+END
+cat > student.yaml <<'END'
+data: {path: data}
+augment: {train: "crop:padding=2", mixup: 0.8, cutmix: 1, repeats: 3}
+model: {name: deit_mini_distilled_patch4_28, dim: 32, depth: 3, heads: 2, drop_path: 0.2, image: 16, channels: 1, classes: 3}
+optim: {batch: 12, warmup_epochs: 0, ema_decay: 0.9, smoothing: 0.1}
+distill:
+  teacher: teacher/last.safetensors
+  cache: answers
+  terms: [{distance: hard, student: logits_dist}, {distance: mse, student: blocks.1, teacher: layer3, projector: mlp, align: smaller}]
+run: {epochs: 30, threads: 1, eval_batch: 12, output: whole}
+END
+now() { date +%s%N | cut -c1-13; } # milliseconds
+tensors() { # FILE: the tensors' bytes, without the header, which holds the seconds that it took
+    header=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
+    tail -c +$((header + 9)) "$1"
+}
+expect 0 "test top-1" "$vistill" train teacher.yaml
+expect 0 "30 complete epochs" "$vistill" cache build student.yaml
+begin=$(now)
+expect 0 "test top-1" "$vistill" train student.yaml
+took=$(($(now) - begin))
+
+killed=0
+for share in 3 20 35 10 45 30; do # per cent of the whole run's time
+    code=0
+    timeout -s KILL "$(printf '%d.%03d' $((took * share / 100000)) $((took * share / 100 % 1000)))" \
+        "$vistill" train student.yaml -s run.output=parts --resume > out 2>&1 || code=$?
+    case $code in
+    0) ;;
+    137) killed=$((killed + 1)) ;;
+    *) fail "exit code $code: $(cat out)" ;;
+    esac
+done
+[ $killed -ge 3 ] || fail "only $killed of 6 were killed: the run is too short for this machine"
+expect 0 "test top-1" "$vistill" train student.yaml -s run.output=parts --resume
+for file in last best; do
+    tensors whole/$file.safetensors > whole.bin
+    tensors parts/$file.safetensors > parts.bin
+    cmp whole.bin parts.bin || fail "$file.safetensors differs"
+done
+for run in whole parts; do cut -d, -f1-6 $run/summary.csv > $run.csv; done
+cmp whole.csv parts.csv || fail "summary.csv differs"
+echo "killed $killed times, and the same weights"
