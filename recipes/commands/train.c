@@ -10,8 +10,10 @@
 static void print_dry(const vst_train_result *result) {
     char predicted[32];
     vst_duration_text(result->predicted_seconds, predicted, sizeof predicted);
-    printf("parameters  %.2f M\nmemory      %.1f MB\nstep        %.1f ms\nall epochs  %s\n", (double)result->parameters / 1e6,
-           (double)result->bytes / 1e6, 1e3 * result->step_seconds, predicted);
+    printf("parameters  %.2f M\nmemory      %.1f MB\nstep        %.1f ms", (double)result->parameters / 1e6,
+           (double)result->bytes / 1e6, 1e3 * result->step_seconds);
+    if (result->teacher_seconds > 1e-5) printf(", %.1f of them the teacher's", 1e3 * result->teacher_seconds);
+    printf("\nall epochs  %s\n", predicted);
 }
 
 static void print_result(const vst_train_result *result, const char *folder) {
@@ -58,7 +60,7 @@ static const vst_flag flags[] = {
     {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as optim.lr=2e-3; can be repeated"},
     {"resume", 0, NULL, "continue from the run folder's checkpoint, bit for bit"},
     {"force", 0, NULL, "begin anew in a folder that holds a run; with --resume only if that has another recipe"},
-    {"dry-run", 0, NULL, "build everything, take two steps, tell memory and time, write nothing"},
+    {"dry-run", 0, NULL, "build everything, train for two seconds, tell memory and time, write nothing"},
     {0}};
 
 extern const vst_command vsti_command_train;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -11,6 +12,8 @@
 #include "recipes/engine/train_parts.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+
+static const double REHEARSED = 2; /* seconds of a dry run's steps */
 
 char *vst_run_folder(const vst_recipe *recipe) {
     const char *output = recipe->run.output;
@@ -181,27 +184,52 @@ static void fill_result(const vsti_trainer *t, vst_train_result *result) {
     result->seconds = t->at.seconds;
 }
 
-/* Two batches: the first one warms up, the second is timed. An image of the evaluation costs about a third of one trained on. */
-static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The medians of some batches' times, after one that warms up: of the whole and of what the teachers take of it. */
+static vst_status time_batches(vsti_trainer *t, double *whole, double *teachers) {
+    enum { MOST = 64 };
     vst_status status = VST_OK;
+    double wholes[MOST], parts[MOST];
+    int count = 0;
+    const double begin = vst_seconds();
+    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
+    for (int i = 0; count < MOST && (count == 0 || vst_seconds() - begin < REHEARSED); i++) {
+        vst_batch batch;
+        VST_TRY(vst_loader_next(t->data.loader, &batch));
+        if (!batch.count) break;
+        const double start = vst_seconds(), taught = t->teaching;
+        VST_TRY(vsti_train_step(t, &batch));
+        wholes[count] = vst_seconds() - start;
+        parts[count] = t->teaching - taught;
+        if (i == 0) vsti_announce_shares(t);
+        if (i > 0 || t->data.steps == 1) count++;
+    }
+    qsort(wholes, (size_t)count, sizeof *wholes, by_size);
+    qsort(parts, (size_t)count, sizeof *parts, by_size);
+    *whole = wholes[count / 2];
+    *teachers = parts[count / 2];
+out:
+    return status;
+}
+
+/* An image of the evaluation costs about a third of one trained on. */
+static vst_status rehearse(vsti_trainer *t, vst_train_result *result) {
+    double whole, teachers;
+    const vst_status status = time_batches(t, &whole, &teachers);
+    if (status != VST_OK) return status;
     uint64_t evaluated = vst_dataset_count(t->data.test);
     if (vsti_has_average(t)) evaluated *= 2;
     if (t->data.validation) evaluated += vst_dataset_count(t->data.validation);
-    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
-    for (int i = 0; i < 2; i++) {
-        vst_batch batch;
-        VST_TRY(vst_loader_next(t->data.loader, &batch));
-        if (!batch.count) break; /* an epoch of one step */
-        const double begin = vst_seconds();
-        VST_TRY(vsti_train_step(t, &batch));
-        result->step_seconds = (vst_seconds() - begin) * t->recipe->optim.accumulate;
-        if (i == 0) vsti_announce_shares(t);
-    }
+    result->step_seconds = whole * t->recipe->optim.accumulate;
+    result->teacher_seconds = teachers * t->recipe->optim.accumulate;
     const double per_image = result->step_seconds / (double)vst_step_images(&t->recipe->optim);
     const double trained = (double)t->data.steps * t->recipe->optim.batch;
     result->predicted_seconds = t->recipe->run.epochs * per_image * (trained + (double)evaluated / 3);
-out:
-    return status;
+    return VST_OK;
 }
 
 static vst_status train(vsti_trainer *t, vst_train_result *result) {

@@ -42,7 +42,7 @@ typedef void vst_train_callback(const vst_train_progress *progress, void *user);
 typedef struct vst_train_options {
     bool resume;  /* continue from the folder's checkpoint, bit for bit; without one, begin */
     bool force;   /* begin anew in a folder that holds a run; with resume: only if that run has another recipe */
-    bool dry_run; /* build everything, train on two batches, write nothing */
+    bool dry_run; /* build everything, train for two seconds, write nothing */
     const volatile sig_atomic_t *stop; /* when it becomes non-zero the step ends, a checkpoint is written and the result is
                                           VST_ERROR_INTERRUPTED; NULL: never */
     vst_train_callback *progress; /* or NULL */
@@ -59,7 +59,8 @@ typedef struct vst_train_result {
     double seconds;                          /* of training and evaluating, all sessions of the run together */
     size_t parameters;                       /* trained ones of the model, projectors not counted */
     size_t bytes;                            /* memory of buckets, plans and batches held ready */
-    double step_seconds, predicted_seconds;  /* dry run: of one step with all its batches, and of all epochs */
+    double step_seconds, predicted_seconds;  /* dry run: median of a step with all its batches, and of all epochs */
+    double teacher_seconds;                  /* of step_seconds, that teachers run */
     bool reused;                             /* the folder held this run finished: nothing was trained */
 } vst_train_result;
 

@@ -56,7 +56,9 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     const uint64_t accumulate = (uint64_t)t->recipe->optim.accumulate;
     const double rate = ldexp(vst_schedule_rate(&t->schedule, step / accumulate), -t->at.recoveries);
     const vsti_moment at = {(uint32_t)t->at.epoch, t->at.step * (uint64_t)t->recipe->optim.batch, (uint32_t)step};
+    const double begin = vst_seconds();
     VST_TRY(vsti_teachers_run(&t->teachers, s, batch, at));
+    if (t->teachers.count) t->teaching += vst_seconds() - begin;
     if (step == 0) VST_TRY(measure_gradients(t, batch));
     VST_TRY(vsti_fill_inputs(t, batch, step));
     VST_TRY(vst_plan_run(s->plan, (uint32_t)step));

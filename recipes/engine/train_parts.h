@@ -179,6 +179,7 @@ typedef struct vsti_trainer {
     vsti_checkpoint at; /* position, sums, figures */
     double mark;        /* when the seconds were last added up */
     double pulls[VST_MAX_TERMS + 1]; /* lengths of the gradients of labels and terms in the first step */
+    double teaching;    /* seconds of this session in which teachers ran */
     double waiting;     /* share of the time of the last epoch's steps that went into waiting for images; 0 if unknown */
 } vsti_trainer;
 

@@ -613,6 +613,12 @@ START_TEST(dry_run) {
     ck_assert_double_gt(s.result.step_seconds, 0);
     ck_assert_double_gt(s.result.predicted_seconds, EPOCHS * STEPS * s.result.step_seconds);
     ck_assert_uint_gt(s.result.parameters, 1000);
+    ck_assert_double_eq(s.result.teacher_seconds, 0);
+    make_teacher();
+    s = (session){.recipe = distilled_recipe, .dry_run = true};
+    ck_ok(run(&s));
+    ck_assert_double_gt(s.result.teacher_seconds, 0);
+    ck_assert_double_lt(s.result.teacher_seconds, s.result.step_seconds);
 }
 END_TEST
 
