@@ -102,8 +102,7 @@ static vst_status begin_anew(builder *self) {
     return VST_OK;
 }
 
-/* What was begun is continued if it is for the same. A block that was begun in batches of another size is done again.
- */
+/* What was begun is continued if it is for the same. A block that was begun in batches of another size is done again. */
 static vst_status find_cache(builder *self) {
     vst_status status = VST_OK;
     const char *folder = self->work.recipe->distill.cache;
@@ -111,7 +110,8 @@ static vst_status find_cache(builder *self) {
     status = vsti_cache_read_head(&self->cache, folder);
     if (status == VST_ERROR_NOT_FOUND) return begin_anew(self);
     VST_TRY(status);
-    VST_TRY(vsti_cache_compare(&self->cache, &self->work.wanted, true));
+    const bool complete = self->cache.done / self->cache.block >= self->blocks; /* then it may hold more than is asked for */
+    VST_TRY(vsti_cache_compare(&self->cache, &self->work.wanted, !complete));
     const uint64_t begun = self->cache.done % self->cache.block;
     if (begun % (uint64_t)self->work.recipe->optim.batch) self->cache.done -= begun;
 out:

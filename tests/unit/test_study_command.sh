@@ -54,6 +54,12 @@ expect 0 "all/guided-seed5 is finished already" "$vistill" study study.yaml -s d
 [ "$(grep -c "is finished already" out)" = 10 ] || fail "not all runs were kept: $(cat out)"
 ! grep -q "to be written" out || fail "the cache was made anew"
 
+# Another study in the same folder, which reads less, takes what is there.
+sed -n '1,/plain/p; /soft/s/name: soft/name: other/p' study.yaml > less.yaml
+expect 0 "all/plain-seed3 is finished already" "$vistill" study less.yaml -s data.path=data
+grep -q "^other " out || fail "no other run: $(cat out)"
+! grep -q "to be written" out || fail "the cache was made anew"
+
 # One seed alone has the same folders, and the same figures. A cache with a path is the user's own, who makes it.
 sed 's/all/apart/' study.yaml > apart.yaml
 for seed in 3 5; do expect 0 "report: apart/report.html" "$vistill" study apart.yaml -s data.path=data --seeds $seed; done
