@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recipes/distill/sides.h"
+#include "tests/unit/own_folder.h"
 #include "vision/plan/plan.h"
 #include "vision/tensor/safetensors.h"
 
@@ -38,8 +39,6 @@ static const term_case cases[] = {
     {"rkd_pooled", "blocks.1", "layer3", {.distance = "rkd_distance"}},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
-
-#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
 
 static const vst_tensor *tensor_of(const vst_safetensors *file, const char *name, const char *part) {
     char text[64];

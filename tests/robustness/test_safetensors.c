@@ -11,29 +11,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/tensor/safetensors.h"
-
-#define ASSERT_OK(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
-#define ASSERT_FAILS(expression, expected, text)                                              \
-    do {                                                                                      \
-        ck_assert_int_eq((expression), (expected));                                           \
-        ck_assert_msg(strstr(vst_error_message(), text), "message: %s", vst_error_message()); \
-    } while (0)
 
 /* ---- A folder for each test, with nothing in it afterwards but what the test knows ---- */
 
 static char folder[256], path[300];
 
-static void make_folder(void) {
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vistill_tensors_XXXXXX", base ? base : P_tmpdir);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+static void begin(void) {
+    make_folder(folder, "tensors");
     snprintf(path, sizeof path, "%s/m.safetensors", folder);
 }
 
-static void remove_folder(void) {
+static void end(void) {
     unlink(path);
     ck_assert_msg(rmdir(folder) == 0, "%s is not empty", folder);
 }
@@ -203,21 +195,21 @@ static const char small[] = "{\"a\":" T("U8", "[3]", "[0,3]") "}";
 
 START_TEST(bad_lengths) {
     image file;
-    ASSERT_FAILS(parse("", 0, NULL), VST_ERROR_FORMAT, "only 0 bytes long");
-    ASSERT_FAILS(parse("1234567", 7, NULL), VST_ERROR_FORMAT, "only 7 bytes long");
+    ck_fails(parse("", 0, NULL), VST_ERROR_FORMAT, "only 0 bytes long");
+    ck_fails(parse("1234567", 7, NULL), VST_ERROR_FORMAT, "only 7 bytes long");
     compose(&file, small, strlen(small), 3);
-    ASSERT_OK(parse(file.bytes, file.size, NULL));
+    ck_ok(parse(file.bytes, file.size, NULL));
     static const uint64_t lengths[] = {UINT64_MAX, UINT64_MAX - 7, UINT64_MAX / 2, 100000001, UINT32_MAX};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         set_length(&file, lengths[i]);
-        ASSERT_FAILS(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "the header should have");
+        ck_fails(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "the header should have");
     }
     set_length(&file, file.size - 7);
-    ASSERT_FAILS(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "the header should have");
+    ck_fails(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "the header should have");
     compose(&file, "{\"a\0\":{}}", 9, 0); /* a NUL as it is */
-    ASSERT_FAILS(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "not valid JSON");
+    ck_fails(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "not valid JSON");
     compose(&file, "{}\0", 3, 0);
-    ASSERT_FAILS(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "not valid JSON");
+    ck_fails(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "not valid JSON");
 }
 END_TEST
 
@@ -226,22 +218,22 @@ START_TEST(limits_hold) {
     const char *two = "{\"__metadata__\":{},\"aaaa\":" T("U8", "[3]", "[0,3]") ",\"b\":" T("U8", "[0]", "[3,3]") "}";
     compose(&file, two, strlen(two), 3);
     const vst_safetensors_limits fits = {strlen(two), file.size, 2, 4};
-    ASSERT_OK(parse(file.bytes, file.size, &fits));
+    ck_ok(parse(file.bytes, file.size, &fits));
     vst_safetensors_limits tight = fits;
     tight.header_bytes--;
-    ASSERT_FAILS(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "the header has");
+    ck_fails(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "the header has");
     tight = fits, tight.file_bytes--;
-    ASSERT_FAILS(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "bytes long; allowed are");
+    ck_fails(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "bytes long; allowed are");
     tight = fits, tight.tensors = 1;
-    ASSERT_FAILS(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "tensors; allowed are 1");
+    ck_fails(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "tensors; allowed are 1");
     tight.tensors = 0;
-    ASSERT_FAILS(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "tensors; allowed are 0");
+    ck_fails(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "tensors; allowed are 0");
     tight = fits, tight.name_bytes = 3;
-    ASSERT_FAILS(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "\"aaaa…\" has 4 bytes; allowed are 3");
+    ck_fails(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "\"aaaa…\" has 4 bytes; allowed are 3");
     const char *plain = "{\"a\":" T("U8", "[0]", "[0,0]") ",\"b\":" T("U8", "[0]", "[0,0]") "}";
     compose(&file, plain, strlen(plain), 0); /* no metadata: the count itself */
     tight = fits, tight.tensors = 1;
-    ASSERT_FAILS(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "2 tensors; allowed are 1");
+    ck_fails(parse(file.bytes, file.size, &tight), VST_ERROR_LIMIT, "2 tensors; allowed are 1");
 }
 END_TEST
 
@@ -256,17 +248,17 @@ START_TEST(default_limits_hold) {
         memset(large, ' ', 8 + HEADER + 1);
         memcpy(large + 8, "{}", 2);
         for (int i = 0; i < 8; i++) large[i] = (char)((HEADER + extra) >> (8 * i));
-        if (!extra) ASSERT_OK(parse(large, 8 + HEADER, NULL));
+        if (!extra) ck_ok(parse(large, 8 + HEADER, NULL));
         else
-            ASSERT_FAILS(parse(large, 8 + HEADER + 1, NULL), VST_ERROR_LIMIT,
+            ck_fails(parse(large, 8 + HEADER + 1, NULL), VST_ERROR_LIMIT,
                          "the header has 16777217 bytes; allowed are 16777216");
 
         memset(name, 'n', NAME + extra);
         name[NAME + extra] = 0;
         snprintf(header, sizeof header, "{\"%s\":" T("U8", "[0]", "[0,0]") "}", name);
         compose(&file, header, strlen(header), 0);
-        if (!extra) ASSERT_OK(parse(file.bytes, file.size, NULL));
-        else ASSERT_FAILS(parse(file.bytes, file.size, NULL), VST_ERROR_LIMIT, "has 1025 bytes; allowed are 1024");
+        if (!extra) ck_ok(parse(file.bytes, file.size, NULL));
+        else ck_fails(parse(file.bytes, file.size, NULL), VST_ERROR_LIMIT, "has 1025 bytes; allowed are 1024");
 
         char *at = large + 8;
         for (size_t i = 0; i < TENSORS + extra; i++)
@@ -274,14 +266,14 @@ START_TEST(default_limits_hold) {
         *at++ = '}';
         for (int i = 0; i < 8; i++) large[i] = (char)((size_t)(at - large - 8) >> (8 * i));
         const vst_status status = parse(large, (size_t)(at - large), NULL);
-        if (!extra) ASSERT_OK(status);
-        else ASSERT_FAILS(status, VST_ERROR_LIMIT, "100001 tensors; allowed are 100000");
+        if (!extra) ck_ok(status);
+        else ck_fails(status, VST_ERROR_LIMIT, "100001 tensors; allowed are 100000");
     }
     free(large);
     const int fd = open(path, O_WRONLY | O_CREAT, 0600);
     ck_assert_int_eq(ftruncate(fd, ((off_t)16 << 30) + 1), 0); /* takes no room on the disk */
     close(fd);
-    ASSERT_FAILS(vst_safetensors_open(&opened, path, NULL), VST_ERROR_LIMIT,
+    ck_fails(vst_safetensors_open(&opened, path, NULL), VST_ERROR_LIMIT,
                  "17179869185 bytes long; allowed are 17179869184");
 }
 END_TEST
@@ -295,7 +287,7 @@ START_TEST(data_at_odd_addresses) {
     const char *header = "{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("F64", "[1]", "[1,9]") "}";
     compose(&file, header, strlen(header), 9);
     memcpy(file.bytes + file.size - sizeof pi, &pi, sizeof pi);
-    ASSERT_OK(vst_safetensors_parse(&opened, "odd", file.bytes, file.size, NULL));
+    ck_ok(vst_safetensors_parse(&opened, "odd", file.bytes, file.size, NULL));
     const vst_tensor *b = vst_safetensors_find(opened, "b");
     ck_assert_uint_ne((uintptr_t)b->data % sizeof pi, 0);
     vst_to_float(&value, b->data, b->dtype, 1);
@@ -332,9 +324,9 @@ static size_t bytes_of(const vst_tensor *tensor) {
 START_TEST(round_trip) {
     vst_safetensors *file;
     fill_payload();
-    ASSERT_OK(vst_safetensors_write(path, every, EVERY, notes, 3));
+    ck_ok(vst_safetensors_write(path, every, EVERY, notes, 3));
     ck_assert_int_eq(files_in_folder(), 1);
-    ASSERT_OK(vst_safetensors_open(&file, path, NULL));
+    ck_ok(vst_safetensors_open(&file, path, NULL));
     ck_assert_str_eq(vst_safetensors_path(file), path);
     ck_assert_uint_eq(vst_safetensors_count(file), EVERY);
     for (int i = 0; i < EVERY; i++) {
@@ -371,7 +363,7 @@ static void read_image(image *file) {
 START_TEST(the_written_bytes) {
     image file;
     const vst_tensor tensors[] = {{"b", VST_U8, {1, {1}}, "x"}, {"a", VST_F32, {1, {1}}, "1234"}};
-    ASSERT_OK(vst_safetensors_write(path, tensors, 2, NULL, 0));
+    ck_ok(vst_safetensors_write(path, tensors, 2, NULL, 0));
     read_image(&file);
     const char *expected = "{\"__metadata__\":{\"vistill.xxh3\":\"7027ed7259130b7a\"},"
                            "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
@@ -387,8 +379,8 @@ END_TEST
 
 START_TEST(an_empty_file) {
     vst_safetensors *file;
-    ASSERT_OK(vst_safetensors_write(path, NULL, 0, NULL, 0));
-    ASSERT_OK(vst_safetensors_open(&file, path, NULL));
+    ck_ok(vst_safetensors_write(path, NULL, 0, NULL, 0));
+    ck_ok(vst_safetensors_open(&file, path, NULL));
     ck_assert_uint_eq(vst_safetensors_count(file), 0);
     vst_safetensors_close(file);
 }
@@ -397,12 +389,12 @@ END_TEST
 START_TEST(damaged_data) {
     image file;
     fill_payload();
-    ASSERT_OK(vst_safetensors_write(path, every, EVERY, NULL, 0));
+    ck_ok(vst_safetensors_write(path, every, EVERY, NULL, 0));
     read_image(&file);
-    ASSERT_OK(parse(file.bytes, file.size, NULL));
+    ck_ok(parse(file.bytes, file.size, NULL));
     for (size_t i = 8 + file.bytes[0] + 256u * file.bytes[1]; i < file.size; i++) {
         file.bytes[i] ^= 0x10;
-        ASSERT_FAILS(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "the file is damaged");
+        ck_fails(parse(file.bytes, file.size, NULL), VST_ERROR_FORMAT, "the file is damaged");
         file.bytes[i] ^= 0x10;
     }
 }
@@ -433,16 +425,16 @@ START_TEST(writer_refuses) {
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const vst_tensor pair[] = {{"first", VST_U8, {1, {1}}, "x"}, bad[i].tensor};
-        ASSERT_FAILS(vst_safetensors_write(path, pair, 2, NULL, 0), bad[i].status, bad[i].message);
+        ck_fails(vst_safetensors_write(path, pair, 2, NULL, 0), bad[i].status, bad[i].message);
     }
     const vst_tensor large[] = {{"a", VST_U8, {1, {INT64_MAX}}, "x"}, {"b", VST_U8, {1, {1}}, "x"}};
-    ASSERT_FAILS(vst_safetensors_write(path, large, 2, NULL, 0), VST_ERROR_LIMIT, "more bytes than a file can hold");
+    ck_fails(vst_safetensors_write(path, large, 2, NULL, 0), VST_ERROR_LIMIT, "more bytes than a file can hold");
     const vst_metadata twice[] = {{"k", "1"}, {"k", "2"}}, sum[] = {{"vistill.xxh3", "0"}}, null[] = {{"k", NULL}},
                        broken[] = {{"k", "\xff"}};
-    ASSERT_FAILS(vst_safetensors_write(path, NULL, 0, twice, 2), VST_ERROR_ARGUMENT, "\"k\" is there twice");
-    ASSERT_FAILS(vst_safetensors_write(path, NULL, 0, sum, 1), VST_ERROR_ARGUMENT, "is there twice");
-    ASSERT_FAILS(vst_safetensors_write(path, NULL, 0, null, 1), VST_ERROR_ARGUMENT, "without key or value");
-    ASSERT_FAILS(vst_safetensors_write(path, NULL, 0, broken, 1), VST_ERROR_ARGUMENT, "not valid UTF-8");
+    ck_fails(vst_safetensors_write(path, NULL, 0, twice, 2), VST_ERROR_ARGUMENT, "\"k\" is there twice");
+    ck_fails(vst_safetensors_write(path, NULL, 0, sum, 1), VST_ERROR_ARGUMENT, "is there twice");
+    ck_fails(vst_safetensors_write(path, NULL, 0, null, 1), VST_ERROR_ARGUMENT, "without key or value");
+    ck_fails(vst_safetensors_write(path, NULL, 0, broken, 1), VST_ERROR_ARGUMENT, "not valid UTF-8");
     ck_assert_int_eq(files_in_folder(), 0);
 }
 END_TEST
@@ -451,7 +443,7 @@ START_TEST(a_failing_disk_keeps_the_old_file) {
     static float data[5000];
     image before, after;
     const vst_tensor old = {"old", VST_U8, {1, {3}}, "abc"}, new = {"new", VST_F32, {1, {5000}}, data};
-    ASSERT_OK(vst_safetensors_write(path, &old, 1, NULL, 0));
+    ck_ok(vst_safetensors_write(path, &old, 1, NULL, 0));
     read_image(&before);
     signal(SIGXFSZ, SIG_IGN);
     for (rlim_t room = 0; room < 24000; room += 4000) {
@@ -459,14 +451,14 @@ START_TEST(a_failing_disk_keeps_the_old_file) {
         const vst_status status = vst_safetensors_write(path, &new, 1, NULL, 0);
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
         if (room <= 20000) {
-            ASSERT_FAILS(status, VST_ERROR_IO, "writing failed: File too large");
+            ck_fails(status, VST_ERROR_IO, "writing failed: File too large");
             read_image(&after);
             ck_assert_uint_eq(before.size, after.size);
             ck_assert_mem_eq(before.bytes, after.bytes, after.size);
         }
         ck_assert_int_eq(files_in_folder(), 1);
     }
-    ASSERT_OK(vst_safetensors_write(path, &new, 1, NULL, 0));
+    ck_ok(vst_safetensors_write(path, &new, 1, NULL, 0));
     read_image(&after);
     ck_assert_uint_gt(after.size, 20000);
 }
@@ -475,21 +467,21 @@ END_TEST
 START_TEST(impossible_paths) {
     char other[400];
     vst_safetensors *file = (vst_safetensors *)folder;
-    ASSERT_FAILS(vst_safetensors_open(&file, path, NULL), VST_ERROR_NOT_FOUND, path);
+    ck_fails(vst_safetensors_open(&file, path, NULL), VST_ERROR_NOT_FOUND, path);
     ck_assert_ptr_null(file);
-    ASSERT_FAILS(vst_safetensors_open(&file, folder, NULL), VST_ERROR_IO, "not a regular file");
+    ck_fails(vst_safetensors_open(&file, folder, NULL), VST_ERROR_IO, "not a regular file");
     ck_assert_int_eq(mkfifo(path, 0600), 0);
-    ASSERT_FAILS(vst_safetensors_open(&file, path, NULL), VST_ERROR_IO, "not a regular file");
+    ck_fails(vst_safetensors_open(&file, path, NULL), VST_ERROR_IO, "not a regular file");
     unlink(path);
     snprintf(other, sizeof other, "%s/no/m", folder);
-    ASSERT_FAILS(vst_safetensors_write(other, NULL, 0, NULL, 0), VST_ERROR_IO, "/no/: the folder cannot be opened");
+    ck_fails(vst_safetensors_write(other, NULL, 0, NULL, 0), VST_ERROR_IO, "/no/: the folder cannot be opened");
     ck_assert_int_eq(mkdir(path, 0700), 0); /* cannot be replaced by a file */
-    ASSERT_FAILS(vst_safetensors_write(path, NULL, 0, NULL, 0), VST_ERROR_IO, "cannot be replaced");
+    ck_fails(vst_safetensors_write(path, NULL, 0, NULL, 0), VST_ERROR_IO, "cannot be replaced");
     ck_assert_int_eq(files_in_folder(), 1);
     rmdir(path);
     ck_assert_int_eq(chdir(folder), 0); /* a name without a folder */
-    ASSERT_OK(vst_safetensors_write("m.safetensors", NULL, 0, NULL, 0));
-    ASSERT_OK(vst_safetensors_open(&file, path, NULL));
+    ck_ok(vst_safetensors_write("m.safetensors", NULL, 0, NULL, 0));
+    ck_ok(vst_safetensors_open(&file, path, NULL));
     vst_safetensors_close(file);
     ck_assert_int_eq(chdir("/"), 0);
 }
@@ -501,7 +493,7 @@ START_TEST(truncation_at_every_byte) {
     image file;
     vst_safetensors *opened;
     fill_payload();
-    ASSERT_OK(vst_safetensors_write(path, every, EVERY, notes, 3));
+    ck_ok(vst_safetensors_write(path, every, EVERY, notes, 3));
     read_image(&file);
     for (size_t size = 0; size < file.size; size++) {
         ck_assert_int_eq(parse(file.bytes, size, NULL), VST_ERROR_FORMAT);
@@ -509,7 +501,7 @@ START_TEST(truncation_at_every_byte) {
         ck_assert_int_eq(vst_safetensors_open(&opened, path, NULL), VST_ERROR_FORMAT);
         ck_assert_ptr_null(opened);
     }
-    ASSERT_OK(parse(file.bytes, file.size, NULL));
+    ck_ok(parse(file.bytes, file.size, NULL));
 }
 END_TEST
 
@@ -574,7 +566,7 @@ START_TEST(mutations) {
     static image seeds[SEEDS], file;
     size_t fine = 0;
     fill_payload();
-    ASSERT_OK(vst_safetensors_write(path, every, EVERY, notes, 3));
+    ck_ok(vst_safetensors_write(path, every, EVERY, notes, 3));
     read_image(&seeds[0]);
     for (size_t i = 1; i < SEEDS; i++)
         compose(&seeds[i], accepted[i - 1].header, strlen(accepted[i - 1].header), accepted[i - 1].data);
@@ -605,7 +597,7 @@ START_TEST(failing_memory_when_writing) {
     image before, after;
     const vst_tensor old = {"old", VST_U8, {1, {3}}, "abc"};
     fill_payload();
-    ASSERT_OK(vst_safetensors_write(path, &old, 1, NULL, 0));
+    ck_ok(vst_safetensors_write(path, &old, 1, NULL, 0));
     read_image(&before);
     for (uint64_t n = 1;; n++) {
         vst_memory_fail_at(n);
@@ -615,7 +607,7 @@ START_TEST(failing_memory_when_writing) {
         read_image(&after);
         if (status == VST_OK) {
             ck_assert_uint_gt(n, 100); /* jansson's are counted too */
-            ASSERT_OK(parse(after.bytes, after.size, NULL));
+            ck_ok(parse(after.bytes, after.size, NULL));
             return;
         }
         ck_assert_int_eq(status, VST_ERROR_MEMORY);
@@ -628,7 +620,7 @@ END_TEST
 START_TEST(failing_memory_when_reading) {
     image file;
     fill_payload();
-    ASSERT_OK(vst_safetensors_write(path, every, EVERY, notes, 3));
+    ck_ok(vst_safetensors_write(path, every, EVERY, notes, 3));
     read_image(&file);
     for (int from_file = 0; from_file < 2; from_file++) {
         for (uint64_t n = 1;; n++) {
@@ -672,7 +664,7 @@ START_TEST(python_reads_ours_and_we_read_its) {
                                   {"count", VST_I64, {0, {0}}, (void *)&i64},
                                   {"b", VST_U8, {1, {3}}, "abc"},
                                   {"none", VST_F16, {2, {0, 4}}, NULL}};
-    ASSERT_OK(vst_safetensors_write(path, tensors, 4, notes, 3));
+    ck_ok(vst_safetensors_write(path, tensors, 4, notes, 3));
     ck_assert(python("import sys, numpy as n\n"
                      "from safetensors import safe_open\n"
                      "from safetensors.numpy import save_file\n"
@@ -687,7 +679,7 @@ START_TEST(python_reads_ours_and_we_read_its) {
                      "assert bytes(t[\"b\"]) == b\"abc\" and t[\"none\"].shape == (0, 4)\n"
                      "t[\"w\"] = t[\"w\"] * 0 + 7\n"
                      "save_file(t, sys.argv[1], {\"by\": \"python\"})\n"));
-    ASSERT_OK(vst_safetensors_open(&file, path, NULL));
+    ck_ok(vst_safetensors_open(&file, path, NULL));
     ck_assert_uint_eq(vst_safetensors_count(file), 4);
     ck_assert_str_eq(vst_safetensors_metadata(file, "by"), "python");
     for (int i = 0; i < 6; i++) ck_assert(((const float *)vst_safetensors_find(file, "w")->data)[i] == 7);
@@ -718,7 +710,7 @@ int main(void) {
     Suite *suite = suite_create("safetensors");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
-    tcase_add_checked_fixture(all, make_folder, remove_folder);
+    tcase_add_checked_fixture(all, begin, end);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(all, tests[i]);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);

@@ -10,31 +10,23 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 #include "vision/tensor/pickle.h"
 #include "vision/tensor/pytorch.h"
 #include "vision/tensor/safetensors.h"
 #include "vision/tensor/weights.h"
 
-#define ASSERT_OK(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
-#define ASSERT_FAILS(expression, expected, text)                                              \
-    do {                                                                                      \
-        ck_assert_int_eq((expression), (expected));                                           \
-        ck_assert_msg(strstr(vst_error_message(), text), "message: %s", vst_error_message()); \
-    } while (0)
-
 /* ---- A folder for each test, with nothing in it afterwards but what the test knows ---- */
 
 static char folder[256], path[300];
 
-static void make_folder(void) {
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vistill_weights_XXXXXX", base ? base : P_tmpdir);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+static void begin(void) {
+    make_folder(folder, "weights");
     snprintf(path, sizeof path, "%s/model.pth", folder);
 }
 
-static void remove_folder(void) {
+static void end(void) {
     unlink(path);
     ck_assert_msg(rmdir(folder) == 0, "%s is not empty", folder);
 }
@@ -311,8 +303,8 @@ START_TEST(files_of_pytorch) {
         vst_safetensors *expected;
         char skipped[200] = "";
         const char *name = fixture(checkpoints[i].file, ".pth");
-        ASSERT_OK(vst_weights_open(&weights, name, checkpoints[i].entry));
-        ASSERT_OK(vst_safetensors_open(&expected, fixture(checkpoints[i].expected, ".expected.safetensors"), NULL));
+        ck_ok(vst_weights_open(&weights, name, checkpoints[i].entry));
+        ck_ok(vst_safetensors_open(&expected, fixture(checkpoints[i].expected, ".expected.safetensors"), NULL));
         use(weights);
         same_tensors(weights, expected);
         ck_assert_str_eq(vst_weights_path(weights), name);
@@ -333,7 +325,7 @@ END_TEST
 START_TEST(whole_modules_of_pytorch) {
     vst_weights *weights;
     for (int legacy = 0; legacy < 2; legacy++)
-        ASSERT_FAILS(vst_weights_open(&weights, fixture("whole_module", legacy ? "_legacy.pth" : ".pth"), NULL),
+        ck_fails(vst_weights_open(&weights, fixture("whole_module", legacy ? "_legacy.pth" : ".pth"), NULL),
                      VST_ERROR_UNSUPPORTED,
                      "is an object of the Python class __main__.Scale, not a state dict: in Python, save "
                      "its state_dict()");
@@ -346,13 +338,13 @@ START_TEST(safetensors_files) {
     const vst_tensor tensors[] = {{"module._orig_mod.b", VST_U8, {1, {3}}, "abc"},
                                   {"module._orig_mod.a", VST_F32, {0, {0}}, "1234"}};
     const vst_metadata note = {"arch", "vit"};
-    ASSERT_OK(vst_weights_open(&weights, fixture("types", ".expected.safetensors"), NULL));
-    ASSERT_OK(vst_safetensors_open(&expected, fixture("types", ".expected.safetensors"), NULL));
+    ck_ok(vst_weights_open(&weights, fixture("types", ".expected.safetensors"), NULL));
+    ck_ok(vst_safetensors_open(&expected, fixture("types", ".expected.safetensors"), NULL));
     same_tensors(weights, expected);
     vst_weights_close(weights);
     vst_safetensors_close(expected);
-    ASSERT_OK(vst_safetensors_write(path, tensors, 2, &note, 1));
-    ASSERT_OK(vst_weights_open(&weights, path, NULL));
+    ck_ok(vst_safetensors_write(path, tensors, 2, &note, 1));
+    ck_ok(vst_weights_open(&weights, path, NULL));
     use(weights);
     ck_assert_str_eq(vst_weights_format(weights), "safetensors");
     ck_assert_str_eq(vst_weights_metadata(weights, "arch"), "vit");
@@ -362,9 +354,9 @@ START_TEST(safetensors_files) {
     ck_assert_str_eq(vst_weights_at(weights, 0)->name, "a");
     ck_assert_mem_eq(vst_weights_find(weights, "b")->data, "abc", 3);
     vst_weights_close(weights);
-    ASSERT_FAILS(vst_weights_open(&weights, path, "model"), VST_ERROR_ARGUMENT, "has no entries such as \"model\"");
+    ck_fails(vst_weights_open(&weights, path, "model"), VST_ERROR_ARGUMENT, "has no entries such as \"model\"");
     ck_assert_int_eq(truncate(path, 100), 0); /* the path stands in the message once, whoever finds the fault */
-    ASSERT_FAILS(vst_weights_open(&weights, path, NULL), VST_ERROR_FORMAT, "cut short");
+    ck_fails(vst_weights_open(&weights, path, NULL), VST_ERROR_FORMAT, "cut short");
     ck_assert(strncmp(vst_error_message(), path, strlen(path)) == 0 && !strstr(vst_error_message() + 1, path));
 }
 END_TEST
@@ -398,22 +390,22 @@ START_TEST(formats_are_recognised) {
     };
     vst_weights *weights;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        ASSERT_FAILS(open_bytes(&weights, refused[i].bytes, refused[i].size, NULL), refused[i].status,
+        ck_fails(open_bytes(&weights, refused[i].bytes, refused[i].size, NULL), refused[i].status,
                      refused[i].message);
 }
 END_TEST
 
 START_TEST(impossible_paths) {
     vst_weights *weights = (vst_weights *)path;
-    ASSERT_FAILS(vst_weights_open(&weights, path, NULL), VST_ERROR_NOT_FOUND, path);
+    ck_fails(vst_weights_open(&weights, path, NULL), VST_ERROR_NOT_FOUND, path);
     ck_assert_ptr_null(weights);
-    ASSERT_FAILS(vst_weights_open(&weights, folder, NULL), VST_ERROR_IO, "not a regular file");
+    ck_fails(vst_weights_open(&weights, folder, NULL), VST_ERROR_IO, "not a regular file");
     ck_assert_int_eq(mkfifo(path, 0600), 0);
-    ASSERT_FAILS(vst_weights_open(&weights, path, NULL), VST_ERROR_IO, "not a regular file");
+    ck_fails(vst_weights_open(&weights, path, NULL), VST_ERROR_IO, "not a regular file");
     unlink(path);
     write_file("PK\3\4", 4);
     ck_assert_int_eq(truncate(path, ((off_t)16 << 30) + 1), 0); /* nothing of it takes room on the disk */
-    ASSERT_FAILS(vst_weights_open(&weights, path, NULL), VST_ERROR_LIMIT,
+    ck_fails(vst_weights_open(&weights, path, NULL), VST_ERROR_LIMIT,
                  "17179869185 bytes long; allowed are 17179869184");
     vst_weights_close(NULL);
 }
@@ -424,12 +416,12 @@ START_TEST(files_that_change) {
     char bytes[8] = "";
     write_file("abcd", 4);
     vsti_source from = {.fd = open(path, O_RDONLY), .size = 8};
-    ASSERT_OK(vsti_source_read(&from, 1, bytes, 3));
+    ck_ok(vsti_source_read(&from, 1, bytes, 3));
     ck_assert_mem_eq(bytes, "bcd\0", 4);
-    ASSERT_FAILS(vsti_source_read(&from, 1, bytes, 7), VST_ERROR_IO,
+    ck_fails(vsti_source_read(&from, 1, bytes, 7), VST_ERROR_IO,
                  "ended at byte 4 of 8: it was cut while being read");
     close(from.fd);
-    ASSERT_FAILS(vsti_source_read(&from, 2, bytes, 2), VST_ERROR_IO, "reading at byte 2: Bad file descriptor");
+    ck_fails(vsti_source_read(&from, 2, bytes, 2), VST_ERROR_IO, "reading at byte 2: Bad file descriptor");
 }
 END_TEST
 
@@ -444,11 +436,11 @@ START_TEST(too_many_open_files) {
     for (rlim_t more = 0; more < 2; more++) {
         few = (struct rlimit){(rlim_t)lowest + more, before.rlim_max};
         ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-        ASSERT_FAILS(vst_weights_open(&weights, name, NULL), VST_ERROR_IO, "Too many open files");
+        ck_fails(vst_weights_open(&weights, name, NULL), VST_ERROR_IO, "Too many open files");
         ck_assert_ptr_null(weights);
     }
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    ASSERT_OK(vst_weights_open(&weights, name, NULL));
+    ck_ok(vst_weights_open(&weights, name, NULL));
     vst_weights_close(weights);
 }
 END_TEST
@@ -469,7 +461,7 @@ START_TEST(every_type) {
         const int64_t count = (int64_t)(48 / element);
         const spec t = {types[i].type, "0", count, 1, 1, {count - 1}, {1}};
         make_one(&file, &t);
-        ASSERT_OK(open_bytes(&weights, file.bytes, file.size, NULL));
+        ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
         const vst_tensor *w = vst_weights_find(weights, "w");
         ck_assert_int_eq(w->dtype, types[i].dtype);
         ck_assert_uint_eq(bytes_of(w), 48 - element);
@@ -478,7 +470,7 @@ START_TEST(every_type) {
         vst_weights_close(weights);
         const spec all = {types[i].type, "0", count + 1, 0, 1, {count + 1}, {1}};
         make_one(&file, &all); /* the size of an element, from the other side */
-        ASSERT_FAILS(parse(&file, NULL), VST_ERROR_FORMAT, "data/0 has 48 bytes, but the pickle says");
+        ck_fails(parse(&file, NULL), VST_ERROR_FORMAT, "data/0 has 48 bytes, but the pickle says");
     }
 }
 END_TEST
@@ -506,7 +498,7 @@ START_TEST(every_layout) {
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
         vst_weights *weights;
         make_one(&file, &layouts[i].tensor);
-        ASSERT_OK(open_bytes(&weights, file.bytes, file.size, NULL));
+        ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
         const vst_tensor *w = vst_weights_at(weights, 0);
         ck_assert_int_eq(w->shape.rank, layouts[i].tensor.rank);
         for (int d = 0; d < w->shape.rank; d++) ck_assert_int_eq(w->shape.dim[d], layouts[i].tensor.size[d]);
@@ -533,7 +525,7 @@ START_TEST(shared_storages) {
     put_tensor(&pickle, &whole, false);
     end_dict(&pickle);
     make_archive(&file, pickle.bytes, pickle.size);
-    ASSERT_OK(open_bytes(&weights, file.bytes, file.size, NULL));
+    ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
     const char *data = vst_weights_find(weights, "whole")->data;
     ck_assert_mem_eq(data, payload, 48);
     ck_assert_ptr_eq(vst_weights_find(weights, "whole again")->data, data); /* read once */
@@ -549,15 +541,15 @@ START_TEST(expanded_tensors_are_limited) {
     static buffer file;
     const spec fits = {"Byte", "0", 48, 0, 2, {1 << 20, 64}, {0, 0}};
     make_one(&file, &fits);
-    ASSERT_OK(parse(&file, NULL));
+    ck_ok(parse(&file, NULL));
     spec large = fits;
     large.size[1] = 65;
     make_one(&file, &large);
-    ASSERT_FAILS(parse(&file, NULL), VST_ERROR_LIMIT,
+    ck_fails(parse(&file, NULL), VST_ERROR_LIMIT,
                  "tensor \"w\": with it, the tensors that are expanded or not dense have");
     const spec enormous = {"Byte", "0", 48, 0, 2, {1 << 30, 1 << 30}, {0, 0}};
     make_one(&file, &enormous);
-    ASSERT_FAILS(parse(&file, NULL), VST_ERROR_LIMIT, "save them after .contiguous()");
+    ck_fails(parse(&file, NULL), VST_ERROR_LIMIT, "save them after .contiguous()");
 }
 END_TEST
 
@@ -744,8 +736,8 @@ START_TEST(long_names_and_many_tensors) {
         put_text(&small, name);
         put_tensor(&small, &plain, false);
         end_dict(&small);
-        if (length < NAME) ASSERT_OK(parse_pickle(small.bytes, small.size));
-        else ASSERT_FAILS(parse_pickle(small.bytes, small.size), VST_ERROR_LIMIT, "has 1025 bytes; allowed are 1024");
+        if (length < NAME) ck_ok(parse_pickle(small.bytes, small.size));
+        else ck_fails(parse_pickle(small.bytes, small.size), VST_ERROR_LIMIT, "has 1025 bytes; allowed are 1024");
     }
     /* the older form, in which an archive's directory need not be made: one tensor under many names */
     unsigned char *many = malloc((size_t)COUNT * 12 + ROOM), *end = many;
@@ -760,7 +752,7 @@ START_TEST(long_names_and_many_tensors) {
     PUT(pickle, "u.\200\2](\214\1" "0e.\1\0\0\0\0\0\0\0x");
     memcpy(end, pickle->bytes, pickle->size);
     end += pickle->size;
-    ASSERT_FAILS(open_bytes(&weights, many, (size_t)(end - many), NULL), VST_ERROR_LIMIT, "more than 100000 tensors");
+    ck_fails(open_bytes(&weights, many, (size_t)(end - many), NULL), VST_ERROR_LIMIT, "more than 100000 tensors");
     free(many);
 }
 END_TEST
@@ -784,39 +776,39 @@ START_TEST(bad_archives) {
     member m[COUNT + 1];
 #define RESET() memcpy(m, good, sizeof good), m[COUNT] = (member){.name = "a/b/more", .data = "x", .size = 1}
     RESET();
-    ASSERT_OK(parse_members(m, COUNT + 1));
+    ck_ok(parse_members(m, COUNT + 1));
     m[0].name = "data.pkl", m[1].name = "data/0"; /* no folder */
-    ASSERT_OK(parse_members(m, 2));
+    ck_ok(parse_members(m, 2));
     RESET();
-    ASSERT_OK(parse_members(m, 2)); /* as before PyTorch 2.1: no byteorder */
+    ck_ok(parse_members(m, 2)); /* as before PyTorch 2.1: no byteorder */
     m[0].name = "a/b/xdata.pkl";
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_FORMAT, "has no data.pkl: it was not");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_FORMAT, "has no data.pkl: it was not");
     m[0].name = "a/b/data.pkl/";
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_FORMAT, "has no data.pkl: it was not");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_FORMAT, "has no data.pkl: it was not");
     RESET(), m[COUNT].name = "c/data.pkl";
-    ASSERT_FAILS(parse_members(m, COUNT + 1), VST_ERROR_FORMAT, "it should have one data.pkl");
+    ck_fails(parse_members(m, COUNT + 1), VST_ERROR_FORMAT, "it should have one data.pkl");
     RESET(), m[COUNT].name = "a/b/data/0";
-    ASSERT_FAILS(parse_members(m, COUNT + 1), VST_ERROR_FORMAT, "has the member \"a/b/data/0\" twice");
+    ck_fails(parse_members(m, COUNT + 1), VST_ERROR_FORMAT, "has the member \"a/b/data/0\" twice");
     RESET(), m[COUNT].name = "a/b/constants.pkl";
-    ASSERT_FAILS(parse_members(m, COUNT + 1), VST_ERROR_UNSUPPORTED, "a TorchScript archive");
+    ck_fails(parse_members(m, COUNT + 1), VST_ERROR_UNSUPPORTED, "a TorchScript archive");
     RESET(), m[1].method = 8;
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "the member \"a/b/data/0\" is compressed");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "the member \"a/b/data/0\" is compressed");
     RESET(), m[0].flags = 1;
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "the member \"a/b/data.pkl\" is encrypted");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "the member \"a/b/data.pkl\" is encrypted");
     RESET(), m[1].more = 8;
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_FORMAT, "has 56 bytes of which 48 are in the archive");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_FORMAT, "has 56 bytes of which 48 are in the archive");
     RESET(), m[2].data = "big", m[2].size = 3;
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "its byteorder is \"big\"");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "its byteorder is \"big\"");
     RESET(), m[2].data = "little ", m[2].size = 7;
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "its byteorder is \"little \"");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_UNSUPPORTED, "its byteorder is \"little \"");
     RESET(), m[2].data = payload, m[2].size = 101;
-    ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_LIMIT, "byteorder has 101 bytes; allowed are 100");
+    ck_fails(parse_members(m, COUNT), VST_ERROR_LIMIT, "byteorder has 101 bytes; allowed are 100");
     for (int i = 0; i < 3; i++) {
         RESET(), m[i].damage = 1u << (i * 8);
-        ASSERT_FAILS(parse_members(m, COUNT), VST_ERROR_FORMAT, "CRC error; copy the file again");
+        ck_fails(parse_members(m, COUNT), VST_ERROR_FORMAT, "CRC error; copy the file again");
     }
     RESET(), m[3].damage = 1; /* not read, so not noticed */
-    ASSERT_OK(parse_members(m, COUNT));
+    ck_ok(parse_members(m, COUNT));
 }
 END_TEST
 
@@ -826,8 +818,8 @@ START_TEST(overlapping_members) {
     const member m[] = {{.name = "a/data.pkl", .data = pickle, .size = sizeof pickle - 1},
                         {.name = "a/data/0", .data = large, .size = sizeof large},
                         {.name = "a/data/1", .data = large, .size = sizeof large, .same_as = 2}};
-    ASSERT_OK(parse_members(m, 2));
-    ASSERT_FAILS(parse_members(m, 3), VST_ERROR_FORMAT, "the members of the zip archive have more bytes than the file");
+    ck_ok(parse_members(m, 2));
+    ck_fails(parse_members(m, 3), VST_ERROR_FORMAT, "the members of the zip archive have more bytes than the file");
 }
 END_TEST
 
@@ -843,10 +835,10 @@ START_TEST(damaged_archives) {
     for (size_t i = pickle; i < data + 48; i++) {
         if (i >= data - 38 - 6 - 41 && i < data) continue; /* headers and byteorder in between */
         file.bytes[i] ^= 0x10;
-        ASSERT_FAILS(parse(&file, NULL), VST_ERROR_FORMAT, "CRC error");
+        ck_fails(parse(&file, NULL), VST_ERROR_FORMAT, "CRC error");
         file.bytes[i] ^= 0x10;
     }
-    ASSERT_OK(parse(&file, NULL));
+    ck_ok(parse(&file, NULL));
 }
 END_TEST
 
@@ -912,7 +904,7 @@ START_TEST(the_older_form) {
     vst_weights *weights;
     run_cases(streams, sizeof streams / sizeof *streams, parse_raw);
     make_legacy(&file);
-    ASSERT_OK(open_bytes(&weights, file.bytes, file.size, NULL));
+    ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
     ck_assert_uint_eq(vst_weights_count(weights), 2);
     ck_assert_mem_eq(vst_weights_find(weights, "w")->data, payload, 48);
     ck_assert_mem_eq(vst_weights_find(weights, "v")->data, payload + 102, 2);
@@ -964,7 +956,7 @@ START_TEST(entries) {
         vst_weights *weights;
         char name[100];
         make_entries(&file, cases[i].names);
-        ASSERT_OK(open_bytes(&weights, file.bytes, file.size, cases[i].asked));
+        ck_ok(open_bytes(&weights, file.bytes, file.size, cases[i].asked));
         ck_assert_pstr_eq(vst_weights_entry(weights), cases[i].taken);
         snprintf(name, sizeof name, "%s%sw", cases[i].taken ? cases[i].taken : "", cases[i].taken ? "." : "");
         ck_assert_uint_eq(vst_weights_count(weights), 1);
@@ -972,10 +964,10 @@ START_TEST(entries) {
         vst_weights_close(weights);
     }
     make_entries(&file, "model net");
-    ASSERT_FAILS(parse(&file, "ema"), VST_ERROR_NOT_FOUND,
+    ck_fails(parse(&file, "ema"), VST_ERROR_NOT_FOUND,
                  "it has no entry \"ema\"; it has \"model\", \"net\", \"epoch\", \"w\"");
-    ASSERT_FAILS(parse(&file, "epoch"), VST_ERROR_UNSUPPORTED, "its entry \"epoch\" is not a state dict");
-    ASSERT_FAILS(parse(&file, "w"), VST_ERROR_UNSUPPORTED,
+    ck_fails(parse(&file, "epoch"), VST_ERROR_UNSUPPORTED, "its entry \"epoch\" is not a state dict");
+    ck_fails(parse(&file, "w"), VST_ERROR_UNSUPPORTED,
                  "its entry \"w\" is an object of the Python class torch._utils");
 }
 END_TEST
@@ -990,7 +982,7 @@ START_TEST(wrappers_that_are_no_dicts) {
     put_tensor(&pickle, &plain, false);
     end_dict(&pickle);
     make_archive(&file, pickle.bytes, pickle.size);
-    ASSERT_OK(open_bytes(&weights, file.bytes, file.size, NULL));
+    ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
     ck_assert_ptr_null(vst_weights_entry(weights));
     ck_assert_str_eq(vst_weights_at(weights, 0)->name, "model");
     vst_weights_close(weights);
@@ -1002,7 +994,7 @@ START_TEST(many_keys_in_a_message) {
     char names[200] = "";
     for (int i = 0; i < 30; i++) snprintf(names + strlen(names), sizeof names - strlen(names), "k%d ", i);
     make_entries(&file, names);
-    ASSERT_FAILS(parse(&file, "no"), VST_ERROR_NOT_FOUND, "\"k18\", \"k19\", …");
+    ck_fails(parse(&file, "no"), VST_ERROR_NOT_FOUND, "\"k18\", \"k19\", …");
     static buffer pickle; /* long ones: the message stays whole */
     char name[901];
     memset(name, 'n', 900);
@@ -1011,7 +1003,7 @@ START_TEST(many_keys_in_a_message) {
     for (int i = 0; i < 19; i++) name[0] = (char)('a' + i), put_text(&pickle, name), PUT(&pickle, "N");
     end_dict(&pickle);
     make_archive(&file, pickle.bytes, pickle.size);
-    ASSERT_FAILS(parse(&file, "no"), VST_ERROR_NOT_FOUND, "n\", …");
+    ck_fails(parse(&file, "no"), VST_ERROR_NOT_FOUND, "n\", …");
 }
 END_TEST
 
@@ -1043,7 +1035,7 @@ START_TEST(prefixes) {
         put_tensor(&pickle, &plain, false);
         end_dict(&pickle);
         make_archive(&file, pickle.bytes, pickle.size);
-        ASSERT_OK(open_bytes(&weights, file.bytes, file.size, NULL));
+        ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
         snprintf(names, sizeof names, "%s %s", vst_weights_at(weights, 0)->name, vst_weights_at(weights, 1)->name);
         ck_assert_str_eq(names, cases[i].expected);
         vst_weights_close(weights);
@@ -1174,7 +1166,7 @@ START_TEST(values) {
     static const size_t counts[] = {0, 1, 2, 3, 1, 1, 2, 2, 1, 1, 2}; /* of the containers */
     vsti_pickle pickle;
     size_t used;
-    ASSERT_OK(vsti_pickle_read(&pickle, bytes, sizeof bytes - 1, &used));
+    ck_ok(vsti_pickle_read(&pickle, bytes, sizeof bytes - 1, &used));
     ck_assert_uint_eq(used, sizeof bytes - 1);
     ck_assert_int_eq(pickle.root->kind, VSTI_LIST);
     ck_assert_uint_eq(pickle.root->as.list.count, sizeof kinds / sizeof *kinds);
@@ -1217,30 +1209,30 @@ static vst_status read_repeated(const char *begin, const char *piece, size_t pie
 }
 
 START_TEST(limits_of_pickles) {
-    ASSERT_OK(read_repeated("(", B("N"), VSTI_PICKLE_STACK, "t."));
-    ASSERT_FAILS(read_repeated("(", B("N"), VSTI_PICKLE_STACK + 1, "t."), VST_ERROR_LIMIT,
+    ck_ok(read_repeated("(", B("N"), VSTI_PICKLE_STACK, "t."));
+    ck_fails(read_repeated("(", B("N"), VSTI_PICKLE_STACK + 1, "t."), VST_ERROR_LIMIT,
                  "more than 1000000 values on its stack");
-    ASSERT_OK(read_repeated("N", B("\205"), VSTI_PICKLE_DEPTH, "."));
-    ASSERT_FAILS(read_repeated("N", B("\205"), VSTI_PICKLE_DEPTH + 1, "."), VST_ERROR_LIMIT,
+    ck_ok(read_repeated("N", B("\205"), VSTI_PICKLE_DEPTH, "."));
+    ck_fails(read_repeated("N", B("\205"), VSTI_PICKLE_DEPTH + 1, "."), VST_ERROR_LIMIT,
                  "more than 64 nested containers");
-    ASSERT_FAILS(
+    ck_fails(
         read_repeated("", B("]"), 70, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa."),
         VST_ERROR_LIMIT, "nested containers");
-    ASSERT_FAILS(read_repeated(")", B("\205Q"), VSTI_PICKLE_DEPTH, "."), VST_ERROR_LIMIT, "nested containers");
-    ASSERT_FAILS(read_repeated("ca\nb\n)R", B(")R"), VSTI_PICKLE_DEPTH, "."), VST_ERROR_LIMIT, "nested containers");
-    ASSERT_OK(read_repeated("", B("("), VSTI_PICKLE_DEPTH,
+    ck_fails(read_repeated(")", B("\205Q"), VSTI_PICKLE_DEPTH, "."), VST_ERROR_LIMIT, "nested containers");
+    ck_fails(read_repeated("ca\nb\n)R", B(")R"), VSTI_PICKLE_DEPTH, "."), VST_ERROR_LIMIT, "nested containers");
+    ck_ok(read_repeated("", B("("), VSTI_PICKLE_DEPTH,
                             "tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt."));
-    ASSERT_FAILS(read_repeated("", B("("), VSTI_PICKLE_DEPTH + 1, "."), VST_ERROR_LIMIT, "more than 64 nested MARKs");
-    ASSERT_OK(read_repeated("c", B("a"), 127, "\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n."));
-    ASSERT_OK(read_repeated("c", B("a"), 255, "\na\n."));
-    ASSERT_FAILS(read_repeated("c", B("a"), 256, "\na\n."), VST_ERROR_LIMIT,
+    ck_fails(read_repeated("", B("("), VSTI_PICKLE_DEPTH + 1, "."), VST_ERROR_LIMIT, "more than 64 nested MARKs");
+    ck_ok(read_repeated("c", B("a"), 127, "\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n."));
+    ck_ok(read_repeated("c", B("a"), 255, "\na\n."));
+    ck_fails(read_repeated("c", B("a"), 256, "\na\n."), VST_ERROR_LIMIT,
                  "more than 256 bytes in the name of a class");
-    ASSERT_FAILS(read_repeated("", B("}0"), VSTI_PICKLE_ARENA / 32 + 1, "N."), VST_ERROR_LIMIT,
+    ck_fails(read_repeated("", B("}0"), VSTI_PICKLE_ARENA / 32 + 1, "N."), VST_ERROR_LIMIT,
                  "more than 268435456 bytes of values");
     const size_t fits = VSTI_PICKLE_BYTES / 3 - 10;
-    ASSERT_OK(read_repeated("Nq", B("\0h\0" "0"), 1, "."));
-    ASSERT_OK(read_repeated("N\224" "0", B("h\0" "0"), fits, "N."));
-    ASSERT_FAILS(read_repeated("N\224"
+    ck_ok(read_repeated("Nq", B("\0h\0" "0"), 1, "."));
+    ck_ok(read_repeated("N\224" "0", B("h\0" "0"), fits, "N."));
+    ck_fails(read_repeated("N\224"
                                "0",
                                B("h\0"
                                  "0"),
@@ -1257,9 +1249,9 @@ START_TEST(many_classes) {
         for (int i = 0; i < VSTI_PICKLE_GLOBALS + extra; i++) at += sprintf(at, "ca\nb%d\nca\nb%d\n", i, i / 2);
         at += sprintf(at, "t.");
         const vst_status status = vsti_pickle_read(&pickle, bytes, (size_t)(at - bytes), &used);
-        if (extra) ASSERT_FAILS(status, VST_ERROR_LIMIT, "more than 2000 different classes");
+        if (extra) ck_fails(status, VST_ERROR_LIMIT, "more than 2000 different classes");
         else {
-            ASSERT_OK(status);
+            ck_ok(status);
             ck_assert_uint_eq(pickle.global_count, VSTI_PICKLE_GLOBALS);
             for (int i = 0; i < VSTI_PICKLE_GLOBALS; i++) ck_assert_int_eq(atoi(pickle.globals[i] + 3), i);
         }
@@ -1286,7 +1278,7 @@ START_TEST(a_pickle_that_is_too_long) {
     tail.size = 0;
     put_number(&tail, begin + SIZE, 4);
     memcpy(file + SIZE - 1 + head.size - 6, tail.bytes, 4);
-    ASSERT_FAILS(open_bytes(&weights, file, SIZE - 1 + head.size, NULL), VST_ERROR_LIMIT,
+    ck_fails(open_bytes(&weights, file, SIZE - 1 + head.size, NULL), VST_ERROR_LIMIT,
                  "data.pkl has 67108865 bytes; allowed are 67108864");
     free(file);
 }
@@ -1324,10 +1316,10 @@ START_TEST(nothing_is_run) {
         PUT(&pickle, "\205R(NNu(NeN" "au."); /* values put into what it did not return */
         if (legacy) {
             PUT(&pickle, KEYS "\14\0\0\0\0\0\0\0" DATA48);
-            ASSERT_OK(open_bytes(&weights, pickle.bytes, pickle.size, NULL));
+            ck_ok(open_bytes(&weights, pickle.bytes, pickle.size, NULL));
         } else {
             make_archive(&file, pickle.bytes, pickle.size);
-            ASSERT_OK(open_bytes(&weights, file.bytes, file.size, NULL));
+            ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
         }
         ck_assert_int_ne(access(path, F_OK), 0);
         ck_assert_uint_eq(vst_weights_count(weights), 1);
@@ -1370,7 +1362,7 @@ START_TEST(no_quadratic_work) {
     at += sprintf(at, "e\205\224" "00");
     for (int i = 0; i < 200000; i++, at += 6) memcpy(at, repeat, 6);
     at += sprintf(at, "N.");
-    ASSERT_FAILS(vsti_pickle_read(&pickle, bytes, (size_t)(at - bytes), &used), VST_ERROR_LIMIT, "bytes of values");
+    ck_fails(vsti_pickle_read(&pickle, bytes, (size_t)(at - bytes), &used), VST_ERROR_LIMIT, "bytes of values");
     free(bytes);
 }
 END_TEST
@@ -1380,8 +1372,8 @@ END_TEST
 static void truncate_everywhere(const buffer *file) {
     vst_weights *weights;
     write_file(file->bytes, file->size);
-    ASSERT_OK(parse(file, NULL));
-    ASSERT_OK(vst_weights_open(&weights, path, NULL));
+    ck_ok(parse(file, NULL));
+    ck_ok(vst_weights_open(&weights, path, NULL));
     vst_weights_close(weights);
     for (size_t size = file->size; size-- > 0;) {
         const vst_status expected = open_bytes(&weights, file->bytes, size, NULL);
@@ -1520,7 +1512,7 @@ int main(void) {
     Suite *suite = suite_create("weights");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
-    tcase_add_checked_fixture(all, make_folder, remove_folder);
+    tcase_add_checked_fixture(all, begin, end);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(all, tests[i]);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);

@@ -9,17 +9,10 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "tests/unit/own_folder.h"
+
 static const char *const idx_names[4] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte",
                                          "t10k-labels-idx1-ubyte"};
-
-#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
-
-/* Makes an empty folder whose name contains `hint` and writes its path. */
-static inline void make_folder(char path[256], const char *hint) {
-    const char *base = getenv("TMPDIR");
-    snprintf(path, 256, "%s/vistill-%s-XXXXXX", base ? base : P_tmpdir, hint);
-    ck_assert_ptr_nonnull(mkdtemp(path));
-}
 
 static inline void write_bytes(const char *path, const uint8_t *bytes, size_t size) {
     FILE *file = fopen(path, "wb");

@@ -2,9 +2,6 @@
 #ifndef VISTILL_TESTS_UNIT_TAR_FILES_H
 #define VISTILL_TESTS_UNIT_TAR_FILES_H
 
-#include <dirent.h>
-#include <sys/stat.h>
-
 #include "tests/unit/data_files.h"
 #include "vision/base/memory.h"
 #include "vision/image/image.h"
@@ -21,19 +18,6 @@ static inline void write_in(const char *folder, const char *name, const void *by
         *slash = '/';
     }
     write_bytes(path, bytes, size);
-}
-
-/* Removes a folder and all in it; links are not followed. */
-static inline void remove_tree(const char *path) {
-    struct stat info;
-    DIR *stream = lstat(path, &info) == 0 && S_ISDIR(info.st_mode) ? opendir(path) : NULL;
-    for (struct dirent *entry; stream && (entry = readdir(stream));) {
-        char child[1024];
-        snprintf(child, sizeof child, "%s/%s", path, entry->d_name);
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) remove_tree(child);
-    }
-    if (stream) closedir(stream);
-    remove(path);
 }
 
 /* A small PNG whose pixels tell `number`, to be freed. */

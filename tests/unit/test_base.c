@@ -5,17 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/own_folder.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/option.h"
 #include "vision/base/random.h"
 #include "vision/tensor/tensor.h"
-
-#define ASSERT_FAILS(expression, expected, text)                                          \
-    do {                                                                                  \
-        ck_assert_int_eq((expression), (expected));                                       \
-        ck_assert_msg(strstr(vst_error_message(), text), "message: %s", vst_error_message()); \
-    } while (0)
 
 /* ---- Status, memory, log ---- */
 
@@ -69,7 +64,7 @@ START_TEST(memory_grows) {
     for (int i = 0; i < 1000; i++) ck_assert_int_eq(list[i], i);
     int *const same = list;
     vst_memory_fail_at(1);
-    ASSERT_FAILS(vst_grow(&list, &capacity, capacity + 1, sizeof *list), VST_ERROR_MEMORY, "out of memory");
+    ck_fails(vst_grow(&list, &capacity, capacity + 1, sizeof *list), VST_ERROR_MEMORY, "out of memory");
     ck_assert_ptr_eq(list, same);
     ck_assert_int_eq(vst_grow(&list, &capacity, SIZE_MAX / 2, sizeof *list), VST_ERROR_MEMORY);
     ck_assert_ptr_eq(list, same);
@@ -140,7 +135,7 @@ START_TEST(options_default_of_a_wrong_table_fails) {
     static const vst_option wrong[] = {VST_OPTION_STRING(sample, title, "kept", ""),
                                        VST_OPTION_DOUBLE(sample, lr, 20, 0, 10, ""), VST_OPTION_END};
     sample s = {0};
-    ASSERT_FAILS(vst_options_default(wrong, &s), VST_ERROR_ARGUMENT, "default of lr");
+    ck_fails(vst_options_default(wrong, &s), VST_ERROR_ARGUMENT, "default of lr");
     ck_assert_ptr_null(s.title);
 }
 END_TEST
@@ -241,7 +236,7 @@ START_TEST(options_refuse) {
     ck_assert_int_eq(vst_options_default(sample_table, &s), VST_OK);
     const sample before = s;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ASSERT_FAILS(vst_options_set(sample_table, &s, bad[i].key, bad[i].value), VST_ERROR_ARGUMENT, bad[i].message);
+        ck_fails(vst_options_set(sample_table, &s, bad[i].key, bad[i].value), VST_ERROR_ARGUMENT, bad[i].message);
     ck_assert_mem_eq(&s, &before, sizeof s);
     vst_options_clear(sample_table, &s);
 }

@@ -587,7 +587,7 @@ int main(void) {
     Suite *suite = suite_create("cache");
     TCase *tests = tcase_create("cache");
     tcase_set_timeout(tests, 300);
-    tcase_add_checked_fixture(tests, enter, leave_folder);
+    tcase_add_checked_fixture(tests, enter, leave_own_folder);
     tcase_add_loop_test(tests, same_as_online, 0, KINDS);
     tcase_add_test(tests, kinds_differ);
     tcase_add_test(tests, serves_others);

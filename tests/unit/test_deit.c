@@ -11,11 +11,11 @@
 #include "recipes/engine/modelfile.h"
 #include "recipes/engine/train_parts.h"
 #include "tests/unit/deit_numbers.h"
+#include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"
 #include "vision/optim/optim.h"
 #include "vision/plan/plan.h"
 
-#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
 static void fill_sines(float *x, size_t count, double seed, double scale) {

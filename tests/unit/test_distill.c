@@ -5,10 +5,10 @@
 
 #include "recipes/distill/sides.h"
 #include "recipes/engine/train_parts.h"
+#include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"
 #include "vision/plan/plan.h"
 
-#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
 #define ck_near(a, b) ck_assert_msg(fabs((double)(a) - (double)(b)) < 1e-5 * (1 + fabs((double)(b))), "%g, expected %g", \
                                     (double)(a), (double)(b))
 

@@ -8,10 +8,9 @@
 #include <zlib.h>
 
 #include "tests/unit/png_files.h"
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 #include "vision/image/image.h"
-
-#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
 
 enum { HEIGHT = 13, WIDTH = 11 };
 
@@ -82,9 +81,7 @@ END_TEST
 /* Encode, write, decode; the written file has the encoded bytes and no temporary stays. */
 START_TEST(round_trip) {
     char folder[256], path[300];
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vistill-image-XXXXXX", base ? base : P_tmpdir);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    make_folder(folder, "image");
     snprintf(path, sizeof path, "%s/picture.png", folder);
     vst_image image = {0}, back = {0};
     for (int channels = 1; channels <= 3; channels += 2) {

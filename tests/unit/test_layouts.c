@@ -21,17 +21,7 @@ static const char *const classes[CLASSES] = {"airplane", "automobile", "bird",  
 
 /* ---- The same images in several layouts. Paths are relative: every test works in a folder of its own ---- */
 
-static char folder[256];
-
-static void enter_folder(void) {
-    make_folder(folder, "layouts");
-    ck_assert_int_eq(chdir(folder), 0);
-}
-
-static void leave_folder(void) {
-    ck_assert_int_eq(chdir("/"), 0);
-    remove_tree(folder);
-}
+static void enter_folder(void) { enter_own_folder("layouts"); }
 
 static void make_image(int split, int label, int number, vst_image *image) {
     vst_random random = vst_random_stream(3, (uint64_t)split, (uint32_t)label, (uint64_t)number);
@@ -273,7 +263,7 @@ int main(void) {
     Suite *suite = suite_create("layouts");
     TCase *tests = tcase_create("layouts");
     tcase_set_timeout(tests, 240);
-    tcase_add_checked_fixture(tests, enter_folder, leave_folder);
+    tcase_add_checked_fixture(tests, enter_folder, leave_own_folder);
     tcase_add_test(tests, jpeg_files);
     tcase_add_test(tests, lossless);
     tcase_add_test(tests, another_order);

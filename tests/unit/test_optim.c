@@ -7,15 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 #include "vision/optim/optim.h"
-
-#define ASSERT_OK(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
-#define ASSERT_FAILS(expression, expected, text)                                              \
-    do {                                                                                      \
-        ck_assert_int_eq((expression), (expected));                                           \
-        ck_assert_msg(strstr(vst_error_message(), text), "message: %s", vst_error_message()); \
-    } while (0)
 
 enum { STEPS = 10 };
 static const vst_optimizer_options adamw = {
@@ -27,26 +21,26 @@ static const vst_optimizer_options sgd = {.kind = VST_SGD, .momentum = 0.9, .nes
 static void add(vst_params *params, const char *name, vst_shape shape, vst_param_kind role) {
     int index;
     const vst_init init = {.kind = VST_INIT_NORMAL, .scale = 1, .role = role};
-    ASSERT_OK(vst_params_add(params, name, shape, init, &index));
+    ck_ok(vst_params_add(params, name, shape, init, &index));
 }
 
 /* With and without decay in turns, padding behind most of them, and what is not trained in between. */
 static vst_params *new_params(void) {
     vst_params *params;
-    ASSERT_OK(vst_params_create(&params));
+    ck_ok(vst_params_create(&params));
     add(params, "fc1.weight", VST_SHAPE(5, 7), VST_PARAM_WEIGHT);
     add(params, "bn.running_mean", VST_SHAPE(5), VST_PARAM_STATE);
     add(params, "fc1.bias", VST_SHAPE(5), VST_PARAM_WEIGHT);
     add(params, "pos_embed", VST_SHAPE(1, 3, 4), VST_PARAM_NODECAY);
     add(params, "fc2.weight", VST_SHAPE(4, 4), VST_PARAM_WEIGHT);
     add(params, "fc3.weight", VST_SHAPE(3, 5), VST_PARAM_WEIGHT);
-    ASSERT_OK(vst_params_allocate(params, true, 1));
+    ck_ok(vst_params_allocate(params, true, 1));
     return params;
 }
 
 static vst_optimizer *new_optimizer(vst_params *params, const vst_optimizer_options *options) {
     vst_optimizer *optimizer;
-    ASSERT_OK(vst_optimizer_create(&optimizer, params, options));
+    ck_ok(vst_optimizer_create(&optimizer, params, options));
     return optimizer;
 }
 
@@ -156,7 +150,7 @@ static void compare_steps(const vst_optimizer_options *options) {
         const double room = options->kind == VST_LAMB ? 0 : 1e-6;
         const double scale = options->clip_norm > 0 ? fmin(1, options->clip_norm / (sqrt(squares) + room)) : 1;
         naive_step(&n, params, options, rate, scale);
-        ASSERT_OK(vst_optimizer_step(optimizer, rate, &norm));
+        ck_ok(vst_optimizer_step(optimizer, rate, &norm));
         ck_assert_double_eq_tol(norm, sqrt(squares), 1e-9);
         ck_assert_uint_ne(vst_params_version(params), version);
         near(vst_params_values(params), n.value, trained); /* the padding too: it is zero in both */
@@ -207,7 +201,7 @@ START_TEST(lamb_of_zero) {
     vst_optimizer *optimizer = new_optimizer(params, &lamb);
     memset(vst_params_values(params), 0, vst_params_trained(params) * sizeof(float));
     fill_gradients(params, 0);
-    ASSERT_OK(vst_optimizer_step(optimizer, 0.5, NULL));
+    ck_ok(vst_optimizer_step(optimizer, 0.5, NULL));
     for (size_t p = 0; p < vst_params_count(params); p++) {
         const vst_param_info *info = vst_params_at(params, p);
         for (size_t i = info->offset; info->kind != VST_PARAM_STATE && i < info->offset + info->count; i++)
@@ -235,8 +229,8 @@ START_TEST(gathering) {
             for (size_t i = 0; i < trained; i++) mean[i] += vst_params_gradients(parts)[i] / 3.0;
         }
         for (size_t i = 0; i < trained; i++) gradients[i] = (float)mean[i];
-        ASSERT_OK(vst_optimizer_step(a, 0.1, &norm_a));
-        ASSERT_OK(vst_optimizer_step(b, 0.1, &norm_b));
+        ck_ok(vst_optimizer_step(a, 0.1, &norm_a));
+        ck_ok(vst_optimizer_step(b, 0.1, &norm_b));
         ck_assert_double_eq_tol(norm_a, norm_b, 1e-5);
         for (size_t i = 0; i < trained; i++)
             ck_assert_float_eq_tol(vst_params_values(whole)[i], vst_params_values(parts)[i], 1e-5f);
@@ -266,7 +260,7 @@ START_TEST(decay_groups) {
     const size_t trained = vst_params_trained(params);
     float *before = malloc(trained * sizeof *before);
     memcpy(before, vst_params_values(params), trained * sizeof *before);
-    ASSERT_OK(vst_optimizer_step(optimizer, 0.5, NULL));
+    ck_ok(vst_optimizer_step(optimizer, 0.5, NULL));
     for (size_t p = 0; p < vst_params_count(params); p++) {
         const vst_param_info *info = vst_params_at(params, p);
         if (info->kind == VST_PARAM_STATE) continue;
@@ -292,7 +286,7 @@ START_TEST(average_begins_with_values) {
     ck_assert(vst_optimizer_ema(optimizer)[0] == values[0]);
     values[0] = 64;
     fill_gradients(params, 0);
-    ASSERT_OK(vst_optimizer_step(optimizer, 1, NULL));
+    ck_ok(vst_optimizer_step(optimizer, 1, NULL));
     ck_assert_float_eq_tol(vst_optimizer_ema(optimizer)[0], 0.75f * 64 + 0.25f * values[0], 1e-4f);
     vst_optimizer_destroy(optimizer);
     optimizer = new_optimizer(params, &sgd);
@@ -311,11 +305,11 @@ START_TEST(not_finite) {
         float *before = malloc(total * sizeof *before);
         double norm;
         fill_gradients(params, 0);
-        ASSERT_OK(vst_optimizer_step(optimizer, 0.1, NULL));
+        ck_ok(vst_optimizer_step(optimizer, 0.1, NULL));
         memcpy(before, vst_params_values(params), total * sizeof *before);
         const vst_param_info *info = vst_params_at(params, (size_t)vst_params_find(params, "pos_embed"));
         vst_params_gradients(params)[info->offset + 2] = (float)bad[b];
-        ASSERT_FAILS(vst_optimizer_step(optimizer, 0.1, &norm), VST_ERROR_NUMERIC, "pos_embed");
+        ck_fails(vst_optimizer_step(optimizer, 0.1, &norm), VST_ERROR_NUMERIC, "pos_embed");
         ck_assert(!isfinite(norm));
         ck_assert(memcmp(before, vst_params_values(params), total * sizeof *before) == 0);
         free(before);
@@ -336,12 +330,12 @@ static void save(vst_optimizer *optimizer, char path[32]) {
     close(descriptor);
     const size_t count = vst_optimizer_tensors(optimizer, tensors);
     ck_assert_uint_le(count, VST_OPTIMIZER_TENSORS);
-    ASSERT_OK(vst_safetensors_write(path, tensors, count, NULL, 0));
+    ck_ok(vst_safetensors_write(path, tensors, count, NULL, 0));
 }
 
 static vst_status load(vst_optimizer *optimizer, const char *path) {
     vst_safetensors *file;
-    ASSERT_OK(vst_safetensors_open(&file, path, NULL));
+    ck_ok(vst_safetensors_open(&file, path, NULL));
     const vst_status status = vst_optimizer_load(optimizer, file);
     vst_safetensors_close(file);
     return status;
@@ -352,7 +346,7 @@ static void run_gathering(vst_params *params, vst_optimizer *optimizer, int begi
     for (int t = begin; t < end; t++) {
         fill_gradients(params, t);
         if (every > 1) vst_optimizer_gather(optimizer);
-        if ((t + 1) % every == 0) ASSERT_OK(vst_optimizer_step(optimizer, 0.1, NULL));
+        if ((t + 1) % every == 0) ck_ok(vst_optimizer_step(optimizer, 0.1, NULL));
     }
 }
 
@@ -371,7 +365,7 @@ static void compare_resumed(const vst_optimizer_options *options) {
     save(b, path);
     vst_optimizer_destroy(b);
     b = new_optimizer(part, options);
-    ASSERT_OK(load(b, path));
+    ck_ok(load(b, path));
     unlink(path);
     run_gathering(part, b, 4, STEPS, every);
     ck_assert(memcmp(vst_params_values(whole), vst_params_values(part), bytes) == 0);
@@ -406,16 +400,16 @@ START_TEST(load_errors) {
     save(without, other);
     vst_optimizer_tensors(optimizer, state);
     memcpy(&first, state[0].data, sizeof first);
-    ASSERT_FAILS(load(optimizer, other), VST_ERROR_NOT_FOUND, "ema.values");
+    ck_fails(load(optimizer, other), VST_ERROR_NOT_FOUND, "ema.values");
     ck_assert(memcmp(&first, state[0].data, sizeof first) == 0);
-    ASSERT_OK(vst_params_create(&small));
+    ck_ok(vst_params_create(&small));
     add(small, "fc.weight", VST_SHAPE(2, 2), VST_PARAM_WEIGHT);
-    ASSERT_OK(vst_params_allocate(small, true, 1));
+    ck_ok(vst_params_allocate(small, true, 1));
     one = new_optimizer(small, &adamw);
-    ASSERT_FAILS(load(one, path), VST_ERROR_SHAPE, "(16)");
+    ck_fails(load(one, path), VST_ERROR_SHAPE, "(16)");
     vst_optimizer_destroy(one);
     one = new_optimizer(small, &sgd);
-    ASSERT_FAILS(load(one, path), VST_ERROR_NOT_FOUND, "optimizer.velocity");
+    ck_fails(load(one, path), VST_ERROR_NOT_FOUND, "optimizer.velocity");
     unlink(path);
     unlink(other);
     vst_optimizer_destroy(one);
@@ -430,7 +424,7 @@ END_TEST
 
 static void refuse(vst_params *params, vst_optimizer_options options, const char *text) {
     vst_optimizer *optimizer;
-    ASSERT_FAILS(vst_optimizer_create(&optimizer, params, &options), VST_ERROR_ARGUMENT, text);
+    ck_fails(vst_optimizer_create(&optimizer, params, &options), VST_ERROR_ARGUMENT, text);
     ck_assert_ptr_null(optimizer);
 }
 
@@ -448,10 +442,10 @@ START_TEST(option_errors) {
     o = adamw, o.ema_decay = 1, refuse(params, o, "EMA decay 1");
     o = sgd, o.momentum = 1.5, refuse(params, o, "momentum 1.5");
     o = sgd, o.momentum = 0, refuse(params, o, "Nesterov");
-    ASSERT_OK(vst_params_create(&bare));
+    ck_ok(vst_params_create(&bare));
     add(bare, "fc.weight", VST_SHAPE(2, 2), VST_PARAM_WEIGHT);
     refuse(bare, sgd, "no gradients");
-    ASSERT_OK(vst_params_allocate(bare, false, 1));
+    ck_ok(vst_params_allocate(bare, false, 1));
     refuse(bare, sgd, "no gradients");
     vst_params_destroy(bare);
     vst_params_destroy(params);

@@ -6,15 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 #include "vision/graph/params.h"
-
-#define ASSERT_OK(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
-#define ASSERT_FAILS(expression, expected, text)                                              \
-    do {                                                                                      \
-        ck_assert_int_eq((expression), (expected));                                           \
-        ck_assert_msg(strstr(vst_error_message(), text), "message: %s", vst_error_message()); \
-    } while (0)
 
 static const vst_init ones_state = {.kind = VST_INIT_ONES, .role = VST_PARAM_STATE};
 static const vst_init counter = {.kind = VST_INIT_ZEROS, .role = VST_PARAM_COUNTER};
@@ -22,13 +16,13 @@ static const vst_init normal = {.kind = VST_INIT_NORMAL};
 
 static vst_params *new_params(void) {
     vst_params *params;
-    ASSERT_OK(vst_params_create(&params));
+    ck_ok(vst_params_create(&params));
     return params;
 }
 
 static int add(vst_params *params, const char *name, vst_shape shape, vst_init init) {
     int index = -1;
-    ASSERT_OK(vst_params_add(params, name, shape, init, &index));
+    ck_ok(vst_params_add(params, name, shape, init, &index));
     return index;
 }
 
@@ -47,8 +41,8 @@ out:
 
 static vst_params *new_model(uint64_t seed) {
     vst_params *params = new_params();
-    ASSERT_OK(add_model(params));
-    ASSERT_OK(vst_params_allocate(params, false, seed));
+    ck_ok(add_model(params));
+    ck_ok(vst_params_allocate(params, false, seed));
     return params;
 }
 
@@ -56,10 +50,10 @@ static vst_params *new_model(uint64_t seed) {
 
 START_TEST(layout) {
     vst_params *params = new_params();
-    ASSERT_OK(add_model(params));
+    ck_ok(add_model(params));
     ck_assert_ptr_null(vst_params_values(params));
     ck_assert_uint_eq(vst_params_tensors(params, NULL, NULL), 0);
-    ASSERT_OK(vst_params_allocate(params, false, 1));
+    ck_ok(vst_params_allocate(params, false, 1));
     static const struct {
         const char *name;
         size_t offset, count;
@@ -94,13 +88,13 @@ END_TEST
 
 START_TEST(reserved_values_are_zero) {
     vst_params *params = new_params();
-    ASSERT_OK(add_model(params));
-    ASSERT_OK(vst_params_reserve(params));
+    ck_ok(add_model(params));
+    ck_ok(vst_params_reserve(params));
     float *values = vst_params_values(params);
     for (size_t i = 0; i < vst_params_total(params); i++) ck_assert(values[i] == 0);
     values[0] = 42;
-    ASSERT_OK(vst_params_reserve(params));
-    ASSERT_OK(vst_params_allocate(params, true, 1)); /* gradients, and the values as they are */
+    ck_ok(vst_params_reserve(params));
+    ck_ok(vst_params_allocate(params, true, 1)); /* gradients, and the values as they are */
     ck_assert_ptr_eq(vst_params_values(params), values);
     ck_assert(values[0] == 42 && values[1] == 0);
     vst_params_destroy(params);
@@ -110,7 +104,7 @@ END_TEST
 START_TEST(constants) {
     vst_params *params = new_params();
     add(params, "gamma", VST_SHAPE(20), (vst_init){VST_INIT_CONSTANT, 1e-6, VST_PARAM_NODECAY});
-    ASSERT_OK(vst_params_allocate(params, false, 1));
+    ck_ok(vst_params_allocate(params, false, 1));
     for (int i = 0; i < 20; i++) ck_assert(vst_params_values(params)[i] == 1e-6f);
     vst_params_destroy(params);
 }
@@ -134,14 +128,14 @@ START_TEST(allocation_is_idempotent) {
     const uint64_t version = vst_params_version(params);
     values[0] = 42;
     ck_assert_ptr_null(vst_params_gradients(params));
-    ASSERT_OK(vst_params_allocate(params, true, 4));
+    ck_ok(vst_params_allocate(params, true, 4));
     ck_assert_ptr_eq(vst_params_values(params), values);
     ck_assert(values[0] == 42);
     ck_assert_uint_eq(vst_params_version(params), version);
     float *gradients = vst_params_gradients(params);
     for (size_t i = 0; i < vst_params_total(params); i++) ck_assert(gradients[i] == 0);
     gradients[3] = 1;
-    ASSERT_OK(vst_params_allocate(params, true, 4));
+    ck_ok(vst_params_allocate(params, true, 4));
     ck_assert_ptr_eq(vst_params_gradients(params), gradients);
     ck_assert(gradients[3] == 1);
     vst_params_touch(params);
@@ -152,7 +146,7 @@ END_TEST
 
 START_TEST(an_empty_model) {
     vst_params *params = new_params();
-    ASSERT_OK(vst_params_allocate(params, true, 1));
+    ck_ok(vst_params_allocate(params, true, 1));
     ck_assert_uint_eq(vst_params_total(params), 0);
     ck_assert_ptr_nonnull(vst_params_values(params));
     vst_params_destroy(params);
@@ -166,7 +160,7 @@ START_TEST(add_refuses) {
     ck_assert_int_eq(add(params, "fc.weight", VST_SHAPE(10, 4), normal), 0);
     ck_assert_uint_eq(vst_params_count(params), 1);
     const vst_shape wanted = VST_SHAPE(10, 5);
-    ASSERT_FAILS(vst_params_add(params, "fc.weight", wanted, normal, &index), VST_ERROR_SHAPE,
+    ck_fails(vst_params_add(params, "fc.weight", wanted, normal, &index), VST_ERROR_SHAPE,
                  "parameter fc.weight is (10, 4), but is wanted as (10, 5)");
     static const struct {
         const char *name;
@@ -191,13 +185,13 @@ START_TEST(add_refuses) {
         {"x", {1, {3}}, {.kind = VST_INIT_NORMAL, .scale = 1e9}, VST_ERROR_ARGUMENT, "1e+09"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ASSERT_FAILS(vst_params_add(params, bad[i].name, bad[i].shape, bad[i].init, &index), bad[i].status,
+        ck_fails(vst_params_add(params, bad[i].name, bad[i].shape, bad[i].init, &index), bad[i].status,
                      bad[i].text);
     ck_assert_uint_eq(vst_params_count(params), 1);
-    ASSERT_OK(vst_params_allocate(params, false, 1));
+    ck_ok(vst_params_allocate(params, false, 1));
     ck_assert_int_eq(add(params, "fc.weight", VST_SHAPE(10, 4), normal), 0);
     const vst_shape late = VST_SHAPE(2);
-    ASSERT_FAILS(vst_params_add(params, "late", late, normal, &index), VST_ERROR_ARGUMENT, "already allocated");
+    ck_fails(vst_params_add(params, "late", late, normal, &index), VST_ERROR_ARGUMENT, "already allocated");
     vst_params_destroy(params);
 }
 END_TEST
@@ -258,7 +252,7 @@ START_TEST(initialisation) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         vst_params *params = new_params();
         add(params, "w", table[i].shape, table[i].init);
-        ASSERT_OK(vst_params_allocate(params, false, 7));
+        ck_ok(vst_params_allocate(params, false, 7));
         const moments m = moments_of(vst_params_values(params), vst_params_numel(params));
         ck_assert_double_le(fabs(m.mean), 0.04 * table[i].deviation);
         ck_assert_double_eq_tol(m.deviation, table[i].deviation, 0.03 * table[i].deviation + 1e-12);
@@ -280,9 +274,9 @@ START_TEST(initialisation_depends_on_seed_and_name_only) {
     add(b, "other", shape, normal);
     add(b, "w", shape, normal);
     add(c, "w", shape, normal);
-    ASSERT_OK(vst_params_allocate(a, false, 5));
-    ASSERT_OK(vst_params_allocate(b, true, 5));
-    ASSERT_OK(vst_params_allocate(c, false, 6));
+    ck_ok(vst_params_allocate(a, false, 5));
+    ck_ok(vst_params_allocate(b, true, 5));
+    ck_ok(vst_params_allocate(c, false, 6));
     const float *w = vst_params_values(a), *others = vst_params_values(b);
     ck_assert_mem_eq(w, others + vst_params_at(b, 2)->offset, 10000 * sizeof *w);
     size_t same_name = 0, same_seed = 0, same_chunk = 0;
@@ -304,22 +298,20 @@ END_TEST
 
 static char folder[256], path[300];
 
-static void make_folder(void) {
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vistill_params_XXXXXX", base ? base : P_tmpdir);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+static void begin(void) {
+    make_folder(folder, "params");
     snprintf(path, sizeof path, "%s/m.safetensors", folder);
 }
 
-static void remove_folder(void) {
+static void end(void) {
     unlink(path);
     ck_assert_int_eq(rmdir(folder), 0); /* nothing else was left there */
 }
 
 static vst_safetensors *written(const vst_tensor *tensors, size_t count) {
     vst_safetensors *file;
-    ASSERT_OK(vst_safetensors_write(path, tensors, count, NULL, 0));
-    ASSERT_OK(vst_safetensors_open(&file, path, NULL));
+    ck_ok(vst_safetensors_write(path, tensors, count, NULL, 0));
+    ck_ok(vst_safetensors_open(&file, path, NULL));
     return file;
 }
 
@@ -340,7 +332,7 @@ START_TEST(save_and_load) {
     vst_safetensors *file = written(tensors, 5);
     const uint64_t version = vst_params_version(b);
     ck_assert_mem_ne(vst_params_values(a), vst_params_values(b), 135 * sizeof(float));
-    ASSERT_OK(vst_params_load(b, file));
+    ck_ok(vst_params_load(b, file));
     ck_assert_mem_eq(vst_params_values(a), vst_params_values(b), vst_params_total(a) * sizeof(float));
     ck_assert_uint_gt(vst_params_version(b), version);
     vst_safetensors_close(file);
@@ -365,7 +357,7 @@ START_TEST(load_converts_and_ignores) {
     tensors[5] = (vst_tensor){"optimizer.step", VST_I64, VST_SCALAR, conv};
     vst_safetensors *file = written(tensors, 6);
     vst_params_values(params)[vst_params_at(params, 2)->offset] = 9;
-    ASSERT_OK(vst_params_load(params, file));
+    ck_ok(vst_params_load(params, file));
     for (int i = 0; i < 135; i++) ck_assert(vst_params_values(params)[i] == (float)conv[i]);
     ck_assert_mem_eq(vst_params_values(params) + vst_params_at(params, 3)->offset, expected, sizeof expected);
     ck_assert_mem_eq(vst_params_values(params) + vst_params_at(params, 0)->offset, expected, sizeof expected);
@@ -389,7 +381,7 @@ START_TEST(load_lists_what_does_not_fit) {
     vst_safetensors *file = written(tensors, 5);
     memcpy(before, vst_params_values(params), sizeof before);
     const uint64_t version = vst_params_version(params);
-    ASSERT_FAILS(vst_params_load(params, file), VST_ERROR_SHAPE, "1 missing, 1 unexpected, 2 wrong");
+    ck_fails(vst_params_load(params, file), VST_ERROR_SHAPE, "1 missing, 1 unexpected, 2 wrong");
     const char *const parts[] = {path, "Missing: bn.weight", "Unexpected: head.bias",
                                  "fc.weight is (3, 8) in the file, (2, 8) in the model",
                                  "bn.num_batches_tracked has the type F32, expected I64"};
@@ -397,12 +389,12 @@ START_TEST(load_lists_what_does_not_fit) {
         ck_assert_msg(strstr(vst_error_message(), parts[i]), "%s not in: %s", parts[i], vst_error_message());
     ck_assert_mem_eq(before, vst_params_values(params), sizeof before);
     ck_assert_uint_eq(vst_params_version(params), version);
-    ASSERT_FAILS(vst_params_load(empty, file), VST_ERROR_ARGUMENT, "before vst_params_allocate");
+    ck_fails(vst_params_load(empty, file), VST_ERROR_ARGUMENT, "before vst_params_allocate");
     vst_safetensors_close(file);
 
     tensors[0].dtype = VST_I32; /* a whole number is not a weight */
     file = written(tensors, 1);
-    ASSERT_FAILS(vst_params_load(params, file), VST_ERROR_SHAPE, "conv.weight has the type I32");
+    ck_fails(vst_params_load(params, file), VST_ERROR_SHAPE, "conv.weight has the type I32");
     vst_safetensors_close(file);
     vst_params_destroy(params);
     vst_params_destroy(empty);
@@ -421,9 +413,9 @@ START_TEST(load_shortens_long_lists) {
         snprintf(wanted, sizeof wanted, "wanted.%0*d", 250, i);
         add(params, wanted, VST_SHAPE(1), normal);
     }
-    ASSERT_OK(vst_params_allocate(params, false, 1));
+    ck_ok(vst_params_allocate(params, false, 1));
     vst_safetensors *file = written(tensors, COUNT);
-    ASSERT_FAILS(vst_params_load(params, file), VST_ERROR_FORMAT, "30 missing, 30 unexpected, 0 wrong");
+    ck_fails(vst_params_load(params, file), VST_ERROR_FORMAT, "30 missing, 30 unexpected, 0 wrong");
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "Unexpected: extra"));
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "and 22 more"));
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "and 25 more")); /* the long names fill their space earlier */
@@ -466,7 +458,7 @@ int main(void) {
     TCase *plain = tcase_create("plain"), *files = tcase_create("files");
     tcase_set_timeout(plain, 60);
     tcase_set_timeout(files, 60);
-    tcase_add_checked_fixture(files, make_folder, remove_folder);
+    tcase_add_checked_fixture(files, begin, end);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(plain, tests[i]);
     for (size_t i = 0; i < sizeof file_tests / sizeof *file_tests; i++) tcase_add_test(files, file_tests[i]);
     suite_add_tcase(suite, plain);

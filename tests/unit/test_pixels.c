@@ -12,12 +12,11 @@
 #include "tests/unit/jpeg_files.h"
 #include "tests/unit/pixel_commands.h"
 #include "tests/unit/pixel_server.h"
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/image/internal.h"
 #include "vision/kernels/kernels.h"
-
-#define ck_ok(expression) ck_assert_msg((expression) == VST_OK, "%s", vst_error_message())
 
 static size_t size_of(const vst_image *image) {
     return (size_t)image->channels * (size_t)image->height * (size_t)image->width;

@@ -12,26 +12,13 @@
 #include "recipes/engine/recipe.h"
 #include "recipes/engine/table.h"
 #include "recipes/engine/yaml.h"
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 
-#define ck_ok(call) ck_assert_msg((call) == VST_OK, "%s", vst_error_message())
 #define MODEL "model: {name: resnet8_cifar}\n"
 #define DATA "data: {path: images}\n"
 
-static char folder[64];
-
-static void enter_folder(void) {
-    snprintf(folder, sizeof folder, "%s/vistill-recipe-XXXXXX", P_tmpdir);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    ck_assert_int_eq(chdir(folder), 0);
-}
-
-static void leave_folder(void) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    ck_assert_int_eq(chdir("/"), 0);
-    ck_assert_int_eq(system(command), 0);
-}
+static void enter_folder(void) { enter_own_folder("recipe"); }
 
 static void write_text(const char *path, const char *text) {
     FILE *file = fopen(path, "wb");
@@ -522,7 +509,7 @@ int main(void) {
     Suite *suite = suite_create("recipe");
     TCase *tests = tcase_create("recipe");
     tcase_set_timeout(tests, 30);
-    tcase_add_checked_fixture(tests, enter_folder, leave_folder);
+    tcase_add_checked_fixture(tests, enter_folder, leave_own_folder);
     tcase_add_test(tests, defaults);
     tcase_add_test(tests, values);
     tcase_add_test(tests, inheritance);

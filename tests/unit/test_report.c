@@ -10,12 +10,10 @@
 #include "recipes/report/report.h"
 #include "recipes/report/parts.h"
 #include "tests/unit/html_check.h"
+#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 
-#define ck_ok(call) ck_assert_msg((call) == VST_OK, "%s", vst_error_message())
-
 enum { CLASSES = 3, MANY = 40, PICTURES = 2 };
-static char folder[64];
 static vst_image pictures[PICTURES];
 static const int labels[PICTURES] = {1, -1}, first_answers[PICTURES] = {1, 0}, second_answers[PICTURES] = {2, -1};
 static const char *const names[MANY] = {"cat", "<dog>", "a & b"};
@@ -24,9 +22,7 @@ static uint64_t large_confusion[MANY * MANY];
 static vst_report_run runs[2];
 
 static void set_up(void) {
-    snprintf(folder, sizeof folder, "%s/vistill-report-XXXXXX", P_tmpdir);
-    ck_assert_ptr_nonnull(mkdtemp(folder));
-    ck_assert_int_eq(chdir(folder), 0);
+    enter_own_folder("report");
     FILE *file = fopen("summary.csv", "w");
     fputs(
         "epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds,more\n"
@@ -39,7 +35,7 @@ static void set_up(void) {
     }
     runs[0] = (vst_report_run){.name = "<script>alert('x')</script>",
                                .model = "resnet\"20",
-                               .folder = folder,
+                               .folder = own_folder,
                                .parameters = 272474,
                                .megabytes = 1.1,
                                .latency_ms = 3.125,
@@ -63,11 +59,8 @@ static void set_up(void) {
 }
 
 static void tear_down(void) {
-    char command[128];
     for (int i = 0; i < PICTURES; i++) vst_image_clear(&pictures[i]);
-    snprintf(command, sizeof command, "/bin/rm -r '%s'", folder);
-    ck_assert_int_eq(chdir("/"), 0);
-    ck_assert_int_eq(system(command), 0);
+    leave_own_folder();
 }
 
 static vst_report two_runs(void) {
@@ -85,7 +78,7 @@ static vst_report two_runs(void) {
 
 START_TEST(summary_file) {
     vsti_curve curve = {0};
-    ck_ok(vsti_curve_read(&curve, folder));
+    ck_ok(vsti_curve_read(&curve, own_folder));
     ck_assert_uint_eq(curve.count, 3); /* the last line is not complete */
     ck_assert(isnan(curve.epochs[0].eval_loss) && isnan(curve.epochs[0].eval_top1));
     ck_assert_double_eq(curve.epochs[1].train_top1, 40.5);
@@ -204,13 +197,13 @@ START_TEST(log_file) {
         "{\"train_loss\": 1.5, \"test_loss\": 1, \"test_acc1\": 6",
         file);
     ck_assert_int_eq(fclose(file), 0);
-    ck_ok(vsti_curve_read(&curve, folder));
+    ck_ok(vsti_curve_read(&curve, own_folder));
     ck_assert_uint_eq(curve.count, 3); /* summary.csv comes first */
     ck_assert_double_eq_tol(vsti_curve_minutes(&curve), 9 / 60.0, 1e-12);
     vst_free(curve.epochs);
     curve = (vsti_curve){0};
     ck_assert_int_eq(unlink("summary.csv"), 0);
-    ck_ok(vsti_curve_read(&curve, folder));
+    ck_ok(vsti_curve_read(&curve, own_folder));
     ck_assert_uint_eq(curve.count, 1);
     ck_assert_double_eq(curve.epochs[0].eval_top1, 40);
     ck_assert(isnan(curve.epochs[0].eval_loss) && isnan(vsti_curve_minutes(&curve)));

@@ -31,7 +31,6 @@ static const char student_recipe[] =
                "distill:\n  teacher: teacher/last.safetensors\n  label_weight: 0.5\n  terms:\n"
                "    - {distance: hard, student: logits_dist, teacher: logits, weight: 0.5}\n";
 
-static char folder[256];
 static vst_train_result trained[2];
 
 static void train(const char *text, const char *output, vst_train_result *result) {
@@ -45,19 +44,11 @@ static void train(const char *text, const char *output, vst_train_result *result
 }
 
 static void set_up(void) {
-    make_folder(folder, "report-run");
-    ck_assert_int_eq(chdir(folder), 0);
+    enter_own_folder("report-run");
     ck_assert_int_eq(system("mkdir data"), 0);
     write_idx("data", "", TRAIN, TEST, SIDE, SIDE, CLASSES, 0);
     train(teacher_recipe, "teacher", &trained[0]);
     train(student_recipe, "student", &trained[1]);
-}
-
-static void tear_down(void) {
-    char command[300];
-    snprintf(command, sizeof command, "/bin/rm -r '%s'", folder);
-    ck_assert_int_eq(chdir("/"), 0);
-    ck_assert_int_eq(system(command), 0);
 }
 
 /* The page about the two runs, or about the student alone; to be vst_free'd. */
@@ -350,7 +341,7 @@ int main(void) {
     Suite *suite = suite_create("report_run");
     TCase *tests = tcase_create("report_run");
     tcase_set_timeout(tests, 300);
-    tcase_add_checked_fixture(tests, set_up, tear_down);
+    tcase_add_checked_fixture(tests, set_up, leave_own_folder);
     tcase_add_test(tests, numbers);
     tcase_add_test(tests, agreement);
     tcase_add_test(tests, rollout);

@@ -768,7 +768,7 @@ int main(void) {
     Suite *suite = suite_create("train");
     TCase *tests = tcase_create("train");
     tcase_set_timeout(tests, 300);
-    tcase_add_checked_fixture(tests, enter_folder, leave_folder);
+    tcase_add_checked_fixture(tests, enter_folder, leave_own_folder);
     tcase_add_loop_test(tests, learns, 0, 2);
     tcase_add_loop_test(tests, overfits_one_batch, 0, 2);
     tcase_add_test(tests, learns_from_the_teacher);

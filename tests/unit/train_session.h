@@ -29,8 +29,6 @@ static const char teacher_recipe[] = DATA RUN RESNET SGD;
 
 /* ---- Folders and files ---- */
 
-static char folder[256];
-
 /* A split of the data set. Without signal the images are noise and only the labels tell the classes. */
 static inline void write_split(int split, int count, bool signal) {
     vst_random random = vst_random_stream(5, vst_random_id("pixels"), (uint32_t)split, 0);
@@ -59,19 +57,11 @@ static inline void listen(vst_log_level level, const char *text, void *user) {
 }
 
 static inline void enter_folder(void) {
-    make_folder(folder, "train");
-    ck_assert_int_eq(chdir(folder), 0);
+    enter_own_folder("train");
     ck_assert_int_eq(mkdir("data", 0700), 0);
     write_split(0, TRAIN, true);
     write_split(1, TEST, true);
     vst_log_set(listen, NULL);
-}
-
-static inline void leave_folder(void) {
-    char command[300];
-    snprintf(command, sizeof command, "rm -r '%s'", folder);
-    ck_assert_int_eq(chdir("/"), 0);
-    ck_assert_int_eq(system(command), 0);
 }
 
 static inline void append(const char *path, const char *text) {
