@@ -18,6 +18,7 @@ enum { MOST_SEEDS_TEXT = 256 };
 typedef struct job {
     vst_recipe *recipe;
     char *folder;
+    int teachers[VST_MAX_TEACHERS]; /* which earlier run each is, -1: a file of the user's */
     bool cached; /* distill.cache is the study's */
     vst_train_result trained;
 } job;
@@ -53,7 +54,7 @@ static vst_status find_teachers(const work *w, job *j, int run, int seed) {
     char *path = NULL, *all = NULL;
     for (int i = 0; i < vst_teacher_count(j->recipe); i++) {
         VST_TRY(replace(&path, vst_teacher_path(j->recipe, i)));
-        const int earlier = find_run(w->study, path, run);
+        const int earlier = j->teachers[i] = find_run(w->study, path, run);
         if (earlier >= 0) VST_TRY(replace(&path, vst_format("%s/last.safetensors", job_at(w, earlier, seed)->folder)));
         VST_TRY(replace(&all, vst_format("%s%s%s", all ? all : "", all ? ", " : "", path)));
     }
@@ -87,6 +88,16 @@ static vst_status prepare_job(work *w, int run, int seed) {
     if (start >= 0) VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(w, start, seed)->folder)));
 out:
     return status == VST_OK ? status : vst_fail_in(status, "run '%s'", r->name);
+}
+
+/* What cannot be distilled is refused before the first run trains, and so is a teacher's file that is not there. */
+static vst_status check_job(const work *w, int run) {
+    const job *j = job_at(w, run, 0);
+    const vst_model *models[VST_MAX_TEACHERS] = {NULL};
+    for (int i = 0; i < vst_teacher_count(j->recipe); i++)
+        if (j->teachers[i] >= 0) models[i] = job_at(w, j->teachers[i], 0)->recipe->model;
+    const vst_status status = vsti_terms_check(j->recipe, models);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "run '%s'", w->study->runs[run].name);
 }
 
 /* ---- Caches ---- */
@@ -244,6 +255,7 @@ static vst_status execute(work *w, vst_study_result *result) {
     const vst_study *study = w->study;
     for (int seed = 0; seed < study->seed_count; seed++) /* all recipes are read before the first one trains */
         for (int run = 0; run < study->run_count; run++) VST_TRY(prepare_job(w, run, seed));
+    for (int run = 0; run < study->run_count; run++) VST_TRY(check_job(w, run));
     for (int seed = 0; seed < study->seed_count; seed++)
         for (int run = 0; run < study->run_count; run++) VST_TRY(train_job(w, run, seed));
     VST_TRY(compare(w, result));

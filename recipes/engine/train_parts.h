@@ -59,6 +59,7 @@ typedef struct vsti_teachers vsti_teachers;
 /* A teacher's tap is copied into the student's input after each of its runs. */
 typedef struct vsti_teacher_tap {
     char name[VST_TAP_NAME];
+    vst_value value;
     vst_shape shape;
     size_t floats;
     float *target;                /* the student's input */
@@ -101,6 +102,8 @@ typedef struct vsti_student vsti_student;
 /* Loads the model files that terms ask for and plans those taps for the training batch; not with `cached`, for then a cache
  * answers for them. */
 VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached);
+/* Their graphs and taps alone, which cannot run. models[i], if it is not NULL, stands for the file of teacher i from 0. */
+VST_NODISCARD vst_status vsti_teachers_look(vsti_teachers *teachers, const vst_recipe *recipe, const vst_model *const *models);
 void vsti_teachers_clear(vsti_teachers *teachers);
 const vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: not asked for */
 /* The tap that the term learns from; NULL with `from: student`. */
@@ -143,6 +146,11 @@ struct vsti_student {
 VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
                                             vst_params *start);
 void vsti_student_clear(vsti_student *student);
+/* The graph alone, with all terms. *count: of the outputs of a step. */
+VST_NODISCARD vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
+                                           vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP], int *count);
+/* Refuses terms that cannot be computed, by the graphs alone; models as in vsti_teachers_look (train_check.c). */
+VST_NODISCARD vst_status vsti_terms_check(const vst_recipe *recipe, const vst_model *const *models);
 /* Sets the weights of labels and terms to those of a moment, in epochs. */
 void vsti_student_weigh(vsti_student *student, const vst_recipe *recipe, double epoch);
 /* The length of the gradient that the labels (index -1) or a term alone have on the model's parameters, weight included, for

@@ -42,56 +42,67 @@ static const vsti_teacher_tap *tap_named(const vsti_teacher *teacher, const char
     return NULL;
 }
 
-static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe, vst_value *outputs) {
+static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe) {
     for (int i = 0; i < recipe->term_count; i++) {
         char taps[500];
         vsti_teacher_tap tap = {0};
         if (vst_term_source(&recipe->terms[i]) != teacher->source) continue;
-        const vst_value value = vst_tap_find(teacher->graph, recipe->terms[i].teacher, tap.name);
-        if (!value.id)
+        tap.value = vst_tap_find(teacher->graph, recipe->terms[i].teacher, tap.name);
+        if (!tap.value.id)
             return vst_fail(VST_ERROR_NOT_FOUND, "distill.terms.%d.teacher: %s (%s) has no tap '%s'; it has %s, and blocks of a "
                             "transformer have .q, .k, .v and .scores: of a CNN's features take transform: relation", i,
                             teacher->name, teacher->model->variant, recipe->terms[i].teacher,
                             vst_tap_list(teacher->graph, taps, sizeof taps));
         if (tap_named(teacher, tap.name)) continue;
-        tap.shape = vst_shape_at(teacher->graph, value);
+        tap.shape = vst_shape_at(teacher->graph, tap.value);
         tap.floats = (size_t)vst_shape_count(&tap.shape);
-        outputs[teacher->tap_count] = value;
         teacher->taps[teacher->tap_count++] = tap;
     }
     return VST_OK;
 }
 
-/* A file's model with its values, or the student's with values to come. */
-static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe) {
+/* A model without values: the student's, whose average comes later, or a teacher's that is only looked at. */
+static vst_status take_bare(vsti_teacher *teacher, const vst_model *model) {
+    const vst_status status = vst_params_create(&teacher->own);
+    teacher->model = model;
+    teacher->params = teacher->own;
+    return status;
+}
+
+static vst_status take_file(vsti_teacher *teacher) {
+    const vst_status status = vst_modelfile_read(&teacher->file, teacher->name);
+    if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
+    teacher->model = teacher->file->model;
+    teacher->params = teacher->file->params;
+    return VST_OK;
+}
+
+/* `model` in place of the file's, if it is given. */
+static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model *model) {
+    const bool average = teacher->source == VST_FROM_AVERAGE;
+    teacher->name = average ? vst_strdup("the student's moving average") : vst_teacher_path(recipe, teacher->source);
+    if (!teacher->name) return vst_fail_memory(1024);
+    if (average) model = recipe->model;
+    const vst_status status = model ? take_bare(teacher, model) : take_file(teacher);
+    return status == VST_OK ? check_model(recipe, teacher->model, teacher->name) : status;
+}
+
+static vst_status look(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model *model) {
     vst_status status = VST_OK;
-    if (teacher->source == VST_FROM_AVERAGE) {
-        teacher->model = recipe->model;
-        if (!(teacher->name = vst_strdup("the student's moving average"))) return vst_fail_memory(32);
-        VST_TRY(vst_params_create(&teacher->own));
-        teacher->params = teacher->own;
-    } else {
-        if (!(teacher->name = vst_teacher_path(recipe, teacher->source))) return vst_fail_memory(1024);
-        status = vst_modelfile_read(&teacher->file, teacher->name);
-        if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
-        teacher->model = teacher->file->model;
-        teacher->params = teacher->file->params;
-        VST_TRY(check_model(recipe, teacher->model, teacher->name));
-    }
+    VST_TRY(take_model(teacher, recipe, model));
+    VST_TRY(vst_graph_create(&teacher->graph, teacher->params));
+    build_graph(teacher->graph, recipe, teacher->model);
+    VST_TRY(vst_graph_finish(teacher->graph));
+    VST_TRY(choose_taps(teacher, recipe));
 out:
     return status;
 }
 
-static vst_status build(vsti_teacher *teacher, const vst_recipe *recipe, bool cached) {
+static vst_status plan(vsti_teacher *teacher) {
     vst_status status = VST_OK;
     vst_value outputs[VST_MAX_TERMS];
-    VST_TRY(take_model(teacher, recipe));
-    VST_TRY(vst_graph_create(&teacher->graph, teacher->params));
-    build_graph(teacher->graph, recipe, teacher->model);
-    VST_TRY(vst_graph_finish(teacher->graph));
+    for (int i = 0; i < teacher->tap_count; i++) outputs[i] = teacher->taps[i].value;
     if (teacher->own) VST_TRY(vst_params_allocate(teacher->own, false, 0));
-    VST_TRY(choose_taps(teacher, recipe, outputs));
-    if (cached && teacher->file) return VST_OK;
     VST_TRY(vst_plan_create(&teacher->plan, teacher->graph, outputs, teacher->tap_count,
                             &(vst_plan_options){.mode = VST_INFER}));
     teacher->image = vst_plan_input(teacher->plan, "image");
@@ -101,16 +112,23 @@ out:
 
 /* ---- All ---- */
 
-vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached) {
+vst_status vsti_teachers_look(vsti_teachers *teachers, const vst_recipe *recipe, const vst_model *const *models) {
     vst_status status = VST_OK;
     for (int source = VST_FROM_AVERAGE; source < VST_MAX_TEACHERS; source++) {
         if (source == VST_FROM_STUDENT || !is_asked(recipe, source)) continue;
         vsti_teacher *teacher = &teachers->list[teachers->count++];
         teacher->source = source;
         teacher->top1 = NAN;
-        VST_TRY(build(teacher, recipe, cached));
+        VST_TRY(look(teacher, recipe, models && source >= 0 ? models[source] : NULL));
     }
 out:
+    return status;
+}
+
+vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached) {
+    vst_status status = vsti_teachers_look(teachers, recipe, NULL);
+    for (int i = 0; i < teachers->count && status == VST_OK; i++)
+        if (!cached || !teachers->list[i].file) status = plan(&teachers->list[i]);
     return status;
 }
 

@@ -42,6 +42,14 @@ runs:
 YAML
 expect 1 "nowhere" "$vistill" study study.yaml
 
+# What cannot be distilled, or a teacher that is not there, is told before the first run trains.
+sed 's/name: soft, recipe: soft.yaml/name: soft, recipe: soft.yaml, set: {distill.terms.0.teacher: layer9}/' study.yaml > wrong.yaml
+expect 1 "run 'soft': distill.terms.0.teacher: all/teacher-seed3/last.safetensors (resnet8_cifar) has no tap 'layer9'" \
+    "$vistill" study wrong.yaml -s data.path=data -s run.epochs=2
+sed 's/name: soft, recipe: soft.yaml/name: soft, recipe: soft.yaml, set: {distill.teacher: gone.safetensors}/' study.yaml > wrong.yaml
+expect 1 "run 'soft': distill.teacher: gone.safetensors" "$vistill" study wrong.yaml -s data.path=data
+[ ! -e all/teacher-seed3/last.safetensors ] || fail "a run began"
+
 # The cache is made once a seed, for the longest run and all taps, and both runs read it.
 expect 0 "report: all/report.html" "$vistill" study study.yaml -s data.path=data
 [ "$(grep -c "to be written" out)" = 2 ] || fail "not one cache a seed: $(cat out)"
