@@ -1,11 +1,13 @@
 /* `vistill explain`: what can be written into a recipe, or what a recipe comes to. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "recipes/commands/main.h"
 #include "recipes/distill/distance.h"
 #include "recipes/engine/recipe.h"
 #include "recipes/engine/table.h"
+#include "recipes/engine/train.h"
 #include "vision/base/memory.h"
 
 static const char *key_of(const vst_option *option) {
@@ -191,6 +193,17 @@ out:
     return status;
 }
 
+/* Whether all of its teachers are there to be looked at. */
+static bool has_teachers(const vst_recipe *recipe) {
+    bool all = true;
+    for (int i = 0; i < vst_teacher_count(recipe); i++) {
+        char *path = vst_teacher_path(recipe, i);
+        all = all && path && access(path, R_OK) == 0;
+        vst_free(path);
+    }
+    return all;
+}
+
 extern const vst_command vsti_command_explain;
 
 static int run(const vst_arguments *arguments) {
@@ -205,6 +218,7 @@ static int run(const vst_arguments *arguments) {
         return vst_command_exit(explain_all());
     }
     VST_TRY(vst_recipe_read(&recipe, arguments->words[0], settings, count));
+    if (recipe->term_count && has_teachers(recipe)) VST_TRY(vst_terms_check(recipe, NULL));
     if (vst_flag_given(arguments, "yaml")) {
         if (!(yaml = vst_recipe_to_yaml(recipe))) VST_TRY(vst_fail_memory(4096));
         fputs(yaml, stdout);
@@ -227,7 +241,7 @@ const vst_command vsti_command_explain = {.name = "explain",
                                           .help =
                                               "With a recipe: its keys as they are used, after inheritance and --set; "
                                               "\"instead of\" is the default where the\n"
-                                              "recipe says something else. Without: all keys there are.",
+                                              "recipe says something else; terms of distillation that do not fit are refused. Without: all keys there are.",
                                           .flags = flags,
                                           .minimum = 0,
                                           .maximum = 1,

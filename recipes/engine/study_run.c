@@ -96,7 +96,7 @@ static vst_status check_job(const work *w, int run) {
     const vst_model *models[VST_MAX_TEACHERS] = {NULL};
     for (int i = 0; i < vst_teacher_count(j->recipe); i++)
         if (j->teachers[i] >= 0) models[i] = job_at(w, j->teachers[i], 0)->recipe->model;
-    const vst_status status = vsti_terms_check(j->recipe, models);
+    const vst_status status = vst_terms_check(j->recipe, models);
     return status == VST_OK ? VST_OK : vst_fail_in(status, "run '%s'", w->study->runs[run].name);
 }
 

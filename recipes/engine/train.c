@@ -236,6 +236,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     vst_status status = VST_OK;
     vst_safetensors *checkpoint = NULL;
     const vst_recipe *r = t->recipe;
+    if (t->distilling) VST_TRY(vst_terms_check(r, NULL));
     if (!t->options->dry_run) VST_TRY(open_folder(t));
     VST_TRY(vsti_train_data_open(&t->data, r));
     VST_TRY(vsti_teachers_build(&t->teachers, r, vst_recipe_cached(r)));

@@ -1,7 +1,7 @@
 /* Whether a recipe's terms fit its student and teachers, before anything is trained or read. */
 #include "recipes/engine/train_parts.h"
 
-vst_status vsti_terms_check(const vst_recipe *recipe, const vst_model *const *models) {
+vst_status vst_terms_check(const vst_recipe *recipe, const vst_model *const *models) {
     vsti_teachers teachers = {0};
     vsti_student student = {0};
     vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];

@@ -149,8 +149,6 @@ void vsti_student_clear(vsti_student *student);
 /* The graph alone, with all terms. *count: of the outputs of a step. */
 VST_NODISCARD vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
                                            vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP], int *count);
-/* Refuses terms that cannot be computed, by the graphs alone; models as in vsti_teachers_look (train_check.c). */
-VST_NODISCARD vst_status vsti_terms_check(const vst_recipe *recipe, const vst_model *const *models);
 /* Sets the weights of labels and terms to those of a moment, in epochs. */
 void vsti_student_weigh(vsti_student *student, const vst_recipe *recipe, double epoch);
 /* The length of the gradient that the labels (index -1) or a term alone have on the model's parameters, weight included, for

@@ -50,6 +50,8 @@ sed 's/name: soft, recipe: soft.yaml/name: soft, recipe: soft.yaml, set: {distil
 expect 1 "run 'soft': distill.teacher: gone.safetensors" "$vistill" study wrong.yaml -s data.path=data
 [ ! -e all/teacher-seed3/last.safetensors ] || fail "a run began"
 
+expect 0 "distill.terms.0.teacher" "$vistill" explain soft.yaml -s data.path=data -s distill.terms.0.teacher=layer9
+
 # The cache is made once a seed, for the longest run and all taps, and both runs read it.
 expect 0 "report: all/report.html" "$vistill" study study.yaml -s data.path=data
 [ "$(grep -c "to be written" out)" = 2 ] || fail "not one cache a seed: $(cat out)"
@@ -61,6 +63,10 @@ grep -q "^guided .* ± " out || fail "no deviation: $(cat out)"
 expect 0 "all/guided-seed5 is finished already" "$vistill" study study.yaml -s data.path=data
 [ "$(grep -c "is finished already" out)" = 10 ] || fail "not all runs were kept: $(cat out)"
 ! grep -q "to be written" out || fail "the cache was made anew"
+
+# A recipe whose teacher is there is refused when it is looked at.
+expect 1 "has no tap 'layer9'" "$vistill" explain soft.yaml -s data.path=data -s distill.teacher=all/teacher-seed3/last.safetensors \
+    -s distill.terms.0.teacher=layer9
 
 # Another study in the same folder, which reads less, takes what is there.
 sed -n '1,/plain/p; /soft/s/name: soft/name: other/p' study.yaml > less.yaml
