@@ -241,6 +241,32 @@ static void log_axis(FILE *script, double low, double high) {
     fputs(")\n", script);
 }
 
+static int lowest_left(const vst_report *report, run_value *cost, const double *heights) {
+    int found = -1;
+    for (int i = 0; i < report->run_count; i++)
+        if (isnan(heights[i]) && shows(&report->runs[i], cost) && (found < 0 || report->runs[i].top1 < report->runs[found].top1))
+            found = i;
+    return found;
+}
+
+/* The heights of the runs' names, from the lowest up: beside the point, or above the names that it would lie on, which are
+ * those of points that are no further away than a name is wide. Returns the largest. */
+static double place_names(const vst_report *report, run_value *cost, double line, double width, bool logarithmic, double *heights) {
+    double largest = 0;
+    for (int i = 0; i < report->run_count; i++) heights[i] = NAN;
+    for (int i; (i = lowest_left(report, cost, heights)) >= 0;) {
+        double height = report->runs[i].top1;
+        const double x = cost(&report->runs[i]);
+        for (int k = 0; k < report->run_count; k++) {
+            const double other = cost(&report->runs[k]), away = logarithmic ? log(x / other) : x - other;
+            if (!isnan(heights[k]) && fabs(away) < width) height = fmax(height, heights[k] + line);
+        }
+        heights[i] = height;
+        largest = fmax(largest, height);
+    }
+    return largest;
+}
+
 static vst_status tradeoff(FILE *html, const vst_report *report, const char *name, const char *caption, run_value *cost,
                            bool *drawn) {
     char *text = NULL;
@@ -257,18 +283,25 @@ static vst_status tradeoff(FILE *html, const vst_report *report, const char *nam
         count++;
     }
     if (count < 2) return VST_OK;
-    FILE *script = open_memstream(&text, &size);
-    if (!script) return vst_fail_memory(size);
-    const double margin = fmax(top - bottom, 0.5) * 0.15;
+    double *heights = vst_calloc((size_t)report->run_count, sizeof *heights);
+    FILE *script = heights ? open_memstream(&text, &size) : NULL;
+    if (!script) {
+        vst_free(heights);
+        return vst_fail_memory(size);
+    }
+    const double range = fmax(top - bottom, 0.5), margin = range * 0.15;
+    const bool logarithmic = high / low > 3;
+    const double reach = logarithmic ? 1.55 * log(high / low) : high * 1.5; /* of the axis */
+    top = place_names(report, cost, range * 0.09, reach * 0.3, logarithmic, heights);
     begin_script(script, name, false);
-    if (high / low > 3) log_axis(script, low, high);
+    if (logarithmic) log_axis(script, low, high);
     else fprintf(script, "set xrange [0:%.9g]\n", high * 1.5);
     fprintf(script, "set yrange [%.9g:%.9g]\n", bottom - margin, top + margin);
     for (int i = 0; i < report->run_count; i++) {
         const vst_report_run *run = &report->runs[i];
         if (!shows(run, cost)) continue;
         fprintf(script, "set label '@@%d@@' at %.9g,%.9g left offset 0.9,0 textcolor rgb '#%06x'\n", i, cost(run),
-                run->top1, vsti_report_colour(i));
+                heights[i], vsti_report_colour(i));
         fprintf(script, "$d%d << EOD\n%.9g %.9g\nEOD\n", i, cost(run), run->top1);
     }
     const char *separator = "plot ";
@@ -279,6 +312,7 @@ static vst_status tradeoff(FILE *html, const vst_report *report, const char *nam
         separator = ", ";
     }
     fputs("\n", script);
+    vst_free(heights);
     return draw(html, report, caption, script, &text, &size, drawn);
 }
 

@@ -1,6 +1,8 @@
 /* Where the models look: pictures with the attention of their tokens over them. */
 #include "recipes/report/parts.h"
 
+enum { MANY = 4 }; /* runs whose maps need more than a line: then in columns */
+
 static vst_status write_map(FILE *html, const vst_report *report, int run, int view, int token) {
     const vst_report_run *r = &report->runs[run];
     const char *name = token ? "distillation token" : "class token";
@@ -20,7 +22,7 @@ static vst_status write_view(FILE *html, const vst_report *report, int view) {
     vst_status status = VST_OK;
     const int picture = report->views[view];
     const char *label = vsti_class_at(report, report->labels[picture]);
-    fputs("<div class=looks><figure class=look>", html);
+    fprintf(html, "<div class=\"looks%s\"><figure class=look>", report->run_count > MANY ? " many" : "");
     VST_TRY(vsti_html_picture(html, &report->pictures[picture], "loading=lazy", label));
     fputs("<figcaption><b>", html);
     vsti_html_text(html, label);

@@ -72,7 +72,7 @@ const char vsti_report_style[] =
     ".missing{margin:1.25rem 0 0;padding:.75rem 1rem;border:1px solid var(--line);border-left:4px solid var(--c1);"
     "border-radius:8px;font-size:.9rem;overflow-wrap:anywhere}.missing ul{margin:0;padding-left:1.1rem}\n"
     ".gallery{display:flex;flex-wrap:wrap;gap:1rem 1.75rem}.looks{display:flex;flex-wrap:wrap;gap:.35rem;"
-    "flex:1 1 29rem}\n"
+    "flex:1 1 29rem}.looks.many{display:grid;grid-template-columns:repeat(auto-fill,minmax(5rem,1fr))}\n"
     "figure.look{padding:.35rem;flex:1 1 5rem;max-width:10rem}.look img{display:block;width:100%;height:auto;"
     "aspect-ratio:1;object-fit:contain;image-rendering:pixelated;border-radius:6px;background:#000}"
     ".look figcaption{font-size:.74rem;line-height:1.35;padding-top:.35rem;overflow-wrap:anywhere}\n"
