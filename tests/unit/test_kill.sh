@@ -38,6 +38,7 @@ for share in 3 20 35 10 45 30; do # per cent of the whole run's time
     code=0
     timeout -s KILL "$(printf '%d.%03d' $((took * share / 100000)) $((took * share / 100 % 1000)))" \
         "$vistill" train student.yaml -s run.output=parts --resume > out 2>&1 || code=$?
+    [ ! -e parts/lock ] || flock parts/lock true # a large process takes a moment to die, and holds its folder meanwhile
     case $code in
     0) ;;
     137) killed=$((killed + 1)) ;;
