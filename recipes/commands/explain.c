@@ -241,7 +241,8 @@ const vst_command vsti_command_explain = {.name = "explain",
                                           .help =
                                               "With a recipe: its keys as they are used, after inheritance and --set; "
                                               "\"instead of\" is the default where the\n"
-                                              "recipe says something else; terms of distillation that do not fit are refused. Without: all keys there are.",
+                                              "recipe says something else; terms of distillation that do not fit are refused. "
+                                              "Without: all keys there are.",
                                           .flags = flags,
                                           .minimum = 0,
                                           .maximum = 1,

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -184,11 +183,6 @@ static void fill_result(const vsti_trainer *t, vst_train_result *result) {
     result->seconds = t->at.seconds;
 }
 
-static int by_size(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The medians of some batches' times, after one that warms up: of the whole and of what the teachers take of it. */
 static vst_status time_batches(vsti_trainer *t, double *whole, double *teachers) {
     enum { MOST = 64 };
@@ -208,10 +202,8 @@ static vst_status time_batches(vsti_trainer *t, double *whole, double *teachers)
         if (i == 0) vsti_announce_shares(t);
         if (i > 0 || t->data.steps == 1) count++;
     }
-    qsort(wholes, (size_t)count, sizeof *wholes, by_size);
-    qsort(parts, (size_t)count, sizeof *parts, by_size);
-    *whole = wholes[count / 2];
-    *teachers = parts[count / 2];
+    *whole = vst_median(wholes, count);
+    *teachers = vst_median(parts, count);
 out:
     return status;
 }

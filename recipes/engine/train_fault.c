@@ -17,7 +17,7 @@ static bool all_finite(const float *values, size_t count) {
 
 /* ---- Which tensor it was ---- */
 
-/* "resnet20_cifar's layer3", with fresh values in the student's inputs; false: the teachers are well. */
+/* "layer3 of the teacher teacher.safetensors", with fresh values in the student's inputs; false: the teachers are well. */
 static bool blames_teacher(const vsti_teachers *teachers, char name[NAMED]) {
     for (int i = 0; i < teachers->count; i++)
         for (int k = 0; k < teachers->list[i].tap_count; k++) {
