@@ -35,14 +35,14 @@ static void list_near(const char *name, char *text, size_t size) {
 }
 
 /* "depth=20, layers=[2, 2, 2, 2]" */
-static vst_status apply_overrides(vst_model *model, const char *text) {
+static vst_status apply_overrides(vst_model_config *model, const char *text) {
     while (text && *text) {
         char key[64], value[128];
         int used = 0;
         const bool list = sscanf(text, " %63[a-z_0-9] = [%127[^]]]%n", key, value, &used) == 2 && used;
         if (!list && sscanf(text, " %63[a-z_0-9] = %127[^,]%n", key, value, &used) != 2)
             return vst_fail(VST_ERROR_INTERNAL, "variant %s has unreadable options: %s", model->variant, text);
-        vst_status status = vst_model_set(model, key, value);
+        vst_status status = vst_model_config_set(model, key, value);
         if (status != VST_OK) return status;
         text += used;
         if (*text == ',') text++;
@@ -50,17 +50,18 @@ static vst_status apply_overrides(vst_model *model, const char *text) {
     return VST_OK;
 }
 
-vst_status vst_model_create(vst_model **out, const char *name) {
+vst_status vst_model_config_create(vst_model_config **out, const char *name) {
     *out = NULL;
     const vst_backbone_variant *variant = NULL;
     const vst_backbone *backbone = find_variant(name, &variant);
     if (!backbone) {
         char near[512] = "";
         list_near(name, near, sizeof near);
-        return vst_fail(VST_ERROR_NOT_FOUND, "there is no model \"%s\"; near it: %s (vistill models lists all)", name, near);
+        return vst_fail(VST_ERROR_NOT_FOUND, "there is no model \"%s\"; near it: %s (vistill models lists all)", name,
+                        near);
     }
     vst_status status = VST_OK;
-    vst_model *model = vst_calloc(1, sizeof *model);
+    vst_model_config *model = vst_calloc(1, sizeof *model);
     if (!model) return vst_fail_memory(sizeof *model);
     model->backbone = backbone;
     model->variant = variant->name;
@@ -73,22 +74,22 @@ vst_status vst_model_create(vst_model **out, const char *name) {
     VST_TRY(apply_overrides(model, variant->overrides));
 out:
     if (status == VST_OK) *out = model;
-    else vst_model_destroy(model);
+    else vst_model_config_destroy(model);
     return status;
 }
 
-void vst_model_destroy(vst_model *model) {
+void vst_model_config_destroy(vst_model_config *model) {
     if (!model) return;
     if (model->options) vst_options_clear(model->backbone->options, model->options);
     vst_free(model->options);
     vst_free(model);
 }
 
-vst_status vst_model_set(vst_model *model, const char *key, const char *value) {
+vst_status vst_model_config_set(vst_model_config *model, const char *key, const char *value) {
     return vst_options_set(model->backbone->options, model->options, key, value);
 }
 
-const vst_model_common *vst_model_common_of(const vst_model *model) { return model->options; }
+const vst_model_common *vst_model_common_of(const vst_model_config *model) { return model->options; }
 
 /* The name a user writes: the part after the last dot of a field's path. */
 static const char *key_of(const vst_option *option) {
@@ -96,7 +97,7 @@ static const char *key_of(const vst_option *option) {
     return dot ? dot + 1 : option->name;
 }
 
-char *vst_model_to_json(const vst_model *model) {
+char *vst_model_config_to_json(const vst_model_config *model) {
     json_t *options = json_object(), *root = NULL;
     char *dumped = NULL, *text = NULL;
     for (const vst_option *o = model->backbone->options; options && o->type != VST_TYPE_END; o++) {
@@ -117,10 +118,10 @@ char *vst_model_to_json(const vst_model *model) {
     return text;
 }
 
-vst_status vst_model_from_json(vst_model **out, const char *json) {
+vst_status vst_model_config_from_json(vst_model_config **out, const char *json) {
     *out = NULL;
     vst_status status = VST_OK;
-    vst_model *model = NULL;
+    vst_model_config *model = NULL;
     json_error_t error;
     json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, &error);
     const char *variant = json_string_value(json_object_get(root, "variant")), *key;
@@ -129,18 +130,18 @@ vst_status vst_model_from_json(vst_model **out, const char *json) {
         status = vst_fail(VST_ERROR_FORMAT, "the model's description is not {\"variant\": …, \"options\": {…}}");
         goto out;
     }
-    VST_TRY(vst_model_create(&model, variant));
+    VST_TRY(vst_model_config_create(&model, variant));
     json_object_foreach(options, key, value) {
         if (!json_is_string(value)) {
             status = vst_fail(VST_ERROR_FORMAT, "option \"%s\" of the model's description is not a string", key);
             goto out;
         }
-        VST_TRY(vst_model_set(model, key, json_string_value(value)));
+        VST_TRY(vst_model_config_set(model, key, json_string_value(value)));
     }
 out:
     json_decref(root);
     if (status == VST_OK) *out = model;
-    else vst_model_destroy(model);
+    else vst_model_config_destroy(model);
     return status;
 }
 
@@ -163,20 +164,20 @@ static vst_value normalised(vst_graph *graph, const vst_model_common *common, vs
         mean[c] = per_channel(&common->mean, c, 0);
         deviation[c] = per_channel(&common->std, c, 1);
     }
-    return vst_normalize(graph, image, mean, deviation);
+    return vst_channel_normalize(graph, image, mean, deviation);
 }
 
-void vst_model_normalization(const vst_model *model, int channel, double *mean, double *std) {
+void vst_model_normalization(const vst_model_config *model, int channel, double *mean, double *std) {
     const vst_model_common *common = vst_model_common_of(model);
     *mean = per_channel(&common->mean, channel, 0);
     *std = per_channel(&common->std, channel, 1);
 }
 
-void vst_model_build_on(vst_graph *graph, const vst_model *model, vst_value image) {
+void vst_model_build_on(vst_graph *graph, const vst_model_config *model, vst_value image) {
     model->backbone->build(graph, normalised(graph, vst_model_common_of(model), image), model->options);
 }
 
-void vst_model_build(vst_graph *graph, const vst_model *model, int batch) {
+void vst_model_build(vst_graph *graph, const vst_model_config *model, int batch) {
     const vst_model_common *common = vst_model_common_of(model);
     vst_model_build_on(graph, model,
                        vst_input(graph, "image", VST_SHAPE(batch, common->channels, common->image, common->image)));

@@ -15,21 +15,23 @@ typedef struct vst_model_common {
     int image;    /* height and width of the input, pixels */
     int channels; /* 1 grey, 3 RGB */
     int classes;
-    vst_option_list mean, std; /* of the input in 0 … 1, per channel or one for all; empty: 0 and 1 (no normalisation) */
-    double crop_pct;           /* evaluation: the image's shorter side is resized to image / crop_pct, the centre cut out */
-    int interpolation;         /* of that resizing: position in VST_INTERPOLATIONS */
+    vst_option_list mean,
+        std;           /* of the input in 0 … 1, per channel or one for all; empty: 0 and 1 (no normalisation) */
+    double crop_pct;   /* evaluation: the image's shorter side is resized to image / crop_pct, the centre cut out */
+    int interpolation; /* of that resizing: position in VST_INTERPOLATIONS */
 } vst_model_common;
 
 #define VST_INTERPOLATIONS "bicubic|bilinear|lanczos|box|nearest"
 
-#define VST_MODEL_COMMON_OPTIONS(S, image_default, channels_default, classes_default)                              \
-    VST_OPTION_INT(S, common.image, image_default, 4, 4096, "input height and width, pixels"),                     \
-        VST_OPTION_INT(S, common.channels, channels_default, 1, 16, "input channels: 1 grey, 3 RGB"),              \
-        VST_OPTION_INT(S, common.classes, classes_default, 1, 100000, "number of classes"),                        \
-        VST_OPTION_LIST(S, common.mean, "", -1e6, 1e6, "mean of the input (pixels in 0..1), one or one a channel"), \
-        VST_OPTION_LIST(S, common.std, "", 1e-6, 1e6, "deviation of the input, one or one a channel"),              \
+#define VST_MODEL_COMMON_OPTIONS(S, image_default, channels_default, classes_default)                                \
+    VST_OPTION_INT(S, common.image, image_default, 4, 4096, "input height and width, pixels"),                       \
+        VST_OPTION_INT(S, common.channels, channels_default, 1, 16, "input channels: 1 grey, 3 RGB"),                \
+        VST_OPTION_INT(S, common.classes, classes_default, 1, 100000, "number of classes"),                          \
+        VST_OPTION_LIST(S, common.mean, "", -1e6, 1e6, "mean of the input (pixels in 0..1), one or one a channel"),  \
+        VST_OPTION_LIST(S, common.std, "", 1e-6, 1e6, "deviation of the input, one or one a channel"),               \
         VST_OPTION_DOUBLE(S, common.crop_pct, 1, 0.01, 1, "evaluation: share of the resized image that is cut out"), \
-        VST_OPTION_CHOICE(S, common.interpolation, "bicubic", VST_INTERPOLATIONS, "evaluation: how images are resized")
+        VST_OPTION_CHOICE(S, common.interpolation, "bicubic", VST_INTERPOLATIONS,                                    \
+                          "evaluation: how images are resized")
 
 /* Overrides for a variant: the normalisation of ImageNet, and timm's mean and deviation of one half. */
 #define VST_IMAGENET_NORM "mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]"
@@ -42,14 +44,14 @@ typedef struct vst_backbone_variant {
 
 typedef struct vst_backbone {
     const char *name, *help;
-    const vst_option *options; /* table of the options structure */
-    size_t options_size;       /* its sizeof; its first member is a vst_model_common named common */
+    const vst_option *options;            /* table of the options structure */
+    size_t options_size;                  /* its sizeof; its first member is a vst_model_common named common */
     const vst_backbone_variant *variants; /* ends with {NULL, NULL} */
-    /* Emits the forward pass from the normalised image (N, C, H, W) and taps "logits" (N, classes), "logits_dist" if there is
-     * a distillation head, and the family's features. Errors go to the graph. */
+    /* Emits the forward pass from the normalised image (N, C, H, W) and taps "logits" (N, classes), "logits_dist" if
+     * there is a distillation head, and the family's features. Errors go to the graph. */
     void (*build)(vst_graph *graph, vst_value image, const void *options);
-    /* The name here of a tensor that other projects call `name` (torchvision, the authors' own code): written to `out`; false
-     * if this family knows no such name. NULL: there are none. */
+    /* The name here of a tensor that other projects call `name` (torchvision, the authors' own code): written to `out`;
+     * false if this family knows no such name. NULL: there are none. */
     bool (*rename)(const void *options, const char *name, char *out, size_t size);
 } vst_backbone;
 
@@ -58,29 +60,29 @@ extern const vst_backbone *const vsti_backbone_table[];
 extern const size_t vsti_backbone_count;
 
 /* A model's description: a family with filled-in options. */
-typedef struct vst_model {
+typedef struct vst_model_config {
     const vst_backbone *backbone;
-    const char *variant;      /* static storage */
-    void *options;            /* owned; begins with a vst_model_common */
-} vst_model;
+    const char *variant; /* static storage */
+    void *options;       /* owned; begins with a vst_model_common */
+} vst_model_config;
 
 /* Finds a variant by name and sets its options; unknown names are an error that lists near ones. */
-VST_NODISCARD vst_status vst_model_create(vst_model **out, const char *variant);
-void vst_model_destroy(vst_model *model);
+VST_NODISCARD vst_status vst_model_config_create(vst_model_config **out, const char *variant);
+void vst_model_config_destroy(vst_model_config *model);
 /* Sets one option ("dim", "96"). */
-VST_NODISCARD vst_status vst_model_set(vst_model *model, const char *key, const char *value);
-const vst_model_common *vst_model_common_of(const vst_model *model);
+VST_NODISCARD vst_status vst_model_config_set(vst_model_config *model, const char *key, const char *value);
+const vst_model_common *vst_model_common_of(const vst_model_config *model);
 
 /* The description as JSON for a model file's metadata, {"variant": …, "options": {…}}, to be vst_free'd; and back. */
-char *vst_model_to_json(const vst_model *model);
-VST_NODISCARD vst_status vst_model_from_json(vst_model **out, const char *json);
+char *vst_model_config_to_json(const vst_model_config *model);
+VST_NODISCARD vst_status vst_model_config_from_json(vst_model_config **out, const char *json);
 
 /* Builds the graph of one batch: input "image" (batch, channels, image, image) in 0 … 1, normalisation, backbone. */
-void vst_model_build(vst_graph *graph, const vst_model *model, int batch);
+void vst_model_build(vst_graph *graph, const vst_model_config *model, int batch);
 /* The same from an image (N, channels, image, image) in 0 … 1 that the graph has already. */
-void vst_model_build_on(vst_graph *graph, const vst_model *model, vst_value image);
+void vst_model_build_on(vst_graph *graph, const vst_model_config *model, vst_value image);
 /* The normalisation of one channel: (x - mean) / std; 0 and 1 where the model has none. */
-void vst_model_normalization(const vst_model *model, int channel, double *mean, double *std);
+void vst_model_normalization(const vst_model_config *model, int channel, double *mean, double *std);
 
 #ifdef __cplusplus
 }

@@ -42,29 +42,28 @@ static const vst_option options[] = {
 #define IMAGENET "classes=1000, crop_pct=0.9, " VST_IMAGENET_NORM
 
 /* The name's parts: blocks, size of the kernel x convolutions, image. */
-static const vst_backbone_variant variants[] = {
-    {"cct_2_3x2_32", CCT_2 ", conv_layers=2, " CIFAR10},
-    {"cct_4_3x2_32", CCT_4 ", conv_layers=2, " CIFAR10},
-    {"cct_6_3x1_32", CCT_6 ", " CIFAR10},
-    {"cct_6_3x2_32", CCT_6 ", conv_layers=2, " CIFAR10},
-    {"cct_7_3x1_32", CIFAR10},
-    {"cct_7_3x1_32_c100", CIFAR100},
-    {"cct_7_3x2_32", "conv_layers=2, " CIFAR10},
-    {"cct_7_7x2_224", LARGE_IMAGES ", image=224, " FLOWERS},
-    {"cct_14_7x2_224", CCT_14 ", " LARGE_IMAGES ", image=224, " IMAGENET},
-    {"cct_14_7x2_384", CCT_14 ", " LARGE_IMAGES ", image=384, " IMAGENET},
-    {NULL, NULL}};
+static const vst_backbone_variant variants[] = {{"cct_2_3x2_32", CCT_2 ", conv_layers=2, " CIFAR10},
+                                                {"cct_4_3x2_32", CCT_4 ", conv_layers=2, " CIFAR10},
+                                                {"cct_6_3x1_32", CCT_6 ", " CIFAR10},
+                                                {"cct_6_3x2_32", CCT_6 ", conv_layers=2, " CIFAR10},
+                                                {"cct_7_3x1_32", CIFAR10},
+                                                {"cct_7_3x1_32_c100", CIFAR100},
+                                                {"cct_7_3x2_32", "conv_layers=2, " CIFAR10},
+                                                {"cct_7_7x2_224", LARGE_IMAGES ", image=224, " FLOWERS},
+                                                {"cct_14_7x2_224", CCT_14 ", " LARGE_IMAGES ", image=224, " IMAGENET},
+                                                {"cct_14_7x2_384", CCT_14 ", " LARGE_IMAGES ", image=384, " IMAGENET},
+                                                {NULL, NULL}};
 
 static const vst_init linear_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT};
 
 static vst_value linear(vst_graph *g, vst_value x, const char *name, int features, bool bias) {
-    VST_SCOPE(g, "%s", name)
+    VST_SCOPE (g, "%s", name)
         x = vst_linear(g, x, (vst_linear_options){.features = features, .bias = bias, .init = linear_init});
     return x;
 }
 
 static vst_value norm(vst_graph *g, vst_value x, const char *name) {
-    VST_SCOPE(g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){.epsilon = 1e-5});
+    VST_SCOPE (g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){.epsilon = 1e-5});
     return x;
 }
 
@@ -72,15 +71,18 @@ static vst_value convolve(vst_graph *g, vst_value x, int out, const cct *o) {
     const int64_t fan_in = vst_shape_at(g, x).dim[1] * o->kernel * o->kernel;
     const vst_init init = {VST_INIT_NORMAL, sqrt(2.0 / (double)fan_in), VST_PARAM_WEIGHT}; /* He et al., 2015, fan in */
     const int half = o->kernel / 2;
-    return vst_conv2d(g, x, (vst_conv2d_options){.out = out, .kernel = o->kernel, .stride = half > 2 ? half - 1 : 1,
-                                                 .padding = half > 1 ? half : 1, .init = init});
+    return vst_conv2d(g, x,
+                      (vst_conv2d_options){.out = out,
+                                           .kernel = o->kernel,
+                                           .stride = half > 2 ? half - 1 : 1,
+                                           .padding = half > 1 ? half : 1,
+                                           .init = init});
 }
 
 /* (N, C, H, W) -> (N, tokens, dim) */
 static vst_value tokenize(vst_graph *g, vst_value x, const cct *o) {
     for (int i = 0; i < o->conv_layers; i++) {
-        VST_SCOPE(g, "conv_layers.%d.0", i)
-            x = convolve(g, x, i + 1 == o->conv_layers ? o->dim : o->conv_width, o);
+        VST_SCOPE (g, "conv_layers.%d.0", i) x = convolve(g, x, i + 1 == o->conv_layers ? o->dim : o->conv_width, o);
         x = vst_max_pool(g, vst_relu(g, x), (vst_pool_options){.kernel = 3, .stride = 2, .padding = 1});
     }
     x = vst_reshape(g, x, VST_SHAPE(vst_shape_at(g, x).dim[0], o->dim, -1));
@@ -95,14 +97,14 @@ static vst_value add_position(vst_graph *g, vst_value x, const cct *o) {
 
 static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const cct *o, int n, double drop_path) {
     branch = vst_dropout(g, branch, o->dropout);
-    VST_SCOPE(g, "drop_path%d", n) branch = vst_drop_path(g, branch, drop_path);
+    VST_SCOPE (g, "drop_path%d", n) branch = vst_drop_path(g, branch, drop_path);
     return vst_add(g, x, branch);
 }
 
 /* The norm between the branches lies on the residual's path, which sets these blocks apart from a ViT's. */
 static vst_value block(vst_graph *g, vst_value x, const cct *o, double drop_path, const char *tap) {
     vst_value y = norm(g, x, "pre_norm");
-    VST_SCOPE(g, "self_attn") {
+    VST_SCOPE (g, "self_attn") {
         y = linear(g, y, "qkv", 3 * o->dim, false);
         vsti_tap_attention(g, y, o->heads, tap);
         y = vst_attention(g, y, o->heads, 0);
@@ -119,7 +121,7 @@ static vst_value block(vst_graph *g, vst_value x, const cct *o, double drop_path
 static vst_value pool(vst_graph *g, vst_value x, const cct *o) {
     const vst_shape shape = vst_shape_at(g, x);
     vst_value scores = linear(g, x, "attention_pool", 1, false);
-    VST_SCOPE(g, "attention_pool")
+    VST_SCOPE (g, "attention_pool")
         vst_param(g, "bias", VST_SHAPE(1), (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_NODECAY});
     scores = vst_softmax(g, vst_reshape(g, scores, VST_SHAPE(shape.dim[0], 1, shape.dim[1])));
     return vst_reshape(g, vst_matmul(g, scores, x, false, false), VST_SHAPE(shape.dim[0], o->dim));
@@ -131,7 +133,7 @@ static vst_value classify(vst_graph *g, vst_value x, const cct *o) {
     for (int i = 0; i < o->depth; i++) {
         char tap[24];
         snprintf(tap, sizeof tap, "blocks.%d", i);
-        VST_SCOPE(g, "%s", tap) x = block(g, x, o, o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0, tap);
+        VST_SCOPE (g, "%s", tap) x = block(g, x, o, o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0, tap);
         vst_tap(g, tap, x);
     }
     x = pool(g, norm(g, x, "norm"), o);
@@ -146,11 +148,14 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
                        o->kernel);
         return;
     }
-    VST_SCOPE(g, "tokenizer") x = tokenize(g, x, o);
-    VST_SCOPE(g, "classifier") x = classify(g, x, o);
+    VST_SCOPE (g, "tokenizer") x = tokenize(g, x, o);
+    VST_SCOPE (g, "classifier") x = classify(g, x, o);
     vst_tap(g, "logits", x);
 }
 
-const vst_backbone vsti_backbone_cct = {
-    .name = "cct", .help = "Compact Convolutional Transformer", .options = options, .options_size = sizeof(cct),
-    .variants = variants, .build = build};
+const vst_backbone vsti_backbone_cct = {.name = "cct",
+                                        .help = "Compact Convolutional Transformer",
+                                        .options = options,
+                                        .options_size = sizeof(cct),
+                                        .variants = variants,
+                                        .build = build};

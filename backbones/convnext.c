@@ -25,9 +25,8 @@ static const vst_option options[] = {
 
 #define PREPROCESSING VST_IMAGENET_NORM ", crop_pct=0.95"
 
-static const vst_backbone_variant variants[] = {{"convnext_tiny", PREPROCESSING},
-                                                {"convnext_small", "depths=[3, 3, 27, 3], " PREPROCESSING},
-                                                {NULL, NULL}};
+static const vst_backbone_variant variants[] = {
+    {"convnext_tiny", PREPROCESSING}, {"convnext_small", "depths=[3, 3, 27, 3], " PREPROCESSING}, {NULL, NULL}};
 
 static const vst_init weight_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT};
 
@@ -37,12 +36,12 @@ static vst_value conv(vst_graph *g, vst_value x, const char *name, vst_conv2d_op
 }
 
 static vst_value layer_norm(vst_graph *g, vst_value x, const char *name) {
-    VST_SCOPE(g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){0});
+    VST_SCOPE (g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){0});
     return x;
 }
 
 static vst_value linear(vst_graph *g, vst_value x, const char *name, int features) {
-    VST_SCOPE(g, "%s", name)
+    VST_SCOPE (g, "%s", name)
         x = vst_linear(g, x, (vst_linear_options){.features = features, .bias = true, .init = weight_init});
     return x;
 }
@@ -60,7 +59,7 @@ static vst_value block(vst_graph *g, vst_value x, const convnext *o, double drop
     const int dim = (int)vst_shape_at(g, x).dim[1];
     vst_value y = conv(g, x, "conv_dw", (vst_conv2d_options){.out = dim, .kernel = 7, .padding = 3, .groups = dim});
     y = layer_norm(g, channels_last(g, y), "norm");
-    VST_SCOPE(g, "mlp") y = linear(g, vst_gelu(g, linear(g, y, "fc1", MLP_RATIO * dim)), "fc2", dim);
+    VST_SCOPE (g, "mlp") y = linear(g, vst_gelu(g, linear(g, y, "fc1", MLP_RATIO * dim)), "fc2", dim);
     const vst_init gamma = {VST_INIT_CONSTANT, o->layer_scale, VST_PARAM_WEIGHT};
     y = vst_mul(g, y, vst_param(g, "gamma", VST_SHAPE(dim), gamma));
     return vst_add(g, vsti_drop_path(g, channels_first(g, y), drop_path), x);
@@ -68,10 +67,11 @@ static vst_value block(vst_graph *g, vst_value x, const convnext *o, double drop
 
 static vst_value stage(vst_graph *g, vst_value x, const convnext *o, int index, int first, int total) {
     const int dim = (int)o->dims.value[index];
-    if (index > 0) VST_SCOPE(g, "downsample")
-        x = conv(g, layer_norm_2d(g, x, "0"), "1", (vst_conv2d_options){.out = dim, .kernel = 2, .stride = 2});
+    if (index > 0)
+        VST_SCOPE (g, "downsample")
+            x = conv(g, layer_norm_2d(g, x, "0"), "1", (vst_conv2d_options){.out = dim, .kernel = 2, .stride = 2});
     for (int i = 0; i < (int)o->depths.value[index]; i++)
-        VST_SCOPE(g, "blocks.%d", i) x = block(g, x, o, total > 1 ? o->drop_path * (first + i) / (total - 1) : 0);
+        VST_SCOPE (g, "blocks.%d", i) x = block(g, x, o, total > 1 ? o->drop_path * (first + i) / (total - 1) : 0);
     return x;
 }
 
@@ -84,19 +84,19 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
         return;
     }
     for (int s = 0; s < o->depths.count; s++) total += (int)o->depths.value[s];
-    VST_SCOPE(g, "stem") {
+    VST_SCOPE (g, "stem") {
         x = conv(g, x, "0", (vst_conv2d_options){.out = (int)o->dims.value[0], .kernel = o->patch, .stride = o->patch});
         x = layer_norm_2d(g, x, "1");
     }
     for (int s = 0; s < o->depths.count; s++) {
         char tap[16];
         snprintf(tap, sizeof tap, "stages.%d", s);
-        VST_SCOPE(g, "%s", tap) x = stage(g, x, o, s, first, total);
+        VST_SCOPE (g, "%s", tap) x = stage(g, x, o, s, first, total);
         vst_tap(g, tap, x);
         first += (int)o->depths.value[s];
     }
-    VST_SCOPE(g, "head") {
-        x = layer_norm(g, vst_global_pool(g, x), "norm");
+    VST_SCOPE (g, "head") {
+        x = layer_norm(g, vst_global_avg_pool(g, x), "norm");
         vst_tap(g, "pooled", x);
         x = linear(g, x, "fc", o->common.classes);
     }
@@ -105,11 +105,13 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
 
 /* The authors' names: "downsample_layers.1.0.weight", "stages.0.0.pwconv1.weight". */
 static bool rename_authors(const char *name, char *out, size_t size) {
-    static const char *const outside[][2] = {
-        {"downsample_layers.0.", "stem."}, {"norm.", "head.norm."}, {"head.weight", "head.fc.weight"},
-        {"head.bias", "head.fc.bias"},     {NULL, NULL}};
+    static const char *const outside[][2] = {{"downsample_layers.0.", "stem."},
+                                             {"norm.", "head.norm."},
+                                             {"head.weight", "head.fc.weight"},
+                                             {"head.bias", "head.fc.bias"},
+                                             {NULL, NULL}};
     static const char *const down[][2] = {{"", "downsample."}, {NULL, NULL}};
-    static const char *const inside[][2] = {{"dwconv.", "conv_dw."},  {"norm.", "norm."},  {"pwconv1.", "mlp.fc1."},
+    static const char *const inside[][2] = {{"dwconv.", "conv_dw."},  {"norm.", "norm."}, {"pwconv1.", "mlp.fc1."},
                                             {"pwconv2.", "mlp.fc2."}, {"gamma", "gamma"}, {NULL, NULL}};
     char prefix[48];
     int index, place, used = 0;
@@ -130,8 +132,9 @@ static bool rename_torchvision(const char *name, char *out, size_t size) {
     static const char *const outside[][2] = {
         {"features.0.", "stem."}, {"classifier.0.", "head.norm."}, {"classifier.2.", "head.fc."}, {NULL, NULL}};
     static const char *const down[][2] = {{"", "downsample."}, {NULL, NULL}};
-    static const char *const inside[][2] = {{"block.0.", "conv_dw."}, {"block.2.", "norm."},  {"block.3.", "mlp.fc1."},
-                                            {"block.5.", "mlp.fc2."}, {"layer_scale", "gamma"}, {NULL, NULL}};
+    static const char *const inside[][2] = {{"block.0.", "conv_dw."}, {"block.2.", "norm."},
+                                            {"block.3.", "mlp.fc1."}, {"block.5.", "mlp.fc2."},
+                                            {"layer_scale", "gamma"}, {NULL, NULL}};
     char prefix[48];
     int index, place, used = 0;
     if (vsti_rename(outside, "", name, out, size)) return true;
@@ -152,6 +155,10 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return rename_authors(name, out, size) || rename_torchvision(name, out, size);
 }
 
-const vst_backbone vsti_backbone_convnext = {
-    .name = "convnext", .help = "ConvNeXt", .options = options, .options_size = sizeof(convnext), .variants = variants,
-    .build = build, .rename = rename_tensor};
+const vst_backbone vsti_backbone_convnext = {.name = "convnext",
+                                             .help = "ConvNeXt",
+                                             .options = options,
+                                             .options_size = sizeof(convnext),
+                                             .variants = variants,
+                                             .build = build,
+                                             .rename = rename_tensor};

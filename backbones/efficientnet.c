@@ -99,10 +99,15 @@ static bool rename_lukemelas(const vsti_mobile *net, const char *name, char *out
                                                {"_project_conv.", "conv_pw."},
                                                {"_bn2.", "bn2."},
                                                {NULL, NULL}};
-    static const char *const expanded[][2] = {
-        {"_expand_conv.", "conv_pw."},       {"_bn0.", "bn1."}, {"_depthwise_conv.", "conv_dw."}, {"_bn1.", "bn2."},
-        {"_se_reduce.", "se.conv_reduce."},  {"_se_expand.", "se.conv_expand."},
-        {"_project_conv.", "conv_pwl."},     {"_bn2.", "bn3."}, {NULL, NULL}};
+    static const char *const expanded[][2] = {{"_expand_conv.", "conv_pw."},
+                                              {"_bn0.", "bn1."},
+                                              {"_depthwise_conv.", "conv_dw."},
+                                              {"_bn1.", "bn2."},
+                                              {"_se_reduce.", "se.conv_reduce."},
+                                              {"_se_expand.", "se.conv_expand."},
+                                              {"_project_conv.", "conv_pwl."},
+                                              {"_bn2.", "bn3."},
+                                              {NULL, NULL}};
     char prefix[48];
     int index, stage, place, used = 0;
     if (vsti_rename(outside, "", name, out, size)) return true;
@@ -121,10 +126,15 @@ static bool rename_torchvision(const vsti_mobile *net, const char *name, char *o
                                                {"block.2.0.", "conv_pw."},
                                                {"block.2.1.", "bn2."},
                                                {NULL, NULL}};
-    static const char *const expanded[][2] = {
-        {"block.0.0.", "conv_pw."},  {"block.0.1.", "bn1."}, {"block.1.0.", "conv_dw."}, {"block.1.1.", "bn2."},
-        {"block.2.fc1.", "se.conv_reduce."}, {"block.2.fc2.", "se.conv_expand."},
-        {"block.3.0.", "conv_pwl."}, {"block.3.1.", "bn3."}, {NULL, NULL}};
+    static const char *const expanded[][2] = {{"block.0.0.", "conv_pw."},
+                                              {"block.0.1.", "bn1."},
+                                              {"block.1.0.", "conv_dw."},
+                                              {"block.1.1.", "bn2."},
+                                              {"block.2.fc1.", "se.conv_reduce."},
+                                              {"block.2.fc2.", "se.conv_expand."},
+                                              {"block.3.0.", "conv_pwl."},
+                                              {"block.3.1.", "bn3."},
+                                              {NULL, NULL}};
     char prefix[48], head_conv[32], head_norm[32];
     snprintf(head_conv, sizeof head_conv, "features.%d.0.", net->count + 1);
     snprintf(head_norm, sizeof head_norm, "features.%d.1.", net->count + 1);
@@ -147,6 +157,10 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return rename_lukemelas(&net, name, out, size) || rename_torchvision(&net, name, out, size);
 }
 
-const vst_backbone vsti_backbone_efficientnet = {
-    .name = "efficientnet", .help = "EfficientNet and EfficientNet-Lite", .options = options,
-    .options_size = sizeof(efficientnet), .variants = variants, .build = build, .rename = rename_tensor};
+const vst_backbone vsti_backbone_efficientnet = {.name = "efficientnet",
+                                                 .help = "EfficientNet and EfficientNet-Lite",
+                                                 .options = options,
+                                                 .options_size = sizeof(efficientnet),
+                                                 .variants = variants,
+                                                 .build = build,
+                                                 .rename = rename_tensor};

@@ -14,7 +14,7 @@ typedef struct vsti_mobile_stage {
 typedef struct vsti_mobile {
     vsti_mobile_stage stages[VSTI_MOBILE_STAGES];
     int count, stem, features;
-    bool same; /* TensorFlow's padding */
+    bool same;                 /* TensorFlow's padding */
     double squeeze, drop_path; /* squeeze: inner width of squeeze-and-excitation / the block's input; 0: none */
     vst_norm_options norm;
     vst_value (*activation)(vst_graph *graph, vst_value x);
@@ -92,7 +92,7 @@ static inline void vsti_mobile_build(vst_graph *g, vst_value x, const vsti_mobil
         snprintf(tap, sizeof tap, "blocks.%d", s);
         for (int i = 0; i < net->stages[s].repeats; i++, index++) {
             const int stride = i == 0 ? net->stages[s].stride : 1;
-            VST_SCOPE(g, "%s.%d", tap, i)
+            VST_SCOPE (g, "%s.%d", tap, i)
                 x = vsti_mobile_block(g, x, net, &net->stages[s], stride, net->drop_path * index / total);
         }
         vst_tap(g, tap, x);

@@ -18,7 +18,7 @@ static inline vst_init vsti_fan_out_init(const vst_conv2d_options *o) {
 }
 
 static inline vst_value vsti_conv(vst_graph *g, vst_value x, const char *name, vst_conv2d_options options) {
-    VST_SCOPE(g, "%s", name) x = vst_conv2d(g, x, options);
+    VST_SCOPE (g, "%s", name) x = vst_conv2d(g, x, options);
     return x;
 }
 
@@ -26,7 +26,7 @@ static inline vst_value vsti_conv(vst_graph *g, vst_value x, const char *name, v
  * initialisations the first one counts. */
 static inline vst_value vsti_conv_bias(vst_graph *g, vst_value x, const char *name, vst_conv2d_options options) {
     options.bias = true;
-    VST_SCOPE(g, "%s", name) {
+    VST_SCOPE (g, "%s", name) {
         vst_param(g, "bias", VST_SHAPE(options.out), (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_WEIGHT});
         x = vst_conv2d(g, x, options);
     }
@@ -34,7 +34,7 @@ static inline vst_value vsti_conv_bias(vst_graph *g, vst_value x, const char *na
 }
 
 static inline vst_value vsti_batch_norm(vst_graph *g, vst_value x, const char *name, vst_norm_options options) {
-    VST_SCOPE(g, "%s", name) x = vst_batch_norm(g, x, options);
+    VST_SCOPE (g, "%s", name) x = vst_batch_norm(g, x, options);
     return x;
 }
 
@@ -42,7 +42,7 @@ static inline vst_value vsti_batch_norm(vst_graph *g, vst_value x, const char *n
  * (timm's zero_init_last; Goyal et al., 2017). */
 static inline vst_value vsti_batch_norm_last(vst_graph *g, vst_value x, const char *name, vst_norm_options options) {
     const vst_shape shape = vst_shape_at(g, x);
-    VST_SCOPE(g, "%s", name) {
+    VST_SCOPE (g, "%s", name) {
         if (shape.rank == 4)
             vst_param(g, "weight", VST_SHAPE(shape.dim[1]), (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_WEIGHT});
         x = vst_batch_norm(g, x, options);
@@ -51,7 +51,8 @@ static inline vst_value vsti_batch_norm_last(vst_graph *g, vst_value x, const ch
 }
 
 static inline vst_value vsti_drop_path(vst_graph *g, vst_value x, double rate) {
-    if (rate > 0) VST_SCOPE(g, "drop_path") x = vst_drop_path(g, x, rate);
+    if (rate > 0)
+        VST_SCOPE (g, "drop_path") x = vst_drop_path(g, x, rate);
     return x;
 }
 
@@ -64,7 +65,7 @@ static inline vst_value vsti_squeeze_excite(vst_graph *g, vst_value x, const cha
     down.init = vsti_fan_out_init(&down);
     up.init = vsti_fan_out_init(&up);
     vst_value gate = {0};
-    VST_SCOPE(g, "se") {
+    VST_SCOPE (g, "se") {
         gate = vst_reduce_mean(g, x, 1u << 2 | 1u << 3, true);
         gate = activation(g, vsti_conv_bias(g, gate, names[0], down));
         gate = vst_sigmoid(g, vsti_conv_bias(g, gate, names[1], up));
@@ -72,8 +73,8 @@ static inline vst_value vsti_squeeze_excite(vst_graph *g, vst_value x, const cha
     return vst_mul(g, x, gate);
 }
 
-/* Taps what attention over the projection qkv (B, N, 3 D) is made of: TAP.q, .k and .v (B, heads, N, D / heads). No plan
- * computes them unless somebody reads them. */
+/* Taps what attention over the projection qkv (B, N, 3 D) is made of: TAP.q, .k and .v (B, heads, N, D / heads). No
+ * plan computes them unless somebody reads them. */
 static inline void vsti_tap_attention(vst_graph *g, vst_value qkv, int heads, const char *tap) {
     static const char *const parts[] = {"q", "k", "v"};
     const vst_shape shape = vst_shape_at(g, qkv);
@@ -89,9 +90,9 @@ static inline void vsti_tap_attention(vst_graph *g, vst_value qkv, int heads, co
 
 /* (N, C, H, W) to "pooled" (N, C) and "logits" (N, features). */
 static inline void vsti_pooled_head(vst_graph *g, vst_value x, const char *name, vst_linear_options linear) {
-    x = vst_global_pool(g, x);
+    x = vst_global_avg_pool(g, x);
     vst_tap(g, "pooled", x);
-    VST_SCOPE(g, "%s", name) x = vst_linear(g, x, linear);
+    VST_SCOPE (g, "%s", name) x = vst_linear(g, x, linear);
     vst_tap(g, "logits", x);
 }
 

@@ -89,6 +89,10 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return vsti_rename(net.stages[stage].expansion > 1 ? expanded : separable, prefix, name + used, out, size);
 }
 
-const vst_backbone vsti_backbone_mobilenet_v2 = {
-    .name = "mobilenet_v2", .help = "MobileNetV2", .options = options, .options_size = sizeof(mobilenet_v2),
-    .variants = variants, .build = build, .rename = rename_tensor};
+const vst_backbone vsti_backbone_mobilenet_v2 = {.name = "mobilenet_v2",
+                                                 .help = "MobileNetV2",
+                                                 .options = options,
+                                                 .options_size = sizeof(mobilenet_v2),
+                                                 .variants = variants,
+                                                 .build = build,
+                                                 .rename = rename_tensor};

@@ -80,14 +80,15 @@ static vst_value block(vst_graph *g, vst_value x, const regnet *o, const stage *
     static const char *const squeeze_names[2] = {"fc1", "fc2"};
     const int64_t in = vst_shape_at(g, x).dim[1];
     vst_value y = x;
-    VST_SCOPE(g, "conv1") y = vst_relu(g, conv_norm(g, y, (vst_conv2d_options){.out = s->width, .kernel = 1}, false));
+    VST_SCOPE (g, "conv1") y = vst_relu(g, conv_norm(g, y, (vst_conv2d_options){.out = s->width, .kernel = 1}, false));
     const vst_conv2d_options grouped = {.out = s->width, .kernel = 3, .stride = stride, .groups = s->width / s->group};
-    VST_SCOPE(g, "conv2") y = vst_relu(g, conv_norm(g, y, grouped, false));
+    VST_SCOPE (g, "conv2") y = vst_relu(g, conv_norm(g, y, grouped, false));
     if (o->se_ratio > 0) y = vsti_squeeze_excite(g, y, squeeze_names, (int)rint((double)in * o->se_ratio), vst_relu);
-    VST_SCOPE(g, "conv3") y = conv_norm(g, y, (vst_conv2d_options){.out = s->width, .kernel = 1}, true);
+    VST_SCOPE (g, "conv3") y = conv_norm(g, y, (vst_conv2d_options){.out = s->width, .kernel = 1}, true);
     y = vsti_drop_path(g, y, drop_path);
     const vst_conv2d_options shortcut = {.out = s->width, .kernel = 1, .stride = stride};
-    if (in != s->width || stride != 1) VST_SCOPE(g, "downsample") x = conv_norm(g, x, shortcut, false);
+    if (in != s->width || stride != 1)
+        VST_SCOPE (g, "downsample") x = conv_norm(g, x, shortcut, false);
     return vst_relu(g, vst_add(g, y, x));
 }
 
@@ -101,20 +102,20 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
         return;
     }
     const vst_conv2d_options stem = {.out = o->stem_width, .kernel = 3, .stride = 2};
-    VST_SCOPE(g, "stem") x = vst_relu(g, conv_norm(g, x, stem, false));
+    VST_SCOPE (g, "stem") x = vst_relu(g, conv_norm(g, x, stem, false));
     vst_tap(g, "stem", x);
     for (int s = 0, index = 0; s < count; s++) {
         char tap[8];
         snprintf(tap, sizeof tap, "s%d", s + 1);
         for (int i = 0; i < stages[s].depth; i++, index++) {
             const double rate = o->depth > 1 ? o->drop_path * index / (o->depth - 1) : 0;
-            VST_SCOPE(g, "%s.b%d", tap, i + 1) x = block(g, x, o, &stages[s], i == 0 ? 2 : 1, rate);
+            VST_SCOPE (g, "%s.b%d", tap, i + 1) x = block(g, x, o, &stages[s], i == 0 ? 2 : 1, rate);
         }
         vst_tap(g, tap, x);
     }
     const vst_init init = {VST_INIT_NORMAL, 0.01, VST_PARAM_WEIGHT};
     const vst_linear_options classifier = {.features = o->common.classes, .bias = true, .init = init};
-    VST_SCOPE(g, "head") vsti_pooled_head(g, x, "fc", classifier);
+    VST_SCOPE (g, "head") vsti_pooled_head(g, x, "fc", classifier);
 }
 
 /* torchvision's names: "trunk_output.block1.block1-0.f.a.0.weight" is s1.b1.conv1.conv.weight. Its regnet_y_800mf and
@@ -143,6 +144,10 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return vsti_rename(inside, prefix, name + used, out, size);
 }
 
-const vst_backbone vsti_backbone_regnet = {
-    .name = "regnet", .help = "RegNetY, DeiT's teacher among them", .options = options, .options_size = sizeof(regnet),
-    .variants = variants, .build = build, .rename = rename_tensor};
+const vst_backbone vsti_backbone_regnet = {.name = "regnet",
+                                           .help = "RegNetY, DeiT's teacher among them",
+                                           .options = options,
+                                           .options_size = sizeof(regnet),
+                                           .variants = variants,
+                                           .build = build,
+                                           .rename = rename_tensor};

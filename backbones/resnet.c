@@ -65,18 +65,19 @@ static vst_value norm_relu(vst_graph *g, vst_value x, const char *name) {
 static vst_value stem(vst_graph *g, vst_value x, const resnet *o) {
     const int half = o->stem_width / 2;
     if (o->stem == STEM_PLAIN) x = conv(g, x, "conv1", o->stem_width, 7, 2);
-    else VST_SCOPE(g, "conv1") {
-        x = norm_relu(g, conv(g, x, "0", half, 3, 2), "1");
-        x = norm_relu(g, conv(g, x, "3", half, 3, 1), "4");
-        x = conv(g, x, "6", o->stem_width, 3, 1);
-    }
+    else
+        VST_SCOPE (g, "conv1") {
+            x = norm_relu(g, conv(g, x, "0", half, 3, 2), "1");
+            x = norm_relu(g, conv(g, x, "3", half, 3, 1), "4");
+            x = conv(g, x, "6", o->stem_width, 3, 1);
+        }
     x = norm_relu(g, x, "bn1");
     vst_tap(g, "act1", x);
     return vst_max_pool(g, x, (vst_pool_options){.kernel = 3, .stride = 2, .padding = 1});
 }
 
 static vst_value shortcut(vst_graph *g, vst_value x, const resnet *o, int out, int stride) {
-    VST_SCOPE(g, "downsample") {
+    VST_SCOPE (g, "downsample") {
         if (o->avg_down && stride > 1)
             x = vst_avg_pool(g, x, (vst_pool_options){.kernel = 2, .stride = stride, .ceil = true});
         x = conv(g, x, o->avg_down ? "1" : "0", out, 1, o->avg_down ? 1 : stride); /* timm's "0" is the pooling */
@@ -107,7 +108,7 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
         snprintf(tap, sizeof tap, "layer%d", stage + 1);
         for (int i = 0; i < (int)o->layers.value[stage]; i++, index++) {
             const double rate = total > 1 ? o->drop_path * index / (total - 1) : 0;
-            VST_SCOPE(g, "%s.%d", tap, i) x = block(g, x, o, o->width << stage, stage > 0 && i == 0 ? 2 : 1, rate);
+            VST_SCOPE (g, "%s.%d", tap, i) x = block(g, x, o, o->width << stage, stage > 0 && i == 0 ? 2 : 1, rate);
         }
         vst_tap(g, tap, x);
     }

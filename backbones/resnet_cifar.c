@@ -21,9 +21,9 @@ static const vst_option options[] = {
                       "between stages: a 1x1 convolution, or zero channels around the subsampled input (option A)"),
     VST_OPTION_END};
 
-static const vst_backbone_variant variants[] = {
-    {"resnet8_cifar", "depth=8"},   {"resnet14_cifar", "depth=14"}, {"resnet20_cifar", "depth=20"},
-    {"resnet32_cifar", "depth=32"}, {"resnet56_cifar", "depth=56"}, {NULL, NULL}};
+static const vst_backbone_variant variants[] = {{"resnet8_cifar", "depth=8"},   {"resnet14_cifar", "depth=14"},
+                                                {"resnet20_cifar", "depth=20"}, {"resnet32_cifar", "depth=32"},
+                                                {"resnet56_cifar", "depth=56"}, {NULL, NULL}};
 
 static vst_value conv(vst_graph *g, vst_value x, const char *name, int out, int kernel, int stride) {
     return vsti_conv(g, x, name,
@@ -50,7 +50,8 @@ static vst_value basic_block(vst_graph *g, vst_value x, int out, int stride, boo
     vst_value y = vst_relu(g, norm(g, conv(g, x, "conv1", out, 3, stride), "bn1"));
     y = norm(g, conv(g, y, "conv2", out, 3, 1), "bn2");
     if (changes && pad) shortcut = pad_shortcut(g, x, out, stride);
-    else if (changes) VST_SCOPE(g, "downsample") shortcut = norm(g, conv(g, x, "0", out, 1, stride), "1");
+    else if (changes)
+        VST_SCOPE (g, "downsample") shortcut = norm(g, conv(g, x, "0", out, 1, stride), "1");
     return vst_relu(g, vst_add(g, y, shortcut));
 }
 
@@ -72,7 +73,7 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
         snprintf(tap, sizeof tap, "layer%d", stage);
         for (int i = 0; i < blocks; i++) {
             const bool first = stage > 1 && i == 0;
-            VST_SCOPE(g, "layer%d.%d", stage, i)
+            VST_SCOPE (g, "layer%d.%d", stage, i)
                 x = basic_block(g, x, o->width << (stage - 1), first ? 2 : 1, first, pad);
         }
         vst_tap(g, tap, x);
@@ -93,6 +94,10 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return vsti_rename(inside, prefix, name + used, out, size);
 }
 
-const vst_backbone vsti_backbone_resnet_cifar = {
-    .name = "resnet_cifar", .help = "ResNet for images of 28 to 64 pixels", .options = options,
-    .options_size = sizeof(resnet_cifar), .variants = variants, .build = build, .rename = rename_tensor};
+const vst_backbone vsti_backbone_resnet_cifar = {.name = "resnet_cifar",
+                                                 .help = "ResNet for images of 28 to 64 pixels",
+                                                 .options = options,
+                                                 .options_size = sizeof(resnet_cifar),
+                                                 .variants = variants,
+                                                 .build = build,
+                                                 .rename = rename_tensor};

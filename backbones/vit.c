@@ -1,6 +1,7 @@
 /* Vision Transformers (Dosovitskiy et al., 2021), DeiT (Touvron et al., 2021), with or without distillation token, and
  * DeiT-III (Touvron et al., 2022). Parameter names, token order (class, distillation, patches), epsilon and
- * initialisation are timm's; a variant expects of an image what the weights that timm loads for its bare name expect. */
+ * initialisation are timm's; a variant expects of an image what the weights that timm loads for its bare name expect.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,14 +26,16 @@ static const vst_option options[] = {
     VST_OPTION_INT(vit, depth, 12, 1, 100, "number of blocks"),
     VST_OPTION_INT(vit, heads, 3, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(vit, mlp_ratio, 4, 0.01, 64, "width of the MLP's hidden layer / dim"),
-    VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99, "stochastic depth: rate of the last block, linear from 0 at the first"),
+    VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99,
+                      "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_BOOL(vit, drop_path_uniform, false, "all blocks have the rate of the last, as DeiT-III's authors train"),
     VST_OPTION_DOUBLE(vit, layer_scale, 0, 0, 10,
                       "LayerScale (Touvron et al., 2021): initial factor of each channel of a branch; 0: none"),
     VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with a head of its own"),
     VST_OPTION_BOOL(vit, class_position, true, "the tokens before the patches have a position too; DeiT-III: false"),
-    VST_OPTION_CHOICE(vit, stem, "patch", "patch|conv",
-                      "patch: one strided convolution; conv: 3x3 convolutions of stride 2 with ReLU (Xiao et al., 2021)"),
+    VST_OPTION_CHOICE(
+        vit, stem, "patch", "patch|conv",
+        "patch: one strided convolution; conv: 3x3 convolutions of stride 2 with ReLU (Xiao et al., 2021)"),
     VST_OPTION_CHOICE(vit, init, "timm", "timm|xavier",
                       "initialisation of the linear layers: truncated normal 0.02, or Glorot uniform"),
     VST_OPTION_END};
@@ -80,13 +83,13 @@ static vst_init linear_init(const vit *o, double gain) {
 }
 
 static vst_value linear(vst_graph *g, vst_value x, const char *name, int features, vst_init init) {
-    VST_SCOPE(g, "%s", name)
+    VST_SCOPE (g, "%s", name)
         x = vst_linear(g, x, (vst_linear_options){.features = features, .bias = true, .init = init});
     return x;
 }
 
 static vst_value norm(vst_graph *g, vst_value x, const char *name) {
-    VST_SCOPE(g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){0});
+    VST_SCOPE (g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){0});
     return x;
 }
 
@@ -101,21 +104,24 @@ static vst_value conv_stem(vst_graph *g, vst_value x, const vit *o) {
     }
     for (int i = 1; i < steps; i++) {
         const int width = o->dim >> (steps - i);
-        VST_SCOPE(g, "conv%d", i)
-            x = vst_conv2d(g, x, (vst_conv2d_options){.out = width < 8 ? 8 : width, .kernel = 3, .stride = 2, .padding = 1});
-        VST_SCOPE(g, "bn%d", i) x = vst_relu(g, vst_batch_norm(g, x, (vst_norm_options){0}));
+        VST_SCOPE (g, "conv%d", i)
+            x = vst_conv2d(g, x,
+                           (vst_conv2d_options){.out = width < 8 ? 8 : width, .kernel = 3, .stride = 2, .padding = 1});
+        VST_SCOPE (g, "bn%d", i) x = vst_relu(g, vst_batch_norm(g, x, (vst_norm_options){0}));
     }
-    VST_SCOPE(g, "proj")
+    VST_SCOPE (g, "proj")
         x = vst_conv2d(g, x, (vst_conv2d_options){.out = o->dim, .kernel = 3, .stride = 2, .padding = 1, .bias = true});
     return x;
 }
 
 /* (N, C, H, W) -> (N, patches, dim) */
 static vst_value embed(vst_graph *g, vst_value x, const vit *o) {
-    VST_SCOPE(g, "patch_embed") {
+    VST_SCOPE (g, "patch_embed") {
         if (o->stem == STEM_CONV) x = conv_stem(g, x, o);
-        else VST_SCOPE(g, "proj")
-            x = vst_conv2d(g, x, (vst_conv2d_options){.out = o->dim, .kernel = o->patch, .stride = o->patch, .bias = true});
+        else
+            VST_SCOPE (g, "proj")
+                x = vst_conv2d(
+                    g, x, (vst_conv2d_options){.out = o->dim, .kernel = o->patch, .stride = o->patch, .bias = true});
     }
     const vst_shape map = vst_shape_at(g, x);
     x = vst_reshape(g, x, VST_SHAPE(map.dim[0], o->dim, -1));
@@ -143,30 +149,31 @@ static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
 static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const vit *o, int n, double drop_path) {
     if (o->layer_scale > 0) {
         const vst_init init = {VST_INIT_CONSTANT, o->layer_scale, VST_PARAM_NODECAY};
-        VST_SCOPE(g, "ls%d", n) branch = vst_mul(g, branch, vst_param(g, "gamma", VST_SHAPE(o->dim), init));
+        VST_SCOPE (g, "ls%d", n) branch = vst_mul(g, branch, vst_param(g, "gamma", VST_SHAPE(o->dim), init));
     }
-    VST_SCOPE(g, "drop_path%d", n) branch = vst_drop_path(g, branch, drop_path);
+    VST_SCOPE (g, "drop_path%d", n) branch = vst_drop_path(g, branch, drop_path);
     return vst_add(g, x, branch);
 }
 
 /* A block from its projection qkv of all tokens on, for the first `tokens` (0: all), whose x is given. */
 static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int tokens, const vit *o, double drop_path) {
     vst_value y = {0};
-    VST_SCOPE(g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
+    VST_SCOPE (g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
     x = add_branch(g, x, y, o, 1, drop_path);
     y = norm(g, x, "norm2");
-    VST_SCOPE(g, "mlp") {
+    VST_SCOPE (g, "mlp") {
         y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
         y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
     }
     return add_branch(g, x, y, o, 2, drop_path);
 }
 
-/* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A plan
- * computes only what is asked for, so where nobody reads the last block's patches, their share of the work falls away. */
+/* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A
+ * plan computes only what is asked for, so where nobody reads the last block's patches, their share of the work falls
+ * away. */
 static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, const char *tap, vst_value *heads) {
     vst_value y = norm(g, x, "norm1");
-    VST_SCOPE(g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
+    VST_SCOPE (g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
     vsti_tap_attention(g, y, o->heads, tap);
     if (heads) {
         const int tokens = o->distilled ? 2 : 1;
@@ -184,8 +191,8 @@ static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const 
 static void build(vst_graph *g, vst_value image, const void *raw) {
     const vit *o = raw;
     if (o->common.image % o->patch || o->dim % o->heads) {
-        vst_graph_fail(g, "patch %d must divide the image's side %d, and %d heads the width %d", o->patch, o->common.image,
-                       o->heads, o->dim);
+        vst_graph_fail(g, "patch %d must divide the image's side %d, and %d heads the width %d", o->patch,
+                       o->common.image, o->heads, o->dim);
         return;
     }
     vst_value x = add_tokens(g, embed(g, image, o), o), heads = {0};
@@ -194,7 +201,7 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
         snprintf(tap, sizeof tap, "blocks.%d", i);
         const double linear = o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0;
         const double rate = o->drop_path_uniform ? o->drop_path : linear;
-        VST_SCOPE(g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
+        VST_SCOPE (g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }
     x = norm(g, heads, "norm");
@@ -207,15 +214,22 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
 /* torchvision's vit_b_16, and facebookresearch's DeiT-III, which is timm's but for LayerScale. Where query, key and
  * value are tensors of their own (the hub's facebook/deit-*), no renaming can help. */
 static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
-    static const char *const whole[][2] = {{"class_token", "cls_token"}, {"encoder.pos_embedding", "pos_embed"},
-                                           {"conv_proj.", "patch_embed.proj."}, {"encoder.ln.", "norm."},
-                                           {"heads.head.", "head."}, {NULL, NULL}};
-    static const char *const in_layer[][2] = {{"ln_1.", "norm1."}, {"ln_2.", "norm2."},
+    static const char *const whole[][2] = {{"class_token", "cls_token"},
+                                           {"encoder.pos_embedding", "pos_embed"},
+                                           {"conv_proj.", "patch_embed.proj."},
+                                           {"encoder.ln.", "norm."},
+                                           {"heads.head.", "head."},
+                                           {NULL, NULL}};
+    static const char *const in_layer[][2] = {{"ln_1.", "norm1."},
+                                              {"ln_2.", "norm2."},
                                               {"self_attention.in_proj_weight", "attn.qkv.weight"},
                                               {"self_attention.in_proj_bias", "attn.qkv.bias"},
                                               {"self_attention.out_proj.", "attn.proj."},
-                                              {"mlp.linear_1.", "mlp.fc1."}, {"mlp.linear_2.", "mlp.fc2."}, /* in files */
-                                              {"mlp.0.", "mlp.fc1."}, {"mlp.3.", "mlp.fc2."}, {NULL, NULL}}; /* in its module */
+                                              {"mlp.linear_1.", "mlp.fc1."},
+                                              {"mlp.linear_2.", "mlp.fc2."}, /* in files */
+                                              {"mlp.0.", "mlp.fc1."},
+                                              {"mlp.3.", "mlp.fc2."},
+                                              {NULL, NULL}}; /* in its module */
     static const char *const in_block[][2] = {{"gamma_1", "ls1.gamma"}, {"gamma_2", "ls2.gamma"}, {NULL, NULL}};
     (void)raw;
     char prefix[24];
@@ -227,6 +241,10 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return vsti_rename(layer ? in_layer : in_block, prefix, name + used, out, size);
 }
 
-const vst_backbone vsti_backbone_vit = {
-    .name = "vit", .help = "Vision Transformer, DeiT and DeiT-III", .options = options, .options_size = sizeof(vit),
-    .variants = variants, .build = build, .rename = rename_tensor};
+const vst_backbone vsti_backbone_vit = {.name = "vit",
+                                        .help = "Vision Transformer, DeiT and DeiT-III",
+                                        .options = options,
+                                        .options_size = sizeof(vit),
+                                        .variants = variants,
+                                        .build = build,
+                                        .rename = rename_tensor};

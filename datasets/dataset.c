@@ -43,7 +43,8 @@ static vst_status find_format(const char *path, const char *name, const vst_data
                     list_formats(known, sizeof known));
 }
 
-vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split, const vst_dataset_options *options) {
+vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split,
+                            const vst_dataset_options *options) {
     static const vst_dataset_options defaults = {0};
     const vst_dataset_format *found = NULL;
     *out = NULL;
@@ -69,7 +70,7 @@ uint64_t vst_dataset_count(const vst_dataset *dataset) { return dataset->count; 
 int vst_dataset_classes(const vst_dataset *dataset) { return dataset->classes; }
 int vst_dataset_channels(const vst_dataset *dataset) { return dataset->channels; }
 const char *vst_dataset_path(const vst_dataset *dataset) { return dataset->path; }
-bool vst_dataset_whole(const vst_dataset *dataset) { return dataset->whole; }
+bool vst_dataset_has_no_splits(const vst_dataset *dataset) { return dataset->whole; }
 const vst_image_limits *vst_dataset_limits(const vst_dataset *dataset) { return dataset->limits; }
 
 const char *vst_dataset_class_name(const vst_dataset *dataset, int index) {
@@ -168,11 +169,10 @@ char *vst_dataset_sample_name(const vst_dataset *dataset, uint64_t index, char *
 }
 
 /* Puts data set and sample before the error's text. */
-static vst_status blame(vst_status status, const vst_dataset *dataset, uint64_t index) {
+static vst_status name_sample(vst_status status, const vst_dataset *dataset, uint64_t index) {
     char name[PATH_MAX];
     if (status == VST_OK) return status;
-    return vst_fail_in(status, "%s: %s", dataset->path,
-                       vst_dataset_sample_name(dataset, index, name, sizeof name));
+    return vst_fail_in(status, "%s: %s", dataset->path, vst_dataset_sample_name(dataset, index, name, sizeof name));
 }
 
 vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
@@ -183,7 +183,7 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
     status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
                                     : vsti_encoded_read(dataset, index, image, label);
     if (status == VST_OK) status = vst_image_convert(image, channels);
-    return blame(status, dataset, index);
+    return name_sample(status, dataset, index);
 }
 
 bool vst_dataset_encoded(const vst_dataset *dataset) {
@@ -196,6 +196,7 @@ vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vs
     if (status != VST_OK) return status;
     dataset = behind_views(dataset, &index);
     if (!dataset->methods->read_bytes)
-        return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files", dataset->path);
-    return blame(dataset->methods->read_bytes(dataset, index, bytes, label), dataset, index);
+        return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files",
+                        dataset->path);
+    return name_sample(dataset->methods->read_bytes(dataset, index, bytes, label), dataset, index);
 }

@@ -49,10 +49,8 @@ vst_status vsti_read_file(int folder, const char *path, vst_bytes *bytes) {
     if (file < 0 || fstat(file, &info) != 0)
         status =
             vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "cannot be opened: %s", strerror(errno));
-    else if (!S_ISREG(info.st_mode))
-        status = vst_fail(VST_ERROR_FORMAT, "not an ordinary file");
-    else
-        status = vsti_read_range(file, 0, (uint64_t)info.st_size, bytes);
+    else if (!S_ISREG(info.st_mode)) status = vst_fail(VST_ERROR_FORMAT, "not an ordinary file");
+    else status = vsti_read_range(file, 0, (uint64_t)info.st_size, bytes);
     if (file >= 0) close(file);
     return status;
 }

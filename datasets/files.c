@@ -281,10 +281,8 @@ int vsti_files_path(const vsti_files *files, uint64_t index, char *buffer, size_
     size_t low = 0, high = files->folder_count; /* the last folder that does not begin behind the index */
     while (high - low > 1) {
         const size_t middle = low + (high - low) / 2;
-        if (files->folders[middle].start <= index)
-            low = middle;
-        else
-            high = middle;
+        if (files->folders[middle].start <= index) low = middle;
+        else high = middle;
     }
     const struct vsti_files_folder *folder = &files->folders[low];
     const char *path = files->arena + folder->path;

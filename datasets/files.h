@@ -44,7 +44,7 @@ typedef struct vsti_files {
         uint32_t start; /* index of its first file in the order of the list */
         uint32_t count;
         int32_t label;
-    } * folders; /* with at least one file, in the order of the list; owned */
+    } *folders; /* with at least one file, in the order of the list; owned */
     size_t folder_count, folder_capacity;
 } vsti_files;
 

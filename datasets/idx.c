@@ -74,7 +74,8 @@ static vst_status reader_open(reader **out, const char *path) {
     struct stat info;
     reader *self = vst_alloc(sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);
-    *self = (reader){.path = path, .file = open(path, O_RDONLY | O_CLOEXEC),
+    *self = (reader){.path = path,
+                     .file = open(path, O_RDONLY | O_CLOEXEC),
                      .stream = {.zalloc = stream_allocate, .zfree = stream_release}};
     if (self->file < 0 || fstat(self->file, &info) != 0) {
         status = vst_fail(VST_ERROR_IO, "%s: cannot be opened: %s", path, strerror(errno));
@@ -338,7 +339,7 @@ static bool is_fashion(const place *at) {
 
 static void name_classes(idx *self, const place *at) {
     static const char *const fashion[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-                                          "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"};
+                                          "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
     const bool is = self->base.classes == 10 && is_fashion(at);
     for (int i = 0; i < self->base.classes; i++) {
         snprintf(self->numbers[i], sizeof self->numbers[i], "%d", i);

@@ -18,8 +18,7 @@ static void forget(vsti_output *output) {
 vst_status vsti_output_open(vsti_output *output, const char *path) {
     vst_status status = VST_OK;
     *output = (vsti_output){.path = vst_strdup(path), .temporary = vst_format("%s.%ld.tmp", path, (long)getpid())};
-    if (!output->path || !output->temporary)
-        status = vst_fail_memory(strlen(path));
+    if (!output->path || !output->temporary) status = vst_fail_memory(strlen(path));
     else if (!(output->stream = fopen(output->temporary, "wbxe")))
         status = vst_fail(VST_ERROR_IO, "%s: cannot be written: %s", output->temporary, strerror(errno));
     if (status != VST_OK) forget(output);

@@ -134,10 +134,8 @@ static vst_status read_shards(tar *self) {
         if (status == VST_OK) status = vsti_tar_index_read(&index, self->shards.paths[i], file);
         if (status == VST_OK) status = add_index(self, &index, (uint32_t)i);
         vsti_tar_index_clear(&index);
-        if (self->files)
-            self->files[i] = file;
-        else if (file >= 0)
-            close(file);
+        if (self->files) self->files[i] = file;
+        else if (file >= 0) close(file);
     }
     return status;
 }
@@ -361,16 +359,13 @@ static vst_status arrange_classes(tar *self, const vst_dataset *train) {
     cut_common(self);
     for (size_t i = 0; i < self->count; i++)
         if (strchr(self->arena + self->samples[i].name, '/')) self->samples[kept++] = self->samples[i];
-    if (kept)
-        self->count = kept; /* files beside class folders belong to none */
+    if (kept) self->count = kept; /* files beside class folders belong to none */
     else
         for (size_t i = 0; i < self->count; i++) self->samples[i].label = -1;
     qsort_r(self->samples, self->count, sizeof *self->samples, by_place, self->arena);
     if (!kept) return VST_OK;
-    if (train)
-        VST_TRY(copy_names(self, train));
-    else
-        VST_TRY(collect_names(self, self->samples, self->count));
+    if (train) VST_TRY(copy_names(self, train));
+    else VST_TRY(collect_names(self, self->samples, self->count));
     VST_TRY(set_labels(self));
 out:
     return status;
@@ -391,12 +386,9 @@ static vst_status arrange(tar *self, const char *path, const char *split) {
         status = open_tar(&train, path, "train");
         if (status != VST_OK && status != VST_ERROR_NOT_FOUND) goto out;
     }
-    if (self->labelled)
-        VST_TRY(arrange_samples(self, train));
-    else if (word)
-        VST_TRY(arrange_splits(self, split, word));
-    else
-        VST_TRY(arrange_classes(self, train));
+    if (self->labelled) VST_TRY(arrange_samples(self, train));
+    else if (word) VST_TRY(arrange_splits(self, split, word));
+    else VST_TRY(arrange_classes(self, train));
     if (self->count == 0)
         VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: none of its images belongs to a sample", self->base.path));
     self->base.count = self->count;

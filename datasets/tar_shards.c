@@ -120,10 +120,8 @@ static void keep_split(vsti_shards *shards, const char *split) {
             if (has_word(shards->paths[i], *word)) best = *word;
     size_t kept = 0;
     for (size_t i = 0; i < shards->count; i++) {
-        if (best && has_word(shards->paths[i], best))
-            shards->paths[kept++] = shards->paths[i];
-        else
-            vst_free(shards->paths[i]);
+        if (best && has_word(shards->paths[i], best)) shards->paths[kept++] = shards->paths[i];
+        else vst_free(shards->paths[i]);
     }
     shards->count = kept;
 }

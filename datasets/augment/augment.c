@@ -82,7 +82,7 @@ static vst_status set_option(const vst_augment *self, char *text) {
     size_t used = 0;
     for (const vst_option *option = last->policy->options; option->name && used < sizeof known; option++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s%s (%s, default %s)", used ? ", " : "",
-                                 option->name, option->help, option->fallback ? option->fallback : "none");
+                                 option->name, option->help, option->default_value ? option->default_value : "none");
     char cause[1024];
     snprintf(cause, sizeof cause, "%s", vst_error_message());
     return vst_fail(status, "augmentation %s: %s; its options: %s", last->policy->name, cause, known);
@@ -136,10 +136,8 @@ vst_status vst_augment_create(vst_augment **out, const char *text) {
     if (status == VST_OK) status = check_steps(self);
     if (status == VST_OK) status = hash_steps(self);
     vst_free(copy);
-    if (status == VST_OK)
-        *out = self;
-    else
-        vst_augment_destroy(self);
+    if (status == VST_OK) *out = self;
+    else vst_augment_destroy(self);
     return status;
 }
 

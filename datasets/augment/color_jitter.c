@@ -33,12 +33,9 @@ static void to_hsv(const uint8_t rgb[3], uint8_t hsv[3]) {
     const float from_red = (float)(most - red) / range, from_green = (float)(most - green) / range,
                 from_blue = (float)(most - blue) / range;
     float hue;
-    if (red == most)
-        hue = from_blue - from_green;
-    else if (green == most)
-        hue = (float)(2.0 + from_red - from_blue);
-    else
-        hue = (float)(4.0 + from_green - from_red);
+    if (red == most) hue = from_blue - from_green;
+    else if (green == most) hue = (float)(2.0 + from_red - from_blue);
+    else hue = (float)(4.0 + from_green - from_red);
     hue = (float)fmod(hue / 6.0 + 1.0, 1.0);
     hsv[0] = to_byte(hue * 255.0);
     hsv[1] = to_byte(range / (float)most * 255.0);

@@ -6,9 +6,8 @@ typedef struct flip_options {
     double probability;
 } flip_options;
 
-static const vst_option options[] = {
-    VST_OPTION_DOUBLE(flip_options, probability, 0.5, 0, 1, "probability of a flip"),
-    VST_OPTION_END};
+static const vst_option options[] = {VST_OPTION_DOUBLE(flip_options, probability, 0.5, 0, 1, "probability of a flip"),
+                                     VST_OPTION_END};
 
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     (void)scratch;

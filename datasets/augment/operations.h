@@ -30,8 +30,8 @@ typedef struct vsti_look {
 } vsti_look;
 
 /* The options of a structure's field `look`, under its fields' own names. */
-#define VSTI_FILL_OPTION(S, name, fallback, help) \
-    { #name, VST_TYPE_INT, offsetof(S, look.name), 0, 255, #fallback, NULL, help }
+#define VSTI_FILL_OPTION(S, name, default_value, help) \
+    {#name, VST_TYPE_INT, offsetof(S, look.name), 0, 255, #default_value, NULL, help}
 #define VSTI_LOOK_OPTIONS(S, filter, red, green, blue)                                                            \
     {"interpolation", VST_TYPE_CHOICE,   offsetof(S, look.interpolation),     0, 0,                               \
      filter,          VSTI_FILTERS_MOVE, "of rotations, shears, translations"},                                   \

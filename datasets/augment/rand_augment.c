@@ -124,20 +124,15 @@ static bool take_part(config *out, const vsti_section *part) {
     const double number = part->number;
     if (*key == 't') return (out->set = find_set(part->text)) != NULL;
     if (!(number >= 0)) return false; /* NaN, too */
-    if (strcmp(key, "m") == 0 && part->whole && number <= 1000)
-        out->strength.level = number;
+    if (strcmp(key, "m") == 0 && part->whole && number <= 1000) out->strength.level = number;
     else if (strcmp(key, "mmax") == 0 && part->whole && number <= 1000)
         out->strength.maximum = number > 0 ? number : 10; /* timm takes 0 for none given */
-    else if (strcmp(key, "mstd") == 0)
-        out->strength.spread = number > 100 ? INFINITY : number;
-    else if (strcmp(key, "p") == 0 && number <= 1)
-        out->probability = number;
-    else if (strcmp(key, "n") == 0 && part->whole && number >= 1 && number <= VSTI_DECISIONS)
-        out->layers = (int)number;
+    else if (strcmp(key, "mstd") == 0) out->strength.spread = number > 100 ? INFINITY : number;
+    else if (strcmp(key, "p") == 0 && number <= 1) out->probability = number;
+    else if (strcmp(key, "n") == 0 && part->whole && number >= 1 && number <= VSTI_DECISIONS) out->layers = (int)number;
     else if (strcmp(key, "inc") == 0 && part->whole) {
         if (!out->set->part) out->set = &sets[number > 0];
-    } else
-        return false;
+    } else return false;
     return true;
 }
 

@@ -54,8 +54,7 @@ static void fill(int mode, const vst_box *box, vst_random *random, const vst_aug
         const float color = (float)(mean + std * (mode == MODE_RAND ? vst_random_normal(random) : 0));
         for (int y = box->top; y < box->top + box->height; y++) {
             float *row = sample->values + ((size_t)c * (size_t)sample->height + (size_t)y) * (size_t)sample->width;
-            if (mode == MODE_PIXEL)
-                kernels->normals(random, (float)mean, (float)std, row + box->left, box->width);
+            if (mode == MODE_PIXEL) kernels->normals(random, (float)mean, (float)std, row + box->left, box->width);
             else
                 for (int x = box->left; x < box->left + box->width; x++) row[x] = color;
         }

@@ -38,10 +38,8 @@ static int pixels(double length) { return (int)fmax(1, nearbyint(length)); }
 static vst_box middle(const random_resized_crop_options *self, int height, int width) {
     const double shape = (double)width / height;
     vst_box box = {.height = height, .width = width};
-    if (shape < self->ratio_min)
-        box.height = pixels(width / self->ratio_min);
-    else if (shape > self->ratio_max)
-        box.width = pixels(height * self->ratio_max);
+    if (shape < self->ratio_min) box.height = pixels(width / self->ratio_min);
+    else if (shape > self->ratio_max) box.width = pixels(height * self->ratio_max);
     box.top = (height - box.height) / 2;
     box.left = (width - box.width) / 2;
     return box;

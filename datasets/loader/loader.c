@@ -82,10 +82,8 @@ static vst_status load_readable(const vst_loader *self, vst_augment_view view, v
     for (uint64_t i = 0; i <= VSTI_BROKEN_RETRIES && i < total; i++) {
         view.sample = (wanted + i) % total;
         status = vsti_sample_load(self->dataset, options, view, memory, pixels, label);
-        if (status == VST_OK && i > 0 && options->unlabel_replaced)
-            *label = -1;
-        else if (status == VST_OK)
-            *sample = view.sample;
+        if (status == VST_OK && i > 0 && options->unlabel_replaced) *label = -1;
+        else if (status == VST_OK) *sample = view.sample;
         if (options->broken.policy == VST_BROKEN_ERROR || !vst_dataset_is_broken(status)) return status;
         const vst_status added = vsti_broken_add(broken, view.sample);
         if (added != VST_OK) return added;
@@ -123,10 +121,8 @@ static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_me
         target->status = load_readable(self, view, memory, target->images + (size_t)i * self->image_floats,
                                        &target->samples[i], &target->labels[i], &target->broken);
     }
-    if (target->status == VST_OK)
-        finish_batch(self, target, epoch, step);
-    else
-        snprintf(target->error, sizeof target->error, "%s", vst_error_message());
+    if (target->status == VST_OK) finish_batch(self, target, epoch, step);
+    else snprintf(target->error, sizeof target->error, "%s", vst_error_message());
 }
 
 /* Whether a worker may begin the next step: not more than the ring ahead of the consumer's batch. */
@@ -177,7 +173,8 @@ static vst_status check_options(const vst_loader_options *options) {
     if (options->evaluation && options->augment)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation shows images as they are: no augmentation with it");
     if (options->views && vst_mix_enabled(&options->mix))
-        return vst_fail(VST_ERROR_ARGUMENT, "loader: views cannot repeat where mixup or CutMix make them anew in each batch");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "loader: views cannot repeat where mixup or CutMix make them anew in each batch");
     if (options->world > 1 && !options->drop_last)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: partial batches must be dropped where %d processes share an epoch",
                         options->world);
@@ -275,10 +272,8 @@ vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const
     status = check_length(self);
     if (status == VST_OK) status = create_slots(self);
     if (status == VST_OK) status = create_workers(self);
-    if (status == VST_OK)
-        *out = self;
-    else
-        vst_loader_destroy(self);
+    if (status == VST_OK) *out = self;
+    else vst_loader_destroy(self);
     return status;
 }
 
@@ -317,8 +312,8 @@ size_t vst_loader_bytes(const vst_loader *self) { return self->bytes; }
 uint64_t vst_view_id(const vst_loader_options *o) {
     const double seen[] = {o->size, o->channels, o->repeats > 1 ? o->repeats : 1, o->fast_decode};
     const double view[] = {o->crop_pct > 0 ? o->crop_pct : 1, o->filter};
-    const double mixed[] = {o->mix.mixup, o->mix.cutmix, o->mix.probability, o->mix.switch_probability, o->batch,
-                            o->shuffle,   o->world > 1 ? o->world : 1};
+    const double mixed[] = {o->mix.mixup, o->mix.cutmix, o->mix.probability,         o->mix.switch_probability,
+                            o->batch,     o->shuffle,    o->world > 1 ? o->world : 1};
     double normalization[6];
     for (int c = 0; c < 3; c++) {
         normalization[c] = o->mean[c];

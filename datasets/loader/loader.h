@@ -38,9 +38,9 @@ typedef struct vst_loader_options {
     bool drop_last; /* leave out a partial last batch */
     uint64_t seed;
     int channels, size; /* of the images handed out; a sample that ends with another size is an error */
-    int repeats;     /* repeated augmentation (order.h): so many copies of a sample, each augmented by itself; 0: 1 */
-    int views;       /* so many views of each sample, which epochs show in turn; 0: a new one each epoch. Not with mixing */
-    int rank, world; /* this process among those that share an epoch (order.h), with drop_last; world 0: 1 */
+    int repeats; /* repeated augmentation (order.h): so many copies of a sample, each augmented by itself; 0: 1 */
+    int views;   /* so many views of each sample, which epochs show in turn; 0: a new one each epoch. Not with mixing */
+    int rank, world;            /* this process among those that share an epoch (order.h), with drop_last; world 0: 1 */
     const vst_augment *augment; /* NULL: none. Must outlive the loader */
     double mean[3], std[3];     /* normalisation of the model, for policies that work in its space; std 0: 0 and 1 */
     bool fast_decode;           /* let JPEGs be decoded smaller where a policy shrinks its crop anyway: other pixels */
@@ -80,9 +80,9 @@ VST_NODISCARD vst_status vst_loader_next(vst_loader *loader, vst_batch *batch);
 uint64_t vst_loader_broken(const vst_loader *loader);
 /* Bytes of the ring of batches, fixed at vst_loader_create. */
 size_t vst_loader_bytes(const vst_loader *loader);
-/* A hash of all that decides what is seen of a sample, given its epoch (that of its view) and copy, but for the data itself: augmentation,
- * seed, size, channels, repeats, evaluation; with mixing also of what decides which samples meet in a batch. For
- * matching what was computed from views, such as a teacher's answers, to the views. */
+/* A hash of all that decides what is seen of a sample, given its epoch (that of its view) and copy, but for the data
+ * itself: augmentation, seed, size, channels, repeats, evaluation; with mixing also of what decides which samples meet
+ * in a batch. For matching what was computed from views, such as a teacher's answers, to the views. */
 uint64_t vst_view_id(const vst_loader_options *options);
 /* Seconds the consumer has waited for batches since vst_loader_create. */
 double vst_loader_waited(const vst_loader *loader);

@@ -56,10 +56,8 @@ void vst_mix_images(const vst_mix *mix, float *images, int count, int channels, 
     if (mix->lambda == 1) return;
     for (int i = 0; i < count / 2; i++) {
         float *image = images + (size_t)i * floats, *partner = images + (size_t)(count - 1 - i) * floats;
-        if (mix->cut)
-            swap_box(image, partner, mix->box, channels, height, width);
-        else
-            blend_pair(image, partner, floats, mix->lambda);
+        if (mix->cut) swap_box(image, partner, mix->box, channels, height, width);
+        else blend_pair(image, partner, floats, mix->lambda);
     }
 }
 

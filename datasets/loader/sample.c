@@ -44,7 +44,7 @@ static request request_of(const vst_dataset *dataset, const vst_loader_options *
 }
 
 /* Puts data set and sample before the error's text. */
-static vst_status blame(vst_status status, const request *r) {
+static vst_status name_sample(vst_status status, const request *r) {
     char name[PATH_MAX];
     if (status == VST_OK) return status;
     return vst_fail_in(status, "%s: %s", vst_dataset_path(r->dataset),
@@ -88,10 +88,10 @@ static vst_status fetch(request *r, int *label) {
     vst_image *image = &r->memory->image;
     if (vst_dataset_encoded(r->dataset)) {
         const vst_status status = vst_dataset_read_bytes(r->dataset, r->view.sample, &r->memory->bytes, label);
-        return status == VST_OK ? blame(decode(r), r) : status; /* the former names the sample by itself */
+        return status == VST_OK ? name_sample(decode(r), r) : status; /* the former names the sample by itself */
     }
     const vst_status status = vst_dataset_read(r->dataset, r->view.sample, image, label);
-    return status == VST_OK ? blame(cut_out(r, image, image), r) : status;
+    return status == VST_OK ? name_sample(cut_out(r, image, image), r) : status;
 }
 
 static vst_status check_shape(const vst_loader_options *options, const vst_image *image) {
@@ -140,7 +140,7 @@ vst_status vsti_sample_load(const vst_dataset *dataset, const vst_loader_options
     request r = request_of(dataset, options, view, memory);
     vst_status status = VST_OK;
     VST_TRY(fetch(&r, label));
-    VST_TRY(blame(to_floats(&r, pixels), &r));
+    VST_TRY(name_sample(to_floats(&r, pixels), &r));
 out:
     trim(memory);
     return status;

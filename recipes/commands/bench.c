@@ -1,16 +1,16 @@
-/* vistill bench: how fast this machine trains and classifies, as a share of its matrix multiplication and, with --peer, beside
- * PyTorch in the same run. */
+/* vistill bench: how fast this machine trains and classifies, as a share of its matrix multiplication and, with --peer,
+ * beside PyTorch in the same run. */
 #include <math.h>
 #include <omp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "recipes/bench/bench.h"
 #include "recipes/commands/main.h"
-#include "recipes/engine/bench.h"
-#include "recipes/engine/model_eval.h"
-#include "recipes/engine/progress.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/progress.h"
+#include "recipes/commands/table.h"
+#include "recipes/infer/evaluator.h"
 #include "vision/base/memory.h"
 
 enum { MAX_CASES = 32, MAX_ROUNDS = VST_BENCH_ROUNDS, MAX_STEPS = 1000, PROFILE_STEPS = 5 };
@@ -19,14 +19,14 @@ static const double round_seconds = 0.5; /* of each worker in each round, at lea
 typedef struct contender {
     vst_bench_worker *worker;
     vst_bench_facts facts;
-    int steps;                 /* of a round */
-    double rates[MAX_ROUNDS];  /* steps a second */
+    int steps;                /* of a round */
+    double rates[MAX_ROUNDS]; /* steps a second */
     size_t peak_bytes;
 } contender;
 
 typedef struct entry {
     const char *variant;
-    vst_model *model;
+    vst_model_config *model;
     vst_bench_case which;
     contender ours, peer;
     bool has_peer;
@@ -40,7 +40,8 @@ typedef struct session {
     contender gemm;
 } session;
 
-/* What is measured if no model is named: the two trainings that the project is judged by, and the quickstart's models. */
+/* What is measured if no model is named: the two trainings that the project is judged by, and the quickstart's models.
+ */
 static const struct {
     const char *variant;
     const char *options[4][2];
@@ -64,7 +65,7 @@ static vst_status add_entry(session *s, const char *variant, int batch, vst_benc
     if (s->count == MAX_CASES) return vst_fail(VST_ERROR_LIMIT, "at most %d cases in one run", MAX_CASES);
     entry *e = &s->entries[s->count];
     *e = (entry){.variant = variant};
-    vst_status status = vst_model_create(&e->model, variant);
+    vst_status status = vst_model_config_create(&e->model, variant);
     if (status != VST_OK) return status;
     s->count++;
     e->which = (vst_bench_case){kind, e->model, batch, threads};
@@ -76,7 +77,8 @@ static vst_status add_defaults(session *s, int batch, vst_bench_kind kind, int t
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
         VST_TRY(add_entry(s, defaults[i].variant, batch ? batch : defaults[i].batch, kind, threads));
         for (int k = 0; k < 4 && defaults[i].options[k][0]; k++)
-            VST_TRY(vst_model_set(s->entries[s->count - 1].model, defaults[i].options[k][0], defaults[i].options[k][1]));
+            VST_TRY(vst_model_config_set(s->entries[s->count - 1].model, defaults[i].options[k][0],
+                                         defaults[i].options[k][1]));
     }
 out:
     return status;
@@ -92,9 +94,10 @@ static vst_status apply_settings(session *s, const vst_arguments *arguments) {
             const char *equals = strchr(settings[i], '=');
             char key[64];
             if (!equals || equals - settings[i] >= (int)sizeof key)
-                VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--set %s: expected KEY=VALUE, an option of the model", settings[i]));
+                VST_TRY(
+                    vst_fail(VST_ERROR_ARGUMENT, "--set %s: expected KEY=VALUE, an option of the model", settings[i]));
             snprintf(key, sizeof key, "%.*s", (int)(equals - settings[i]), settings[i]);
-            VST_TRY(vst_model_set(s->entries[k].model, key, equals + 1));
+            VST_TRY(vst_model_config_set(s->entries[k].model, key, equals + 1));
         }
 out:
     return status;
@@ -206,10 +209,12 @@ static vst_status measure_all(session *s) {
     vst_table *table = NULL;
     vst_progress progress;
     const bool onnx = s->peer.runtime == VST_BENCH_ONNX_RUNTIME;
-    const char *const plain[] = {"model", ">batch", ">ms a step", ">images/s", ">peak MB", ">GFLOP/s", ">% of GEMM", NULL};
-    const char *const beside[] = {"model",      ">batch",     ">ms a step",    ">images/s",   ">peak MB",         ">GFLOP/s",
-                                  ">% of GEMM", onnx ? ">ONNX Runtime/s" : ">PyTorch/s", ">its peak MB",
-                                  ">times as fast", NULL};
+    const char *const plain[] = {"model",    ">batch",   ">ms a step", ">images/s",
+                                 ">peak MB", ">GFLOP/s", ">% of GEMM", NULL};
+    const char *const beside[] = {
+        "model",        ">batch",         ">ms a step", ">images/s",
+        ">peak MB",     ">GFLOP/s",       ">% of GEMM", onnx ? ">ONNX Runtime/s" : ">PyTorch/s",
+        ">its peak MB", ">times as fast", NULL};
     VST_TRY(vst_table_create(&table, s->peer.python ? beside : plain));
     vst_progress_start(&progress, "bench", "rounds", (uint64_t)(s->count * s->rounds));
     for (int i = 0; i < s->count && status == VST_OK; i++) {
@@ -219,9 +224,9 @@ static vst_status measure_all(session *s) {
     vst_progress_finish(&progress);
     VST_TRY(status);
     const vst_bench_case *first = &s->entries[0].which;
-    printf("%s, float32, %d thread%s, medians of %d rounds\n\n", first->kind == VST_BENCH_TRAIN
-           ? "Training steps (forward, cross-entropy, backward, AdamW)" : "Inference", first->threads,
-           first->threads == 1 ? "" : "s", s->rounds);
+    printf("%s, float32, %d thread%s, medians of %d rounds\n\n",
+           first->kind == VST_BENCH_TRAIN ? "Training steps (forward, cross-entropy, backward, AdamW)" : "Inference",
+           first->threads, first->threads == 1 ? "" : "s", s->rounds);
     VST_TRY(vst_table_write(table, stdout));
     printf("\nGEMM: a product of 2048 x 2048 matrices in the same run, %.0f GFLOP/s at the last model.\n",
            s->gemm.facts.flops * median(s->gemm.rates, s->rounds) / 1e9);
@@ -249,13 +254,16 @@ static vst_status measure_loader(const vst_arguments *arguments) {
     static const char *const foreign[] = {"batch", "infer", "runtime", "profile", "set", NULL};
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    vst_bench_loader_options options = {.path = arguments->words[arguments->word_count - 1], .python = vst_flag_value(arguments, "peer"),
-                                        .threads = omp_get_num_procs(), .rounds = 8};
+    vst_bench_loader_options options = {.path = arguments->words[arguments->word_count - 1],
+                                        .python = vst_flag_value(arguments, "peer"),
+                                        .threads = omp_get_num_procs(),
+                                        .rounds = 8};
     if (arguments->word_count != 2)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "bench loader: give one data set, a folder or tar files of images"));
     for (int i = 0; foreign[i]; i++)
         if (vst_flag_given(arguments, foreign[i]))
-            VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--%s is about models, it does not go with `bench loader`", foreign[i]));
+            VST_TRY(
+                vst_fail(VST_ERROR_ARGUMENT, "--%s is about models, it does not go with `bench loader`", foreign[i]));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 64, &options.threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &options.rounds));
     VST_TRY(vst_bench_loader(&options, &table));
@@ -278,7 +286,7 @@ static int run(const vst_arguments *arguments) {
     signal(SIGPIPE, SIG_IGN); /* a worker that died is an error, not our end */
     status = vst_flag_given(arguments, "profile") ? profile_all(s) : measure_all(s);
 out:
-    for (int i = 0; s && i < s->count; i++) vst_model_destroy(s->entries[i].model);
+    for (int i = 0; s && i < s->count; i++) vst_model_config_destroy(s->entries[i].model);
     vst_free(s);
     return vst_command_exit(status);
 }
@@ -299,11 +307,14 @@ const vst_command vsti_command_bench = {
     .name = "bench",
     .words = "[MODEL… | loader DATA]",
     .summary = "measure training, inference or loading, alone or beside PyTorch, Pillow and timm",
-    .help = "Each model runs in a process of its own, in turn with a large matrix product (what the machine can do) and the\n"
-            "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.\n"
-            "`bench loader DATA` measures how fast the image files of a data set become what a model gets: decoding, DeiT's\n"
-            "training transform and that of evaluation, each from decoded images and from files (decoding included), to\n"
-            "normalised floats, on one core and on --threads; the peer is Pillow with timm.",
+    .help =
+        "Each model runs in a process of its own, in turn with a large matrix product (what the machine can do) and "
+        "the\n"
+        "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.\n"
+        "`bench loader DATA` measures how fast the image files of a data set become what a model gets: decoding, "
+        "DeiT's\n"
+        "training transform and that of evaluation, each from decoded images and from files (decoding included), to\n"
+        "normalised floats, on one core and on --threads; the peer is Pillow with timm.",
     .flags = flags,
     .minimum = 0,
     .maximum = -1,

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/cache/tools.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/table.h"
+#include "recipes/teacher/cache/cache.h"
 
 extern const vst_command vsti_command_cache;
 
@@ -44,10 +44,8 @@ static vst_status print_report(const vst_recipe *recipe, const vst_cache_report 
         vst_table_cell(table, "%.3g", tap->mean_error);
         vst_table_cell(table, "%.3g", tap->max_error);
         vst_table_cell(table, "%.3g", tap->magnitude);
-        if (isnan(tap->same_top1))
-            vst_table_cell(table, "-");
-        else
-            vst_table_cell(table, "%.2f", tap->same_top1);
+        if (isnan(tap->same_top1)) vst_table_cell(table, "-");
+        else vst_table_cell(table, "%.2f", tap->same_top1);
     }
     VST_TRY(vst_table_write(table, stdout));
     print_size(recipe, &report->size);
@@ -88,10 +86,8 @@ static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe
     int samples = 512;
     VST_TRY(vst_flag_int(arguments, "samples", 1, 100000000, &samples));
     VST_TRY(vst_cache_check(recipe, samples, vst_catch_interrupt(), &report));
-    if (vst_flag_given(arguments, "json"))
-        print_json(recipe, &report);
-    else
-        VST_TRY(print_report(recipe, &report));
+    if (vst_flag_given(arguments, "json")) print_json(recipe, &report);
+    else VST_TRY(print_report(recipe, &report));
     if (!report.good)
         VST_TRY(vst_fail(VST_ERROR_FORMAT,
                          "%s does not hold what the teachers say now: `vistill cache build RECIPE --force` makes it "

@@ -8,8 +8,8 @@
 
 #include "datasets/dataset.h"
 #include "recipes/commands/main.h"
-#include "recipes/engine/model_eval.h"
-#include "recipes/engine/modelfile.h"
+#include "recipes/infer/evaluator.h"
+#include "recipes/model/model.h"
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"
 #include "vision/ops/ops.h"
@@ -21,7 +21,9 @@ static vst_status read_file(const char *path, int channels, vst_image *image) {
     vst_status status = VST_OK;
     uint8_t *bytes = NULL;
     FILE *file = fopen(path, "rb");
-    if (!file) return vst_fail(VST_ERROR_NOT_FOUND, "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
+    if (!file)
+        return vst_fail(VST_ERROR_NOT_FOUND,
+                        "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
     long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
     if (size < 0 || size > FILE_LIMIT || fseek(file, 0, SEEK_SET) != 0) {
         status = vst_fail(VST_ERROR_LIMIT, "%s: not a file of at most %d bytes", path, FILE_LIMIT);
@@ -67,7 +69,7 @@ out:
 }
 
 /* As in evaluation, so that what was measured is what is seen. */
-static vst_status load_image(const char *word, const vst_model *model, vst_image *image, vst_image scratch[2]) {
+static vst_status load_image(const char *word, const vst_model_config *model, vst_image *image, vst_image scratch[2]) {
     const int channels = vst_model_common_of(model)->channels;
     const vst_evaluation_view view = vst_model_view(model);
     bool item = false;
@@ -79,7 +81,7 @@ static vst_status load_image(const char *word, const vst_model *model, vst_image
 }
 
 /* Prints the k most probable classes. */
-static void print_result(const char *word, const float *p, const vst_modelfile *file, int k, bool json) {
+static void print_result(const char *word, const float *p, const vst_model *file, int k, bool json) {
     bool used[1 << 17] = {false};
     json_t *list = json_array();
     if (!json) printf("%s\n", word);
@@ -103,13 +105,13 @@ static void print_result(const char *word, const float *p, const vst_modelfile *
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_modelfile *file = NULL;
+    vst_model *file = NULL;
     vst_graph *graph = NULL;
     vst_plan *plan = NULL;
     vst_image image = {0}, scratch[2] = {{0}};
     int topk = 5;
     VST_TRY(vst_flag_int(arguments, "topk", 1, 1000, &topk));
-    VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
+    VST_TRY(vst_model_read(&file, arguments->words[0]));
     VST_TRY(vst_graph_create(&graph, file->params));
     vst_model_build(graph, file->model, 1);
     const vst_value probabilities = vst_softmax(graph, vst_model_scores(graph));
@@ -125,7 +127,7 @@ out:
     for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
     vst_plan_destroy(plan);
     vst_graph_destroy(graph);
-    vst_modelfile_destroy(file);
+    vst_model_destroy(file);
     return vst_command_exit(status);
 }
 
@@ -133,8 +135,14 @@ static const vst_flag flags[] = {{"topk", 'k', "K", "how many classes to show, 5
                                  {"json", 0, NULL, "one JSON object a line for machines"},
                                  {0}};
 
-const vst_command vsti_command_classify = {
-    .name = "classify", .words = "MODEL IMAGE…", .summary = "says what a model sees in pictures",
-    .help = "IMAGE is a JPEG or PNG file, or FOLDER:INDEX, an item of a data set's test split. It is brought to the model's size as\n"
-            "`vistill eval` does it.",
-    .flags = flags, .minimum = 2, .maximum = -1, .run = run};
+const vst_command vsti_command_classify = {.name = "classify",
+                                           .words = "MODEL IMAGE…",
+                                           .summary = "says what a model sees in pictures",
+                                           .help =
+                                               "IMAGE is a JPEG or PNG file, or FOLDER:INDEX, an item of a data set's "
+                                               "test split. It is brought to the model's size as\n"
+                                               "`vistill eval` does it.",
+                                           .flags = flags,
+                                           .minimum = 2,
+                                           .maximum = -1,
+                                           .run = run};

@@ -9,8 +9,8 @@
 #include "datasets/tar_index.h"
 #include "datasets/tar_shards.h"
 #include "recipes/commands/main.h"
-#include "recipes/engine/data_tools.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/table.h"
+#include "recipes/datatools/datatools.h"
 
 extern const vst_command vsti_command_data;
 static const char *const splits[] = {"train", "test"};
@@ -24,7 +24,8 @@ static vst_status open_splits(const vst_arguments *arguments, vst_dataset *opene
         return vst_fail(VST_ERROR_ARGUMENT, "--split %s: it must be train or test", wanted);
     for (int i = 0; i < 2; i++) {
         if (wanted && strcmp(wanted, splits[i]) != 0) continue;
-        if (i == 1 && !wanted && opened[0] && vst_dataset_whole(opened[0])) continue; /* it would be the same again */
+        if (i == 1 && !wanted && opened[0] && vst_dataset_has_no_splits(opened[0]))
+            continue; /* it would be the same again */
         status = vst_dataset_open(&opened[i], arguments->words[1], splits[i], &options);
         if (status != VST_OK && (status != VST_ERROR_NOT_FOUND || wanted)) return status;
     }
@@ -32,7 +33,7 @@ static vst_status open_splits(const vst_arguments *arguments, vst_dataset *opene
 }
 
 static const char *split_name(const vst_dataset *dataset, int i) {
-    return vst_dataset_whole(dataset) ? "all" : splits[i];
+    return vst_dataset_has_no_splits(dataset) ? "all" : splits[i];
 }
 
 /* ---- index ---- */

@@ -9,7 +9,7 @@
 
 #include "datasets/dataset.h"
 #include "recipes/commands/main.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/table.h"
 #include "vision/kernels/kernels.h"
 #include "vision/onednn/onednn.h"
 
@@ -67,8 +67,9 @@ static void examine_threads(examination *e) {
     char text[200];
     const int allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1, used = omp_get_max_threads();
     snprintf(text, sizeof text, "%d of %d processors%s", used, allowed,
-             used > allowed ? ": more threads than processors wait for each other; lower OMP_NUM_THREADS"
-                            : used < allowed ? ", limited by OMP_NUM_THREADS" : "");
+             used > allowed   ? ": more threads than processors wait for each other; lower OMP_NUM_THREADS"
+             : used < allowed ? ", limited by OMP_NUM_THREADS"
+                              : "");
     note(e, used > allowed ? WARN : OK, "threads", text);
 }
 
@@ -144,9 +145,9 @@ static int run(const vst_arguments *arguments) {
     examine_figures(&e);
     examine_data(&e);
     VST_TRY(vst_table_write(e.table, stdout));
-    printf("\n%s\n", e.counts[FAIL] ? "Something must be mended first."
-                   : e.counts[WARN] ? "Fit, with restrictions."
-                                    : "All is well.");
+    printf("\n%s\n", e.counts[FAIL]   ? "Something must be mended first."
+                     : e.counts[WARN] ? "Fit, with restrictions."
+                                      : "All is well.");
 out:
     vst_table_destroy(e.table);
     if (status != VST_OK) return vst_command_exit(status);

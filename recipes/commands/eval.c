@@ -5,11 +5,11 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/engine/model_eval.h"
-#include "recipes/engine/modelfile.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/table.h"
+#include "recipes/infer/evaluator.h"
+#include "recipes/model/model.h"
 
-static vst_status print_confusion(const vst_evaluation *e, const vst_modelfile *file) {
+static vst_status print_confusion(const vst_evaluation *e, const vst_model *file) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     VST_TRY(vst_table_create(&table, (const char *[]){"class", ">samples", ">right %", "most often taken for", NULL}));
@@ -47,7 +47,7 @@ static void print_json(const vst_evaluation *e, uint64_t broken, double latency)
     json_decref(object);
 }
 
-static vst_status print_text(const vst_evaluation *e, const vst_modelfile *file, uint64_t broken, double latency) {
+static vst_status print_text(const vst_evaluation *e, const vst_model *file, uint64_t broken, double latency) {
     printf("samples  %llu\n", (unsigned long long)e->samples);
     if (broken) printf("broken   %llu, which do not count\n", (unsigned long long)broken);
     printf("loss     %.4f\ntop-1    %.2f %%\n", e->loss, e->top1);
@@ -70,7 +70,7 @@ static vst_status read_policy(const char *word, vst_broken_policy *policy) {
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_modelfile *file = NULL;
+    vst_model *file = NULL;
     vst_dataset *dataset = NULL;
     vst_loader *loader = NULL;
     vst_evaluator *evaluator = NULL;
@@ -82,7 +82,7 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
     VST_TRY(vst_flag_int(arguments, "workers", 0, 256, &workers));
     VST_TRY(read_policy(vst_flag_value(arguments, "broken"), &broken.policy));
-    VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
+    VST_TRY(vst_model_read(&file, arguments->words[0]));
     const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
                                       .channels = vst_model_common_of(file->model)->channels == 1 ? 1 : 3};
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "test", &data));
@@ -98,7 +98,7 @@ out:
     vst_evaluator_destroy(evaluator);
     vst_loader_destroy(loader);
     vst_dataset_close(dataset);
-    vst_modelfile_destroy(file);
+    vst_model_destroy(file);
     return vst_command_exit(status);
 }
 
@@ -116,9 +116,10 @@ const vst_command vsti_command_eval = {
     .name = "eval",
     .words = "MODEL DATA",
     .summary = "measure a model's accuracy on a data set",
-    .help = "Images of any size are brought to the model's by its crop_pct and interpolation, as timm does it.\n"
-            "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
-            "and what it is most often taken for.",
+    .help =
+        "Images of any size are brought to the model's by its crop_pct and interpolation, as timm does it.\n"
+        "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
+        "and what it is most often taken for.",
     .flags = flags,
     .minimum = 2,
     .maximum = 2,

@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/distill/distance.h"
-#include "recipes/engine/recipe.h"
-#include "recipes/engine/table.h"
-#include "recipes/engine/train.h"
+#include "recipes/commands/table.h"
+#include "recipes/config/recipe.h"
+#include "recipes/distill/distances/distance.h"
+#include "recipes/train/train.h"
 #include "vision/base/memory.h"
 
 static const char *key_of(const vst_option *option) {
@@ -41,7 +41,7 @@ static void add_keys(vst_table *table, const char *section, const vst_option *op
         char allowed[128];
         describe(option, allowed, sizeof allowed);
         vst_table_cell(table, "%s.%s", section, key_of(option));
-        vst_table_cell(table, "%s", option->fallback ? option->fallback : "");
+        vst_table_cell(table, "%s", option->default_value ? option->default_value : "");
         vst_table_cell(table, "%s", allowed);
         vst_table_cell(table, "%s", option->help);
     }
@@ -56,7 +56,8 @@ static void add_preset(vst_table *table, const vst_preset *preset) {
 
 /* What is chosen by name within the distill section. */
 static vst_status explain_named(void) {
-    static const char *const presets[] = {"distill.preset", "method", NULL}, *const distances[] = {"distance", "what it measures", NULL};
+    static const char *const presets[] = {"distill.preset", "method", NULL}, *const distances[] = {
+                                                                                 "distance", "what it measures", NULL};
     vst_status status = VST_OK;
     vst_table *table = NULL;
     VST_TRY(vst_table_create(&table, presets));
@@ -159,17 +160,17 @@ static vst_status add_section(vst_table *table, const char *name, const vst_opti
     return status;
 }
 
-static vst_status add_model(vst_table *table, const vst_model *model) {
-    vst_model *usual = NULL;
+static vst_status add_model(vst_table *table, const vst_model_config *model) {
+    vst_model_config *usual = NULL;
     vst_status status = VST_OK;
-    VST_TRY(vst_model_create(&usual, model->variant));
+    VST_TRY(vst_model_config_create(&usual, model->variant));
     vst_table_cell(table, "model.name");
     vst_table_cell(table, "%s", model->variant);
     vst_table_cell(table, "%s", "");
     vst_table_cell(table, "%s", model->backbone->help);
     VST_TRY(add_values(table, "model", model->backbone->options, model->options, usual->options));
 out:
-    vst_model_destroy(usual);
+    vst_model_config_destroy(usual);
     return status;
 }
 
@@ -235,15 +236,16 @@ static const vst_flag flags[] = {{"set", 's', "KEY=VALUE", "changes a key first;
                                  {"yaml", 0, NULL, "prints the resolved recipe as a file"},
                                  {0}};
 
-const vst_command vsti_command_explain = {.name = "explain",
-                                          .words = "[RECIPE]",
-                                          .summary = "show every key of a recipe with its value and meaning",
-                                          .help =
-                                              "With a recipe: its keys as they are used, after inheritance and --set; "
-                                              "\"instead of\" is the default where the\n"
-                                              "recipe says something else; terms of distillation that do not fit are refused. "
-                                              "Without: all keys there are.",
-                                          .flags = flags,
-                                          .minimum = 0,
-                                          .maximum = 1,
-                                          .run = run};
+const vst_command vsti_command_explain = {
+    .name = "explain",
+    .words = "[RECIPE]",
+    .summary = "show every key of a recipe with its value and meaning",
+    .help =
+        "With a recipe: its keys as they are used, after inheritance and --set; "
+        "\"instead of\" is the default where the\n"
+        "recipe says something else; terms of distillation that do not fit are refused. "
+        "Without: all keys there are.",
+    .flags = flags,
+    .minimum = 0,
+    .maximum = 1,
+    .run = run};

@@ -9,18 +9,18 @@ extern const vst_command vsti_command_export;
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_modelfile *file = NULL;
+    vst_model *file = NULL;
     const vst_export_format *format = NULL;
     const char *output = vst_flag_value(arguments, "output");
     char *note = NULL;
     if (!output) return vst_command_usage(&vsti_command_export, "say with -o FILE where to write");
     VST_TRY(vst_export_find(&format, vst_flag_value(arguments, "format"), output));
-    VST_TRY(vst_modelfile_read(&file, arguments->words[0]));
+    VST_TRY(vst_model_read(&file, arguments->words[0]));
     VST_TRY(format->write(file, output, &note));
     printf("written     %s (%s)\nnote        %s\n", output, format->name, note);
 out:
     vst_free(note);
-    vst_modelfile_destroy(file);
+    vst_model_destroy(file);
     return vst_command_exit(status);
 }
 
@@ -30,7 +30,13 @@ static const vst_flag flags[] = {
     {0}};
 
 const vst_command vsti_command_export = {
-    .name = "export", .words = "MODEL -o FILE", .summary = "write a model for other programs",
-    .help = "safetensors: the tensors with timm's names, without anything else, for timm.create_model(NAME,\n"
-            "checkpoint_path=FILE), which loads them strictly, and for all that reads safetensors.",
-    .flags = flags, .minimum = 1, .maximum = 1, .run = run};
+    .name = "export",
+    .words = "MODEL -o FILE",
+    .summary = "write a model for other programs",
+    .help =
+        "safetensors: the tensors with timm's names, without anything else, for timm.create_model(NAME,\n"
+        "checkpoint_path=FILE), which loads them strictly, and for all that reads safetensors.",
+    .flags = flags,
+    .minimum = 1,
+    .maximum = 1,
+    .run = run};

@@ -8,9 +8,9 @@
 #include <jansson.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/engine/import.h"
-#include "recipes/engine/modelfile.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/table.h"
+#include "recipes/model/import.h"
+#include "recipes/model/model.h"
 #include "vision/base/memory.h"
 
 enum { ROWS_SHOWN = 20, LINE = 4096 };
@@ -50,7 +50,7 @@ static vst_status fitting(char *names, size_t size, size_t *count, const vst_wei
     return status;
 }
 
-static vst_status recognise(vst_model **out, const vst_weights *weights) {
+static vst_status recognise(vst_model_config **out, const vst_weights *weights) {
     vst_status status = VST_OK;
     vst_import_candidate *list = NULL;
     size_t count, fit = 0;
@@ -58,19 +58,23 @@ static vst_status recognise(vst_model **out, const vst_weights *weights) {
     VST_TRY(vst_import_candidates(&list, &count, weights));
     while (fit < count && list[fit].problems == 0) fit++;
     list_names(names, sizeof names, list, fit ? fit : count < 3 ? count : 3);
-    if (fit == 1) VST_TRY(vst_model_create(out, list[0].variant));
+    if (fit == 1) VST_TRY(vst_model_config_create(out, list[0].variant));
     else if (fit)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%.200s fits %zu models, which have the same tensors but may differ in "
-                         "preprocessing and arithmetic: say --model, one of %s", vst_weights_path(weights), fit, names));
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "%.200s fits %zu models, which have the same tensors but may differ in "
+                         "preprocessing and arithmetic: say --model, one of %s",
+                         vst_weights_path(weights), fit, names));
     else
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%.200s fits no model exactly; nearest are %s (%zu tensors do not fit the first): "
-                         "say --model, and its options with --set", vst_weights_path(weights), names, list[0].problems));
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND,
+                         "%.200s fits no model exactly; nearest are %s (%zu tensors do not fit the first): "
+                         "say --model, and its options with --set",
+                         vst_weights_path(weights), names, list[0].problems));
 out:
     vst_free(list);
     return status;
 }
 
-static vst_status set_options(vst_model *model, const vst_arguments *arguments) {
+static vst_status set_options(vst_model_config *model, const vst_arguments *arguments) {
     int count;
     const char *const *given = vst_flag_values(arguments, "set", &count);
     for (int i = 0; i < count; i++) {
@@ -81,19 +85,19 @@ static vst_status set_options(vst_model *model, const vst_arguments *arguments) 
             return vst_fail(VST_ERROR_ARGUMENT, "--set %.100s: expected KEY=VALUE, such as classes=10", given[i]);
         memcpy(key, text, length);
         key[length] = 0;
-        const vst_status status = vst_model_set(model, key, text + length + 1);
+        const vst_status status = vst_model_config_set(model, key, text + length + 1);
         if (status != VST_OK) return vst_fail_in(status, "--set %.100s", given[i]);
     }
     return VST_OK;
 }
 
 /* From --model, or from the metadata of a model file of ours, or by what fits. */
-static vst_status choose_model(vst_model **out, const vst_weights *weights, const vst_arguments *arguments) {
+static vst_status choose_model(vst_model_config **out, const vst_weights *weights, const vst_arguments *arguments) {
     vst_status status = VST_OK;
     const char *name = vst_flag_value(arguments, "model"), *ours = vst_weights_metadata(weights, "vistill.model");
     *out = NULL;
-    if (name) VST_TRY(vst_model_create(out, name));
-    else if (ours) VST_TRY(vst_model_from_json(out, ours));
+    if (name) VST_TRY(vst_model_config_create(out, name));
+    else if (ours) VST_TRY(vst_model_config_from_json(out, ours));
     else VST_TRY(recognise(out, weights));
     VST_TRY(set_options(*out, arguments));
 out:
@@ -131,13 +135,15 @@ static vst_status read_names(names *self, const char *path, int classes) {
     while (self->count <= classes && fgets(line, sizeof line, file)) {
         const size_t length = strcspn(line, "\r\n");
         if (length == 0 || length + 1 == sizeof line)
-            VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s:%d: %s", path, self->count + 1,
-                             length ? "the line is too long for a class name" : "the line is empty: one class name a line"));
+            VST_TRY(vst_fail(
+                VST_ERROR_FORMAT, "%s:%d: %s", path, self->count + 1,
+                length ? "the line is too long for a class name" : "the line is empty: one class name a line"));
         VST_TRY(add_name(self, &capacity, line, length));
     }
     if (ferror(file)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
     if (self->count > classes)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s has more than %d names, the model %d classes", path, classes, classes));
+        VST_TRY(
+            vst_fail(VST_ERROR_ARGUMENT, "%s has more than %d names, the model %d classes", path, classes, classes));
     if (self->count < classes)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s has %d names, the model %d classes", path, self->count, classes));
 out:
@@ -189,7 +195,8 @@ static vst_status print_problems(const vst_import_report *report) {
     VST_TRY(vst_table_write(table, stderr));
     for (int i = VST_IMPORT_MISSING; i < VST_IMPORT_FINDINGS; i++)
         if (shown[i] > ROWS_SHOWN)
-            fprintf(stderr, "and %zu more: %s\n", shown[i] - ROWS_SHOWN, vst_import_finding_name((vst_import_finding)i));
+            fprintf(stderr, "and %zu more: %s\n", shown[i] - ROWS_SHOWN,
+                    vst_import_finding_name((vst_import_finding)i));
 out:
     vst_table_destroy(table);
     return status;
@@ -220,7 +227,8 @@ static void print_rows(const char *title, const vst_import_report *report, vst_i
     }
 }
 
-static void print_summary(const char *path, const vst_model *model, const vst_weights *weights, const vst_import_report *report) {
+static void print_summary(const char *path, const vst_model_config *model, const vst_weights *weights,
+                          const vst_import_report *report) {
     struct stat info;
     const char *entry = vst_weights_entry(weights);
     printf("model       %s (%s)\nfile        %s\nformat      %s%s%s%s\n", model->variant, model->backbone->help,
@@ -228,8 +236,8 @@ static void print_summary(const char *path, const vst_model *model, const vst_we
            entry ? "\"" : "");
     for (size_t i = 0; i < vst_weights_skipped_count(weights); i++)
         printf("%-11s %s\n", "skipped", vst_weights_skipped_at(weights, i));
-    printf("tensors     %zu taken, %zu of them renamed, %zu resized\n", report->taken, report->counts[VST_IMPORT_RENAMED],
-           report->counts[VST_IMPORT_RESIZED]);
+    printf("tensors     %zu taken, %zu of them renamed, %zu resized\n", report->taken,
+           report->counts[VST_IMPORT_RENAMED], report->counts[VST_IMPORT_RESIZED]);
     print_rows("resized", report, VST_IMPORT_RESIZED);
     print_rows("fresh", report, VST_IMPORT_FRESH);
     print_rows("ignored", report, VST_IMPORT_IGNORED);
@@ -240,8 +248,8 @@ static void print_summary(const char *path, const vst_model *model, const vst_we
 
 /* ---- The command ---- */
 
-static vst_status import_into(vst_params **params, vst_import_report *report, const vst_model *model, const vst_weights *weights,
-                              const vst_arguments *arguments) {
+static vst_status import_into(vst_params **params, vst_import_report *report, const vst_model_config *model,
+                              const vst_weights *weights, const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_graph *graph = NULL;
     const vst_import_options options = {.reset_head = vst_flag_given(arguments, "reset-head"),
@@ -256,16 +264,16 @@ out:
     return status;
 }
 
-static vst_status write_model(const char *path, const vst_model *model, const vst_params *params, const names *classes,
-                              const vst_weights *weights, const vst_import_report *report) {
+static vst_status write_model(const char *path, const vst_model_config *model, const vst_params *params,
+                              const names *classes, const vst_weights *weights, const vst_import_report *report) {
     char *facts = NULL;
     vst_status status = vst_import_facts(&facts, weights, report);
     if (status == VST_OK)
-        status = vst_modelfile_write(path, &(vst_modelfile_content){.model = model,
-                                                                    .params = params,
-                                                                    .class_names = (const char *const *)classes->list,
-                                                                    .class_count = classes->count,
-                                                                    .training = facts});
+        status = vst_model_write(path, &(vst_model_content){.model = model,
+                                                            .params = params,
+                                                            .class_names = (const char *const *)classes->list,
+                                                            .class_count = classes->count,
+                                                            .training = facts});
     vst_free(facts);
     return status;
 }
@@ -273,7 +281,7 @@ static vst_status write_model(const char *path, const vst_model *model, const vs
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_weights *weights = NULL;
-    vst_model *model = NULL;
+    vst_model_config *model = NULL;
     vst_params *params = NULL;
     vst_import_report report = {0};
     names classes = {0};
@@ -290,7 +298,7 @@ out:
     names_clear(&classes);
     vst_import_report_clear(&report);
     vst_params_destroy(params);
-    vst_model_destroy(model);
+    vst_model_config_destroy(model);
     vst_weights_close(weights);
     return vst_command_exit(status);
 }
@@ -305,6 +313,11 @@ static const vst_flag flags[] = {
     {"no-antialias", 0, NULL, "resizes position embeddings as DeiT's own code does, not as timm"},
     {0}};
 
-const vst_command vsti_command_import = {
-    .name = "import", .words = "WEIGHTS -o FILE", .summary = "turn weights of PyTorch, timm or torchvision into a model file",
-    .help = help, .flags = flags, .minimum = 1, .maximum = 1, .run = run};
+const vst_command vsti_command_import = {.name = "import",
+                                         .words = "WEIGHTS -o FILE",
+                                         .summary = "turn weights of PyTorch, timm or torchvision into a model file",
+                                         .help = help,
+                                         .flags = flags,
+                                         .minimum = 1,
+                                         .maximum = 1,
+                                         .run = run};

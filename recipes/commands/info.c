@@ -1,5 +1,5 @@
-/* `vistill info`: what a model file holds, part by part, or tensor by tensor; with --plan, every node of its inference plan with
- * its time. Of weights that are no model file, the tensors, and how they become one. */
+/* `vistill info`: what a model file holds, part by part, or tensor by tensor; with --plan, every node of its inference
+ * plan with its time. Of weights that are no model file, the tensors, and how they become one. */
 #include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
@@ -8,11 +8,11 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/deploy/blocks.h"
-#include "recipes/engine/import.h"
-#include "recipes/engine/model_eval.h"
-#include "recipes/engine/modelfile.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/table.h"
+#include "recipes/infer/evaluator.h"
+#include "recipes/model/cost.h"
+#include "recipes/model/import.h"
+#include "recipes/model/model.h"
 #include "vision/base/memory.h"
 #include "vision/plan/plan.h"
 
@@ -20,11 +20,11 @@ enum { PROFILE_RUNS = 20, NAMES_SHOWN = 8, TEXT = 3000 };
 
 /* A model file with its graph of one image; with --plan also a plan of one batch. */
 typedef struct subject {
-    vst_modelfile *file;
+    vst_model *file;
     vst_params *declared; /* of `graph` */
     vst_graph *graph, *planned;
     vst_plan *plan;
-    vst_block *blocks;
+    vst_model_part *blocks;
     size_t block_count;
     int batch;
 } subject;
@@ -35,7 +35,7 @@ static void subject_clear(subject *self) {
     vst_graph_destroy(self->planned);
     vst_graph_destroy(self->graph);
     vst_params_destroy(self->declared);
-    vst_modelfile_destroy(self->file);
+    vst_model_destroy(self->file);
 }
 
 static vst_status make_plan(subject *self) {
@@ -43,7 +43,8 @@ static vst_status make_plan(subject *self) {
     VST_TRY(vst_graph_create(&self->planned, self->file->params));
     vst_model_build(self->planned, self->file->model, self->batch);
     const vst_value scores = vst_model_scores(self->planned);
-    VST_TRY(vst_plan_create(&self->plan, self->planned, &scores, 1, &(vst_plan_options){.mode = VST_INFER, .profile = true}));
+    VST_TRY(vst_plan_create(&self->plan, self->planned, &scores, 1,
+                            &(vst_plan_options){.mode = VST_INFER, .profile = true}));
     for (int i = 0; i <= PROFILE_RUNS; i++) {
         if (i == 1) vst_plan_profile_reset(self->plan); /* the first run warms up */
         VST_TRY(vst_plan_run(self->plan, 0));
@@ -54,9 +55,9 @@ out:
 
 static vst_status subject_open(subject *self, const char *path, bool plan) {
     vst_status status = VST_OK;
-    VST_TRY(vst_modelfile_read(&self->file, path));
+    VST_TRY(vst_model_read(&self->file, path));
     VST_TRY(vst_model_declare(&self->graph, &self->declared, self->file->model));
-    VST_TRY(vst_blocks_of(&self->blocks, &self->block_count, self->graph, self->declared));
+    VST_TRY(vst_model_parts(&self->blocks, &self->block_count, self->graph, self->declared));
     if (plan) VST_TRY(make_plan(self));
 out:
     return status;
@@ -65,7 +66,7 @@ out:
 /* ---- Facts for people ---- */
 
 /* An option's value as text, "" if memory runs out; the next call overwrites it. */
-static const char *option_text(const vst_model *model, const char *key) {
+static const char *option_text(const vst_model_config *model, const char *key) {
     static char text[300];
     const vst_option *option = vst_options_find(model->backbone->options, key);
     char *value = option ? vst_options_get(option, model->options) : NULL;
@@ -84,7 +85,7 @@ static void append(char text[TEXT], const char *format, ...) {
 }
 
 /* How an image of any size becomes the model's input. */
-static void preprocessing_text(char text[TEXT], const vst_model *model) {
+static void preprocessing_text(char text[TEXT], const vst_model_config *model) {
     const vst_model_common *common = vst_model_common_of(model);
     const int side = (int)floor(common->image / common->crop_pct);
     *text = 0;
@@ -94,15 +95,16 @@ static void preprocessing_text(char text[TEXT], const vst_model *model) {
     if (common->std.count) append(text, "; std %s", option_text(model, "std"));
 }
 
-static void classes_text(char text[TEXT], const vst_modelfile *file) {
+static void classes_text(char text[TEXT], const vst_model *file) {
     *text = 0;
     append(text, "%d: ", file->class_count);
-    for (int i = 0; i < file->class_count && i < NAMES_SHOWN; i++) append(text, "%s%s", i ? ", " : "", file->class_names[i]);
+    for (int i = 0; i < file->class_count && i < NAMES_SHOWN; i++)
+        append(text, "%s%s", i ? ", " : "", file->class_names[i]);
     if (file->class_count > NAMES_SHOWN) append(text, " …");
 }
 
 /* The family's own options, which are not those common to all. */
-static void options_text(char text[TEXT], const vst_model *model) {
+static void options_text(char text[TEXT], const vst_model_config *model) {
     *text = 0;
     for (const vst_option *o = model->backbone->options; o->type != VST_TYPE_END; o++)
         if (!strchr(o->name, '.')) append(text, "%s%s=%s", *text ? ", " : "", o->name, option_text(model, o->name));
@@ -115,8 +117,12 @@ static void training_text(char text[TEXT], const char *json) {
     *text = 0;
     if (!json_is_object(object)) append(text, "%s", json);
     json_object_foreach(object, key, value) {
-        char *dumped = json_is_string(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
-        append(text, "%s%s=%s", *text ? ", " : "", key, dumped ? dumped : json_is_string(value) ? json_string_value(value) : "");
+        char *dumped =
+            json_is_string(value) ? NULL : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+        append(text, "%s%s=%s", *text ? ", " : "", key,
+               dumped                  ? dumped
+               : json_is_string(value) ? json_string_value(value)
+                                       : "");
         free(dumped);
     }
     json_decref(object);
@@ -126,7 +132,7 @@ static vst_status print_facts(const subject *self) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     char text[TEXT];
-    const vst_model *model = self->file->model;
+    const vst_model_config *model = self->file->model;
     const vst_model_common *common = vst_model_common_of(model);
     const size_t parameters = vst_params_numel(self->file->params);
     snprintf(text, sizeof text, "%s (%s)", model->variant, model->backbone->help);
@@ -175,7 +181,7 @@ static vst_status print_blocks(const subject *self) {
     double parameters = 0, macs = 0;
     VST_TRY(vst_table_create(&table, (const char *[]){"part", ">parameters", ">GMAC", "output", NULL}));
     for (size_t i = 0; i < self->block_count; i++) {
-        const vst_block *b = &self->blocks[i];
+        const vst_model_part *b = &self->blocks[i];
         block_row(table, *b->name ? b->name : "(no name)", (double)b->parameters, b->macs,
                   b->output.rank < 0 ? "" : vst_shape_text(&b->output, shape));
         parameters += (double)b->parameters;
@@ -231,16 +237,16 @@ static vst_status print_plan(const subject *self) {
     vst_table *table = NULL;
     vst_profile_row row, total;
     add_up(self->plan, &total);
-    VST_TRY(vst_table_create(
-        &table, (const char *[]){"node", "shape", "implementation", ">kB", ">MFLOP", ">ms", ">%", NULL}));
+    VST_TRY(vst_table_create(&table,
+                             (const char *[]){"node", "shape", "implementation", ">kB", ">MFLOP", ">ms", ">%", NULL}));
     for (size_t i = 0; i < vst_plan_profile_count(self->plan); i++) {
         vst_plan_profile_at(self->plan, i, &row);
         plan_row(table, &row, total.seconds);
     }
     plan_row(table, &total, total.seconds);
     VST_TRY(vst_table_write(table, stdout));
-    printf("\nbatch %d: %.2f MFLOP, %.2f MB of memory besides the parameters\n", self->batch, vst_plan_flops(self->plan) / 1e6,
-           (double)vst_plan_bytes(self->plan) / 1e6);
+    printf("\nbatch %d: %.2f MFLOP, %.2f MB of memory besides the parameters\n", self->batch,
+           vst_plan_flops(self->plan) / 1e6, (double)vst_plan_bytes(self->plan) / 1e6);
 out:
     vst_table_destroy(table);
     return status;
@@ -260,7 +266,7 @@ static json_t *list_json(const vst_option_list *values) {
     return list;
 }
 
-static json_t *names_json(const vst_modelfile *file) {
+static json_t *names_json(const vst_model *file) {
     json_t *list = json_array();
     for (int i = 0; i < file->class_count; i++) json_array_append_new(list, json_string(file->class_names[i]));
     return list;
@@ -269,9 +275,10 @@ static json_t *names_json(const vst_modelfile *file) {
 static json_t *blocks_json(const subject *self) {
     json_t *list = json_array();
     for (size_t i = 0; i < self->block_count; i++) {
-        const vst_block *b = &self->blocks[i];
-        json_array_append_new(list, json_pack("{s:s, s:I, s:f, s:o}", "name", b->name, "parameters", (json_int_t)b->parameters,
-                                              "gmac", b->macs / 1e9, "output", shape_json(&b->output)));
+        const vst_model_part *b = &self->blocks[i];
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:f, s:o}", "name", b->name, "parameters", (json_int_t)b->parameters, "gmac",
+                            b->macs / 1e9, "output", shape_json(&b->output)));
     }
     return list;
 }
@@ -290,9 +297,9 @@ static json_t *plan_json(const subject *self) {
     for (size_t i = 0; i < vst_plan_profile_count(self->plan); i++) {
         vst_profile_row row;
         vst_plan_profile_at(self->plan, i, &row);
-        json_array_append_new(nodes, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "name", row.name, "shape", row.shape,
-                                               "implementation", row.implementation, "bytes", row.bytes, "flops", row.flops,
-                                               "ms", row.seconds * 1e3));
+        json_array_append_new(
+            nodes, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "name", row.name, "shape", row.shape, "implementation",
+                             row.implementation, "bytes", row.bytes, "flops", row.flops, "ms", row.seconds * 1e3));
     }
     return json_pack("{s:i, s:f, s:I, s:o}", "batch", self->batch, "flops", vst_plan_flops(self->plan), "bytes",
                      (json_int_t)vst_plan_bytes(self->plan), "nodes", nodes);
@@ -308,17 +315,17 @@ static vst_status print_object(json_t *object) {
 }
 
 static vst_status print_json(const subject *self, bool tensors) {
-    const vst_model *model = self->file->model;
+    const vst_model_config *model = self->file->model;
     const vst_model_common *common = vst_model_common_of(model);
-    char *described = vst_model_to_json(model);
+    char *described = vst_model_config_to_json(model);
     json_t *description = described ? json_loads(described, 0, NULL) : NULL;
     json_t *preprocessing = json_pack("{s:f, s:s, s:o, s:o}", "crop_pct", common->crop_pct, "interpolation",
                                       option_text(model, "interpolation"), "mean", list_json(&common->mean), "std",
                                       list_json(&common->std));
     json_t *object = json_pack(
         "{s:s, s:s, s:O*, s:[iii], s:o, s:o, s:I, s:f, s:o*, s:o, s:o*, s:o*}", "model", model->variant, "family",
-        model->backbone->name, "options", json_object_get(description, "options"), "input", common->channels, common->image,
-        common->image, "preprocessing", preprocessing, "classes", names_json(self->file), "parameters",
+        model->backbone->name, "options", json_object_get(description, "options"), "input", common->channels,
+        common->image, common->image, "preprocessing", preprocessing, "classes", names_json(self->file), "parameters",
         (json_int_t)vst_params_numel(self->file->params), "gmac", vst_graph_macs(self->graph) / 1e9, "training",
         self->file->training ? json_loads(self->file->training, 0, NULL) : NULL, "parts", blocks_json(self), "tensors",
         tensors ? tensors_json(self->file->params) : NULL, "plan", self->plan ? plan_json(self) : NULL);
@@ -362,7 +369,8 @@ static vst_status print_advice(const vst_weights *weights) {
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
     else if (!fit && count)
-        printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant, list[0].problems);
+        printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant,
+               list[0].problems);
     vst_free(list);
     return VST_OK;
 }
@@ -371,8 +379,8 @@ static vst_status weights_json(const vst_weights *weights) {
     json_t *list = json_array();
     for (size_t i = 0; i < vst_weights_count(weights); i++) {
         const vst_tensor *t = vst_weights_at(weights, i);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "type", vst_dtype_name(t->dtype), "shape",
-                                              shape_json(&t->shape)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "type", vst_dtype_name(t->dtype),
+                                              "shape", shape_json(&t->shape)));
     }
     return print_object(json_pack("{s:n, s:s, s:s*, s:o}", "model", "format", vst_weights_format(weights), "entry",
                                   vst_weights_entry(weights), "tensors", list));
@@ -382,7 +390,8 @@ static vst_status show_weights(const vst_weights *weights, const vst_arguments *
     vst_status status = VST_OK;
     const char *entry = vst_weights_entry(weights);
     if (vst_flag_given(arguments, "plan"))
-        return vst_fail(VST_ERROR_ARGUMENT, "%s is no model file, so there is nothing to run: make it one with `vistill import`",
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "%s is no model file, so there is nothing to run: make it one with `vistill import`",
                         vst_weights_path(weights));
     if (vst_flag_given(arguments, "json")) return weights_json(weights);
     printf("format      %s%s%s%s\n\n", vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
@@ -431,9 +440,16 @@ static const vst_flag flags[] = {{"tensors", 0, NULL, "all tensors instead of th
                                  {"json", 0, NULL, "one JSON object for machines"},
                                  {0}};
 
-const vst_command vsti_command_info = {
-    .name = "info", .words = "FILE", .summary = "show what a model file or a file of weights holds",
-    .help = "Of a model file: the model, what it does to an image, its classes, where it comes from, and what each part of it\n"
-            "costs. GMAC are multiply-accumulates of one image, in thousand millions. Of other weights (safetensors, .pth): the\n"
-            "tensors, and how to import them.",
-    .flags = flags, .minimum = 1, .maximum = 1, .run = run};
+const vst_command vsti_command_info = {.name = "info",
+                                       .words = "FILE",
+                                       .summary = "show what a model file or a file of weights holds",
+                                       .help =
+                                           "Of a model file: the model, what it does to an image, its classes, where "
+                                           "it comes from, and what each part of it\n"
+                                           "costs. GMAC are multiply-accumulates of one image, in thousand millions. "
+                                           "Of other weights (safetensors, .pth): the\n"
+                                           "tensors, and how to import them.",
+                                       .flags = flags,
+                                       .minimum = 1,
+                                       .maximum = 1,
+                                       .run = run};

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/engine/progress.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/progress.h"
+#include "recipes/commands/table.h"
 #include "vision/base/log.h"
 #include "vision/base/option.h"
 
@@ -59,8 +59,10 @@ static void show_log(vst_log_level level, const char *text, void *user) {
 static int help_all(void) {
     vst_table *table = NULL;
     vst_status status = VST_OK;
-    printf("Vistill %s: vision distillation on CPUs. A trained CNN teaches a Vision Transformer.\n\n"
-           "Usage: vistill COMMAND …\n\n", VISTILL_VERSION);
+    printf(
+        "Vistill %s: vision distillation on CPUs. A trained CNN teaches a Vision Transformer.\n\n"
+        "Usage: vistill COMMAND …\n\n",
+        VISTILL_VERSION);
     VST_TRY(vst_table_create(&table, (const char *[]){"command", "what it does", NULL}));
     for (size_t i = 0; i < vsti_command_count; i++) {
         vst_table_cell(table, "  %s", vsti_command_table[i]->name);

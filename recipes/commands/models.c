@@ -6,8 +6,8 @@
 
 #include "backbones/backbone.h"
 #include "recipes/commands/main.h"
-#include "recipes/engine/modelfile.h"
-#include "recipes/engine/table.h"
+#include "recipes/commands/table.h"
+#include "recipes/model/model.h"
 
 typedef struct facts {
     const char *name, *family;
@@ -30,18 +30,23 @@ static size_t trained(const vst_params *params) {
 /* Builds the graph, which declares the parameters; nothing is allocated for them. */
 static vst_status measure(const char *name, facts *out) {
     vst_status status = VST_OK;
-    vst_model *model = NULL;
+    vst_model_config *model = NULL;
     vst_params *params = NULL;
     vst_graph *graph = NULL;
-    VST_TRY(vst_model_create(&model, name));
+    VST_TRY(vst_model_config_create(&model, name));
     VST_TRY(vst_model_declare(&graph, &params, model));
     const vst_model_common *common = vst_model_common_of(model);
-    *out = (facts){.name = name, .family = model->backbone->name, .parameters = trained(params),
-                   .macs = vst_graph_macs(graph), .channels = common->channels, .image = common->image, .classes = common->classes};
+    *out = (facts){.name = name,
+                   .family = model->backbone->name,
+                   .parameters = trained(params),
+                   .macs = vst_graph_macs(graph),
+                   .channels = common->channels,
+                   .image = common->image,
+                   .classes = common->classes};
 out:
     vst_graph_destroy(graph);
     vst_params_destroy(params);
-    vst_model_destroy(model);
+    vst_model_config_destroy(model);
     return status;
 }
 
@@ -87,8 +92,8 @@ static int run(const vst_arguments *arguments) {
     vst_table *table = NULL;
     json_t *list = json_array();
     const char *pattern = arguments->word_count ? arguments->words[0] : NULL;
-    VST_TRY(
-        vst_table_create(&table, (const char *[]){"model", "family", ">parameters", ">GMAC", "input", ">classes", NULL}));
+    VST_TRY(vst_table_create(&table,
+                             (const char *[]){"model", "family", ">parameters", ">GMAC", "input", ">classes", NULL}));
     VST_TRY(list_models(pattern, table, list));
     if (!vst_flag_given(arguments, "json")) VST_TRY(vst_table_write(table, stdout));
     else if (json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)

@@ -3,16 +3,16 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/report/sheet.h"
+#include "recipes/report/page_data.h"
 #include "vision/base/memory.h"
 
 enum { MOST_RUNS = 64 };
 
 /* Two folders may end alike: then the whole paths tell them apart. */
-static vst_status tell_apart(vsti_report_set *set) {
+static vst_status make_names_distinct(vsti_measured_runs *set) {
     for (size_t i = 0; i < set->run_count; i++)
         for (size_t k = 0; k < set->run_count; k++) {
-            vsti_report_run *run = &set->runs[i];
+            vsti_measured_run *run = &set->runs[i];
             if (i == k || strcmp(run->name, set->runs[k].name) != 0) continue;
             char *name = vst_strdup(run->folder);
             if (!name) return vst_fail_memory(strlen(run->folder));
@@ -22,9 +22,9 @@ static vst_status tell_apart(vsti_report_set *set) {
     return VST_OK;
 }
 
-static vst_status write_page(vsti_report_set *set, const char *output) {
+static vst_status write_page(vsti_measured_runs *set, const char *output) {
     vst_status status = VST_OK;
-    vsti_sheet sheet = {0};
+    vsti_page_data page = {0};
     int chosen[MOST_RUNS];
     char *path = NULL, title[64];
     bool figures;
@@ -34,23 +34,23 @@ static vst_status write_page(vsti_report_set *set, const char *output) {
            : count == 1 ? vst_format("%s/report.html", set->runs[0].folder)
                         : vst_strdup("report.html");
     if (!path) VST_TRY(vst_fail_memory(4096));
-    VST_TRY(vsti_sheet_fill(&sheet, set, chosen, count));
+    VST_TRY(vsti_page_data_fill(&page, set, chosen, count));
     snprintf(title, sizeof title, "%d runs beside each other", count);
-    sheet.report.title = count == 1 ? set->runs[0].name : title;
-    VST_TRY(vst_report_write(path, &sheet.report, &figures));
+    page.report.title = count == 1 ? set->runs[0].name : title;
+    VST_TRY(vst_report_write(path, &page.report, &figures));
     printf("report: %s%s\n", path, figures ? "" : " (without figures: gnuplot is not installed)");
 out:
-    vsti_sheet_clear(&sheet);
+    vsti_page_data_clear(&page);
     vst_free(path);
     return status;
 }
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vsti_report_set set = {.data = vst_flag_value(arguments, "data"), .stop = vst_catch_interrupt()};
+    vsti_measured_runs set = {.data = vst_flag_value(arguments, "data"), .stop = vst_catch_interrupt()};
     for (int i = 0; i < arguments->word_count; i++) VST_TRY(vsti_report_add(&set, arguments->words[i], NULL, true));
     VST_TRY(vsti_report_compare(&set));
-    VST_TRY(tell_apart(&set));
+    VST_TRY(make_names_distinct(&set));
     VST_TRY(write_page(&set, vst_flag_value(arguments, "output")));
 out:
     vsti_report_set_clear(&set);

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/engine/study_run.h"
-#include "recipes/engine/table.h"
-#include "recipes/engine/train_progress.h"
+#include "recipes/commands/table.h"
+#include "recipes/commands/train_progress.h"
+#include "recipes/study/study.h"
 
 static void top1_cell(vst_table *table, const vst_study_row *row) {
     if (isnan(row->deviation)) vst_table_cell(table, "%.2f", row->top1);
@@ -52,13 +52,16 @@ static vst_status set_seeds(vst_study *study, const char *text) {
         errno = 0;
         const long seed = strtol(at, &end, 10);
         if (end == at || errno || seed < 0 || seed > INT_MAX || (*end && *end != ',') || study->seed_count == MOST)
-            return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: expected at most %d whole numbers from 0 on with commas between them",
-                            text, MOST);
+            return vst_fail(VST_ERROR_ARGUMENT,
+                            "--seeds %s: expected at most %d whole numbers from 0 on with commas between them", text,
+                            MOST);
         for (int i = 0; i < study->seed_count; i++)
-            if (study->seeds[i] == seed) return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld stands there twice", text, seed);
+            if (study->seeds[i] == seed)
+                return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld stands there twice", text, seed);
         study->seeds[study->seed_count++] = (int)seed;
         at = *end ? end + 1 : end;
-        if (*end && !*at) return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: a number is missing after the last comma", text);
+        if (*end && !*at)
+            return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: a number is missing after the last comma", text);
     }
     study->several |= study->seed_count > 1;
     return VST_OK;
@@ -99,9 +102,10 @@ const vst_command vsti_command_study = {
     .name = "study",
     .words = "STUDY",
     .summary = "run several recipes in turn and compare their models",
-    .help = "Trains what the study file lists (teacher, plain student, distilled students), measures all models on the\n"
-            "test split and writes report.html. Runs that are finished are kept, interrupted ones continue: after\n"
-            "Ctrl-C the same command goes on.",
+    .help =
+        "Trains what the study file lists (teacher, plain student, distilled students), measures all models on the\n"
+        "test split and writes report.html. Runs that are finished are kept, interrupted ones continue: after\n"
+        "Ctrl-C the same command goes on.",
     .flags = flags,
     .minimum = 1,
     .maximum = 1,

@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/engine/train.h"
-#include "recipes/engine/train_progress.h"
+#include "recipes/commands/train_progress.h"
+#include "recipes/train/train.h"
 #include "vision/base/memory.h"
 
 static void print_dry(const vst_train_result *result) {
@@ -68,9 +68,10 @@ const vst_command vsti_command_train = {
     .name = "train",
     .words = "RECIPE",
     .summary = "train a model, plain or from a teacher, as a recipe says",
-    .help = "The run folder (run.output, else runs/<recipe>) receives recipe.yaml, log.txt, summary.csv, samples.png,\n"
-            "last.safetensors (checkpoint) and best.safetensors (the model). Ctrl-C ends the step under way and\n"
-            "saves; --resume then continues as if nothing had happened. `vistill explain RECIPE` lists all keys.",
+    .help =
+        "The run folder (run.output, else runs/<recipe>) receives recipe.yaml, log.txt, summary.csv, samples.png,\n"
+        "last.safetensors (checkpoint) and best.safetensors (the model). Ctrl-C ends the step under way and\n"
+        "saves; --resume then continues as if nothing had happened. `vistill explain RECIPE` lists all keys.",
     .flags = flags,
     .minimum = 1,
     .maximum = 1,

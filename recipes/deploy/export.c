@@ -24,5 +24,6 @@ vst_status vst_export_find(const vst_export_format **out, const char *name, cons
     }
     if (*out) return VST_OK;
     if (name) return vst_fail(VST_ERROR_ARGUMENT, "there is no export format \"%.100s\"; there are: %s", name, known);
-    return vst_fail(VST_ERROR_ARGUMENT, "%s: its ending names no export format (%s): rename it, or say --format", path, known);
+    return vst_fail(VST_ERROR_ARGUMENT, "%s: its ending names no export format (%s): rename it, or say --format", path,
+                    known);
 }

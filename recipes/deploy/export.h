@@ -2,7 +2,7 @@
 #ifndef VISTILL_RECIPES_DEPLOY_EXPORT_H
 #define VISTILL_RECIPES_DEPLOY_EXPORT_H
 
-#include "recipes/engine/modelfile.h"
+#include "recipes/model/model.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -10,15 +10,17 @@ extern "C" {
 
 /* A format is one file export_<name>.c that defines `const vst_export_format vsti_export_<name>`. */
 typedef struct vst_export_format {
-    const char *name;   /* "safetensors", also the ending of its files' names */
-    const char *help;   /* one line: who reads it */
-    /* Writes the file, all of it or nothing. *note, to be vst_free'd, says how to load it there, or what it cannot say. */
-    vst_status (*write)(const vst_modelfile *file, const char *path, char **note);
+    const char *name; /* "safetensors", also the ending of its files' names */
+    const char *help; /* one line: who reads it */
+    /* Writes the file, all of it or nothing. *note, to be vst_free'd, says how to load it there, or what it cannot say.
+     */
+    vst_status (*write)(const vst_model *file, const char *path, char **note);
 } vst_export_format;
 
 extern const vst_export_format *const vst_export_formats[]; /* ends with NULL */
 
-/* The format of that name, or with NULL the one that the path's ending names; unknown ones are an error that lists all. */
+/* The format of that name, or with NULL the one that the path's ending names; unknown ones are an error that lists all.
+ */
 VST_NODISCARD vst_status vst_export_find(const vst_export_format **out, const char *name, const char *path);
 
 #ifdef __cplusplus

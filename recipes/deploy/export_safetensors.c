@@ -8,25 +8,25 @@
 enum { NOTE_BYTES = 512 };
 
 /* The variant as timm would make it for this input and so many classes. */
-static vst_status plain_variant(vst_model **out, const vst_model *model) {
+static vst_status plain_variant(vst_model_config **out, const vst_model_config *model) {
     vst_status status = VST_OK;
     char image[16], channels[16], classes[16];
     const vst_model_common *common = vst_model_common_of(model);
     snprintf(image, sizeof image, "%d", common->image);
     snprintf(channels, sizeof channels, "%d", common->channels);
     snprintf(classes, sizeof classes, "%d", common->classes);
-    VST_TRY(vst_model_create(out, model->variant));
-    VST_TRY(vst_model_set(*out, "image", image));
-    VST_TRY(vst_model_set(*out, "channels", channels));
-    VST_TRY(vst_model_set(*out, "classes", classes));
+    VST_TRY(vst_model_config_create(out, model->variant));
+    VST_TRY(vst_model_config_set(*out, "image", image));
+    VST_TRY(vst_model_config_set(*out, "channels", channels));
+    VST_TRY(vst_model_config_set(*out, "classes", classes));
 out:
     return status;
 }
 
 /* *same: the model has the tensors of its variant, whatever else its options are. */
-static vst_status has_plain_tensors(bool *same, const vst_modelfile *file) {
+static vst_status has_plain_tensors(bool *same, const vst_model *file) {
     vst_status status = VST_OK;
-    vst_model *plain = NULL;
+    vst_model_config *plain = NULL;
     vst_graph *graph = NULL;
     vst_params *params = NULL;
     VST_TRY(plain_variant(&plain, file->model));
@@ -40,7 +40,7 @@ static vst_status has_plain_tensors(bool *same, const vst_modelfile *file) {
 out:
     vst_graph_destroy(graph);
     vst_params_destroy(params);
-    vst_model_destroy(plain);
+    vst_model_config_destroy(plain);
     return status;
 }
 
@@ -50,7 +50,8 @@ static bool is_ours(const char *variant) {
 }
 
 /* Arguments of timm.create_model for what differs from the variant's own input and classes. */
-static void write_arguments(char *out, size_t size, const vst_model_common *common, const vst_model_common *usual, bool sized) {
+static void write_arguments(char *out, size_t size, const vst_model_common *common, const vst_model_common *usual,
+                            bool sized) {
     size_t used = 0;
     *out = 0;
     if (common->classes != usual->classes)
@@ -60,29 +61,30 @@ static void write_arguments(char *out, size_t size, const vst_model_common *comm
     if (common->image != usual->image && sized) snprintf(out + used, size - used, ", img_size=%d", common->image);
 }
 
-static vst_status describe(char **note, const vst_modelfile *file, const char *path) {
+static vst_status describe(char **note, const vst_model *file, const char *path) {
     vst_status status = VST_OK;
-    vst_model *usual = NULL;
+    vst_model_config *usual = NULL;
     char arguments[128];
     bool same = false;
     const char *variant = file->model->variant;
-    VST_TRY(vst_model_create(&usual, variant));
+    VST_TRY(vst_model_config_create(&usual, variant));
     VST_TRY(has_plain_tensors(&same, file));
     /* timm wants to know the image's size where the tensors depend on it */
     write_arguments(arguments, sizeof arguments, vst_model_common_of(file->model), vst_model_common_of(usual),
                     vst_params_find(file->params, "pos_embed") >= 0);
-    if (is_ours(variant)) *note = vst_format("timm has no model %s: the names are timm's, its program cannot build it", variant);
+    if (is_ours(variant))
+        *note = vst_format("timm has no model %s: the names are timm's, its program cannot build it", variant);
     else if (!same)
-        *note = vst_format("the options make it another model than timm's %s, which cannot load it: vistill info %s", variant,
-                           "tells them");
+        *note = vst_format("the options make it another model than timm's %s, which cannot load it: vistill info %s",
+                           variant, "tells them");
     else *note = vst_format("timm.create_model(\"%s\", checkpoint_path=\"%s\"%s)", variant, path, arguments);
     if (!*note) VST_TRY(vst_fail_memory(NOTE_BYTES));
 out:
-    vst_model_destroy(usual);
+    vst_model_config_destroy(usual);
     return status;
 }
 
-static vst_status write(const vst_modelfile *file, const char *path, char **note) {
+static vst_status write(const vst_model *file, const char *path, char **note) {
     vst_status status = VST_OK;
     const size_t room = vst_params_count(file->params);
     vst_tensor *tensors = vst_calloc(room + 1, sizeof *tensors);
@@ -106,4 +108,6 @@ out:
 
 extern const vst_export_format vsti_export_safetensors;
 const vst_export_format vsti_export_safetensors = {
-    .name = "safetensors", .help = "tensors with timm's names, for timm and everything that reads safetensors", .write = write};
+    .name = "safetensors",
+    .help = "tensors with timm's names, for timm and everything that reads safetensors",
+    .write = write};

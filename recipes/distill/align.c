@@ -1,5 +1,5 @@
 /* Brings the two sides of a term to one kind and one grid. */
-#include "recipes/distill/sides.h"
+#include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
 int vst_token_side(int64_t tokens, int *prefix) {
@@ -24,9 +24,11 @@ static bool patches_to_map(const vsti_sides *s, vsti_side *side) {
     int prefix;
     const int edge = vst_token_side(tokens, &prefix);
     if (!edge)
-        return vsti_refuse(s, "%s has %lld tokens, which are no square grid with at most %d class tokens before it: choose an "
-                           "image size that is a multiple of the patch size", vsti_side_text(s->graph, side, text),
-                           (long long)tokens, VST_TOKEN_PREFIX_MAX);
+        return vsti_refuse(
+            s,
+            "%s has %lld tokens, which are no square grid with at most %d class tokens before it: choose an "
+            "image size that is a multiple of the patch size",
+            vsti_side_text(s->graph, side, text), (long long)tokens, VST_TOKEN_PREFIX_MAX);
     tokens_to_map(s->graph, side, prefix, edge, edge);
     return true;
 }
@@ -38,7 +40,8 @@ static bool class_token(const vsti_sides *s, vsti_side *side) {
     if (!vst_token_side(shape.dim[1], &prefix) || !prefix)
         return vsti_refuse(s, "%s has no class token: set distill.terms.%d.tokens to patches",
                            vsti_side_text(s->graph, side, text), s->index);
-    side->value = vst_reshape(s->graph, vst_slice(s->graph, side->value, 1, 0, 1), VST_SHAPE(shape.dim[0], shape.dim[2]));
+    side->value =
+        vst_reshape(s->graph, vst_slice(s->graph, side->value, 1, 0, 1), VST_SHAPE(shape.dim[0], shape.dim[2]));
     side->kind = VST_TAP_VECTOR;
     return true;
 }
@@ -54,7 +57,7 @@ static bool take_tokens(const vsti_sides *s, vsti_side *side) {
 /* Maps become vectors where images are compared as wholes. */
 static void pool(vst_graph *g, vsti_side *side) {
     if (side->kind != VST_TAP_MAP) return;
-    side->value = vst_global_pool(g, side->value);
+    side->value = vst_global_avg_pool(g, side->value);
     side->kind = VST_TAP_VECTOR;
 }
 
@@ -69,7 +72,8 @@ static bool pool_to(const vsti_sides *s, vsti_side *side, const vst_shape *to) {
     char text[VSTI_SIDE_TEXT];
     if (from.dim[2] != kernel * to->dim[2] || from.dim[3] != kernel * to->dim[3])
         return vsti_refuse(s, "%s cannot be pooled to %lld x %lld: set distill.terms.%d.align to larger",
-                           vsti_side_text(s->graph, side, text), (long long)to->dim[2], (long long)to->dim[3], s->index);
+                           vsti_side_text(s->graph, side, text), (long long)to->dim[2], (long long)to->dim[3],
+                           s->index);
     side->value = vst_avg_pool(s->graph, side->value, (vst_pool_options){.kernel = (int)kernel});
     return true;
 }
@@ -81,9 +85,11 @@ static bool align_grids(vsti_sides *s) {
     if (s->term->align == VSTI_ALIGN_NONE || s->term->tokens == VSTI_TOKENS_ALL)
         return vsti_refuse(s, "%s and %s have different grids: %s", vsti_side_text(s->graph, &s->student, student),
                            vsti_side_text(s->graph, &s->teacher, teacher),
-                           s->term->tokens == VSTI_TOKENS_ALL ? "tokens: all needs as many on both sides; take tokens: patches"
-                                                              : "set align to larger or smaller");
-    vsti_side *larger = is_larger(&a, &b) ? &s->student : &s->teacher, *smaller = is_larger(&a, &b) ? &s->teacher : &s->student;
+                           s->term->tokens == VSTI_TOKENS_ALL
+                               ? "tokens: all needs as many on both sides; take tokens: patches"
+                               : "set align to larger or smaller");
+    vsti_side *larger = is_larger(&a, &b) ? &s->student : &s->teacher,
+              *smaller = is_larger(&a, &b) ? &s->teacher : &s->student;
     const vst_shape large = vst_shape_at(s->graph, larger->value), small = vst_shape_at(s->graph, smaller->value);
     if (s->term->align == VSTI_ALIGN_SMALLER) return pool_to(s, larger, &small);
     smaller->value = vst_resize(s->graph, smaller->value, (int)large.dim[2], (int)large.dim[3], VST_BILINEAR);
@@ -96,17 +102,19 @@ static bool refuse_kinds(const vsti_sides *s) {
     char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
     const vst_tap_kind a = s->student.kind, b = s->teacher.kind;
     const bool attention = a == VST_TAP_HEADS || a == VST_TAP_ATTENTION || b == VST_TAP_HEADS || b == VST_TAP_ATTENTION;
-    const bool classes = s->distance->takes == VST_TAKES_CLASSES || s->distance->takes == VST_TAKES_ROWS;
-    const char *advice = attention ? "attention is compared with attention; for features take transform: relation on both sides"
-                         : classes ? "it compares class scores (B, C): take the logits taps, or the distance mse for features"
-                                   : "take features on both sides, or logits on both sides";
+    const bool classes =
+        s->distance->expects == VST_EXPECTS_CLASS_LOGITS || s->distance->expects == VST_EXPECTS_LOGIT_ROWS;
+    const char *advice =
+        attention ? "attention is compared with attention; for features take transform: relation on both sides"
+        : classes ? "it compares class scores (B, C): take the logits taps, or the distance mse for features"
+                  : "take features on both sides, or logits on both sides";
     return vsti_refuse(s, "%s cannot be compared with %s by %s: %s", vsti_side_text(s->graph, &s->student, student),
                        vsti_side_text(s->graph, &s->teacher, teacher), s->distance->name, advice);
 }
 
 bool vsti_align(vsti_sides *s) {
     if (!take_tokens(s, &s->student) || !take_tokens(s, &s->teacher)) return false;
-    if (s->distance->takes == VST_TAKES_VECTORS) {
+    if (s->distance->expects == VST_EXPECTS_VECTORS) {
         pool(s->graph, &s->student);
         pool(s->graph, &s->teacher);
     }

@@ -77,7 +77,9 @@ vst_value vst_tap_find(vst_graph *graph, const char *wanted, char name[VST_TAP_N
     const long number = strtol(wanted + strlen(place), &rest, 10), count = feature_count(graph);
     if (rest == wanted + strlen(place)) return none;
     const bool percent = *rest == '%';
-    const long index = percent ? lround((double)number / 100 * (double)(count - 1)) : number < 0 ? count + number : number;
+    const long index = percent      ? lround((double)number / 100 * (double)(count - 1))
+                       : number < 0 ? count + number
+                                    : number;
     rest += percent;
     const char *feature = index >= 0 ? feature_at(graph, index) : NULL;
     if (!feature || (*rest && *rest != '.')) return none;

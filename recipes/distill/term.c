@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/distill/sides.h"
+#include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
 /* ---- Names ---- */
@@ -50,11 +50,12 @@ const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char t
 
 static bool find_student(vsti_sides *s, char name[VST_TAP_NAME]) {
     char taps[500];
-    s->student = (vsti_side){.whose = "student", .tap = s->term->student,
-                             .value = vst_tap_find(s->graph, s->term->student, name)};
+    s->student = (vsti_side){
+        .whose = "student", .tap = s->term->student, .value = vst_tap_find(s->graph, s->term->student, name)};
     if (!s->student.value.id)
-        return vsti_refuse(s, "the student has no tap '%s'; it has %s, and blocks of a transformer have .q, .k, .v and .scores",
-                           s->term->student, vst_tap_list(s->graph, taps, sizeof taps));
+        return vsti_refuse(
+            s, "the student has no tap '%s'; it has %s, and blocks of a transformer have .q, .k, .v and .scores",
+            s->term->student, vst_tap_list(s->graph, taps, sizeof taps));
     const vst_shape shape = vst_shape_at(s->graph, s->student.value);
     s->student.kind = vst_tap_kind_of(name, &shape);
     return true;
@@ -70,7 +71,8 @@ static bool find_teacher(vsti_sides *s, const char *tap, vst_shape shape, char n
             return vsti_refuse(s, "the student, its own teacher here, has no tap '%s'; it has %s", s->term->teacher,
                                vst_tap_list(s->graph, taps, sizeof taps));
         if (own.id == s->student.value.id)
-            return vsti_refuse(s, "the student's tap %s would learn from itself: take a deeper one as teacher", s->term->student);
+            return vsti_refuse(s, "the student's tap %s would learn from itself: take a deeper one as teacher",
+                               s->term->student);
         shape = vst_shape_at(s->graph, own);
         s->teacher.value = vst_detach(s->graph, own);
         tap = name;
@@ -90,8 +92,11 @@ static bool check_classes(const vsti_sides *s) {
     vsti_side_text(s->graph, &s->student, student);
     vsti_side_text(s->graph, &s->teacher, teacher);
     if (a.rank != 2 || b.rank != 2)
-        return vsti_refuse(s, "the distance %s compares class scores (B, C), but it is given %s and %s: take the logits taps, or the "
-                           "distance mse for features", s->term->distance, student, teacher);
+        return vsti_refuse(
+            s,
+            "the distance %s compares class scores (B, C), but it is given %s and %s: take the logits taps, or the "
+            "distance mse for features",
+            s->term->distance, student, teacher);
     if (!vst_shape_equal(&a, &b))
         return vsti_refuse(s, "%s and %s differ: the teacher must be trained on the same classes", student, teacher);
     return true;
@@ -103,11 +108,12 @@ static bool check_rows(vsti_sides *s) {
     char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
     if (s->student.kind != VST_TAP_ATTENTION) return check_classes(s);
     if (!vst_shape_equal(&a, &b))
-        return vsti_refuse(s, "%s and %s differ: %s", vsti_side_text(s->graph, &s->student, student),
-                           vsti_side_text(s->graph, &s->teacher, teacher),
-                           s->term->transform == VSTI_TRANSFORM_RELATION
-                               ? "relations need as many heads and places on both sides"
-                               : "scores need as many heads and tokens; with other heads take transform: relation of features");
+        return vsti_refuse(
+            s, "%s and %s differ: %s", vsti_side_text(s->graph, &s->student, student),
+            vsti_side_text(s->graph, &s->teacher, teacher),
+            s->term->transform == VSTI_TRANSFORM_RELATION
+                ? "relations need as many heads and places on both sides"
+                : "scores need as many heads and tokens; with other heads take transform: relation of features");
     const vst_shape rows = VST_SHAPE(-1, a.dim[a.rank - 1]);
     s->student.value = vst_reshape(s->graph, s->student.value, rows);
     s->teacher.value = vst_reshape(s->graph, s->teacher.value, rows);
@@ -119,19 +125,20 @@ static bool check_same(const vsti_sides *s) {
     char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
     if (vst_shape_equal(&a, &b)) return true;
     const bool features = s->student.kind == VST_TAP_MAP || s->student.kind == VST_TAP_VECTOR;
-    return vsti_refuse(s, "%s and %s differ: %s%s", vsti_side_text(s->graph, &s->student, student),
-                       vsti_side_text(s->graph, &s->teacher, teacher),
-                       features ? "set projector to linear" : "they need as many heads, tokens and channels on both sides",
-                       features ? ", or transform to relation, which needs no equal channels" : "");
+    return vsti_refuse(
+        s, "%s and %s differ: %s%s", vsti_side_text(s->graph, &s->student, student),
+        vsti_side_text(s->graph, &s->teacher, teacher),
+        features ? "set projector to linear" : "they need as many heads, tokens and channels on both sides",
+        features ? ", or transform to relation, which needs no equal channels" : "");
 }
 
 static bool check_taken(vsti_sides *s) {
-    switch (s->distance->takes) {
-    case VST_TAKES_CLASSES: return check_classes(s);
-    case VST_TAKES_ROWS: return check_rows(s);
-    case VST_TAKES_SAME:
-    case VST_TAKES_PLACES: return check_same(s);
-    case VST_TAKES_VECTORS: break;
+    switch (s->distance->expects) {
+    case VST_EXPECTS_CLASS_LOGITS: return check_classes(s);
+    case VST_EXPECTS_LOGIT_ROWS: return check_rows(s);
+    case VST_EXPECTS_SAME_SHAPE:
+    case VST_EXPECTS_CHANNELS_LAST: return check_same(s);
+    case VST_EXPECTS_VECTORS: break;
     }
     char text[VSTI_SIDE_TEXT];
     return s->student.kind == VST_TAP_VECTOR ||
@@ -141,7 +148,8 @@ static bool check_taken(vsti_sides *s) {
 
 /* Class scores are compared as they are. */
 static bool check_projector(const vsti_sides *s) {
-    const bool classes = s->distance->takes == VST_TAKES_CLASSES || s->distance->takes == VST_TAKES_ROWS;
+    const bool classes =
+        s->distance->expects == VST_EXPECTS_CLASS_LOGITS || s->distance->expects == VST_EXPECTS_LOGIT_ROWS;
     if (!classes || s->student.kind != VST_TAP_VECTOR || s->term->projector == VSTI_PROJECTOR_NONE) return true;
     return vsti_refuse(s, "class scores take no projector: set distill.terms.%d.projector to none", s->index);
 }
@@ -154,8 +162,8 @@ vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, 
         vsti_refuse(&s, "there is no distance '%s' (a file of recipes/distill); `vistill explain` lists them",
                     term->distance ? term->distance : "");
     const bool built = s.distance && find_student(&s, student_name) &&
-                       find_teacher(&s, teacher_tap, teacher_shape, teacher_name) && check_projector(&s) && vsti_align(&s) &&
-                       vsti_project(&s) && vsti_transform(&s) && check_taken(&s);
+                       find_teacher(&s, teacher_tap, teacher_shape, teacher_name) && check_projector(&s) &&
+                       vsti_align(&s) && vsti_project(&s) && vsti_transform(&s) && check_taken(&s);
     return built ? s.distance->build(g, s.student.value, s.teacher.value, term) : (vst_value){0};
 }
 

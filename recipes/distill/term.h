@@ -2,8 +2,8 @@
 #ifndef VISTILL_RECIPES_DISTILL_TERM_H
 #define VISTILL_RECIPES_DISTILL_TERM_H
 
+#include "recipes/config/recipe.h"
 #include "recipes/distill/tap.h"
-#include "recipes/engine/recipe.h"
 #include "vision/graph/graph.h"
 
 #ifdef __cplusplus
@@ -17,8 +17,8 @@ enum { VST_TOKEN_PREFIX_MAX = 2, VST_TEACHER_INPUT_NAME = 128 };
 
 /* Where a term's teacher value comes from: the teacher of that number from 0 on, or one of these. */
 enum { VST_FROM_STUDENT = -1, VST_FROM_AVERAGE = -2, VST_FROM_NOWHERE = -3 };
-/* Of `from`: "teacher" or "1", "2" …, "student" (another tap of the student itself, as a constant), "ema" (the moving average
- * of the student's weights); VST_FROM_NOWHERE if it is none of these. */
+/* Of `from`: "teacher" or "1", "2" …, "student" (another tap of the student itself, as a constant), "ema" (the moving
+ * average of the student's weights); VST_FROM_NOWHERE if it is none of these. */
 int vst_term_source(const vst_term_options *term);
 
 /* The graph's input for the teacher's value: "teacher.layer3", "teacher2.logits", "ema.blocks.3". */
@@ -26,14 +26,14 @@ const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_IN
 
 /* Emits term `index` into the student's graph, whose taps must be there, and gives its unweighted loss, a scalar.
  *
- * The teacher's values enter as the input of vst_term_input with the tap's own name `teacher_tap` and shape (both unused with
- * VST_FROM_STUDENT), shared by terms that read the same tap; no gradient flows into them.
+ * The teacher's values enter as the input of vst_term_input with the tap's own name `teacher_tap` and shape (both
+ * unused with VST_FROM_STUDENT), shared by terms that read the same tap; no gradient flows into them.
  *
- * Features become maps (B, C, H, W): the patches of tokens as their grid (tokens: patches), all tokens as a column (all), or
- * the class token alone as a vector (class). Grids that differ are resized bilinearly to the larger (align: larger, as
- * locality guidance does), average-pooled to the smaller (smaller, as attention transfer), or refused (none). A projector
- * brings the student's channels to the teacher's. A transform then makes what is compared. What does not fit goes to the
- * graph as an error that says why and what would fit. */
+ * Features become maps (B, C, H, W): the patches of tokens as their grid (tokens: patches), all tokens as a column
+ * (all), or the class token alone as a vector (class). Grids that differ are resized bilinearly to the larger (align:
+ * larger, as locality guidance does), average-pooled to the smaller (smaller, as attention transfer), or refused
+ * (none). A projector brings the student's channels to the teacher's. A transform then makes what is compared. What
+ * does not fit goes to the graph as an error that says why and what would fit. */
 vst_value vst_term_build(vst_graph *graph, const vst_term_options *term, int index, const char *teacher_tap,
                          vst_shape teacher_shape);
 

@@ -1,7 +1,7 @@
 /* Transforms: what of the aligned values is compared. */
 #include <math.h>
 
-#include "recipes/distill/sides.h"
+#include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
 /* Channels last: a row for each place. */
@@ -9,16 +9,17 @@ static void to_rows(vst_graph *g, vsti_side *side) {
     if (side->kind == VST_TAP_MAP) side->value = vst_permute(g, side->value, (const int[]){0, 2, 3, 1});
 }
 
-/* The map's energy at each place as a unit vector (Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017). */
+/* The map's energy at each place as a unit vector (Zagoruyko and Komodakis, "Paying More Attention to Attention",
+ * 2017). */
 static void to_attention_map(vst_graph *g, vsti_side *side) {
     const int64_t batch = vst_shape_at(g, side->value).dim[0];
     const vst_value energy = vst_reduce_mean(g, vst_mul(g, side->value, side->value), 1u << 1, false);
-    side->value = vst_unit(g, vst_reshape(g, energy, VST_SHAPE(batch, -1)));
+    side->value = vst_l2_normalize(g, vst_reshape(g, energy, VST_SHAPE(batch, -1)));
     side->kind = VST_TAP_VECTOR;
 }
 
-/* x xᵀ / sqrt(width): how each place relates to each other one (MiniLM's relations of queries, keys and values; for a CNN's map
- * the same of its places, which needs no projector). */
+/* x xᵀ / sqrt(width): how each place relates to each other one (MiniLM's relations of queries, keys and values; for a
+ * CNN's map the same of its places, which needs no projector). */
 static void to_relation(vst_graph *g, vsti_side *side) {
     const vst_shape shape = vst_shape_at(g, side->value);
     vst_value rows = side->value;
@@ -48,7 +49,7 @@ bool vsti_transform(vsti_sides *s) {
     case VSTI_TRANSFORM_UNIT:
         for (int i = 0; i < 2; i++) {
             to_rows(g, both[i]);
-            both[i]->value = vst_unit(g, both[i]->value);
+            both[i]->value = vst_l2_normalize(g, both[i]->value);
         }
         break;
     case VSTI_TRANSFORM_ATTENTION:
@@ -56,12 +57,13 @@ bool vsti_transform(vsti_sides *s) {
         for (int i = 0; i < 2; i++) to_attention_map(g, both[i]);
         break;
     case VSTI_TRANSFORM_RELATION:
-        if (!needs(s, kind == VST_TAP_MAP || kind == VST_TAP_HEADS, "relation", "features with a grid, queries, keys or values"))
+        if (!needs(s, kind == VST_TAP_MAP || kind == VST_TAP_HEADS, "relation",
+                   "features with a grid, queries, keys or values"))
             return false;
         for (int i = 0; i < 2; i++) to_relation(g, both[i]);
         break;
     default:
-        for (int i = 0; i < 2 && s->distance->takes == VST_TAKES_PLACES; i++) to_rows(g, both[i]);
+        for (int i = 0; i < 2 && s->distance->expects == VST_EXPECTS_CHANNELS_LAST; i++) to_rows(g, both[i]);
     }
     return true;
 }

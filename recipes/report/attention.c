@@ -47,7 +47,7 @@ static bool find_grid(vsti_attention *self, const vst_value *values) {
     return self->side > 0 && self->prefix > 0;
 }
 
-vst_status vsti_attention_create(vsti_attention **out, const vst_model *model, vst_params *params) {
+vst_status vsti_attention_create(vsti_attention **out, const vst_model_config *model, vst_params *params) {
     vst_status status = VST_OK;
     vst_value values[MOST_BLOCKS];
     const vst_model_common *common = vst_model_common_of(model);

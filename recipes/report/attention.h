@@ -16,7 +16,7 @@ typedef struct vsti_attention vsti_attention;
 
 /* Plans one image's attention. *out is NULL, without an error, for a model without blocks of attention and a class
  * token. */
-VST_NODISCARD vst_status vsti_attention_create(vsti_attention **out, const vst_model *model, vst_params *params);
+VST_NODISCARD vst_status vsti_attention_create(vsti_attention **out, const vst_model_config *model, vst_params *params);
 void vsti_attention_destroy(vsti_attention *attention);
 int vsti_attention_tokens(const vsti_attention *attention); /* 1: the class token, 2: and the distillation token */
 int vsti_attention_side(const vsti_attention *attention);   /* of the grid of patches */

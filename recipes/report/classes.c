@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "recipes/report/parts.h"
+#include "recipes/report/internal.h"
 #include "vision/base/memory.h"
 
 enum { MOST_CLASSES = 24 };
@@ -59,10 +59,8 @@ static void write_table(FILE *html, const vst_report *report, const place *place
     const int shown = report->class_count < MOST_CLASSES ? report->class_count : MOST_CLASSES;
     fputs("<h2>Class by class</h2>\n<p class=note>Per cent of each class's test images that get their own label, ",
           html);
-    if (shown < report->class_count)
-        fprintf(html, "of the %d hardest of %d classes.", shown, report->class_count);
-    else
-        fputs("the hardest class first.", html);
+    if (shown < report->class_count) fprintf(html, "of the %d hardest of %d classes.", shown, report->class_count);
+    else fputs("the hardest class first.", html);
     fputs("</p>\n<div class=scroll><table class=\"runs classes\"><thead><tr><th>class</th>", html);
     for (int i = 0; i < report->run_count; i++) {
         if (!report->runs[i].confusion) continue;

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "recipes/report/parts.h"
+#include "recipes/report/internal.h"
 #include "vision/base/memory.h"
 
 enum { TABLE_CLASSES = 24, PICTURE_CLASSES = 2000, PICTURE_SIDE = 480, PAIRS = 6 };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/report/parts.h"
+#include "recipes/report/internal.h"
 #include "vision/base/memory.h"
 
 enum { COLUMNS = 6, CSV_COLUMNS = 32, LINE = 16384, EPOCHS = 100000 };

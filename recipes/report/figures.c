@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "recipes/report/parts.h"
+#include "recipes/report/internal.h"
 #include "vision/base/memory.h"
 
 extern char **environ;
@@ -244,14 +244,16 @@ static void log_axis(FILE *script, double low, double high) {
 static int lowest_left(const vst_report *report, run_value *cost, const double *heights) {
     int found = -1;
     for (int i = 0; i < report->run_count; i++)
-        if (isnan(heights[i]) && shows(&report->runs[i], cost) && (found < 0 || report->runs[i].top1 < report->runs[found].top1))
+        if (isnan(heights[i]) && shows(&report->runs[i], cost) &&
+            (found < 0 || report->runs[i].top1 < report->runs[found].top1))
             found = i;
     return found;
 }
 
-/* The heights of the runs' names, from the lowest up: beside the point, or above the names that it would lie on, which are
- * those of points that are no further away than a name is wide. Returns the largest. */
-static double place_names(const vst_report *report, run_value *cost, double line, double width, bool logarithmic, double *heights) {
+/* The heights of the runs' names, from the lowest up: beside the point, or above the names that it would lie on, which
+ * are those of points that are no further away than a name is wide. Returns the largest. */
+static double place_names(const vst_report *report, run_value *cost, double line, double width, bool logarithmic,
+                          double *heights) {
     double largest = 0;
     for (int i = 0; i < report->run_count; i++) heights[i] = NAN;
     for (int i; (i = lowest_left(report, cost, heights)) >= 0;) {

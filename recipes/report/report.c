@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/report/parts.h"
+#include "recipes/report/internal.h"
 #include "vision/base/memory.h"
 
 vst_report_run vst_report_unknown(const char *name) {
@@ -16,7 +16,7 @@ vst_report_run vst_report_unknown(const char *name) {
                             .latency_ms = NAN,
                             .top1 = NAN,
                             .top1_deviation = NAN,
-                            .agreement = NAN,
+                            .teacher_agreement = NAN,
                             .minutes = NAN,
                             .last_top1 = NAN};
 }
@@ -26,18 +26,12 @@ vst_report_run vst_report_unknown(const char *name) {
 static void html_bytes(FILE *html, const char *text, size_t length) {
     for (size_t i = 0; i < length; i++) {
         const unsigned char c = (unsigned char)text[i];
-        if (c == '<')
-            fputs("&lt;", html);
-        else if (c == '>')
-            fputs("&gt;", html);
-        else if (c == '&')
-            fputs("&amp;", html);
-        else if (c == '"')
-            fputs("&quot;", html);
-        else if (c == '\'')
-            fputs("&#39;", html);
-        else
-            fputc((c < ' ' && c != '\n') || c == 127 ? ' ' : c, html);
+        if (c == '<') fputs("&lt;", html);
+        else if (c == '>') fputs("&gt;", html);
+        else if (c == '&') fputs("&amp;", html);
+        else if (c == '"') fputs("&quot;", html);
+        else if (c == '\'') fputs("&#39;", html);
+        else fputc((c < ' ' && c != '\n') || c == 127 ? ' ' : c, html);
     }
 }
 
@@ -84,7 +78,7 @@ vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *att
 
 typedef double run_number(const vst_report_run *run);
 static double top1_of(const vst_report_run *run) { return run->top1; }
-static double agreement_of(const vst_report_run *run) { return run->agreement; }
+static double agreement_of(const vst_report_run *run) { return run->teacher_agreement; }
 static double parameters_of(const vst_report_run *run) { return run->parameters; }
 static double megabytes_of(const vst_report_run *run) { return run->megabytes; }
 static double latency_of(const vst_report_run *run) { return run->latency_ms; }
@@ -92,10 +86,8 @@ static double last_of(const vst_report_run *run) { return run->last_top1; }
 static double minutes_of(const vst_report_run *run) { return run->minutes; }
 
 const char *vsti_number_text(double value, int decimals, char text[32]) {
-    if (isfinite(value))
-        snprintf(text, 32, "%.*f", decimals, value);
-    else
-        strcpy(text, "–");
+    if (isfinite(value)) snprintf(text, 32, "%.*f", decimals, value);
+    else strcpy(text, "–");
     return text;
 }
 
@@ -107,10 +99,8 @@ static const char *short_text(double value, char text[32]) {
 /* "86.6 M", "0.27 M", "940" with its unit in small type. */
 static void write_count(FILE *html, double count) {
     char text[32];
-    if (isfinite(count) && count < 1e4)
-        fprintf(html, "%.0f", count);
-    else
-        fprintf(html, "%s%s", short_text(count / 1e6, text), isfinite(count) ? " M" : "");
+    if (isfinite(count) && count < 1e4) fprintf(html, "%.0f", count);
+    else fprintf(html, "%s%s", short_text(count / 1e6, text), isfinite(count) ? " M" : "");
 }
 
 /* The column has several different values of which this is the best. */
@@ -174,7 +164,7 @@ static void write_tiles(FILE *html, const vst_report *report) {
 }
 
 /* The result in a sentence: whoever reads no further knows it. */
-static void write_verdict(FILE *html, const vst_report *report) {
+static void write_headline(FILE *html, const vst_report *report) {
     const vst_report_run *best = best_run(report, top1_of, true), *next = NULL;
     char text[32];
     if (!best) return;
@@ -182,9 +172,8 @@ static void write_verdict(FILE *html, const vst_report *report) {
         const vst_report_run *run = &report->runs[i];
         if (run != best && isfinite(run->top1) && (!next || run->top1 > next->top1)) next = run;
     }
-    fputs("<p class=verdict>", html);
-    if (report->run_count == 1)
-        fputs("It is right about ", html);
+    fputs("<p class=headline>", html);
+    if (report->run_count == 1) fputs("It is right about ", html);
     else {
         fputs("<b>", html);
         vsti_html_text(html, best->name);
@@ -196,8 +185,8 @@ static void write_verdict(FILE *html, const vst_report *report) {
         vsti_html_text(html, next->name);
         fputs("</b>", html);
     }
-    if (isfinite(best->agreement))
-        fprintf(html, ", and gives its teacher's answer to %s %%", vsti_number_text(best->agreement, 2, text));
+    if (isfinite(best->teacher_agreement))
+        fprintf(html, ", and gives its teacher's answer to %s %%", vsti_number_text(best->teacher_agreement, 2, text));
     fputs(".</p>\n", html);
 }
 
@@ -241,10 +230,8 @@ static void write_run(FILE *html, const vst_report *report, int index) {
     fputs("</td>", html);
     write_number(html, report, run, megabytes_of, false, -1);
     write_number(html, report, run, latency_of, false, -1);
-    if (run->epochs)
-        fprintf(html, "<td>%d</td>", run->epochs);
-    else
-        fputs("<td>–</td>", html);
+    if (run->epochs) fprintf(html, "<td>%d</td>", run->epochs);
+    else fputs("<td>–</td>", html);
     write_number(html, report, run, minutes_of, false, 1);
     fputs("<td>", html);
     vsti_html_text(html, run->seeds ? run->seeds : "–");
@@ -458,13 +445,13 @@ static void write_head(FILE *html, const vst_report *report) {
 static vst_status write_page(FILE *html, const vst_report *report, bool *drawn) {
     vst_status status = VST_OK;
     write_head(html, report);
-    write_verdict(html, report);
+    write_headline(html, report);
     write_tiles(html, report);
     write_notes(html, report);
     write_runs(html, report);
     VST_TRY(write_figures(html, report, drawn));
     VST_TRY(vsti_html_attention(html, report));
-    vsti_html_voices(html, report);
+    vsti_html_agreement(html, report);
     VST_TRY(vsti_html_classes(html, report));
     VST_TRY(write_confusions(html, report));
     VST_TRY(write_pictures(html, report));

@@ -14,12 +14,12 @@ extern "C" {
 #endif
 
 /* Who answers: up to four of teacher, class head, distillation head, their mean, or teacher and model. */
-enum { VST_REPORT_VOICES = 4 };
+enum { VST_REPORT_ANSWERS = 4 };
 typedef struct vst_report_agreement {
     int count; /* fewer than 2: nothing to compare */
-    const char *names[VST_REPORT_VOICES];
-    double right[VST_REPORT_VOICES];                   /* per cent of the labelled test images */
-    double same[VST_REPORT_VOICES][VST_REPORT_VOICES]; /* per cent of the test images: the same answer */
+    const char *names[VST_REPORT_ANSWERS];
+    double right[VST_REPORT_ANSWERS];                    /* per cent of the labelled test images */
+    double same[VST_REPORT_ANSWERS][VST_REPORT_ANSWERS]; /* per cent of the test images: the same answer */
 } vst_report_agreement;
 
 /* One run. Numbers that are not known are NAN; everything stays the caller's. */
@@ -33,18 +33,18 @@ typedef struct vst_report_run {
     double latency_ms;     /* of one image */
     double top1;           /* percent, on the test split; the mean if there are several seeds */
     double top1_deviation; /* between seeds, in points */
-    double agreement;      /* percent of test images with the teacher's answer; NAN: no teacher */
-    double minutes;        /* of training */
-    const uint64_t *confusion;          /* (classes, classes): row the label, column the prediction; NULL: none */
-    const int *predictions;             /* a class for each picture of the report; NULL: none */
-    const char *file;                   /* the model that was measured, "best.safetensors"; NULL: not said */
-    const char *seeds;                  /* "0" or "0, 1, 2"; NULL: not known */
-    double last_top1;                   /* after the last epoch, per cent, on the test split */
-    int epochs;                         /* completed; 0: not known */
-    const vst_report_agreement *voices; /* NULL: none */
-    const vst_image *attention;         /* (views of the report, attention_tokens); NULL: none */
-    int attention_tokens;               /* 1: class token, 2: and distillation token */
-    const char *notes;                  /* lines that say what is missing; NULL: nothing */
+    double teacher_agreement;              /* percent of test images with the teacher's answer; NAN: no teacher */
+    double minutes;                        /* of training */
+    const uint64_t *confusion;             /* (classes, classes): row the label, column the prediction; NULL: none */
+    const int *predictions;                /* a class for each picture of the report; NULL: none */
+    const char *file;                      /* the model that was measured, "best.safetensors"; NULL: not said */
+    const char *seeds;                     /* "0" or "0, 1, 2"; NULL: not known */
+    double last_top1;                      /* after the last epoch, per cent, on the test split */
+    int epochs;                            /* completed; 0: not known */
+    const vst_report_agreement *agreement; /* NULL: none */
+    const vst_image *attention;            /* (views of the report, attention_tokens); NULL: none */
+    int attention_tokens;                  /* 1: class token, 2: and distillation token */
+    const char *notes;                     /* lines that say what is missing; NULL: nothing */
 } vst_report_run;
 
 typedef struct vst_report {

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "recipes/engine/train_parts.h"
+#include "recipes/train/internal.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
@@ -24,12 +24,12 @@ static vst_status replace(char **text, char *value) {
 
 /* ---- Notes ---- */
 
-static vst_status add_note(vsti_report_run *run, const char *text) {
+static vst_status add_note(vsti_measured_run *run, const char *text) {
     vst_log(VST_LOG_WARNING, "%s: %s", run->folder, text);
     return replace(&run->notes, vst_format("%s%s%s", run->notes ? run->notes : "", run->notes ? "\n" : "", text));
 }
 
-vst_status vsti_report_note(vsti_report_run *run, vst_status status, const char *without) {
+vst_status vsti_report_note(vsti_measured_run *run, vst_status status, const char *without) {
     if (status == VST_OK || status == VST_ERROR_MEMORY || status == VST_ERROR_INTERRUPTED) return status;
     char *text = vst_format("%s: %s", without, vst_error_message());
     if (!text) return vst_fail_memory(VSTI_PATH);
@@ -45,7 +45,7 @@ static bool has(const char *folder, const char *name) {
 }
 
 /* "runs/a/" -> "a"; "." -> the name of the folder that it is. */
-static vst_status name_run(vsti_report_run *run, const char *folder) {
+static vst_status name_run(vsti_measured_run *run, const char *folder) {
     vst_status status = VST_OK;
     char *real = realpath(folder, NULL);
     const char *slash = real ? strrchr(real, '/') : NULL;
@@ -82,7 +82,7 @@ static vst_status read_text(const char *path, char **text) {
     return *text ? VST_OK : vst_fail_memory(RECIPE_BYTES);
 }
 
-static vst_status read_recipe(vsti_report_run *run) {
+static vst_status read_recipe(vsti_measured_run *run) {
     vst_status status = VST_OK;
     char *path = vst_format("%s/recipe.yaml", run->folder);
     if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
@@ -95,7 +95,7 @@ out:
     return status;
 }
 
-static vst_status read_curve(vsti_report_run *run) {
+static vst_status read_curve(vsti_measured_run *run) {
     vst_status status = VST_OK;
     VST_TRY(vsti_report_note(run, vsti_curve_read(&run->curve, run->folder), "the curves end early"));
     if (run->curve.count == 0)
@@ -107,7 +107,7 @@ out:
 }
 
 /* Of the model alone: a checkpoint also holds the optimiser's numbers. */
-static double model_megabytes(const char *folder, const vst_modelfile *file) {
+static double model_megabytes(const char *folder, const vst_model *file) {
     char path[VSTI_PATH];
     struct stat info;
     const int length = snprintf(path, sizeof path, "%s/best.safetensors", folder);
@@ -116,7 +116,7 @@ static double model_megabytes(const char *folder, const vst_modelfile *file) {
 }
 
 /* What a model file says of its training, as text to be vst_free'd; NULL: nothing. */
-static char *said_of_training(const vst_modelfile *file, const char *key) {
+static char *said_of_training(const vst_model *file, const char *key) {
     json_t *object = file->training ? json_loads(file->training, 0, NULL) : NULL;
     const json_t *value = json_object_get(object, key);
     char *text = json_is_integer(value) ? vst_format("%lld", (long long)json_integer_value(value))
@@ -125,11 +125,11 @@ static char *said_of_training(const vst_modelfile *file, const char *key) {
     return text;
 }
 
-static vst_status read_model(vsti_report_run *run, const char *name) {
+static vst_status read_model(vsti_measured_run *run, const char *name) {
     vst_status status = VST_OK;
     char *path = vst_format("%s/%s", run->folder, name);
     if (!path) return vst_fail_memory(VSTI_PATH);
-    VST_TRY(vsti_report_note(run, vst_modelfile_read(&run->file, path), "the model cannot be used"));
+    VST_TRY(vsti_report_note(run, vst_model_read(&run->file, path), "the model cannot be used"));
     if (!run->file) goto out;
     run->file_name = name;
     run->megabytes = model_megabytes(run->folder, run->file);
@@ -139,7 +139,7 @@ out:
     return status;
 }
 
-static vst_status read_any_model(vsti_report_run *run, const char *wanted) {
+static vst_status read_any_model(vsti_measured_run *run, const char *wanted) {
     static const char *const names[] = {"best.safetensors", "last.safetensors", "previous.safetensors"};
     vst_status status = VST_OK;
     bool any = false;
@@ -157,7 +157,7 @@ out:
 /* ---- The test split ---- */
 
 /* The data of the recipe; without one, of what the model file says. */
-static vst_status open_data(vsti_report_run *run, const char *instead) {
+static vst_status open_data(vsti_measured_run *run, const char *instead) {
     vst_status status = VST_OK;
     vst_recipe recipe = run->recipe ? *run->recipe : (vst_recipe){0}; /* a view: nothing of it is freed */
     char *known = instead       ? vst_strdup(instead)
@@ -172,7 +172,7 @@ out:
     return status;
 }
 
-static vst_status evaluate(const vsti_report_set *set, const vsti_report_run *run, const vst_modelfile *file,
+static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_run *run, const vst_model *file,
                            vst_evaluation *evaluation) {
     vst_status status = VST_OK;
     vst_loader *loader = NULL;
@@ -190,7 +190,7 @@ out:
     return status;
 }
 
-static int find_answers(const vsti_report_set *set, const char *path, const char *data) {
+static int find_answers(const vsti_measured_runs *set, const char *path, const char *data) {
     for (size_t i = 0; i < set->answer_count; i++)
         if (strcmp(set->answers[i].model, path) == 0 && strcmp(set->answers[i].data, data) == 0) return (int)i;
     return -1;
@@ -198,17 +198,17 @@ static int find_answers(const vsti_report_set *set, const char *path, const char
 
 /* *index: that of the answers of the model at `path` on the run's data; `file` NULL: it is read, if it has not answered
  * yet. */
-static vst_status ask(vsti_report_set *set, const vsti_report_run *run, const char *path, const vst_modelfile *file,
+static vst_status ask(vsti_measured_runs *set, const vsti_measured_run *run, const char *path, const vst_model *file,
                       int *index) {
     vst_status status = VST_OK;
-    vst_modelfile *own = NULL;
+    vst_model *own = NULL;
     vsti_answers answers = {0};
     char *real = realpath(path, NULL);
     const char *data = vst_dataset_path(run->test);
     *index = find_answers(set, real ? real : path, data);
     if (*index >= 0) goto out;
     if (!file) {
-        VST_TRY(vst_modelfile_read(&own, path));
+        VST_TRY(vst_model_read(&own, path));
         file = own;
     }
     VST_TRY(replace(&answers.model, vst_strdup(real ? real : path)));
@@ -222,12 +222,12 @@ out:
     vst_evaluation_clear(&answers.evaluation);
     vst_free(answers.model);
     vst_free(answers.data);
-    vst_modelfile_destroy(own);
+    vst_model_destroy(own);
     free(real);
     return status;
 }
 
-static vst_status measure(vsti_report_set *set, vsti_report_run *run, bool latency) {
+static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool latency) {
     vst_status status = VST_OK;
     char *path = NULL;
     if (latency)
@@ -243,10 +243,10 @@ out:
     return status;
 }
 
-static vst_status fill(vsti_report_set *set, vsti_report_run *run, const char *folder, const char *model,
+static vst_status fill(vsti_measured_runs *set, vsti_measured_run *run, const char *folder, const char *model,
                        bool latency) {
     vst_status status = VST_OK;
-    *run = (vsti_report_run){.answers = -1, .teacher = -1, .megabytes = NAN, .latency_ms = NAN};
+    *run = (vsti_measured_run){.answers = -1, .teacher = -1, .megabytes = NAN, .latency_ms = NAN};
     VST_TRY(check_folder(folder));
     VST_TRY(name_run(run, folder));
     VST_TRY(read_recipe(run));
@@ -259,7 +259,7 @@ out:
     return status;
 }
 
-vst_status vsti_report_add(vsti_report_set *set, const char *folder, const char *model, bool latency) {
+vst_status vsti_report_add(vsti_measured_runs *set, const char *folder, const char *model, bool latency) {
     const vst_status status = vst_grow(&set->runs, &set->run_capacity, set->run_count + 1, sizeof *set->runs);
     if (status != VST_OK) return status;
     return fill(set, &set->runs[set->run_count++], folder, model, latency);
@@ -279,26 +279,26 @@ static double right(const int *answers, const vst_evaluation *e) {
     return e->labelled ? 100 * (double)count / (double)e->labelled : NAN;
 }
 
-static void compare(vst_report_agreement *voices, const vst_evaluation *own, const vst_evaluation *teacher) {
-    const int *answers[VST_REPORT_VOICES];
+static void compare(vst_report_agreement *agreement, const vst_evaluation *own, const vst_evaluation *teacher) {
+    const int *answers[VST_REPORT_ANSWERS];
     int count = 0;
-    if (teacher) voices->names[count] = "teacher", answers[count++] = teacher->predictions;
+    if (teacher) agreement->names[count] = "teacher", answers[count++] = teacher->predictions;
     for (int h = 0; h < VST_HEADS; h++)
         if (own->heads[h])
-            voices->names[count] = h ? "distillation head" : "class head", answers[count++] = own->heads[h];
-    voices->names[count] = count > 1 ? "mean of both heads" : "student";
+            agreement->names[count] = h ? "distillation head" : "class head", answers[count++] = own->heads[h];
+    agreement->names[count] = count > 1 ? "mean of both heads" : "student";
     answers[count++] = own->predictions;
     for (int i = 0; i < count; i++) {
-        voices->right[i] = right(answers[i], own);
-        for (int k = 0; k < count; k++) voices->same[i][k] = same(answers[i], answers[k], own->samples);
+        agreement->right[i] = right(answers[i], own);
+        for (int k = 0; k < count; k++) agreement->same[i][k] = same(answers[i], answers[k], own->samples);
     }
-    voices->count = count;
+    agreement->count = count;
 }
 
-static bool has_teacher(const vsti_report_run *run) { return run->recipe && vst_teacher_count(run->recipe) > 0; }
+static bool has_teacher(const vsti_measured_run *run) { return run->recipe && vst_teacher_count(run->recipe) > 0; }
 
 /* Whether the file lies in the run's own folder: no run is compared with itself. */
-static bool is_own(const vsti_report_run *run, const char *path) {
+static bool is_own(const vsti_measured_run *run, const char *path) {
     char *folder = realpath(run->folder, NULL), *real = realpath(path, NULL);
     const size_t length = folder ? strlen(folder) : 0;
     const bool own = folder && real && strncmp(real, folder, length) == 0 && real[length] == '/';
@@ -309,11 +309,11 @@ static bool is_own(const vsti_report_run *run, const char *path) {
 
 /* Whose teacher a run is compared with: its own, or that of another run, of the same seed if there is one; NULL:
  * nobody's. */
-static const vsti_report_run *find_pupil(const vsti_report_set *set, const vsti_report_run *run) {
-    const vsti_report_run *found = NULL;
+static const vsti_measured_run *find_student(const vsti_measured_runs *set, const vsti_measured_run *run) {
+    const vsti_measured_run *found = NULL;
     if (has_teacher(run)) return run;
     for (size_t i = 0; i < set->run_count; i++) {
-        const vsti_report_run *other = &set->runs[i];
+        const vsti_measured_run *other = &set->runs[i];
         if (!has_teacher(other)) continue;
         if (run->seed && strcmp(run->seed, other->seed) == 0) return other;
         if (!found) found = other;
@@ -321,16 +321,16 @@ static const vsti_report_run *find_pupil(const vsti_report_set *set, const vsti_
     return found;
 }
 
-static vst_status compare_run(vsti_report_set *set, vsti_report_run *run) {
+static vst_status compare_run(vsti_measured_runs *set, vsti_measured_run *run) {
     vst_status status = VST_OK;
-    const vsti_report_run *pupil = find_pupil(set, run);
+    const vsti_measured_run *student = find_student(set, run);
     const vst_evaluation *own = vsti_report_answers(set, run), *teacher = NULL;
     char *path = NULL;
     if (!own) goto out;
-    if (pupil) {
-        path = vst_teacher_path(pupil->recipe, 0);
+    if (student) {
+        path = vst_teacher_path(student->recipe, 0);
         if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
-        const bool theirs = pupil != run;
+        const bool theirs = student != run;
         if (theirs && (is_own(run, path) || access(path, R_OK) != 0)) goto out;
         status = ask(set, run, path, NULL, &run->teacher);
         VST_TRY(vsti_report_note(run, status, "no agreement with the teacher"));
@@ -339,12 +339,12 @@ static vst_status compare_run(vsti_report_set *set, vsti_report_run *run) {
     if (run->teacher >= 0) teacher = &set->answers[run->teacher].evaluation;
     if (teacher && teacher->samples != own->samples) teacher = NULL;
 out:
-    if (status == VST_OK && own) compare(&run->voices, own, teacher);
+    if (status == VST_OK && own) compare(&run->agreement, own, teacher);
     vst_free(path);
     return status;
 }
 
-vst_status vsti_report_compare(vsti_report_set *set) {
+vst_status vsti_report_compare(vsti_measured_runs *set) {
     for (size_t i = 0; i < set->run_count; i++) {
         const vst_status status = compare_run(set, &set->runs[i]);
         if (status != VST_OK) return status;
@@ -352,11 +352,11 @@ vst_status vsti_report_compare(vsti_report_set *set) {
     return VST_OK;
 }
 
-void vsti_report_set_clear(vsti_report_set *set) {
+void vsti_report_set_clear(vsti_measured_runs *set) {
     for (size_t i = 0; i < set->run_count; i++) {
-        vsti_report_run *run = &set->runs[i];
+        vsti_measured_run *run = &set->runs[i];
         vst_dataset_close(run->test);
-        vst_modelfile_destroy(run->file);
+        vst_model_destroy(run->file);
         vst_recipe_destroy(run->recipe);
         vst_free(run->curve.epochs);
         vst_free(run->folder);
@@ -373,5 +373,5 @@ void vsti_report_set_clear(vsti_report_set *set) {
     }
     vst_free(set->runs);
     vst_free(set->answers);
-    *set = (vsti_report_set){0};
+    *set = (vsti_measured_runs){0};
 }

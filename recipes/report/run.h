@@ -5,10 +5,10 @@
 
 #include <signal.h>
 
-#include "recipes/engine/model_eval.h"
-#include "recipes/engine/modelfile.h"
-#include "recipes/engine/recipe.h"
-#include "recipes/report/parts.h"
+#include "recipes/config/recipe.h"
+#include "recipes/infer/evaluator.h"
+#include "recipes/model/model.h"
+#include "recipes/report/internal.h"
 
 /* The answers of a model file on a data set. A teacher's are taken once, however many learned from it. */
 typedef struct vsti_answers {
@@ -16,46 +16,46 @@ typedef struct vsti_answers {
     vst_evaluation evaluation;
 } vsti_answers;
 
-typedef struct vsti_report_run {
+typedef struct vsti_measured_run {
     char *folder;
     char *name;         /* the folder's last part */
     vst_recipe *recipe; /* NULL: recipe.yaml is missing or broken */
     char *yaml;         /* its text; NULL: missing */
     vsti_curve curve;
     const char *file_name; /* of the model: "best.safetensors" … */
-    vst_modelfile *file;   /* NULL: none could be read */
+    vst_model *file;       /* NULL: none could be read */
     char *data;            /* path of the data set, as the recipe gives it; NULL: not known */
     vst_dataset *test;     /* NULL: could not be opened */
     double megabytes, latency_ms;
     int answers, teacher; /* indices in the set's, -1: none */
-    vst_report_agreement voices;
+    vst_report_agreement agreement;
     char *seed;  /* NULL: not known */
     char *notes; /* lines; NULL: none */
-} vsti_report_run;
+} vsti_measured_run;
 
-typedef struct vsti_report_set {
+typedef struct vsti_measured_runs {
     const volatile sig_atomic_t *stop; /* as for vst_evaluate */
     const char *data;                  /* in place of the recipes' data; NULL */
-    vsti_report_run *runs;
+    vsti_measured_run *runs;
     size_t run_count, run_capacity;
     vsti_answers *answers;
     size_t answer_count, answer_capacity;
-} vsti_report_set;
+} vsti_measured_runs;
 
 /* Adds the run in `folder`. `model`: the file to measure; NULL: best.safetensors, or else last.safetensors. `latency`:
  * that is measured too. A folder that holds nothing of a run is an error. The set starts as {0} but for stop and data.
  */
-VST_NODISCARD vst_status vsti_report_add(vsti_report_set *set, const char *folder, const char *model, bool latency);
+VST_NODISCARD vst_status vsti_report_add(vsti_measured_runs *set, const char *folder, const char *model, bool latency);
 /* When all are there: finds every run's teacher, or for those without one, that of another run, and compares the
  * answers. */
-VST_NODISCARD vst_status vsti_report_compare(vsti_report_set *set);
-void vsti_report_set_clear(vsti_report_set *set);
+VST_NODISCARD vst_status vsti_report_compare(vsti_measured_runs *set);
+void vsti_report_set_clear(vsti_measured_runs *set);
 
 /* What the run's model answered; NULL: it was not measured. */
-static inline const vst_evaluation *vsti_report_answers(const vsti_report_set *set, const vsti_report_run *run) {
+static inline const vst_evaluation *vsti_report_answers(const vsti_measured_runs *set, const vsti_measured_run *run) {
     return run->answers >= 0 ? &set->answers[run->answers].evaluation : NULL;
 }
 /* An error of this part of a run becomes a note; lack of memory and Ctrl-C stay errors. */
-VST_NODISCARD vst_status vsti_report_note(vsti_report_run *run, vst_status status, const char *without);
+VST_NODISCARD vst_status vsti_report_note(vsti_measured_run *run, vst_status status, const char *without);
 
 #endif

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/engine/recipe.h"
+#include "recipes/config/recipe.h"
 #include "vision/base/memory.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,7 +1,7 @@
-/* Runs a libFuzzer target without libFuzzer, as an ordinary test: on every file of a corpus folder, on it cut off at every
- * byte, and on mutations of it that are the same in every run.
- * usage: fuzz_TARGET CORPUS_FOLDER [MUTATIONS_OF_EACH_FILE]
- * A mutation that fails is left in ./fuzz_TARGET-input, which the target run by libFuzzer, or this program, reads again. */
+/* Runs a libFuzzer target without libFuzzer, as an ordinary test: on every file of a corpus folder, on it cut off at
+ * every byte, and on mutations of it that are the same in every run. usage: fuzz_TARGET CORPUS_FOLDER
+ * [MUTATIONS_OF_EACH_FILE] A mutation that fails is left in ./fuzz_TARGET-input, which the target run by libFuzzer, or
+ * this program, reads again. */
 #include <dirent.h>
 #include <signal.h>
 #include <stdint.h>
@@ -76,12 +76,8 @@ static size_t edit(vst_random *random, uint8_t *data, size_t size) {
     case 2: /* a number, of either byte order */
         for (size_t i = 0; i < 4 && i < rest; i++) data[at + i] = (uint8_t)(value >> (length % 2 ? 24 - 8 * i : 8 * i));
         break;
-    case 3: /* taken out */
-        memmove(data + at, data + at + length, rest - length);
-        return size - length;
-    case 4: /* doubled */
-        memmove(data + at + length, data + at, rest);
-        return size + length;
+    case 3: /* taken out */ memmove(data + at, data + at + length, rest - length); return size - length;
+    case 4: /* doubled */ memmove(data + at + length, data + at, rest); return size + length;
     default: /* moved here from elsewhere */
         if (other + length <= size) memmove(data + at, data + other, length);
     }
@@ -93,7 +89,8 @@ static void try_mutation(const uint8_t *data, size_t size, uint64_t name, uint32
     uint8_t *copy = malloc(size + GROWTH);
     if (!copy) abort();
     memcpy(copy, data, size);
-    for (uint32_t edits = 1 + vst_random_below(&random, EDITS); edits > 0 && size > 0; edits--) size = edit(&random, copy, size);
+    for (uint32_t edits = 1 + vst_random_below(&random, EDITS); edits > 0 && size > 0; edits--)
+        size = edit(&random, copy, size);
     try_input(copy, size);
     free(copy);
 }

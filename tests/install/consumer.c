@@ -16,15 +16,16 @@ int main(void) {
     VST_TRY(vst_params_create(&params));
     VST_TRY(vst_graph_create(&graph, params));
     vst_value y = vst_input(graph, "x", VST_SHAPE(2, 3));
-    VST_SCOPE(graph, "head") y = vst_linear(graph, y, (vst_linear_options){.features = 2});
+    VST_SCOPE (graph, "head") y = vst_linear(graph, y, (vst_linear_options){.features = 2});
     y = vst_relu(graph, y);
     VST_TRY(vst_graph_finish(graph));
     VST_TRY(vst_params_allocate(params, false, 0));
     VST_TRY(vst_plan_create(&plan, graph, &y, 1, &(vst_plan_options){.mode = VST_INFER}));
 
-    float *values = vst_params_values(params) + vst_params_at(params, (size_t)vst_params_find(params, "head.weight"))->offset;
+    float *values =
+        vst_params_values(params) + vst_params_at(params, (size_t)vst_params_find(params, "head.weight"))->offset;
     for (int i = 0; i < 6; i++) values[i] = weight[i / 3][i % 3];
-    vst_params_touch(params);
+    vst_params_changed(params);
     for (int i = 0; i < 6; i++) vst_plan_input(plan, "x")[i] = x[i / 3][i % 3];
     VST_TRY(vst_plan_run(plan, 0));
     code = 0;

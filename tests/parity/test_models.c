@@ -14,25 +14,37 @@
 #include "vision/base/memory.h"
 
 /* Variants that timm does not have. */
-static const char *const not_in_timm[] = {
-    "resnet8_cifar", "resnet14_cifar", "resnet20_cifar", "resnet32_cifar", "resnet56_cifar",
-    "vit_mini_patch4_28", "deit_mini_distilled_patch4_28",
-    "cct_2_3x2_32", "cct_4_3x2_32", "cct_6_3x1_32", "cct_6_3x2_32", "cct_7_3x1_32", "cct_7_3x1_32_c100", "cct_7_3x2_32",
-    "cct_7_7x2_224", "cct_14_7x2_224", "cct_14_7x2_384"};
+static const char *const not_in_timm[] = {"resnet8_cifar",
+                                          "resnet14_cifar",
+                                          "resnet20_cifar",
+                                          "resnet32_cifar",
+                                          "resnet56_cifar",
+                                          "vit_mini_patch4_28",
+                                          "deit_mini_distilled_patch4_28",
+                                          "cct_2_3x2_32",
+                                          "cct_4_3x2_32",
+                                          "cct_6_3x1_32",
+                                          "cct_6_3x2_32",
+                                          "cct_7_3x1_32",
+                                          "cct_7_3x1_32_c100",
+                                          "cct_7_3x2_32",
+                                          "cct_7_7x2_224",
+                                          "cct_14_7x2_224",
+                                          "cct_14_7x2_384"};
 enum { NOT_IN_TIMM = sizeof not_in_timm / sizeof *not_in_timm };
 
 /* ---- Our variants ---- */
 
 typedef struct built {
-    vst_model *model;
+    vst_model_config *model;
     vst_params *params;
     vst_graph *graph;
 } built;
 
 /* The graph declares the parameters; nothing is allocated for their values. */
 static vst_status declare(built *b, const char *variant, const char *drop_path) {
-    vst_status status = vst_model_create(&b->model, variant);
-    if (status == VST_OK && drop_path) status = vst_model_set(b->model, "drop_path", drop_path);
+    vst_status status = vst_model_config_create(&b->model, variant);
+    if (status == VST_OK && drop_path) status = vst_model_config_set(b->model, "drop_path", drop_path);
     if (status == VST_OK) status = vst_params_create(&b->params);
     if (status == VST_OK) status = vst_graph_create(&b->graph, b->params);
     if (status != VST_OK) return status;
@@ -49,7 +61,7 @@ static built build(const char *variant) {
 static void destroy(built *b) {
     vst_graph_destroy(b->graph);
     vst_params_destroy(b->params);
-    vst_model_destroy(b->model);
+    vst_model_config_destroy(b->model);
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }

@@ -69,7 +69,7 @@ static double check(const vst_safetensors *file, const char *name, const float *
 typedef struct session {
     const json_t *test;
     int batch;
-    vst_model *model;
+    vst_model_config *model;
     vst_params *params;
     vst_graph *graph;
     vst_plan *train, *infer;
@@ -126,13 +126,13 @@ static const char *text_of(const json_t *object, const char *key) {
     return text;
 }
 
-static vst_model *model_of(const json_t *test) {
-    vst_model *model = NULL;
+static vst_model_config *model_of(const json_t *test) {
+    vst_model_config *model = NULL;
     const char *key;
     json_t *value;
-    ck_assert_msg(vst_model_create(&model, text_of(test, "variant")) == VST_OK, "%s", vst_error_message());
+    ck_assert_msg(vst_model_config_create(&model, text_of(test, "variant")) == VST_OK, "%s", vst_error_message());
     json_object_foreach(json_object_get(test, "options"), key, value)
-        ck_assert_msg(vst_model_set(model, key, json_string_value(value)) == VST_OK, "%s", vst_error_message());
+        ck_assert_msg(vst_model_config_set(model, key, json_string_value(value)) == VST_OK, "%s", vst_error_message());
     return model;
 }
 
@@ -172,7 +172,7 @@ static void finish(session *s) {
     vst_plan_destroy(s->infer);
     vst_graph_destroy(s->graph);
     vst_params_destroy(s->params);
-    vst_model_destroy(s->model);
+    vst_model_config_destroy(s->model);
     vst_safetensors_close(s->weights);
     vst_safetensors_close(s->expected);
 }
@@ -254,9 +254,9 @@ static void check_step(const session *s) {
 static vst_optimizer *optimizer_of(const session *s, double *rate) {
     const json_t *o = json_object_get(s->test, "optimizer");
     const bool sgd = strcmp(text_of(o, "kind"), "sgd") == 0;
-    vst_optimizer_options options = sgd ? (vst_optimizer_options){.kind = VST_SGD, .momentum = 0.9, .nesterov = true}
-                                        : (vst_optimizer_options){.kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.999,
-                                                                  .epsilon = 1e-8};
+    vst_optimizer_options options =
+        sgd ? (vst_optimizer_options){.kind = VST_SGD, .momentum = 0.9, .nesterov = true}
+            : (vst_optimizer_options){.kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
     options.weight_decay = json_number_value(json_object_get(o, "weight_decay"));
     *rate = json_number_value(json_object_get(o, "rate"));
     vst_optimizer *optimizer = NULL;
@@ -275,7 +275,8 @@ static void check_curve(const session *s) {
         run(s, s->train);
         const double loss = *vst_plan_output(s->train, 0), off = fabs(loss - want[step]) / want[step];
         worst = fmax(worst, off);
-        ck_assert_msg(off <= curve_limit, "the loss of step %d is %.8g, PyTorch's %.8g", step, loss, (double)want[step]);
+        ck_assert_msg(off <= curve_limit, "the loss of step %d is %.8g, PyTorch's %.8g", step, loss,
+                      (double)want[step]);
         ck_assert_int_eq(vst_optimizer_step(optimizer, rate, NULL), VST_OK);
     }
     ck_assert_double_lt(want[STEPS - 1], 0.9 * want[0]);

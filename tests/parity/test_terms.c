@@ -1,11 +1,11 @@
-/* Distillation terms against PyTorch with the formulas of the published code (make_term_fixtures.py): losses within 1e-5,
- * gradients within 1e-4 of their root mean square. */
+/* Distillation terms against PyTorch with the formulas of the published code (make_term_fixtures.py): losses within
+ * 1e-5, gradients within 1e-4 of their root mean square. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/distill/sides.h"
+#include "recipes/distill/internal.h"
 #include "tests/unit/own_folder.h"
 #include "vision/plan/plan.h"
 #include "vision/tensor/safetensors.h"
@@ -24,10 +24,18 @@ static const term_case cases[] = {
     {"standardised", "logits", "logits", {.distance = "kl", .temperature = 2, .transform = VSTI_TRANSFORM_STANDARDIZE}},
     {"locality", "blocks.1", "layer3", {.distance = "mse", .projector = VSTI_PROJECTOR_LINEAR}},
     {"hint", "blocks.1", "layer3", {.distance = "mse", .projector = VSTI_PROJECTOR_LINEAR}},
-    {"attention_transfer", "blocks.1", "layer2",
+    {"attention_transfer",
+     "blocks.1",
+     "layer2",
      {.distance = "mse", .align = VSTI_ALIGN_SMALLER, .transform = VSTI_TRANSFORM_ATTENTION}},
-    {"relation_of_a_map", "blocks.1", "layer3", {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
-    {"minilm_values", "blocks.1.v", "blocks.5.v", {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
+    {"relation_of_a_map",
+     "blocks.1",
+     "layer3",
+     {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
+    {"minilm_values",
+     "blocks.1.v",
+     "blocks.5.v",
+     {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
     {"attention_kl", "blocks.1.scores", "blocks.5.scores", {.distance = "kl", .temperature = 1}},
     {"attention_mse", "blocks.1.scores", "blocks.5.scores", {.distance = "mse"}},
     {"cosine", "blocks.1", "blocks.3", {.distance = "cosine", .tokens = VSTI_TOKENS_ALL}},
@@ -83,10 +91,12 @@ START_TEST(equals_pytorch) {
     set_param(params, "distill.0.projector.weight", tensor_of(file, c->name, "weight"));
     set_param(params, "distill.0.projector.bias", tensor_of(file, c->name, "bias"));
     ck_ok(vst_plan_create(&plan, g, &value, 1, &(vst_plan_options){.mode = VST_TRAIN}));
-    memcpy(vst_plan_input(plan, vst_term_input(0, c->teacher_tap, input)), teacher->data, count_of(teacher) * sizeof(float));
+    memcpy(vst_plan_input(plan, vst_term_input(0, c->teacher_tap, input)), teacher->data,
+           count_of(teacher) * sizeof(float));
     ck_ok(vst_plan_run(plan, 0));
     const double got = vst_plan_output(plan, 0)[0], want = *(const float *)loss->data;
-    const float *slope = vst_params_gradients(params) + vst_params_at(params, (size_t)vst_params_find(params, "student"))->offset;
+    const float *slope =
+        vst_params_gradients(params) + vst_params_at(params, (size_t)vst_params_find(params, "student"))->offset;
     double squares = 0, worst = 0;
     for (size_t i = 0; i < count_of(gradient); i++) {
         const double wanted = ((const float *)gradient->data)[i];

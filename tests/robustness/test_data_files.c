@@ -221,8 +221,8 @@ static vst_status do_augment(fixture *self) {
 }
 
 static vst_status do_load(fixture *self) {
-    const vst_loader_options options = {.batch = 2, .workers = self->workers, .channels = 1, .size = SIDE, .seed = 1,
-                                        .augment = self->augment};
+    const vst_loader_options options = {
+        .batch = 2, .workers = self->workers, .channels = 1, .size = SIDE, .seed = 1, .augment = self->augment};
     vst_loader *loader;
     vst_batch batch = {.count = 1};
     vst_status status = vst_loader_create(&loader, self->dataset, &options), first = VST_OK;

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/engine/recipe.h"
-#include "recipes/engine/yaml.h"
+#include "recipes/config/recipe.h"
+#include "recipes/config/yaml.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 
@@ -19,9 +19,10 @@ static const char recipe_text[] =
     "distill:\n  teacher: t.safetensors\n  terms:\n"
     "    - {distance: kl, temperature: 3, student: logits_dist}\n    - distance: mse\n"
     "run:\n  epochs: 3\n  output: >-\n    folded\n    text\n";
-static const char study_text[] = "study: A study\noutput: runs/a\nseeds: [0, 1]\nruns:\n"
-                                 "  - {name: teacher, recipe: t.yaml}\n"
-                                 "  - {name: b, recipe: s.yaml, set: {distill.teacher: teacher, optim: {lr: 1e-2}}}\n";
+static const char study_text[] =
+    "study: A study\noutput: runs/a\nseeds: [0, 1]\nruns:\n"
+    "  - {name: teacher, recipe: t.yaml}\n"
+    "  - {name: b, recipe: s.yaml, set: {distill.teacher: teacher, optim: {lr: 1e-2}}}\n";
 
 static char path[64];
 
@@ -93,7 +94,9 @@ START_TEST(truncated) {
 END_TEST
 
 START_TEST(mutated) {
-    static const char alphabet[] = "{}[]:,-#&*!|>'\"%@` \n\t~\\\xff\xc3\x00\x01" "0a";
+    static const char alphabet[] =
+        "{}[]:,-#&*!|>'\"%@` \n\t~\\\xff\xc3\x00\x01"
+        "0a";
     size_t size;
     const char *text = text_of(_i, &size);
     vst_random random = vst_random_stream(1, vst_random_id("mutations"), 0, (uint64_t)_i);

@@ -185,8 +185,8 @@ START_TEST(bad_headers) {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         compose(&file, refused[i].header, strlen(refused[i].header), refused[i].data);
         const vst_status status = parse(file.bytes, file.size, NULL);
-        ck_assert_msg(status == refused[i].status && strstr(vst_error_message(), refused[i].message),
-                      "%s: got %s: %s", refused[i].header, vst_status_name(status), vst_error_message());
+        ck_assert_msg(status == refused[i].status && strstr(vst_error_message(), refused[i].message), "%s: got %s: %s",
+                      refused[i].header, vst_status_name(status), vst_error_message());
     }
 }
 END_TEST
@@ -251,7 +251,7 @@ START_TEST(default_limits_hold) {
         if (!extra) ck_ok(parse(large, 8 + HEADER, NULL));
         else
             ck_fails(parse(large, 8 + HEADER + 1, NULL), VST_ERROR_LIMIT,
-                         "the header has 16777217 bytes; allowed are 16777216");
+                     "the header has 16777217 bytes; allowed are 16777216");
 
         memset(name, 'n', NAME + extra);
         name[NAME + extra] = 0;
@@ -274,7 +274,7 @@ START_TEST(default_limits_hold) {
     ck_assert_int_eq(ftruncate(fd, ((off_t)16 << 30) + 1), 0); /* takes no room on the disk */
     close(fd);
     ck_fails(vst_safetensors_open(&opened, path, NULL), VST_ERROR_LIMIT,
-                 "17179869185 bytes long; allowed are 17179869184");
+             "17179869185 bytes long; allowed are 17179869184");
 }
 END_TEST
 
@@ -300,14 +300,23 @@ END_TEST
 
 static unsigned char payload[256];
 static const vst_tensor every[] = {
-    {"u8", VST_U8, {1, {7}}, payload},           {"bool", VST_BOOL, {2, {1, 3}}, payload + 1},
-    {"i8", VST_I8, {1, {1}}, payload + 3},       {"u16", VST_U16, {1, {5}}, payload + 5},
-    {"i16", VST_I16, {2, {2, 2}}, payload + 2},  {"f16", VST_F16, {1, {3}}, payload + 7},
-    {"bf16", VST_BF16, {1, {3}}, payload + 9},   {"u32", VST_U32, {1, {2}}, payload + 11},
-    {"i32", VST_I32, {1, {2}}, payload + 13},    {"f32", VST_F32, {6, {1, 2, 1, 2, 1, 2}}, payload + 17},
-    {"u64", VST_U64, {1, {2}}, payload + 19},    {"i64", VST_I64, {0, {0}}, payload + 23},
-    {"f64", VST_F64, {1, {3}}, payload + 29},    {"empty", VST_F32, {3, {4, 0, 2}}, NULL},
-    {"a name of \xc3\xa9t\xc3\xa9 \"quoted\" \\ and long enough to need more than one buffer", VST_F32, {0, {0}},
+    {"u8", VST_U8, {1, {7}}, payload},
+    {"bool", VST_BOOL, {2, {1, 3}}, payload + 1},
+    {"i8", VST_I8, {1, {1}}, payload + 3},
+    {"u16", VST_U16, {1, {5}}, payload + 5},
+    {"i16", VST_I16, {2, {2, 2}}, payload + 2},
+    {"f16", VST_F16, {1, {3}}, payload + 7},
+    {"bf16", VST_BF16, {1, {3}}, payload + 9},
+    {"u32", VST_U32, {1, {2}}, payload + 11},
+    {"i32", VST_I32, {1, {2}}, payload + 13},
+    {"f32", VST_F32, {6, {1, 2, 1, 2, 1, 2}}, payload + 17},
+    {"u64", VST_U64, {1, {2}}, payload + 19},
+    {"i64", VST_I64, {0, {0}}, payload + 23},
+    {"f64", VST_F64, {1, {3}}, payload + 29},
+    {"empty", VST_F32, {3, {4, 0, 2}}, NULL},
+    {"a name of \xc3\xa9t\xc3\xa9 \"quoted\" \\ and long enough to need more than one buffer",
+     VST_F32,
+     {0, {0}},
      payload},
 };
 enum { EVERY = sizeof every / sizeof *every };
@@ -365,9 +374,10 @@ START_TEST(the_written_bytes) {
     const vst_tensor tensors[] = {{"b", VST_U8, {1, {1}}, "x"}, {"a", VST_F32, {1, {1}}, "1234"}};
     ck_ok(vst_safetensors_write(path, tensors, 2, NULL, 0));
     read_image(&file);
-    const char *expected = "{\"__metadata__\":{\"vistill.xxh3\":\"7027ed7259130b7a\"},"
-                           "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
-                           "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]}}";
+    const char *expected =
+        "{\"__metadata__\":{\"vistill.xxh3\":\"7027ed7259130b7a\"},"
+        "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+        "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]}}";
     const size_t padded = (strlen(expected) + 7) / 8 * 8;
     ck_assert_uint_eq(file.bytes[0], padded);
     ck_assert_uint_eq(file.size, 8 + padded + 5);
@@ -665,20 +675,21 @@ START_TEST(python_reads_ours_and_we_read_its) {
                                   {"b", VST_U8, {1, {3}}, "abc"},
                                   {"none", VST_F16, {2, {0, 4}}, NULL}};
     ck_ok(vst_safetensors_write(path, tensors, 4, notes, 3));
-    ck_assert(python("import sys, numpy as n\n"
-                     "from safetensors import safe_open\n"
-                     "from safetensors.numpy import save_file\n"
-                     "f = safe_open(sys.argv[1], \"np\")\n"
-                     "t = {k: f.get_tensor(k) for k in f.keys()}\n"
-                     "m = f.metadata()\n"
-                     "assert m[\"arch\"] == \"vit\" and m[\"none\"] == \"\" and len(m[\"vistill.xxh3\"]) == 16\n"
-                     "w = n.array([[0, -1.5, 3e38], [4, 5, 6]], n.float32)\n"
-                     "assert sorted(t) == [\"b\", \"count\", \"none\", \"w\"]\n"
-                     "assert t[\"w\"].dtype == n.float32 and (t[\"w\"] == w).all() and t[\"w\"].shape == (2, 3)\n"
-                     "assert t[\"count\"].shape == () and t[\"count\"] == -1234567890123\n"
-                     "assert bytes(t[\"b\"]) == b\"abc\" and t[\"none\"].shape == (0, 4)\n"
-                     "t[\"w\"] = t[\"w\"] * 0 + 7\n"
-                     "save_file(t, sys.argv[1], {\"by\": \"python\"})\n"));
+    ck_assert(
+        python("import sys, numpy as n\n"
+               "from safetensors import safe_open\n"
+               "from safetensors.numpy import save_file\n"
+               "f = safe_open(sys.argv[1], \"np\")\n"
+               "t = {k: f.get_tensor(k) for k in f.keys()}\n"
+               "m = f.metadata()\n"
+               "assert m[\"arch\"] == \"vit\" and m[\"none\"] == \"\" and len(m[\"vistill.xxh3\"]) == 16\n"
+               "w = n.array([[0, -1.5, 3e38], [4, 5, 6]], n.float32)\n"
+               "assert sorted(t) == [\"b\", \"count\", \"none\", \"w\"]\n"
+               "assert t[\"w\"].dtype == n.float32 and (t[\"w\"] == w).all() and t[\"w\"].shape == (2, 3)\n"
+               "assert t[\"count\"].shape == () and t[\"count\"] == -1234567890123\n"
+               "assert bytes(t[\"b\"]) == b\"abc\" and t[\"none\"].shape == (0, 4)\n"
+               "t[\"w\"] = t[\"w\"] * 0 + 7\n"
+               "save_file(t, sys.argv[1], {\"by\": \"python\"})\n"));
     ck_ok(vst_safetensors_open(&file, path, NULL));
     ck_assert_uint_eq(vst_safetensors_count(file), 4);
     ck_assert_str_eq(vst_safetensors_metadata(file, "by"), "python");

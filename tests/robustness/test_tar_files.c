@@ -5,7 +5,7 @@
 
 #include "datasets/loader/loader.h"
 #include "datasets/tar_index.h"
-#include "recipes/engine/data_tools.h"
+#include "recipes/datatools/datatools.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/random.h"
 
@@ -42,10 +42,8 @@ static vst_status use(const char *format) {
             char name[PATH_MAX];
             int label;
             ck_assert_uint_lt(strlen(vst_dataset_sample_name(dataset, k, name, sizeof name)), sizeof name);
-            if (vst_dataset_encoded(dataset))
-                check_status(vst_dataset_read_bytes(dataset, k, &bytes, &label));
-            else
-                ck_ok(vst_dataset_read(dataset, k, &image, &label));
+            if (vst_dataset_encoded(dataset)) check_status(vst_dataset_read_bytes(dataset, k, &bytes, &label));
+            else ck_ok(vst_dataset_read(dataset, k, &image, &label));
             ck_assert(label >= -1 && label < vst_dataset_classes(dataset));
         }
         vst_image_clear(&image);
@@ -85,8 +83,7 @@ START_TEST(tar_cut) {
         const vst_status status = use("tar");
         if (size < tar.size - 512)
             ck_assert_msg(status == VST_ERROR_FORMAT, "%zu bytes: %s", size, vst_error_message());
-        else
-            ck_ok(status); /* the second of the two empty blocks is not needed */
+        else ck_ok(status); /* the second of the two empty blocks is not needed */
     }
     free(tar.data);
 }

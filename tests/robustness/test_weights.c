@@ -63,10 +63,10 @@ typedef struct member {
     const char *name;
     const void *data;
     size_t size;
-    int method, flags;    /* 8: deflated; 1: encrypted */
-    uint32_t damage;      /* of the checksum */
-    size_t more;          /* bytes that it claims to have when unpacked */
-    int same_as;          /* 1 + the member whose place it claims */
+    int method, flags; /* 8: deflated; 1: encrypted */
+    uint32_t damage;   /* of the checksum */
+    size_t more;       /* bytes that it claims to have when unpacked */
+    int same_as;       /* 1 + the member whose place it claims */
 } member;
 
 static void put_header(buffer *to, const member *m, int central, size_t offset) {
@@ -326,9 +326,9 @@ START_TEST(whole_modules_of_pytorch) {
     vst_weights *weights;
     for (int legacy = 0; legacy < 2; legacy++)
         ck_fails(vst_weights_open(&weights, fixture("whole_module", legacy ? "_legacy.pth" : ".pth"), NULL),
-                     VST_ERROR_UNSUPPORTED,
-                     "is an object of the Python class __main__.Scale, not a state dict: in Python, save "
-                     "its state_dict()");
+                 VST_ERROR_UNSUPPORTED,
+                 "is an object of the Python class __main__.Scale, not a state dict: in Python, save "
+                 "its state_dict()");
 }
 END_TEST
 
@@ -390,8 +390,7 @@ START_TEST(formats_are_recognised) {
     };
     vst_weights *weights;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        ck_fails(open_bytes(&weights, refused[i].bytes, refused[i].size, NULL), refused[i].status,
-                     refused[i].message);
+        ck_fails(open_bytes(&weights, refused[i].bytes, refused[i].size, NULL), refused[i].status, refused[i].message);
 }
 END_TEST
 
@@ -406,7 +405,7 @@ START_TEST(impossible_paths) {
     write_file("PK\3\4", 4);
     ck_assert_int_eq(truncate(path, ((off_t)16 << 30) + 1), 0); /* nothing of it takes room on the disk */
     ck_fails(vst_weights_open(&weights, path, NULL), VST_ERROR_LIMIT,
-                 "17179869185 bytes long; allowed are 17179869184");
+             "17179869185 bytes long; allowed are 17179869184");
     vst_weights_close(NULL);
 }
 END_TEST
@@ -418,8 +417,7 @@ START_TEST(files_that_change) {
     vsti_source from = {.fd = open(path, O_RDONLY), .size = 8};
     ck_ok(vsti_source_read(&from, 1, bytes, 3));
     ck_assert_mem_eq(bytes, "bcd\0", 4);
-    ck_fails(vsti_source_read(&from, 1, bytes, 7), VST_ERROR_IO,
-                 "ended at byte 4 of 8: it was cut while being read");
+    ck_fails(vsti_source_read(&from, 1, bytes, 7), VST_ERROR_IO, "ended at byte 4 of 8: it was cut while being read");
     close(from.fd);
     ck_fails(vsti_source_read(&from, 2, bytes, 2), VST_ERROR_IO, "reading at byte 2: Bad file descriptor");
 }
@@ -450,8 +448,8 @@ END_TEST
 static const struct {
     const char *type;
     vst_dtype dtype;
-} types[] = {{"Double", VST_F64}, {"Float", VST_F32}, {"Half", VST_F16},  {"BFloat16", VST_BF16}, {"Long", VST_I64},
-             {"Int", VST_I32},    {"Short", VST_I16}, {"Char", VST_I8},   {"Byte", VST_U8},       {"Bool", VST_BOOL}};
+} types[] = {{"Double", VST_F64}, {"Float", VST_F32}, {"Half", VST_F16}, {"BFloat16", VST_BF16}, {"Long", VST_I64},
+             {"Int", VST_I32},    {"Short", VST_I16}, {"Char", VST_I8},  {"Byte", VST_U8},       {"Bool", VST_BOOL}};
 
 START_TEST(every_type) {
     static buffer file;
@@ -481,13 +479,13 @@ static const struct {
 } layouts[] = {
     {{"Byte", "0", 48, 0, 2, {2, 3}, {3, 1}}, "\0\1\2\3\4\5"},
     {{"Byte", "0", 48, 7, 2, {2, 3}, {3, 1}}, "\7\10\11\12\13\14"},
-    {{"Byte", "0", 48, 0, 2, {3, 2}, {1, 3}}, "\0\3\1\4\2\5"},                      /* transposed */
-    {{"Byte", "0", 48, 1, 1, {4}, {2}}, "\1\3\5\7"},                                /* every second */
-    {{"Byte", "0", 48, 5, 2, {2, 3}, {0, 1}}, "\5\6\7\5\6\7"},                      /* expanded */
+    {{"Byte", "0", 48, 0, 2, {3, 2}, {1, 3}}, "\0\3\1\4\2\5"}, /* transposed */
+    {{"Byte", "0", 48, 1, 1, {4}, {2}}, "\1\3\5\7"},           /* every second */
+    {{"Byte", "0", 48, 5, 2, {2, 3}, {0, 1}}, "\5\6\7\5\6\7"}, /* expanded */
     {{"Byte", "0", 48, 9, 3, {2, 1, 2}, {0, 0, 0}}, "\11\11\11\11"},
-    {{"Byte", "0", 48, 2, 3, {1, 2, 1}, {999, 1, 5000000000}}, "\2\3"},             /* such strides move nothing */
-    {{"Byte", "0", 48, 0, 3, {2, 2, 2}, {1, 4, 2}}, "\0\2\4\6\1\3\5\7"},            /* permuted */
-    {{"Byte", "0", 48, 47, 0, {0}, {0}}, "\57"},                                    /* a scalar, the last element */
+    {{"Byte", "0", 48, 2, 3, {1, 2, 1}, {999, 1, 5000000000}}, "\2\3"},  /* such strides move nothing */
+    {{"Byte", "0", 48, 0, 3, {2, 2, 2}, {1, 4, 2}}, "\0\2\4\6\1\3\5\7"}, /* permuted */
+    {{"Byte", "0", 48, 47, 0, {0}, {0}}, "\57"},                         /* a scalar, the last element */
     {{"Byte", "0", 48, 0, 6, {1, 1, 2, 1, 1, 2}, {9, 9, 3, 9, 9, 1}}, "\0\1\3\4"},
     {{"Byte", "0", 48, 23, 2, {2, 2}, {24, 0}}, "\27\27\57\57"},
     {{"Byte", "0", 48, 99, 2, {0, 5}, {5, 1}}, ""}, /* no elements: they cannot be outside */
@@ -546,7 +544,7 @@ START_TEST(expanded_tensors_are_limited) {
     large.size[1] = 65;
     make_one(&file, &large);
     ck_fails(parse(&file, NULL), VST_ERROR_LIMIT,
-                 "tensor \"w\": with it, the tensors that are expanded or not dense have");
+             "tensor \"w\": with it, the tensors that are expanded or not dense have");
     const spec enormous = {"Byte", "0", 48, 0, 2, {1 << 30, 1 << 30}, {0, 0}};
     make_one(&file, &enormous);
     ck_fails(parse(&file, NULL), VST_ERROR_LIMIT, "save them after .contiguous()");
@@ -605,7 +603,9 @@ START_TEST(bad_tensor_specs) {
 END_TEST
 
 #define W "\200\2}X\1\0\0\0w" /* {"w": … */
-#define ID "X\7\0\0\0storagectorch\nByteStorage\nX\1\0\0\0" "0X\3\0\0\0cpuK\60"
+#define ID                                           \
+    "X\7\0\0\0storagectorch\nByteStorage\nX\1\0\0\0" \
+    "0X\3\0\0\0cpuK\60"
 #define STORAGE "(" ID "tQ"
 #define V2 "ctorch._utils\n_rebuild_tensor_v2\n"
 #define ARGUMENTS "(" STORAGE "K\0K\2\205K\1\205\211Nt"
@@ -744,12 +744,16 @@ START_TEST(long_names_and_many_tensors) {
     pickle->size = 0;
     PUT(pickle, MAGIC PROTOCOL SYSTEM "\200\2");
     put_tensor(pickle, &(spec){"Byte", "0", 1, 0, 0, {0}, {0}}, true);
-    PUT(pickle, "q\0" "0}("); /* remembered, popped */
+    PUT(pickle,
+        "q\0"
+        "0}("); /* remembered, popped */
     memcpy(end, pickle->bytes, pickle->size);
     end += pickle->size;
     for (int i = 0; i < COUNT; i++) end += sprintf((char *)end, "\214\6%06dh", i) + 1; /* its NUL is the memo's 0 */
     pickle->size = 0;
-    PUT(pickle, "u.\200\2](\214\1" "0e.\1\0\0\0\0\0\0\0x");
+    PUT(pickle,
+        "u.\200\2](\214\1"
+        "0e.\1\0\0\0\0\0\0\0x");
     memcpy(end, pickle->bytes, pickle->size);
     end += pickle->size;
     ck_fails(open_bytes(&weights, many, (size_t)(end - many), NULL), VST_ERROR_LIMIT, "more than 100000 tensors");
@@ -774,7 +778,8 @@ START_TEST(bad_archives) {
                            {.name = "a/b/version", .data = "3\n", .size = 2}};
     enum { COUNT = sizeof good / sizeof *good };
     member m[COUNT + 1];
-#define RESET() memcpy(m, good, sizeof good), m[COUNT] = (member){.name = "a/b/more", .data = "x", .size = 1}
+#define RESET() \
+    memcpy(m, good, sizeof good), m[COUNT] = (member) { .name = "a/b/more", .data = "x", .size = 1 }
     RESET();
     ck_ok(parse_members(m, COUNT + 1));
     m[0].name = "data.pkl", m[1].name = "data/0"; /* no folder */
@@ -854,7 +859,9 @@ static vst_status parse_raw(const void *bytes, size_t size) {
 #define HEAD MAGIC PROTOCOL SYSTEM
 #define OLD_STORAGE "(" ID "NtQ"
 #define OBJECT W V2 "(" OLD_STORAGE "K\0K\2\205K\1\205\211NtRs."
-#define KEYS "\200\2]X\1\0\0\0" "0a."
+#define KEYS           \
+    "\200\2]X\1\0\0\0" \
+    "0a."
 #define COUNT48 "\60\0\0\0\0\0\0\0"
 #define DATA48 "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuv"
 
@@ -965,10 +972,9 @@ START_TEST(entries) {
     }
     make_entries(&file, "model net");
     ck_fails(parse(&file, "ema"), VST_ERROR_NOT_FOUND,
-                 "it has no entry \"ema\"; it has \"model\", \"net\", \"epoch\", \"w\"");
+             "it has no entry \"ema\"; it has \"model\", \"net\", \"epoch\", \"w\"");
     ck_fails(parse(&file, "epoch"), VST_ERROR_UNSUPPORTED, "its entry \"epoch\" is not a state dict");
-    ck_fails(parse(&file, "w"), VST_ERROR_UNSUPPORTED,
-                 "its entry \"w\" is an object of the Python class torch._utils");
+    ck_fails(parse(&file, "w"), VST_ERROR_UNSUPPORTED, "its entry \"w\" is an object of the Python class torch._utils");
 }
 END_TEST
 
@@ -1211,33 +1217,40 @@ static vst_status read_repeated(const char *begin, const char *piece, size_t pie
 START_TEST(limits_of_pickles) {
     ck_ok(read_repeated("(", B("N"), VSTI_PICKLE_STACK, "t."));
     ck_fails(read_repeated("(", B("N"), VSTI_PICKLE_STACK + 1, "t."), VST_ERROR_LIMIT,
-                 "more than 1000000 values on its stack");
+             "more than 1000000 values on its stack");
     ck_ok(read_repeated("N", B("\205"), VSTI_PICKLE_DEPTH, "."));
     ck_fails(read_repeated("N", B("\205"), VSTI_PICKLE_DEPTH + 1, "."), VST_ERROR_LIMIT,
-                 "more than 64 nested containers");
+             "more than 64 nested containers");
     ck_fails(
         read_repeated("", B("]"), 70, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa."),
         VST_ERROR_LIMIT, "nested containers");
     ck_fails(read_repeated(")", B("\205Q"), VSTI_PICKLE_DEPTH, "."), VST_ERROR_LIMIT, "nested containers");
     ck_fails(read_repeated("ca\nb\n)R", B(")R"), VSTI_PICKLE_DEPTH, "."), VST_ERROR_LIMIT, "nested containers");
     ck_ok(read_repeated("", B("("), VSTI_PICKLE_DEPTH,
-                            "tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt."));
+                        "tttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt."));
     ck_fails(read_repeated("", B("("), VSTI_PICKLE_DEPTH + 1, "."), VST_ERROR_LIMIT, "more than 64 nested MARKs");
     ck_ok(read_repeated("c", B("a"), 127, "\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n."));
     ck_ok(read_repeated("c", B("a"), 255, "\na\n."));
-    ck_fails(read_repeated("c", B("a"), 256, "\na\n."), VST_ERROR_LIMIT,
-                 "more than 256 bytes in the name of a class");
+    ck_fails(read_repeated("c", B("a"), 256, "\na\n."), VST_ERROR_LIMIT, "more than 256 bytes in the name of a class");
     ck_fails(read_repeated("", B("}0"), VSTI_PICKLE_ARENA / 32 + 1, "N."), VST_ERROR_LIMIT,
-                 "more than 268435456 bytes of values");
+             "more than 268435456 bytes of values");
     const size_t fits = VSTI_PICKLE_BYTES / 3 - 10;
-    ck_ok(read_repeated("Nq", B("\0h\0" "0"), 1, "."));
-    ck_ok(read_repeated("N\224" "0", B("h\0" "0"), fits, "N."));
+    ck_ok(read_repeated("Nq",
+                        B("\0h\0"
+                          "0"),
+                        1, "."));
+    ck_ok(
+        read_repeated("N\224"
+                      "0",
+                      B("h\0"
+                        "0"),
+                      fits, "N."));
     ck_fails(read_repeated("N\224"
-                               "0",
-                               B("h\0"
-                                 "0"),
-                               fits + 20, "N."),
-                 VST_ERROR_LIMIT, "more than 67108864 bytes");
+                           "0",
+                           B("h\0"
+                             "0"),
+                           fits + 20, "N."),
+             VST_ERROR_LIMIT, "more than 67108864 bytes");
 }
 END_TEST
 
@@ -1279,7 +1292,7 @@ START_TEST(a_pickle_that_is_too_long) {
     put_number(&tail, begin + SIZE, 4);
     memcpy(file + SIZE - 1 + head.size - 6, tail.bytes, 4);
     ck_fails(open_bytes(&weights, file, SIZE - 1 + head.size, NULL), VST_ERROR_LIMIT,
-                 "data.pkl has 67108865 bytes; allowed are 67108864");
+             "data.pkl has 67108865 bytes; allowed are 67108864");
     free(file);
 }
 END_TEST
@@ -1313,7 +1326,9 @@ START_TEST(nothing_is_run) {
         put_text(&pickle, "d");
         PUT(&pickle, "cos\nsystem\n");
         put_text(&pickle, command);
-        PUT(&pickle, "\205R(NNu(NeN" "au."); /* values put into what it did not return */
+        PUT(&pickle,
+            "\205R(NNu(NeN"
+            "au."); /* values put into what it did not return */
         if (legacy) {
             PUT(&pickle, KEYS "\14\0\0\0\0\0\0\0" DATA48);
             ck_ok(open_bytes(&weights, pickle.bytes, pickle.size, NULL));
@@ -1359,7 +1374,9 @@ START_TEST(no_quadratic_work) {
     size_t used;
     at += sprintf(at, "ccollections\nOrderedDict\n\224](");
     for (int i = 0; i < 500000; i++) at += sprintf(at, "NN\206");
-    at += sprintf(at, "e\205\224" "00");
+    at += sprintf(at,
+                  "e\205\224"
+                  "00");
     for (int i = 0; i < 200000; i++, at += 6) memcpy(at, repeat, 6);
     at += sprintf(at, "N.");
     ck_fails(vsti_pickle_read(&pickle, bytes, (size_t)(at - bytes), &used), VST_ERROR_LIMIT, "bytes of values");
@@ -1413,7 +1430,8 @@ static void mutate_everywhere(buffer *file, bool checksums) {
             file->bytes[i] = others[k];
             const vst_status status = parse(file, NULL);
             ck_assert_msg(status == VST_OK || status == VST_ERROR_FORMAT || status == VST_ERROR_LIMIT ||
-                          status == VST_ERROR_UNSUPPORTED || status == VST_ERROR_NOT_FOUND, "%s", vst_error_message());
+                              status == VST_ERROR_UNSUPPORTED || status == VST_ERROR_NOT_FOUND,
+                          "%s", vst_error_message());
             fine += status == VST_OK;
             all++;
         }
@@ -1480,7 +1498,8 @@ int main(void) {
                                   whole_modules_of_pytorch,
                                   safetensors_files,
                                   formats_are_recognised,
-                                  impossible_paths, files_that_change,
+                                  impossible_paths,
+                                  files_that_change,
                                   too_many_open_files,
                                   every_type,
                                   every_layout,

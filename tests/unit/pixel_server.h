@@ -104,21 +104,16 @@ static inline int pixel_serve(void) {
         rest[strcspn(rest, "\n")] = 0;
         if (strcmp(request, "image") == 0)
             pixel_answer(pixel_read_image(&desk.image, rest) ? VST_OK : VST_ERROR_FORMAT);
-        else if (strcmp(request, "decode") == 0)
-            pixel_decode(&desk.image, rest);
-        else if (strcmp(request, "run") == 0)
-            pixel_answer(pixel_command(&desk, rest));
-        else if (strcmp(request, "time") == 0)
-            pixel_time(&desk, rest);
-        else if (strcmp(request, "time_decode") == 0)
-            pixel_time_decode(&desk.image, rest);
+        else if (strcmp(request, "decode") == 0) pixel_decode(&desk.image, rest);
+        else if (strcmp(request, "run") == 0) pixel_answer(pixel_command(&desk, rest));
+        else if (strcmp(request, "time") == 0) pixel_time(&desk, rest);
+        else if (strcmp(request, "time_decode") == 0) pixel_time_decode(&desk.image, rest);
         else if (strcmp(request, "get") == 0) {
             const vst_image *image = &desk.image;
             printf("%d %d %d\n", image->channels, image->height, image->width);
             fwrite(image->pixels, (size_t)image->channels * (size_t)image->width, (size_t)image->height, stdout);
             fflush(stdout);
-        } else
-            abort();
+        } else abort();
     }
     pixel_desk_clear(&desk);
     return 0;

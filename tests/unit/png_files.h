@@ -27,9 +27,10 @@ static inline unsigned sample_at(int y, int x, int c, int depth) {
     return (unsigned)(y * 5003 + x * 1709 + c * 911 + y * x * 37) & ((1u << depth) - 1);
 }
 
-static const png_color palette[16] = {{1, 2, 3}, {250, 4, 5}, {6, 240, 7}, {8, 9, 230}, {10, 20, 30}, {40, 50, 60},
-                                      {70, 80, 90}, {100, 110, 120}, {130, 140, 150}, {160, 170, 180}, {190, 200, 210},
-                                      {220, 225, 227}, {255, 255, 255}, {0, 0, 0}, {13, 17, 19}, {99, 1, 77}};
+static const png_color palette[16] = {{1, 2, 3},       {250, 4, 5},     {6, 240, 7},     {8, 9, 230},
+                                      {10, 20, 30},    {40, 50, 60},    {70, 80, 90},    {100, 110, 120},
+                                      {130, 140, 150}, {160, 170, 180}, {190, 200, 210}, {220, 225, 227},
+                                      {255, 255, 255}, {0, 0, 0},       {13, 17, 19},    {99, 1, 77}};
 
 static inline int samples_of(int colour) {
     return colour == PNG_COLOR_TYPE_GRAY || colour == PNG_COLOR_TYPE_PALETTE ? 1
@@ -91,12 +92,12 @@ typedef struct png_kind {
 } png_kind;
 
 static const png_kind kinds[] = {
-    {PNG_COLOR_TYPE_GRAY, 1, 0},       {PNG_COLOR_TYPE_GRAY, 2, 0},       {PNG_COLOR_TYPE_GRAY, 4, 0},
-    {PNG_COLOR_TYPE_GRAY, 8, 0},       {PNG_COLOR_TYPE_GRAY, 16, 0},      {PNG_COLOR_TYPE_GRAY, 8, 1},
-    {PNG_COLOR_TYPE_GRAY, 2, 1},       {PNG_COLOR_TYPE_GRAY, 16, 1},      {PNG_COLOR_TYPE_RGB, 8, 0},
-    {PNG_COLOR_TYPE_RGB, 16, 0},       {PNG_COLOR_TYPE_RGB, 8, 1},        {PNG_COLOR_TYPE_RGB, 16, 1},
-    {PNG_COLOR_TYPE_PALETTE, 1, 0},    {PNG_COLOR_TYPE_PALETTE, 2, 0},    {PNG_COLOR_TYPE_PALETTE, 4, 0},
-    {PNG_COLOR_TYPE_PALETTE, 8, 0},    {PNG_COLOR_TYPE_PALETTE, 8, 1},    {PNG_COLOR_TYPE_PALETTE, 4, 1},
+    {PNG_COLOR_TYPE_GRAY, 1, 0},       {PNG_COLOR_TYPE_GRAY, 2, 0},        {PNG_COLOR_TYPE_GRAY, 4, 0},
+    {PNG_COLOR_TYPE_GRAY, 8, 0},       {PNG_COLOR_TYPE_GRAY, 16, 0},       {PNG_COLOR_TYPE_GRAY, 8, 1},
+    {PNG_COLOR_TYPE_GRAY, 2, 1},       {PNG_COLOR_TYPE_GRAY, 16, 1},       {PNG_COLOR_TYPE_RGB, 8, 0},
+    {PNG_COLOR_TYPE_RGB, 16, 0},       {PNG_COLOR_TYPE_RGB, 8, 1},         {PNG_COLOR_TYPE_RGB, 16, 1},
+    {PNG_COLOR_TYPE_PALETTE, 1, 0},    {PNG_COLOR_TYPE_PALETTE, 2, 0},     {PNG_COLOR_TYPE_PALETTE, 4, 0},
+    {PNG_COLOR_TYPE_PALETTE, 8, 0},    {PNG_COLOR_TYPE_PALETTE, 8, 1},     {PNG_COLOR_TYPE_PALETTE, 4, 1},
     {PNG_COLOR_TYPE_GRAY_ALPHA, 8, 0}, {PNG_COLOR_TYPE_GRAY_ALPHA, 16, 0}, {PNG_COLOR_TYPE_RGB_ALPHA, 8, 0},
     {PNG_COLOR_TYPE_RGB_ALPHA, 16, 0}};
 enum { PNG_KINDS = sizeof kinds / sizeof *kinds };

@@ -182,8 +182,7 @@ double ref_hardswish(double x) { return x * ref_relu6(x + 3) / 6; }
 /* Element of `x` at the indices of the larger shape. */
 static double broadcast_element(const ref *x, const int64_t *index, int rank) {
     int64_t own[VST_MAX_RANK];
-    for (int i = 0; i < x->shape.rank; i++)
-        own[i] = x->shape.dim[i] == 1 ? 0 : index[rank - x->shape.rank + i];
+    for (int i = 0; i < x->shape.rank; i++) own[i] = x->shape.dim[i] == 1 ? 0 : index[rank - x->shape.rank + i];
     return x->data[flat_of(own, &x->shape)];
 }
 
@@ -248,7 +247,7 @@ void ref_unit(const ref *x, ref *out) {
     }
 }
 
-void ref_relative_distances(const ref *x, ref *out) {
+void ref_pairwise_distances(const ref *x, ref *out) {
     const int64_t rows = x->shape.dim[0], cols = x->shape.dim[1];
     double mean = 0;
     ref_set_shape(out, VST_SHAPE(rows, rows));
@@ -413,7 +412,7 @@ void ref_softmax(const ref *x, bool logarithm, ref *out) {
 
 void ref_attention(const ref *qkv, int heads, int64_t queries, ref *out) {
     const int64_t batch = qkv->shape.dim[0], tokens = qkv->shape.dim[1], width = qkv->shape.dim[2] / 3,
-        d = width / heads;
+                  d = width / heads;
     const int64_t rows = queries ? queries : tokens;
     ref_set_shape(out, VST_SHAPE(batch, rows, width));
     double *score = calloc((size_t)tokens, sizeof *score);

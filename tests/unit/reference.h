@@ -1,6 +1,6 @@
 /* Naive kernels in double, one loop after another as the formulas are written: what every operation and every gradient
- * of the engine is compared with. Layouts are PyTorch's. Each function sets the shape of `out` and fills it, and aborts if
- * `out` has no room for that. */
+ * of the engine is compared with. Layouts are PyTorch's. Each function sets the shape of `out` and fills it, and aborts
+ * if `out` has no room for that. */
 #ifndef VISTILL_TESTS_UNIT_REFERENCE_H
 #define VISTILL_TESTS_UNIT_REFERENCE_H
 
@@ -45,7 +45,7 @@ void ref_scale(const ref *x, double factor, ref *out);
 void ref_normalize(const ref *x, const double *mean, const double *deviation, ref *out);
 void ref_standardize(const ref *x, ref *out);
 void ref_unit(const ref *x, ref *out);
-void ref_relative_distances(const ref *x, ref *out);
+void ref_pairwise_distances(const ref *x, ref *out);
 
 void ref_permute(const ref *x, const int *order, ref *out);
 void ref_slice(const ref *x, int axis, int64_t start, int64_t count, ref *out);

@@ -160,10 +160,8 @@ START_TEST(rand_sets) {
     }
     for (int i = 0; i < members; i++) /* after i */
         for (int k = 0; k < members; k++)
-            if (!once)
-                second[k] += first[i] * first[k];
-            else if (i != k)
-                second[k] += first[i] * first[k] / (1 - first[i]);
+            if (!once) second[k] += first[i] * first[k];
+            else if (i != k) second[k] += first[i] * first[k] / (1 - first[i]);
     for (uint64_t sample = 0; sample < PLANS; sample++) {
         vsti_decision decisions[VSTI_DECISIONS];
         vst_random random = stream(sample);
@@ -632,10 +630,8 @@ START_TEST(jitter_order) {
             match = order;
         }
         ck_assert_msg(matches > 0, "sample %d: no order gives this", (int)sample);
-        if (matches == 1)
-            counts[match]++;
-        else
-            several++;
+        if (matches == 1) counts[match]++;
+        else several++;
     }
     ck_assert_int_lt(several, 200);
     for (int i = 0; i < 24; i++) shares[i] = 1 / 24.0;
@@ -914,10 +910,8 @@ START_TEST(lists_are_pure) {
         for (int i = 0; i < 4; i++) {
             copy(&photo, &other);
             ck_ok(vst_augment_apply(list, 1 + (i == 0), 7 + (i == 1), sample + (i == 2), &other));
-            if (i < 3)
-                different[i] += !same(&image, &other);
-            else
-                ck_assert(same(&image, &other));
+            if (i < 3) different[i] += !same(&image, &other);
+            else ck_assert(same(&image, &other));
         }
     }
     for (int i = 0; i < 3; i++) ck_assert_int_gt(different[i], 97);
@@ -1067,8 +1061,7 @@ static int serve(void) {
         } else if (sscanf(line, "erase %" SCNu64 " %d %d %511[^\n]", &sample, &height, &width, text) == 4) {
             serve_erasing(sample, height, width, text);
             continue;
-        } else
-            return 1;
+        } else return 1;
         answer(status, &image);
     }
     vst_image_clear(&image), vst_image_clear(&scratch);

@@ -104,16 +104,15 @@ typedef struct sample {
     vst_option_list betas;
 } sample;
 
-static const vst_option sample_table[] = {
-    VST_OPTION_INT(sample, common.image, 224, 4, 4096, "size"),
-    VST_OPTION_DOUBLE(sample, lr, 1e-3, 0, 10, "learning rate"),
-    VST_OPTION_DOUBLE(sample, free, 0, -HUGE_VAL, HUGE_VAL, "any number"),
-    VST_OPTION_BOOL(sample, nesterov, true, "momentum of Nesterov"),
-    VST_OPTION_STRING(sample, path, NULL, "a file"),
-    VST_OPTION_STRING(sample, title, "a \"title\"", "text"),
-    VST_OPTION_CHOICE(sample, kind, "sgd", "adamw|sgd|lamb", "optimiser"),
-    VST_OPTION_LIST(sample, betas, "0.9, 0.999", 0, 1, "decays"),
-    VST_OPTION_END};
+static const vst_option sample_table[] = {VST_OPTION_INT(sample, common.image, 224, 4, 4096, "size"),
+                                          VST_OPTION_DOUBLE(sample, lr, 1e-3, 0, 10, "learning rate"),
+                                          VST_OPTION_DOUBLE(sample, free, 0, -HUGE_VAL, HUGE_VAL, "any number"),
+                                          VST_OPTION_BOOL(sample, nesterov, true, "momentum of Nesterov"),
+                                          VST_OPTION_STRING(sample, path, NULL, "a file"),
+                                          VST_OPTION_STRING(sample, title, "a \"title\"", "text"),
+                                          VST_OPTION_CHOICE(sample, kind, "sgd", "adamw|sgd|lamb", "optimiser"),
+                                          VST_OPTION_LIST(sample, betas, "0.9, 0.999", 0, 1, "decays"),
+                                          VST_OPTION_END};
 
 START_TEST(options_have_defaults) {
     sample s = {0};
@@ -298,10 +297,10 @@ START_TEST(philox_known_answers) {
 END_TEST
 
 START_TEST(streams_differ) {
-    const vst_random streams[] = {
-        vst_random_stream(1, 2, 3, 4), vst_random_stream(2, 2, 3, 4), vst_random_stream(1, 3, 3, 4),
-        vst_random_stream(1, 2, 4, 4), vst_random_stream(1, 2, 3, 5), vst_random_stream(2, 1, 3, 4),
-        vst_random_stream(1, 2, 4, 3), vst_random_stream(1, 2, 3, 4 + (UINT64_C(1) << 32))};
+    const vst_random streams[] = {vst_random_stream(1, 2, 3, 4), vst_random_stream(2, 2, 3, 4),
+                                  vst_random_stream(1, 3, 3, 4), vst_random_stream(1, 2, 4, 4),
+                                  vst_random_stream(1, 2, 3, 5), vst_random_stream(2, 1, 3, 4),
+                                  vst_random_stream(1, 2, 4, 3), vst_random_stream(1, 2, 3, 4 + (UINT64_C(1) << 32))};
     enum { COUNT = sizeof streams / sizeof *streams };
     uint64_t first[COUNT];
     for (int i = 0; i < COUNT; i++) {
@@ -459,14 +458,14 @@ END_TEST
 START_TEST(types_to_float) {
     char bytes[17];
     float out[2];
-#define CHECK_TYPE(TYPE, dtype, x, y)                                                                \
-    do {                                                                                             \
-        const TYPE pair[2] = {(x), (y)};                                                             \
-        memcpy(bytes + 1, pair, sizeof pair); /* not aligned */                                      \
-        ck_assert_uint_eq(vst_dtype_size(dtype), sizeof(TYPE));                                      \
-        ck_assert_str_eq(vst_dtype_name(dtype), &#dtype[4]);                                         \
-        vst_to_float(out, bytes + 1, dtype, 2);                                                      \
-        ck_assert(out[0] == (float)(x) && out[1] == (float)(y));                                     \
+#define CHECK_TYPE(TYPE, dtype, x, y)                            \
+    do {                                                         \
+        const TYPE pair[2] = {(x), (y)};                         \
+        memcpy(bytes + 1, pair, sizeof pair); /* not aligned */  \
+        ck_assert_uint_eq(vst_dtype_size(dtype), sizeof(TYPE));  \
+        ck_assert_str_eq(vst_dtype_name(dtype), &#dtype[4]);     \
+        vst_to_float(out, bytes + 1, dtype, 2);                  \
+        ck_assert(out[0] == (float)(x) && out[1] == (float)(y)); \
     } while (0)
     CHECK_TYPE(double, VST_F64, 0.1, -1e-3);
     CHECK_TYPE(float, VST_F32, 0.1f, -3e38f);
@@ -489,12 +488,29 @@ START_TEST(types_to_float) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {
-        status_messages, long_messages_are_cut, memory_fails_on_demand, memory_grows, log_goes_to_the_sink,
-        options_have_defaults, options_default_of_a_wrong_table_fails, options_read_and_write, options_refuse,
-        options_copy_deeply, options_survive_failing_memory, philox_known_answers, streams_differ,
-        streams_are_frozen, uniform_moments, normal_moments, below_is_even, permutation_is_one, permutation_of_many,
-        shapes, half_to_float, float_to_half, types_to_float};
+    const TTest *const tests[] = {status_messages,
+                                  long_messages_are_cut,
+                                  memory_fails_on_demand,
+                                  memory_grows,
+                                  log_goes_to_the_sink,
+                                  options_have_defaults,
+                                  options_default_of_a_wrong_table_fails,
+                                  options_read_and_write,
+                                  options_refuse,
+                                  options_copy_deeply,
+                                  options_survive_failing_memory,
+                                  philox_known_answers,
+                                  streams_differ,
+                                  streams_are_frozen,
+                                  uniform_moments,
+                                  normal_moments,
+                                  below_is_even,
+                                  permutation_is_one,
+                                  permutation_of_many,
+                                  shapes,
+                                  half_to_float,
+                                  float_to_half,
+                                  types_to_float};
     Suite *suite = suite_create("base");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 60);

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <xxhash.h>
 
-#include "recipes/cache/tools.h"
-#include "recipes/cache/cache.h"
+#include "recipes/teacher/cache/cache.h"
+#include "recipes/teacher/cache/internal.h"
 #include "tests/unit/train_session.h"
 
 #define MODEL "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"

@@ -24,8 +24,7 @@ typedef struct facts {
     uint32_t pixels_crc, labels_crc; /* of the unpacked files without their headers, by Python's zlib */
 } facts;
 
-static const facts fashion[2] = {{"train", 60000, 0xae65dccd, 0x2ed6e46a},
-                                 {"test", 10000, 0x12728439, 0x242bc73f}};
+static const facts fashion[2] = {{"train", 60000, 0xae65dccd, 0x2ed6e46a}, {"test", 10000, 0x12728439, 0x242bc73f}};
 
 START_TEST(fashion_mnist) {
     const facts *expected = &fashion[_i];
@@ -98,7 +97,8 @@ START_TEST(generated) {
         vst_dataset *dataset;
         snprintf(path, sizeof path, "%s/%s%s%s", folder, prefix, idx_names[i / 2], gzip ? ".gz" : "");
         const char *given = !*prefix && i < 2 ? folder : path;
-        ck_ok(vst_dataset_open(&dataset, given, i % 2 ? "test" : "train", i < 4 ? &(vst_dataset_options){.format = "idx"} : NULL));
+        ck_ok(vst_dataset_open(&dataset, given, i % 2 ? "test" : "train",
+                               i < 4 ? &(vst_dataset_options){.format = "idx"} : NULL));
         check_samples(dataset, i % 2 ? 11 : 37, 5, 3, 4);
         ck_assert_int_eq(vst_dataset_classes(dataset), 4);
         ck_assert_str_eq(vst_dataset_class_name(dataset, 3), "3");
@@ -140,24 +140,27 @@ START_TEST(open_errors) {
     make_folder(folder, "empty");
     expect_error(VST_ERROR_FORMAT, "idx (MNIST", vst_dataset_open(&dataset, folder, "train", NULL));
     ck_assert_ptr_null(dataset);
-    expect_error(VST_ERROR_NOT_FOUND, "train-images", vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "idx"}));
-    expect_error(VST_ERROR_ARGUMENT, "'zarr'", vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "zarr"}));
+    expect_error(VST_ERROR_NOT_FOUND, "train-images",
+                 vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "idx"}));
+    expect_error(VST_ERROR_ARGUMENT, "'zarr'",
+                 vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "zarr"}));
     expect_error(VST_ERROR_ARGUMENT, "'dev'", vst_dataset_open(&dataset, folder, "dev", NULL));
     snprintf(path, sizeof path, "%s/nothing", folder);
     expect_error(VST_ERROR_NOT_FOUND, path, vst_dataset_open(&dataset, path, "train", NULL));
     write_bytes(path, (const uint8_t *)"hello", 5);
-    expect_error(VST_ERROR_NOT_FOUND, "not named like", vst_dataset_open(&dataset, path, "train", &(vst_dataset_options){.format = "idx"}));
+    expect_error(VST_ERROR_NOT_FOUND, "not named like",
+                 vst_dataset_open(&dataset, path, "train", &(vst_dataset_options){.format = "idx"}));
     unlink(path);
     remove_folder(folder, "");
 }
 END_TEST
 
 typedef struct damage {
-    int file;    /* of idx_names */
-    int length;  /* bytes kept, negative: bytes dropped from the end */
-    int at;      /* a 32-bit big-endian value written there; -1: none */
+    int file;   /* of idx_names */
+    int length; /* bytes kept, negative: bytes dropped from the end */
+    int at;     /* a 32-bit big-endian value written there; -1: none */
     uint32_t value;
-    int extra;   /* bytes appended */
+    int extra; /* bytes appended */
     vst_status status;
     const char *text;
 } damage;
@@ -430,11 +433,15 @@ END_TEST
 
 START_TEST(augment_texts) {
     static const char *const empty[] = {"", "none", "  ", " none "};
-    static const char *const wrong[][2] = {
-        {"crop, blur", "'blur'; there are: auto_augment (one of"}, {"crop:colour=3", "padding (pixels added"},
-        {"crop:padding", "'padding' must be written option=value"}, {"crop:padding=x", "padding"},
-        {"flip:probability=1.5", "probability"}, {"crop,", "there is no augmentation ''"},
-        {"crop:padding=-1", "padding"}, {"none, crop", "'none'"}, {"crop:", "option=value"}};
+    static const char *const wrong[][2] = {{"crop, blur", "'blur'; there are: auto_augment (one of"},
+                                           {"crop:colour=3", "padding (pixels added"},
+                                           {"crop:padding", "'padding' must be written option=value"},
+                                           {"crop:padding=x", "padding"},
+                                           {"flip:probability=1.5", "probability"},
+                                           {"crop,", "there is no augmentation ''"},
+                                           {"crop:padding=-1", "padding"},
+                                           {"none, crop", "'none'"},
+                                           {"crop:", "option=value"}};
     vst_augment *augment;
     vst_image image = {0};
     make_image(&image, 1, 4, 4);

@@ -1,5 +1,5 @@
-/* The optimisation of DeiT and DeiT-III against the numbers of facebookresearch/deit and timm: losses and their gradients,
- * LAMB, learning rates, groups of parameters, mixed targets (tests/parity/make_deit_fixtures.py). */
+/* The optimisation of DeiT and DeiT-III against the numbers of facebookresearch/deit and timm: losses and their
+ * gradients, LAMB, learning rates, groups of parameters, mixed targets (tests/parity/make_deit_fixtures.py). */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,8 +8,8 @@
 #include "backbones/backbone.h"
 #include "datasets/loader/mix.h"
 #include "recipes/distill/term.h"
-#include "recipes/engine/modelfile.h"
-#include "recipes/engine/train_parts.h"
+#include "recipes/model/model.h"
+#include "recipes/train/internal.h"
 #include "tests/unit/deit_numbers.h"
 #include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"
@@ -38,8 +38,12 @@ static void add(vst_params *params, const char *name, vst_shape shape) {
 START_TEST(lamb_is_timms) {
     vst_params *params;
     vst_optimizer *optimizer;
-    const vst_optimizer_options options = {.kind = VST_LAMB, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8,
-                                           .weight_decay = lamb_numbers[_i].decay, .clip_norm = lamb_numbers[_i].clip};
+    const vst_optimizer_options options = {.kind = VST_LAMB,
+                                           .beta1 = 0.9,
+                                           .beta2 = 0.999,
+                                           .epsilon = 1e-8,
+                                           .weight_decay = lamb_numbers[_i].decay,
+                                           .clip_norm = lamb_numbers[_i].clip};
     ck_ok(vst_params_create(&params));
     add(params, "a", VST_SHAPE(5, 7));
     add(params, "b", VST_SHAPE(5));
@@ -74,19 +78,22 @@ END_TEST
 /* At the beginning of every epoch of 7 steps the rate is timm's; in between it goes on evenly, where DeiT's stays. */
 START_TEST(schedule_is_timms) {
     const bool whole = _i == 0;
-    const vst_schedule s = {.rate = 1e-3, .minimum = 1e-5, .warmup_rate = 1e-6, .warmup = 5 * 7, .steps = 30 * 7, .whole = whole};
+    const vst_schedule s = {
+        .rate = 1e-3, .minimum = 1e-5, .warmup_rate = 1e-6, .warmup = 5 * 7, .steps = 30 * 7, .whole = whole};
     for (uint64_t epoch = 0; epoch < DEIT_EPOCHS; epoch++) {
         near("rate", vst_schedule_rate(&s, epoch * 7), schedule_numbers[_i][epoch], 1e-7);
         const double next = epoch + 1 < DEIT_EPOCHS ? schedule_numbers[_i][epoch + 1] : 1e-5;
         const double middle = vst_schedule_rate(&s, epoch * 7 + 3);
-        const bool jump = whole && epoch == 4; /* the warm-up aims at the rate, the hidden cosine has gone on meanwhile */
+        const bool jump =
+            whole && epoch == 4; /* the warm-up aims at the rate, the hidden cosine has gone on meanwhile */
         ck_assert(jump || (middle - schedule_numbers[_i][epoch]) * (middle - next) <= 0);
     }
 }
 END_TEST
 
 START_TEST(rates_scale_with_the_images_of_a_step) {
-    const vst_optim_options deit = {.batch = 64, .accumulate = 16, .lr = 5e-4, .lr_rule = VST_LR_RULE_LINEAR, .lr_batch = 512};
+    const vst_optim_options deit = {
+        .batch = 64, .accumulate = 16, .lr = 5e-4, .lr_rule = VST_LR_RULE_LINEAR, .lr_batch = 512};
     vst_optim_options root = deit;
     root.lr_rule = VST_LR_RULE_SQRT;
     near("linear", vsti_learning_rate(&deit), 1e-3, 1e-12); /* 5e-4 * 1024 / 512 */
@@ -107,11 +114,11 @@ static bool lists(const char *names, const char *name) {
 }
 
 START_TEST(decay_groups_are_timms) {
-    vst_model *model;
+    vst_model_config *model;
     vst_graph *graph;
     vst_params *params;
-    ck_ok(vst_model_create(&model, decay_numbers[_i].variant));
-    ck_ok(vst_model_set(model, "depth", "1"));
+    ck_ok(vst_model_config_create(&model, decay_numbers[_i].variant));
+    ck_ok(vst_model_config_set(model, "depth", "1"));
     ck_ok(vst_model_declare(&graph, &params, model));
     ck_assert_int_eq((int)vst_params_count(params), decay_numbers[_i].count);
     for (size_t p = 0; p < vst_params_count(params); p++) {
@@ -122,7 +129,7 @@ START_TEST(decay_groups_are_timms) {
     }
     vst_graph_destroy(graph);
     vst_params_destroy(params);
-    vst_model_destroy(model);
+    vst_model_config_destroy(model);
 }
 END_TEST
 
@@ -205,7 +212,8 @@ START_TEST(distillation_losses_are_deits) {
     heads_plan(&h, vst_add(h.graph, vst_scale(h.graph, labels, 1 - alpha), vst_scale(h.graph, taught, alpha)), 2);
     mixed_target(vst_plan_input(h.plan, "target"), 0.1);
     fill_sines(vst_plan_input(h.plan, vst_term_input(0, "logits", name)), DEIT_CELLS, 3, 3);
-    if (!loss_numbers[_i].token) memset(vst_params_gradients(h.params), 0, vst_params_trained(h.params) * sizeof(float));
+    if (!loss_numbers[_i].token)
+        memset(vst_params_gradients(h.params), 0, vst_params_trained(h.params) * sizeof(float));
     ck_ok(vst_plan_run(h.plan, 0));
     near("loss", vst_plan_output(h.plan, 0)[0], loss_numbers[_i].loss, 1e-6);
     compare_gradient(&h, "cls", loss_numbers[_i].gradients);
@@ -216,8 +224,10 @@ END_TEST
 
 START_TEST(binary_loss_is_deit3s) {
     heads h = heads_begin();
-    heads_plan(&h, vst_binary_cross_entropy(h.graph, vst_find(h.graph, "logits"),
-                                            vst_input(h.graph, "target", VST_SHAPE(DEIT_ROWS, DEIT_CLASSES))), 6);
+    heads_plan(&h,
+               vst_binary_cross_entropy(h.graph, vst_find(h.graph, "logits"),
+                                        vst_input(h.graph, "target", VST_SHAPE(DEIT_ROWS, DEIT_CLASSES))),
+               6);
     mixed_target(vst_plan_input(h.plan, "target"), 0);
     ck_ok(vst_plan_run(h.plan, 0));
     near("loss", vst_plan_output(h.plan, 0)[0], binary_numbers[0].loss, 1e-6);

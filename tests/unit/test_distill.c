@@ -3,14 +3,15 @@
 #include <math.h>
 #include <string.h>
 
-#include "recipes/distill/sides.h"
-#include "recipes/engine/train_parts.h"
+#include "recipes/distill/internal.h"
+#include "recipes/train/internal.h"
 #include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"
 #include "vision/plan/plan.h"
 
-#define ck_near(a, b) ck_assert_msg(fabs((double)(a) - (double)(b)) < 1e-5 * (1 + fabs((double)(b))), "%g, expected %g", \
-                                    (double)(a), (double)(b))
+#define ck_near(a, b)                                                                                               \
+    ck_assert_msg(fabs((double)(a) - (double)(b)) < 1e-5 * (1 + fabs((double)(b))), "%g, expected %g", (double)(a), \
+                  (double)(b))
 
 /* A graph whose only content is the student's tap. */
 typedef struct fixture {
@@ -34,7 +35,8 @@ static void end(fixture *f) {
 static size_t count_of(vst_shape shape) { return (size_t)vst_shape_count(&shape); }
 
 /* The unweighted value of a term. */
-static double value_of(const vst_term_options *term, vst_shape s, const float *student, vst_shape t, const float *teacher) {
+static double value_of(const vst_term_options *term, vst_shape s, const float *student, vst_shape t,
+                       const float *teacher) {
     fixture f = begin(term->student, s);
     vst_plan *plan;
     char name[VST_TEACHER_INPUT_NAME];
@@ -52,7 +54,8 @@ static double value_of(const vst_term_options *term, vst_shape s, const float *s
 }
 
 static vst_term_options logits_term(char *distance) {
-    return (vst_term_options){.distance = distance, .student = "logits", .teacher = "logits", .weight = 1, .temperature = 1};
+    return (vst_term_options){
+        .distance = distance, .student = "logits", .teacher = "logits", .weight = 1, .temperature = 1};
 }
 
 static const float student_logits[6] = {1, 2, 0.5f, -1, 0, 3}, teacher_logits[6] = {2, 1, 0, -2, 1, 1.5f};
@@ -210,7 +213,8 @@ START_TEST(what_does_not_fit_says_what_would) {
     refuse(&term, "blocks.1.scores", VST_SHAPE(2, 3, 17, 17), VST_SHAPE(2, 3, 17, 17), WORDS("relation", "queries"));
     term = feature_term();
     term.align = VSTI_ALIGN_NONE;
-    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 8, 8), WORDS("different grids", "larger or smaller"));
+    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 8, 8),
+           WORDS("different grids", "larger or smaller"));
     term.align = VSTI_ALIGN_SMALLER;
     refuse(&term, "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 7, 7), WORDS("pooled", "larger"));
     term.tokens = VSTI_TOKENS_CLASS;
@@ -237,14 +241,16 @@ START_TEST(features_by_place) {
     vst_tap(f.graph, "blocks.2", x);
     vst_tap(f.graph, "blocks.3", x);
     vst_tap(f.graph, "logits", vst_input(f.graph, "logits of it", VST_SHAPE(2, 10)));
-    static const char *const pairs[][2] = {{"features.0", "blocks.0"},   {"features.-1", "blocks.3"}, {"features.2", "blocks.2"},
-                                           {"features.50%", "blocks.2"}, {"features.100%", "blocks.3"}, {"features.0%", "blocks.0"},
+    static const char *const pairs[][2] = {{"features.0", "blocks.0"},     {"features.-1", "blocks.3"},
+                                           {"features.2", "blocks.2"},     {"features.50%", "blocks.2"},
+                                           {"features.100%", "blocks.3"},  {"features.0%", "blocks.0"},
                                            {"features.1.q", "blocks.1.q"}, {"logits", "logits"}};
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         ck_assert_msg(vst_tap_find(f.graph, pairs[i][0], name).id != 0, "%s", pairs[i][0]);
         ck_assert_str_eq(name, pairs[i][1]);
     }
-    static const char *const none[] = {"features.4", "features.-5", "features.", "features.x", "features.1z", "features.1.z", "x"};
+    static const char *const none[] = {"features.4",  "features.-5",  "features.", "features.x",
+                                       "features.1z", "features.1.z", "x"};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         ck_assert_msg(vst_tap_find(f.graph, none[i], name).id == 0, "%s", none[i]);
     char list[100];
@@ -280,9 +286,12 @@ START_TEST(a_student_teaches_itself) {
     vst_plan *plan;
     ck_ok(vst_params_create(&params));
     ck_ok(vst_graph_create(&g, params));
-    vst_tap(g, "blocks.0", vst_param(g, "shallow", VST_SHAPE(1, 4, 2), (vst_init){VST_INIT_CONSTANT, 1, VST_PARAM_WEIGHT}));
-    vst_tap(g, "blocks.1", vst_param(g, "deep", VST_SHAPE(1, 4, 2), (vst_init){VST_INIT_CONSTANT, 3, VST_PARAM_WEIGHT}));
-    const vst_term_options term = {.distance = "mse", .from = "student", .student = "features.0", .teacher = "features.-1"};
+    vst_tap(g, "blocks.0",
+            vst_param(g, "shallow", VST_SHAPE(1, 4, 2), (vst_init){VST_INIT_CONSTANT, 1, VST_PARAM_WEIGHT}));
+    vst_tap(g, "blocks.1",
+            vst_param(g, "deep", VST_SHAPE(1, 4, 2), (vst_init){VST_INIT_CONSTANT, 3, VST_PARAM_WEIGHT}));
+    const vst_term_options term = {
+        .distance = "mse", .from = "student", .student = "features.0", .teacher = "features.-1"};
     const vst_value loss = vst_term_build(g, &term, 0, NULL, VST_SCALAR);
     vst_differentiate(g, loss);
     ck_ok(vst_graph_finish(g));
@@ -290,7 +299,8 @@ START_TEST(a_student_teaches_itself) {
     ck_ok(vst_plan_create(&plan, g, &loss, 1, &(vst_plan_options){.mode = VST_TRAIN}));
     ck_ok(vst_plan_run(plan, 0));
     ck_near(vst_plan_output(plan, 0)[0], 4);
-    ck_near(vst_params_gradients(params)[vst_params_at(params, (size_t)vst_params_find(params, "shallow"))->offset], -0.5);
+    ck_near(vst_params_gradients(params)[vst_params_at(params, (size_t)vst_params_find(params, "shallow"))->offset],
+            -0.5);
     ck_near(vst_params_gradients(params)[vst_params_at(params, (size_t)vst_params_find(params, "deep"))->offset], 0);
     vst_plan_destroy(plan);
     vst_graph_destroy(g);

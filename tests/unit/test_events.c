@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/engine/events.h"
+#include "recipes/train/events.h"
 
 static uint64_t number_at(const uint8_t **at) {
     uint64_t number = 0;

@@ -15,9 +15,9 @@ says() { grep -q -e "$1" "$folder/log" || { echo "FAILED: '$1' is not in:"; cat 
 
 mkdir "$folder/copy"
 for part in vision backbones datasets recipes cmake CMakeLists.txt; do cp -r "$source/$part" "$folder/copy/"; done
-cat > "$folder/copy/recipes/distill/made_up.c" <<'C'
+cat > "$folder/copy/recipes/distill/distances/made_up.c" <<'C'
 /* Half of the mean squared error. */
-#include "recipes/distill/distance.h"
+#include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
 static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
@@ -27,7 +27,7 @@ static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, c
 
 extern const vst_distance vsti_distance_made_up;
 const vst_distance vsti_distance_made_up = {
-    .name = "made_up", .help = "half of the squares", .takes = VST_TAKES_SAME, .build = build};
+    .name = "made_up", .help = "half of the squares", .expects = VST_EXPECTS_SAME_SHAPE, .build = build};
 C
 cat > "$folder/copy/recipes/conf/presets/made-up.yaml" <<'Y'
 # The last block follows the first half way.

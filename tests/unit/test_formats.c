@@ -7,7 +7,7 @@
 
 #include "datasets/loader/loader.h"
 #include "datasets/tar_index.h"
-#include "recipes/engine/data_tools.h"
+#include "recipes/datatools/datatools.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/log.h"
 #include "vision/image/decode.h"
@@ -139,7 +139,7 @@ START_TEST(three_layouts) {
     ck_assert_int_eq(vst_dataset_classes(shards), 4);
     for (int i = 0; i < 4; i++) ck_assert_str_eq(vst_dataset_class_name(shards, i), vst_dataset_class_name(dataset, i));
     ck_assert_str_eq(vst_dataset_class_name(dataset, 0), "Zebra");
-    ck_assert(vst_dataset_whole(shards) && !vst_dataset_whole(dataset));
+    ck_assert(vst_dataset_has_no_splits(shards) && !vst_dataset_has_no_splits(dataset));
     for (uint64_t i = 0; i < TREE; i++) { /* the files' own bytes */
         vst_bytes a = {0}, b = {0};
         char name[PATH_MAX];
@@ -174,7 +174,7 @@ static void check_facts(const char *path, const char *split, uint64_t count, int
     ck_ok(vst_dataset_open(&dataset, path, split, NULL));
     ck_assert_uint_eq(vst_dataset_count(dataset), count);
     ck_assert_int_eq(vst_dataset_classes(dataset), classes);
-    ck_assert_int_eq(vst_dataset_whole(dataset), whole);
+    ck_assert_int_eq(vst_dataset_has_no_splits(dataset), whole);
     const char *found = vst_dataset_path(dataset);
     ck_assert_msg(strlen(found) >= strlen(ending) && strcmp(found + strlen(found) - strlen(ending), ending) == 0, "%s",
                   found);
@@ -619,7 +619,7 @@ START_TEST(cifar10_tar) {
         ck_assert_uint_eq(vst_dataset_count(dataset), i ? 10000 : 50000);
         ck_assert_int_eq(vst_dataset_classes(dataset), 10);
         ck_assert_str_eq(vst_dataset_class_name(dataset, 9), "truck");
-        ck_assert(!vst_dataset_whole(dataset));
+        ck_assert(!vst_dataset_has_no_splits(dataset));
         for (uint64_t k = 0; k < vst_dataset_count(dataset); k++) {
             int label;
             ck_ok(vst_dataset_read(dataset, k, &image, &label));
@@ -643,10 +643,8 @@ static void write_many(void) {
     for (int i = 0; i < MANY; i++) {
         char name[64];
         snprintf(name, sizeof name, "many/%c/%03d.png", i < 60 ? 'a' : 'b', i);
-        if (is_bad(i))
-            write_in(folder, name, "no picture at all", 17);
-        else
-            write_picture(folder, name, i);
+        if (is_bad(i)) write_in(folder, name, "no picture at all", 17);
+        else write_picture(folder, name, i);
     }
 }
 
@@ -753,12 +751,9 @@ START_TEST(broken_limit) {
             vst_status status;
             while ((status = vst_loader_next(loader, &batch)) == VST_OK && batch.count) step++;
             snprintf(text, sizeof text, "%d %d %s", status, step, vst_error_message());
-            if (!policy)
-                ck_assert_msg(step == 0 && strstr(text, "a/000.png"), "%s", text);
-            else if (i)
-                ck_assert_str_eq(text, first);
-            else
-                snprintf(first, sizeof first, "%s", text);
+            if (!policy) ck_assert_msg(step == 0 && strstr(text, "a/000.png"), "%s", text);
+            else if (i) ck_assert_str_eq(text, first);
+            else snprintf(first, sizeof first, "%s", text);
             vst_loader_destroy(loader);
         }
     }
@@ -774,10 +769,8 @@ START_TEST(broken_in_a_row) {
     for (int i = 0; i < 40; i++) {
         char name[64];
         snprintf(name, sizeof name, "row/a/%03d.png", i);
-        if (i < 21 + _i)
-            write_in(folder, name, "no", 2); /* 20 further ones are tried */
-        else
-            write_picture(folder, name, i);
+        if (i < 21 + _i) write_in(folder, name, "no", 2); /* 20 further ones are tried */
+        else write_picture(folder, name, i);
     }
     ck_ok(vst_dataset_open(&dataset, in("row"), "train", NULL));
     const vst_loader_options options = {.batch = 1, .channels = 3, .size = 4, .broken = {VST_BROKEN_SKIP, 1}};
@@ -845,10 +838,8 @@ START_TEST(packing) {
             vst_image_clear(&image);
         }
         for (int i = 0; i < 30; i++) ck_assert_int_eq(seen_pixels[idx_pixel(i, 0, 0)], 1);
-        if (shuffled)
-            ck_assert_int_lt(in_place, 10);
-        else
-            ck_assert_int_eq(in_place, 30);
+        if (shuffled) ck_assert_int_lt(in_place, 10);
+        else ck_assert_int_eq(in_place, 30);
         vst_dataset_close(shards);
     }
     vst_dataset_close(dataset);

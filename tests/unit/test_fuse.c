@@ -1,5 +1,5 @@
-/* What inference plans fuse: each pattern becomes the steps that it should, gives what the plain plan gives, and follows when
- * the parameters change. */
+/* What inference plans fuse: each pattern becomes the steps that it should, gives what the plain plan gives, and
+ * follows when the parameters change. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,24 +22,24 @@ typedef struct pattern {
 /* ---- Patterns ---- */
 
 static vst_value conv(vst_graph *g, vst_value x, const char *name, bool bias) {
-    VST_SCOPE(g, "%s", name)
+    VST_SCOPE (g, "%s", name)
         x = vst_conv2d(g, x, (vst_conv2d_options){.out = CHANNELS, .kernel = 3, .padding = 1, .bias = bias});
     return x;
 }
 
 static vst_value norm(vst_graph *g, vst_value x, const char *name) {
-    VST_SCOPE(g, "%s", name) x = vst_batch_norm(g, x, (vst_norm_options){.epsilon = 1e-3});
+    VST_SCOPE (g, "%s", name) x = vst_batch_norm(g, x, (vst_norm_options){.epsilon = 1e-3});
     return x;
 }
 
 static vst_value linear(vst_graph *g, vst_value x, const char *name) {
-    VST_SCOPE(g, "%s", name) x = vst_linear(g, x, (vst_linear_options){.features = 6, .bias = true});
+    VST_SCOPE (g, "%s", name) x = vst_linear(g, x, (vst_linear_options){.features = 6, .bias = true});
     return x;
 }
 
 static int conv_norm_act(vst_graph *g, vst_value x, vst_value *out) {
-    static vst_value (*const activations[])(vst_graph *, vst_value) = {vst_relu, vst_relu6, vst_gelu, vst_silu,
-                                                                       vst_sigmoid, vst_hardswish};
+    static vst_value (*const activations[])(vst_graph *, vst_value) = {vst_relu, vst_relu6,   vst_gelu,
+                                                                       vst_silu, vst_sigmoid, vst_hardswish};
     for (int i = 0; i < 6; i++) {
         char name[16];
         snprintf(name, sizeof name, "conv%d", i);
@@ -105,20 +105,22 @@ static int mlp(vst_graph *g, vst_value x, vst_value *out) {
     return 1;
 }
 
-/* Enough channels and pixels for Winograd's method; its residual, its bounds, and a reader of its layout that is another
- * convolution. */
+/* Enough channels and pixels for Winograd's method; its residual, its bounds, and a reader of its layout that is
+ * another convolution. */
 static int wide_block(vst_graph *g, vst_value x, vst_value *out) {
-    VST_SCOPE(g, "wide") x = vst_conv2d(g, x, (vst_conv2d_options){.out = 32, .kernel = 1});
+    VST_SCOPE (g, "wide") x = vst_conv2d(g, x, (vst_conv2d_options){.out = 32, .kernel = 1});
     vst_value y = x;
-    VST_SCOPE(g, "first") y = vst_conv2d(g, y, (vst_conv2d_options){.out = 48, .kernel = 3, .padding = 1, .bias = true});
+    VST_SCOPE (g, "first")
+        y = vst_conv2d(g, y, (vst_conv2d_options){.out = 48, .kernel = 3, .padding = 1, .bias = true});
     y = vst_relu6(g, norm(g, y, "bn1"));
-    VST_SCOPE(g, "second") y = vst_conv2d(g, y, (vst_conv2d_options){.out = 32, .kernel = 3, .padding = 1});
+    VST_SCOPE (g, "second") y = vst_conv2d(g, y, (vst_conv2d_options){.out = 32, .kernel = 3, .padding = 1});
     out[0] = vst_relu(g, vst_add(g, norm(g, y, "bn2"), x));
     return 1;
 }
 
 static const pattern patterns[] = {
-    {"convolution, norm, activation", conv_norm_act,
+    {"convolution, norm, activation",
+     conv_norm_act,
      {"conv2d+norm+relu", "conv2d+norm+relu6", "conv2d+norm+gelu", "conv2d+norm+silu", "conv2d+norm+sigmoid",
       "conv2d+norm+hardswish"}},
     {"basic block", basic_block, {"conv2d+norm+relu", "conv2d+norm", "conv2d+norm+add+relu"}},
@@ -150,7 +152,7 @@ static void awaken(vst_params *params, uint64_t seed) {
         float *values = vst_params_values(params) + info->offset;
         for (size_t k = 0; k < info->count; k++) values[k] = (float)(low + vst_random_uniform(&random));
     }
-    vst_params_touch(params);
+    vst_params_changed(params);
 }
 
 static session start(const pattern *p) {
@@ -229,8 +231,8 @@ START_TEST(steps_are_fused) {
         const char *operation = strrchr(row.name, ' ') + 1;
         if (!is_shown(operation)) continue;
         ck_assert_msg(found < MAX_STEPS && p->steps[found], "%s: one step more than expected, %s", p->name, row.name);
-        ck_assert_msg(strcmp(operation, p->steps[found]) == 0, "%s: step %d is %s, expected %s", p->name, found, row.name,
-                      p->steps[found]);
+        ck_assert_msg(strcmp(operation, p->steps[found]) == 0, "%s: step %d is %s, expected %s", p->name, found,
+                      row.name, p->steps[found]);
         found++;
     }
     ck_assert_msg(found == MAX_STEPS || !p->steps[found], "%s: no step %s", p->name, p->steps[found]);

@@ -7,8 +7,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "tests/unit/png_files.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/png_files.h"
 #include "vision/base/memory.h"
 #include "vision/image/image.h"
 
@@ -106,7 +106,7 @@ START_TEST(round_trip) {
     ck_assert_int_eq(vst_png_write(path, &image), VST_ERROR_IO);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), path));
     ck_assert_int_eq(rmdir(path), 0);
-    ck_assert_int_eq(rmdir(folder), 0); /* empty */
+    ck_assert_int_eq(rmdir(folder), 0);                          /* empty */
     ck_assert_int_eq(vst_png_write(path, &image), VST_ERROR_IO); /* no such folder */
     vst_image_clear(&image);
     vst_image_clear(&back);

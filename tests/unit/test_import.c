@@ -6,10 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/deploy/blocks.h"
 #include "recipes/deploy/export.h"
-#include "recipes/engine/import.h"
-#include "recipes/engine/modelfile.h"
+#include "recipes/model/cost.h"
+#include "recipes/model/import.h"
+#include "recipes/model/model.h"
 #include "tests/unit/data_files.h"
 #include "vision/base/memory.h"
 #include "vision/ops/ops.h"
@@ -31,7 +31,7 @@ static void end(void) {
 
 /* A model with its parameters, and its tensors as a file would have them, to be changed at will. */
 typedef struct net {
-    vst_model *model;
+    vst_model_config *model;
     vst_graph *graph;
     vst_params *params;
     vst_tensor tensors[MOST];
@@ -42,12 +42,13 @@ typedef struct net {
 static net *make(const char *variant, const char *key, const char *value, uint64_t seed) {
     net *n = calloc(1, sizeof *n);
     ck_assert_ptr_nonnull(n);
-    ck_ok(vst_model_create(&n->model, variant));
-    if (key) ck_ok(vst_model_set(n->model, key, value));
+    ck_ok(vst_model_config_create(&n->model, variant));
+    if (key) ck_ok(vst_model_config_set(n->model, key, value));
     ck_ok(vst_model_declare(&n->graph, &n->params, n->model));
     ck_ok(vst_params_allocate(n->params, false, seed));
     for (size_t i = 0; i < vst_params_total(n->params); i++)
-        if (vst_params_values(n->params)[i] == 0) vst_params_values(n->params)[i] = (float)(seed % 97) + (float)(i % 13);
+        if (vst_params_values(n->params)[i] == 0)
+            vst_params_values(n->params)[i] = (float)(seed % 97) + (float)(i % 13);
     n->count = vst_params_tensors(n->params, n->tensors, n->counters);
     return n;
 }
@@ -55,7 +56,7 @@ static net *make(const char *variant, const char *key, const char *value, uint64
 static void drop(net *n) {
     vst_graph_destroy(n->graph);
     vst_params_destroy(n->params);
-    vst_model_destroy(n->model);
+    vst_model_config_destroy(n->model);
     free(n);
 }
 
@@ -83,7 +84,8 @@ static size_t count_of(const net *n, const char *name) {
 
 static void ck_same(const net *a, const net *b, const char *name) {
     ck_assert_uint_eq(count_of(a, name), count_of(b, name));
-    ck_assert_msg(memcmp(values_of(a, name), values_of(b, name), count_of(a, name) * sizeof(float)) == 0, "%s differs", name);
+    ck_assert_msg(memcmp(values_of(a, name), values_of(b, name), count_of(a, name) * sizeof(float)) == 0, "%s differs",
+                  name);
 }
 
 static vst_weights *saved(const net *n, const vst_metadata *metadata, size_t count) {
@@ -162,10 +164,11 @@ START_TEST(converts) {
     int32_t narrow = 77;
     for (int i = 0; i < 16; i++) {
         wide[i] = 1.0 / 3 + i;
-        half[i] = (uint16_t)(0x3c00 + i * 16);  /* 1 + i / 64 */
-        brain[i] = (uint16_t)(0x3f80 + i);      /* 1 + i / 128 */
+        half[i] = (uint16_t)(0x3c00 + i * 16); /* 1 + i / 64 */
+        brain[i] = (uint16_t)(0x3f80 + i);     /* 1 + i / 128 */
     }
-    vst_tensor *bias = tensor_of(a, "bn1.bias"), *weight = tensor_of(a, "bn1.weight"), *mean = tensor_of(a, "bn1.running_mean");
+    vst_tensor *bias = tensor_of(a, "bn1.bias"), *weight = tensor_of(a, "bn1.weight"),
+               *mean = tensor_of(a, "bn1.running_mean");
     bias->dtype = VST_F64, bias->data = wide;
     weight->dtype = VST_F16, weight->data = half;
     mean->dtype = VST_BF16, mean->data = brain;
@@ -218,13 +221,17 @@ START_TEST(lists_misfits) {
     tensor_of(a, "bn1.bias")->name = "bn1.beta";
     ck_assert_int_eq(import(&report, b, a, &plain), VST_ERROR_SHAPE);
     const char *message = vst_error_message();
-    ck_assert_msg(strstr(message, path) && strstr(message, "does not fit resnet8_cifar (tensors: 1 missing, 1 unexpected, 2 of "
-                                                           "wrong shape or type)"), "%s", message);
+    ck_assert_msg(strstr(message, path) && strstr(message,
+                                                  "does not fit resnet8_cifar (tensors: 1 missing, 1 unexpected, 2 of "
+                                                  "wrong shape or type)"),
+                  "%s", message);
     static const struct {
         vst_import_finding finding;
         const char *name;
-    } expected[] = {{VST_IMPORT_MISSING, "bn1.bias"}, {VST_IMPORT_UNEXPECTED, "bn1.beta"},
-                    {VST_IMPORT_WRONG_SHAPE, "layer1.0.conv1.weight"}, {VST_IMPORT_WRONG_TYPE, "bn1.weight"}};
+    } expected[] = {{VST_IMPORT_MISSING, "bn1.bias"},
+                    {VST_IMPORT_UNEXPECTED, "bn1.beta"},
+                    {VST_IMPORT_WRONG_SHAPE, "layer1.0.conv1.weight"},
+                    {VST_IMPORT_WRONG_TYPE, "bn1.weight"}};
     ck_assert_uint_eq(report.count, 4);
     ck_assert_uint_eq(vst_import_problems(&report), 4);
     for (int i = 0; i < 4; i++) {
@@ -252,7 +259,8 @@ static void ck_refused(net *to, const net *from, const char *text) {
 }
 
 START_TEST(hints) {
-    net *small = make("vit_mini_patch4_28", NULL, NULL, 1), *distilled = make("deit_mini_distilled_patch4_28", NULL, NULL, 2);
+    net *small = make("vit_mini_patch4_28", NULL, NULL, 1),
+        *distilled = make("deit_mini_distilled_patch4_28", NULL, NULL, 2);
     net *wide = make("vit_mini_patch4_28", "dim", "128", 1), *cnn = make("resnet8_cifar", NULL, NULL, 3);
     ck_refused(distilled, small, "the model has a distillation token and the file has none");
     ck_refused(small, distilled, "import it as the \"distilled\" model");
@@ -274,7 +282,8 @@ START_TEST(ignores_what_is_harmless) {
     net *a = make("resnet8_cifar", NULL, NULL, 1), *b = make("resnet8_cifar", NULL, NULL, 2);
     vst_import_report report = {0};
     float data[4] = {0};
-    static const char *const names[] = {"n_averaged", "layer1.0.total_ops", "total_params", "ema.fc.bias", "optimizer.step"};
+    static const char *const names[] = {"n_averaged", "layer1.0.total_ops", "total_params", "ema.fc.bias",
+                                        "optimizer.step"};
     for (int i = 0; i < 3; i++) a->tensors[a->count++] = (vst_tensor){names[i], VST_F32, VST_SHAPE(1), data};
     ck_ok(import(&report, b, a, &plain));
     ck_assert_uint_eq(report.counts[VST_IMPORT_IGNORED], 3);
@@ -302,8 +311,10 @@ START_TEST(resets_heads) {
     net *untouched = make("deit_mini_distilled_patch4_28", "classes", "7", 2);
     static const char *const heads[] = {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"};
     vst_import_report report = {0};
-    ck_refused(b, a, "the file's classifier has 10 classes, the model's 7: take it over with --set classes=10, or give the model a "
-                     "fresh one with --reset-head (in a recipe: run.new_head)");
+    ck_refused(
+        b, a,
+        "the file's classifier has 10 classes, the model's 7: take it over with --set classes=10, or give the model a "
+        "fresh one with --reset-head (in a recipe: run.new_head)");
     ck_ok(import(&report, b, a, &fresh_head));
     ck_assert_uint_eq(report.counts[VST_IMPORT_FRESH], 4);
     ck_assert_uint_eq(report.taken, a->count - 4);
@@ -312,7 +323,8 @@ START_TEST(resets_heads) {
     ck_same(a, b, "pos_embed");
     vst_import_report_clear(&report);
 
-    net *c = make("deit_mini_distilled_patch4_28", NULL, NULL, 5), *before = make("deit_mini_distilled_patch4_28", NULL, NULL, 5);
+    net *c = make("deit_mini_distilled_patch4_28", NULL, NULL, 5),
+        *before = make("deit_mini_distilled_patch4_28", NULL, NULL, 5);
     for (int i = 0; i < 4; i++) remove_tensor(a, heads[i]); /* a file without classifiers does then, too */
     ck_ok(import(&report, c, a, &fresh_head));
     for (int i = 0; i < 4; i++) ck_same(c, before, heads[i]);
@@ -345,7 +357,8 @@ static void check_resized(const net *from, const char *image, int side, bool ant
     ck_assert_uint_eq(report.taken, from->count);
     ck_ok(vst_resize_position(expected, side, side, values_of(from, "pos_embed"), 7, 7, 2, 64, antialias));
     ck_assert_mem_eq(values_of(to, "pos_embed"), expected, rows * 64 * sizeof *expected);
-    ck_assert_mem_eq(values_of(to, "pos_embed"), values_of(from, "pos_embed"), (size_t)128 * sizeof *expected); /* both tokens */
+    ck_assert_mem_eq(values_of(to, "pos_embed"), values_of(from, "pos_embed"),
+                     (size_t)128 * sizeof *expected); /* both tokens */
     ck_same(from, to, "head_dist.weight");
     vst_import_report_clear(&report);
     free(expected);
@@ -366,7 +379,8 @@ START_TEST(resizes_positions) {
     drop(odd);
     drop(a);
 
-    net *cct = make("cct_2_3x2_32", NULL, NULL, 1), *larger = make("cct_2_3x2_32", "image", "64", 2); /* no token before */
+    net *cct = make("cct_2_3x2_32", NULL, NULL, 1),
+        *larger = make("cct_2_3x2_32", "image", "64", 2); /* no token before */
     ck_ok(import(&report, larger, cct, &plain));
     ck_assert_uint_eq(report.counts[VST_IMPORT_RESIZED], 1);
     float *expected = calloc(256 * 128, sizeof *expected);
@@ -397,7 +411,8 @@ START_TEST(finds_candidates) {
     vst_weights_close(weights);
     drop(a);
 
-    net *tuned = make("vit_mini_patch4_28", "classes", "3", 1); /* near its variant, far from small models of other families */
+    net *tuned =
+        make("vit_mini_patch4_28", "classes", "3", 1); /* near its variant, far from small models of other families */
     weights = saved(tuned, NULL, 0);
     ck_ok(vst_import_candidates(&list, &count, weights));
     ck_assert_str_eq(list[0].variant, "vit_mini_patch4_28");
@@ -414,7 +429,8 @@ START_TEST(facts) {
     net *a = make("vit_mini_patch4_28", NULL, NULL, 1), *b = make("vit_mini_patch4_28", "image", "56", 2);
     vst_import_report report = {0};
     char *text;
-    vst_weights *weights = saved(a, (vst_metadata[]){{"vistill.format", "1"}, {"vistill.training", "{\"recipe\":\"r\"}"}}, 2);
+    vst_weights *weights =
+        saved(a, (vst_metadata[]){{"vistill.format", "1"}, {"vistill.training", "{\"recipe\":\"r\"}"}}, 2);
     ck_ok(vst_import_params(&report, b->model, b->params, weights, &fresh_head));
     ck_ok(vst_import_facts(&text, weights, &report));
     json_t *object = json_loads(text, 0, NULL);
@@ -438,23 +454,26 @@ END_TEST
 /* As written before models had crop_pct and interpolation: what is not there has the variant's value. */
 START_TEST(reads_older_model_files) {
     net *a = make("vit_mini_patch4_28", NULL, NULL, 1);
-    vst_modelfile *file;
+    vst_model *file;
     const vst_metadata metadata[] = {
         {"vistill.format", "1"},
-        {"vistill.model", "{\"variant\":\"vit_mini_patch4_28\",\"options\":{\"image\":\"28\",\"channels\":\"1\",\"classes\":\"10\","
-                          "\"mean\":\"[0.286]\",\"std\":\"[0.353]\",\"patch\":\"4\",\"dim\":\"64\",\"depth\":\"4\",\"heads\":\"4\","
-                          "\"mlp_ratio\":\"2\",\"drop_path\":\"0\",\"distilled\":\"false\",\"stem\":\"patch\",\"init\":\"xavier\"}}"},
+        {"vistill.model",
+         "{\"variant\":\"vit_mini_patch4_28\",\"options\":{\"image\":\"28\",\"channels\":\"1\",\"classes\":\"10\","
+         "\"mean\":\"[0.286]\",\"std\":\"[0.353]\",\"patch\":\"4\",\"dim\":\"64\",\"depth\":\"4\",\"heads\":\"4\","
+         "\"mlp_ratio\":\"2\",\"drop_path\":\"0\",\"distilled\":\"false\",\"stem\":\"patch\",\"init\":\"xavier\"}}"},
         {"vistill.classes", "[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]"}};
     vst_weights_close(saved(a, metadata, 3));
-    ck_ok(vst_modelfile_read(&file, path));
+    ck_ok(vst_model_read(&file, path));
     const vst_model_common *common = vst_model_common_of(file->model);
     ck_assert(common->crop_pct == 1 && common->interpolation == 0 && common->mean.value[0] == 0.286);
     for (size_t i = 0; i < a->count; i++) {
-        const vst_param_info *info = vst_params_at(file->params, (size_t)vst_params_find(file->params, a->tensors[i].name));
-        ck_assert_mem_eq(vst_params_values(file->params) + info->offset, a->tensors[i].data, info->count * sizeof(float));
+        const vst_param_info *info =
+            vst_params_at(file->params, (size_t)vst_params_find(file->params, a->tensors[i].name));
+        ck_assert_mem_eq(vst_params_values(file->params) + info->offset, a->tensors[i].data,
+                         info->count * sizeof(float));
     }
     ck_assert_ptr_null(file->training);
-    vst_modelfile_destroy(file);
+    vst_model_destroy(file);
     drop(a);
 }
 END_TEST
@@ -508,29 +527,33 @@ END_TEST
 
 /* ---- What models cost ---- */
 
-/* Published GMACs (timm's tables, rounded to two digits) count 2 for each element of a batch norm besides, which matters for
- * the two that are made of cheap layers. */
+/* Published GMACs (timm's tables, rounded to two digits) count 2 for each element of a batch norm besides, which
+ * matters for the two that are made of cheap layers. */
 START_TEST(published_macs) {
     static const struct {
         const char *name;
         double gmac, tolerance;
-    } table[] = {{"deit_tiny_patch16_224", 1.26, 0.02}, {"deit_small_patch16_224", 4.61, 0.02},
-                 {"deit_base_patch16_224", 17.58, 0.02}, {"resnet18", 1.82, 0.02},
-                 {"resnet50", 4.11, 0.02},             {"regnety_160", 15.96, 0.02},
-                 {"efficientnet_lite0", 0.40, 0.05},   {"mobilenetv2_100", 0.31, 0.05}};
+    } table[] = {{"deit_tiny_patch16_224", 1.26, 0.02},
+                 {"deit_small_patch16_224", 4.61, 0.02},
+                 {"deit_base_patch16_224", 17.58, 0.02},
+                 {"resnet18", 1.82, 0.02},
+                 {"resnet50", 4.11, 0.02},
+                 {"regnety_160", 15.96, 0.02},
+                 {"efficientnet_lite0", 0.40, 0.05},
+                 {"mobilenetv2_100", 0.31, 0.05}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        vst_model *model;
+        vst_model_config *model;
         vst_graph *graph;
         vst_params *params;
-        ck_ok(vst_model_create(&model, table[i].name));
+        ck_ok(vst_model_config_create(&model, table[i].name));
         ck_ok(vst_model_declare(&graph, &params, model));
         const double gmac = vst_graph_macs(graph) / 1e9;
-        ck_assert_msg(fabs(gmac / table[i].gmac - 1) <= table[i].tolerance, "%s: %.4f GMAC, published %.2f", table[i].name, gmac,
-                      table[i].gmac);
+        ck_assert_msg(fabs(gmac / table[i].gmac - 1) <= table[i].tolerance, "%s: %.4f GMAC, published %.2f",
+                      table[i].name, gmac, table[i].gmac);
         ck_assert_ptr_null(vst_params_values(params)); /* nothing is allocated for them */
         vst_graph_destroy(graph);
         vst_params_destroy(params);
-        vst_model_destroy(model);
+        vst_model_config_destroy(model);
     }
 }
 END_TEST
@@ -566,18 +589,20 @@ END_TEST
 START_TEST(parts) {
     static const struct {
         const char *model, *names; /* each with a blank behind it */
-    } table[] = {{"vit_mini_patch4_28", "patch_embed cls_token pos_embed blocks.0 blocks.1 blocks.2 blocks.3 norm head "},
-                 {"resnet8_cifar", "conv1 bn1 layer1.0 layer2.0 layer3.0 fc "},
-                 {"regnety_002", "stem s1.b1 s2.b1 s3.b1 s3.b2 s3.b3 s3.b4 s4.b1 s4.b2 s4.b3 s4.b4 s4.b5 s4.b6 s4.b7 head "},
-                 {"cct_2_3x2_32", "tokenizer.conv_layers.0.0 tokenizer.conv_layers.1.0 classifier classifier.blocks.0 "
-                                  "classifier.blocks.1 "}};
+    } table[] = {
+        {"vit_mini_patch4_28", "patch_embed cls_token pos_embed blocks.0 blocks.1 blocks.2 blocks.3 norm head "},
+        {"resnet8_cifar", "conv1 bn1 layer1.0 layer2.0 layer3.0 fc "},
+        {"regnety_002", "stem s1.b1 s2.b1 s3.b1 s3.b2 s3.b3 s3.b4 s4.b1 s4.b2 s4.b3 s4.b4 s4.b5 s4.b6 s4.b7 head "},
+        {"cct_2_3x2_32",
+         "tokenizer.conv_layers.0.0 tokenizer.conv_layers.1.0 classifier classifier.blocks.0 "
+         "classifier.blocks.1 "}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         net *a = make(table[i].model, NULL, NULL, 1);
-        vst_block *blocks;
+        vst_model_part *blocks;
         size_t count, parameters = 0;
         double macs = 0;
         char names[600] = "";
-        ck_ok(vst_blocks_of(&blocks, &count, a->graph, a->params));
+        ck_ok(vst_model_parts(&blocks, &count, a->graph, a->params));
         for (size_t k = 0; k < count; k++) {
             parameters += blocks[k].parameters;
             macs += blocks[k].macs;
@@ -594,9 +619,9 @@ END_TEST
 
 START_TEST(parts_have_shapes) {
     net *a = make("resnet8_cifar", NULL, NULL, 1);
-    vst_block *blocks;
+    vst_model_part *blocks;
     size_t count;
-    ck_ok(vst_blocks_of(&blocks, &count, a->graph, a->params));
+    ck_ok(vst_model_parts(&blocks, &count, a->graph, a->params));
     const vst_shape expected = VST_SHAPE(1, 32, 16, 16);
     ck_assert_str_eq(blocks[3].name, "layer2.0");
     ck_assert(vst_shape_equal(&blocks[3].output, &expected));
@@ -607,11 +632,21 @@ START_TEST(parts_have_shapes) {
 END_TEST
 
 int main(void) {
-    const TTest *const with_files[] = {takes_all, renames, converts, says_what_is_not_finite, lists_misfits, hints,
-                                       ignores_what_is_harmless, resets_heads, resizes_positions, finds_candidates, facts,
-                                       reads_older_model_files, survives_without_memory};
-    const TTest *const others[] = {export_formats, published_macs, macs_by_hand, macs_of_a_vit_by_hand,
-                                   parts, parts_have_shapes};
+    const TTest *const with_files[] = {takes_all,
+                                       renames,
+                                       converts,
+                                       says_what_is_not_finite,
+                                       lists_misfits,
+                                       hints,
+                                       ignores_what_is_harmless,
+                                       resets_heads,
+                                       resizes_positions,
+                                       finds_candidates,
+                                       facts,
+                                       reads_older_model_files,
+                                       survives_without_memory};
+    const TTest *const others[] = {export_formats,        published_macs, macs_by_hand,
+                                   macs_of_a_vit_by_hand, parts,          parts_have_shapes};
     Suite *suite = suite_create("import");
     TCase *files = tcase_create("files"), *rest = tcase_create("rest");
     tcase_set_timeout(files, 300);

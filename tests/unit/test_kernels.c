@@ -431,7 +431,8 @@ static void test_attention(const vsti_kernels *k, const vsti_attention_shape *s)
     const int64_t rows = s->batch * s->heads * s->queries, n = rows * s->channels;
     const int64_t inputs = 3 * s->batch * s->tokens * s->heads * s->channels;
     const float scale = 1 / sqrtf((float)s->channels);
-    float *qkv = floats(inputs, -2, 2), *dout = floats(n, -1, 1), *out = room(n), *lse = room(rows), *dqkv = room(inputs);
+    float *qkv = floats(inputs, -2, 2), *dout = floats(n, -1, 1), *out = room(n), *lse = room(rows),
+          *dqkv = room(inputs);
     float *scratch = room((int64_t)k->attention_scratch(s, omp_get_max_threads()));
     double *wide = widened(qkv, inputs), *wide_dout = widened(dout, n);
     double *want = doubles(n), *want_lse = doubles(rows), *slope = doubles(inputs);
@@ -822,7 +823,8 @@ static void run_all(const vsti_kernels *k, const float *x, const float *w, float
     out[r++][0] = (float)k->sum_squares(x, CELLS);
     k->sgd(&(vsti_sgd){0.1f, 0.9f, 0.01f, 1, 1, 0}, out[0], x, out[1], out[2], 0.9f, CELLS);
     k->adamw(&(vsti_adamw){0.1f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.1f, 0.01f, 1}, out[3], x, out[4], out[9], NULL, 0, CELLS);
-    k->lamb_moments(&(vsti_adamw){0.1f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.1f, 0.01f, 1}, out[3], x, out[4], out[9], parts, CELLS);
+    k->lamb_moments(&(vsti_adamw){0.1f, 0.9f, 0.99f, 1e-6f, 0.1f, 0.1f, 0.01f, 1}, out[3], x, out[4], out[9], parts,
+                    CELLS);
     out[r++][0] = (float)(parts[0] + parts[1]);
     k->binary_cross_entropy(x, w, out[r++], row, ROWS, COLS);
     ck_assert_int_le(r, RESULTS);
@@ -908,10 +910,17 @@ int main(void) {
     Suite *suite = suite_create("kernels");
     TCase *tcase = tcase_create("kernels");
     tcase_set_timeout(tcase, 300);
-    const TTest *const per_isa[] = {
-        activations, activation_extremes, arithmetic, normalize, column_sum, layer_norms, row_functions,
-        row_extremes, attention, attention_extremes, losses, binary_cross_entropy, loss_extremes, mse, dropout, drop_path, normals,
-        optimizers, lamb, sgd, threads};
+    const TTest *const per_isa[] = {activations,   activation_extremes,
+                                    arithmetic,    normalize,
+                                    column_sum,    layer_norms,
+                                    row_functions, row_extremes,
+                                    attention,     attention_extremes,
+                                    losses,        binary_cross_entropy,
+                                    loss_extremes, mse,
+                                    dropout,       drop_path,
+                                    normals,       optimizers,
+                                    lamb,          sgd,
+                                    threads};
     for (size_t i = 0; i < sizeof per_isa / sizeof per_isa[0]; i++) tcase_add_loop_test(tcase, per_isa[i], 0, ISAS);
     tcase_add_test(tcase, attention_reference);
     tcase_add_test(tcase, dispatch);

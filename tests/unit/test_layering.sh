@@ -28,6 +28,6 @@ only_in() {
 only_in 'vision/onednn/' '(oneapi/dnnl/)?dnnl'
 only_in 'vision/image/png\.c' 'png\.h'
 only_in 'vision/image/jpeg\.c' '(jpeglib|jerror|turbojpeg)\.h'
-only_in 'recipes/engine/yaml\.[ch]' 'yaml\.h'
+only_in 'recipes/config/yaml\.[ch]' 'yaml\.h'
 [ $failed = 0 ] && echo "includes go one way"
 exit $failed

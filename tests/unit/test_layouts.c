@@ -6,8 +6,8 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#include "recipes/engine/data_tools.h"
-#include "recipes/engine/train.h"
+#include "recipes/datatools/datatools.h"
+#include "recipes/train/train.h"
 #include "tests/unit/run_files.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/random.h"

@@ -34,7 +34,8 @@ static vst_status made_read(const vst_dataset *dataset, uint64_t index, vst_imag
 static const vst_dataset_methods made_methods = {.read = made_read};
 
 static made make_dataset(int channels) {
-    return (made){.base = {.methods = &made_methods, .path = "made", .count = COUNT, .channels = channels, .classes = 10}};
+    return (made){
+        .base = {.methods = &made_methods, .path = "made", .count = COUNT, .channels = channels, .classes = 10}};
 }
 
 static vst_loader_options make_options(int workers) {

@@ -330,7 +330,8 @@ START_TEST(no_allocation) {
 }
 END_TEST
 
-/* Whichever allocation fails, the batch or the loader is refused for lack of memory, and the next attempt is as ever. */
+/* Whichever allocation fails, the batch or the loader is refused for lack of memory, and the next attempt is as ever.
+ */
 START_TEST(allocation_failures) {
     vst_augment *augment = augment_of(DEIT);
     vst_loader_options options = make_options(0);

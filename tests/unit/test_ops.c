@@ -83,13 +83,11 @@ static const char *variant;
 
 static void complain(const op_case *c, const char *what) {
     char shapes[OPERANDS * VST_SHAPE_TEXT] = "", text[VST_SHAPE_TEXT];
-    for (int i = 0; i < c->count; i++) snprintf(shapes + strlen(shapes), VST_SHAPE_TEXT, " %s",
-                                                vst_shape_text(&c->in[i].shape, text));
+    for (int i = 0; i < c->count; i++)
+        snprintf(shapes + strlen(shapes), VST_SHAPE_TEXT, " %s", vst_shape_text(&c->in[i].shape, text));
     printf("%s%s [%s, kernel %d stride %d padding %d dilation %d groups %d, flags %d %d, number %d]: %s\n", c->name,
-           shapes,
-           variant, c->window.kernel, c->window.stride, c->window.padding, c->window.dilation, c->window.groups,
-               c->flag,
-           c->other, c->number, what);
+           shapes, variant, c->window.kernel, c->window.stride, c->window.padding, c->window.dilation, c->window.groups,
+           c->flag, c->other, c->number, what);
     failures++;
 }
 
@@ -100,8 +98,8 @@ static double rms(const double *x, int64_t n) {
 }
 
 static void compare_forward(const op_case *c, const char *what, const float *got, const ref *want) {
-    const double scale = fmax(rms(want->data, ref_count(want)),
-                              0.1); /* single numbers near 0 are not compared with themselves */
+    const double scale =
+        fmax(rms(want->data, ref_count(want)), 0.1); /* single numbers near 0 are not compared with themselves */
     for (int64_t i = 0; i < ref_count(want); i++) {
         const double off = fabs(got[i] - want->data[i]) / scale;
         if (off > worst_forward) worst_forward = off;
@@ -197,7 +195,7 @@ static void set_params(vst_params *params, const op_case *c, const data *d) {
         const vst_param_info *info = vst_params_at(params, (size_t)index);
         for (size_t k = 0; k < info->count; k++) vst_params_values(params)[info->offset + k] = (float)d->x[i].data[k];
     }
-    vst_params_touch(params);
+    vst_params_changed(params);
 }
 
 static void set_inputs(vst_plan *plan, const op_case *c, const data *d) {
@@ -300,7 +298,7 @@ static void check_case(const op_case *c) {
 
 static bool select_isa(int index) {
     static const char *const ours[ISAS] = {"generic", "avx2", "avx512"}, *const theirs[ISAS] = {"SSE41", "AVX2",
-        "AVX512_CORE"};
+                                                                                                "AVX512_CORE"};
     if (!vsti_find_kernels(ours[index])) {
         printf("skipped: this processor has no %s\n", ours[index]);
         return false;
@@ -322,19 +320,23 @@ static void run_group(const char *name, int isa, int (*cases)(op_case *)) {
     fflush(stdout); /* a failing check leaves without it */
     ck_assert_msg(failures == 0, "%s on %s: %d failures, listed above", name, variant, failures);
 }
-#define GROUP(name)                            \
-    START_TEST(name) {                         \
-        run_group(#name, _i, name##_cases);    \
-    }                                          \
+#define GROUP(name)                                          \
+    START_TEST(name) { run_group(#name, _i, name##_cases); } \
     END_TEST
 
 /* ---- Convolution ---- */
 
 static vst_value conv_build(vst_graph *g, const op_case *c, const vst_value *x) {
     const ref_window *w = &c->window;
-    return vst_conv2d(g, x[0], (vst_conv2d_options){.out = c->number, .kernel = w->kernel, .stride = w->stride,
-                                                    .padding = w->padding, .dilation = w->dilation, .groups = w->groups,
-                                                    .same = w->same, .bias = c->flag});
+    return vst_conv2d(g, x[0],
+                      (vst_conv2d_options){.out = c->number,
+                                           .kernel = w->kernel,
+                                           .stride = w->stride,
+                                           .padding = w->padding,
+                                           .dilation = w->dilation,
+                                           .groups = w->groups,
+                                           .same = w->same,
+                                           .bias = c->flag});
 }
 static void conv_reference(const op_case *c, const ref *x, ref *out) {
     ref_conv2d(&x[0], &x[1], c->flag ? &x[2] : NULL, c->window, out);
@@ -342,19 +344,21 @@ static void conv_reference(const op_case *c, const ref *x, ref *out) {
 
 static int conv2d_cases(op_case *list) {
     /* batch, in, height, width; out, kernel, stride, padding (-1: SAME), dilation, groups; bias */
-    static const int rows[][11] = {
-        {1, 3, 8, 7, 8, 3, 2, -1, 1, 1, 1},   {2, 16, 6, 6, 16, 5, 2, -1, 1, 16, 0}, {1, 4, 5, 9, 6, 2, 1, -1, 1, 1, 1},
-        {1, 16, 7, 8, 16, 3, 3, -1, 1, 1, 0}, {2, 17, 4, 4, 17, 5, 2, -1, 1, 17, 0}, {1, 8, 9, 8, 8, 3, 2, -1, 2, 1, 0},
-        {1, 3, 9, 6, 4, 1, 2, -1, 1, 1, 0},
-        {1, 1, 7, 5, 3, 3, 1, 1, 1, 1, 1},    {2, 3, 8, 8, 16, 3, 2, 1, 1, 1, 0},   {1, 16, 5, 5, 16, 3, 1, 1, 1, 1, 1},
-        {2, 17, 6, 7, 5, 3, 1, 1, 1, 1, 1},   {1, 24, 4, 4, 17, 1, 1, 0, 1, 1, 1},  {2, 16, 7, 7, 24, 1, 2, 0, 1, 1, 0},
-        {2, 16, 6, 6, 24, 1, 2, 0, 1, 1, 1},  {1, 3, 9, 9, 5, 3, 1, 2, 2, 1, 1},    {1, 16, 9, 7, 16, 3, 2, 3, 3, 1, 0},
-        {2, 16, 6, 6, 16, 3, 1, 1, 1, 16, 0}, {1, 24, 7, 7, 24, 3, 2, 1, 1, 24, 1}, {1, 17, 6, 6, 17, 5, 1, 2, 1, 17,
-            1},
-        {2, 16, 5, 5, 32, 3, 1, 1, 1, 4, 1},  {1, 5, 5, 5, 10, 3, 1, 1, 1, 5, 1},   {2, 8, 6, 6, 12, 3, 2, 1, 1, 4, 1},
-        {1, 1, 14, 14, 4, 7, 7, 0, 1, 1, 1},  {2, 3, 12, 12, 24, 4, 4, 0, 1, 1, 1}, {1, 5, 1, 1, 3, 1, 1, 0, 1, 1, 1},
-        {1, 1, 3, 3, 1, 3, 1, 0, 1, 1, 0},    {1, 3, 7, 7, 8, 2, 2, 0, 1, 1, 1},    {2, 24, 1, 1, 24, 1, 1, 0, 1, 1, 1},
-        {1, 32, 3, 3, 32, 1, 1, 0, 1, 2, 0}};
+    static const int rows[][11] = {{1, 3, 8, 7, 8, 3, 2, -1, 1, 1, 1},    {2, 16, 6, 6, 16, 5, 2, -1, 1, 16, 0},
+                                   {1, 4, 5, 9, 6, 2, 1, -1, 1, 1, 1},    {1, 16, 7, 8, 16, 3, 3, -1, 1, 1, 0},
+                                   {2, 17, 4, 4, 17, 5, 2, -1, 1, 17, 0}, {1, 8, 9, 8, 8, 3, 2, -1, 2, 1, 0},
+                                   {1, 3, 9, 6, 4, 1, 2, -1, 1, 1, 0},    {1, 1, 7, 5, 3, 3, 1, 1, 1, 1, 1},
+                                   {2, 3, 8, 8, 16, 3, 2, 1, 1, 1, 0},    {1, 16, 5, 5, 16, 3, 1, 1, 1, 1, 1},
+                                   {2, 17, 6, 7, 5, 3, 1, 1, 1, 1, 1},    {1, 24, 4, 4, 17, 1, 1, 0, 1, 1, 1},
+                                   {2, 16, 7, 7, 24, 1, 2, 0, 1, 1, 0},   {2, 16, 6, 6, 24, 1, 2, 0, 1, 1, 1},
+                                   {1, 3, 9, 9, 5, 3, 1, 2, 2, 1, 1},     {1, 16, 9, 7, 16, 3, 2, 3, 3, 1, 0},
+                                   {2, 16, 6, 6, 16, 3, 1, 1, 1, 16, 0},  {1, 24, 7, 7, 24, 3, 2, 1, 1, 24, 1},
+                                   {1, 17, 6, 6, 17, 5, 1, 2, 1, 17, 1},  {2, 16, 5, 5, 32, 3, 1, 1, 1, 4, 1},
+                                   {1, 5, 5, 5, 10, 3, 1, 1, 1, 5, 1},    {2, 8, 6, 6, 12, 3, 2, 1, 1, 4, 1},
+                                   {1, 1, 14, 14, 4, 7, 7, 0, 1, 1, 1},   {2, 3, 12, 12, 24, 4, 4, 0, 1, 1, 1},
+                                   {1, 5, 1, 1, 3, 1, 1, 0, 1, 1, 1},     {1, 1, 3, 3, 1, 3, 1, 0, 1, 1, 0},
+                                   {1, 3, 7, 7, 8, 2, 2, 0, 1, 1, 1},     {2, 24, 1, 1, 24, 1, 1, 0, 1, 1, 1},
+                                   {1, 32, 3, 3, 32, 1, 1, 0, 1, 2, 0}};
     int count = 0;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const int *r = rows[i];
@@ -384,14 +388,15 @@ static void linear_reference(const op_case *c, const ref *x, ref *out) {
 static vst_value matmul_build(vst_graph *g, const op_case *c, const vst_value *x) {
     return vst_matmul(g, x[0], x[1], c->flag, c->other);
 }
-static void matmul_reference(const op_case *c, const ref *x, ref *out) { ref_matmul(&x[0], &x[1], c->flag, c->other,
-    out); }
+static void matmul_reference(const op_case *c, const ref *x, ref *out) {
+    ref_matmul(&x[0], &x[1], c->flag, c->other, out);
+}
 
 static int linear_cases(op_case *list) {
     static const struct {
         vst_shape x;
         int features;
-    } rows[] = {{{2, {1, 5}}, 3},  {{3, {2, 3, 17}}, 16}, {{1, {24}}, 5},          {{2, {1, 1}}, 1},
+    } rows[] = {{{2, {1, 5}}, 3},   {{3, {2, 3, 17}}, 16},   {{1, {24}}, 5},       {{2, {1, 1}}, 1},
                 {{2, {7, 16}}, 24}, {{4, {2, 3, 2, 5}}, 17}, {{3, {1, 1, 16}}, 1}, {{2, {33, 3}}, 17}};
     int count = 0;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
@@ -461,8 +466,8 @@ static void layer_norm_reference(const op_case *c, const ref *x, ref *out) {
 static int norm_cases(op_case *list) {
     static const vst_shape maps[] = {{4, {2, 3, 4, 4}},  {4, {1, 1, 5, 5}}, {4, {4, 16, 3, 3}}, {4, {2, 17, 5, 3}},
                                      {4, {3, 24, 1, 1}}, {4, {1, 5, 2, 7}}, {4, {1, 16, 1, 4}}};
-    static const vst_shape rows[] = {{2, {1, 5}},     {3, {2, 3, 17}}, {2, {4, 16}},  {3, {2, 7, 24}},
-                                     {3, {1, 1, 3}},  {2, {33, 16}},   {1, {24}},     {2, {3, 3}}};
+    static const vst_shape rows[] = {{2, {1, 5}},    {3, {2, 3, 17}}, {2, {4, 16}}, {3, {2, 7, 24}},
+                                     {3, {1, 1, 3}}, {2, {33, 16}},   {1, {24}},    {2, {3, 3}}};
     int count = 0;
     for (int i = 0; i < 7 + 8; i++)
         for (int epsilon = 0; epsilon < 2; epsilon++) {
@@ -486,9 +491,9 @@ GROUP(norm)
 /* ---- Maps of one operand ---- */
 
 typedef vst_value unary(vst_graph *g, vst_value x);
-static unary *const unaries[] = {vst_relu,        vst_relu6,   vst_gelu,        vst_silu,       vst_sigmoid,
-                                 vst_hardswish, vst_softmax, vst_log_softmax, vst_standardize, vst_unit};
-static const char *const unary_names[] = {"relu",      "relu6",   "gelu",        "silu",       "sigmoid",
+static unary *const unaries[] = {vst_relu,      vst_relu6,   vst_gelu,        vst_silu,        vst_sigmoid,
+                                 vst_hardswish, vst_softmax, vst_log_softmax, vst_standardize, vst_l2_normalize};
+static const char *const unary_names[] = {"relu",      "relu6",   "gelu",        "silu",        "sigmoid",
                                           "hardswish", "softmax", "log_softmax", "standardize", "unit"};
 enum { ACTIVATIONS = 6, STANDARDIZE = 8, UNIT, UNARIES };
 
@@ -502,12 +507,13 @@ static void unary_reference(const op_case *c, const ref *x, ref *out) {
 }
 
 static int map_cases(op_case *list) {
-    static const vst_shape shapes[] = {{1, {5}},         {2, {3, 17}},     {4, {2, 3, 3, 5}}, {3, {1, 5, 16}},
-                                       {2, {1, 24}},     {3, {2, 7, 33}},  {2, {5, 2}},       {2, {1, 1}}, {0, {0}}};
+    static const vst_shape shapes[] = {{1, {5}},        {2, {3, 17}}, {4, {2, 3, 3, 5}}, {3, {1, 5, 16}}, {2, {1, 24}},
+                                       {3, {2, 7, 33}}, {2, {5, 2}},  {2, {1, 1}},       {0, {0}}};
     int count = 0;
     for (int k = 0; k < UNARIES; k++)
         for (int i = 0; i < 9; i++) {
-            if (k >= STANDARDIZE && i >= 6) continue; /* one column has no deviation and one direction, two no gradient */
+            if (k >= STANDARDIZE && i >= 6)
+                continue; /* one column has no deviation and one direction, two no gradient */
             list[count++] = (op_case){.name = unary_names[k],
                                       .in = {{.shape = shapes[i], .fill = k < ACTIVATIONS ? AWAY : UNIFORM}},
                                       .count = 1,
@@ -527,14 +533,15 @@ static vst_value binary_build(vst_graph *g, const op_case *c, const vst_value *x
 static void binary_reference(const op_case *c, const ref *x, ref *out) {
     (c->flag ? ref_mul : ref_add)(&x[0], &x[1], out);
 }
-static vst_value scale_build(vst_graph *g, const op_case *c, const vst_value *x) { return vst_scale(g, x[0],
-    c->factor); }
+static vst_value scale_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    return vst_scale(g, x[0], c->factor);
+}
 static void scale_reference(const op_case *c, const ref *x, ref *out) { ref_scale(&x[0], c->factor, out); }
 
 static const double means[] = {0.5, -0.25, 0.125, 1, 0.3, 0.7}, deviations[] = {0.25, 2, 0.5, 1, 0.3, 0.4};
 static vst_value normalize_build(vst_graph *g, const op_case *c, const vst_value *x) {
     (void)c;
-    return vst_normalize(g, x[0], means, deviations);
+    return vst_channel_normalize(g, x[0], means, deviations);
 }
 static void normalize_reference(const op_case *c, const ref *x, ref *out) {
     (void)c;
@@ -559,15 +566,24 @@ static int arithmetic_cases(op_case *list) {
     int count = 0;
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
         for (int mul = 0; mul < 2; mul++)
-            list[count++] = (op_case){.name = mul ? "mul" : "add", .in = {{.shape = pairs[i][0]},
-                                                                          {.shape = pairs[i][1]}},
-                                      .count = 2, .flag = mul, .build = binary_build, .reference = binary_reference};
+            list[count++] = (op_case){.name = mul ? "mul" : "add",
+                                      .in = {{.shape = pairs[i][0]}, {.shape = pairs[i][1]}},
+                                      .count = 2,
+                                      .flag = mul,
+                                      .build = binary_build,
+                                      .reference = binary_reference};
     for (int i = 0; i < 3; i++)
-        list[count++] = (op_case){.name = "scale", .in = {{.shape = pairs[i][0]}}, .count = 1, .factor = -1.5 * i,
-                                  .build = scale_build, .reference = scale_reference};
+        list[count++] = (op_case){.name = "scale",
+                                  .in = {{.shape = pairs[i][0]}},
+                                  .count = 1,
+                                  .factor = -1.5 * i,
+                                  .build = scale_build,
+                                  .reference = scale_reference};
     static const vst_shape images[] = {{4, {1, 1, 5, 3}}, {4, {2, 3, 4, 4}}, {4, {3, 6, 1, 1}}};
     for (int i = 0; i < 3; i++)
-        list[count++] = (op_case){.name = "normalize", .in = {{.shape = images[i]}}, .count = 1,
+        list[count++] = (op_case){.name = "normalize",
+                                  .in = {{.shape = images[i]}},
+                                  .count = 1,
                                   .build = normalize_build,
                                   .reference = normalize_reference};
     return count;
@@ -589,8 +605,13 @@ static int reduce_cases(op_case *list) {
     for (int s = 0; s < 5; s++)
         for (int axes = 0; axes < 1 << shapes[s].rank; axes++)
             for (int kind = s ? axes % 4 : 0; kind < 4; kind += s ? 4 : 1) /* all four kinds for the first shape */
-                list[count++] = (op_case){.name = "reduce", .in = {{.shape = shapes[s]}}, .count = 1, .number = axes,
-                                          .flag = kind & 1, .other = kind >> 1, .build = reduce_build,
+                list[count++] = (op_case){.name = "reduce",
+                                          .in = {{.shape = shapes[s]}},
+                                          .count = 1,
+                                          .number = axes,
+                                          .flag = kind & 1,
+                                          .other = kind >> 1,
+                                          .build = reduce_build,
                                           .reference = reduce_reference};
     return count;
 }
@@ -598,7 +619,7 @@ GROUP(reduce)
 
 static vst_value global_pool_build(vst_graph *g, const op_case *c, const vst_value *x) {
     (void)c;
-    return vst_global_pool(g, x[0]);
+    return vst_global_avg_pool(g, x[0]);
 }
 static void global_pool_reference(const op_case *c, const ref *x, ref *out) {
     (void)c;
@@ -608,8 +629,7 @@ static void global_pool_reference(const op_case *c, const ref *x, ref *out) {
 /* ---- Pooling ---- */
 
 static vst_value pool_build(vst_graph *g, const op_case *c, const vst_value *x) {
-    const vst_pool_options o = {c->window.kernel, c->window.stride, c->window.padding, c->other,
-                                c->window.ceil};
+    const vst_pool_options o = {c->window.kernel, c->window.stride, c->window.padding, c->other, c->window.ceil};
     return c->flag ? vst_max_pool(g, x[0], o) : vst_avg_pool(g, x[0], o);
 }
 static void pool_reference(const op_case *c, const ref *x, ref *out) {
@@ -621,10 +641,11 @@ static void pool_reference(const op_case *c, const ref *x, ref *out) {
 
 static int pool_cases(op_case *list) {
     /* batch, channels, height, width; kernel, stride, padding; partial windows */
-    static const int rows[][8] = {{2, 3, 7, 5, 2, 2, 0, 1}, {1, 16, 6, 9, 3, 2, 1, 1}, {1, 8, 5, 5, 2, 2, 1, 1},
-                                  {1, 17, 6, 7, 3, 2, 0, 1},{1, 1, 4, 4, 2, 0, 0},  {2, 3, 7, 5, 3, 2, 1},   {1, 16, 5, 5, 3, 1, 1},
-                                  {2, 17, 6, 6, 2, 2, 0}, {1, 24, 7, 7, 2, 2, 0},  {1, 5, 3, 3, 3, 1, 0},
-                                  {3, 1, 5, 5, 2, 2, 1},  {1, 17, 8, 8, 3, 3, 1},  {2, 16, 1, 1, 1, 1, 0}};
+    static const int rows[][8] = {{2, 3, 7, 5, 2, 2, 0, 1},  {1, 16, 6, 9, 3, 2, 1, 1}, {1, 8, 5, 5, 2, 2, 1, 1},
+                                  {1, 17, 6, 7, 3, 2, 0, 1}, {1, 1, 4, 4, 2, 0, 0},     {2, 3, 7, 5, 3, 2, 1},
+                                  {1, 16, 5, 5, 3, 1, 1},    {2, 17, 6, 6, 2, 2, 0},    {1, 24, 7, 7, 2, 2, 0},
+                                  {1, 5, 3, 3, 3, 1, 0},     {3, 1, 5, 5, 2, 2, 1},     {1, 17, 8, 8, 3, 3, 1},
+                                  {2, 16, 1, 1, 1, 1, 0}};
     int count = 0;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         for (int kind = 0; kind < 3; kind++) {
@@ -641,16 +662,20 @@ static int pool_cases(op_case *list) {
         }
     static const vst_shape maps[] = {{4, {1, 1, 3, 3}}, {4, {2, 17, 5, 7}}, {4, {3, 16, 1, 1}}};
     for (int i = 0; i < 3; i++)
-        list[count++] = (op_case){.name = "global_pool", .in = {{.shape = maps[i]}}, .count = 1,
-                                  .build = global_pool_build, .reference = global_pool_reference};
+        list[count++] = (op_case){.name = "global_pool",
+                                  .in = {{.shape = maps[i]}},
+                                  .count = 1,
+                                  .build = global_pool_build,
+                                  .reference = global_pool_reference};
     return count;
 }
 GROUP(pool)
 
 /* ---- Shape ---- */
 
-static vst_value reshape_build(vst_graph *g, const op_case *c, const vst_value *x) { return vst_reshape(g, x[0],
-    c->shape); }
+static vst_value reshape_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    return vst_reshape(g, x[0], c->shape);
+}
 static void reshape_reference(const op_case *c, const ref *x, ref *out) {
     vst_shape shape = c->shape;
     for (int i = 0; i < shape.rank; i++)
@@ -658,8 +683,9 @@ static void reshape_reference(const op_case *c, const ref *x, ref *out) {
     ref_set_shape(out, shape);
     memcpy(out->data, x->data, (size_t)ref_count(x) * sizeof *x->data);
 }
-static vst_value permute_build(vst_graph *g, const op_case *c, const vst_value *x) { return vst_permute(g, x[0],
-    c->order); }
+static vst_value permute_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    return vst_permute(g, x[0], c->order);
+}
 static void permute_reference(const op_case *c, const ref *x, ref *out) { ref_permute(&x[0], c->order, out); }
 static vst_value slice_build(vst_graph *g, const op_case *c, const vst_value *x) {
     return vst_slice(g, x[0], c->order[0], c->order[1], c->order[2]);
@@ -667,15 +693,17 @@ static vst_value slice_build(vst_graph *g, const op_case *c, const vst_value *x)
 static void slice_reference(const op_case *c, const ref *x, ref *out) {
     ref_slice(&x[0], c->order[0], c->order[1], c->order[2], out);
 }
-static vst_value concat_build(vst_graph *g, const op_case *c, const vst_value *x) { return vst_concat(g, x, c->count,
-    c->number); }
+static vst_value concat_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    return vst_concat(g, x, c->count, c->number);
+}
 static void concat_reference(const op_case *c, const ref *x, ref *out) {
     const ref *list[OPERANDS];
     for (int i = 0; i < c->count; i++) list[i] = &x[i];
     ref_concat(list, c->count, c->number, out);
 }
-static vst_value expand_build(vst_graph *g, const op_case *c, const vst_value *x) { return vst_expand(g, x[0],
-    c->shape); }
+static vst_value expand_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    return vst_expand(g, x[0], c->shape);
+}
 static void expand_reference(const op_case *c, const ref *x, ref *out) { ref_expand(&x[0], c->shape, out); }
 static vst_value resize_build(vst_graph *g, const op_case *c, const vst_value *x) {
     return vst_resize(g, x[0], c->order[0], c->order[1], c->flag ? VST_BICUBIC : VST_BILINEAR);
@@ -688,22 +716,37 @@ static int reshape_and_permute_cases(op_case *list) {
     static const struct {
         vst_shape from, to;
         int known;
-    } reshapes[] = {{{3, {2, 3, 4}}, {2, {4, -1}}, 4}, {{3, {2, 3, 4}}, {1, {24}}, 1}, {{1, {1}}, {0, {0}}, 1},
-                    {{2, {3, 5}}, {4, {5, 1, 3, 1}}, 1}, {{0, {0}}, {2, {1, -1}}, 1}};
+    } reshapes[] = {{{3, {2, 3, 4}}, {2, {4, -1}}, 4},
+                    {{3, {2, 3, 4}}, {1, {24}}, 1},
+                    {{1, {1}}, {0, {0}}, 1},
+                    {{2, {3, 5}}, {4, {5, 1, 3, 1}}, 1},
+                    {{0, {0}}, {2, {1, -1}}, 1}};
     static const struct {
         vst_shape shape;
         int order[VST_MAX_RANK];
-    } permutations[] = {{{3, {2, 3, 4}}, {0, 2, 1}},       {{3, {1, 17, 5}}, {2, 0, 1}},  {{2, {16, 1}}, {1, 0}},
-                        {{4, {2, 3, 4, 5}}, {0, 2, 3, 1}}, {{4, {2, 3, 4, 5}}, {3, 2, 1, 0}}, {{1, {5}}, {0}},
-                        {{5, {2, 1, 3, 2, 2}}, {4, 0, 3, 1, 2}}, {{2, {3, 24}}, {0, 1}}};
+    } permutations[] = {{{3, {2, 3, 4}}, {0, 2, 1}},
+                        {{3, {1, 17, 5}}, {2, 0, 1}},
+                        {{2, {16, 1}}, {1, 0}},
+                        {{4, {2, 3, 4, 5}}, {0, 2, 3, 1}},
+                        {{4, {2, 3, 4, 5}}, {3, 2, 1, 0}},
+                        {{1, {5}}, {0}},
+                        {{5, {2, 1, 3, 2, 2}}, {4, 0, 3, 1, 2}},
+                        {{2, {3, 24}}, {0, 1}}};
     int count = 0;
     for (int i = 0; i < 5; i++)
-        list[count++] = (op_case){.name = "reshape", .in = {{.shape = reshapes[i].from}}, .count = 1,
+        list[count++] = (op_case){.name = "reshape",
+                                  .in = {{.shape = reshapes[i].from}},
+                                  .count = 1,
                                   .shape = reshapes[i].to,
-                                  .number = reshapes[i].known, .build = reshape_build, .reference = reshape_reference};
+                                  .number = reshapes[i].known,
+                                  .build = reshape_build,
+                                  .reference = reshape_reference};
     for (int i = 0; i < 8; i++) {
         op_case *c = &list[count++];
-        *c = (op_case){.name = "permute", .in = {{.shape = permutations[i].shape}}, .count = 1, .build = permute_build,
+        *c = (op_case){.name = "permute",
+                       .in = {{.shape = permutations[i].shape}},
+                       .count = 1,
+                       .build = permute_build,
                        .reference = permute_reference};
         memcpy(c->order, permutations[i].order, sizeof c->order);
     }
@@ -715,23 +758,31 @@ static int slice_and_concat_cases(op_case *list) {
     static const struct {
         vst_shape shape;
         int axis, start, count;
-    } slices[] = {{{3, {2, 3, 4}}, 1, 0, 1}, {{3, {2, 3, 4}}, 2, 1, 2}, {{3, {2, 3, 4}}, 0, 1, 1}, {{1, {17}}, 0, 3, 9},
-                  {{2, {1, 16}}, 1, 15, 1},  {{2, {3, 5}}, 1, 0, 5},    {{3, {1, 5, 3}}, 1, 2, 3}, {{4, {1, 1, 6, 2}},
-                      2, 4, 2}};
+    } slices[] = {{{3, {2, 3, 4}}, 1, 0, 1}, {{3, {2, 3, 4}}, 2, 1, 2},   {{3, {2, 3, 4}}, 0, 1, 1},
+                  {{1, {17}}, 0, 3, 9},      {{2, {1, 16}}, 1, 15, 1},    {{2, {3, 5}}, 1, 0, 5},
+                  {{3, {1, 5, 3}}, 1, 2, 3}, {{4, {1, 1, 6, 2}}, 2, 4, 2}};
     static const struct {
         int axis, count;
         vst_shape in[3];
-    } concats[] = {{1, 3, {{3, {2, 1, 5}}, {3, {2, 1, 5}}, {3, {2, 16, 5}}}}, {0, 2, {{2, {1, 3}}, {2, {4, 3}}}},
-                   {2, 2, {{3, {2, 3, 1}}, {3, {2, 3, 17}}}},                 {0, 1, {{1, {5}}}},
+    } concats[] = {{1, 3, {{3, {2, 1, 5}}, {3, {2, 1, 5}}, {3, {2, 16, 5}}}},
+                   {0, 2, {{2, {1, 3}}, {2, {4, 3}}}},
+                   {2, 2, {{3, {2, 3, 1}}, {3, {2, 3, 17}}}},
+                   {0, 1, {{1, {5}}}},
                    {1, 2, {{4, {1, 16, 2, 2}}, {4, {1, 3, 2, 2}}}}};
     int count = 0;
     for (int i = 0; i < 8; i++)
-        list[count++] = (op_case){.name = "slice", .in = {{.shape = slices[i].shape}}, .count = 1,
-                                  .order = {slices[i].axis, slices[i].start, slices[i].count}, .build = slice_build,
+        list[count++] = (op_case){.name = "slice",
+                                  .in = {{.shape = slices[i].shape}},
+                                  .count = 1,
+                                  .order = {slices[i].axis, slices[i].start, slices[i].count},
+                                  .build = slice_build,
                                   .reference = slice_reference};
     for (int i = 0; i < 5; i++) {
         op_case *c = &list[count++];
-        *c = (op_case){.name = "concat", .count = concats[i].count, .number = concats[i].axis, .build = concat_build,
+        *c = (op_case){.name = "concat",
+                       .count = concats[i].count,
+                       .number = concats[i].axis,
+                       .build = concat_build,
                        .reference = concat_reference};
         for (int k = 0; k < c->count; k++) c->in[k].shape = concats[i].in[k];
     }
@@ -740,22 +791,28 @@ static int slice_and_concat_cases(op_case *list) {
 GROUP(slice_and_concat)
 
 static int expand_and_resize_cases(op_case *list) {
-    static const vst_shape expands[][2] = {{{3, {1, 1, 16}}, {3, {3, 1, 16}}}, {{1, {5}}, {3, {2, 3, 5}}},
-                                           {{0, {0}}, {2, {3, 2}}},           {{3, {2, 1, 3}}, {3, {2, 17, 3}}},
-                                           {{2, {3, 1}}, {2, {3, 5}}},        {{2, {2, 3}}, {2, {2, 3}}}};
-    static const int sizes[][6] = {{1, 1, 4, 4, 8, 8}, {2, 3, 7, 5, 3, 4}, {1, 5, 3, 3, 7, 2}, {1, 1, 1, 1, 3, 3},
+    static const vst_shape expands[][2] = {
+        {{3, {1, 1, 16}}, {3, {3, 1, 16}}}, {{1, {5}}, {3, {2, 3, 5}}}, {{0, {0}}, {2, {3, 2}}},
+        {{3, {2, 1, 3}}, {3, {2, 17, 3}}},  {{2, {3, 1}}, {2, {3, 5}}}, {{2, {2, 3}}, {2, {2, 3}}}};
+    static const int sizes[][6] = {{1, 1, 4, 4, 8, 8}, {2, 3, 7, 5, 3, 4}, {1, 5, 3, 3, 7, 2},  {1, 1, 1, 1, 3, 3},
                                    {1, 2, 9, 9, 1, 1}, {2, 1, 4, 6, 4, 6}, {1, 1, 14, 14, 5, 5}};
     int count = 0;
     for (int i = 0; i < 6; i++)
-        list[count++] = (op_case){.name = "expand", .in = {{.shape = expands[i][0]}}, .count = 1,
+        list[count++] = (op_case){.name = "expand",
+                                  .in = {{.shape = expands[i][0]}},
+                                  .count = 1,
                                   .shape = expands[i][1],
-                                  .build = expand_build, .reference = expand_reference};
+                                  .build = expand_build,
+                                  .reference = expand_reference};
     for (int i = 0; i < 7; i++)
         for (int cubic = 0; cubic < 2; cubic++)
             list[count++] = (op_case){.name = cubic ? "bicubic" : "bilinear",
                                       .in = {{.shape = VST_SHAPE(sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3])}},
-                                      .count = 1, .order = {sizes[i][4], sizes[i][5]}, .flag = cubic,
-                                      .build = resize_build, .reference = resize_reference};
+                                      .count = 1,
+                                      .order = {sizes[i][4], sizes[i][5]},
+                                      .flag = cubic,
+                                      .build = resize_build,
+                                      .reference = resize_reference};
     return count;
 }
 GROUP(expand_and_resize)
@@ -773,14 +830,19 @@ static void attention_reference(const op_case *c, const ref *x, ref *out) {
 }
 
 static int attention_cases(op_case *list) {
-    static const int rows[][5] = {{1, 1, 1, 1, 0}, {2, 5, 2, 3, 0},  {1, 17, 3, 16, 0}, {2, 50, 4, 8, 0}, {1, 7, 1, 24, 0},
-                                  {1, 2, 3, 5, 0}, {2, 9, 2, 16, 2}, {3, 11, 2, 5, 1},  {1, 6, 3, 8, 6}};
+    static const int rows[][5] = {{1, 1, 1, 1, 0},  {2, 5, 2, 3, 0},  {1, 17, 3, 16, 0},
+                                  {2, 50, 4, 8, 0}, {1, 7, 1, 24, 0}, {1, 2, 3, 5, 0},
+                                  {2, 9, 2, 16, 2}, {3, 11, 2, 5, 1}, {1, 6, 3, 8, 6}};
     int count = 0;
     for (int i = 0; i < 9; i++) { /* batch, tokens, heads, channels of a head, queries */
         const int *r = rows[i];
-        list[count++] = (op_case){.name = "attention", .in = {{.shape = VST_SHAPE(r[0], r[1], 3 * r[2] * r[3])}},
+        list[count++] = (op_case){.name = "attention",
+                                  .in = {{.shape = VST_SHAPE(r[0], r[1], 3 * r[2] * r[3])}},
                                   .count = 1,
-                                  .number = r[2], .order = {r[4]}, .factor = i % 2 ? 3 : 1, .build = attention_build,
+                                  .number = r[2],
+                                  .order = {r[4]},
+                                  .factor = i % 2 ? 3 : 1,
+                                  .build = attention_build,
                                   .reference = attention_reference};
     }
     return count;
@@ -824,22 +886,30 @@ static int loss_cases(op_case *list) {
         const char *name;
         int kind;
         double factor;
-    } kinds[] = {{"cross_entropy", CROSS_ENTROPY, 0}, {"cross_entropy, smoothing 0.1", CROSS_ENTROPY, 0.1},
-                 {"kl, T 1", KL_BATCHMEAN, 1},        {"kl, T 4", KL_BATCHMEAN, 4},
-                 {"kl of elements, T 3", KL_ELEMENTS, 3}, {"mse", MSE, 0}, {"smooth_l1", SMOOTH_L1, 0},
-                 {"one_hot_argmax", ONE_HOT, 0}, {"binary_cross_entropy", BINARY, 0}};
+    } kinds[] = {{"cross_entropy", CROSS_ENTROPY, 0},
+                 {"cross_entropy, smoothing 0.1", CROSS_ENTROPY, 0.1},
+                 {"kl, T 1", KL_BATCHMEAN, 1},
+                 {"kl, T 4", KL_BATCHMEAN, 4},
+                 {"kl of elements, T 3", KL_ELEMENTS, 3},
+                 {"mse", MSE, 0},
+                 {"smooth_l1", SMOOTH_L1, 0},
+                 {"one_hot_argmax", ONE_HOT, 0},
+                 {"binary_cross_entropy", BINARY, 0}};
     static const vst_shape shapes[] = {{2, {1, 5}}, {2, {3, 17}}, {2, {8, 16}}, {2, {1, 2}}, {2, {33, 3}}};
     int count = 0;
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
         for (int i = 0; i < 5; i++)
-            list[count++] = (op_case){.name = kinds[k].name,
-                                      .in = {{.shape = shapes[i],
-                                              .fill = kinds[k].kind == ONE_HOT ? DISTINCT : UNIFORM},
-                                             {.shape = shapes[i], .input = kinds[k].kind < MSE,
-                                              .fill = kinds[k].kind <= BINARY ? TARGETS : UNIFORM}},
-                                      .count = 2, .number = kinds[k].kind, .factor = kinds[k].factor,
-                                          .build = loss_build,
-                                      .reference = loss_reference};
+            list[count++] =
+                (op_case){.name = kinds[k].name,
+                          .in = {{.shape = shapes[i], .fill = kinds[k].kind == ONE_HOT ? DISTINCT : UNIFORM},
+                                 {.shape = shapes[i],
+                                  .input = kinds[k].kind < MSE,
+                                  .fill = kinds[k].kind <= BINARY ? TARGETS : UNIFORM}},
+                          .count = 2,
+                          .number = kinds[k].kind,
+                          .factor = kinds[k].factor,
+                          .build = loss_build,
+                          .reference = loss_reference};
     return count;
 }
 GROUP(loss)
@@ -848,19 +918,22 @@ GROUP(loss)
 
 static vst_value distances_build(vst_graph *g, const op_case *c, const vst_value *x) {
     (void)c;
-    return vst_relative_distances(g, x[0]);
+    return vst_pairwise_distances(g, x[0]);
 }
 static void distances_reference(const op_case *c, const ref *x, ref *out) {
     (void)c;
-    ref_relative_distances(&x[0], out);
+    ref_pairwise_distances(&x[0], out);
 }
 
 static int distances_cases(op_case *list) {
     static const vst_shape shapes[] = {{2, {3, 2}}, {2, {2, 17}}, {2, {9, 5}}, {2, {33, 24}}};
     int count = 0;
     for (int i = 0; i < 4; i++)
-        list[count++] = (op_case){.name = "relative_distances", .in = {{.shape = shapes[i]}}, .count = 1,
-                                  .build = distances_build, .reference = distances_reference};
+        list[count++] = (op_case){.name = "pairwise_distances",
+                                  .in = {{.shape = shapes[i]}},
+                                  .count = 1,
+                                  .build = distances_build,
+                                  .reference = distances_reference};
     return count;
 }
 GROUP(distances)
@@ -999,13 +1072,14 @@ static void gated_reference(const op_case *c, const ref *x, ref *out) {
 /* Convolution, batch norm, smooth activation and residual in a convolution's layout. */
 static vst_value normed_build(vst_graph *g, const op_case *c, const vst_value *x) {
     vst_value y = vst_conv2d(g, x[0], (vst_conv2d_options){.out = c->order[0], .kernel = 3, .padding = 1});
-    VST_SCOPE(g, "norm") y = vst_batch_norm(g, y, (vst_norm_options){.epsilon = 1e-2});
-    return vst_max_pool(g, vst_silu(g, vst_add(g, y, x[0])), (vst_pool_options){.kernel = 3, .stride = 2,
-        .padding = 1});
+    VST_SCOPE (g, "norm") y = vst_batch_norm(g, y, (vst_norm_options){.epsilon = 1e-2});
+    return vst_max_pool(g, vst_silu(g, vst_add(g, y, x[0])),
+                        (vst_pool_options){.kernel = 3, .stride = 2, .padding = 1});
 }
 static void normed_reference(const op_case *c, const ref *x, ref *out) {
     ref a = ref_make(c->in[0].shape), b = ref_make(c->in[0].shape);
-    ref_conv2d(&x[0], &x[1], NULL, (ref_window){.kernel = 3, .stride = 1, .padding = 1, .dilation = 1, .groups = 1}, &a);
+    ref_conv2d(&x[0], &x[1], NULL, (ref_window){.kernel = 3, .stride = 1, .padding = 1, .dilation = 1, .groups = 1},
+               &a);
     ref_batch_norm(&a, &x[2], &x[3], 1e-2, &b, NULL, NULL);
     ref_add(&b, &x[0], &a);
     ref_map(&a, ref_silu, &b);
@@ -1017,19 +1091,30 @@ static void normed_reference(const op_case *c, const ref *x, ref *out) {
 static int composition_cases(op_case *list) {
     int count = 0;
     for (int rows = 1; rows < 8; rows += 3)
-        list[count++] = (op_case){.name = "shared weight", .in = {{.shape = VST_SHAPE(rows, 5)},
-                                                                  {.shape = VST_SHAPE(5, 5)}},
-                                  .count = 2, .build = shared_build, .reference = shared_reference};
-    list[count++] = (op_case){.name = "square", .in = {{.shape = VST_SHAPE(3, 17)}}, .count = 1, .build = square_build,
+        list[count++] = (op_case){.name = "shared weight",
+                                  .in = {{.shape = VST_SHAPE(rows, 5)}, {.shape = VST_SHAPE(5, 5)}},
+                                  .count = 2,
+                                  .build = shared_build,
+                                  .reference = shared_reference};
+    list[count++] = (op_case){.name = "square",
+                              .in = {{.shape = VST_SHAPE(3, 17)}},
+                              .count = 1,
+                              .build = square_build,
                               .reference = square_reference};
     for (int i = 0; i < 6; i++)
-        list[count++] = (op_case){.name = "views", .in = {{.shape = VST_SHAPE(1 + i / 3, 40, 7)}}, .count = 1,
-                                  .number = i % 3, .build = views_build, .reference = views_reference};
+        list[count++] = (op_case){.name = "views",
+                                  .in = {{.shape = VST_SHAPE(1 + i / 3, 40, 7)}},
+                                  .count = 1,
+                                  .number = i % 3,
+                                  .build = views_build,
+                                  .reference = views_reference};
     for (int i = 0; i < 2; i++) {
         const vst_shape shape = i ? VST_SCALAR : VST_SHAPE(2, 16);
-        list[count++] = (op_case){.name = "sum", .in = {{.shape = shape}, {.shape = shape}, {.shape = shape}},
+        list[count++] = (op_case){.name = "sum",
+                                  .in = {{.shape = shape}, {.shape = shape}, {.shape = shape}},
                                   .count = 3,
-                                  .build = sum_build, .reference = sum_reference};
+                                  .build = sum_build,
+                                  .reference = sum_reference};
     }
     for (int i = 0; i < 3; i++) {
         const int64_t width = (int64_t[]){5, 16, 17}[i];
@@ -1039,7 +1124,9 @@ static int composition_cases(op_case *list) {
                                          {.shape = VST_SHAPE(width), .name = "bias"},
                                          {.shape = VST_SHAPE(width, 24)},
                                          {.shape = VST_SHAPE(24, width)}},
-                                  .count = 5, .build = residual_build, .reference = residual_reference};
+                                  .count = 5,
+                                  .build = residual_build,
+                                  .reference = residual_reference};
     }
     for (int i = 0; i < 12; i++) { /* the smooth activations, by channels */
         static const int smooth[] = {2, 3, 4};
@@ -1047,7 +1134,10 @@ static int composition_cases(op_case *list) {
         list[count++] = (op_case){.name = "gated convolution",
                                   .in = {{.shape = VST_SHAPE(2, channels, 6, 6)},
                                          {.shape = VST_SHAPE(channels, channels, 3, 3), .name = "weight"}},
-                                  .count = 2, .number = smooth[i % 3], .order = {channels}, .build = gated_build,
+                                  .count = 2,
+                                  .number = smooth[i % 3],
+                                  .order = {channels},
+                                  .build = gated_build,
                                   .reference = gated_reference};
     }
     for (int i = 0; i < 4; i++) {
@@ -1057,7 +1147,10 @@ static int composition_cases(op_case *list) {
                                          {.shape = VST_SHAPE(channels, channels, 3, 3), .name = "weight"},
                                          {.shape = VST_SHAPE(channels), .name = "norm.weight"},
                                          {.shape = VST_SHAPE(channels), .name = "norm.bias"}},
-                                  .count = 4, .order = {channels}, .training = true, .build = normed_build,
+                                  .count = 4,
+                                  .order = {channels},
+                                  .training = true,
+                                  .build = normed_build,
                                   .reference = normed_reference};
     }
     return count;
@@ -1074,8 +1167,8 @@ START_TEST(running_statistics) {
     vst_plan *train = NULL, *infer = NULL;
     ck_assert_int_eq(vst_params_create(&params), VST_OK);
     ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
-    const vst_value y = vst_batch_norm(g, vst_input(g, "x", VST_SHAPE(N, C, H, W)),
-                                       (vst_norm_options){.momentum = 0.25});
+    const vst_value y =
+        vst_batch_norm(g, vst_input(g, "x", VST_SHAPE(N, C, H, W)), (vst_norm_options){.momentum = 0.25});
     ck_assert_int_eq(vst_graph_finish(g), VST_OK);
     ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_OK);
     ck_assert_int_eq(vst_plan_create(&train, g, &y, 1, &(vst_plan_options){.mode = VST_TRAIN}), VST_OK);
@@ -1137,13 +1230,13 @@ START_TEST(random_masks) {
             const double rate = 0.3;
             ck_assert_int_eq(vst_params_create(&params), VST_OK);
             ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
-            const vst_value p = vst_param(g, "p", VST_SHAPE(ROWS, COLS), (vst_init){VST_INIT_ONES, 0,
-                VST_PARAM_WEIGHT});
+            const vst_value p =
+                vst_param(g, "p", VST_SHAPE(ROWS, COLS), (vst_init){VST_INIT_ONES, 0, VST_PARAM_WEIGHT});
             const vst_value first = path ? vst_drop_path(g, p, rate) : vst_dropout(g, p, rate);
             vst_value second = path ? vst_drop_path(g, p, rate) : vst_dropout(g, p, rate);
             if (path) { /* in one scope the same mask, in another a mask of its own */
                 second = vst_add(g, second, vst_scale(g, first, -1));
-                VST_SCOPE(g, "other") second = vst_add(g, second, vst_drop_path(g, p, rate));
+                VST_SCOPE (g, "other") second = vst_add(g, second, vst_drop_path(g, p, rate));
             }
             vst_differentiate(g, vst_reduce_sum(g, first, 3, false));
             ck_assert_int_eq(vst_graph_finish(g), VST_OK);
@@ -1192,9 +1285,30 @@ typedef struct misfit {
     bool both; /* the message should name both shapes */
 } misfit;
 
-enum { ADD, MATMUL, MATMUL_STACK, CONV, CONV_GROUPS, CONV_LARGE, BATCH_NORM, POOL, RESHAPE, PERMUTE, SLICE, CONCAT,
-      EXPAND,
-       REDUCE, RESIZE, ATTENTION, QUERIES, ENTROPY, KL, SQUARED, NORMALIZE, TRANSPOSED_STACK };
+enum {
+    ADD,
+    MATMUL,
+    MATMUL_STACK,
+    CONV,
+    CONV_GROUPS,
+    CONV_LARGE,
+    BATCH_NORM,
+    POOL,
+    RESHAPE,
+    PERMUTE,
+    SLICE,
+    CONCAT,
+    EXPAND,
+    REDUCE,
+    RESIZE,
+    ATTENTION,
+    QUERIES,
+    ENTROPY,
+    KL,
+    SQUARED,
+    NORMALIZE,
+    TRANSPOSED_STACK
+};
 
 static vst_value misfit_build(vst_graph *g, const misfit *m, vst_value a, vst_value b) {
     static const double ones[32] = {1};
@@ -1219,42 +1333,42 @@ static vst_value misfit_build(vst_graph *g, const misfit *m, vst_value a, vst_va
     case ENTROPY: return vst_cross_entropy(g, a, b, 0);
     case KL: return vst_kl_divergence(g, a, b, 2, VST_KL_BATCHMEAN);
     case SQUARED: return vst_mse(g, a, b);
-    case NORMALIZE: return vst_normalize(g, a, ones, ones);
+    case NORMALIZE: return vst_channel_normalize(g, a, ones, ones);
     default: return vst_matmul(g, a, b, true, false);
     }
 }
 
 START_TEST(misfits) {
-    static const misfit list[] = {{"add", {2, {2, 3}}, {2, {2, 4}}, ADD, true},
-                                  {"inner dimension", {2, {2, 3}}, {2, {2, 4}}, MATMUL, true},
-                                  {"leading dimensions", {3, {2, 4, 3}}, {3, {3, 5, 3}}, MATMUL_STACK, true},
-                                  {"leading dimensions of equal product", {4, {2, 3, 4, 5}}, {4, {3, 2, 4, 5}},
-                                   MATMUL_STACK, true},
-                                  {"matrix times stack", {2, {4, 5}}, {3, {1, 4, 5}}, MATMUL_STACK, true},
-                                  {"transposed stack", {3, {2, 4, 3}}, {2, {4, 5}}, TRANSPOSED_STACK, true},
-                                  {"convolution of rank 3", {3, {2, 4, 3}}, {0, {0}}, CONV, false},
-                                  {"groups", {4, {1, 3, 5, 5}}, {0, {0}}, CONV_GROUPS, false},
-                                  {"kernel", {4, {1, 3, 5, 5}}, {0, {0}}, CONV_LARGE, false},
-                                  {"batch norm of rank 2", {2, {2, 3}}, {0, {0}}, BATCH_NORM, false},
-                                  {"pooling", {4, {1, 3, 2, 5}}, {0, {0}}, POOL, false},
-                                  {"reshape", {2, {2, 3}}, {2, {4, -1}}, RESHAPE, true},
-                                  {"reshape twice open", {2, {2, 3}}, {3, {-1, -1, 1}}, RESHAPE, true},
-                                  {"permute", {3, {2, 3, 4}}, {0, {0}}, PERMUTE, false},
-                                  {"slice", {2, {2, 3}}, {0, {0}}, SLICE, false},
-                                  {"concat", {3, {2, 3, 4}}, {3, {2, 3, 5}}, CONCAT, true},
-                                  {"concat of ranks", {3, {2, 3, 4}}, {1, {2}}, CONCAT, true},
-                                  {"expand", {2, {2, 3}}, {2, {2, 4}}, EXPAND, true},
-                                  {"expand to less", {2, {2, 3}}, {2, {1, 3}}, EXPAND, true},
-                                  {"reduce", {2, {2, 3}}, {0, {0}}, REDUCE, false},
-                                  {"resize", {3, {2, 3, 3}}, {0, {0}}, RESIZE, false},
-                                  {"attention", {3, {2, 5, 9}}, {0, {0}}, ATTENTION, false},
-                                  {"attention of rank 2", {2, {5, 12}}, {0, {0}}, ATTENTION, false},
-                                  {"attention of more queries than tokens", {3, {2, 5, 12}}, {0, {0}}, QUERIES, false},
-                                  {"cross-entropy", {2, {2, 3}}, {2, {2, 4}}, ENTROPY, true},
-                                  {"cross-entropy of rank 1", {1, {3}}, {1, {3}}, ENTROPY, false},
-                                  {"kl", {2, {2, 3}}, {2, {3, 3}}, KL, true},
-                                  {"mse", {2, {2, 3}}, {2, {3, 2}}, SQUARED, true},
-                                  {"normalize", {4, {1, 17, 2, 2}}, {0, {0}}, NORMALIZE, false}};
+    static const misfit list[] = {
+        {"add", {2, {2, 3}}, {2, {2, 4}}, ADD, true},
+        {"inner dimension", {2, {2, 3}}, {2, {2, 4}}, MATMUL, true},
+        {"leading dimensions", {3, {2, 4, 3}}, {3, {3, 5, 3}}, MATMUL_STACK, true},
+        {"leading dimensions of equal product", {4, {2, 3, 4, 5}}, {4, {3, 2, 4, 5}}, MATMUL_STACK, true},
+        {"matrix times stack", {2, {4, 5}}, {3, {1, 4, 5}}, MATMUL_STACK, true},
+        {"transposed stack", {3, {2, 4, 3}}, {2, {4, 5}}, TRANSPOSED_STACK, true},
+        {"convolution of rank 3", {3, {2, 4, 3}}, {0, {0}}, CONV, false},
+        {"groups", {4, {1, 3, 5, 5}}, {0, {0}}, CONV_GROUPS, false},
+        {"kernel", {4, {1, 3, 5, 5}}, {0, {0}}, CONV_LARGE, false},
+        {"batch norm of rank 2", {2, {2, 3}}, {0, {0}}, BATCH_NORM, false},
+        {"pooling", {4, {1, 3, 2, 5}}, {0, {0}}, POOL, false},
+        {"reshape", {2, {2, 3}}, {2, {4, -1}}, RESHAPE, true},
+        {"reshape twice open", {2, {2, 3}}, {3, {-1, -1, 1}}, RESHAPE, true},
+        {"permute", {3, {2, 3, 4}}, {0, {0}}, PERMUTE, false},
+        {"slice", {2, {2, 3}}, {0, {0}}, SLICE, false},
+        {"concat", {3, {2, 3, 4}}, {3, {2, 3, 5}}, CONCAT, true},
+        {"concat of ranks", {3, {2, 3, 4}}, {1, {2}}, CONCAT, true},
+        {"expand", {2, {2, 3}}, {2, {2, 4}}, EXPAND, true},
+        {"expand to less", {2, {2, 3}}, {2, {1, 3}}, EXPAND, true},
+        {"reduce", {2, {2, 3}}, {0, {0}}, REDUCE, false},
+        {"resize", {3, {2, 3, 3}}, {0, {0}}, RESIZE, false},
+        {"attention", {3, {2, 5, 9}}, {0, {0}}, ATTENTION, false},
+        {"attention of rank 2", {2, {5, 12}}, {0, {0}}, ATTENTION, false},
+        {"attention of more queries than tokens", {3, {2, 5, 12}}, {0, {0}}, QUERIES, false},
+        {"cross-entropy", {2, {2, 3}}, {2, {2, 4}}, ENTROPY, true},
+        {"cross-entropy of rank 1", {1, {3}}, {1, {3}}, ENTROPY, false},
+        {"kl", {2, {2, 3}}, {2, {3, 3}}, KL, true},
+        {"mse", {2, {2, 3}}, {2, {3, 2}}, SQUARED, true},
+        {"normalize", {4, {1, 17, 2, 2}}, {0, {0}}, NORMALIZE, false}};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++) {
         const misfit *m = &list[i];
         char a[VST_SHAPE_TEXT], b[VST_SHAPE_TEXT];
@@ -1265,7 +1379,7 @@ START_TEST(misfits) {
         ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
         const bool target = m->kind == RESHAPE || m->kind == EXPAND; /* b is wanted, not given */
         const vst_value x = vst_input(g, "a", m->a), y = target ? x : vst_input(g, "b", m->b);
-        VST_SCOPE(g, "blocks.3.attn") out = misfit_build(g, m, x, y);
+        VST_SCOPE (g, "blocks.3.attn") out = misfit_build(g, m, x, y);
         const vst_value later = vst_relu(g, x);
         const vst_status status = vst_graph_finish(g);
         const char *message = vst_error_message();
@@ -1283,7 +1397,7 @@ END_TEST
 
 /* A null value, a loss that is no scalar, a second differentiation, a loss without parameters. */
 START_TEST(misuse) {
-    static const char *const expected[] = {"null value", "scalar", "before", "no trained parameter",
+    static const char *const expected[] = {"null value",           "scalar", "before", "no trained parameter",
                                            "shares a name|differ", "rate"};
     for (int i = 0; i < 6; i++) {
         vst_params *params = NULL;

@@ -1,5 +1,5 @@
-/* vision/optim: AdamW, LAMB and SGD against PyTorch's and timm's formulas in double, clipping, gathering, decay groups, the moving average,
- * checkpoints of the state and the schedule. */
+/* vision/optim: AdamW, LAMB and SGD against PyTorch's and timm's formulas in double, clipping, gathering, decay groups,
+ * the moving average, checkpoints of the state and the schedule. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -14,8 +14,13 @@
 enum { STEPS = 10 };
 static const vst_optimizer_options adamw = {
     .kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .ema_decay = 0.9};
-static const vst_optimizer_options lamb = {
-    .kind = VST_LAMB, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .clip_norm = 1, .ema_decay = 0.9};
+static const vst_optimizer_options lamb = {.kind = VST_LAMB,
+                                           .beta1 = 0.9,
+                                           .beta2 = 0.99,
+                                           .epsilon = 1e-8,
+                                           .weight_decay = 0.1,
+                                           .clip_norm = 1,
+                                           .ema_decay = 0.9};
 static const vst_optimizer_options sgd = {.kind = VST_SGD, .momentum = 0.9, .nesterov = true, .weight_decay = 0.1};
 
 static void add(vst_params *params, const char *name, vst_shape shape, vst_param_kind role) {
@@ -78,8 +83,8 @@ static double length_of(const double *x, size_t count) {
     return sqrt(sum);
 }
 
-static void naive_lamb(naive *n, const vst_optimizer_options *o, double rate, const float *gradients, double scale, double decay,
-                       size_t begin, size_t count) {
+static void naive_lamb(naive *n, const vst_optimizer_options *o, double rate, const float *gradients, double scale,
+                       double decay, size_t begin, size_t count) {
     double update[64];
     ck_assert_uint_le(count, 64);
     for (size_t i = 0; i < count; i++) {
@@ -225,7 +230,7 @@ START_TEST(gathering) {
         double *mean = calloc(trained, sizeof *mean), norm_a, norm_b;
         for (int part = 0; part < 3; part++) {
             fill_gradients(parts, 3 * step + part);
-            vst_optimizer_gather(b);
+            vst_optimizer_accumulate(b);
             for (size_t i = 0; i < trained; i++) mean[i] += vst_params_gradients(parts)[i] / 3.0;
         }
         for (size_t i = 0; i < trained; i++) gradients[i] = (float)mean[i];
@@ -345,7 +350,7 @@ static vst_status load(vst_optimizer *optimizer, const char *path) {
 static void run_gathering(vst_params *params, vst_optimizer *optimizer, int begin, int end, int every) {
     for (int t = begin; t < end; t++) {
         fill_gradients(params, t);
-        if (every > 1) vst_optimizer_gather(optimizer);
+        if (every > 1) vst_optimizer_accumulate(optimizer);
         if ((t + 1) % every == 0) ck_ok(vst_optimizer_step(optimizer, 0.1, NULL));
     }
 }
@@ -497,9 +502,10 @@ int main(void) {
     Suite *suite = suite_create("optim");
     TCase *tcase = tcase_create("optim");
     tcase_set_timeout(tcase, 60);
-    const TTest *const tests[] = {
-        adamw_steps, lamb_steps, lamb_of_zero, gathering, sgd_steps, clipping, decay_groups, average_begins_with_values, not_finite, resume,
-        load_errors, option_errors, out_of_memory, schedule};
+    const TTest *const tests[] = {adamw_steps,   lamb_steps, lamb_of_zero, gathering,
+                                  sgd_steps,     clipping,   decay_groups, average_begins_with_values,
+                                  not_finite,    resume,     load_errors,  option_errors,
+                                  out_of_memory, schedule};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -138,7 +138,7 @@ START_TEST(allocation_is_idempotent) {
     ck_ok(vst_params_allocate(params, true, 4));
     ck_assert_ptr_eq(vst_params_gradients(params), gradients);
     ck_assert(gradients[3] == 1);
-    vst_params_touch(params);
+    vst_params_changed(params);
     ck_assert_uint_gt(vst_params_version(params), version);
     vst_params_destroy(params);
 }
@@ -161,7 +161,7 @@ START_TEST(add_refuses) {
     ck_assert_uint_eq(vst_params_count(params), 1);
     const vst_shape wanted = VST_SHAPE(10, 5);
     ck_fails(vst_params_add(params, "fc.weight", wanted, normal, &index), VST_ERROR_SHAPE,
-                 "parameter fc.weight is (10, 4), but is wanted as (10, 5)");
+             "parameter fc.weight is (10, 4), but is wanted as (10, 5)");
     static const struct {
         const char *name;
         vst_shape shape;
@@ -185,8 +185,7 @@ START_TEST(add_refuses) {
         {"x", {1, {3}}, {.kind = VST_INIT_NORMAL, .scale = 1e9}, VST_ERROR_ARGUMENT, "1e+09"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        ck_fails(vst_params_add(params, bad[i].name, bad[i].shape, bad[i].init, &index), bad[i].status,
-                     bad[i].text);
+        ck_fails(vst_params_add(params, bad[i].name, bad[i].shape, bad[i].init, &index), bad[i].status, bad[i].text);
     ck_assert_uint_eq(vst_params_count(params), 1);
     ck_ok(vst_params_allocate(params, false, 1));
     ck_assert_int_eq(add(params, "fc.weight", VST_SHAPE(10, 4), normal), 0);
@@ -373,7 +372,7 @@ START_TEST(load_lists_what_does_not_fit) {
     int64_t counters[5];
     float data[200] = {0}, before[208];
     ck_assert_uint_eq(vst_params_tensors(params, tensors, counters), 5);
-    tensors[0].data = data;                                            /* fits, but must not be copied */
+    tensors[0].data = data;                                              /* fits, but must not be copied */
     tensors[1] = (vst_tensor){"head.bias", VST_F32, VST_SHAPE(2), data}; /* bn.weight is missing */
     tensors[2].shape = VST_SHAPE(3, 8);
     tensors[2].data = data;
@@ -450,8 +449,16 @@ START_TEST(failing_memory) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {layout, reserved_values_are_zero, constants, sizes_must_not_overflow, allocation_is_idempotent, an_empty_model,
-                                  add_refuses, many_names, initialisation, initialisation_depends_on_seed_and_name_only};
+    const TTest *const tests[] = {layout,
+                                  reserved_values_are_zero,
+                                  constants,
+                                  sizes_must_not_overflow,
+                                  allocation_is_idempotent,
+                                  an_empty_model,
+                                  add_refuses,
+                                  many_names,
+                                  initialisation,
+                                  initialisation_depends_on_seed_and_name_only};
     const TTest *const file_tests[] = {save_and_load, load_converts_and_ignores, load_lists_what_does_not_fit,
                                        load_shortens_long_lists, failing_memory};
     Suite *suite = suite_create("params");

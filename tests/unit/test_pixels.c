@@ -10,9 +10,9 @@
 #include <zlib.h>
 
 #include "tests/unit/jpeg_files.h"
+#include "tests/unit/own_folder.h"
 #include "tests/unit/pixel_commands.h"
 #include "tests/unit/pixel_server.h"
-#include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/image/internal.h"
@@ -46,16 +46,11 @@ static uint32_t noise(uint32_t y, uint32_t x, uint32_t c, uint32_t seed) {
 /* The same as in make_pixels.py. */
 static uint32_t sample(int kind, uint32_t y, uint32_t x, uint32_t c, uint32_t seed) {
     switch (kind) {
-        case 0:
-            return noise(y, x, c, seed);
-        case 1:
-            return (y * 3 + x * 5 + c * 40 + seed + (noise(y, x, c, seed) >> 5)) % 512 / 2;
-        case 2:
-            return 70 + c * 9 + (noise(y, x, c, seed) >> 3);
-        case 3:
-            return 255 * (noise(y / 3, x / 4, 0, seed) & 1);
-        default:
-            return (seed * 37 + c * 91) & 255;
+    case 0: return noise(y, x, c, seed);
+    case 1: return (y * 3 + x * 5 + c * 40 + seed + (noise(y, x, c, seed) >> 5)) % 512 / 2;
+    case 2: return 70 + c * 9 + (noise(y, x, c, seed) >> 3);
+    case 3: return 255 * (noise(y / 3, x / 4, 0, seed) & 1);
+    default: return (seed * 37 + c * 91) & 255;
     }
 }
 

@@ -38,16 +38,16 @@ typedef struct graph {
     int output_count, batch;
 } graph;
 
-static vst_model *create_model(const setting *s) {
-    vst_model *model = NULL;
-    ck_assert_int_eq(vst_model_create(&model, s->variant), VST_OK);
-    for (const char *const *o = s->overrides; o && *o; o += 2) ck_assert_int_eq(vst_model_set(model, o[0], o[1]),
-        VST_OK);
+static vst_model_config *create_model(const setting *s) {
+    vst_model_config *model = NULL;
+    ck_assert_int_eq(vst_model_config_create(&model, s->variant), VST_OK);
+    for (const char *const *o = s->overrides; o && *o; o += 2)
+        ck_assert_int_eq(vst_model_config_set(model, o[0], o[1]), VST_OK);
     return model;
 }
 
 /* Cross-entropy of the class head, and for a distilled model a divergence from a teacher for the other one. */
-static graph build(vst_params *params, const vst_model *model, int batch) {
+static graph build(vst_params *params, const vst_model_config *model, int batch) {
     graph g = {.batch = batch, .output_count = 2};
     ck_assert_int_eq(vst_graph_create(&g.graph, params), VST_OK);
     vst_model_build(g.graph, model, batch);
@@ -114,7 +114,7 @@ static float *copy_of(const float *values, size_t count) {
 }
 
 typedef struct session {
-    vst_model *model;
+    vst_model_config *model;
     vst_params *params;
     graph g;
 } session;
@@ -130,7 +130,7 @@ static session start(const setting *s, int batch) {
 static void finish(session *t) {
     vst_graph_destroy(t->g.graph);
     vst_params_destroy(t->params);
-    vst_model_destroy(t->model);
+    vst_model_config_destroy(t->model);
 }
 
 /* ---- Plain and optimised ---- */
@@ -159,8 +159,8 @@ START_TEST(plain_equals_optimised) {
         memset(vst_params_gradients(t.params), 0, vst_params_total(t.params) * sizeof(float));
         run(&t.g, optimised, step);
         for (int i = 0; i < t.g.output_count; i++) {
-            const double off = deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i),
-                                         (size_t)output_count(&t.g, i));
+            const double off =
+                deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i), (size_t)output_count(&t.g, i));
             worst_output = fmax(worst_output, off);
             ck_assert_msg(off < 3e-5, "%s: output %d differs by %.2g", settings[_i].variant, i, off);
         }
@@ -187,9 +187,9 @@ START_TEST(inference_plain_equals_optimised) {
         run(&t.g, plain, step);
         run(&t.g, optimised, step);
         for (int i = 0; i < t.g.output_count; i++)
-            ck_assert_double_lt(deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i),
-                                          (size_t)output_count(&t.g, i)),
-                                1e-5);
+            ck_assert_double_lt(
+                deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i), (size_t)output_count(&t.g, i)),
+                1e-5);
     }
     ck_assert_uint_lt(vst_plan_bytes(optimised), vst_plan_bytes(plain) * 2 / 3);
     vst_plan_destroy(plain);
@@ -210,7 +210,7 @@ START_TEST(shared_parameters) {
     run(&t.g, train, 0);
     for (size_t i = 0; i < vst_params_trained(t.params); i++)
         vst_params_values(t.params)[i] -= 0.1f * vst_params_gradients(t.params)[i];
-    vst_params_touch(t.params);
+    vst_params_changed(t.params);
     run(&t.g, early, 0);
     ck_assert_double_gt(deviation(vst_plan_output(early, 1), before, count), 1e-3);
     vst_plan *late = create_plan(&t.g, VST_INFER, false);
@@ -233,8 +233,8 @@ START_TEST(two_batch_sizes) {
     run(&t.g, five, 0);
     run(&small, three, 0);
     for (int i = 1; i < small.output_count; i++)
-        ck_assert_double_lt(deviation(vst_plan_output(three, i), vst_plan_output(five, i),
-                                      (size_t)output_count(&small, i)), 1e-5);
+        ck_assert_double_lt(
+            deviation(vst_plan_output(three, i), vst_plan_output(five, i), (size_t)output_count(&small, i)), 1e-5);
     vst_plan_destroy(five);
     vst_plan_destroy(three);
     vst_graph_destroy(small.graph);
@@ -250,7 +250,7 @@ START_TEST(runs_allocate_nothing) {
         vst_plan *plan = create_plan(&t.g, mode ? VST_TRAIN : VST_INFER, false);
         const uint64_t before = vst_memory_count();
         for (uint32_t step = 0; step < 3; step++) run(&t.g, plan, step);
-        vst_params_touch(t.params);
+        vst_params_changed(t.params);
         run(&t.g, plan, 3);
         ck_assert_uint_eq(vst_memory_count(), before);
         vst_plan_destroy(plan);
@@ -330,12 +330,22 @@ START_TEST(no_reference_implementation) {
     static const struct {
         const char *variant;
         const char *const *overrides;
-    } models[] = {{"resnet20_cifar", whole},   {"resnet8_cifar", grey},       {"vit_mini_patch4_28", whole},
-                  {"deit_mini_distilled_patch4_28", whole},                   {"vit_tiny_patch16_224", whole},
-                  {"deit_tiny_distilled_patch16_224", whole},                 {"deit3_small_patch16_224", small},
-                  {"resnet18", small},         {"resnet50", small},           {"resnet26d", small},
-                  {"regnety_004", small},      {"efficientnet_b0", small},    {"efficientnet_lite0", small},
-                  {"tf_efficientnet_b0", small}, {"mobilenetv2_100", small},  {"convnext_tiny", whole},
+    } models[] = {{"resnet20_cifar", whole},
+                  {"resnet8_cifar", grey},
+                  {"vit_mini_patch4_28", whole},
+                  {"deit_mini_distilled_patch4_28", whole},
+                  {"vit_tiny_patch16_224", whole},
+                  {"deit_tiny_distilled_patch16_224", whole},
+                  {"deit3_small_patch16_224", small},
+                  {"resnet18", small},
+                  {"resnet50", small},
+                  {"resnet26d", small},
+                  {"regnety_004", small},
+                  {"efficientnet_b0", small},
+                  {"efficientnet_lite0", small},
+                  {"tf_efficientnet_b0", small},
+                  {"mobilenetv2_100", small},
+                  {"convnext_tiny", whole},
                   {"cct_7_3x1_32", whole}};
     int found = 0;
     if (!vsti_find_kernels("avx2")) {
@@ -384,13 +394,14 @@ END_TEST
 /* Something of every kind: layers, views, reorders, several outputs, sums of gradients. */
 static vst_value small_loss(vst_graph *g) {
     vst_value x = vst_input(g, "x", VST_SHAPE(2, 3, 6, 6)), y;
-    VST_SCOPE(g, "conv") x = vst_conv2d(g, x, (vst_conv2d_options){.out = 16, .kernel = 3, .padding = 1, .bias = true});
-    VST_SCOPE(g, "bn") x = vst_relu(g, vst_batch_norm(g, x, (vst_norm_options){0}));
+    VST_SCOPE (g, "conv")
+        x = vst_conv2d(g, x, (vst_conv2d_options){.out = 16, .kernel = 3, .padding = 1, .bias = true});
+    VST_SCOPE (g, "bn") x = vst_relu(g, vst_batch_norm(g, x, (vst_norm_options){0}));
     x = vst_max_pool(g, x, (vst_pool_options){.kernel = 2});
     vst_tap(g, "map", x);
     y = vst_permute(g, vst_reshape(g, x, VST_SHAPE(2, 16, 9)), (int[]){0, 2, 1});
-    VST_SCOPE(g, "norm") x = vst_layer_norm(g, y, (vst_norm_options){0});
-    VST_SCOPE(g, "qkv") x = vst_linear(g, x, (vst_linear_options){.features = 48, .bias = true});
+    VST_SCOPE (g, "norm") x = vst_layer_norm(g, y, (vst_norm_options){0});
+    VST_SCOPE (g, "qkv") x = vst_linear(g, x, (vst_linear_options){.features = 48, .bias = true});
     x = vst_add(g, y, vst_drop_path(g, vst_attention(g, vst_gelu(g, x), 2, 0), 0.5));
     x = vst_concat(g, (vst_value[]){vst_slice(g, x, 1, 0, 2), vst_slice(g, x, 1, 1, 3)}, 2, 1);
     x = vst_reduce_mean(g, x, 2, false);
@@ -429,8 +440,9 @@ START_TEST(allocation_failures) {
         vst_memory_fail_at(0);
         reached = vst_memory_count() - before >= n;
         if (!reached) continue;
-        ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"), "allocation %llu: %s, \"%s\"",
-                      (unsigned long long)n, vst_status_name(status), vst_error_message());
+        ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"),
+                      "allocation %llu: %s, \"%s\"", (unsigned long long)n, vst_status_name(status),
+                      vst_error_message());
     }
     ck_assert_uint_gt(n, 100);
 }

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/engine/progress.h"
-#include "recipes/engine/recipe.h"
-#include "recipes/engine/table.h"
-#include "recipes/engine/yaml.h"
+#include "recipes/commands/progress.h"
+#include "recipes/commands/table.h"
+#include "recipes/config/recipe.h"
+#include "recipes/config/yaml.h"
 #include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 
@@ -109,8 +109,9 @@ START_TEST(inheritance) {
                                         "optim: {lr: 0.5, batch: 32}\n"
                                         "distill: {teacher: t, terms: [{distance: kl}, {distance: mse}]}\n");
     write_text("conf/a.yaml", "base: common/base.yaml\noptim: {lr: 0.25}\nmodel: {depth: 8}\n");
-    write_text("conf/b.yaml", "optim: {min_lr: 0}\nmodel: {name: resnet14_cifar}\n"
-                              "distill: {terms: [{distance: hard}]}\nbase: a.yaml\n");
+    write_text("conf/b.yaml",
+               "optim: {min_lr: 0}\nmodel: {name: resnet14_cifar}\n"
+               "distill: {terms: [{distance: hard}]}\nbase: a.yaml\n");
     ck_ok(vst_recipe_read(&recipe, "conf/a.yaml", NULL, 0));
     ck_assert_str_eq(recipe->name, "a");
     ck_assert_double_eq(recipe->optim.lr, 0.25);
@@ -157,9 +158,13 @@ START_TEST(inheritance_errors) {
 END_TEST
 
 START_TEST(settings) {
-    const char *const list[] = {"optim.lr=2e-3",   "model.width=96",           "distill.teacher=a=b",
+    const char *const list[] = {"optim.lr=2e-3",
+                                "model.width=96",
+                                "distill.teacher=a=b",
                                 "distill.terms=[{distance: kl}, {distance: mse, weight: 2}]",
-                                "distill.terms.1.weight=0.125", "model.mean=0.5", "augment.train=crop:padding=2, flip"};
+                                "distill.terms.1.weight=0.125",
+                                "model.mean=0.5",
+                                "augment.train=crop:padding=2, flip"};
     vst_recipe *recipe = read_text(MODEL DATA, list, 7);
     ck_assert_double_eq(recipe->optim.lr, 2e-3);
     expect_model(recipe, "width", "96");
@@ -239,7 +244,8 @@ static const struct {
     {MODEL, "x.yaml: data.path is missing"},
     {MODEL DATA "optim: {min_lr: 1}\n", "x.yaml: optim.min_lr = 1 is above optim.lr = 0.001"},
     {MODEL "data: {path: d, limit: 64}\n", "optim.batch = 128 by optim.accumulate = 1 is more than data.limit = 64"},
-    {MODEL DATA "augment: {mixup: 0.8}\noptim: {batch: 63}\n", "optim.batch = 63 is odd, but augment.mixup and augment.cutmix pair"},
+    {MODEL DATA "augment: {mixup: 0.8}\noptim: {batch: 63}\n",
+     "optim.batch = 63 is odd, but augment.mixup and augment.cutmix pair"},
     {MODEL DATA "augment: {train: \"crop, random_resized_crop:scale_min=0.9:scale_max=0.5\"}\n",
      "x.yaml: augment.train: augmentation random_resized_crop: scale_min 0.9 is above scale_max 0.5"},
     {MODEL DATA "augment: {train: \"rand_augment:policy=rand-x9\"}\n",
@@ -308,7 +314,8 @@ static int read_shipped(const char *path) {
 }
 
 START_TEST(shipped_recipes) {
-    static const char *const patterns[] = {VISTILL_SOURCE_DIR "/recipes/conf/*.yaml", VISTILL_SOURCE_DIR "/recipes/conf/imagenet/*.yaml",
+    static const char *const patterns[] = {VISTILL_SOURCE_DIR "/recipes/conf/*.yaml",
+                                           VISTILL_SOURCE_DIR "/recipes/conf/imagenet/*.yaml",
                                            VISTILL_SOURCE_DIR "/recipes/conf/cifar10/*.yaml"};
     static const int least[] = {5, 15, 10};
     for (int i = 0; i < 3; i++) {
@@ -406,10 +413,11 @@ END_TEST
 START_TEST(study_file) {
     vst_study *study;
     ck_assert_int_eq(system("mkdir -p conf"), 0);
-    write_text("conf/s.yaml", "study: A study\nseeds: [3, 0]\nruns:\n"
-                              "  - {name: teacher, recipe: t.yaml}\n"
-                              "  - {name: b, recipe: /abs/s.yaml, set: {distill.teacher: teacher, optim: {lr: 1e-2}, "
-                              "model.mean: [0.5, 0.25]}}\n");
+    write_text("conf/s.yaml",
+               "study: A study\nseeds: [3, 0]\nruns:\n"
+               "  - {name: teacher, recipe: t.yaml}\n"
+               "  - {name: b, recipe: /abs/s.yaml, set: {distill.teacher: teacher, optim: {lr: 1e-2}, "
+               "model.mean: [0.5, 0.25]}}\n");
     ck_ok(vst_study_read(&study, "conf/s.yaml"));
     ck_assert_str_eq(study->title, "A study");
     ck_assert_str_eq(study->output, "runs/s");
@@ -468,16 +476,18 @@ START_TEST(text_table) {
     vst_table_cell(table, "words that are\nwrapped here");
     vst_table_cell(table, "long name");
     ck_ok(vst_table_text(table, &text));
-    ck_assert_str_eq(text, "model      size  note\n"
-                           "é漢           7  words that are wrapped here\n"
-                           "long name\n");
+    ck_assert_str_eq(text,
+                     "model      size  note\n"
+                     "é漢           7  words that are wrapped here\n"
+                     "long name\n");
     vst_free(text);
     vst_table_wrap(table, 39);
     ck_ok(vst_table_text(table, &text));
-    ck_assert_str_eq(text, "model      size  note\n"
-                           "é漢           7  words that are wrapped\n"
-                           "                 here\n"
-                           "long name\n");
+    ck_assert_str_eq(text,
+                     "model      size  note\n"
+                     "é漢           7  words that are wrapped\n"
+                     "                 here\n"
+                     "long name\n");
     vst_free(text);
     vst_table_destroy(table);
 }

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "recipes/report/internal.h"
 #include "recipes/report/report.h"
-#include "recipes/report/parts.h"
 #include "tests/unit/html_check.h"
 #include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
@@ -41,7 +41,7 @@ static void set_up(void) {
                                .latency_ms = 3.125,
                                .top1 = 93.125,
                                .top1_deviation = 0.25,
-                               .agreement = NAN,
+                               .teacher_agreement = NAN,
                                .minutes = 7.5,
                                .confusion = confusion,
                                .predictions = first_answers,
@@ -54,7 +54,7 @@ static void set_up(void) {
     runs[1].parameters = 1390;
     runs[1].latency_ms = 0.5;
     runs[1].top1 = 87.5;
-    runs[1].agreement = 90.25;
+    runs[1].teacher_agreement = 90.25;
     runs[1].predictions = second_answers;
 }
 
@@ -162,12 +162,12 @@ END_TEST
 
 /* Attention and agreement of one of two runs; classes from the hardest on. */
 START_TEST(parts) {
-    static const vst_report_agreement voices = {
+    static const vst_report_agreement agreement = {
         .count = 2, .names = {"teacher", "student"}, .right = {91, 88.5}, .same = {{100, 93.25}, {93.25, 100}}};
     static const int views[1] = {1};
     const vst_image maps[2] = {pictures[0], pictures[1]};
     vst_report report = two_runs();
-    runs[1].voices = &voices;
+    runs[1].agreement = &agreement;
     runs[1].attention = maps;
     runs[1].attention_tokens = 2;
     report.views = views;

@@ -11,8 +11,8 @@
 
 #include "recipes/distill/tap.h"
 #include "recipes/report/attention.h"
-#include "recipes/report/sheet.h"
-#include "recipes/engine/train.h"
+#include "recipes/report/page_data.h"
+#include "recipes/train/train.h"
 #include "tests/unit/data_files.h"
 #include "tests/unit/html_check.h"
 #include "vision/base/memory.h"
@@ -52,16 +52,16 @@ static void set_up(void) {
 }
 
 /* The page about the two runs, or about the student alone; to be vst_free'd. */
-static char *page_of(vsti_report_set *set, bool both) {
-    vsti_sheet sheet = {0};
+static char *page_of(vsti_measured_runs *set, bool both) {
+    vsti_page_data sheet = {0};
     char *html;
     if (both) ck_ok(vsti_report_add(set, "teacher/", NULL, true));
     ck_ok(vsti_report_add(set, "student", NULL, true));
     ck_ok(vsti_report_compare(set));
-    ck_ok(vsti_sheet_fill(&sheet, set, (const int[]){0, 1}, both ? 2 : 1));
+    ck_ok(vsti_page_data_fill(&sheet, set, (const int[]){0, 1}, both ? 2 : 1));
     sheet.report.title = "a page";
     ck_ok(vst_report_html(&sheet.report, &html, NULL));
-    vsti_sheet_clear(&sheet);
+    vsti_page_data_clear(&sheet);
     check_html(html);
     return html;
 }
@@ -78,10 +78,10 @@ static void expect(const char *html, const char *format, ...) {
 /* ---- Numbers ---- */
 
 START_TEST(numbers) {
-    vsti_report_set set = {0};
+    vsti_measured_runs set = {0};
     char *html = page_of(&set, true);
     for (int i = 0; i < 2; i++) {
-        const vsti_report_run *run = &set.runs[i];
+        const vsti_measured_run *run = &set.runs[i];
         const vst_evaluation *answers = vsti_report_answers(&set, run);
         ck_assert_ptr_null(run->notes);
         ck_assert_uint_eq(run->curve.count, 2);
@@ -104,7 +104,7 @@ START_TEST(numbers) {
 END_TEST
 
 /* The answers of the two heads, taken from the model's taps one image after the other. */
-static void answer(const vsti_report_run *run, int answers[VST_HEADS][TEST]) {
+static void answer(const vsti_measured_run *run, int answers[VST_HEADS][TEST]) {
     vst_graph *graph;
     vst_plan *plan;
     vst_image image = {0};
@@ -130,15 +130,15 @@ static void answer(const vsti_report_run *run, int answers[VST_HEADS][TEST]) {
     vst_graph_destroy(graph);
 }
 
-START_TEST(agreement) {
-    vsti_report_set set = {0};
+START_TEST(agreement_of_heads) {
+    vsti_measured_runs set = {0};
     char *html = page_of(&set, true);
-    const vsti_report_run *student = &set.runs[1];
-    const vst_report_agreement *voices = &student->voices;
+    const vsti_measured_run *student = &set.runs[1];
+    const vst_report_agreement *agreement = &student->agreement;
     const vst_evaluation *own = vsti_report_answers(&set, student), *teacher = vsti_report_answers(&set, &set.runs[0]);
     int heads[VST_HEADS][TEST], same[2] = {0}, right = 0;
-    ck_assert_int_eq(voices->count, 4);
-    ck_assert_int_lt(set.runs[0].voices.count, 2); /* nobody is compared with itself */
+    ck_assert_int_eq(agreement->count, 4);
+    ck_assert_int_lt(set.runs[0].agreement.count, 2); /* nobody is compared with itself */
     ck_assert_int_lt(set.runs[0].teacher, 0);
     answer(student, heads);
     for (int i = 0; i < TEST; i++) {
@@ -146,11 +146,11 @@ START_TEST(agreement) {
         same[1] += heads[0][i] == heads[1][i];
         right += heads[1][i] == i % CLASSES;
     }
-    ck_assert_double_eq_tol(voices->same[0][1], 100.0 * same[0] / TEST, 1e-9);
-    ck_assert_double_eq_tol(voices->same[1][2], 100.0 * same[1] / TEST, 1e-9);
-    ck_assert_double_eq_tol(voices->right[2], 100.0 * right / TEST, 1e-9);
-    ck_assert_double_eq_tol(voices->right[3], own->top1, 1e-9);
-    ck_assert_double_eq(voices->same[3][3], 100);
+    ck_assert_double_eq_tol(agreement->same[0][1], 100.0 * same[0] / TEST, 1e-9);
+    ck_assert_double_eq_tol(agreement->same[1][2], 100.0 * same[1] / TEST, 1e-9);
+    ck_assert_double_eq_tol(agreement->right[2], 100.0 * right / TEST, 1e-9);
+    ck_assert_double_eq_tol(agreement->right[3], own->top1, 1e-9);
+    ck_assert_double_eq(agreement->same[3][3], 100);
     expect(html, ">%.2f</td>", 100.0 * same[1] / TEST);
     vst_free(html);
     vsti_report_set_clear(&set);
@@ -180,7 +180,7 @@ static void apply_block(const float *scores, matrix in, matrix out) {
 }
 
 /* The whole product of the paper from the raw scores. */
-static void roll_out(const vsti_report_run *run, const float *image, matrix rolled) {
+static void roll_out(const vsti_measured_run *run, const float *image, matrix rolled) {
     vst_graph *graph;
     vst_plan *plan;
     vst_value scores[BLOCKS];
@@ -203,7 +203,7 @@ static void roll_out(const vsti_report_run *run, const float *image, matrix roll
 }
 
 START_TEST(rollout) {
-    vsti_report_set set = {0};
+    vsti_measured_runs set = {0};
     vsti_attention *attention;
     float image[SIDE * SIDE], maps[2 * PATCHES];
     matrix rolled;
@@ -263,7 +263,7 @@ static const damage damages[] = {
 
 START_TEST(missing) {
     const damage *d = &damages[_i];
-    vsti_report_set set = {0};
+    vsti_measured_runs set = {0};
     ck_assert_int_eq(system(d->command), 0);
     char *html = page_of(&set, false);
     expect(html, "What is missing here");
@@ -276,7 +276,7 @@ START_TEST(missing) {
 END_TEST
 
 static void refuse(const char *run, const char *says) {
-    vsti_report_set set = {0};
+    vsti_measured_runs set = {0};
     ck_assert_int_ne(vsti_report_add(&set, run, NULL, false), VST_OK);
     ck_assert_msg(strstr(vst_error_message(), says) != NULL, "\"%s\" is not in: %s", says, vst_error_message());
     vsti_report_set_clear(&set);
@@ -292,7 +292,7 @@ END_TEST
 
 /* The data lies elsewhere now. */
 START_TEST(moved_data) {
-    vsti_report_set set = {.data = "moved"};
+    vsti_measured_runs set = {.data = "moved"};
     ck_assert_int_eq(system("mv data moved"), 0);
     char *html = page_of(&set, true);
     ck_assert_ptr_null(set.runs[0].notes);
@@ -304,14 +304,14 @@ END_TEST
 
 /* Other images than those of the first run: no common pictures, but a row in the table. */
 START_TEST(other_data) {
-    vsti_report_set set = {0};
+    vsti_measured_runs set = {0};
     ck_assert_int_eq(system("mkdir other"), 0);
     write_idx("other", "", TRAIN, TEST - 2, SIDE, SIDE, CLASSES, 0);
     ck_assert_int_eq(system("sed -i 's/path: \"data\"/path: \"other\"/' student/recipe.yaml"), 0);
     char *html = page_of(&set, true);
     expect(html, "no matrix and no pictures: it was tested on other/");
     ck_assert_int_eq(occurrences(html, "<table class=matrix>"), 1);
-    ck_assert_int_eq(set.runs[1].voices.count, 4); /* the teacher answers these images too */
+    ck_assert_int_eq(set.runs[1].agreement.count, 4); /* the teacher answers these images too */
     vst_free(html);
     vsti_report_set_clear(&set);
 }
@@ -321,15 +321,15 @@ START_TEST(failing_allocations) {
     vst_status status = VST_ERROR_MEMORY;
     int failures = 0;
     for (uint64_t n = 1; status != VST_OK; n += 7, failures++) {
-        vsti_report_set set = {0};
-        vsti_sheet sheet = {0};
+        vsti_measured_runs set = {0};
+        vsti_page_data sheet = {0};
         vst_memory_fail_at(n);
         status = vsti_report_add(&set, "student", NULL, false);
         if (status == VST_OK) status = vsti_report_compare(&set);
-        if (status == VST_OK) status = vsti_sheet_fill(&sheet, &set, (const int[]){0}, 1);
+        if (status == VST_OK) status = vsti_page_data_fill(&sheet, &set, (const int[]){0}, 1);
         vst_memory_fail_at(0);
         if (status != VST_OK) ck_assert_int_eq(status, VST_ERROR_MEMORY);
-        vsti_sheet_clear(&sheet);
+        vsti_page_data_clear(&sheet);
         vsti_report_set_clear(&set);
         ck_assert_int_lt(failures, 5000);
     }
@@ -343,7 +343,7 @@ int main(void) {
     tcase_set_timeout(tests, 300);
     tcase_add_checked_fixture(tests, set_up, leave_own_folder);
     tcase_add_test(tests, numbers);
-    tcase_add_test(tests, agreement);
+    tcase_add_test(tests, agreement_of_heads);
     tcase_add_test(tests, rollout);
     tcase_add_test(tests, overlay);
     tcase_add_loop_test(tests, missing, 0, sizeof damages / sizeof *damages);

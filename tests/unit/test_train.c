@@ -1,6 +1,6 @@
-/* Training as the program does it, from recipe to run folder: it learns; interrupted and continued it gives the same bits;
- * broken checkpoints, foreign folders, diverging losses and failing allocations are errors with advice; the loop over steps
- * takes no memory. */
+/* Training as the program does it, from recipe to run folder: it learns; interrupted and continued it gives the same
+ * bits; broken checkpoints, foreign folders, diverging losses and failing allocations are errors with advice; the loop
+ * over steps takes no memory. */
 #include <check.h>
 #include <math.h>
 
@@ -8,17 +8,20 @@
 
 /* ---- Recipes ---- */
 
-static const char student_recipe[] = DATA RUN "model: {name: vit_mini_patch4_28, " SMALL "}\n"
-                                     "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5}\n";
-/* Everything that has a state or draws random numbers: moments, average, batch norm in the stem, drop path, augmentation, mixing,
- * repeated samples. */
-static const char stateful_recipe[] = DATA RUN "augment: {train: \"crop:padding=2, flip:probability=0.5\", mixup: 0.8, "
-                                      "cutmix: 1, mixup_prob: 0.7, repeats: 2}\n" ADAMW
-                                      "model: {name: vit_mini_patch4_28, stem: conv, drop_path: 0.3, " SMALL "}\n";
+static const char student_recipe[] = DATA RUN "model: {name: vit_mini_patch4_28, " SMALL
+                                              "}\n"
+                                              "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5}\n";
+/* Everything that has a state or draws random numbers: moments, average, batch norm in the stem, drop path,
+ * augmentation, mixing, repeated samples. */
+static const char stateful_recipe[] = DATA RUN
+    "augment: {train: \"crop:padding=2, flip:probability=0.5\", mixup: 0.8, "
+    "cutmix: 1, mixup_prob: 0.7, repeats: 2}\n" ADAMW
+    "model: {name: vit_mini_patch4_28, stem: conv, drop_path: 0.3, " SMALL "}\n";
 static const char distilled_recipe[] =
     "data: {path: data, workers: 1, validation: 40, labelled: 150}\n" RUN ADAMW
     "augment: {train: \"crop:padding=2, flip:probability=0.5\"}\n"
-    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
+    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL
+    "}\n"
     "distill:\n"
     "  teacher: teacher/last.safetensors\n"
     "  label_weight: 0.5\n"
@@ -27,10 +30,12 @@ static const char distilled_recipe[] =
     "    - {distance: hard, student: logits_dist, teacher: logits, weight: 0.5}\n"
     "    - {distance: mse, student: blocks.0, teacher: layer3, projector: linear, weight: 1}\n";
 
-/* Every kind of teacher at once: a CNN, a transformer, the student's average, its own last block; weights that change. */
-static const char crowd_recipe[] =
-    DATA RUN ADAMW "augment: {train: \"flip:probability=0.5\", mixup: 0.8, mixup_prob: 0.5}\n"
-    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
+/* Every kind of teacher at once: a CNN, a transformer, the student's average, its own last block; weights that change.
+ */
+static const char crowd_recipe[] = DATA RUN ADAMW
+    "augment: {train: \"flip:probability=0.5\", mixup: 0.8, mixup_prob: 0.5}\n"
+    "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL
+    "}\n"
     "distill:\n"
     "  teacher: teacher/last.safetensors, transformer/last.safetensors\n"
     "  terms:\n"
@@ -41,16 +46,18 @@ static const char crowd_recipe[] =
     "    - {distance: kl, from: ema, weight: 1, schedule: up, begin: 1}\n"
     "    - {distance: cosine, from: student, student: blocks.0, teacher: blocks.1, projector: mlp, weight: 1}\n";
 /* Gradients of two batches to a step, as DeiT-III trains. */
-static const char gathering_recipe[] = DATA RUN "augment: {train: \"flip:probability=0.5\", mixup: 0.8, cutmix: 1}\n"
-                                       "optim: {name: lamb, batch: 12, accumulate: 2, lr: 4e-3, warmup_epochs: 0.5, loss: bce, "
-                                       "ema_decay: 0.9, clip_norm: 1, weights: raw, warmup_prefix: false}\n"
-                                       "model: {name: vit_mini_patch4_28, drop_path: 0.2, layer_scale: 0.1, " SMALL "}\n";
+static const char gathering_recipe[] = DATA RUN
+    "augment: {train: \"flip:probability=0.5\", mixup: 0.8, cutmix: 1}\n"
+    "optim: {name: lamb, batch: 12, accumulate: 2, lr: 4e-3, warmup_epochs: 0.5, loss: bce, "
+    "ema_decay: 0.9, clip_norm: 1, weights: raw, warmup_prefix: false}\n"
+    "model: {name: vit_mini_patch4_28, drop_path: 0.2, layer_scale: 0.1, " SMALL "}\n";
 
 /* ---- Teachers ---- */
 
 /* A transformer with as many heads as the student and other widths. */
 static void make_transformer(const char *distilled) {
-    run_fine((session){.recipe = student_recipe, .output = "transformer",
+    run_fine((session){.recipe = student_recipe,
+                       .output = "transformer",
                        .settings = {"run.epochs=1", "model.depth=3", "model.dim=24", distilled}});
 }
 
@@ -91,8 +98,9 @@ START_TEST(overfits_one_batch) {
     static const char *const recipes[] = {teacher_recipe, student_recipe};
     write_split(0, BATCH, false);
     write_split(1, BATCH, false);
-    session s = {.recipe = recipes[_i], .settings = {"run.epochs=60", "optim.warmup_epochs=5", "optim.weight_decay=0",
-                                                   _i ? "optim.lr=1e-2" : NULL}};
+    session s = {
+        .recipe = recipes[_i],
+        .settings = {"run.epochs=60", "optim.warmup_epochs=5", "optim.weight_decay=0", _i ? "optim.lr=1e-2" : NULL}};
     ck_ok(run(&s));
     ck_assert_double_eq(s.result.train_top1, 100);
     ck_assert_double_lt(s.result.train_loss, 0.05);
@@ -116,7 +124,8 @@ END_TEST
 
 /* A teacher of larger images gets the student's, resized; mixed batches go to both. */
 START_TEST(teacher_of_another_size) {
-    run_fine((session){.recipe = teacher_recipe, .output = "teacher",
+    run_fine((session){.recipe = teacher_recipe,
+                       .output = "teacher",
                        .settings = {"model.image=16", "augment.train=resize:size=16", "run.epochs=6"}});
     session s = {.recipe = distilled_recipe,
                  .settings = {"run.epochs=10", "distill.label_weight=0", "augment.train=", "optim.ema_decay=0",
@@ -141,8 +150,9 @@ START_TEST(presets_train) {
     if (transformer) make_transformer("model.distilled=true");
     else make_teacher();
     session s = {.recipe = distilled_recipe,
-                 .settings = {preset, transformer ? "distill.teacher=transformer/last.safetensors"
-                                                  : "distill.teacher=teacher/last.safetensors",
+                 .settings = {preset,
+                              transformer ? "distill.teacher=transformer/last.safetensors"
+                                          : "distill.teacher=teacher/last.safetensors",
                               "run.epochs=2", "model.dim=24", "data.labelled=0"}};
     if (strcmp(name, "self") == 0 || strcmp(name, "mean-teacher") == 0) s.settings[1] = "distill.teacher=";
     ck_ok(run(&s));
@@ -162,7 +172,8 @@ START_TEST(gradients_are_told_apart) {
     expect_said("teacher  vit_mini_patch4_28");
     const char *labels = strstr(said, "first step: labels");
     ck_assert_ptr_nonnull(labels);
-    ck_assert_double_eq_tol(strtod(labels + strlen("first step: labels"), NULL), log(CLASSES), 0.4); /* nothing is learnt yet */
+    ck_assert_double_eq_tol(strtod(labels + strlen("first step: labels"), NULL), log(CLASSES),
+                            0.4); /* nothing is learnt yet */
     double shares = 0, share;
     int lines = 0;
     for (const char *at = said; (at = strstr(at, "of the loss, ")); lines++, shares += share) {
@@ -180,7 +191,8 @@ START_TEST(teachers_that_cannot_be) {
     static const struct {
         const char *terms;
         const char *word;
-    } cases[] = {{"distill.terms=[{distance: kl, student: blocks.1.scores, teacher: features.-1.scores}]", "transform: relation"},
+    } cases[] = {{"distill.terms=[{distance: kl, student: blocks.1.scores, teacher: features.-1.scores}]",
+                  "transform: relation"},
                  {"distill.terms=[{distance: mse, student: blocks.7, teacher: layer3}]", "it has blocks.0, blocks.1"}};
     for (int i = 0; i < 2; i++)
         expect((session){.recipe = distilled_recipe, .settings = {cases[i].terms}},
@@ -213,12 +225,13 @@ static void spoil(const char *output, const char *name, float factor) {
 
 /* ---- Beginning with trained weights ---- */
 
-/* A distilled student of 12 x 12 pixels goes on at 20 x 20, still taught by its teacher: its positions are resized, and what it
- * knows is of use. */
+/* A distilled student of 12 x 12 pixels goes on at 20 x 20, still taught by its teacher: its positions are resized, and
+ * what it knows is of use. */
 START_TEST(another_resolution) {
     make_teacher();
     run_fine((session){.recipe = distilled_recipe, .output = "small", .settings = {"run.epochs=8", "augment.train="}});
-    session large = {.recipe = distilled_recipe, .output = "large",
+    session large = {.recipe = distilled_recipe,
+                     .output = "large",
                      .settings = {"run.epochs=1", "model.image=20", "augment.train=resize:size=20", "optim.lr=5e-5",
                                   "optim.warmup_epochs=0", "run.start=small/last.safetensors"}};
     ck_ok(run(&large));
@@ -233,12 +246,14 @@ START_TEST(another_resolution) {
 }
 END_TEST
 
-/* Without a step the weights are those of the file; other classes need a new classifier, which is the one of the seed. */
+/* Without a step the weights are those of the file; other classes need a new classifier, which is the one of the seed.
+ */
 START_TEST(start_is_taken) {
     run_fine((session){.recipe = student_recipe, .output = "first"});
-    session again = {.recipe = student_recipe, .output = "again",
-                     .settings = {"run.start=first/last.safetensors", "optim.lr=0", "optim.min_lr=0", "optim.warmup_lr=0",
-                                  "run.epochs=1"}};
+    session again = {.recipe = student_recipe,
+                     .output = "again",
+                     .settings = {"run.start=first/last.safetensors", "optim.lr=0", "optim.min_lr=0",
+                                  "optim.warmup_lr=0", "run.epochs=1"}};
     ck_ok(run(&again));
     ck_assert(!tensor_differs("first", "again", "blocks.0.attn.qkv.weight"));
     ck_assert(!tensor_differs("first", "again", "head.weight"));
@@ -255,7 +270,8 @@ START_TEST(start_is_taken) {
     ck_assert(!tensor_differs("random", "fresh", "head.weight"));
     expect((session){.recipe = student_recipe, .settings = {"run.start=first/last.safetensors", "model.dim=32"}},
            VST_ERROR_SHAPE, "run.start: first/last.safetensors does not fit vit_mini_patch4_28");
-    expect((session){.recipe = student_recipe, .settings = {"run.start=none.safetensors"}}, VST_ERROR_NOT_FOUND, "run.start: none");
+    expect((session){.recipe = student_recipe, .settings = {"run.start=none.safetensors"}}, VST_ERROR_NOT_FOUND,
+           "run.start: none");
     expect((session){.recipe = teacher_recipe, .settings = {"run.start=first/last.safetensors"}}, VST_ERROR_FORMAT,
            "does not fit resnet8_cifar");
     ck_assert(!exists("run/last.safetensors"));
@@ -265,14 +281,17 @@ END_TEST
 /* ---- The recipes for ImageNet, made small ---- */
 
 #define IMAGENET "base: " VISTILL_SOURCE_DIR "/recipes/conf/imagenet/"
-#define TINY "data: {path: data, workers: 1}\n" \
-             "run: {epochs: 6, threads: 1, log_seconds: 0, eval_batch: 25"
+#define TINY                           \
+    "data: {path: data, workers: 1}\n" \
+    "run: {epochs: 6, threads: 1, log_seconds: 0, eval_batch: 25"
 #define TINY_MODEL(image) "dim: 24, depth: 2, heads: 3, patch: 8, classes: 4, image: " image
 
-/* Each is run as it is but for sizes: the distilled DeiT, the same at a higher resolution with its teacher, DeiT-III. */
+/* Each is run as it is but for sizes: the distilled DeiT, the same at a higher resolution with its teacher, DeiT-III.
+ */
 START_TEST(imagenet_recipes) {
-    static const char teacher[] = TINY "}\n" SGD "model: {name: resnet8_cifar, width: 8, channels: 3, classes: 4, image: 32}\n"
-                                  "augment: {train: \"resize:size=32\"}\n";
+    static const char teacher[] = TINY "}\n" SGD
+                                       "model: {name: resnet8_cifar, width: 8, channels: 3, classes: 4, image: 32}\n"
+                                       "augment: {train: \"resize:size=32\"}\n";
     static const char distilled[] =
         IMAGENET "deit-tiny-distilled.yaml\n" TINY "}\nmodel: {" TINY_MODEL("32") "}\n"
         "augment: {train: \"random_resized_crop:size=32, flip, rand_augment:policy=rand-m9-mstd0.5-inc1, "
@@ -303,13 +322,15 @@ END_TEST
 
 /* What users get wrong is told before the first step. */
 START_TEST(warns) {
-    run_fine((session){.recipe = teacher_recipe, .output = "teacher", .settings = {"model.mean=0", "model.std=5", "run.epochs=1"}});
+    run_fine((session){
+        .recipe = teacher_recipe, .output = "teacher", .settings = {"model.mean=0", "model.std=5", "run.epochs=1"}});
     run_fine((session){.recipe = distilled_recipe, .settings = {"optim.lr_rule=linear", "optim.lr_batch=1024"}});
     expect_said("teacher/last.safetensors: images come to it with mean 0.0");
     expect_said("steps of 24 images are far from the 1024 that optim.lr is meant for");
     said[0] = 0;
     run_fine((session){.recipe = teacher_recipe, .output = "teacher", .force = true});
-    run_fine((session){.recipe = distilled_recipe, .output = "good", .settings = {"optim.lr_rule=linear", "optim.lr_batch=48"}});
+    run_fine((session){
+        .recipe = distilled_recipe, .output = "good", .settings = {"optim.lr_rule=linear", "optim.lr_batch=48"}});
     ck_assert_ptr_null(strstr(said, "images come to it"));
     ck_assert_ptr_null(strstr(said, "are far from"));
 }
@@ -342,7 +363,8 @@ START_TEST(average_and_raw) {
     run_fine((session){.recipe = stateful_recipe, .output = "average", .settings = {"optim.ema_decay=0.97"}});
     expect_said("average and raw weights are evaluated, the average ones are saved");
     expect_said("the run has only 30 steps, so the average lags far behind: set optim.ema_decay to 0.9 or less");
-    run_fine((session){.recipe = stateful_recipe, .output = "raw", .settings = {"optim.ema_decay=0.97", "optim.weights=raw"}});
+    run_fine((session){
+        .recipe = stateful_recipe, .output = "raw", .settings = {"optim.ema_decay=0.97", "optim.weights=raw"}});
     ck_assert(!tensor_differs("average", "raw", "optimizer.values"));
     ck_assert(!tensor_differs("average", "raw", "ema.values"));
     ck_assert(tensor_differs("average", "raw", "blocks.1.mlp.fc2.weight"));
@@ -367,11 +389,12 @@ static double distance(const char *a, const char *b) {
     return greatest;
 }
 
-/* Two batches of 12 are one of 24 but for rounding: the learning rate's rule, the schedule and the sums know of it. What draws
- * random numbers does so for each batch. */
+/* Two batches of 12 are one of 24 but for rounding: the learning rate's rule, the schedule and the sums know of it.
+ * What draws random numbers does so for each batch. */
 START_TEST(batches_make_a_step) {
     const char *const name = _i ? "optim.name=lamb" : "optim.name=sgd";
-    session whole = {.recipe = student_recipe, .output = "whole",
+    session whole = {.recipe = student_recipe,
+                     .output = "whole",
                      .settings = {name, "optim.lr_rule=linear", "optim.lr=0.05", "augment.train=flip", "run.epochs=2"}};
     session parts = whole;
     parts.output = "parts";
@@ -379,7 +402,7 @@ START_TEST(batches_make_a_step) {
     parts.settings[6] = "optim.accumulate=2";
     ck_ok(run(&whole));
     ck_ok(run(&parts));
-    ck_assert_int_eq(parts.steps, 30); /* as many as are counted, of 40 batches */
+    ck_assert_int_eq(parts.steps, 30);        /* as many as are counted, of 40 batches */
     const double rounding = _i ? 1e-3 : 1e-4; /* LAMB divides by gradients that are small at first */
     ck_assert_double_lt(distance("whole", "parts"), rounding);
     ck_assert_double_eq_tol(whole.result.train_loss, parts.result.train_loss, 1e-4);
@@ -395,8 +418,8 @@ START_TEST(only_whole_steps) {
     session s = {.recipe = student_recipe, .settings = {"run.epochs=1", "optim.accumulate=4"}};
     ck_ok(run(&s));
     ck_assert_int_eq(s.steps, 8); /* of 10 batches */
-    expect((session){.recipe = student_recipe, .output = "none", .settings = {"optim.accumulate=11"}}, VST_ERROR_ARGUMENT,
-           "optim.batch is 24 and optim.accumulate 11, but an epoch shows only 240 images");
+    expect((session){.recipe = student_recipe, .output = "none", .settings = {"optim.accumulate=11"}},
+           VST_ERROR_ARGUMENT, "optim.batch is 24 and optim.accumulate 11, but an epoch shows only 240 images");
     expect((session){.recipe = student_recipe, .output = "none", .settings = {"optim.batch=1000"}}, VST_ERROR_ARGUMENT,
            "use a smaller batch");
 }
@@ -412,7 +435,11 @@ typedef struct stop {
 
 /* One session that the user ends. What a killed session wrote after its last checkpoint is added by hand. */
 static void interrupted(const char *recipe, bool resume, stop at) {
-    session s = {.recipe = recipe, .output = "parts", .resume = resume, .stop_phase = at.phase, .stop_epoch = at.epoch,
+    session s = {.recipe = recipe,
+                 .output = "parts",
+                 .resume = resume,
+                 .stop_phase = at.phase,
+                 .stop_epoch = at.epoch,
                  .stop_step = at.step};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "--resume"));
@@ -423,7 +450,8 @@ static void interrupted(const char *recipe, bool resume, stop at) {
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe, gathering_recipe};
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe,
+                                          gathering_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
     const bool distilled = recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe;
@@ -445,26 +473,37 @@ END_TEST
 /* With more than one thread, too, every sum is taken in the same order each time. */
 START_TEST(resumes_with_two_threads) {
     static const char *const recipes[] = {teacher_recipe, stateful_recipe};
-    session parts = {.recipe = recipes[_i], .output = "parts", .settings = {"run.threads=2", "run.epochs=1", "data.limit=96"},
-                     .stop_phase = "train", .stop_step = 2};
+    session parts = {.recipe = recipes[_i],
+                     .output = "parts",
+                     .settings = {"run.threads=2", "run.epochs=1", "data.limit=96"},
+                     .stop_phase = "train",
+                     .stop_step = 2};
     ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED);
     parts.stop_phase = NULL;
     parts.resume = true;
     run_fine(parts);
-    run_fine((session){.recipe = recipes[_i], .output = "whole", .settings = {"run.threads=2", "run.epochs=1", "data.limit=96"}});
+    run_fine((session){
+        .recipe = recipes[_i], .output = "whole", .settings = {"run.threads=2", "run.epochs=1", "data.limit=96"}});
     same_runs("whole", "parts", 1);
 }
 END_TEST
 
 /* The state that is compared above is really there, and moves. */
 START_TEST(state_is_saved) {
-    static const char *const tensors[] = {"optimizer.values", "optimizer.m", "optimizer.v", "optimizer.step", "ema.values",
-                                          "patch_embed.bn1.running_mean", "patch_embed.bn1.running_var",
-                                          "patch_embed.bn1.num_batches_tracked", "blocks.1.mlp.fc2.weight"};
+    static const char *const tensors[] = {"optimizer.values",
+                                          "optimizer.m",
+                                          "optimizer.v",
+                                          "optimizer.step",
+                                          "ema.values",
+                                          "patch_embed.bn1.running_mean",
+                                          "patch_embed.bn1.running_var",
+                                          "patch_embed.bn1.num_batches_tracked",
+                                          "blocks.1.mlp.fc2.weight"};
     run_fine((session){.recipe = stateful_recipe, .output = "whole"});
     session s = {.recipe = stateful_recipe, .output = "part", .stop_phase = "train", .stop_epoch = 2, .stop_step = 9};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
-    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) ck_assert(tensor_differs("whole", "part", tensors[i]));
+    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++)
+        ck_assert(tensor_differs("whole", "part", tensors[i]));
 }
 END_TEST
 
@@ -492,7 +531,8 @@ START_TEST(workers_do_not_matter) {
     run_fine((session){.recipe = stateful_recipe, .output = "plain", .settings = {"augment.train="}});
     run_fine((session){.recipe = stateful_recipe, .output = "whole", .settings = {"model.drop_path=0"}});
     run_fine((session){.recipe = stateful_recipe, .output = "seeded", .settings = {"run.seed=1"}});
-    run_fine((session){.recipe = stateful_recipe, .output = "unmixed", .settings = {"augment.mixup=0", "augment.cutmix=0"}});
+    run_fine(
+        (session){.recipe = stateful_recipe, .output = "unmixed", .settings = {"augment.mixup=0", "augment.cutmix=0"}});
     run_fine((session){.recipe = stateful_recipe, .output = "once", .settings = {"augment.repeats=1"}});
     ck_assert(tensor_differs("one", "plain", "optimizer.values"));
     ck_assert(tensor_differs("one", "whole", "optimizer.values"));
@@ -574,7 +614,8 @@ END_TEST
 START_TEST(used_folder) {
     run_fine((session){.recipe = student_recipe, .output = "whole"});
     run_fine((session){.recipe = student_recipe});
-    expect((session){.recipe = student_recipe}, VST_ERROR_ARGUMENT, "run already holds a run: --resume continues it, --force");
+    expect((session){.recipe = student_recipe}, VST_ERROR_ARGUMENT,
+           "run already holds a run: --resume continues it, --force");
     expect((session){.recipe = student_recipe, .resume = true, .settings = {"optim.lr=1e-3"}}, VST_ERROR_ARGUMENT,
            "holds a run of another recipe, data set or teacher");
     expect((session){.recipe = teacher_recipe, .resume = true}, VST_ERROR_ARGUMENT, "compare run/recipe.yaml");
@@ -643,7 +684,8 @@ END_TEST
 
 /* The smallest run that has all parts: a teacher, an average, a split for validation, two steps. */
 static session smallest(const char *output) {
-    return (session){.recipe = distilled_recipe, .output = output,
+    return (session){.recipe = distilled_recipe,
+                     .output = output,
                      .settings = {"run.epochs=1", "data.limit=48", "data.labelled=40", "model.depth=1", "model.dim=8",
                                   "optim.warmup_epochs=0"}};
 }
@@ -654,7 +696,8 @@ static uint64_t stride(uint64_t otherwise) {
     return wanted && atoi(wanted) > 0 ? (uint64_t)atoi(wanted) : otherwise;
 }
 
-static uint64_t allocations_of(const vst_recipe *recipe, const vst_train_options *options, uint64_t fail_at, vst_status *status) {
+static uint64_t allocations_of(const vst_recipe *recipe, const vst_train_options *options, uint64_t fail_at,
+                               vst_status *status) {
     vst_train_result result;
     const uint64_t before = vst_memory_count();
     vst_memory_fail_at(fail_at);
@@ -663,8 +706,8 @@ static uint64_t allocations_of(const vst_recipe *recipe, const vst_train_options
     return vst_memory_count() - before;
 }
 
-/* Of a run from the beginning, and of one that goes on from a checkpoint (a finished one, so that it stays as it is). A run
- * may also succeed, since jansson is given a second try, but then with nothing missing and the same result. */
+/* Of a run from the beginning, and of one that goes on from a checkpoint (a finished one, so that it stays as it is). A
+ * run may also succeed, since jansson is given a second try, but then with nothing missing and the same result. */
 START_TEST(allocation_failures) {
     const vst_train_options options = {.force = _i == 0, .resume = _i == 1};
     session s = smallest("run");
@@ -679,8 +722,9 @@ START_TEST(allocation_failures) {
     for (uint64_t n = 1; n <= needed; n += stride(_i ? 67 : 23)) {
         allocations_of(recipe, &options, n, &status);
         if (status == VST_OK) same_runs("whole", "run", 1);
-        else ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"), "allocation %d: %s, \"%s\"",
-                           (int)n, vst_status_name(status), vst_error_message());
+        else
+            ck_assert_msg(status == VST_ERROR_MEMORY && strstr(vst_error_message(), "memory"),
+                          "allocation %d: %s, \"%s\"", (int)n, vst_status_name(status), vst_error_message());
         refused += status != VST_OK;
     }
     ck_assert_uint_gt(refused, needed / stride(_i ? 67 : 23) / 2);
@@ -693,8 +737,9 @@ END_TEST
 
 /* A learning rate that lets the weights explode: the step is named, and the tensor or loss that is not finite first. */
 START_TEST(diverges) {
-    const session s = {.recipe = _i ? student_recipe : teacher_recipe,
-                       .settings = {"optim.lr=100", "optim.weight_decay=10", "optim.warmup_epochs=0", "optim.name=sgd"}};
+    const session s = {
+        .recipe = _i ? student_recipe : teacher_recipe,
+        .settings = {"optim.lr=100", "optim.weight_decay=10", "optim.warmup_epochs=0", "optim.name=sgd"}};
     expect(s, VST_ERROR_NUMERIC, "(epoch 0)");
     ck_assert_int_eq(strncmp(vst_error_message(), "step ", 5), 0);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), _i ? "patch_embed.proj.weight" : "conv1.weight"));
@@ -720,7 +765,8 @@ START_TEST(names_the_term) {
            "step 0 (epoch 0): distill.terms.2 (mse, blocks.0 <- layer3) is not finite; lower");
     spoil("teacher", "fc.weight", NAN);
     expect((session){.recipe = distilled_recipe, .force = true}, VST_ERROR_NUMERIC,
-           "step 0 (epoch 0): distill.terms.0 (kl, logits <- logits) is not finite, and first of all logits of the teacher "
+           "step 0 (epoch 0): distill.terms.0 (kl, logits <- logits) is not finite, and first of all logits of the "
+           "teacher "
            "teacher/last.safetensors; lower");
     ck_assert(!exists("run/last.safetensors"));
 }
@@ -731,16 +777,17 @@ START_TEST(names_the_tensor) {
     session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
     spoil("run", "optimizer.values", 1e30f);
-    expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_NUMERIC, "and first of all blocks.0.q of the student");
+    expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_NUMERIC,
+           "and first of all blocks.0.q of the student");
 }
 END_TEST
 
-/* Weights that explode: back to the checkpoint at half the rate until they no longer do, and the same once more after an
- * interruption. Too few returns end as without any. */
+/* Weights that explode: back to the checkpoint at half the rate until they no longer do, and the same once more after
+ * an interruption. Too few returns end as without any. */
 START_TEST(recovers) {
     const session wild = {.recipe = student_recipe,
-                          .settings = {"optim.lr=100", "optim.weight_decay=10", "optim.warmup_epochs=0", "optim.name=sgd",
-                                       "run.recover=40"}};
+                          .settings = {"optim.lr=100", "optim.weight_decay=10", "optim.warmup_epochs=0",
+                                       "optim.name=sgd", "run.recover=40"}};
     session s = wild;
     s.output = "whole";
     ck_ok(run(&s));

@@ -121,10 +121,8 @@ static int write_views(char **arguments) {
         const size_t values = ok ? (size_t)(batch.count * 3 * options.size * options.size) : 0;
         ok = ok && fwrite(batch.images, sizeof(float), values, out) == values;
     } while (ok && batch.count > 0);
-    if (!ok)
-        fprintf(stderr, "%s\n", vst_error_message());
-    else
-        vst_loader_destroy(loader), vst_dataset_close(dataset), ok = fclose(out) == 0;
+    if (!ok) fprintf(stderr, "%s\n", vst_error_message());
+    else vst_loader_destroy(loader), vst_dataset_close(dataset), ok = fclose(out) == 0;
     return !ok;
 }
 

@@ -1,5 +1,5 @@
-/* Winograd's convolution of every instruction set against the direct sum in double: sizes that leave partial tiles, groups,
- * padding, layouts, sums and bounds; the same bits with one and with several threads. */
+/* Winograd's convolution of every instruction set against the direct sum in double: sizes that leave partial tiles,
+ * groups, padding, layouts, sums and bounds; the same bits with one and with several threads. */
 #include <check.h>
 #include <math.h>
 #include <omp.h>
@@ -16,13 +16,13 @@ enum { ISAS = 3 };
 static const vsti_winograd cases[] = {
     {1, 8, 8, 1, 4, 4, 4, 4, 1, 1, 8, 8, false, -INFINITY, INFINITY},
     {2, 16, 24, 1, 7, 9, 7, 9, 1, 1, 8, 8, false, 0, INFINITY},
-    {3, 32, 40, 1, 14, 13, 14, 13, 1, 1, 32, 40, true, 0, 6}, /* channels last */
-    {1, 24, 56, 1, 5, 6, 3, 4, 0, 0, 8, 8, true, -INFINITY, INFINITY}, /* no padding */
-    {2, 48, 48, 3, 8, 11, 8, 11, 1, 1, 16, 16, false, 0, INFINITY}, /* groups, blocks of 16 */
+    {3, 32, 40, 1, 14, 13, 14, 13, 1, 1, 32, 40, true, 0, 6},           /* channels last */
+    {1, 24, 56, 1, 5, 6, 3, 4, 0, 0, 8, 8, true, -INFINITY, INFINITY},  /* no padding */
+    {2, 48, 48, 3, 8, 11, 8, 11, 1, 1, 16, 16, false, 0, INFINITY},     /* groups, blocks of 16 */
     {1, 112, 112, 2, 6, 6, 6, 6, 1, 1, 8, 112, false, -INFINITY, 0.5f}, /* from one layout to another */
     {1, 16, 8, 1, 3, 3, 5, 5, 2, 2, 16, 8, false, -INFINITY, INFINITY}, /* more padding than one */
-    {1, 8, 16, 2, 6, 7, 6, 7, 1, 1, 8, 8, false, -INFINITY, INFINITY}, /* groups of 4 inputs */
-    {5, 128, 64, 1, 28, 28, 28, 28, 1, 1, 8, 8, false, 0, INFINITY}, /* several chunks of tiles */
+    {1, 8, 16, 2, 6, 7, 6, 7, 1, 1, 8, 8, false, -INFINITY, INFINITY},  /* groups of 4 inputs */
+    {5, 128, 64, 1, 28, 28, 28, 28, 1, 1, 8, 8, false, 0, INFINITY},    /* several chunks of tiles */
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
@@ -41,8 +41,10 @@ static float *values(int64_t n, uint64_t stream) {
 }
 
 static data make(const vsti_winograd *s) {
-    data d = {.s = *s, .in_count = s->images * s->in * s->height * s->width,
-              .out_count = s->images * s->out * s->out_height * s->out_width, .weight_count = s->out * (s->in / s->groups) * 9};
+    data d = {.s = *s,
+              .in_count = s->images * s->in * s->height * s->width,
+              .out_count = s->images * s->out * s->out_height * s->out_width,
+              .weight_count = s->out * (s->in / s->groups) * 9};
     d.x = values(d.in_count, 1);
     d.weight = values(d.weight_count, 2);
     d.bias = values(s->out, 3);
@@ -71,7 +73,8 @@ static double direct(const data *d, int64_t image, int64_t k, int64_t y, int64_t
         for (int64_t i = 0; i < 9; i++) {
             const int64_t row = y + i / 3 - s->top, column = x + i % 3 - s->left;
             if (row < 0 || row >= s->height || column < 0 || column >= s->width) continue;
-            const int64_t at = place(image, first + c, row * s->width + column, s->in, s->height * s->width, s->in_block);
+            const int64_t at =
+                place(image, first + c, row * s->width + column, s->in, s->height * s->width, s->in_block);
             sum += (double)d->x[at] * d->weight[(k * inner + c) * 9 + i];
         }
     return sum;
@@ -95,7 +98,8 @@ static double worst_error(const data *d) {
     for (int64_t i = 0; i < d->out_count; i++) {
         const int64_t image = i / (s->out * pixels), k = i / pixels % s->out, pixel = i % pixels;
         const int64_t at = place(image, k, pixel, s->out, pixels, s->out_block);
-        double want = direct(d, image, k, pixel / s->out_width, pixel % s->out_width) + (s->sum ? (double)d->start[at] : 0);
+        double want =
+            direct(d, image, k, pixel / s->out_width, pixel % s->out_width) + (s->sum ? (double)d->start[at] : 0);
         squares += want * want;
         want = fmin(fmax(want, s->low), s->high);
         worst = fmax(worst, fabs(d->y[at] - want));

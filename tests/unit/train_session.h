@@ -1,5 +1,5 @@
-/* Small trainings for tests: a data set that is made in a folder of its own (12 x 12 pixels of noise with one bright quadrant,
- * which is the class), recipes for it, and running them as the program does. Include after <check.h>. */
+/* Small trainings for tests: a data set that is made in a folder of its own (12 x 12 pixels of noise with one bright
+ * quadrant, which is the class), recipes for it, and running them as the program does. Include after <check.h>. */
 #ifndef VISTILL_TESTS_UNIT_TRAIN_SESSION_H
 #define VISTILL_TESTS_UNIT_TRAIN_SESSION_H
 
@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-#include "recipes/engine/train.h"
+#include "recipes/train/train.h"
 #include "tests/unit/run_files.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
@@ -23,7 +23,8 @@ enum { SIDE = 12, CLASSES = 4, TRAIN = 240, TEST = 60, BATCH = 24, STEPS = TRAIN
 #define RESNET "model: {name: resnet8_cifar, width: 8, " SIZE "}\n"
 #define SGD "optim: {name: sgd, batch: 24, lr: 0.05, min_lr: 0, warmup_epochs: 0.5, weight_decay: 5e-4}\n"
 #define SMALL "dim: 16, depth: 2, heads: 2, init: xavier, " SIZE
-#define ADAMW "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5, ema_decay: 0.9, clip_norm: 1, smoothing: 0.1}\n"
+#define ADAMW \
+    "optim: {name: adamw, batch: 24, lr: 4e-3, warmup_epochs: 0.5, ema_decay: 0.9, clip_norm: 1, smoothing: 0.1}\n"
 
 static const char teacher_recipe[] = DATA RUN RESNET SGD;
 
@@ -80,7 +81,8 @@ enum { SETTINGS = 7, COUNTS = EPOCHS * STEPS };
 typedef struct session {
     const char *recipe, *output, *settings[SETTINGS];
     bool resume, force, dry_run;
-    const char *stop_phase; /* where the user presses Ctrl-C: "start", or a phase of progress, in this epoch after this step */
+    const char
+        *stop_phase; /* where the user presses Ctrl-C: "start", or a phase of progress, in this epoch after this step */
     int stop_epoch;
     uint64_t stop_step;
     vst_train_callback *also; /* called at each step */
@@ -96,7 +98,8 @@ static inline void watch(const vst_train_progress *p, void *user) {
     const bool step = strcmp(p->phase, "train") == 0;
     if (step && s->steps < COUNTS) s->allocations[s->steps++] = vst_memory_count();
     if (step && s->also) s->also(p, user);
-    if (s->stop_phase && strcmp(p->phase, s->stop_phase) == 0 && p->epoch == s->stop_epoch && (!step || p->step == s->stop_step))
+    if (s->stop_phase && strcmp(p->phase, s->stop_phase) == 0 && p->epoch == s->stop_epoch &&
+        (!step || p->step == s->stop_step))
         s->stop = 1;
 }
 
@@ -119,8 +122,8 @@ static inline vst_status run(session *s) {
     s->stop = s->stop_phase && strcmp(s->stop_phase, "start") == 0;
     s->steps = 0;
     said[0] = '\0';
-    const vst_train_options options = {.resume = s->resume, .force = s->force, .dry_run = s->dry_run, .stop = &s->stop,
-                                       .progress = watch, .user = s};
+    const vst_train_options options = {
+        .resume = s->resume, .force = s->force, .dry_run = s->dry_run, .stop = &s->stop, .progress = watch, .user = s};
     const vst_status status = vst_train(recipe, &options, &s->result);
     vst_recipe_destroy(recipe);
     return status;
@@ -138,6 +141,8 @@ static inline void expect(session s, vst_status wanted, const char *text) {
     ck_assert_msg(strstr(vst_error_message(), text) != NULL, "\"%s\" is not in: %s", text, vst_error_message());
 }
 
-static inline void expect_said(const char *text) { ck_assert_msg(strstr(said, text) != NULL, "\"%s\" was not said:\n%s", text, said); }
+static inline void expect_said(const char *text) {
+    ck_assert_msg(strstr(said, text) != NULL, "\"%s\" was not said:\n%s", text, said);
+}
 
 #endif

@@ -63,7 +63,7 @@ static void suggest(suggestion *best, const char *written, const char *word, siz
     if (!best->word || distance < best->distance) *best = (suggestion){word, length, distance};
 }
 
-/* `; did you mean "lr"?` or the fallback text. */
+/* `; did you mean "lr"?` or the default_value text. */
 static const char *suggestion_text(const suggestion *best, const char *otherwise, char *text, size_t size) {
     if (best->word) snprintf(text, size, "; did you mean \"%.*s\"?", (int)best->length, best->word);
     else snprintf(text, size, "%s", otherwise);
@@ -112,8 +112,7 @@ static vst_status parse_int(const vst_option *option, const char *value, int *ou
     char *end;
     const long number = strtol(value, &end, 10);
     if (end == value || *skip_space(end)) return expected(option, "a whole number", value);
-    if (number < INT_MIN || number > INT_MAX || (double)number < option->minimum ||
-        (double)number > option->maximum)
+    if (number < INT_MIN || number > INT_MAX || (double)number < option->minimum || (double)number > option->maximum)
         return out_of_range(option, value);
     *out = (int)number;
     return VST_OK;
@@ -211,8 +210,8 @@ vst_status vst_options_set(const vst_option *table, void *structure, const char 
 
 vst_status vst_options_default(const vst_option *table, void *structure) {
     for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
-        if (!option->fallback) continue; /* zeroed is the default */
-        const vst_status status = set_field(option, structure, option->fallback);
+        if (!option->default_value) continue; /* zeroed is the default */
+        const vst_status status = set_field(option, structure, option->default_value);
         if (status != VST_OK) {
             vst_options_clear(table, structure);
             return status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "default of %s", option->name);

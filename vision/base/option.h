@@ -40,25 +40,25 @@ typedef struct vst_option_list {
 typedef struct vst_option {
     const char *name;
     vst_option_type type;
-    size_t offset;         /* of the field in its structure */
-    double minimum, maximum; /* of numbers, inclusive */
-    const char *fallback;  /* the default, as a user would write it; NULL for an unset string */
-    const char *choices;   /* VST_TYPE_CHOICE only */
-    const char *help;      /* one line */
+    size_t offset;             /* of the field in its structure */
+    double minimum, maximum;   /* of numbers, inclusive */
+    const char *default_value; /* the default, as a user would write it; NULL for an unset string */
+    const char *choices;       /* VST_TYPE_CHOICE only */
+    const char *help;          /* one line */
 } vst_option;
 
-#define VST_OPTION_INT(S, field, fallback, minimum, maximum, help) \
-    {#field, VST_TYPE_INT, offsetof(S, field), minimum, maximum, #fallback, NULL, help}
-#define VST_OPTION_DOUBLE(S, field, fallback, minimum, maximum, help) \
-    {#field, VST_TYPE_DOUBLE, offsetof(S, field), minimum, maximum, #fallback, NULL, help}
-#define VST_OPTION_BOOL(S, field, fallback, help) \
-    {#field, VST_TYPE_BOOL, offsetof(S, field), 0, 1, #fallback, NULL, help}
-#define VST_OPTION_STRING(S, field, fallback, help) \
-    {#field, VST_TYPE_STRING, offsetof(S, field), 0, 0, fallback, NULL, help}
-#define VST_OPTION_CHOICE(S, field, fallback, choices, help) \
-    {#field, VST_TYPE_CHOICE, offsetof(S, field), 0, 0, fallback, choices, help}
-#define VST_OPTION_LIST(S, field, fallback, minimum, maximum, help) \
-    {#field, VST_TYPE_LIST, offsetof(S, field), minimum, maximum, fallback, NULL, help}
+#define VST_OPTION_INT(S, field, default_value, minimum, maximum, help) \
+    {#field, VST_TYPE_INT, offsetof(S, field), minimum, maximum, #default_value, NULL, help}
+#define VST_OPTION_DOUBLE(S, field, default_value, minimum, maximum, help) \
+    {#field, VST_TYPE_DOUBLE, offsetof(S, field), minimum, maximum, #default_value, NULL, help}
+#define VST_OPTION_BOOL(S, field, default_value, help) \
+    {#field, VST_TYPE_BOOL, offsetof(S, field), 0, 1, #default_value, NULL, help}
+#define VST_OPTION_STRING(S, field, default_value, help) \
+    {#field, VST_TYPE_STRING, offsetof(S, field), 0, 0, default_value, NULL, help}
+#define VST_OPTION_CHOICE(S, field, default_value, choices, help) \
+    {#field, VST_TYPE_CHOICE, offsetof(S, field), 0, 0, default_value, choices, help}
+#define VST_OPTION_LIST(S, field, default_value, minimum, maximum, help) \
+    {#field, VST_TYPE_LIST, offsetof(S, field), minimum, maximum, default_value, NULL, help}
 #define VST_OPTION_END {NULL, VST_TYPE_END, 0, 0, 0, NULL, NULL, NULL}
 
 /* Fills a zeroed or cleared structure with the defaults. */

@@ -1,4 +1,5 @@
-/* Streams over Random123's Philox4x32-10; the permutation is a four-round Feistel network with Philox as its function. */
+/* Streams over Random123's Philox4x32-10; the permutation is a four-round Feistel network with Philox as its function.
+ */
 #include "vision/base/random.h"
 
 #include <Random123/philox.h>
@@ -48,8 +49,8 @@ double vst_random_normal(vst_random *random) {
     return sqrt(-2.0 * log(u)) * cos(two_pi * v);
 }
 
-/* The logarithm of a number with the gamma distribution (Marsaglia and Tsang, 2000): for a small alpha the number itself may be
- * too small for a double. */
+/* The logarithm of a number with the gamma distribution (Marsaglia and Tsang, 2000): for a small alpha the number
+ * itself may be too small for a double. */
 static double log_gamma(vst_random *random, double alpha) {
     const double boost = alpha < 1 ? log(1.0 - vst_random_uniform(random)) / alpha : 0;
     const double d = (alpha < 1 ? alpha + 1 : alpha) - 1.0 / 3, c = 1 / sqrt(9 * d);

@@ -1,6 +1,7 @@
 /* Counter-based random numbers (Philox4x32-10 of Random123, Salmon et al., SC'11).
  * A stream is a pure function of (seed, operation, epoch, sample): nothing is stored between calls, so results do not
- * depend on the number of threads and resuming needs no generator state. A stream is a value; use it from one thread. */
+ * depend on the number of threads and resuming needs no generator state. A stream is a value; use it from one thread.
+ */
 #ifndef VISTILL_VISION_BASE_RANDOM_H
 #define VISTILL_VISION_BASE_RANDOM_H
 
@@ -15,8 +16,8 @@ typedef struct vst_random {
     uint32_t used; /* numbers of `block` already given out */
 } vst_random;
 
-/* Starts a stream. `operation` names what the numbers are for (VST_RANDOM_ID("crop") or a node's id), `epoch` is an epoch
- * or a step, `sample` an index within it. Different arguments give independent streams. */
+/* Starts a stream. `operation` names what the numbers are for (VST_RANDOM_ID("crop") or a node's id), `epoch` is an
+ * epoch or a step, `sample` an index within it. Different arguments give independent streams. */
 vst_random vst_random_stream(uint64_t seed, uint64_t operation, uint32_t epoch, uint64_t sample);
 
 /* A stable 64-bit id of a name (xxHash). */
@@ -28,8 +29,8 @@ uint32_t vst_random_below(vst_random *random, uint32_t bound); /* 0 … bound-1,
 double vst_random_normal(vst_random *random);                  /* N(0, 1), Box-Muller */
 double vst_random_beta(vst_random *random, double alpha);      /* Beta(alpha, alpha); alpha > 0 */
 
-/* Element `index` of the epoch's random permutation of 0 … count-1: a Feistel network with cycle walking, so that no list
- * is ever stored. count > 0, index < count. */
+/* Element `index` of the epoch's random permutation of 0 … count-1: a Feistel network with cycle walking, so that no
+ * list is ever stored. count > 0, index < count. */
 uint64_t vst_random_permute(uint64_t seed, uint32_t epoch, uint64_t count, uint64_t index);
 
 #ifdef __cplusplus

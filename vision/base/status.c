@@ -10,8 +10,8 @@ enum { MESSAGE_SIZE = 2048 };
 static _Thread_local char message[MESSAGE_SIZE];
 
 const char *vst_status_name(vst_status status) {
-    static const char *const names[] = {"ok", "memory", "argument", "shape", "io", "format", "limit", "not found",
-                                        "unsupported", "numeric", "interrupted", "internal"};
+    static const char *const names[] = {"ok",    "memory",    "argument",    "shape",   "io",          "format",
+                                        "limit", "not found", "unsupported", "numeric", "interrupted", "internal"};
     return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown";
 }
 

@@ -38,15 +38,14 @@ VST_NODISCARD vst_status vst_fail(vst_status status, const char *format, ...) VS
 VST_NODISCARD vst_status vst_fail_in(vst_status status, const char *format, ...) VST_PRINTF(2, 3);
 
 /* Within a function that has `vst_status status` and a label `out` for its cleanup. */
-#define VST_TRY(expression)                \
-    do {                                   \
-        status = (expression);             \
-        if (status != VST_OK) goto out;    \
+#define VST_TRY(expression)             \
+    do {                                \
+        status = (expression);          \
+        if (status != VST_OK) goto out; \
     } while (0)
 
 /* For our own bugs only; bad input is never asserted. */
-#define VST_ASSERT(condition) \
-    ((condition) ? (void)0 : vst_assert_failed(#condition, __FILE__, __LINE__))
+#define VST_ASSERT(condition) ((condition) ? (void)0 : vst_assert_failed(#condition, __FILE__, __LINE__))
 void vst_assert_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
 
 #ifdef __cplusplus

@@ -14,9 +14,10 @@
 
 #include "vision/base/clock.h"
 enum { STAT_BYTES = 1 << 16 };
-static const double interval = 0.5;               /* seconds between two looks; the kernel counts in hundredths */
-static const double longest_pause = 0.25;         /* without a run for so long, what others did says nothing */
-static const double crowded = 0.4, lonely = 0.15; /* processors' worth of others' work from which, below which, it changes */
+static const double interval = 0.5;       /* seconds between two looks; the kernel counts in hundredths */
+static const double longest_pause = 0.25; /* without a run for so long, what others did says nothing */
+static const double crowded = 0.4,
+                    lonely = 0.15; /* processors' worth of others' work from which, below which, it changes */
 
 static struct {
     pthread_mutex_t mutex; /* guards what follows */
@@ -49,7 +50,8 @@ static void *park(void *size) {
 static bool start_parking(void) {
     static int size;
     sigset_t all, old;
-    size = omp_get_num_procs() - omp_get_max_threads() + 1; /* with the team that computes: more than there are processors */
+    size = omp_get_num_procs() - omp_get_max_threads() +
+           1; /* with the team that computes: more than there are processors */
     if (size < 2) size = 2;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals stay with the program's own threads */
@@ -110,7 +112,8 @@ static double others_seconds(void) {
     for (const char *line = text; line; line = strchr(line, '\n')) {
         int cpu, used = 0;
         line += *line == '\n';
-        if (sscanf(line, "cpu%d %n", &cpu, &used) == 1 && used && cpu >= 0 && cpu < CPU_SETSIZE && CPU_ISSET(cpu, &ours))
+        if (sscanf(line, "cpu%d %n", &cpu, &used) == 1 && used && cpu >= 0 && cpu < CPU_SETSIZE &&
+            CPU_ISSET(cpu, &ours))
             sum += busy_seconds(line + used);
     }
     return sum - own_seconds();

@@ -1,5 +1,5 @@
-/* Reverse-mode automatic differentiation: walks the nodes backwards and lets each operation emit its gradient nodes into
- * the same graph, so that planner and run loop know only one kind of node. */
+/* Reverse-mode automatic differentiation: walks the nodes backwards and lets each operation emit its gradient nodes
+ * into the same graph, so that planner and run loop know only one kind of node. */
 #include <stdio.h>
 #include <string.h>
 

@@ -6,8 +6,9 @@
  *     vst_tap(g, "logits", x);
  *     status = vst_graph_finish(g);
  *
- * Errors are sticky: the first failing builder keeps its message with the scope's name and the shapes, every later builder
- * does nothing and returns the null value, and vst_graph_finish returns the error. A graph belongs to one thread. */
+ * Errors are sticky: the first failing builder keeps its message with the scope's name and the shapes, every later
+ * builder does nothing and returns the null value, and vst_graph_finish returns the error. A graph belongs to one
+ * thread. */
 #ifndef VISTILL_VISION_GRAPH_GRAPH_H
 #define VISTILL_VISION_GRAPH_GRAPH_H
 
@@ -32,7 +33,8 @@ void vst_graph_destroy(vst_graph *graph);
 /* A named float32 tensor that the caller fills before each run of a plan. */
 vst_value vst_input(vst_graph *graph, const char *name, vst_shape shape);
 
-/* A parameter named scope + "." + name, created in the graph's vst_params or, if already there, checked for its shape. */
+/* A parameter named scope + "." + name, created in the graph's vst_params or, if already there, checked for its shape.
+ */
 vst_value vst_param(vst_graph *graph, const char *name, vst_shape shape, vst_init init);
 
 /* Opens and closes a level of names; use VST_SCOPE, which closes by itself. */
@@ -40,7 +42,7 @@ void vst_scope_push(vst_graph *graph, const char *format, ...) VST_PRINTF(2, 3);
 void vst_scope_pop(vst_graph *graph);
 #define VST_SCOPE_JOIN_(a, b) a##b
 #define VST_SCOPE_NAME_(line) VST_SCOPE_JOIN_(vst_scope_once_, line)
-#define VST_SCOPE(graph, ...)                                                                        \
+#define VST_SCOPE(graph, ...)                                                                                \
     for (int VST_SCOPE_NAME_(__LINE__) = (vst_scope_push(graph, __VA_ARGS__), 1); VST_SCOPE_NAME_(__LINE__); \
          VST_SCOPE_NAME_(__LINE__) = (vst_scope_pop(graph), 0))
 
@@ -56,7 +58,8 @@ vst_shape vst_shape_at(const vst_graph *graph, vst_value value); /* rank 0 for t
 /* Keeps an error from outside the operations (a backbone's own checks), with the current scope. */
 void vst_graph_fail(vst_graph *graph, const char *format, ...) VST_PRINTF(2, 3);
 
-/* Emits the nodes for d loss / d parameter of every trainable parameter that `loss` (a scalar) depends on. Once per graph. */
+/* Emits the nodes for d loss / d parameter of every trainable parameter that `loss` (a scalar) depends on. Once per
+ * graph. */
 void vst_differentiate(vst_graph *graph, vst_value loss);
 /* d loss / d value as far as vst_differentiate produced it; null value otherwise. */
 vst_value vst_gradient(const vst_graph *graph, vst_value value);
@@ -64,9 +67,9 @@ vst_value vst_gradient(const vst_graph *graph, vst_value value);
 /* The sticky error, if any. Builders must not be called afterwards. */
 VST_NODISCARD vst_status vst_graph_finish(vst_graph *graph);
 
-/* Multiply-accumulates of one run of the forward nodes that are convolutions, linear layers, matrix products and attention. A
- * layer that is emitted twice for the same operands (a last block for all tokens and for the first ones alone) counts once,
- * as its larger form: so these are the figures that papers give. */
+/* Multiply-accumulates of one run of the forward nodes that are convolutions, linear layers, matrix products and
+ * attention. A layer that is emitted twice for the same operands (a last block for all tokens and for the first ones
+ * alone) counts once, as its larger form: so these are the figures that papers give. */
 double vst_graph_macs(const vst_graph *graph);
 
 /* A node, for people; index < vst_graph_node_count. */

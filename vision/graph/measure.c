@@ -10,8 +10,9 @@ static double products_of(const vst_graph *graph, const vsti_node *node) {
     return operation->products && operation->flops && !node->backward ? operation->flops(graph, node) / 2 : 0;
 }
 
-/* Two forms of one layer: the same operation in the same scope with an operand in common (its weights, or the projection
- * that attention reads). Products of one scope that have none, as query by key and scores by value, are different layers. */
+/* Two forms of one layer: the same operation in the same scope with an operand in common (its weights, or the
+ * projection that attention reads). Products of one scope that have none, as query by key and scores by value, are
+ * different layers. */
 static bool is_same_layer(const vsti_node *a, const vsti_node *b) {
     if (a->operation != b->operation || strcmp(a->name, b->name) != 0) return false;
     for (int i = 0; i < a->input_count; i++)

@@ -35,7 +35,8 @@ typedef struct vsti_operation {
     double (*flops)(const vst_graph *graph, const vsti_node *node); /* NULL: 0 */
     /* Cheap and memory-bound: its result is computed again in the backward pass instead of being kept. */
     bool recompute;
-    /* May take one more, last input, which is added to its output in place: gradients are accumulated without a pass. */
+    /* May take one more, last input, which is added to its output in place: gradients are accumulated without a pass.
+     */
     bool accumulates;
     vsti_fusion_role fusion;
     bool products; /* its flops are multiply-accumulates, which vst_graph_macs counts */
@@ -43,14 +44,14 @@ typedef struct vsti_operation {
 
 struct vsti_node {
     const vsti_operation *operation;
-    char *name;     /* scope path */
+    char *name; /* scope path */
     void *attributes;
-    int *inputs;    /* value ids */
+    int *inputs; /* value ids */
     int input_count;
     int outputs[VSTI_MAX_OUTPUTS]; /* value ids */
-    bool backward;  /* emitted by vst_differentiate */
-    bool accumulating; /* its last input is the one described at `accumulates` */
-    uint64_t stream; /* random stream id, kept by a recomputed copy */
+    bool backward;                 /* emitted by vst_differentiate */
+    bool accumulating;             /* its last input is the one described at `accumulates` */
+    uint64_t stream;               /* random stream id, kept by a recomputed copy */
 };
 
 typedef enum vsti_value_kind { VSTI_VALUE_INPUT, VSTI_VALUE_PARAM, VSTI_VALUE_NODE } vsti_value_kind;
@@ -58,10 +59,10 @@ typedef enum vsti_value_kind { VSTI_VALUE_INPUT, VSTI_VALUE_PARAM, VSTI_VALUE_NO
 typedef struct vsti_value {
     vsti_value_kind kind;
     vst_shape shape;
-    int node;       /* VSTI_VALUE_NODE: index of its producer */
-    int parameter;  /* VSTI_VALUE_PARAM: index in params */
-    char *name;     /* inputs and taps; NULL otherwise */
-    int gradient;   /* value id of d loss / d this after vst_differentiate, or 0 */
+    int node;      /* VSTI_VALUE_NODE: index of its producer */
+    int parameter; /* VSTI_VALUE_PARAM: index in params */
+    char *name;    /* inputs and taps; NULL otherwise */
+    int gradient;  /* value id of d loss / d this after vst_differentiate, or 0 */
 } vsti_value;
 
 struct vst_graph {

@@ -50,7 +50,7 @@ size_t vst_params_trained(const vst_params *params) { return params->trained; }
 size_t vst_params_numel(const vst_params *params) { return params->numel; }
 float *vst_params_values(vst_params *params) { return params->values; }
 float *vst_params_gradients(vst_params *params) { return params->gradients; }
-void vst_params_touch(vst_params *params) { params->version++; }
+void vst_params_changed(vst_params *params) { params->version++; }
 uint64_t vst_params_version(const vst_params *params) { return params->version; }
 
 const vst_param_info *vst_params_at(const vst_params *params, size_t index) {
@@ -92,8 +92,10 @@ static vst_status check_new(const vst_params *params, const char *name, const vs
     const int64_t count = vst_shape_count(shape);
     if (!*name) return vst_fail(VST_ERROR_ARGUMENT, "a parameter without a name");
     if (params->values)
-        return vst_fail(VST_ERROR_ARGUMENT, "parameter %s is new, but the parameters were already allocated: build all "
-                        "graphs of a model before vst_params_allocate", name);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "parameter %s is new, but the parameters were already allocated: build all "
+                        "graphs of a model before vst_params_allocate",
+                        name);
     if (count <= 0 || (uint64_t)count > SIZE_MAX / sizeof(float) / 2)
         return vst_fail(VST_ERROR_SHAPE, "parameter %s: the shape %s is empty or too large", name,
                         vst_shape_text(shape, text));
@@ -113,7 +115,8 @@ vst_status vst_params_add(vst_params *params, const char *name, vst_shape shape,
         if (!vst_shape_equal(known, &shape))
             return vst_fail(VST_ERROR_SHAPE,
                             "parameter %s is %s, but is wanted as %s: two layers share a name, or the graphs of one "
-                            "model differ", name, vst_shape_text(known, old), vst_shape_text(&shape, wanted));
+                            "model differ",
+                            name, vst_shape_text(known, old), vst_shape_text(&shape, wanted));
         *index = found;
         return VST_OK;
     }
@@ -230,7 +233,7 @@ vst_status vst_params_allocate(vst_params *params, bool gradients, uint64_t seed
     if (!params->values) {
         VST_TRY(vst_params_reserve(params));
         initialise(params, seed);
-        vst_params_touch(params);
+        vst_params_changed(params);
     }
     if (gradients && !params->gradients) VST_TRY(allocate_bucket(&params->gradients, params->total));
 out:
@@ -318,7 +321,7 @@ vst_status vst_params_load(vst_params *params, const vst_safetensors *file) {
         const vst_tensor *tensor = vst_safetensors_find(file, info->name);
         if (tensor) vst_to_float(params->values + info->offset, tensor->data, tensor->dtype, info->count);
     }
-    vst_params_touch(params);
+    vst_params_changed(params);
     return VST_OK;
 }
 

@@ -19,8 +19,8 @@ typedef enum vst_init_kind {
     VST_INIT_NORMAL,         /* N(0, scale²) cut at ±2 (timm's trunc_normal_) */
     VST_INIT_XAVIER_UNIFORM, /* Glorot & Bengio, 2010; scale is the gain (0: 1) */
     VST_INIT_KAIMING_NORMAL, /* He et al., 2015, fan out, ReLU */
-    VST_INIT_LECUN_UNIFORM   /* U(±1/sqrt(fan in)): PyTorch's default for linear and convolution, also for their biases,
-                                whose fan in is given by `scale` */
+    VST_INIT_LECUN_UNIFORM /* U(±1/sqrt(fan in)): PyTorch's default for linear and convolution, also for their biases,
+                              whose fan in is given by `scale` */
 } vst_init_kind;
 
 typedef enum vst_param_kind {
@@ -57,13 +57,13 @@ VST_NODISCARD vst_status vst_params_add(vst_params *params, const char *name, vs
  * multiple of 16 floats, the padding is zero. Idempotent: gradients may be added later, values are initialised once. */
 VST_NODISCARD vst_status vst_params_allocate(vst_params *params, bool gradients, uint64_t seed);
 
-/* Allocates values that are all zero, for those who fill every one of them: drawing initial values takes longer than reading
- * a file. Idempotent; vst_params_allocate does not draw any afterwards. */
+/* Allocates values that are all zero, for those who fill every one of them: drawing initial values takes longer than
+ * reading a file. Idempotent; vst_params_allocate does not draw any afterwards. */
 VST_NODISCARD vst_status vst_params_reserve(vst_params *params);
 
 size_t vst_params_count(const vst_params *params);
 const vst_param_info *vst_params_at(const vst_params *params, size_t index); /* valid until the next vst_params_add */
-int vst_params_find(const vst_params *params, const char *name); /* index or -1 */
+int vst_params_find(const vst_params *params, const char *name);             /* index or -1 */
 
 size_t vst_params_total(const vst_params *params);   /* floats in a bucket, padding included */
 size_t vst_params_trained(const vst_params *params); /* floats of the trained part */
@@ -72,7 +72,7 @@ float *vst_params_values(vst_params *params);        /* NULL before allocation *
 float *vst_params_gradients(vst_params *params);     /* NULL without gradients */
 
 /* Must be called after the values were changed from outside, so that plans renew what they derived from them. */
-void vst_params_touch(vst_params *params);
+void vst_params_changed(vst_params *params);
 uint64_t vst_params_version(const vst_params *params);
 
 /* Copies values from a file by name. Every parameter must be there with its shape and a floating type. Counters are I64

@@ -85,12 +85,9 @@ int vsti_exif_orientation(const uint8_t *tiff, size_t size) {
 vst_status vst_image_inspect(const void *bytes, size_t size, const vst_image_limits *limits, vst_image_facts *out) {
     *out = (vst_image_facts){.format = vst_image_format_of(bytes, size), .orientation = 1};
     switch (out->format) {
-        case VST_IMAGE_JPEG:
-            return vsti_jpeg_inspect(bytes, size, limits, out);
-        case VST_IMAGE_PNG:
-            return vsti_png_inspect(bytes, size, limits, out);
-        default:
-            return unknown_format(bytes, size);
+    case VST_IMAGE_JPEG: return vsti_jpeg_inspect(bytes, size, limits, out);
+    case VST_IMAGE_PNG: return vsti_png_inspect(bytes, size, limits, out);
+    default: return unknown_format(bytes, size);
     }
 }
 
@@ -130,14 +127,9 @@ vst_status vst_image_decode(const void *bytes, size_t size, const vst_decode_opt
     if (!options) options = &plain;
     VST_TRY(check_options(options));
     switch (vst_image_format_of(bytes, size)) {
-        case VST_IMAGE_JPEG:
-            VST_TRY(vsti_jpeg_decode(bytes, size, options, out, &painted_over));
-            break;
-        case VST_IMAGE_PNG:
-            VST_TRY(decode_png(bytes, size, options, out));
-            break;
-        default:
-            VST_TRY(unknown_format(bytes, size));
+    case VST_IMAGE_JPEG: VST_TRY(vsti_jpeg_decode(bytes, size, options, out, &painted_over)); break;
+    case VST_IMAGE_PNG: VST_TRY(decode_png(bytes, size, options, out)); break;
+    default: VST_TRY(unknown_format(bytes, size));
     }
     if (options->turn) VST_TRY(turn(bytes, size, options->limits, out));
 out:

@@ -103,22 +103,14 @@ typedef struct path {
 static path path_of(int orientation, ptrdiff_t height, ptrdiff_t width) {
     const ptrdiff_t right = width - 1, bottom = (height - 1) * width;
     switch (orientation) {
-        case 2:
-            return (path){right, -1, width};
-        case 3:
-            return (path){bottom + right, -1, -width};
-        case 4:
-            return (path){bottom, 1, -width};
-        case 5:
-            return (path){0, width, 1};
-        case 6:
-            return (path){bottom, -width, 1};
-        case 7:
-            return (path){bottom + right, -width, -1};
-        case 8:
-            return (path){right, width, -1};
-        default:
-            return (path){0, 1, width};
+    case 2: return (path){right, -1, width};
+    case 3: return (path){bottom + right, -1, -width};
+    case 4: return (path){bottom, 1, -width};
+    case 5: return (path){0, width, 1};
+    case 6: return (path){bottom, -width, 1};
+    case 7: return (path){bottom + right, -width, -1};
+    case 8: return (path){right, width, -1};
+    default: return (path){0, 1, width};
     }
 }
 
@@ -207,12 +199,10 @@ static void affine_nearest(const vst_image *in, const double m[6], vst_image *ou
 static void transform_nearest(const vst_image *in, const double m[6], vst_image *out) {
     const vsti_view view = vsti_view_of(in);
     const int height = out->height, width = out->width;
-    if (m[1] == 0 && m[3] == 0)
-        vsti_scale_nearest(&view, m[0], m[2], m[4], m[5], out);
+    if (m[1] == 0 && m[3] == 0) vsti_scale_nearest(&view, m[0], m[2], m[4], m[5], out);
     else if (fits_fixed(m, 0, 0) && fits_fixed(m, width, height) && fits_fixed(m, 0, height) && fits_fixed(m, width, 0))
         affine_fixed(in, m, out);
-    else
-        affine_nearest(in, m, out);
+    else affine_nearest(in, m, out);
 }
 
 /* ---- Affine maps ---- */
@@ -247,10 +237,8 @@ vst_status vst_image_affine(const vst_image *in, const double matrix[6], int hei
                              .matrix = {matrix[0], matrix[1], matrix[2], matrix[3], matrix[4], matrix[5]}};
     for (int y = 0; y < height; y++) {
         uint8_t *to = out->pixels + (size_t)y * row;
-        if (sampling.filter == VST_FILTER_BICUBIC)
-            kernels->affine_bicubic(&map, y, to, width);
-        else
-            kernels->affine_bilinear(&map, y, to, width);
+        if (sampling.filter == VST_FILTER_BICUBIC) kernels->affine_bicubic(&map, y, to, width);
+        else kernels->affine_bilinear(&map, y, to, width);
     }
     return VST_OK;
 }

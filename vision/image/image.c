@@ -86,8 +86,8 @@ vst_status vst_image_grid(const vst_image *images, int count, int columns, int s
                         "a grid of %d x %d cells of %lld x %lld pixels is larger than %d pixels a side: use "
                         "fewer images or a smaller scale",
                         rows, columns, (long long)cell_height, (long long)cell_width, SIDE_MAX);
-    vst_status status = vst_image_allocate(out, channels, (int)(rows * cell_height) + padding,
-                                           (int)(columns * cell_width) + padding);
+    vst_status status =
+        vst_image_allocate(out, channels, (int)(rows * cell_height) + padding, (int)(columns * cell_width) + padding);
     if (status != VST_OK) return status;
     memset(out->pixels, WHITE, (size_t)out->height * (size_t)out->width * (size_t)channels);
     for (int i = 0; i < count; i++)

@@ -48,17 +48,15 @@ static void on_error(j_common_ptr jpeg) {
 /* Warnings that say that pixels were made up; the others are about oddities that cost nothing. */
 static bool is_damage(int code) {
     switch (code) {
-        case JWRN_HIT_MARKER:
-        case JWRN_HUFF_BAD_CODE:
-        case JWRN_JPEG_EOF:
-        case JWRN_MUST_RESYNC:
-        case JWRN_NOT_SEQUENTIAL:
-        case JWRN_TOO_MUCH_DATA:
-        case JWRN_BOGUS_PROGRESSION:
-        case JWRN_ARITH_BAD_CODE:
-            return true;
-        default:
-            return false;
+    case JWRN_HIT_MARKER:
+    case JWRN_HUFF_BAD_CODE:
+    case JWRN_JPEG_EOF:
+    case JWRN_MUST_RESYNC:
+    case JWRN_NOT_SEQUENTIAL:
+    case JWRN_TOO_MUCH_DATA:
+    case JWRN_BOGUS_PROGRESSION:
+    case JWRN_ARITH_BAD_CODE: return true;
+    default: return false;
     }
 }
 
@@ -217,10 +215,8 @@ static void convert_cmyk(const uint8_t *cmyk, uint8_t *rgb, int width) {
 static void store_row(const codec *self, const uint8_t *row, uint8_t *out) {
     const int components = self->jpeg.output_components;
     const uint8_t *first = row + (size_t)(self->box.left - self->left) * (size_t)components;
-    if (components == 4)
-        convert_cmyk(first, out, self->box.width);
-    else
-        memcpy(out, first, (size_t)self->box.width * (size_t)components);
+    if (components == 4) convert_cmyk(first, out, self->box.width);
+    else memcpy(out, first, (size_t)self->box.width * (size_t)components);
 }
 
 /* Reads rows until the box is full. */

@@ -99,10 +99,8 @@ static bool prepare(codec *self, vst_image *out) {
     const int colour = png_get_color_type(png, self->info);
     if (colour == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
     if (colour == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
-    if (colour == PNG_COLOR_TYPE_GRAY)
-        png_set_scale_16(png);
-    else
-        png_set_strip_16(png);
+    if (colour == PNG_COLOR_TYPE_GRAY) png_set_scale_16(png);
+    else png_set_strip_16(png);
     png_set_strip_alpha(png);
     self->status = vst_image_allocate(out, channels_of(self), (int)png_get_image_height(png, self->info),
                                       (int)png_get_image_width(png, self->info));

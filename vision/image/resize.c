@@ -23,33 +23,26 @@ static double sinc(double x) {
 static double filter_at(vst_filter filter, double x) {
     const double a = -0.5, size = fabs(x), angle = size * M_PI;
     switch (filter) {
-        case VST_FILTER_BOX:
-            return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
-        case VST_FILTER_BILINEAR:
-            return size < 1.0 ? 1.0 - size : 0.0;
-        case VST_FILTER_HAMMING:
-            if (size == 0.0) return 1.0;
-            return size >= 1.0 ? 0.0 : sin(angle) / angle * (0.54f + 0.46f * cos(angle));
-        case VST_FILTER_BICUBIC:
-            if (size < 1.0) return ((a + 2.0) * size - (a + 3.0)) * size * size + 1;
-            return size < 2.0 ? (((size - 5) * size + 8) * size - 4) * a : 0.0;
-        default:
-            return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
+    case VST_FILTER_BOX: return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
+    case VST_FILTER_BILINEAR: return size < 1.0 ? 1.0 - size : 0.0;
+    case VST_FILTER_HAMMING:
+        if (size == 0.0) return 1.0;
+        return size >= 1.0 ? 0.0 : sin(angle) / angle * (0.54f + 0.46f * cos(angle));
+    case VST_FILTER_BICUBIC:
+        if (size < 1.0) return ((a + 2.0) * size - (a + 3.0)) * size * size + 1;
+        return size < 2.0 ? (((size - 5) * size + 8) * size - 4) * a : 0.0;
+    default: return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
     }
 }
 
 /* How far from its centre a filter reaches, in pixels. */
 static double reach_of(vst_filter filter) {
     switch (filter) {
-        case VST_FILTER_BOX:
-            return 0.5;
-        case VST_FILTER_BILINEAR:
-        case VST_FILTER_HAMMING:
-            return 1.0;
-        case VST_FILTER_BICUBIC:
-            return 2.0;
-        default:
-            return 3.0;
+    case VST_FILTER_BOX: return 0.5;
+    case VST_FILTER_BILINEAR:
+    case VST_FILTER_HAMMING: return 1.0;
+    case VST_FILTER_BICUBIC: return 2.0;
+    default: return 3.0;
     }
 }
 
@@ -284,10 +277,8 @@ vst_status vst_image_resize(const vst_image *in, const vst_box *box, int height,
 /* The view of a window's source in `in`, which is the whole input or already that part. */
 static vst_status find_view(const vst_image *in, const vst_resize_window *window, vsti_view *out) {
     const vst_box source = vst_resize_source(window);
-    if (in->height == window->in_height && in->width == window->in_width)
-        *out = vsti_view_box(in, source);
-    else if (in->height == source.height && in->width == source.width)
-        *out = vsti_view_of(in);
+    if (in->height == window->in_height && in->width == window->in_width) *out = vsti_view_box(in, source);
+    else if (in->height == source.height && in->width == source.width) *out = vsti_view_of(in);
     else
         return vst_fail(VST_ERROR_ARGUMENT,
                         "a window of a resized image needs the image of %d x %d pixels (height x width) or its part of "
@@ -309,10 +300,8 @@ vst_status vst_image_resize_window(const vst_image *in, const vst_resize_window 
         return vst_image_crop(scratch, window->box, out);
     }
     VST_TRY(vst_image_allocate(out, in->channels, window->box.height, window->box.width));
-    if (window->height == window->in_height && window->width == window->in_width)
-        vsti_copy_view(&view, out->pixels);
-    else
-        VST_TRY(resample(&view, window, scratch, out));
+    if (window->height == window->in_height && window->width == window->in_width) vsti_copy_view(&view, out->pixels);
+    else VST_TRY(resample(&view, window, scratch, out));
 out:
     return status;
 }

@@ -70,10 +70,8 @@ static inline void store_pixel(uint8_t *out, const doubles4 *value, bool room) {
     const __m128i whole = _mm256_cvttpd_epi32((__m256d)*value); /* packing clips */
     const __m128i words = _mm_packs_epi32(whole, whole);
     const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
-    if (room)
-        memcpy(out, &bytes, 4);
-    else
-        memcpy(out, &bytes, 3);
+    if (room) memcpy(out, &bytes, 4);
+    else memcpy(out, &bytes, 3);
 #else
     (void)room;
     for (int c = 0; c < 3; c++) {
@@ -172,12 +170,9 @@ static void find_inner(const vsti_affine *map, const places *all, int count, int
 /* Shears and translations move along one axis: on the other, where nothing lies between pixels, the formula gives the
  * pixel itself, exactly. */
 static void bicubic_inner(const vsti_affine *map, const places *all, int first, int end, uint8_t *out, bool room) {
-    if (all_zero(all->dy, first, end))
-        bicubic_run(map, all, first, end, true, false, out, room);
-    else if (all_zero(all->dx, first, end))
-        bicubic_run(map, all, first, end, false, true, out, room);
-    else
-        bicubic_run(map, all, first, end, true, true, out, room);
+    if (all_zero(all->dy, first, end)) bicubic_run(map, all, first, end, true, false, out, room);
+    else if (all_zero(all->dx, first, end)) bicubic_run(map, all, first, end, false, true, out, room);
+    else bicubic_run(map, all, first, end, true, true, out, room);
 }
 #endif
 

@@ -4,11 +4,11 @@
 #include "vision/kernels/isa.h"
 
 /* out[i] = expression for all i. */
-#define ELEMENTWISE(n, expression)                                                          \
-    _Pragma("omp parallel for schedule(static) if (n > VSTI_PARALLEL)")                     \
-    for (int64_t block = 0; block < vsti_blocks(n); block++) {                              \
-        const int64_t begin = block * VSTI_BLOCK, end = begin + vsti_block_length(n, block); \
-        _Pragma("omp simd") for (int64_t i = begin; i < end; i++) out[i] = expression;      \
+#define ELEMENTWISE(n, expression)                                                                              \
+    _Pragma("omp parallel for schedule(static) if (n > VSTI_PARALLEL)") for (int64_t block = 0;                 \
+                                                                             block < vsti_blocks(n); block++) { \
+        const int64_t begin = block * VSTI_BLOCK, end = begin + vsti_block_length(n, block);                    \
+        _Pragma("omp simd") for (int64_t i = begin; i < end; i++) out[i] = expression;                          \
     }
 
 void K(add)(const float *a, const float *b, float *out, int64_t n) { ELEMENTWISE(n, a[i] + b[i]) }

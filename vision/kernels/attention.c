@@ -10,9 +10,9 @@ enum { BLOCK_ROWS = 72 }; /* the queries worked on at once: two blocks of scores
 /* Sizes of one head. Scratch rows are padded to whole vectors. */
 typedef struct sizes {
     int64_t tokens, channels, queries;
-    int64_t keys, width;    /* tokens and channels, padded */
-    int64_t block;          /* queries of one block of scores */
-    int64_t row, out_row;   /* strides of a token in qkv and in out */
+    int64_t keys, width;  /* tokens and channels, padded */
+    int64_t block;        /* queries of one block of scores */
+    int64_t row, out_row; /* strides of a token in qkv and in out */
 } sizes;
 
 static int64_t padded(int64_t n) { return (n + VSTI_LANES - 1) / VSTI_LANES * VSTI_LANES; }
@@ -109,8 +109,8 @@ static float row_exp(const sizes *s, float scale, float top, float *score) {
     return vsti_total(sum);
 }
 
-/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. sum: of each row; lse as the header says. In
- * three passes, since within one row each step waits for the one before. */
+/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. sum: of each row; lse as the header
+ * says. In three passes, since within one row each step waits for the one before. */
 static void softmax_rows(const sizes *s, float scale, int64_t rows, float *score, float *sum, float *lse) {
     vsti_vector padding = {0};
     for (int64_t k = s->tokens; k < s->keys; k++) padding[k - (s->keys - VSTI_LANES)] = -INFINITY;
@@ -225,8 +225,9 @@ void K(attention_backward)(const vsti_attention_shape *shape, float scale, const
         const int64_t in_offset = image * n * s.row + h * d, out_offset = image * s.queries * s.out_row + h * d;
         const float *q = qkv + in_offset;
         float *dq = dqkv + in_offset;
-        const head one = {q, q + heads * d, q + 2 * heads * d, out + out_offset, lse + unit * s.queries, dout + out_offset,
-                          dq, dq + heads * d, dq + 2 * heads * d};
+        const head one = {
+            q,  q + heads * d,  q + 2 * heads * d, out + out_offset, lse + unit * s.queries, dout + out_offset,
+            dq, dq + heads * d, dq + 2 * heads * d};
         head_backward(&s, scale, &one, scratch + omp_get_thread_num() * thread_floats(&s));
     }
 }

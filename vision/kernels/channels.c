@@ -1,4 +1,5 @@
-/* What squeeze-and-excitation needs: one number per channel of an image, made from its pixels or multiplied into them. */
+/* What squeeze-and-excitation needs: one number per channel of an image, made from its pixels or multiplied into them.
+ */
 #include "vision/kernels/isa.h"
 
 enum { PIECE = 16 }; /* channels summed at a time: the sums stay in registers */
@@ -68,7 +69,8 @@ static void sum_blocks(const float *x, float *out, float factor, vsti_channels s
         else
             for (int64_t p = 0; p < s.pixels; p++)
                 for (int64_t i = 0; i < width; i++) sum[i] += from[p * s.block + i];
-        for (int64_t i = 0; i < width && channel + i < s.channels; i++) out[image * s.channels + channel + i] = sum[i] * factor;
+        for (int64_t i = 0; i < width && channel + i < s.channels; i++)
+            out[image * s.channels + channel + i] = sum[i] * factor;
     }
 }
 

@@ -1,5 +1,5 @@
-/* A small matrix product for attention and Winograd's convolution: its operands lie in the L1 and L2 cache, so nothing is
- * packed, and a tile of the result stays in registers. Written with GCC's vector extension. */
+/* A small matrix product for attention and Winograd's convolution: its operands lie in the L1 and L2 cache, so nothing
+ * is packed, and a tile of the result stays in registers. Written with GCC's vector extension. */
 #ifndef VISTILL_VISION_KERNELS_GEMM_H
 #define VISTILL_VISION_KERNELS_GEMM_H
 
@@ -7,7 +7,8 @@
 
 #include "vision/kernels/isa.h"
 
-/* Rows of a tile of two vectors a row, and of one of three, as many as leave registers for the vectors of b and one of a. */
+/* Rows of a tile of two vectors a row, and of one of three, as many as leave registers for the vectors of b and one of
+ * a. */
 #if defined VSTI_ISA_avx512
 enum { VSTI_TILE_ROWS = 12, VSTI_WIDE_ROWS = 8 };
 #else
@@ -15,14 +16,14 @@ enum { VSTI_TILE_ROWS = 6, VSTI_WIDE_ROWS = 4 };
 #endif
 
 typedef struct vsti_product {
-    int64_t inner;                /* columns of a, rows of b */
+    int64_t inner; /* columns of a, rows of b */
     const float *a;
-    int64_t a_row, a_column;      /* any strides: a or its transpose */
+    int64_t a_row, a_column; /* any strides: a or its transpose */
     const float *b;
-    int64_t b_row;                /* rows contiguous, padded to whole vectors */
+    int64_t b_row; /* rows contiguous, padded to whole vectors */
     float *c;
-    int64_t c_row;                /* rows contiguous, padded to whole vectors */
-    bool accumulate;              /* c += a b instead of c = a b */
+    int64_t c_row;   /* rows contiguous, padded to whole vectors */
+    bool accumulate; /* c += a b instead of c = a b */
 } vsti_product;
 
 /* One tile; rows and vectors are constants wherever this is inlined. */
@@ -77,8 +78,8 @@ static inline __attribute__((always_inline)) void vsti_tile_of(int rows, int vec
 
 /* Some vectors of all rows, split into tiles of nearly equal height, so that none is too low to hide the latency of the
  * multiply-add. */
-static inline __attribute__((always_inline)) void vsti_columns(int vectors, int highest, const vsti_product *p, int64_t rows,
-                                                               int64_t vector) {
+static inline __attribute__((always_inline)) void vsti_columns(int vectors, int highest, const vsti_product *p,
+                                                               int64_t rows, int64_t vector) {
     const int64_t tiles = (rows + highest - 1) / highest;
     for (int64_t tile = 0; tile < tiles; tile++) {
         const int64_t begin = rows * tile / tiles, height = rows * (tile + 1) / tiles - begin;
@@ -86,11 +87,12 @@ static inline __attribute__((always_inline)) void vsti_columns(int vectors, int 
     }
 }
 
-/* c (rows, vectors * lanes) from a (rows, inner) and b (inner, vectors * lanes). An odd number of vectors ends with a tile of
- * three: a single one has too few sums to hide the latency. */
+/* c (rows, vectors * lanes) from a (rows, inner) and b (inner, vectors * lanes). An odd number of vectors ends with a
+ * tile of three: a single one has too few sums to hide the latency. */
 static void vsti_gemm(const vsti_product *p, int64_t rows, int64_t vectors) {
     int64_t vector = 0;
-    for (; vectors - vector >= 2 && vectors - vector != 3; vector += 2) vsti_columns(2, VSTI_TILE_ROWS, p, rows, vector);
+    for (; vectors - vector >= 2 && vectors - vector != 3; vector += 2)
+        vsti_columns(2, VSTI_TILE_ROWS, p, rows, vector);
     if (vectors - vector == 3) vsti_columns(3, VSTI_WIDE_ROWS, p, rows, vector);
     else if (vectors - vector == 1) vsti_columns(1, VSTI_TILE_ROWS, p, rows, vector);
 }

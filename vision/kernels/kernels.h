@@ -1,8 +1,8 @@
 /* Our own loops, for what oneDNN has no fast primitive. Each file of this folder is compiled once per instruction set
- * (generic, AVX2, AVX-512); vsti_kernels() gives the table for the running processor. float32 throughout, but for pixels,
- * arrays dense and row-major unless strides are given. Every function, but those of pixels, is multi-threaded with OpenMP
- * inside, and its result does not depend on the number of threads: sums over rows go through fixed blocks whose partial sums
- * are added in order. Pointers of one call must not overlap, except where a comment allows it. */
+ * (generic, AVX2, AVX-512); vsti_kernels() gives the table for the running processor. float32 throughout, but for
+ * pixels, arrays dense and row-major unless strides are given. Every function, but those of pixels, is multi-threaded
+ * with OpenMP inside, and its result does not depend on the number of threads: sums over rows go through fixed blocks
+ * whose partial sums are added in order. Pointers of one call must not overlap, except where a comment allows it. */
 #ifndef VISTILL_VISION_KERNELS_KERNELS_H
 #define VISTILL_VISION_KERNELS_KERNELS_H
 
@@ -12,22 +12,29 @@
 
 #include "vision/base/random.h"
 
-typedef enum vsti_activation { VSTI_RELU, VSTI_RELU6, VSTI_GELU, VSTI_SILU, VSTI_SIGMOID, VSTI_HARDSWISH } vsti_activation;
+typedef enum vsti_activation {
+    VSTI_RELU,
+    VSTI_RELU6,
+    VSTI_GELU,
+    VSTI_SILU,
+    VSTI_SIGMOID,
+    VSTI_HARDSWISH
+} vsti_activation;
 
-/* B images, N tokens of which the first Q ask and all answer, H heads of d channels; qkv (B, N, 3, H, d), out (B, Q, H, d), lse
- * (B, H, Q). */
+/* B images, N tokens of which the first Q ask and all answer, H heads of d channels; qkv (B, N, 3, H, d), out (B, Q, H,
+ * d), lse (B, H, Q). */
 typedef struct vsti_attention_shape {
     int64_t batch, tokens, heads, channels, queries;
 } vsti_attention_shape;
 
-/* A float32 tensor (images, channels, pixels) whose channels lie in blocks: (images, ceil(channels / block), pixels, block).
- * block 1: one channel after the other; block = channels: channels last. What fills the last block up is 0. */
+/* A float32 tensor (images, channels, pixels) whose channels lie in blocks: (images, ceil(channels / block), pixels,
+ * block). block 1: one channel after the other; block = channels: channels last. What fills the last block up is 0. */
 typedef struct vsti_channels {
     int64_t images, channels, pixels, block;
 } vsti_channels;
 
-/* A convolution with a 3x3 kernel and stride 1: in and out are channels in blocks, multiples of 8 as the channels of a group of
- * outputs are; weights (out, in / groups, 3, 3). y = min(max(convolution + bias (+ y), low), high). */
+/* A convolution with a 3x3 kernel and stride 1: in and out are channels in blocks, multiples of 8 as the channels of a
+ * group of outputs are; weights (out, in / groups, 3, 3). y = min(max(convolution + bias (+ y), low), high). */
 typedef struct vsti_winograd {
     int64_t images, in, out, groups, height, width, out_height, out_width, top, left; /* top, left: padding */
     int64_t in_block, out_block;
@@ -35,7 +42,7 @@ typedef struct vsti_winograd {
     float low, high; /* -INFINITY, INFINITY: no bounds */
 } vsti_winograd;
 
-typedef struct vsti_adamw { /* and LAMB */
+typedef struct vsti_adamw {                   /* and LAMB */
     float rate, beta1, beta2, epsilon, decay; /* decay: of this run of parameters, 0 for those without */
     float correction1, correction2;           /* 1 - beta^t */
     float gradient_scale;                     /* clipping */
@@ -51,8 +58,8 @@ typedef struct vsti_sgd {
 enum { VSTI_PARTIAL_BLOCKS = 16 };
 static inline size_t vsti_partial_floats(int64_t cols) { return (size_t)VSTI_PARTIAL_BLOCKS * (size_t)cols; }
 
-/* The weights by which resampling makes an output pixel of input pixels, along one axis. A weight is an integer of 22 binary
- * places, kept as high * 4096 + low: two factors that 16-bit multipliers take. */
+/* The weights by which resampling makes an output pixel of input pixels, along one axis. A weight is an integer of 22
+ * binary places, kept as high * 4096 + low: two factors that 16-bit multipliers take. */
 typedef struct vsti_taps {
     int groups;             /* of four taps, kept for each output; what is not used is 0 */
     const int32_t *bounds;  /* of each output: the first input and the number of taps */
@@ -84,15 +91,16 @@ typedef struct vsti_kernels {
     void (*mul)(const float *a, const float *b, float *out, int64_t n);
     void (*scale)(const float *a, float factor, float *out, int64_t n);
     /* Copies x (outer, channels, inner) to y = (x - mean[c]) * inverse[c]; y may be x. */
-    void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer, int64_t channels,
-                      int64_t inner);
+    void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer,
+                      int64_t channels, int64_t inner);
 
     /* out = x factor[image, channel]; out may be x. factor (images, channels), plain. */
     void (*channel_mul)(const float *x, const float *factor, float *out, vsti_channels shape);
     /* out[image, channel] = factor * sum of x over the pixels; out (images, channels), plain. */
     void (*channel_sum)(const float *x, float *out, float factor, vsti_channels shape);
 
-    /* Winograd's convolution: packs the weights once; bias (out) or NULL. In float32 its error is about twice the direct sum's. */
+    /* Winograd's convolution: packs the weights once; bias (out) or NULL. In float32 its error is about twice the
+     * direct sum's. */
     size_t (*winograd_weights_floats)(const vsti_winograd *shape);
     size_t (*winograd_scratch_floats)(const vsti_winograd *shape);
     void (*winograd_weights)(const vsti_winograd *shape, const float *weight, float *packed);
@@ -102,11 +110,11 @@ typedef struct vsti_kernels {
     /* mean and rstd (rows) are written for the backward pass. */
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd,
                        int64_t rows, int64_t cols, float epsilon);
-    /* dx = gradient (+ accumulate, if not NULL; dx may be accumulate or dy). dgamma, dbeta (cols), both NULL if not wanted.
-     * partial: 2 vsti_partial_floats(cols). */
-    void (*layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd, const float *dy,
-                                const float *accumulate, float *dx, float *dgamma, float *dbeta, float *partial,
-                                int64_t rows, int64_t cols);
+    /* dx = gradient (+ accumulate, if not NULL; dx may be accumulate or dy). dgamma, dbeta (cols), both NULL if not
+     * wanted. partial: 2 vsti_partial_floats(cols). */
+    void (*layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd,
+                                const float *dy, const float *accumulate, float *dx, float *dgamma, float *dbeta,
+                                float *partial, int64_t rows, int64_t cols);
 
     /* sum[c] = sum over rows of x (rows, cols). partial: vsti_partial_floats(cols). */
     void (*column_sum)(const float *x, float *sum, float *partial, int64_t rows, int64_t cols);
@@ -134,15 +142,15 @@ typedef struct vsti_kernels {
     /* dlogits = *dloss * d loss / d logits. */
     void (*cross_entropy_backward)(const float *logits, const float *target, float smoothing, const float *dloss,
                                    float *dlogits, int64_t rows, int64_t cols);
-    /* Each class a question of its own, whose answer is target > 0: *loss = mean of log(1 + e^z) - [target > 0] z over the rows
-     * that have such a class at all, 0 if none has. row_loss: rows floats of scratch. */
+    /* Each class a question of its own, whose answer is target > 0: *loss = mean of log(1 + e^z) - [target > 0] z over
+     * the rows that have such a class at all, 0 if none has. row_loss: rows floats of scratch. */
     void (*binary_cross_entropy)(const float *logits, const float *target, float *loss, float *row_loss, int64_t rows,
                                  int64_t cols);
     void (*binary_cross_entropy_backward)(const float *logits, const float *target, const float *dloss, float *dlogits,
                                           int64_t rows, int64_t cols);
     /* *loss = factor * sum over rows and columns of p_t (log p_t - log p_s) with p = softmax(z / temperature). */
-    void (*kl)(const float *student, const float *teacher, float temperature, float factor, float *loss, float *row_loss,
-               int64_t rows, int64_t cols);
+    void (*kl)(const float *student, const float *teacher, float temperature, float factor, float *loss,
+               float *row_loss, int64_t rows, int64_t cols);
     void (*kl_backward)(const float *student, const float *teacher, float temperature, float factor, const float *dloss,
                         float *dstudent, int64_t rows, int64_t cols);
     /* *loss = mean of (a - b)²; partial: VSTI_PARTIAL_BLOCKS doubles. */
@@ -150,14 +158,14 @@ typedef struct vsti_kernels {
     /* da = *dloss * 2 (a - b) / n. */
     void (*mse_backward)(const float *a, const float *b, const float *dloss, float *da, int64_t n);
 
-    /* Random masks: element i (dropout) or row i of `inner` elements (drop path) is kept with probability 1 - rate and scaled
-     * by 1 / (1 - rate); the decision is a pure function of (seed, stream, step, i). y may be x; the backward pass is the
-     * same call on the gradient. */
+    /* Random masks: element i (dropout) or row i of `inner` elements (drop path) is kept with probability 1 - rate and
+     * scaled by 1 / (1 - rate); the decision is a pure function of (seed, stream, step, i). y may be x; the backward
+     * pass is the same call on the gradient. */
     void (*dropout)(const float *x, float *y, float rate, uint64_t seed, uint64_t stream, uint32_t step, int64_t outer,
                     int64_t inner);
 
-    /* n independent numbers N(mean, std²) from whole blocks of the stream, on the calling thread; the same bits on every
-     * instruction set. */
+    /* n independent numbers N(mean, std²) from whole blocks of the stream, on the calling thread; the same bits on
+     * every instruction set. */
     void (*normals)(vst_random *random, float mean, float std, float *out, int64_t n);
 
     /* Sum of squares in double, for clipping by norm. */
@@ -166,21 +174,23 @@ typedef struct vsti_kernels {
      * ema = ema_decay ema + (1 - ema_decay) value. */
     void (*adamw)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
                   float ema_decay, int64_t n);
-    /* LAMB in two passes over a tensor, for the step's length depends on the whole of it: u = m / correction1 / (sqrt(v /
-     * correction2) + epsilon) + decay value is made of the new moments, and once more instead of being stored. squares gets
-     * the sums of the squares of value and of u; then value -= rate u, where rate includes the trust ratio. */
+    /* LAMB in two passes over a tensor, for the step's length depends on the whole of it: u = m / correction1 / (sqrt(v
+     * / correction2) + epsilon) + decay value is made of the new moments, and once more instead of being stored.
+     * squares gets the sums of the squares of value and of u; then value -= rate u, where rate includes the trust
+     * ratio. */
     void (*lamb_moments)(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
                          double squares[2], int64_t n);
-    void (*lamb_apply)(const vsti_adamw *options, float *value, const float *m, const float *v, float *ema, float ema_decay,
-                       int64_t n);
-    void (*sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema, float ema_decay,
-                int64_t n);
+    void (*lamb_apply)(const vsti_adamw *options, float *value, const float *m, const float *v, float *ema,
+                       float ema_decay, int64_t n);
+    void (*sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema,
+                float ema_decay, int64_t n);
 
-    /* Pixels, 8 bits each: unlike the above on the calling thread alone, for the loader's threads have an image each, and with
-     * the same result on every instruction set, for it is compared with Pillow's bit by bit. */
+    /* Pixels, 8 bits each: unlike the above on the calling thread alone, for the loader's threads have an image each,
+     * and with the same result on every instruction set, for it is compared with Pillow's bit by bit. */
 
     /* Resamples VSTI_TAP_ROWS rows to `outputs` pixels; the rows out[i] may be the same, if in[i] are. */
-    void (*resample_rows)(const uint8_t *const *in, uint8_t *const *out, int channels, const vsti_taps *taps, int outputs);
+    void (*resample_rows)(const uint8_t *const *in, uint8_t *const *out, int channels, const vsti_taps *taps,
+                          int outputs);
     /* Resamples `rows` rows of n values to one: that of taps number `output`. */
     void (*resample_column)(const uint8_t *in, size_t stride, int rows, const vsti_taps *taps, int output, uint8_t *out,
                             int64_t n);
@@ -194,9 +204,12 @@ typedef struct vsti_kernels {
     void (*mirror)(uint8_t *row, int channels, int64_t width);
     /* n pixels to planes of floats x / 255: out (channels, n). */
     void (*unit_floats)(const uint8_t *in, int channels, float *out, int64_t n);
-    /* The mean of 3 x 3 pixels, the middle one counting five times; values above[-channels] … below[n + channels - 1] are read. */
-    void (*smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, int channels, uint8_t *out, int64_t n);
-    /* One row of a box blur down the columns: sum += enter - leave; out = (sum whole + (leave + edge) part) / 2^24, rounded. */
+    /* The mean of 3 x 3 pixels, the middle one counting five times; values above[-channels] … below[n + channels - 1]
+     * are read. */
+    void (*smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, int channels, uint8_t *out,
+                   int64_t n);
+    /* One row of a box blur down the columns: sum += enter - leave; out = (sum whole + (leave + edge) part) / 2^24,
+     * rounded. */
     void (*box_blur)(uint32_t *sum, const uint8_t *leave, const uint8_t *enter, const uint8_t *edge, uint32_t whole,
                      uint32_t part, uint8_t *out, int64_t n);
     /* Row y of an affine map. */

@@ -69,7 +69,8 @@ static int64_t answered_rows(const float *target, int64_t rows, int64_t cols) {
 
 static float binary_row(const float *z, const float *target, int64_t cols) {
     double sum = 0;
-    for (int64_t i = 0; i < cols; i++) sum += (z[i] > 0 ? z[i] : 0) - (target[i] > 0 ? z[i] : 0) + log1pf(expf(-fabsf(z[i])));
+    for (int64_t i = 0; i < cols; i++)
+        sum += (z[i] > 0 ? z[i] : 0) - (target[i] > 0 ? z[i] : 0) + log1pf(expf(-fabsf(z[i])));
     return (float)sum;
 }
 

@@ -169,10 +169,8 @@ static inline void resample_32(const uint8_t *const *rows, int pairs, const int1
 
 void K(resample_rows)(const uint8_t *const *in, uint8_t *const *out, int channels, const vsti_taps *taps, int outputs) {
 #if defined __AVX2__
-    if (channels == 3)
-        resample_rgb(in, out, taps, outputs);
-    else
-        resample_grey(in, out, taps, outputs);
+    if (channels == 3) resample_rgb(in, out, taps, outputs);
+    else resample_grey(in, out, taps, outputs);
 #else
     for (int i = 0; i < VSTI_TAP_ROWS; i++) resample_row(in[i], out[i], channels, taps, outputs);
 #endif

@@ -1,9 +1,9 @@
 /* Convolution with a 3x3 kernel and stride 1 by F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural
- * Networks", 2016): 16 outputs of a channel from 36 products in place of 144. Kernel and input are taken as polynomials at the
- * points 0, ±A, ±B and infinity, multiplied there (a matrix product for each of 36 positions), and brought back.
+ * Networks", 2016): 16 outputs of a channel from 36 products in place of 144. Kernel and input are taken as polynomials
+ * at the points 0, ±A, ±B and infinity, multiplied there (a matrix product for each of 36 positions), and brought back.
  *
- * A and B are not the usual 1 and 2: with these the error is a half, about twice that of the direct sum. All constants are
- * exact. */
+ * A and B are not the usual 1 and 2: with these the error is a half, about twice that of the direct sum. All constants
+ * are exact. */
 #include "vision/kernels/gemm.h"
 
 #define A 0.75f
@@ -25,13 +25,16 @@ typedef struct sizes {
     int64_t rows, columns, tiles; /* of tiles: in an image, and in all */
     int64_t inner, outer, padded; /* channels of a group; `padded` to whole vectors */
     int64_t chunk;                /* tiles that are transformed at a time */
-    int64_t from_step, to_step;   /* floats from one position to the next: not a power of two, which would meet in a cache set */
+    int64_t from_step,
+        to_step; /* floats from one position to the next: not a power of two, which would meet in a cache set */
     int64_t weights_step;
 } sizes;
 
 static sizes measure(const vsti_winograd *s) {
-    sizes z = {.rows = (s->out_height + TILE - 1) / TILE, .columns = (s->out_width + TILE - 1) / TILE,
-               .inner = s->in / s->groups, .outer = s->out / s->groups};
+    sizes z = {.rows = (s->out_height + TILE - 1) / TILE,
+               .columns = (s->out_width + TILE - 1) / TILE,
+               .inner = s->in / s->groups,
+               .outer = s->out / s->groups};
     z.tiles = s->images * z.rows * z.columns;
     z.padded = round_up(z.outer, VSTI_LANES);
     z.chunk = CHUNK_FLOATS / (POSITIONS * (s->in + s->groups * z.padded));
@@ -76,8 +79,8 @@ static void transform_weight(const float *g, float out[POSITIONS]) {
     }
 }
 
-/* Where the weight of output `k` for the first input stands within a group: in panels of the product's width, rows of inputs.
- * *row: floats from one input to the next. */
+/* Where the weight of output `k` for the first input stands within a group: in panels of the product's width, rows of
+ * inputs. *row: floats from one input to the next. */
 static int64_t panel_place(const sizes *z, int64_t k, int64_t *row) {
     const int64_t first = k / PANEL * PANEL, left = z->padded - first;
     *row = left < PANEL ? left : PANEL;
@@ -157,16 +160,20 @@ static void transform_input(const vsti_winograd *s, const sizes *z, const float 
 /* ---- Products ---- */
 
 /* Number `task` of the products of a chunk: one position, group and panel of outputs. */
-static void multiply(const vsti_winograd *s, const sizes *z, const float *from, const float *weights, float *to, int64_t tiles,
-                     int64_t task) {
+static void multiply(const vsti_winograd *s, const sizes *z, const float *from, const float *weights, float *to,
+                     int64_t tiles, int64_t task) {
     const int64_t panels = (z->padded + PANEL - 1) / PANEL;
-    const int64_t position = task / (s->groups * panels), group = task / panels % s->groups, first = task % panels * PANEL;
+    const int64_t position = task / (s->groups * panels), group = task / panels % s->groups,
+                  first = task % panels * PANEL;
     const vsti_product product = {
         .inner = z->inner,
-        .a = from + position * z->from_step + group * z->inner, .a_row = s->in, .a_column = 1,
+        .a = from + position * z->from_step + group * z->inner,
+        .a_row = s->in,
+        .a_column = 1,
         .b = weights + position * z->weights_step + group * z->inner * z->padded + z->inner * first,
         .b_row = z->padded - first < PANEL ? z->padded - first : PANEL,
-        .c = to + position * z->to_step + group * z->padded + first, .c_row = s->groups * z->padded};
+        .c = to + position * z->to_step + group * z->padded + first,
+        .c_row = s->groups * z->padded};
     vsti_gemm(&product, tiles, product.b_row / VSTI_LANES);
 }
 
@@ -225,7 +232,8 @@ static void transform_output(const vsti_winograd *s, const sizes *z, const float
 
 /* ---- All ---- */
 
-void K(winograd)(const vsti_winograd *s, const float *x, const float *weights, const float *bias, float *y, float *scratch) {
+void K(winograd)(const vsti_winograd *s, const float *x, const float *weights, const float *bias, float *y,
+                 float *scratch) {
     const sizes z = measure(s);
     float *from = scratch, *to = scratch + POSITIONS * z.from_step;
     const int64_t products = POSITIONS * s->groups * ((z.padded + PANEL - 1) / PANEL), to_row = s->groups * z.padded;

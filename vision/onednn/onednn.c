@@ -87,8 +87,8 @@ static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
     return tagged_descriptor(rank, dims, dnnl_format_tag_any);
 }
 
-/* Does every element lie where the plain layout has it? Strides of dimensions with one element say nothing, and a block of
- * channels is no block where the image is one pixel. */
+/* Does every element lie where the plain layout has it? Strides of dimensions with one element say nothing, and a block
+ * of channels is no block where the image is one pixel. */
 static bool is_plain(const_dnnl_memory_desc_t descriptor) {
     int rank = 0, inner = 0;
     dnnl_dims_t *dims = NULL, *strides = NULL, *padded = NULL, *sizes = NULL, *indices = NULL;
@@ -133,7 +133,8 @@ vst_status vsti_layout_strided(vsti_layout **out, const vst_shape *shape, const 
 static vst_status make_tagged_layout(vsti_layout **out, const vst_shape *shape, dnnl_format_tag_t tag) {
     dnnl_memory_desc_t descriptor = tagged_descriptor(shape->rank, shape->dim, tag);
     *out = NULL;
-    if (!descriptor) return vst_fail(VST_ERROR_INTERNAL, "oneDNN: this layout does not exist for %d dimensions", shape->rank);
+    if (!descriptor)
+        return vst_fail(VST_ERROR_INTERNAL, "oneDNN: this layout does not exist for %d dimensions", shape->rank);
     vst_status status = take_layout(out, descriptor);
     dnnl_memory_desc_destroy(descriptor);
     return status;
@@ -183,9 +184,10 @@ bool vsti_layout_channel_block(const vsti_layout *layout, int64_t *block) {
     const int64_t channels = (*dims)[1], width = (*dims)[3], pixels = (*dims)[2] * width;
     *block = inner ? (*sizes)[0] : channels; /* without inner blocks: channels last */
     const int64_t blocks = (channels + *block - 1) / *block;
-    const bool outer = blocks == 1 || (*strides)[1] == pixels * *block, image = (*dims)[0] == 1 ||
-                       (*strides)[0] == blocks * pixels * *block;
-    return outer && image && (width == 1 || (*strides)[3] == *block) && ((*dims)[2] == 1 || (*strides)[2] == width * *block);
+    const bool outer = blocks == 1 || (*strides)[1] == pixels * *block,
+               image = (*dims)[0] == 1 || (*strides)[0] == blocks * pixels * *block;
+    return outer && image && (width == 1 || (*strides)[3] == *block) &&
+           ((*dims)[2] == 1 || (*strides)[2] == width * *block);
 }
 
 /* ---- primitives: common ------------------------------------------------------------------------------------------ */
@@ -318,8 +320,9 @@ static dnnl_primitive_attr_t product_attributes(const vsti_post *after) {
 }
 
 /* Creates the primitive of a finished descriptor and frees what describing it took. */
-static vst_status finish(vsti_primitive **out, dnnl_status_t created, dnnl_primitive_desc_t descriptor, const char *what,
-                         dnnl_primitive_attr_t attributes, const dnnl_memory_desc_t *used, int used_count) {
+static vst_status finish(vsti_primitive **out, dnnl_status_t created, dnnl_primitive_desc_t descriptor,
+                         const char *what, dnnl_primitive_attr_t attributes, const dnnl_memory_desc_t *used,
+                         int used_count) {
     for (int i = 0; i < used_count; i++)
         if (used[i]) dnnl_memory_desc_destroy(used[i]);
     dnnl_primitive_attr_destroy(attributes);
@@ -327,7 +330,8 @@ static vst_status finish(vsti_primitive **out, dnnl_status_t created, dnnl_primi
     return complete(out, descriptor);
 }
 
-/* ---- convolution -------------------------------------------------------------------------------------------------- */
+/* ---- convolution --------------------------------------------------------------------------------------------------
+ */
 
 typedef struct convolution_descriptors {
     dnnl_memory_desc_t source, weights, bias, target;
@@ -349,10 +353,11 @@ static int64_t padding_after(int64_t in, int64_t before, int64_t out, const vsti
     return (out - 1) * c->stride + (c->kernel - 1) * c->dilation + 1 - in - before;
 }
 
-/* On AVX2 oneDNN itself takes channels-last brgemm kernels for all convolutions. With channels in blocks of 8 its older kernels
- * are about 10 % (one image) to 25 % (16 images) faster where the kernel is 1x1 (ResNet-50), and as fast where a 3x3 kernel
- * slides over a large map; smaller maps and strides are up to 1.5 times slower and stay channels-last. The reorders that this
- * costs between the two are cheap: such maps are small. Depthwise convolutions follow the 1x1 ones around them. */
+/* On AVX2 oneDNN itself takes channels-last brgemm kernels for all convolutions. With channels in blocks of 8 its older
+ * kernels are about 10 % (one image) to 25 % (16 images) faster where the kernel is 1x1 (ResNet-50), and as fast where
+ * a 3x3 kernel slides over a large map; smaller maps and strides are up to 1.5 times slower and stay channels-last. The
+ * reorders that this costs between the two are cheap: such maps are small. Depthwise convolutions follow the 1x1 ones
+ * around them. */
 static bool prefers_blocks(const vsti_convolution *c) {
     enum { LARGE_MAP = 28 };
     const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
@@ -368,20 +373,21 @@ static dnnl_memory_desc_t blocks_descriptor(int rank, const int64_t *dims) {
 }
 
 static convolution_descriptors describe(const vsti_convolution *c) {
-    const int64_t in[] = {c->batch, c->in, c->height, c->width}, out[] = {c->batch, c->out, c->out_height, c->out_width};
+    const int64_t in[] = {c->batch, c->in, c->height, c->width},
+                  out[] = {c->batch, c->out, c->out_height, c->out_width};
     int64_t weights[5];
     const int rank = weight_dims(c, weights);
     dnnl_memory_desc_t (*make)(int, const int64_t *) = c->plain ? plain_descriptor : any_descriptor;
     dnnl_memory_desc_t (*make_image)(int, const int64_t *) = prefers_blocks(c) ? blocks_descriptor : make;
-    convolution_descriptors d = {
-        .source = make_image(4, in),
-        .weights = make(rank, weights),
-        .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
-        .target = make_image(4, out),
-        .strides = {c->stride, c->stride},
-        .dilations = {c->dilation - 1, c->dilation - 1},
-        .left = {c->top, c->left},
-        .right = {padding_after(c->height, c->top, c->out_height, c), padding_after(c->width, c->left, c->out_width, c)}};
+    convolution_descriptors d = {.source = make_image(4, in),
+                                 .weights = make(rank, weights),
+                                 .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
+                                 .target = make_image(4, out),
+                                 .strides = {c->stride, c->stride},
+                                 .dilations = {c->dilation - 1, c->dilation - 1},
+                                 .left = {c->top, c->left},
+                                 .right = {padding_after(c->height, c->top, c->out_height, c),
+                                           padding_after(c->width, c->left, c->out_width, c)}};
     return d;
 }
 
@@ -391,9 +397,12 @@ vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution
     convolution_descriptors d = describe(c);
     dnnl_primitive_attr_t attributes = product_attributes(&c->after);
     dnnl_primitive_desc_t descriptor = NULL;
-    dnnl_status_t created = !attributes ? dnnl_out_of_memory : dnnl_convolution_forward_primitive_desc_create(
-        &descriptor, engine, c->inference ? dnnl_forward_inference : dnnl_forward_training, dnnl_convolution_direct,
-        d.source, d.weights, d.bias, d.target, d.strides, d.dilations, d.left, d.right, attributes);
+    dnnl_status_t created =
+        !attributes ? dnnl_out_of_memory
+                    : dnnl_convolution_forward_primitive_desc_create(
+                          &descriptor, engine, c->inference ? dnnl_forward_inference : dnnl_forward_training,
+                          dnnl_convolution_direct, d.source, d.weights, d.bias, d.target, d.strides, d.dilations,
+                          d.left, d.right, attributes);
     return finish(out, created, descriptor, "convolution", attributes, &d.source, 4);
 }
 
@@ -401,9 +410,9 @@ vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution
 static dnnl_primitive_desc_t forward_hint(const vsti_convolution *c) {
     convolution_descriptors d = describe(c);
     dnnl_primitive_desc_t hint = NULL;
-    dnnl_convolution_forward_primitive_desc_create(&hint, engine, dnnl_forward_training, dnnl_convolution_direct, d.source,
-                                                   d.weights, d.bias, d.target, d.strides, d.dilations, d.left, d.right,
-                                                   NULL);
+    dnnl_convolution_forward_primitive_desc_create(&hint, engine, dnnl_forward_training, dnnl_convolution_direct,
+                                                   d.source, d.weights, d.bias, d.target, d.strides, d.dilations,
+                                                   d.left, d.right, NULL);
     for (dnnl_memory_desc_t *md = &d.source; md <= &d.target; md++)
         if (*md) dnnl_memory_desc_destroy(*md);
     return hint;
@@ -416,8 +425,8 @@ vst_status vsti_convolution_backward_data(vsti_primitive **out, const vsti_convo
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL, hint = forward_hint(c);
     dnnl_status_t created = dnnl_convolution_backward_data_primitive_desc_create(
-        &descriptor, engine, dnnl_convolution_direct, d.source, d.weights, d.target, d.strides, d.dilations, d.left, d.right,
-        hint, attributes);
+        &descriptor, engine, dnnl_convolution_direct, d.source, d.weights, d.target, d.strides, d.dilations, d.left,
+        d.right, hint, attributes);
     if (hint) dnnl_primitive_desc_destroy(hint);
     return finish(out, created, descriptor, "convolution's backward pass to its input", attributes, &d.source, 4);
 }
@@ -429,13 +438,14 @@ vst_status vsti_convolution_backward_weights(vsti_primitive **out, const vsti_co
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL, hint = forward_hint(c);
     dnnl_status_t created = dnnl_convolution_backward_weights_primitive_desc_create(
-        &descriptor, engine, dnnl_convolution_direct, d.source, d.weights, d.bias, d.target, d.strides, d.dilations, d.left,
-        d.right, hint, attributes);
+        &descriptor, engine, dnnl_convolution_direct, d.source, d.weights, d.bias, d.target, d.strides, d.dilations,
+        d.left, d.right, hint, attributes);
     if (hint) dnnl_primitive_desc_destroy(hint);
     return finish(out, created, descriptor, "convolution's backward pass to its weights", attributes, &d.source, 4);
 }
 
-/* ---- matmul ------------------------------------------------------------------------------------------------------- */
+/* ---- matmul -------------------------------------------------------------------------------------------------------
+ */
 
 vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
     vst_status status = ready();
@@ -448,12 +458,14 @@ vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
         strided_descriptor(m->rank, m->dims_c, m->strides_c)};
     dnnl_primitive_attr_t attributes = product_attributes(&m->after);
     dnnl_primitive_desc_t descriptor = NULL;
-    dnnl_status_t created = !attributes ? dnnl_out_of_memory :
-        dnnl_matmul_primitive_desc_create(&descriptor, engine, used[0], used[1], used[2], used[3], attributes);
+    dnnl_status_t created = !attributes ? dnnl_out_of_memory
+                                        : dnnl_matmul_primitive_desc_create(&descriptor, engine, used[0], used[1],
+                                                                            used[2], used[3], attributes);
     return finish(out, created, descriptor, "matrix product", attributes, used, 4);
 }
 
-/* ---- batch norm ---------------------------------------------------------------------------------------------------- */
+/* ---- batch norm ----------------------------------------------------------------------------------------------------
+ */
 
 static dnnl_memory_desc_t layout_or_plain(const vst_shape *shape, const vsti_layout *layout) {
     dnnl_memory_desc_t descriptor = NULL;
@@ -462,8 +474,8 @@ static dnnl_memory_desc_t layout_or_plain(const vst_shape *shape, const vsti_lay
     return descriptor;
 }
 
-vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout, double epsilon,
-                                   bool training) {
+vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
+                                   double epsilon, bool training) {
     vst_status status = ready();
     if (status != VST_OK) return status;
     dnnl_memory_desc_t data = layout_or_plain(shape, layout);
@@ -471,8 +483,8 @@ vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape,
     dnnl_primitive_desc_t descriptor = NULL;
     const unsigned flags = dnnl_use_scale | dnnl_use_shift | (training ? 0 : dnnl_use_global_stats);
     dnnl_status_t created = dnnl_batch_normalization_forward_primitive_desc_create(
-        &descriptor, engine, training ? dnnl_forward_training : dnnl_forward_inference, data, data, (float)epsilon, flags,
-        attributes);
+        &descriptor, engine, training ? dnnl_forward_training : dnnl_forward_inference, data, data, (float)epsilon,
+        flags, attributes);
     return finish(out, created, descriptor, "batch norm", attributes, &data, 1);
 }
 
@@ -487,13 +499,14 @@ vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape
     dnnl_status_t created = dnnl_batch_normalization_forward_primitive_desc_create(
         &hint, engine, dnnl_forward_training, data, data, (float)epsilon, flags, NULL);
     if (created == dnnl_success)
-        created = dnnl_batch_normalization_backward_primitive_desc_create(&descriptor, engine, dnnl_backward, data, data,
-                                                                          data, (float)epsilon, flags, hint, attributes);
+        created = dnnl_batch_normalization_backward_primitive_desc_create(
+            &descriptor, engine, dnnl_backward, data, data, data, (float)epsilon, flags, hint, attributes);
     if (hint) dnnl_primitive_desc_destroy(hint);
     return finish(out, created, descriptor, "batch norm's backward pass", attributes, &data, 1);
 }
 
-/* ---- pooling ------------------------------------------------------------------------------------------------------- */
+/* ---- pooling -------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct pool_descriptors {
     dnnl_memory_desc_t source, target;
@@ -506,15 +519,14 @@ static pool_descriptors describe_pool(const vsti_pool *p, const vsti_layout *sou
                                                  dnnl_pooling_avg_include_padding};
     const vst_shape in = {4, {p->batch, p->channels, p->height, p->width}};
     const int64_t out[] = {p->batch, p->channels, p->out_height, p->out_width};
-    return (pool_descriptors){
-        .source = layout_or_plain(&in, source),
-        .target = any_descriptor(4, out),
-        .algorithm = algorithms[p->kind],
-        .kernel = {p->kernel, p->kernel},
-        .strides = {p->stride, p->stride},
-        .left = {p->padding, p->padding},
-        .right = {(p->out_height - 1) * p->stride + p->kernel - p->height - p->padding,
-                  (p->out_width - 1) * p->stride + p->kernel - p->width - p->padding}};
+    return (pool_descriptors){.source = layout_or_plain(&in, source),
+                              .target = any_descriptor(4, out),
+                              .algorithm = algorithms[p->kind],
+                              .kernel = {p->kernel, p->kernel},
+                              .strides = {p->stride, p->stride},
+                              .left = {p->padding, p->padding},
+                              .right = {(p->out_height - 1) * p->stride + p->kernel - p->height - p->padding,
+                                        (p->out_width - 1) * p->stride + p->kernel - p->width - p->padding}};
 }
 
 static dnnl_status_t describe_pool_forward(dnnl_primitive_desc_t *out, const pool_descriptors *d, bool training,
@@ -543,13 +555,14 @@ vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *p, const vs
     dnnl_status_t created = describe_pool_forward(&hint, &d, true, NULL);
     if (created == dnnl_success)
         created = dnnl_pooling_backward_primitive_desc_create(
-            &descriptor, engine, d.algorithm, d.source, dnnl_primitive_desc_query_md(hint, dnnl_query_dst_md, 0), d.strides,
-            d.kernel, d.dilations, d.left, d.right, hint, attributes);
+            &descriptor, engine, d.algorithm, d.source, dnnl_primitive_desc_query_md(hint, dnnl_query_dst_md, 0),
+            d.strides, d.kernel, d.dilations, d.left, d.right, hint, attributes);
     if (hint) dnnl_primitive_desc_destroy(hint);
     return finish(out, created, descriptor, "pooling's backward pass", attributes, &d.source, 2);
 }
 
-/* ---- reorder ------------------------------------------------------------------------------------------------------- */
+/* ---- reorder -------------------------------------------------------------------------------------------------------
+ */
 
 /* A plain tensor as the other side sees it: a convolution's grouped weights have one dimension more than timm's. */
 static dnnl_memory_desc_t plain_like(const vst_shape *shape, const vsti_layout *other) {
@@ -570,6 +583,7 @@ vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, con
     if (to) dnnl_memory_desc_clone(&used[1], to->descriptor);
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL;
-    dnnl_status_t created = dnnl_reorder_primitive_desc_create(&descriptor, used[0], engine, used[1], engine, attributes);
+    dnnl_status_t created =
+        dnnl_reorder_primitive_desc_create(&descriptor, used[0], engine, used[1], engine, attributes);
     return finish(out, created, descriptor, "reorder", attributes, used, 2);
 }

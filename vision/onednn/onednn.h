@@ -21,7 +21,8 @@ void vsti_layout_destroy(vsti_layout *layout);
 bool vsti_layout_equal(const vsti_layout *a, const vsti_layout *b); /* two that are not NULL */
 size_t vsti_layout_bytes(const vsti_layout *layout);
 bool vsti_layout_is_plain(const vsti_layout *layout);
-/* Is the layout of a tensor (N, C, H, W) that of vsti_channels (kernels.h), and with which block? NULL: plain, block 1. */
+/* Is the layout of a tensor (N, C, H, W) that of vsti_channels (kernels.h), and with which block? NULL: plain, block 1.
+ */
 bool vsti_layout_channel_block(const vsti_layout *layout, int64_t *block);
 bool vsti_layout_is_padded(const vsti_layout *layout); /* has elements beyond the shape's */
 
@@ -29,10 +30,23 @@ bool vsti_layout_is_padded(const vsti_layout *layout); /* has elements beyond th
 typedef struct vsti_primitive vsti_primitive;
 
 typedef enum vsti_role {
-    VSTI_SRC, VSTI_WEIGHTS, VSTI_BIAS, VSTI_DST,
-    VSTI_DIFF_SRC, VSTI_DIFF_WEIGHTS, VSTI_DIFF_BIAS, VSTI_DIFF_DST,
-    VSTI_MEAN, VSTI_VARIANCE, VSTI_SCALE, VSTI_SHIFT, VSTI_DIFF_SCALE, VSTI_DIFF_SHIFT,
-    VSTI_WORKSPACE, VSTI_SCRATCHPAD, VSTI_ROLES
+    VSTI_SRC,
+    VSTI_WEIGHTS,
+    VSTI_BIAS,
+    VSTI_DST,
+    VSTI_DIFF_SRC,
+    VSTI_DIFF_WEIGHTS,
+    VSTI_DIFF_BIAS,
+    VSTI_DIFF_DST,
+    VSTI_MEAN,
+    VSTI_VARIANCE,
+    VSTI_SCALE,
+    VSTI_SHIFT,
+    VSTI_DIFF_SCALE,
+    VSTI_DIFF_SHIFT,
+    VSTI_WORKSPACE,
+    VSTI_SCRATCHPAD,
+    VSTI_ROLES
 } vsti_role;
 
 void vsti_primitive_destroy(vsti_primitive *primitive);
@@ -54,7 +68,7 @@ typedef struct vsti_convolution {
     int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, dilation;
     int64_t top, left; /* padding; what the output's size needs besides lies at the bottom and right */
     bool bias;
-    bool plain;      /* plain layouts everywhere, for tests */
+    bool plain; /* plain layouts everywhere, for tests */
     bool inference;
     vsti_post after; /* forward only */
 } vsti_convolution;
@@ -65,19 +79,19 @@ VST_NODISCARD vst_status vsti_convolution_backward_weights(vsti_primitive **out,
 
 /* C (…, M, N) = A (…, M, K) B (…, K, N) [+ bias]. Strides in elements; at most 3 dimensions, the batch first. */
 typedef struct vsti_matmul {
-    int rank;                                  /* 2 or 3 */
+    int rank; /* 2 or 3 */
     int64_t dims_a[3], strides_a[3], dims_b[3], strides_b[3], dims_c[3], strides_c[3];
-    bool bias;                                 /* (N), plain */
-    bool pack;                                 /* B in a layout of oneDNN's choice, for a B that is used again and again */
+    bool bias; /* (N), plain */
+    bool pack; /* B in a layout of oneDNN's choice, for a B that is used again and again */
     vsti_post after;
 } vsti_matmul;
 VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);
 
 /* Batch norm in the layout of its source. Training writes MEAN and VARIANCE (biased), inference reads them. */
-VST_NODISCARD vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
-                                                 double epsilon, bool training);
-VST_NODISCARD vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
-                                                  double epsilon);
+VST_NODISCARD vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape,
+                                                 const vsti_layout *layout, double epsilon, bool training);
+VST_NODISCARD vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape,
+                                                  const vsti_layout *layout, double epsilon);
 
 typedef enum vsti_pool_kind { VSTI_POOL_MAX, VSTI_POOL_AVERAGE, VSTI_POOL_AVERAGE_PADDED } vsti_pool_kind;
 typedef struct vsti_pool {

@@ -1,5 +1,5 @@
-/* Activations, elementwise in whatever layout their input has. ReLUs keep their output for the backward pass, the others
- * their input, and are computed again where their output is needed there. */
+/* Activations, elementwise in whatever layout their input has. ReLUs keep their output for the backward pass, the
+ * others their input, and are computed again where their output is needed there. */
 #include "vision/ops/operation.h"
 
 typedef struct arguments {
@@ -55,17 +55,17 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
                       vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 2, &kind));
 }
 
-#define ACTIVATION(function, kind_of, keep)                                                                      \
-    vst_value vst_##function(vst_graph *g, vst_value x) {                                                        \
-        static const vsti_operation operation = {.name = #function,                                              \
-                                                 .outputs = 1,                                                   \
-                                                 .attribute_bytes = sizeof(vsti_activation),                     \
-                                                 .shapes = vsti_same_shape,                                      \
-                                                 .gradient = gradient,                                           \
-                                                 .lower = lower_forward,                                         \
-                                                 .recompute = !(keep),                                           \
-                                                 .fusion = VSTI_FUSE_ACTIVATION};                                        \
-        return vsti_emit(g, &operation, &x, 1, &(vsti_activation){kind_of});                                     \
+#define ACTIVATION(function, kind_of, keep)                                                  \
+    vst_value vst_##function(vst_graph *g, vst_value x) {                                    \
+        static const vsti_operation operation = {.name = #function,                          \
+                                                 .outputs = 1,                               \
+                                                 .attribute_bytes = sizeof(vsti_activation), \
+                                                 .shapes = vsti_same_shape,                  \
+                                                 .gradient = gradient,                       \
+                                                 .lower = lower_forward,                     \
+                                                 .recompute = !(keep),                       \
+                                                 .fusion = VSTI_FUSE_ACTIVATION};            \
+        return vsti_emit(g, &operation, &x, 1, &(vsti_activation){kind_of});                 \
     }
 ACTIVATION(relu, VSTI_RELU, true)
 ACTIVATION(relu6, VSTI_RELU6, true)

@@ -43,7 +43,8 @@ static void run_equal(void *const *buffers, const void *raw, const vsti_run *run
     (a->kind == ADD ? vsti_get_kernels()->add : vsti_get_kernels()->mul)(buffers[0], buffers[1], buffers[2], a->count);
 }
 
-static void row(arithmetic kind, const float *a, int64_t step_a, const float *b, int64_t step_b, float *out, int64_t n) {
+static void row(arithmetic kind, const float *a, int64_t step_a, const float *b, int64_t step_b, float *out,
+                int64_t n) {
     if (kind == ADD)
         for (int64_t i = 0; i < n; i++) out[i] = a[i * step_a] + b[i * step_b];
     else
@@ -73,7 +74,8 @@ static void lower_equal(vsti_lowering *lowering, const vsti_node *node, argument
     /* A product would leave zeros in the padding, a sum too: any layout will do, if it is the same for both. */
     const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
     a->count = vsti_memory_count(lowering, node->inputs[0], layout);
-    vsti_buffer left = vsti_read(lowering, node->inputs[0], layout), right = vsti_read(lowering, node->inputs[1], layout);
+    vsti_buffer left = vsti_read(lowering, node->inputs[0], layout),
+                right = vsti_read(lowering, node->inputs[1], layout);
     vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_equal, a, sizeof *a, (vsti_buffer[]){left, right, out}, 3);
 }
@@ -91,7 +93,8 @@ static bool lower_channels(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape wanted = VST_SHAPE(x->dim[0], x->dim[1], 1, 1);
     vsti_channels s = {x->dim[0], x->dim[1], x->dim[2] * x->dim[3], 1};
     if (x->rank != 4 || !vst_shape_equal(factor, &wanted) || !vsti_layout_channel_block(layout, &s.block)) return false;
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout), vsti_read(lowering, node->inputs[1], NULL),
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout),
+                                   vsti_read(lowering, node->inputs[1], NULL),
                                    vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_channels, &s, sizeof s, buffers, 3);
     return true;
@@ -135,18 +138,30 @@ static void gradient_mul(vsti_gradients *gradients, const vsti_node *node) {
     }
 }
 
-static double flops(const vst_graph *graph, const vsti_node *node) { return (double)vsti_count(graph, node->outputs[0]); }
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    return (double)vsti_count(graph, node->outputs[0]);
+}
 
 vst_value vst_add(vst_graph *g, vst_value a, vst_value b) {
-    static const vsti_operation operation = {.name = "add", .outputs = 1, .attribute_bytes = sizeof(arithmetic),
-                                             .shapes = shapes, .gradient = gradient_add, .lower = lower, .flops = flops,
+    static const vsti_operation operation = {.name = "add",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(arithmetic),
+                                             .shapes = shapes,
+                                             .gradient = gradient_add,
+                                             .lower = lower,
+                                             .flops = flops,
                                              .fusion = VSTI_FUSE_ADD};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(arithmetic){ADD});
 }
 
 vst_value vst_mul(vst_graph *g, vst_value a, vst_value b) {
-    static const vsti_operation operation = {.name = "mul", .outputs = 1, .attribute_bytes = sizeof(arithmetic),
-                                             .shapes = shapes, .gradient = gradient_mul, .lower = lower, .flops = flops};
+    static const vsti_operation operation = {.name = "mul",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(arithmetic),
+                                             .shapes = shapes,
+                                             .gradient = gradient_mul,
+                                             .lower = lower,
+                                             .flops = flops};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(arithmetic){MUL});
 }
 
@@ -172,14 +187,18 @@ static void lower_scale(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static void gradient_scale(vsti_gradients *gradients, const vsti_node *node) {
-    vsti_add_gradient(gradients, vsti_input_of(node, 0),
-                      vst_scale(vsti_gradient_graph(gradients), vsti_incoming(gradients, node, 0),
-                                *(const float *)node->attributes));
+    vsti_add_gradient(
+        gradients, vsti_input_of(node, 0),
+        vst_scale(vsti_gradient_graph(gradients), vsti_incoming(gradients, node, 0), *(const float *)node->attributes));
 }
 
 vst_value vst_scale(vst_graph *g, vst_value x, double factor) {
-    static const vsti_operation operation = {.name = "scale", .outputs = 1, .attribute_bytes = sizeof(float),
-                                             .shapes = vsti_same_shape, .gradient = gradient_scale,
-                                             .lower = lower_scale, .flops = flops};
+    static const vsti_operation operation = {.name = "scale",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(float),
+                                             .shapes = vsti_same_shape,
+                                             .gradient = gradient_scale,
+                                             .lower = lower_scale,
+                                             .flops = flops};
     return vsti_emit(g, &operation, &x, 1, &(float){(float)factor});
 }

@@ -1,5 +1,5 @@
-/* Multi-head attention as one operation over the fused projection, with our kernels: scores never leave the cache, and the
- * backward pass computes them again from the kept log-sum-exp (Dao et al., 2022). */
+/* Multi-head attention as one operation over the fused projection, with our kernels: scores never leave the cache, and
+ * the backward pass computes them again from the kept log-sum-exp (Dao et al., 2022). */
 #include <math.h>
 #include <omp.h>
 
@@ -38,7 +38,8 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
         return;
     }
     if (o->queries < 0 || o->queries > qkv->dim[1]) {
-        vst_graph_fail(graph, "attention: the projection %s has fewer tokens than %d queries", vst_shape_text(qkv, text), o->queries);
+        vst_graph_fail(graph, "attention: the projection %s has fewer tokens than %d queries",
+                       vst_shape_text(qkv, text), o->queries);
         return;
     }
     out[0] = VST_SHAPE(qkv->dim[0], o->queries, qkv->dim[2] / 3);
@@ -82,8 +83,12 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), backward ? run_backward : run_forward, &a, sizeof a, buffers, count);
 }
 
-static const vsti_operation backward = {.name = "attention_backward", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                        .shapes = vsti_same_shape, .lower = lower, .flops = flops_backward};
+static const vsti_operation backward = {.name = "attention_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .shapes = vsti_same_shape,
+                                        .lower = lower,
+                                        .flops = flops_backward};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, 0)), vsti_output_of(node, 0),
@@ -93,8 +98,13 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries) {
-    static const vsti_operation operation = {.name = "attention", .outputs = 2, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
+    static const vsti_operation operation = {.name = "attention",
+                                             .outputs = 2,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower,
+                                             .flops = flops,
                                              .products = true};
     const attributes o = {heads, queries ? queries : (int)vst_shape_at(g, qkv).dim[1]};
     return vsti_emit(g, &operation, &qkv, 1, &o);

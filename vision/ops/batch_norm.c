@@ -1,5 +1,5 @@
-/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training plan normalises with
- * the batch's statistics and moves the running ones; an inference plan uses the running ones. */
+/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training plan normalises
+ * with the batch's statistics and moves the running ones; an inference plan uses the running ones. */
 #include <math.h>
 
 #include "vision/ops/operation.h"
@@ -49,12 +49,13 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_buffer running_variance = vsti_read(lowering, node->inputs[RUNNING_VARIANCE], NULL);
     const vsti_buffer mean = training ? vsti_write(lowering, node->outputs[1], NULL) : running_mean;
     const vsti_buffer variance = training ? vsti_write(lowering, node->outputs[2], NULL) : running_variance;
-    const vsti_argument arguments[] = {{VSTI_SRC, x},
-                                       {VSTI_SCALE, vsti_read(lowering, node->inputs[WEIGHT], NULL)},
-                                       {VSTI_SHIFT, vsti_read(lowering, node->inputs[BIAS], NULL)},
-                                       {VSTI_MEAN, mean},
-                                       {VSTI_VARIANCE, variance},
-                                       {VSTI_DST, vsti_write_over(lowering, node->outputs[0], node->inputs[X], layout)}};
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, x},
+        {VSTI_SCALE, vsti_read(lowering, node->inputs[WEIGHT], NULL)},
+        {VSTI_SHIFT, vsti_read(lowering, node->inputs[BIAS], NULL)},
+        {VSTI_MEAN, mean},
+        {VSTI_VARIANCE, variance},
+        {VSTI_DST, vsti_write_over(lowering, node->outputs[0], node->inputs[X], layout)}};
     vsti_primitive_step(lowering, p, arguments, 6);
     if (!training) return;
     const double n = (double)(shape->dim[0] * shape->dim[2] * shape->dim[3]);
@@ -86,9 +87,10 @@ static void run_fold(void *const *b, const void *raw, const vsti_run *run) {
 
 vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), weight);
-    const folding f = {shape->dim[0], vst_shape_count(shape) / shape->dim[0], ((const attributes *)norm->attributes)->epsilon};
-    const vsti_folded new = {vsti_prepared(lowering, (size_t)(f.out * f.inner) * sizeof(float)),
-                             vsti_prepared(lowering, (size_t)f.out * sizeof(float))};
+    const folding f = {shape->dim[0], vst_shape_count(shape) / shape->dim[0],
+                       ((const attributes *)norm->attributes)->epsilon};
+    const vsti_folded new = {vsti_packed(lowering, (size_t)(f.out * f.inner) * sizeof(float)),
+                             vsti_packed(lowering, (size_t)f.out * sizeof(float))};
     const vsti_buffer buffers[] = {vsti_read(lowering, norm->inputs[WEIGHT], NULL),
                                    vsti_read(lowering, norm->inputs[BIAS], NULL),
                                    vsti_read(lowering, norm->inputs[RUNNING_MEAN], NULL),
@@ -97,7 +99,7 @@ vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int w
                                    bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER,
                                    new.weight,
                                    new.bias};
-    vsti_prepare_step(lowering, run_fold, &f, sizeof f, buffers, 8);
+    vsti_pack_step(lowering, run_fold, &f, sizeof f, buffers, 8);
     return new;
 }
 
@@ -129,8 +131,10 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 8);
 }
 
-static const vsti_operation backward = {.name = "batch_norm_backward", .outputs = 3,
-                                        .attribute_bytes = sizeof(attributes), .shapes = shapes_backward,
+static const vsti_operation backward = {.name = "batch_norm_backward",
+                                        .outputs = 3,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .shapes = shapes_backward,
                                         .lower = lower_backward};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
@@ -148,8 +152,13 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 }
 
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
-    static const vsti_operation operation = {.name = "batch_norm", .outputs = 3, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
+    static const vsti_operation operation = {.name = "batch_norm",
+                                             .outputs = 3,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower,
+                                             .flops = flops,
                                              .fusion = VSTI_FUSE_NORM};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);

@@ -5,7 +5,8 @@
 static bool extent(int64_t in, const vst_conv2d_options *o, const vsti_convolution *c, int64_t *out, int64_t *before) {
     const int64_t reach = c->dilation * (c->kernel - 1) + 1;
     *out = o->same ? (in + c->stride - 1) / c->stride : (in + 2 * o->padding - reach) / c->stride + 1;
-    const int64_t missing = (*out - 1) * c->stride + reach - in; /* SAME: what the last window lacks, the smaller half before */
+    const int64_t missing =
+        (*out - 1) * c->stride + reach - in; /* SAME: what the last window lacks, the smaller half before */
     *before = o->same ? (missing > 0 ? missing / 2 : 0) : o->padding;
     return o->same || in + 2 * o->padding >= reach;
 }
@@ -50,11 +51,12 @@ static vsti_convolution configured(const vsti_lowering *lowering, const vsti_nod
 vsti_folded vsti_convolution_weights(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
                                      const vsti_layout *layout) {
     const int weight = node->inputs[1], bias = node->input_count > 2 ? node->inputs[2] : 0;
-    if (!norm) return (vsti_folded){vsti_read(lowering, weight, layout),
-                                    bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+    if (!norm)
+        return (vsti_folded){vsti_read(lowering, weight, layout),
+                             bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
     vsti_folded folded = vsti_fold_norm(lowering, norm, weight, bias);
-    folded.weight = vsti_prepare_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight),
-                                         NULL, layout);
+    folded.weight =
+        vsti_pack_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), NULL, layout);
     return folded;
 }
 
@@ -71,7 +73,8 @@ static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_layout *target = vsti_primitive_layout(p, VSTI_DST);
-    const vsti_folded weights = vsti_convolution_weights(lowering, node, fusion.norm, vsti_primitive_layout(p, VSTI_WEIGHTS));
+    const vsti_folded weights =
+        vsti_convolution_weights(lowering, node, fusion.norm, vsti_primitive_layout(p, VSTI_WEIGHTS));
     const vsti_argument arguments[] = {
         {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
         {VSTI_WEIGHTS, weights.weight},
@@ -112,12 +115,18 @@ static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 
-static const vsti_operation backward_data = {.name = "conv2d_backward_data", .outputs = 1,
-                                             .attribute_bytes = sizeof(vsti_convolution), .shapes = shapes_data,
-                                             .lower = lower_data, .flops = flops};
-static const vsti_operation backward_weights = {.name = "conv2d_backward_weights", .outputs = 2,
-                                                .attribute_bytes = sizeof(vsti_convolution), .shapes = shapes_weights,
-                                                .lower = lower_weights, .flops = flops};
+static const vsti_operation backward_data = {.name = "conv2d_backward_data",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(vsti_convolution),
+                                             .shapes = shapes_data,
+                                             .lower = lower_data,
+                                             .flops = flops};
+static const vsti_operation backward_weights = {.name = "conv2d_backward_weights",
+                                                .outputs = 2,
+                                                .attribute_bytes = sizeof(vsti_convolution),
+                                                .shapes = shapes_weights,
+                                                .lower = lower_weights,
+                                                .flops = flops};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -131,9 +140,15 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
         vsti_add_gradient(gradients, x, vsti_emit(graph, &backward_data, (vst_value[]){weight, dy}, 2, c));
 }
 
-static const vsti_operation forward = {.name = "conv2d", .outputs = 1, .attribute_bytes = sizeof(vsti_convolution),
-                                       .shapes = shapes_forward, .gradient = gradient, .lower = lower_forward,
-                                       .flops = flops, .fusion = VSTI_FUSE_NORM_HOST, .products = true};
+static const vsti_operation forward = {.name = "conv2d",
+                                       .outputs = 1,
+                                       .attribute_bytes = sizeof(vsti_convolution),
+                                       .shapes = shapes_forward,
+                                       .gradient = gradient,
+                                       .lower = lower_forward,
+                                       .flops = flops,
+                                       .fusion = VSTI_FUSE_NORM_HOST,
+                                       .products = true};
 
 /* Checks the options against the input and fills in the sizes. */
 static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {
@@ -143,21 +158,29 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
         vst_graph_fail(g, "conv2d: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
         return false;
     }
-    *c = (vsti_convolution){.batch = shape.dim[0], .in = shape.dim[1], .height = shape.dim[2], .width = shape.dim[3],
-                            .groups = o->groups ? o->groups : 1, .out = o->out, .kernel = o->kernel,
-                            .stride = o->stride ? o->stride : 1, .dilation = o->dilation ? o->dilation : 1,
+    *c = (vsti_convolution){.batch = shape.dim[0],
+                            .in = shape.dim[1],
+                            .height = shape.dim[2],
+                            .width = shape.dim[3],
+                            .groups = o->groups ? o->groups : 1,
+                            .out = o->out,
+                            .kernel = o->kernel,
+                            .stride = o->stride ? o->stride : 1,
+                            .dilation = o->dilation ? o->dilation : 1,
                             .bias = o->bias};
-    const bool sane = c->out > 0 && c->kernel > 0 && c->stride > 0 && o->padding >= 0 && c->dilation > 0 && c->groups > 0;
+    const bool sane =
+        c->out > 0 && c->kernel > 0 && c->stride > 0 && o->padding >= 0 && c->dilation > 0 && c->groups > 0;
     if (!sane || c->in % c->groups || c->out % c->groups) {
-        vst_graph_fail(g, "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s", o->out,
-                       o->kernel, o->stride, o->padding, o->groups, vst_shape_text(&shape, text));
+        vst_graph_fail(g, "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s",
+                       o->out, o->kernel, o->stride, o->padding, o->groups, vst_shape_text(&shape, text));
         return false;
     }
-    const bool high = extent(c->height, o, c, &c->out_height, &c->top), wide = extent(c->width, o, c, &c->out_width, &c->left);
+    const bool high = extent(c->height, o, c, &c->out_height, &c->top),
+               wide = extent(c->width, o, c, &c->out_width, &c->left);
     const bool room = high && wide;
     if (!room)
-        vst_graph_fail(g, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s", o->kernel, o->dilation,
-                       vst_shape_text(&shape, text));
+        vst_graph_fail(g, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s", o->kernel,
+                       o->dilation, vst_shape_text(&shape, text));
     return room;
 }
 
@@ -168,7 +191,8 @@ vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
     vst_value inputs[3] = {x, vst_param(g, "weight", weight_shape(&c), options.init)};
     if (options.bias) {
         const double fan_in = (double)(c.in / c.groups * c.kernel * c.kernel);
-        inputs[2] = vst_param(g, "bias", VST_SHAPE(c.out), (vst_init){VST_INIT_LECUN_UNIFORM, fan_in, VST_PARAM_WEIGHT});
+        inputs[2] =
+            vst_param(g, "bias", VST_SHAPE(c.out), (vst_init){VST_INIT_LECUN_UNIFORM, fan_in, VST_PARAM_WEIGHT});
     }
     return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &c);
 }

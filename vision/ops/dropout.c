@@ -1,5 +1,6 @@
-/* Dropout and drop path (Huang et al., 2016): masks are a pure function of seed, node (drop path: scope), step and element, so
- * the backward pass makes the same mask again and nothing is kept. Inference plans pass the value through. */
+/* Dropout and drop path (Huang et al., 2016): masks are a pure function of seed, node (drop path: scope), step and
+ * element, so the backward pass makes the same mask again and nothing is kept. Inference plans pass the value through.
+ */
 #include "vision/base/random.h"
 #include "vision/ops/operation.h"
 
@@ -34,8 +35,11 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_mask, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
 }
 
-static const vsti_operation backward = {.name = "dropout_backward", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                        .shapes = vsti_same_shape, .lower = lower};
+static const vsti_operation backward = {.name = "dropout_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .shapes = vsti_same_shape,
+                                        .lower = lower};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     attributes o = *(const attributes *)node->attributes;
@@ -46,8 +50,12 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 static vst_value emit(vst_graph *g, vst_value x, double rate, bool samples) {
-    static const vsti_operation operation = {.name = "dropout", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = vsti_same_shape, .gradient = gradient, .lower = lower,
+    static const vsti_operation operation = {.name = "dropout",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = vsti_same_shape,
+                                             .gradient = gradient,
+                                             .lower = lower,
                                              .fusion = VSTI_FUSE_IDENTITY};
     if (!(rate >= 0 && rate < 1)) {
         vst_graph_fail(g, "%s: the rate %g is not in [0, 1)", samples ? "drop_path" : "dropout", rate);

@@ -10,7 +10,8 @@ typedef struct arguments {
 
 static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    return (arguments){vsti_rows(shape), vsti_last(shape), (float)*(const double *)node->attributes, node->accumulating};
+    return (arguments){vsti_rows(shape), vsti_last(shape), (float)*(const double *)node->attributes,
+                       node->accumulating};
 }
 
 /* Outputs: y, and for the backward pass mean and 1 / deviation of each row. */
@@ -57,8 +58,12 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 10);
 }
 
-static const vsti_operation backward = {.name = "layer_norm_backward", .outputs = 3, .attribute_bytes = sizeof(double),
-                                        .shapes = shapes_backward, .lower = lower_backward, .accumulates = true};
+static const vsti_operation backward = {.name = "layer_norm_backward",
+                                        .outputs = 3,
+                                        .attribute_bytes = sizeof(double),
+                                        .shapes = shapes_backward,
+                                        .lower = lower_backward,
+                                        .accumulates = true};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -76,8 +81,13 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 }
 
 vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options) {
-    static const vsti_operation operation = {.name = "layer_norm", .outputs = 3, .attribute_bytes = sizeof(double),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+    static const vsti_operation operation = {.name = "layer_norm",
+                                             .outputs = 3,
+                                             .attribute_bytes = sizeof(double),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower,
+                                             .flops = flops};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank < 1) {

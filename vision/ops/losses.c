@@ -1,5 +1,5 @@
-/* Losses with our kernels, each a scalar: cross-entropy with soft targets, of each class alone (binary), Kullback-Leibler divergence with temperature,
- * mean squared error; and the one-hot rows of the largest logit. */
+/* Losses with our kernels, each a scalar: cross-entropy with soft targets, of each class alone (binary),
+ * Kullback-Leibler divergence with temperature, mean squared error; and the one-hot rows of the largest logit. */
 #include "vision/ops/operation.h"
 
 typedef enum loss { CROSS_ENTROPY, BINARY, KL, MSE } loss;
@@ -25,14 +25,10 @@ static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
     const arguments *a = raw;
     const attributes *o = &a->options;
     const vsti_kernels *k = vsti_get_kernels();
-    if (o->kind == CROSS_ENTROPY)
-        k->cross_entropy(b[0], b[1], o->smoothing, b[2], b[3], a->rows, a->cols);
-    else if (o->kind == BINARY)
-        k->binary_cross_entropy(b[0], b[1], b[2], b[3], a->rows, a->cols);
-    else if (o->kind == KL)
-        k->kl(b[0], b[1], o->temperature, o->factor, b[2], b[3], a->rows, a->cols);
-    else
-        k->mse(b[0], b[1], b[2], b[3], a->rows * a->cols);
+    if (o->kind == CROSS_ENTROPY) k->cross_entropy(b[0], b[1], o->smoothing, b[2], b[3], a->rows, a->cols);
+    else if (o->kind == BINARY) k->binary_cross_entropy(b[0], b[1], b[2], b[3], a->rows, a->cols);
+    else if (o->kind == KL) k->kl(b[0], b[1], o->temperature, o->factor, b[2], b[3], a->rows, a->cols);
+    else k->mse(b[0], b[1], b[2], b[3], a->rows * a->cols);
 }
 
 static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
@@ -40,14 +36,10 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     const arguments *a = raw;
     const attributes *o = &a->options;
     const vsti_kernels *k = vsti_get_kernels();
-    if (o->kind == CROSS_ENTROPY)
-        k->cross_entropy_backward(b[0], b[1], o->smoothing, b[2], b[3], a->rows, a->cols);
-    else if (o->kind == BINARY)
-        k->binary_cross_entropy_backward(b[0], b[1], b[2], b[3], a->rows, a->cols);
-    else if (o->kind == KL)
-        k->kl_backward(b[0], b[1], o->temperature, o->factor, b[2], b[3], a->rows, a->cols);
-    else
-        k->mse_backward(b[0], b[1], b[2], b[3], a->rows * a->cols);
+    if (o->kind == CROSS_ENTROPY) k->cross_entropy_backward(b[0], b[1], o->smoothing, b[2], b[3], a->rows, a->cols);
+    else if (o->kind == BINARY) k->binary_cross_entropy_backward(b[0], b[1], b[2], b[3], a->rows, a->cols);
+    else if (o->kind == KL) k->kl_backward(b[0], b[1], o->temperature, o->factor, b[2], b[3], a->rows, a->cols);
+    else k->mse_backward(b[0], b[1], b[2], b[3], a->rows * a->cols);
 }
 
 static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
@@ -57,8 +49,10 @@ static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
-    const size_t scratch = a.options.kind == MSE ? VSTI_PARTIAL_BLOCKS * sizeof(double) : (size_t)a.rows * sizeof(float);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
+    const size_t scratch =
+        a.options.kind == MSE ? VSTI_PARTIAL_BLOCKS * sizeof(double) : (size_t)a.rows * sizeof(float);
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
+                                   vsti_read(lowering, node->inputs[1], NULL),
                                    vsti_write(lowering, node->outputs[0], NULL), vsti_scratch(lowering, scratch)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 4);
 }
@@ -66,20 +60,24 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
 /* Inputs: both sides and the gradient of the loss. */
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
-                                   vsti_read(lowering, node->inputs[2], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {
+        vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
+        vsti_read(lowering, node->inputs[2], NULL), vsti_write(lowering, node->outputs[0], NULL)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 4);
 }
 
-static const vsti_operation backward = {.name = "loss_backward", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                        .shapes = vsti_same_shape, .lower = lower_backward};
+static const vsti_operation backward = {.name = "loss_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .shapes = vsti_same_shape,
+                                        .lower = lower_backward};
 
 /* Towards one side of the loss; the mean squared error is symmetric. */
 static void towards(vsti_gradients *gradients, const vsti_node *node, int side) {
     if (!vsti_wanted(gradients, vsti_input_of(node, side))) return;
     const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, side)),
-                                vsti_saved(gradients, vsti_input_of(node, 1 - side)), vsti_incoming(gradients, node, 0)};
+                                vsti_saved(gradients, vsti_input_of(node, 1 - side)),
+                                vsti_incoming(gradients, node, 0)};
     vsti_add_gradient(gradients, vsti_input_of(node, side),
                       vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 3, node->attributes));
 }
@@ -90,23 +88,34 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, double smoothing) {
-    static const vsti_operation operation = {.name = "cross_entropy", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower};
+    static const vsti_operation operation = {.name = "cross_entropy",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower};
     const attributes o = {.kind = CROSS_ENTROPY, .smoothing = (float)smoothing};
     return vsti_emit(g, &operation, (vst_value[]){logits, target}, 2, &o);
 }
 
 vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target) {
-    static const vsti_operation operation = {.name = "binary_cross_entropy", .outputs = 1,
-                                             .attribute_bytes = sizeof(attributes), .shapes = shapes, .gradient = gradient,
+    static const vsti_operation operation = {.name = "binary_cross_entropy",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
                                              .lower = lower};
     return vsti_emit(g, &operation, (vst_value[]){logits, target}, 2, &(attributes){.kind = BINARY});
 }
 
 vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, double temperature,
                             vst_kl_reduction reduction) {
-    static const vsti_operation operation = {.name = "kl_divergence", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower};
+    static const vsti_operation operation = {.name = "kl_divergence",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, student);
     if (!(temperature > 0) || shape.rank != 2) {
@@ -114,14 +123,18 @@ vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, 
         return (vst_value){0};
     }
     const double divisor = (double)shape.dim[0] * (reduction == VST_KL_ELEMENTS ? (double)shape.dim[1] : 1);
-    const attributes o = {.kind = KL, .temperature = (float)temperature,
-                          .factor = (float)(temperature * temperature / divisor)};
+    const attributes o = {
+        .kind = KL, .temperature = (float)temperature, .factor = (float)(temperature * temperature / divisor)};
     return vsti_emit(g, &operation, (vst_value[]){student, teacher}, 2, &o);
 }
 
 vst_value vst_mse(vst_graph *g, vst_value a, vst_value b) {
-    static const vsti_operation operation = {.name = "mse", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower};
+    static const vsti_operation operation = {.name = "mse",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(attributes){.kind = MSE});
 }
 

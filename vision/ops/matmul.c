@@ -1,5 +1,5 @@
-/* Matrix products through oneDNN: the batched product, the linear layer, and the gradients of both, which are products too.
- * An operand is seen either as a stack of matrices or, "flat", as one matrix of all its rows. */
+/* Matrix products through oneDNN: the batched product, the linear layer, and the gradients of both, which are products
+ * too. An operand is seen either as a stack of matrices or, "flat", as one matrix of all its rows. */
 #include "vision/ops/operation.h"
 
 enum { MOST_ROWS_PACKED = 1024 };
@@ -77,22 +77,24 @@ static vsti_matmul describe(const sizes *s, const attributes *o) {
     return m;
 }
 
-/* An inference plan packs a parameter once, as oneDNN likes it best. With many rows the packing of every call is lost in the
- * product (DeiT-Ti on AVX2: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth its memory. */
+/* An inference plan packs a parameter once, as oneDNN likes it best. With many rows the packing of every call is lost
+ * in the product (DeiT-Ti on AVX2: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth its
+ * memory. */
 static bool is_packed(const vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m) {
     const vsti_value *b = &vsti_lowering_graph(lowering)->values[node->inputs[1]];
     return b->kind == VSTI_VALUE_PARAM && m->rank == 2 && m->dims_a[0] <= MOST_ROWS_PACKED &&
            !vsti_is_training(lowering) && !vsti_is_plain(lowering);
 }
 
-static vsti_buffer packed(vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m, const vsti_primitive *p) {
+static vsti_buffer packed(vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m,
+                          const vsti_primitive *p) {
     vsti_layout *from = NULL;
     vsti_buffer b = vsti_read(lowering, node->inputs[1], NULL);
     const vst_shape shape = VST_SHAPE(m->dims_b[0], m->dims_b[1]);
     vst_status status = vsti_layout_strided(&from, &shape, m->strides_b);
     if (status == VST_OK) {
         const bool plain = vsti_layout_is_plain(from);
-        b = vsti_prepare_reorder(lowering, b, &shape, plain ? NULL : from, vsti_primitive_layout(p, VSTI_WEIGHTS));
+        b = vsti_pack_reorder(lowering, b, &shape, plain ? NULL : from, vsti_primitive_layout(p, VSTI_WEIGHTS));
     }
     vsti_lowering_fail(lowering, status);
     vsti_layout_destroy(from);
@@ -116,11 +118,11 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     }
     const vsti_argument arguments[] = {
         {VSTI_SRC, vsti_read(lowering, node->inputs[0], NULL)},
-        {VSTI_WEIGHTS, description.pack ? packed(lowering, node, &description, p)
-                                        : vsti_read(lowering, node->inputs[1], NULL)},
+        {VSTI_WEIGHTS,
+         description.pack ? packed(lowering, node, &description, p) : vsti_read(lowering, node->inputs[1], NULL)},
         {VSTI_BIAS, o->bias ? vsti_read(lowering, node->inputs[2], NULL) : VSTI_NO_BUFFER},
-        {VSTI_DST, addend ? vsti_write_sum(lowering, fusion.output, addend, NULL)
-                          : vsti_write(lowering, fusion.output, NULL)}};
+        {VSTI_DST,
+         addend ? vsti_write_sum(lowering, fusion.output, addend, NULL) : vsti_write(lowering, fusion.output, NULL)}};
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 
@@ -152,12 +154,24 @@ static const vsti_operation column_sum = {
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node);
 
-static const vsti_operation product = {.name = "matmul", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                       .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
-                                       .accumulates = true, .products = true};
-static const vsti_operation linear = {.name = "linear", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                      .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops,
-                                      .fusion = VSTI_FUSE_HOST, .products = true};
+static const vsti_operation product = {.name = "matmul",
+                                       .outputs = 1,
+                                       .attribute_bytes = sizeof(attributes),
+                                       .shapes = shapes,
+                                       .gradient = gradient,
+                                       .lower = lower,
+                                       .flops = flops,
+                                       .accumulates = true,
+                                       .products = true};
+static const vsti_operation linear = {.name = "linear",
+                                      .outputs = 1,
+                                      .attribute_bytes = sizeof(attributes),
+                                      .shapes = shapes,
+                                      .gradient = gradient,
+                                      .lower = lower,
+                                      .flops = flops,
+                                      .fusion = VSTI_FUSE_HOST,
+                                      .products = true};
 
 static vst_value multiply(vst_graph *graph, vst_value a, vst_value b, bool transpose_a, bool transpose_b, bool flat) {
     const attributes o = {.transpose_a = transpose_a, .transpose_b = transpose_b, .flat = flat};
@@ -190,8 +204,9 @@ vst_value vst_matmul(vst_graph *g, vst_value a, vst_value b, bool transpose_a, b
     const bool single = right.rank == 2;
     if (single && transpose_a && left.rank > 2) {
         char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
-        vst_graph_fail(g, "matmul: a stack of transposed matrices %s times one matrix %s is not supported: permute it first",
-                       vst_shape_text(&left, first), vst_shape_text(&right, second));
+        vst_graph_fail(
+            g, "matmul: a stack of transposed matrices %s times one matrix %s is not supported: permute it first",
+            vst_shape_text(&left, first), vst_shape_text(&right, second));
         return (vst_value){0};
     }
     return multiply(g, a, b, transpose_a, transpose_b, single);

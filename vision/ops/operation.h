@@ -13,12 +13,15 @@ static inline void vsti_same_shape(vst_graph *graph, const vsti_node *node, vst_
     for (int i = 0; i < node->operation->outputs; i++) shapes[i] = *vsti_shape(graph, node->inputs[0]);
 }
 
-static inline int64_t vsti_count(const vst_graph *graph, int value) { return vst_shape_count(vsti_shape(graph, value)); }
+static inline int64_t vsti_count(const vst_graph *graph, int value) {
+    return vst_shape_count(vsti_shape(graph, value));
+}
 static inline int64_t vsti_last(const vst_shape *shape) { return shape->rank ? shape->dim[shape->rank - 1] : 1; }
 
 /* Elements in memory of a value in a layout, padding included. */
 static inline int64_t vsti_memory_count(const vsti_lowering *lowering, int value, const vsti_layout *layout) {
-    return layout ? (int64_t)(vsti_layout_bytes(layout) / sizeof(float)) : vsti_count(vsti_lowering_graph(lowering), value);
+    return layout ? (int64_t)(vsti_layout_bytes(layout) / sizeof(float))
+                  : vsti_count(vsti_lowering_graph(lowering), value);
 }
 
 /* Fails the graph unless the value has this rank. */
@@ -26,8 +29,8 @@ static inline bool vsti_need_rank(vst_graph *graph, const vsti_node *node, int i
     const vst_shape *shape = vsti_shape(graph, node->inputs[input]);
     char text[VST_SHAPE_TEXT];
     if (shape->rank == rank) return true;
-    vst_graph_fail(graph, "%s: its input %s should have %d dimensions", node->operation->name, vst_shape_text(shape, text),
-                   rank);
+    vst_graph_fail(graph, "%s: its input %s should have %d dimensions", node->operation->name,
+                   vst_shape_text(shape, text), rank);
     return false;
 }
 
@@ -48,8 +51,8 @@ static inline vsti_post vsti_after(int residual, const vsti_node *activation) {
     return after;
 }
 
-/* A convolution's weight (out, …) and bias (out; value 0: none) with the batch norm `norm` that follows taken in, plain and
- * prepared (ops/batch_norm.c). */
+/* A convolution's weight (out, …) and bias (out; value 0: none) with the batch norm `norm` that follows taken in, plain
+ * and prepared (ops/batch_norm.c). */
 typedef struct vsti_folded {
     vsti_buffer weight, bias;
 } vsti_folded;
@@ -59,7 +62,8 @@ vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int w
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);
 /* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/expand.c). */
 vst_value vsti_reduce_to(vst_graph *graph, vst_value value, vst_shape shape);
-/* Strides, in elements, with which a tensor of `shape` is read at the indices of the larger shape `as`: 0 where repeated. */
+/* Strides, in elements, with which a tensor of `shape` is read at the indices of the larger shape `as`: 0 where
+ * repeated. */
 void vsti_broadcast_strides(const vst_shape *shape, const vst_shape *as, int64_t strides[VST_MAX_RANK]);
 
 #endif

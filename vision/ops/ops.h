@@ -1,6 +1,6 @@
-/* The operations that build a graph. All take and return float32 values; shapes are PyTorch's. A null value in, or a wrong
- * shape, sets the graph's sticky error and gives the null value back. One file per operation implements shape rule, gradient
- * rule and lowering side by side. */
+/* The operations that build a graph. All take and return float32 values; shapes are PyTorch's. A null value in, or a
+ * wrong shape, sets the graph's sticky error and gives the null value back. One file per operation implements shape
+ * rule, gradient rule and lowering side by side. */
 #ifndef VISTILL_VISION_OPS_OPS_H
 #define VISTILL_VISION_OPS_OPS_H
 
@@ -10,16 +10,18 @@
 extern "C" {
 #endif
 
-/* ---- layers with parameters, named scope.weight, scope.bias, … ---------------------------------------------------- */
+/* ---- layers with parameters, named scope.weight, scope.bias, … ----------------------------------------------------
+ */
 
 typedef struct vst_conv2d_options {
     int out, kernel, stride, padding, dilation, groups; /* stride, dilation and groups: 0 means 1 */
-    bool same; /* in place of `padding`: TensorFlow's SAME, H' = ceil(H / stride), an odd pixel at the bottom and right */
+    bool same; /* in place of `padding`: TensorFlow's SAME, H' = ceil(H / stride), an odd pixel at the bottom and right
+                */
     bool bias;
     vst_init init; /* of the weight; a zeroed one means VST_INIT_LECUN_UNIFORM, PyTorch's default */
 } vst_conv2d_options;
-/* x (N, C, H, W) -> (N, out, H', W'), H' = (H + 2 padding - dilation (kernel - 1) - 1) / stride + 1. Cross-correlation, as in
- * torch.nn.Conv2d. weight (out, C / groups, kernel, kernel), bias (out). */
+/* x (N, C, H, W) -> (N, out, H', W'), H' = (H + 2 padding - dilation (kernel - 1) - 1) / stride + 1. Cross-correlation,
+ * as in torch.nn.Conv2d. weight (out, C / groups, kernel, kernel), bias (out). */
 vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options);
 
 typedef struct vst_linear_options {
@@ -35,12 +37,14 @@ typedef struct vst_norm_options {
     double momentum; /* batch norm: of the running statistics; 0: 0.1 */
 } vst_norm_options;
 /* Batch norm over (N, H, W) of x (N, C, H, W). Training plans use and record the batch's statistics (running variance
- * unbiased, as PyTorch), inference plans the running ones. weight, bias, running_mean, running_var, num_batches_tracked. */
+ * unbiased, as PyTorch), inference plans the running ones. weight, bias, running_mean, running_var,
+ * num_batches_tracked. */
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options);
 /* Layer norm over the last dimension: y = (x - mean) / sqrt(var + epsilon) * weight + bias. */
 vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options);
 
-/* ---- activations --------------------------------------------------------------------------------------------------- */
+/* ---- activations ---------------------------------------------------------------------------------------------------
+ */
 vst_value vst_relu(vst_graph *g, vst_value x);
 vst_value vst_relu6(vst_graph *g, vst_value x);
 vst_value vst_gelu(vst_graph *g, vst_value x); /* x Φ(x), exact (erf) */
@@ -48,25 +52,28 @@ vst_value vst_silu(vst_graph *g, vst_value x);
 vst_value vst_sigmoid(vst_graph *g, vst_value x);
 vst_value vst_hardswish(vst_graph *g, vst_value x); /* x relu6(x + 3) / 6 */
 
-/* ---- arithmetic ---------------------------------------------------------------------------------------------------- */
+/* ---- arithmetic ----------------------------------------------------------------------------------------------------
+ */
 vst_value vst_add(vst_graph *g, vst_value a, vst_value b); /* broadcasts as NumPy does */
 vst_value vst_mul(vst_graph *g, vst_value a, vst_value b); /* broadcasts as NumPy does */
 vst_value vst_scale(vst_graph *g, vst_value x, double factor);
-/* a (…, M, K) times b (…, K, N), or their transposes (last two dimensions); leading dimensions equal, or absent in b. */
+/* a (…, M, K) times b (…, K, N), or their transposes (last two dimensions); leading dimensions equal, or absent in b.
+ */
 vst_value vst_matmul(vst_graph *g, vst_value a, vst_value b, bool transpose_a, bool transpose_b);
 /* (x - mean[c]) / deviation[c] over the channels of x (N, C, H, W); constants, not parameters; C <= 16. */
-vst_value vst_normalize(vst_graph *g, vst_value x, const double *mean, const double *deviation);
+vst_value vst_channel_normalize(vst_graph *g, vst_value x, const double *mean, const double *deviation);
 /* Zero mean and unit (unbiased) deviation over the last dimension: (x - mean) / (std + 1e-7); logit standardisation. */
 vst_value vst_standardize(vst_graph *g, vst_value x);
 /* x / max(|x|, 1e-12) over the last dimension, as torch.nn.functional.normalize. */
-vst_value vst_unit(vst_graph *g, vst_value x);
+vst_value vst_l2_normalize(vst_graph *g, vst_value x);
 /* x (B, D) -> (B, B): the Euclidean distances between the rows, divided by the mean of those of different rows. */
-vst_value vst_relative_distances(vst_graph *g, vst_value x);
+vst_value vst_pairwise_distances(vst_graph *g, vst_value x);
 /* x, through which no gradient flows. */
 vst_value vst_detach(vst_graph *g, vst_value x);
 
-/* ---- shape --------------------------------------------------------------------------------------------------------- */
-vst_value vst_reshape(vst_graph *g, vst_value x, vst_shape shape); /* one dimension may be -1 */
+/* ---- shape ---------------------------------------------------------------------------------------------------------
+ */
+vst_value vst_reshape(vst_graph *g, vst_value x, vst_shape shape);  /* one dimension may be -1 */
 vst_value vst_permute(vst_graph *g, vst_value x, const int *order); /* order[i]: which dimension of x becomes i */
 vst_value vst_slice(vst_graph *g, vst_value x, int axis, int64_t start, int64_t count);
 vst_value vst_concat(vst_graph *g, const vst_value *values, int count, int axis);
@@ -79,7 +86,8 @@ typedef enum vst_resize_mode { VST_BILINEAR, VST_BICUBIC } vst_resize_mode;
  * bicubic with a = -0.75. */
 vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resize_mode mode);
 
-/* ---- pooling ------------------------------------------------------------------------------------------------------- */
+/* ---- pooling -------------------------------------------------------------------------------------------------------
+ */
 typedef struct vst_pool_options {
     int kernel, stride, padding; /* stride 0: kernel */
     bool count_padding;          /* average: padding counts in the divisor (PyTorch's default is true) */
@@ -87,9 +95,10 @@ typedef struct vst_pool_options {
 } vst_pool_options;
 vst_value vst_max_pool(vst_graph *g, vst_value x, vst_pool_options options);
 vst_value vst_avg_pool(vst_graph *g, vst_value x, vst_pool_options options);
-vst_value vst_global_pool(vst_graph *g, vst_value x); /* (N, C, H, W) -> (N, C), the mean */
+vst_value vst_global_avg_pool(vst_graph *g, vst_value x); /* (N, C, H, W) -> (N, C), the mean */
 
-/* ---- attention and stochastic layers ------------------------------------------------------------------------------- */
+/* ---- attention and stochastic layers -------------------------------------------------------------------------------
+ */
 vst_value vst_softmax(vst_graph *g, vst_value x);     /* over the last dimension */
 vst_value vst_log_softmax(vst_graph *g, vst_value x); /* over the last dimension */
 /* Multi-head attention over a fused projection qkv (B, N, 3 D), rows [q; k; v], each head-major as timm's:
@@ -97,29 +106,31 @@ vst_value vst_log_softmax(vst_graph *g, vst_value x); /* over the last dimension
 vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries);
 /* Training: zeroes elements with probability rate, the others / (1 - rate). Inference: x. */
 vst_value vst_dropout(vst_graph *g, vst_value x, double rate);
-/* Training: zeroes whole samples (first dimension) with probability rate, the others / (1 - rate). Inference: x. Calls in one
- * scope drop the same samples. */
+/* Training: zeroes whole samples (first dimension) with probability rate, the others / (1 - rate). Inference: x. Calls
+ * in one scope drop the same samples. */
 vst_value vst_drop_path(vst_graph *g, vst_value x, double rate);
 
-/* ---- losses: scalars ----------------------------------------------------------------------------------------------- */
-/* mean over rows of -sum_c t_c log softmax(logits)_c, t = (1 - smoothing) target + smoothing / C. logits, target (B, C). No
- * gradient flows into target. */
+/* ---- losses: scalars -----------------------------------------------------------------------------------------------
+ */
+/* mean over rows of -sum_c t_c log softmax(logits)_c, t = (1 - smoothing) target + smoothing / C. logits, target (B,
+ * C). No gradient flows into target. */
 vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, double smoothing);
 /* mean over rows and classes of -log sigmoid(z) where target > 0 and -log sigmoid(-z) elsewhere, as DeiT-III trains
- * (torch.nn.BCEWithLogitsLoss on mixed targets > 0; timm: BinaryCrossEntropy(target_threshold=0)). A row whose targets are
- * all 0 has no label and takes no part. logits, target (B, C). No gradient flows into target. */
+ * (torch.nn.BCEWithLogitsLoss on mixed targets > 0; timm: BinaryCrossEntropy(target_threshold=0)). A row whose targets
+ * are all 0 has no label and takes no part. logits, target (B, C). No gradient flows into target. */
 vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target);
 typedef enum vst_kl_reduction {
     VST_KL_BATCHMEAN, /* sum over classes, mean over the batch: the textbook's and timm's */
     VST_KL_ELEMENTS   /* mean over batch and classes: facebookresearch/deit (losses.py divides by numel) */
 } vst_kl_reduction;
-/* T² KL(softmax(teacher / T) || softmax(student / T)), Hinton et al. 2015. student, teacher (B, C). No gradient flows into
- * teacher. */
+/* T² KL(softmax(teacher / T) || softmax(student / T)), Hinton et al. 2015. student, teacher (B, C). No gradient flows
+ * into teacher. */
 vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, double temperature,
                             vst_kl_reduction reduction);
 /* mean of (a - b)² over all elements; gradients flow into both. Equal shapes. */
 vst_value vst_mse(vst_graph *g, vst_value a, vst_value b);
-/* torch.nn.functional.smooth_l1_loss: mean of d² / 2 where |d| < 1, of |d| - 1 / 2 elsewhere; gradients flow into both. */
+/* torch.nn.functional.smooth_l1_loss: mean of d² / 2 where |d| < 1, of |d| - 1 / 2 elsewhere; gradients flow into both.
+ */
 vst_value vst_smooth_l1(vst_graph *g, vst_value a, vst_value b);
 /* One-hot rows of the largest logit (the first one of equals): hard distillation's labels. No gradient. */
 vst_value vst_one_hot_argmax(vst_graph *g, vst_value logits);

@@ -2,7 +2,7 @@
 #include "vision/ops/operation.h"
 
 typedef struct arguments {
-    vst_shape shape; /* of the output */
+    vst_shape shape;               /* of the output */
     int64_t strides[VST_MAX_RANK]; /* of the input, in the output's order of dimensions */
 } arguments;
 
@@ -43,7 +43,8 @@ static void shapes_permute(vst_graph *graph, const vsti_node *node, vst_shape *o
     out[0].rank = in->rank;
     for (int i = 0; i < in->rank; i++) {
         if (order[i] < 0 || order[i] >= in->rank || seen & 1u << order[i]) {
-            vst_graph_fail(graph, "permute: the order is no permutation of the dimensions of %s", vst_shape_text(in, text));
+            vst_graph_fail(graph, "permute: the order is no permutation of the dimensions of %s",
+                           vst_shape_text(in, text));
             return;
         }
         seen |= 1u << order[i];
@@ -72,8 +73,11 @@ static void gradient_permute(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_permute(vst_graph *g, vst_value x, const int *order) {
-    static const vsti_operation operation = {.name = "permute", .outputs = 1, .attribute_bytes = VST_MAX_RANK * sizeof(int),
-                                             .shapes = shapes_permute, .gradient = gradient_permute,
+    static const vsti_operation operation = {.name = "permute",
+                                             .outputs = 1,
+                                             .attribute_bytes = VST_MAX_RANK * sizeof(int),
+                                             .shapes = shapes_permute,
+                                             .gradient = gradient_permute,
                                              .lower = lower_permute};
     int copy[VST_MAX_RANK] = {0};
     if (g->status == VST_OK) memcpy(copy, order, (size_t)vst_shape_at(g, x).rank * sizeof *order);
@@ -103,8 +107,12 @@ static void gradient_expand(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_expand(vst_graph *g, vst_value x, vst_shape shape) {
-    static const vsti_operation operation = {.name = "expand", .outputs = 1, .attribute_bytes = sizeof(vst_shape),
-                                             .shapes = shapes_expand, .gradient = gradient_expand, .lower = lower_expand};
+    static const vsti_operation operation = {.name = "expand",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(vst_shape),
+                                             .shapes = shapes_expand,
+                                             .gradient = gradient_expand,
+                                             .lower = lower_expand};
     return vsti_emit(g, &operation, &x, 1, &shape);
 }
 

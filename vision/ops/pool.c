@@ -50,8 +50,11 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 3);
 }
 
-static const vsti_operation backward = {.name = "pool_backward", .outputs = 1, .attribute_bytes = sizeof(vsti_pool),
-                                        .shapes = shapes_backward, .lower = lower_backward};
+static const vsti_operation backward = {.name = "pool_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(vsti_pool),
+                                        .shapes = shapes_backward,
+                                        .lower = lower_backward};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     const vsti_pool *p = node->attributes;
@@ -66,8 +69,13 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
     return (double)vsti_count(graph, node->outputs[0]) * (double)(p->kernel * p->kernel);
 }
 
-static const vsti_operation operation = {.name = "pool", .outputs = 2, .attribute_bytes = sizeof(vsti_pool),
-                                         .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+static const vsti_operation operation = {.name = "pool",
+                                         .outputs = 2,
+                                         .attribute_bytes = sizeof(vsti_pool),
+                                         .shapes = shapes,
+                                         .gradient = gradient,
+                                         .lower = lower,
+                                         .flops = flops};
 
 /* A partial window counts only if it begins inside of the input or its left padding, as in PyTorch. */
 static int64_t extent(int64_t in, const vst_pool_options *o, int64_t stride) {
@@ -84,27 +92,37 @@ static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_k
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4 || o.kernel < 1 || stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel ||
         shape.dim[2] + 2 * o.padding < o.kernel || shape.dim[3] + 2 * o.padding < o.kernel) {
-        vst_graph_fail(g, "pool: kernel %d, stride %d, padding %d do not fit the input %s (padding may be half the kernel)",
-                       o.kernel, stride, o.padding, vst_shape_text(&shape, text));
+        vst_graph_fail(
+            g, "pool: kernel %d, stride %d, padding %d do not fit the input %s (padding may be half the kernel)",
+            o.kernel, stride, o.padding, vst_shape_text(&shape, text));
         return (vst_value){0};
     }
     if (o.ceil && o.count_padding) {
         vst_graph_fail(g, "pool: partial windows (ceil) and counted padding are not offered together");
         return (vst_value){0};
     }
-    const vsti_pool p = {.kind = kind, .batch = shape.dim[0], .channels = shape.dim[1], .height = shape.dim[2],
-                         .width = shape.dim[3], .kernel = o.kernel, .stride = stride, .padding = o.padding,
-                         .out_height = extent(shape.dim[2], &o, stride), .out_width = extent(shape.dim[3], &o, stride)};
+    const vsti_pool p = {.kind = kind,
+                         .batch = shape.dim[0],
+                         .channels = shape.dim[1],
+                         .height = shape.dim[2],
+                         .width = shape.dim[3],
+                         .kernel = o.kernel,
+                         .stride = stride,
+                         .padding = o.padding,
+                         .out_height = extent(shape.dim[2], &o, stride),
+                         .out_width = extent(shape.dim[3], &o, stride)};
     return vsti_emit(g, &operation, &x, 1, &p);
 }
 
-vst_value vst_max_pool(vst_graph *g, vst_value x, vst_pool_options options) { return pool(g, x, options, VSTI_POOL_MAX); }
+vst_value vst_max_pool(vst_graph *g, vst_value x, vst_pool_options options) {
+    return pool(g, x, options, VSTI_POOL_MAX);
+}
 
 vst_value vst_avg_pool(vst_graph *g, vst_value x, vst_pool_options options) {
     return pool(g, x, options, options.count_padding ? VSTI_POOL_AVERAGE_PADDED : VSTI_POOL_AVERAGE);
 }
 
-vst_value vst_global_pool(vst_graph *g, vst_value x) {
+vst_value vst_global_avg_pool(vst_graph *g, vst_value x) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank != 4) {

@@ -1,5 +1,5 @@
-/* Sum and mean over any set of dimensions. Leading dimensions go through the column-sum kernel, the others through a loop
- * over the kept elements whose sums are made in a fixed order. */
+/* Sum and mean over any set of dimensions. Leading dimensions go through the column-sum kernel, the others through a
+ * loop over the kept elements whose sums are made in a fixed order. */
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -99,7 +99,8 @@ static bool lower_channels(vsti_lowering *lowering, const vsti_node *node, float
     channel_arguments a = {{in->dim[0], in->dim[1], in->dim[2] * in->dim[3], 1}, factor};
     if (in->rank != 4 || ((const attributes *)node->attributes)->axes != (1u << 2 | 1u << 3)) return false;
     if (!vsti_layout_channel_block(layout, &a.shape.block)) return false;
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout), vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout),
+                                   vsti_write(lowering, node->outputs[0], NULL)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_channels, &a, sizeof a, buffers, 2);
     return true;
 }
@@ -112,8 +113,8 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const bool leading = a.reduced && o->axes == (1u << a.reduced) - 1 && a.kept;
     vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL), vsti_write(lowering, node->outputs[0], NULL)};
     if (leading) buffers[2] = vsti_scratch(lowering, vsti_partial_floats(a.kept_count) * sizeof(float));
-    vsti_kernel_step(lowering, leading ? vsti_kernel_name() : "vistill", leading ? run_leading : run, &a, sizeof a, buffers,
-                     leading ? 3 : 2);
+    vsti_kernel_step(lowering, leading ? vsti_kernel_name() : "vistill", leading ? run_leading : run, &a, sizeof a,
+                     buffers, leading ? 3 : 2);
 }
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
@@ -128,11 +129,18 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vsti_add_gradient(gradients, vsti_input_of(node, 0), vst_expand(graph, dy, in));
 }
 
-static double flops(const vst_graph *graph, const vsti_node *node) { return (double)vsti_count(graph, node->inputs[0]); }
+static double flops(const vst_graph *graph, const vsti_node *node) {
+    return (double)vsti_count(graph, node->inputs[0]);
+}
 
 static vst_value emit(vst_graph *g, vst_value x, attributes o) {
-    static const vsti_operation operation = {.name = "reduce", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower, .flops = flops};
+    static const vsti_operation operation = {.name = "reduce",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower,
+                                             .flops = flops};
     return vsti_emit(g, &operation, &x, 1, &o);
 }
 

@@ -29,7 +29,11 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_reshape(vst_graph *g, vst_value x, vst_shape shape) {
-    static const vsti_operation operation = {.name = "reshape", .outputs = 1, .attribute_bytes = sizeof(vst_shape),
-                                             .shapes = shapes, .gradient = gradient, .lower = lower};
+    static const vsti_operation operation = {.name = "reshape",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(vst_shape),
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower};
     return vsti_emit(g, &operation, &x, 1, &shape);
 }

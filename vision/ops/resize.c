@@ -102,8 +102,11 @@ static void step(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_fun
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) { step(lowering, node, run_forward); }
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) { step(lowering, node, run_backward); }
 
-static const vsti_operation backward = {.name = "resize_backward", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                        .shapes = shapes_backward, .lower = lower_backward};
+static const vsti_operation backward = {.name = "resize_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .shapes = shapes_backward,
+                                        .lower = lower_backward};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     const vst_value dy = vsti_incoming(gradients, node, 0);
@@ -112,14 +115,18 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resize_mode mode) {
-    static const vsti_operation operation = {.name = "resize", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes_forward, .gradient = gradient, .lower = lower_forward};
+    static const vsti_operation operation = {.name = "resize",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes_forward,
+                                             .gradient = gradient,
+                                             .lower = lower_forward};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape s = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (s.rank != 4 || height < 1 || width < 1) {
-        vst_graph_fail(g, "resize: %s cannot become %d x %d: it should be (N, C, H, W)", vst_shape_text(&s, text), height,
-                       width);
+        vst_graph_fail(g, "resize: %s cannot become %d x %d: it should be (N, C, H, W)", vst_shape_text(&s, text),
+                       height, width);
         return (vst_value){0};
     }
     const attributes o = {s.dim[0] * s.dim[1], s.dim[2], s.dim[3], height, width, mode};

@@ -52,8 +52,11 @@ static void lower_slice(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const size_t unit = (size_t)inner * sizeof(float);
-    const block copy = {.outer = outer, .bytes = (size_t)o->count * unit, .from_width = (size_t)in->dim[o->axis] * unit,
-                        .from_start = (size_t)o->start * unit, .to_width = (size_t)o->count * unit};
+    const block copy = {.outer = outer,
+                        .bytes = (size_t)o->count * unit,
+                        .from_width = (size_t)in->dim[o->axis] * unit,
+                        .from_start = (size_t)o->start * unit,
+                        .to_width = (size_t)o->count * unit};
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
                                    vsti_write(lowering, node->outputs[0], NULL)};
     vsti_kernel_step(lowering, "vistill", run_slice, &copy, sizeof copy, buffers, 2);
@@ -88,8 +91,10 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const size_t unit = (size_t)product(in, o->axis + 1, in->rank) * sizeof(float);
-    const block copy = {.outer = product(in, 0, o->axis), .bytes = (size_t)o->count * unit,
-                        .from_width = (size_t)o->count * unit, .to_width = (size_t)o->extent * unit,
+    const block copy = {.outer = product(in, 0, o->axis),
+                        .bytes = (size_t)o->count * unit,
+                        .from_width = (size_t)o->count * unit,
+                        .to_width = (size_t)o->extent * unit,
                         .to_start = (size_t)o->start * unit};
     vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL)};
     if (node->accumulating) {
@@ -98,12 +103,16 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     } else {
         buffers[1] = vsti_write(lowering, node->outputs[0], NULL);
     }
-    vsti_kernel_step(lowering, "vistill", node->accumulating ? run_backward_add : run_backward, &copy, sizeof copy, buffers,
-                     node->accumulating ? 3 : 2);
+    vsti_kernel_step(lowering, "vistill", node->accumulating ? run_backward_add : run_backward, &copy, sizeof copy,
+                     buffers, node->accumulating ? 3 : 2);
 }
 
-static const vsti_operation backward = {.name = "slice_backward", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                        .shapes = shapes_backward, .lower = lower_backward, .accumulates = true};
+static const vsti_operation backward = {.name = "slice_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .shapes = shapes_backward,
+                                        .lower = lower_backward,
+                                        .accumulates = true};
 
 static void gradient_slice(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -114,8 +123,12 @@ static void gradient_slice(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_slice(vst_graph *g, vst_value x, int axis, int64_t start, int64_t count) {
-    static const vsti_operation operation = {.name = "slice", .outputs = 1, .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes_slice, .gradient = gradient_slice, .lower = lower_slice};
+    static const vsti_operation operation = {.name = "slice",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .shapes = shapes_slice,
+                                             .gradient = gradient_slice,
+                                             .lower = lower_slice};
     return vsti_emit(g, &operation, &x, 1, &(attributes){.axis = axis, .start = start, .count = count});
 }
 
@@ -152,8 +165,11 @@ static void lower_concat(vsti_lowering *lowering, const vsti_node *node) {
     size_t start = 0;
     for (int i = 0; i < node->input_count; i++) {
         const size_t bytes = (size_t)vsti_shape(graph, node->inputs[i])->dim[axis] * unit;
-        const block copy = {.outer = product(whole, 0, axis), .bytes = bytes, .from_width = bytes,
-                            .to_width = (size_t)whole->dim[axis] * unit, .to_start = start};
+        const block copy = {.outer = product(whole, 0, axis),
+                            .bytes = bytes,
+                            .from_width = bytes,
+                            .to_width = (size_t)whole->dim[axis] * unit,
+                            .to_start = start};
         vsti_kernel_step(lowering, "vistill", run_slice, &copy, sizeof copy,
                          (vsti_buffer[]){vsti_read(lowering, node->inputs[i], NULL), out}, 2);
         start += bytes;
@@ -174,8 +190,12 @@ static void gradient_concat(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_concat(vst_graph *g, const vst_value *values, int count, int axis) {
-    static const vsti_operation operation = {.name = "concat", .outputs = 1, .attribute_bytes = sizeof(int),
-                                             .shapes = shapes_concat, .gradient = gradient_concat, .lower = lower_concat};
+    static const vsti_operation operation = {.name = "concat",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(int),
+                                             .shapes = shapes_concat,
+                                             .gradient = gradient_concat,
+                                             .lower = lower_concat};
     if (count < 1) {
         vst_graph_fail(g, "concat: nothing to concatenate");
         return (vst_value){0};

@@ -43,21 +43,23 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const int64_t n = vsti_count(vsti_lowering_graph(lowering), node->inputs[0]);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
+                                   vsti_read(lowering, node->inputs[1], NULL),
                                    vsti_write(lowering, node->outputs[0], NULL)};
     vsti_kernel_step(lowering, "vistill", run, &n, sizeof n, buffers, 3);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const int64_t n = vsti_count(vsti_lowering_graph(lowering), node->inputs[0]);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
-                                   vsti_read(lowering, node->inputs[2], NULL), vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {
+        vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
+        vsti_read(lowering, node->inputs[2], NULL), vsti_write(lowering, node->outputs[0], NULL)};
     vsti_kernel_step(lowering, "vistill", run_backward, &n, sizeof n, buffers, 4);
 }
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
-    static const vsti_operation backward = {.name = "smooth_l1_backward", .outputs = 1, .shapes = vsti_same_shape,
-                                            .lower = lower_backward};
+    static const vsti_operation backward = {
+        .name = "smooth_l1_backward", .outputs = 1, .shapes = vsti_same_shape, .lower = lower_backward};
     for (int side = 0; side < 2; side++) {
         const vst_value x = vsti_input_of(node, side);
         if (!vsti_wanted(gradients, x)) continue;
@@ -68,7 +70,7 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_smooth_l1(vst_graph *g, vst_value a, vst_value b) {
-    static const vsti_operation operation = {.name = "smooth_l1", .outputs = 1, .shapes = shapes, .gradient = gradient,
-                                             .lower = lower};
+    static const vsti_operation operation = {
+        .name = "smooth_l1", .outputs = 1, .shapes = shapes, .gradient = gradient, .lower = lower};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, NULL);
 }

@@ -12,7 +12,9 @@ static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const arguments *a = raw;
     const vsti_kernels *k = vsti_get_kernels();
-    (a->map == SOFTMAX ? k->softmax : a->map == LOG_SOFTMAX ? k->log_softmax : k->standardize)(b[0], b[1], a->rows, a->cols);
+    (a->map == SOFTMAX       ? k->softmax
+     : a->map == LOG_SOFTMAX ? k->log_softmax
+                             : k->standardize)(b[0], b[1], a->rows, a->cols);
 }
 
 static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
@@ -35,8 +37,11 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
                      node->input_count + 1);
 }
 
-static const vsti_operation backward = {.name = "row_map_backward", .outputs = 1, .attribute_bytes = sizeof(row_map),
-                                        .shapes = vsti_same_shape, .lower = lower};
+static const vsti_operation backward = {.name = "row_map_backward",
+                                        .outputs = 1,
+                                        .attribute_bytes = sizeof(row_map),
+                                        .shapes = vsti_same_shape,
+                                        .lower = lower};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     const bool from_input = *(const row_map *)node->attributes == STANDARDIZE;
@@ -46,15 +51,15 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
                       vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 2, node->attributes));
 }
 
-#define ROW_MAP(function, map)                                                                                    \
-    vst_value vst_##function(vst_graph *g, vst_value x) {                                                         \
-        static const vsti_operation operation = {.name = #function,                                               \
-                                                 .outputs = 1,                                                    \
-                                                 .attribute_bytes = sizeof(row_map),                              \
-                                                 .shapes = vsti_same_shape,                                       \
-                                                 .gradient = gradient,                                            \
-                                                 .lower = lower};                                                 \
-        return vsti_emit(g, &operation, &x, 1, &(row_map){map});                                                  \
+#define ROW_MAP(function, map)                                                       \
+    vst_value vst_##function(vst_graph *g, vst_value x) {                            \
+        static const vsti_operation operation = {.name = #function,                  \
+                                                 .outputs = 1,                       \
+                                                 .attribute_bytes = sizeof(row_map), \
+                                                 .shapes = vsti_same_shape,          \
+                                                 .gradient = gradient,               \
+                                                 .lower = lower};                    \
+        return vsti_emit(g, &operation, &x, 1, &(row_map){map});                     \
     }
 ROW_MAP(softmax, SOFTMAX)
 ROW_MAP(log_softmax, LOG_SOFTMAX)

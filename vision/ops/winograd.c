@@ -5,8 +5,9 @@
 
 /* The kernel works on eight channels at a time; with few of them its transforms cost what its products save. */
 enum { GROUP = 8, LEAST_CHANNELS = 32 };
-/* Its weights are four times as large: with fewer tiles than these (4x4 outputs each) reading them takes longer than the
- * products that it saves. Tiles that hang over the edge are work for nothing: at most as much as there are outputs. */
+/* Its weights are four times as large: with fewer tiles than these (4x4 outputs each) reading them takes longer than
+ * the products that it saves. Tiles that hang over the edge are work for nothing: at most as much as there are outputs.
+ */
 enum { TILE = 4, LEAST_TILES = 8 };
 
 static bool is_worth_it(const vsti_convolution *c) {
@@ -28,8 +29,15 @@ static bool bounds(const vsti_node *activation, vsti_winograd *s) {
 }
 
 static bool suits(const vsti_convolution *c, const vsti_node *activation, vsti_winograd *s) {
-    *s = (vsti_winograd){.images = c->batch, .in = c->in, .out = c->out, .groups = c->groups, .height = c->height,
-                         .width = c->width, .out_height = c->out_height, .out_width = c->out_width, .top = c->top,
+    *s = (vsti_winograd){.images = c->batch,
+                         .in = c->in,
+                         .out = c->out,
+                         .groups = c->groups,
+                         .height = c->height,
+                         .width = c->width,
+                         .out_height = c->out_height,
+                         .out_width = c->out_width,
+                         .top = c->top,
                          .left = c->left};
     return c->inference && !c->plain && c->kernel == 3 && c->stride == 1 && c->dilation == 1 && c->in % GROUP == 0 &&
            c->out / c->groups % GROUP == 0 && is_worth_it(c) && bounds(activation, s);
@@ -48,7 +56,8 @@ static void run(void *const *b, const void *arguments, const vsti_run *run) {
 /* The input's own layout if its channels lie in blocks of eights, else channels in blocks of 8. */
 static const vsti_layout *input_layout(vsti_lowering *lowering, int value, int64_t channels, int64_t *block) {
     const vsti_layout *layout = vsti_layout_of(lowering, value);
-    if (layout && vsti_layout_channel_block(layout, block) && *block % GROUP == 0 && channels % *block == 0) return layout;
+    if (layout && vsti_layout_channel_block(layout, block) && *block % GROUP == 0 && channels % *block == 0)
+        return layout;
     *block = GROUP;
     return vsti_channel_layout(lowering, value, GROUP);
 }
@@ -64,13 +73,13 @@ bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const v
     const vsti_layout *to = vsti_channel_layout(lowering, fusion.output, s.out_block);
     s.sum = fusion.residual != 0;
     const vsti_folded weights = vsti_convolution_weights(lowering, node, fusion.norm, NULL);
-    const vsti_buffer packed = vsti_prepared(lowering, kernels->winograd_weights_floats(&s) * sizeof(float));
-    vsti_prepare_step(lowering, run_weights, &s, sizeof s, (vsti_buffer[]){weights.weight, packed}, 2);
-    if (fusion.norm) vsti_give_up_prepared(lowering, weights.weight);
-    const vsti_buffer buffers[] = {
-        vsti_read(lowering, node->inputs[0], from), packed, weights.bias,
-        fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, to) : vsti_write(lowering, fusion.output, to),
-        vsti_scratch(lowering, kernels->winograd_scratch_floats(&s) * sizeof(float))};
+    const vsti_buffer packed = vsti_packed(lowering, kernels->winograd_weights_floats(&s) * sizeof(float));
+    vsti_pack_step(lowering, run_weights, &s, sizeof s, (vsti_buffer[]){weights.weight, packed}, 2);
+    if (fusion.norm) vsti_release_packed(lowering, weights.weight);
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], from), packed, weights.bias,
+                                   fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, to)
+                                                   : vsti_write(lowering, fusion.output, to),
+                                   vsti_scratch(lowering, kernels->winograd_scratch_floats(&s) * sizeof(float))};
     vsti_kernel_step(lowering, "vistill:winograd", run, &s, sizeof s, buffers, 5);
     return true;
 }

@@ -20,7 +20,7 @@ struct vst_optimizer {
     size_t run_count, run_capacity;
     float *first, *second; /* m and v of AdamW and LAMB; SGD's velocity and NULL */
     float *ema;            /* NULL without */
-    float *gathered;       /* sum of gradients, NULL without accumulation; zero after each step */
+    float *accumulated;    /* sum of gradients, NULL without accumulation; zero after each step */
     int64_t step;          /* updates made */
 };
 
@@ -89,7 +89,8 @@ vst_status vst_optimizer_create(vst_optimizer **out, vst_params *params, const v
     *out = NULL;
     VST_TRY(check_options(options));
     if (!vst_params_values(params) || !vst_params_gradients(params))
-        return vst_fail(VST_ERROR_ARGUMENT, "optimiser: the parameters have no gradients; call vst_params_allocate "
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "optimiser: the parameters have no gradients; call vst_params_allocate "
                         "with gradients first");
     optimizer = vst_calloc(1, sizeof *optimizer);
     if (!optimizer) return vst_fail_memory(sizeof *optimizer);
@@ -98,7 +99,7 @@ vst_status vst_optimizer_create(vst_optimizer **out, vst_params *params, const v
     VST_TRY(find_runs(optimizer));
     VST_TRY(allocate(&optimizer->first, count));
     if (options->kind != VST_SGD) VST_TRY(allocate(&optimizer->second, count));
-    if (options->accumulate > 1) VST_TRY(allocate(&optimizer->gathered, count));
+    if (options->accumulate > 1) VST_TRY(allocate(&optimizer->accumulated, count));
     if (options->ema_decay > 0) {
         VST_TRY(allocate(&optimizer->ema, count));
         memcpy(optimizer->ema, vst_params_values(params), count * sizeof *optimizer->ema);
@@ -115,7 +116,7 @@ void vst_optimizer_destroy(vst_optimizer *optimizer) {
     vst_free(optimizer->first);
     vst_free(optimizer->second);
     vst_free(optimizer->ema);
-    vst_free(optimizer->gathered);
+    vst_free(optimizer->accumulated);
     vst_free(optimizer);
 }
 
@@ -129,9 +130,10 @@ static vst_status fail_gradient(vst_params *params) {
         for (size_t k = 0; k < info->count; k++) {
             const float value = gradients[info->offset + k];
             if (!isfinite(value))
-                return vst_fail(VST_ERROR_NUMERIC, "the gradient of %s is %g at element %zu of %zu; nothing was "
-                                "updated. A lower learning rate, a longer warm-up or clipping may help", info->name,
-                                (double)value, k, info->count);
+                return vst_fail(VST_ERROR_NUMERIC,
+                                "the gradient of %s is %g at element %zu of %zu; nothing was "
+                                "updated. A lower learning rate, a longer warm-up or clipping may help",
+                                info->name, (double)value, k, info->count);
         }
     }
     return vst_fail(VST_ERROR_INTERNAL, "a gradient outside all parameters is not finite");
@@ -150,8 +152,8 @@ static vsti_adamw adam_of(const vst_optimizer *optimizer, double rate, double sc
                         .gradient_scale = (float)scale};
 }
 
-/* Tensor by tensor. As in timm (always_adapt false) and apex, only what is decayed has a trust ratio, and not if it or its
- * update is zero. */
+/* Tensor by tensor. As in timm (always_adapt false) and apex, only what is decayed has a trust ratio, and not if it or
+ * its update is zero. */
 static void update_lamb(const vst_optimizer *optimizer, double rate, double scale) {
     const vsti_kernels *kernels = vsti_get_kernels();
     float *values = vst_params_values(optimizer->params);
@@ -165,7 +167,8 @@ static void update_lamb(const vst_optimizer *optimizer, double rate, double scal
         float *ema = optimizer->ema ? optimizer->ema + at : NULL;
         double squares[2];
         lamb.decay = decay_of(optimizer, info);
-        kernels->lamb_moments(&lamb, values + at, gradients + at, optimizer->first + at, optimizer->second + at, squares, count);
+        kernels->lamb_moments(&lamb, values + at, gradients + at, optimizer->first + at, optimizer->second + at,
+                              squares, count);
         const double trust = lamb.decay > 0 && squares[0] > 0 && squares[1] > 0 ? sqrt(squares[0] / squares[1]) : 1;
         lamb.rate = (float)(rate * trust);
         kernels->lamb_apply(&lamb, values + at, optimizer->first + at, optimizer->second + at, ema,
@@ -198,18 +201,18 @@ static void update(const vst_optimizer *optimizer, double rate, double scale) {
     }
 }
 
-void vst_optimizer_gather(vst_optimizer *optimizer) {
-    VST_ASSERT(optimizer->gathered);
-    vsti_get_kernels()->add(optimizer->gathered, vst_params_gradients(optimizer->params), optimizer->gathered,
+void vst_optimizer_accumulate(vst_optimizer *optimizer) {
+    VST_ASSERT(optimizer->accumulated);
+    vsti_get_kernels()->add(optimizer->accumulated, vst_params_gradients(optimizer->params), optimizer->accumulated,
                             (int64_t)vst_params_trained(optimizer->params));
 }
 
 /* Their mean comes to the bucket. */
-static void take_gathered(vst_optimizer *optimizer) {
+static void take_accumulated(vst_optimizer *optimizer) {
     const size_t count = vst_params_trained(optimizer->params);
-    vsti_get_kernels()->scale(optimizer->gathered, 1.0f / (float)optimizer->options.accumulate,
+    vsti_get_kernels()->scale(optimizer->accumulated, 1.0f / (float)optimizer->options.accumulate,
                               vst_params_gradients(optimizer->params), (int64_t)count);
-    memset(optimizer->gathered, 0, count * sizeof *optimizer->gathered);
+    memset(optimizer->accumulated, 0, count * sizeof *optimizer->accumulated);
 }
 
 static double clipping_scale(const vst_optimizer_options *o, double norm) {
@@ -220,7 +223,7 @@ static double clipping_scale(const vst_optimizer_options *o, double norm) {
 vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *norm) {
     const size_t count = vst_params_trained(optimizer->params);
     const float *gradients = vst_params_gradients(optimizer->params);
-    if (optimizer->gathered) take_gathered(optimizer);
+    if (optimizer->accumulated) take_accumulated(optimizer);
     const double length = sqrt(vsti_get_kernels()->sum_squares(gradients, (int64_t)count));
     if (norm) *norm = length;
     if (!isfinite(length)) return fail_gradient(optimizer->params);
@@ -230,7 +233,7 @@ vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *nor
     if (optimizer->options.kind == VST_LAMB) update_lamb(optimizer, rate, scale);
     else update(optimizer, rate, scale);
     optimizer->step++;
-    vst_params_touch(optimizer->params);
+    vst_params_changed(optimizer->params);
     return VST_OK;
 }
 
@@ -243,7 +246,8 @@ size_t vst_optimizer_tensors(vst_optimizer *optimizer, vst_tensor *out) {
     out[count++] = (vst_tensor){adamw ? "optimizer.m" : "optimizer.velocity", VST_F32, shape, optimizer->first};
     if (adamw) out[count++] = (vst_tensor){"optimizer.v", VST_F32, shape, optimizer->second};
     if (optimizer->ema) out[count++] = (vst_tensor){"ema.values", VST_F32, shape, optimizer->ema};
-    if (optimizer->gathered) out[count++] = (vst_tensor){"optimizer.gathered", VST_F32, shape, optimizer->gathered};
+    if (optimizer->accumulated)
+        out[count++] = (vst_tensor){"optimizer.gathered", VST_F32, shape, optimizer->accumulated};
     out[count++] = (vst_tensor){"optimizer.step", VST_I64, VST_SCALAR, &optimizer->step};
     return count;
 }
@@ -252,13 +256,17 @@ static vst_status check_tensor(const vst_safetensors *file, const vst_tensor *wa
     char ours[VST_SHAPE_TEXT], theirs[VST_SHAPE_TEXT];
     const vst_tensor *found = vst_safetensors_find(file, wanted->name);
     if (!found)
-        return vst_fail(VST_ERROR_NOT_FOUND, "%s: no tensor %s; was it written with the same optimiser and EMA "
-                        "setting?", vst_safetensors_path(file), wanted->name);
+        return vst_fail(VST_ERROR_NOT_FOUND,
+                        "%s: no tensor %s; was it written with the same optimiser and EMA "
+                        "setting?",
+                        vst_safetensors_path(file), wanted->name);
     if (found->dtype != wanted->dtype || !vst_shape_equal(&found->shape, &wanted->shape))
-        return vst_fail(VST_ERROR_SHAPE, "%s: tensor %s is %s %s in the file, but the model needs %s %s; was it "
-                        "written for the same model?", vst_safetensors_path(file), wanted->name,
-                        vst_dtype_name(found->dtype), vst_shape_text(&found->shape, theirs),
-                        vst_dtype_name(wanted->dtype), vst_shape_text(&wanted->shape, ours));
+        return vst_fail(VST_ERROR_SHAPE,
+                        "%s: tensor %s is %s %s in the file, but the model needs %s %s; was it "
+                        "written for the same model?",
+                        vst_safetensors_path(file), wanted->name, vst_dtype_name(found->dtype),
+                        vst_shape_text(&found->shape, theirs), vst_dtype_name(wanted->dtype),
+                        vst_shape_text(&wanted->shape, ours));
     return VST_OK;
 }
 

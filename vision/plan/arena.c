@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "vision/base/memory.h"
-#include "vision/plan/parts.h"
+#include "vision/plan/internal.h"
 
 static _Thread_local const buffer *sorting; /* what larger_first compares: qsort passes no context */
 static int larger_first(const void *a, const void *b) {

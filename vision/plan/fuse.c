@@ -16,8 +16,8 @@ static void count_readers(const vst_graph *graph, const bool *needed, const bool
         }
 }
 
-/* oneDNN's GELU in a matrix product on AVX2 costs twice what our own pass over the result does (DeiT-Ti, 16 images: 25 ms in
- * place of 12). */
+/* oneDNN's GELU in a matrix product on AVX2 costs twice what our own pass over the result does (DeiT-Ti, 16 images: 25
+ * ms in place of 12). */
 static bool is_worth_fusing(const vsti_node *host, const vsti_node *activation) {
     return host->operation->fusion != VSTI_FUSE_HOST || *(const vsti_activation *)activation->attributes != VSTI_GELU;
 }
@@ -29,7 +29,8 @@ static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node 
     switch (next->operation->fusion) {
     case VSTI_FUSE_IDENTITY: return !training;
     case VSTI_FUSE_NORM:
-        if (host->operation->fusion != VSTI_FUSE_NORM_HOST || !untouched || next->inputs[0] != value || training) return false;
+        if (host->operation->fusion != VSTI_FUSE_NORM_HOST || !untouched || next->inputs[0] != value || training)
+            return false;
         fusion->norm = next;
         return true;
     case VSTI_FUSE_ADD: {
@@ -51,7 +52,8 @@ static void extend(const vst_graph *graph, int host, const readers *r, bool trai
     int value = graph->nodes[host].outputs[0];
     while (r->count[value] == 1 && !fusion->activation) {
         const int next = r->node[value];
-        if (out->host[next] >= 0 || !take(graph, &graph->nodes[host], &graph->nodes[next], value, training, fusion)) break;
+        if (out->host[next] >= 0 || !take(graph, &graph->nodes[host], &graph->nodes[next], value, training, fusion))
+            break;
         out->host[next] = out->host[host] = host;
         out->last[host] = next;
         value = graph->nodes[next].outputs[0];
@@ -59,7 +61,8 @@ static void extend(const vst_graph *graph, int host, const readers *r, bool trai
     fusion->output = value;
 }
 
-/* From the last node to the first: of two products that meet in a sum, the later one takes it, the earlier is its residual. */
+/* From the last node to the first: of two products that meet in a sum, the later one takes it, the earlier is its
+ * residual. */
 static void find(const vst_graph *graph, const bool *needed, const readers *r, bool training, vsti_fusions *out) {
     for (int i = (int)graph->node_count; i-- > 0;) {
         const vsti_fusion_role role = graph->nodes[i].operation->fusion;

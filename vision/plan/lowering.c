@@ -5,7 +5,7 @@
 
 #include "vision/base/memory.h"
 #include "vision/kernels/kernels.h"
-#include "vision/plan/parts.h"
+#include "vision/plan/internal.h"
 
 const vst_graph *vsti_lowering_graph(const vsti_lowering *lowering) { return lowering->graph; }
 bool vsti_is_training(const vsti_lowering *lowering) { return lowering->plan->options.mode == VST_TRAIN; }
@@ -14,8 +14,8 @@ bool vsti_is_used(const vsti_lowering *lowering, int value) { return lowering->l
 
 void vsti_lowering_fail(vsti_lowering *lowering, vst_status status) {
     if (lowering->status != VST_OK || status == VST_OK) return;
-    const vsti_node *node = lowering->host < (int)lowering->graph->node_count
-                                ? &lowering->graph->nodes[lowering->host] : NULL;
+    const vsti_node *node =
+        lowering->host < (int)lowering->graph->node_count ? &lowering->graph->nodes[lowering->host] : NULL;
     lowering->status = node ? vst_fail_in(status, "planning %s %s", node->name, node->operation->name) : status;
 }
 
@@ -27,15 +27,15 @@ const char *vsti_kernel_name(void) {
 
 static vsti_buffer new_buffer(vsti_lowering *lowering, size_t bytes) {
     if (lowering->status != VST_OK) return VSTI_NO_BUFFER;
-    vst_status status = vst_grow(&lowering->buffers, &lowering->buffer_capacity, lowering->buffer_count + 1,
-                                 sizeof *lowering->buffers);
+    vst_status status =
+        vst_grow(&lowering->buffers, &lowering->buffer_capacity, lowering->buffer_count + 1, sizeof *lowering->buffers);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return VSTI_NO_BUFFER;
     }
     const int index = (int)lowering->buffer_count++;
-    lowering->buffers[index] = (buffer){.bytes = bytes, .first = lowering->node, .last = lowering->node, .root = index,
-                                        .last_node = lowering->node};
+    lowering->buffers[index] = (buffer){
+        .bytes = bytes, .first = lowering->node, .last = lowering->node, .root = index, .last_node = lowering->node};
     return index;
 }
 
@@ -45,15 +45,13 @@ vsti_buffer vsti_external(vsti_lowering *lowering, void *memory) {
     return index;
 }
 
-buffer *vsti_root_of(vsti_lowering *lowering, int index) {
-    return &lowering->buffers[lowering->buffers[index].root];
-}
+buffer *vsti_root_of(vsti_lowering *lowering, int index) { return &lowering->buffers[lowering->buffers[index].root]; }
 
 /* Records that the value exists in `index` with this layout, and how long its memory is needed for that. */
 static void bind_value(vsti_lowering *lowering, int value, const vsti_layout *layout, vsti_buffer index) {
     if (index < 0 || lowering->status != VST_OK) return;
-    vst_status status = vst_grow(&lowering->copies, &lowering->copy_capacity, lowering->copy_count + 1,
-                                 sizeof *lowering->copies);
+    vst_status status =
+        vst_grow(&lowering->copies, &lowering->copy_capacity, lowering->copy_count + 1, sizeof *lowering->copies);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
@@ -105,8 +103,8 @@ const vsti_layout *vsti_layout_of(const vsti_lowering *lowering, int value) {
 const vsti_layout *vsti_channel_layout(vsti_lowering *lowering, int value, int64_t block) {
     vsti_layout *layout = NULL;
     if (lowering->status != VST_OK) return NULL;
-    vst_status status = vst_grow(&lowering->layouts, &lowering->layout_capacity, lowering->layout_count + 1,
-                                 sizeof(vsti_layout *));
+    vst_status status =
+        vst_grow(&lowering->layouts, &lowering->layout_capacity, lowering->layout_count + 1, sizeof(vsti_layout *));
     if (status == VST_OK) status = vsti_layout_channels(&layout, vsti_shape(lowering->graph, value), block);
     vsti_lowering_fail(lowering, status);
     if (layout) lowering->layouts[lowering->layout_count++] = layout;
@@ -134,7 +132,8 @@ static step *new_step(vsti_lowering *lowering, step_list *list, const char *impl
         return NULL;
     }
     row *r = row_index == VSTI_NO_ROW ? NULL : &lowering->plan->rows[row_index];
-    if (r && (!r->implementation[0] || primitive)) snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
+    if (r && (!r->implementation[0] || primitive))
+        snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
     list->items[list->count] = (step){.row = row_index};
     return &list->items[list->count++];
 }
@@ -176,7 +175,7 @@ static int begin_preparing(vsti_lowering *lowering) {
     return now;
 }
 
-vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes) {
+vsti_buffer vsti_packed(vsti_lowering *lowering, size_t bytes) {
     const int now = begin_preparing(lowering);
     vsti_buffer index = new_buffer(lowering, bytes);
     lowering->node = now;
@@ -186,7 +185,7 @@ vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes) {
     return index;
 }
 
-void vsti_give_up_prepared(vsti_lowering *lowering, vsti_buffer index) {
+void vsti_release_packed(vsti_lowering *lowering, vsti_buffer index) {
     if (lowering->status == VST_OK) lowering->buffers[index].last = lowering->prepare_time - 1;
 }
 
@@ -197,8 +196,8 @@ static void prepare_primitive(vsti_lowering *lowering, vsti_primitive *primitive
     lowering->node = now;
 }
 
-vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
-                                 const vsti_layout *from, const vsti_layout *wanted) {
+vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
+                              const vsti_layout *from, const vsti_layout *wanted) {
     vsti_primitive *primitive;
     if (same_layout(from, wanted) || lowering->status != VST_OK) return source;
     vst_status status = vsti_reorder_create(&primitive, shape, from, wanted);
@@ -207,9 +206,9 @@ vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer source, co
         return VSTI_NO_BUFFER;
     }
     const size_t plain_bytes = (size_t)vst_shape_count(shape) * sizeof(float);
-    vsti_buffer target = vsti_prepared(lowering, wanted ? vsti_layout_bytes(wanted) : plain_bytes);
+    vsti_buffer target = vsti_packed(lowering, wanted ? vsti_layout_bytes(wanted) : plain_bytes);
     prepare_primitive(lowering, primitive, source, target);
-    vsti_give_up_prepared(lowering, source);
+    vsti_release_packed(lowering, source);
     return target;
 }
 
@@ -226,7 +225,7 @@ static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *sourc
     /* An inference plan packs its parameters once, into memory of their own. */
     const bool packed = lowering->graph->values[value].kind == VSTI_VALUE_PARAM && plan->options.mode == VST_INFER;
     const size_t bytes = vsti_value_bytes(lowering, value, wanted);
-    vsti_buffer target = packed ? vsti_prepared(lowering, bytes) : new_buffer(lowering, bytes);
+    vsti_buffer target = packed ? vsti_packed(lowering, bytes) : new_buffer(lowering, bytes);
     const vsti_layout *layout = vsti_primitive_layout(primitive, VSTI_DST);
     const vsti_argument arguments[] = {{VSTI_SRC, from.buffer}, {VSTI_DST, target}};
     if (packed) prepare_primitive(lowering, primitive, from.buffer, target);
@@ -266,8 +265,8 @@ vsti_buffer vsti_write_bytes(vsti_lowering *lowering, int value, size_t bytes) {
     return index;
 }
 
-/* Does the node being lowered read the memory of `index` through another value too: a view of it? A residual must not be any
- * input of the product that it is added to. */
+/* Does the node being lowered read the memory of `index` through another value too: a view of it? A residual must not
+ * be any input of the product that it is added to. */
 static bool read_elsewhere(const vsti_lowering *lowering, int input, vsti_buffer index) {
     const vsti_node *node = &lowering->graph->nodes[lowering->host];
     const bool residual = vsti_fused(lowering, node).residual == input;
@@ -328,8 +327,8 @@ vsti_fusion vsti_fused(const vsti_lowering *lowering, const vsti_node *node) {
 static void describe_fusion(const vsti_lowering *lowering, row *r) {
     const vsti_fusion f = vsti_fused(lowering, &lowering->graph->nodes[lowering->host]);
     const char *activation = f.activation ? f.activation->operation->name : "";
-    snprintf(r->fused, sizeof r->fused, "%s%s%s%s", f.norm ? "+norm" : "", f.residual ? "+add" : "", *activation ? "+" : "",
-             activation);
+    snprintf(r->fused, sizeof r->fused, "%s%s%s%s", f.norm ? "+norm" : "", f.residual ? "+add" : "",
+             *activation ? "+" : "", activation);
 }
 
 /* The profile row of the node being lowered: made with its first step. */
@@ -366,19 +365,21 @@ static void add_kernel(vsti_lowering *lowering, step_list *list, int row_index, 
 void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
                       const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
     if (lowering->status != VST_OK) return;
-    add_kernel(lowering, &lowering->plan->steps, node_row(lowering), implementation, function, arguments, argument_bytes,
-               buffers, buffer_count);
+    add_kernel(lowering, &lowering->plan->steps, node_row(lowering), implementation, function, arguments,
+               argument_bytes, buffers, buffer_count);
 }
 
-void vsti_prepare_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
-                       size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
+void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
+                    size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
     if (lowering->status != VST_OK) return;
     const int now = begin_preparing(lowering);
-    add_kernel(lowering, &lowering->plan->prepare, VSTI_NO_ROW, "", function, arguments, argument_bytes, buffers, buffer_count);
+    add_kernel(lowering, &lowering->plan->prepare, VSTI_NO_ROW, "", function, arguments, argument_bytes, buffers,
+               buffer_count);
     lowering->node = now;
 }
 
-void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, const vsti_argument *arguments, int count) {
+void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, const vsti_argument *arguments,
+                         int count) {
     if (lowering->status != VST_OK) {
         vsti_primitive_destroy(primitive);
         return;

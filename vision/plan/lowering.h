@@ -1,5 +1,5 @@
-/* A plan under construction, as operations see it when they are lowered. Errors are sticky, as in the graph: after the first
- * one every call does nothing and gives VSTI_NO_BUFFER back. */
+/* A plan under construction, as operations see it when they are lowered. Errors are sticky, as in the graph: after the
+ * first one every call does nothing and gives VSTI_NO_BUFFER back. */
 #ifndef VISTILL_VISION_PLAN_LOWERING_H
 #define VISTILL_VISION_PLAN_LOWERING_H
 
@@ -26,7 +26,8 @@ void vsti_lowering_fail(vsti_lowering *lowering, vst_status status); /* keeps th
 vsti_buffer vsti_read(vsti_lowering *lowering, int value, const vsti_layout *wanted);
 /* The value's first layout, NULL if plain: what an operation that works in any layout should take. */
 const vsti_layout *vsti_layout_of(const vsti_lowering *lowering, int value);
-/* The layout of a value (N, C, H, W) as vsti_channels describes it (kernels.h), C a multiple of the block; NULL on failure. */
+/* The layout of a value (N, C, H, W) as vsti_channels describes it (kernels.h), C a multiple of the block; NULL on
+ * failure. */
 const vsti_layout *vsti_channel_layout(vsti_lowering *lowering, int value, int64_t block);
 /* Memory for a value that the node computes. */
 vsti_buffer vsti_write(vsti_lowering *lowering, int value, const vsti_layout *layout);
@@ -39,8 +40,8 @@ void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset);
 /* Memory for the duration of the node. */
 vsti_buffer vsti_scratch(vsti_lowering *lowering, size_t bytes);
 
-/* Memory for a value to which a primitive adds: it begins with the contents of `addend`, a value of the same shape, and is that
- * one's memory if nothing needs it any more. */
+/* Memory for a value to which a primitive adds: it begins with the contents of `addend`, a value of the same shape, and
+ * is that one's memory if nothing needs it any more. */
 vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, const vsti_layout *layout);
 
 /* What one step computes besides the node that is being lowered: up to y = activation(norm(node) + residual). */
@@ -54,16 +55,16 @@ vsti_fusion vsti_fused(const vsti_lowering *lowering, const vsti_node *node);
 
 /* ---- computed when the parameters change, not in every run (inference plans) ---- */
 
-/* Memory that a step fills which vsti_prepare_step appends; kept for all runs. */
-vsti_buffer vsti_prepared(vsti_lowering *lowering, size_t bytes);
+/* Memory that a step fills which vsti_pack_step appends; kept for all runs. */
+vsti_buffer vsti_packed(vsti_lowering *lowering, size_t bytes);
 /* Prepared memory that no later step reads. */
-void vsti_give_up_prepared(vsti_lowering *lowering, vsti_buffer index);
+void vsti_release_packed(vsti_lowering *lowering, vsti_buffer index);
 /* As vsti_kernel_step; reads parameters and prepared memory only. */
-void vsti_prepare_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments, size_t argument_bytes,
-                       const vsti_buffer *buffers, int buffer_count);
+void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
+                    size_t argument_bytes, const vsti_buffer *buffers, int buffer_count);
 /* A parameter or prepared memory in another layout (NULL: plain); prepared memory is given up. */
-vsti_buffer vsti_prepare_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape, const vsti_layout *from,
-                                 const vsti_layout *wanted);
+vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
+                              const vsti_layout *from, const vsti_layout *wanted);
 
 /* Does a consumer exist in this plan? Outputs nobody reads need not be written. */
 bool vsti_is_used(const vsti_lowering *lowering, int value);

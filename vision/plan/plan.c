@@ -9,7 +9,7 @@
 #include "vision/base/clock.h"
 #include "vision/base/memory.h"
 #include "vision/base/threads.h"
-#include "vision/plan/parts.h"
+#include "vision/plan/internal.h"
 
 /* ---- which nodes, in which order --------------------------------------------------------------------------------- */
 
@@ -64,8 +64,9 @@ static void fuse_nodes(vsti_lowering *lowering) {
     if (vsti_is_plain(lowering)) return;
     bool *kept = vst_calloc(graph->value_count, sizeof *kept);
     for (size_t i = 0; kept && i < graph->value_count; i++) kept[i] = lowering->last_use[i] == (int)graph->node_count;
-    vsti_lowering_fail(lowering, kept ? vsti_fusions_find(fusions, graph, lowering->needed, kept, vsti_is_training(lowering))
-                                      : vst_fail_memory(graph->value_count));
+    vsti_lowering_fail(lowering,
+                       kept ? vsti_fusions_find(fusions, graph, lowering->needed, kept, vsti_is_training(lowering))
+                            : vst_fail_memory(graph->value_count));
     vst_free(kept);
     for (int i = 0; i < (int)graph->node_count && lowering->status == VST_OK; i++)
         for (int k = 0; fusions->host[i] == i && k < graph->nodes[i].input_count; k++)
@@ -89,7 +90,8 @@ static void lower_nodes(vsti_lowering *lowering) {
         const vsti_node *node = &graph->nodes[lowering->host];
         node->operation->lower(lowering, node);
         const int written = vsti_fused(lowering, node).output;
-        if (lowering->status == VST_OK && lowering->last_use[written] >= 0) VST_ASSERT(lowering->first_copy[written] >= 0);
+        if (lowering->status == VST_OK && lowering->last_use[written] >= 0)
+            VST_ASSERT(lowering->first_copy[written] >= 0);
     }
     lowering->host = end;
 }
@@ -135,7 +137,8 @@ static vst_status check_request(const vst_graph *graph, const vst_value *outputs
     if (!vst_params_values(graph->params) && vst_params_count(graph->params))
         return vst_fail(VST_ERROR_ARGUMENT, "the parameters are not allocated: call vst_params_allocate first");
     if (options->mode == VST_TRAIN && graph->differentiated && !vst_params_gradients(graph->params))
-        return vst_fail(VST_ERROR_ARGUMENT, "the parameters have no gradients: call vst_params_allocate with gradients");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "the parameters have no gradients: call vst_params_allocate with gradients");
     return VST_OK;
 }
 

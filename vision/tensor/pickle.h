@@ -12,31 +12,31 @@
 #include "vision/base/status.h"
 
 enum {
-    VSTI_PICKLE_BYTES = 64 << 20,       /* the longest pickle */
-    VSTI_PICKLE_STACK = 1000000,        /* values on the stack */
-    VSTI_PICKLE_MEMO = 1000000,         /* remembered values */
-    VSTI_PICKLE_DEPTH = 64,             /* nested containers, and MARKs that are open at a time */
-    VSTI_PICKLE_TEXT = 16 << 20,        /* bytes of one string */
-    VSTI_PICKLE_GLOBALS = 2000,         /* different classes and functions */
-    VSTI_PICKLE_GLOBAL_BYTES = 256,     /* of one's name */
-    VSTI_PICKLE_ARENA = 256 << 20       /* bytes of all values */
+    VSTI_PICKLE_BYTES = 64 << 20,   /* the longest pickle */
+    VSTI_PICKLE_STACK = 1000000,    /* values on the stack */
+    VSTI_PICKLE_MEMO = 1000000,     /* remembered values */
+    VSTI_PICKLE_DEPTH = 64,         /* nested containers, and MARKs that are open at a time */
+    VSTI_PICKLE_TEXT = 16 << 20,    /* bytes of one string */
+    VSTI_PICKLE_GLOBALS = 2000,     /* different classes and functions */
+    VSTI_PICKLE_GLOBAL_BYTES = 256, /* of one's name */
+    VSTI_PICKLE_ARENA = 256 << 20   /* bytes of all values */
 };
 
 typedef enum vsti_kind {
     VSTI_NONE,
-    VSTI_TRUTH,      /* True or False, in `integer` */
-    VSTI_INTEGER,    /* fits into 64 bits */
-    VSTI_WIDE,       /* a wider integer: little-endian two's complement in `text` */
+    VSTI_TRUTH,   /* True or False, in `integer` */
+    VSTI_INTEGER, /* fits into 64 bits */
+    VSTI_WIDE,    /* a wider integer: little-endian two's complement in `text` */
     VSTI_REAL,
-    VSTI_STRING,     /* `text`; may hold anything, NUL and broken UTF-8 included */
-    VSTI_BYTES,      /* `text` */
-    VSTI_TUPLE,      /* `list` */
+    VSTI_STRING, /* `text`; may hold anything, NUL and broken UTF-8 included */
+    VSTI_BYTES,  /* `text` */
+    VSTI_TUPLE,  /* `list` */
     VSTI_LIST,
-    VSTI_SET,        /* frozen or not */
-    VSTI_DICT,       /* `list` of key, value, key, value …; an OrderedDict too. Of equal keys the last one counts */
-    VSTI_GLOBAL,     /* a class or function by its name, `global` */
-    VSTI_CALL,       /* what `call.function` (any value) would return; state set later is dropped */
-    VSTI_PERSISTENT  /* an object kept outside the pickle, by its `id` */
+    VSTI_SET,       /* frozen or not */
+    VSTI_DICT,      /* `list` of key, value, key, value …; an OrderedDict too. Of equal keys the last one counts */
+    VSTI_GLOBAL,    /* a class or function by its name, `global` */
+    VSTI_CALL,      /* what `call.function` (any value) would return; state set later is dropped */
+    VSTI_PERSISTENT /* an object kept outside the pickle, by its `id` */
 } vsti_kind;
 
 typedef struct vsti_pickled vsti_pickled;

@@ -45,7 +45,7 @@ struct vsti_pytorch {
     size_t storage_count;
     void **blocks; /* the tensors' data */
     size_t block_count, block_capacity;
-    size_t gathered; /* bytes of tensors that were not dense */
+    size_t strided_bytes;        /* bytes of tensors that were not dense */
     char nothing[VST_ALIGNMENT]; /* where tensors without elements point to */
 };
 
@@ -153,14 +153,15 @@ static vst_status refuse_torchscript(const vsti_pytorch *file) {
     zip_int64_t index = -1;
     const vst_status status = locate(file, "constants.pkl", &index);
     if (status != VST_OK || index < 0) return status;
-    return vst_fail(VST_ERROR_UNSUPPORTED, "it is a TorchScript archive, a program: in Python, save its weights with "
+    return vst_fail(VST_ERROR_UNSUPPORTED,
+                    "it is a TorchScript archive, a program: in Python, save its weights with "
                     "torch.save(torch.jit.load(path).state_dict(), new_path)");
 }
 
 /* Members stored as they are cannot be larger than the file together, unless they overlap. */
 static vst_status check_members(const vsti_pytorch *file, size_t count) {
-    const zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD |
-                                ZIP_STAT_ENCRYPTION_METHOD;
+    const zip_uint64_t needed =
+        ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
     size_t total = 0;
     for (size_t i = 0; i < count; i++) {
         zip_stat_t info;
@@ -265,8 +266,7 @@ static vst_status read_zip(vsti_pytorch *file) {
     if (!pickle) VST_TRY(vst_fail(VST_ERROR_FORMAT, "the zip archive has no data.pkl"));
     file->head = pickle;
     VST_TRY(vsti_pickle_read(&file->pickle, file->head, size, &used));
-    if (used != size)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "data.pkl ends at byte %zu, but has %zu", used, size));
+    if (used != size) VST_TRY(vst_fail(VST_ERROR_FORMAT, "data.pkl ends at byte %zu, but has %zu", used, size));
 out:
     vst_free(names);
     return status;
@@ -278,9 +278,9 @@ static const struct {
     const char *name;
     vst_dtype dtype;
 } storage_types[] = {
-    {"torch.DoubleStorage", VST_F64}, {"torch.FloatStorage", VST_F32}, {"torch.HalfStorage", VST_F16},
-    {"torch.BFloat16Storage", VST_BF16}, {"torch.LongStorage", VST_I64}, {"torch.IntStorage", VST_I32},
-    {"torch.ShortStorage", VST_I16}, {"torch.CharStorage", VST_I8}, {"torch.ByteStorage", VST_U8},
+    {"torch.DoubleStorage", VST_F64},    {"torch.FloatStorage", VST_F32}, {"torch.HalfStorage", VST_F16},
+    {"torch.BFloat16Storage", VST_BF16}, {"torch.LongStorage", VST_I64},  {"torch.IntStorage", VST_I32},
+    {"torch.ShortStorage", VST_I16},     {"torch.CharStorage", VST_I8},   {"torch.ByteStorage", VST_U8},
     {"torch.BoolStorage", VST_BOOL},
 };
 enum { STORAGE_TYPES = sizeof storage_types / sizeof *storage_types };
@@ -603,9 +603,10 @@ static vst_status check_extent(const layout *l, size_t *bytes) {
         inside = inside && !__builtin_mul_overflow(l->shape.dim[i] - 1, l->stride[i], &step) &&
                  !__builtin_add_overflow(last, step, &last);
     if (count > 0 && (!inside || last >= l->storage->count))
-        return vst_fail(VST_ERROR_FORMAT, "%s with offset %" PRId64 " and its strides reaches beyond the %" PRId64
-                        " elements of storage %.*s", vst_shape_text(&l->shape, text), l->offset, l->storage->count,
-                        l->storage->key_size, l->storage->key);
+        return vst_fail(
+            VST_ERROR_FORMAT,
+            "%s with offset %" PRId64 " and its strides reaches beyond the %" PRId64 " elements of storage %.*s",
+            vst_shape_text(&l->shape, text), l->offset, l->storage->count, l->storage->key_size, l->storage->key);
     return VST_OK;
 }
 
@@ -620,28 +621,28 @@ static bool is_dense(const layout *l) {
 }
 
 /* Copies the dimensions from `axis` on in row-major order; returns where the next element goes. */
-static char *gather(char *to, const char *from, const layout *l, int axis, size_t element) {
+static char *copy_strided(char *to, const char *from, const layout *l, int axis, size_t element) {
     if (axis == l->shape.rank) {
         memcpy(to, from, element);
         return to + element;
     }
     for (int64_t i = 0; i < l->shape.dim[axis]; i++)
-        to = gather(to, from + (size_t)(i * l->stride[axis]) * element, l, axis + 1, element);
+        to = copy_strided(to, from + (size_t)(i * l->stride[axis]) * element, l, axis + 1, element);
     return to;
 }
 
 /* An expanded tensor is larger than its storage: without a limit a few bytes could ask for all memory. */
 static vst_status gather_new(vsti_pytorch *file, const layout *l, const char *from, size_t bytes, void **out) {
-    const size_t limit = file->from.size + VSTI_GATHER_ROOM;
-    if (bytes > limit - file->gathered)
+    const size_t limit = file->from.size + VSTI_ACCUMULATE_ROOM;
+    if (bytes > limit - file->strided_bytes)
         return vst_fail(VST_ERROR_LIMIT,
                         "with it, the tensors that are expanded or not dense have more than %zu bytes; save "
                         "them after .contiguous()",
                         limit);
-    file->gathered += bytes;
+    file->strided_bytes += bytes;
     *out = vst_alloc_aligned(bytes);
     if (!*out) return vst_fail_memory(bytes);
-    gather(*out, from, l, 0, vst_dtype_size(l->storage->dtype));
+    copy_strided(*out, from, l, 0, vst_dtype_size(l->storage->dtype));
     return keep(file, *out);
 }
 

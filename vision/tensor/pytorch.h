@@ -7,7 +7,7 @@
 #include "vision/tensor/source.h"
 #include "vision/tensor/tensor.h"
 
-enum { VSTI_GATHER_ROOM = 64 << 20 }; /* bytes of tensors that are not dense, beyond the file's own size */
+enum { VSTI_ACCUMULATE_ROOM = 64 << 20 }; /* bytes of tensors that are not dense, beyond the file's own size */
 
 typedef struct vsti_pytorch vsti_pytorch;
 

@@ -60,10 +60,8 @@ static vst_status filter_create(filter *f, int out, int in, bool antialias) {
     f->weight = vst_calloc(cells, sizeof *f->weight);
     if (!f->first || !f->count || !f->weight) return vst_fail_memory(cells * sizeof *f->weight);
     for (int i = 0; i < out; i++) {
-        if (antialias)
-            fill_antialiased(f, i);
-        else
-            fill_plain(f, i);
+        if (antialias) fill_antialiased(f, i);
+        else fill_plain(f, i);
     }
     return VST_OK;
 }

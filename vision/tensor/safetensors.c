@@ -169,8 +169,11 @@ static vst_status read_offsets(const json_t *value, size_t data_size, entry *out
     if (end < begin)
         return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] run backwards", begin, end);
     if ((uint64_t)end > data_size)
-        return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] go beyond the %zu bytes of data: "
-                        "the file is cut short; copy it again", begin, end, data_size);
+        return vst_fail(VST_ERROR_FORMAT,
+                        "data_offsets [%" PRId64 ", %" PRId64
+                        "] go beyond the %zu bytes of data: "
+                        "the file is cut short; copy it again",
+                        begin, end, data_size);
     out->begin = (size_t)begin;
     out->end = (size_t)end;
 out:
@@ -215,8 +218,10 @@ static vst_status check_cover(const vst_safetensors *file) {
     for (size_t i = 0; i < file->count; i++) {
         const entry *e = &file->entries[i];
         if (e->begin != end)
-            return vst_fail(VST_ERROR_FORMAT, "tensor \"%.*s\" begins at data byte %zu, but the one before it ends at "
-                            "%zu: holes and overlaps are not allowed", SHOWN, e->tensor.name, e->begin, end);
+            return vst_fail(VST_ERROR_FORMAT,
+                            "tensor \"%.*s\" begins at data byte %zu, but the one before it ends at "
+                            "%zu: holes and overlaps are not allowed",
+                            SHOWN, e->tensor.name, e->begin, end);
         end = e->end;
     }
     if (end != file->data_size)
@@ -263,23 +268,27 @@ static vst_status read_data(vst_safetensors *file, const vsti_source *from, size
     file->data = vst_alloc_aligned(file->data_size);
     if (!file->data) return vst_fail_memory(file->data_size);
     VST_TRY(vsti_source_read(from, offset, file->data, file->data_size));
-    for (size_t i = 0; i < file->count; i++)
-        file->entries[i].tensor.data = (char *)file->data + file->entries[i].begin;
+    for (size_t i = 0; i < file->count; i++) file->entries[i].tensor.data = (char *)file->data + file->entries[i].begin;
 
     const char *expected = vst_safetensors_metadata(file, checksum_key);
     if (!expected) return VST_OK;
     checksum_text(XXH3_64bits(file->data, file->data_size), found);
     if (strcmp(found, expected) != 0)
-        return vst_fail(VST_ERROR_FORMAT, "the checksum of the data is %s, but the header says %.*s: the file is "
-                        "damaged; copy it again", found, SHOWN, expected);
+        return vst_fail(VST_ERROR_FORMAT,
+                        "the checksum of the data is %s, but the header says %.*s: the file is "
+                        "damaged; copy it again",
+                        found, SHOWN, expected);
 out:
     return status;
 }
 
 static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safetensors_limits *limits) {
     if (header > file_size - LENGTH_BYTES)
-        return vst_fail(VST_ERROR_FORMAT, "the header should have %" PRIu64 " bytes, but the file has only %zu: it is "
-                        "cut short, or not a safetensors file", header, file_size);
+        return vst_fail(VST_ERROR_FORMAT,
+                        "the header should have %" PRIu64
+                        " bytes, but the file has only %zu: it is "
+                        "cut short, or not a safetensors file",
+                        header, file_size);
     if (header > limits->header_bytes)
         return vst_fail(VST_ERROR_LIMIT, "the header has %" PRIu64 " bytes; allowed are %zu", header,
                         limits->header_bytes);
@@ -429,8 +438,8 @@ static vst_status describe_metadata(json_t *header, const vst_metadata *metadata
             return vst_fail(VST_ERROR_ARGUMENT, "metadata without key or value");
         if (json_object_get(object, metadata[i].key))
             return vst_fail(VST_ERROR_ARGUMENT, "the metadata key \"%.*s\" is there twice", SHOWN, metadata[i].key);
-        VST_TRY(json_result(json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)),
-                            metadata[i].key));
+        VST_TRY(
+            json_result(json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)), metadata[i].key));
     }
 out:
     return status;

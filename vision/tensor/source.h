@@ -1,5 +1,5 @@
-/* Inside: where a reader's bytes come from, an open file or memory. Files are read with pread, not mapped: one that is cut
- * meanwhile is an error, not a signal. */
+/* Inside: where a reader's bytes come from, an open file or memory. Files are read with pread, not mapped: one that is
+ * cut meanwhile is an error, not a signal. */
 #ifndef VISTILL_VISION_TENSOR_SOURCE_H
 #define VISTILL_VISION_TENSOR_SOURCE_H
 

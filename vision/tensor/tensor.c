@@ -44,9 +44,9 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[] = {
-    [VST_F64] = {"F64", 8}, [VST_F32] = {"F32", 4}, [VST_F16] = {"F16", 2}, [VST_BF16] = {"BF16", 2},
-    [VST_I64] = {"I64", 8}, [VST_I32] = {"I32", 4}, [VST_I16] = {"I16", 2}, [VST_I8] = {"I8", 1},
-    [VST_U64] = {"U64", 8}, [VST_U32] = {"U32", 4}, [VST_U16] = {"U16", 2}, [VST_U8] = {"U8", 1},
+    [VST_F64] = {"F64", 8},   [VST_F32] = {"F32", 4}, [VST_F16] = {"F16", 2}, [VST_BF16] = {"BF16", 2},
+    [VST_I64] = {"I64", 8},   [VST_I32] = {"I32", 4}, [VST_I16] = {"I16", 2}, [VST_I8] = {"I8", 1},
+    [VST_U64] = {"U64", 8},   [VST_U32] = {"U32", 4}, [VST_U16] = {"U16", 2}, [VST_U8] = {"U8", 1},
     [VST_BOOL] = {"BOOL", 1},
 };
 
@@ -59,14 +59,15 @@ static float from_bits(uint32_t bits) {
     return value;
 }
 
-/* Its exponent and mantissa in a float's places make 2^-112 of the value, of subnormals too, and exactly. There is no branch for
- * zeros, which other numbers follow in no order: with one this takes four times as long. */
+/* Its exponent and mantissa in a float's places make 2^-112 of the value, of subnormals too, and exactly. There is no
+ * branch for zeros, which other numbers follow in no order: with one this takes four times as long. */
 static float from_half(uint16_t half) {
     const uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = (uint32_t)(half & 0x7fff) << 13;
     const float value = from_bits(magnitude) * 0x1p112f;
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
-    return from_bits(sign | (magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : bits)); /* infinity, or NaN with its payload */
+    return from_bits(sign |
+                     (magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : bits)); /* infinity, or NaN with its payload */
 }
 
 /* A loop over elements of TYPE, copied out because the data need not be aligned. */
@@ -105,7 +106,7 @@ static uint16_t to_half(float value) {
     const uint32_t magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return sign | 0x7e00;  /* NaN */
     if (magnitude >= 0x477ff000) return sign | 0x7c00; /* 65520 and more */
-    if (magnitude < 0x38800000) {                      /* below 2^-14: adding 2^-1 leaves multiples of 2^-24 in the last bits */
+    if (magnitude < 0x38800000) { /* below 2^-14: adding 2^-1 leaves multiples of 2^-24 in the last bits */
         const float shifted = from_bits(magnitude) + 0.5f;
         memcpy(&bits, &shifted, sizeof bits);
         return (uint16_t)(sign | (bits - 0x3f000000));

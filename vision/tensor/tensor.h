@@ -20,8 +20,7 @@ typedef struct vst_shape {
 } vst_shape;
 
 /* VST_SHAPE(2, 3) is the shape (2, 3); VST_SCALAR that of a scalar. C only. */
-#define VST_SHAPE(...) \
-    ((vst_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
+#define VST_SHAPE(...) ((vst_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
 #define VST_SCALAR ((vst_shape){0, {0}})
 
 bool vst_shape_equal(const vst_shape *a, const vst_shape *b);
@@ -30,7 +29,19 @@ int64_t vst_shape_count(const vst_shape *shape); /* product of the dimensions; -
 const char *vst_shape_text(const vst_shape *shape, char text[VST_SHAPE_TEXT]);
 
 typedef enum vst_dtype {
-    VST_F64, VST_F32, VST_F16, VST_BF16, VST_I64, VST_I32, VST_I16, VST_I8, VST_U64, VST_U32, VST_U16, VST_U8, VST_BOOL
+    VST_F64,
+    VST_F32,
+    VST_F16,
+    VST_BF16,
+    VST_I64,
+    VST_I32,
+    VST_I16,
+    VST_I8,
+    VST_U64,
+    VST_U32,
+    VST_U16,
+    VST_U8,
+    VST_BOOL
 } vst_dtype;
 
 size_t vst_dtype_size(vst_dtype dtype);      /* bytes of one element */

@@ -190,7 +190,8 @@ static vst_status not_a_dict(const vsti_pickled *value, const char *where) {
     return vst_fail(VST_ERROR_UNSUPPORTED, "%s is not a state dict, that is, a dict of names and tensors", where);
 }
 
-static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, const char *entry, const vsti_pickled **dict) {
+static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, const char *entry,
+                             const vsti_pickled **dict) {
     char text[KEYS_TEXT];
     *dict = vsti_dict_find(root, entry);
     if (!*dict)
@@ -296,8 +297,7 @@ static vst_status check_head(const vsti_source *from, format *out) {
     unsigned char head[HEAD_BYTES];
     const size_t size = from->size < HEAD_BYTES ? from->size : HEAD_BYTES,
                  limit = vst_safetensors_default_limits.file_bytes;
-    if (from->size > limit)
-        return vst_fail(VST_ERROR_LIMIT, "%zu bytes long; allowed are %zu", from->size, limit);
+    if (from->size > limit) return vst_fail(VST_ERROR_LIMIT, "%zu bytes long; allowed are %zu", from->size, limit);
     const vst_status status = vsti_source_read(from, 0, head, size);
     return status == VST_OK ? recognise(head, size, out) : status;
 }

@@ -1,0 +1,40 @@
+/* One step of a benchmark case as its worker runs it. Internal to this folder. */
+#ifndef VISTILL_RECIPES_BENCH_INTERNAL_H
+#define VISTILL_RECIPES_BENCH_INTERNAL_H
+
+#include "recipes/bench/bench.h"
+#include "vision/optim/optim.h"
+#include "vision/plan/plan.h"
+
+enum { VSTI_BENCH_INPUTS = 2 };
+
+typedef struct vsti_bench_input {
+    float *target, *values; /* the plan's memory, and what is put there before each step */
+    size_t bytes;           /* 0: the plan has no such input */
+} vsti_bench_input;
+
+typedef struct vsti_bench_step {
+    vst_params *params;
+    vst_graph *graph;
+    vst_plan *plan;
+    vst_optimizer *optimizer; /* training only */
+    vsti_bench_input inputs[VSTI_BENCH_INPUTS];
+    vst_bench_facts facts;
+} vsti_bench_step;
+
+/* Builds the case and runs the warm-up. Clear also after a failure. */
+VST_NODISCARD vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *which, bool profile);
+/* Runs `count` steps; *seconds is without the time to put the inputs back. */
+VST_NODISCARD vst_status vsti_bench_step_run(vsti_bench_step *step, int count, double *seconds);
+void vsti_bench_step_clear(vsti_bench_step *step);
+
+/* ---- peers (bench_worker.c) ---- */
+
+typedef struct vsti_bench_script {
+    const char *python, *script, *json; /* the interpreter, its program, what that gets as its argument */
+} vsti_bench_script;
+/* As vst_bench_start; the script talks as bench_peer.py does. */
+VST_NODISCARD vst_status vsti_bench_start_script(vst_bench_worker **out, const vsti_bench_script *peer,
+                                                 vst_bench_facts *facts);
+
+#endif

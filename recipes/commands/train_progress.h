@@ -1,0 +1,27 @@
+/* A training's progress as one line on a terminal. */
+#ifndef VISTILL_RECIPES_COMMANDS_TRAIN_PROGRESS_H
+#define VISTILL_RECIPES_COMMANDS_TRAIN_PROGRESS_H
+
+#include "recipes/commands/progress.h"
+#include "recipes/train/train.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Starts as {0}. */
+typedef struct vst_train_line {
+    vst_progress progress;
+    bool running;
+    int epoch; /* that the line was begun for */
+} vst_train_line;
+
+/* A vst_train_callback; `user` is a vst_train_line. */
+void vst_train_line_update(const vst_train_progress *progress, void *user);
+/* Removes the line. */
+void vst_train_line_finish(vst_train_line *line);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,184 @@
+/* A recipe: one YAML file with the sections model, data, augment, optim, distill and run. Every key is declared once in
+ * a table (vision/base/option.h); parsing, --set, `vistill explain`, the resolved recipe.yaml and the errors come from
+ * it. A study: a list of recipes that are run in turn and compared. */
+#ifndef VISTILL_RECIPES_CONFIG_RECIPE_H
+#define VISTILL_RECIPES_CONFIG_RECIPE_H
+
+#include <stdio.h>
+
+#include "backbones/backbone.h"
+#include "vision/base/option.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vst_data_options {
+    char *path;     /* folder or file of the data set */
+    char *test;     /* folder or file of the test split, NULL: in `path` */
+    char *format;   /* "auto" or a format's name */
+    int validation; /* samples held out of the training split for validation; 0: none, the test split is only reported
+                     */
+    int limit;      /* use only so many training samples (seeded choice); 0: all */
+    int labelled; /* distillation: only so many training samples keep their label, the others have the teacher's answers
+                     alone; 0: all */
+    int workers;  /* loader threads */
+    int broken;   /* choice: error | warn | skip, as vst_broken_policy */
+    double broken_limit;
+} vst_data_options;
+
+typedef struct vst_augment_options {
+    char *train; /* policies in order: "crop:padding=2, flip:probability=0.5"; "" for none */
+    double mixup, cutmix, mixup_prob, mixup_switch_prob; /* as timm names them; vst_mix_options */
+    int repeats;                                         /* repeated augmentation: copies of a sample in an epoch */
+    int views;        /* so many views of each image, which epochs show in turn; 0: a new one each epoch */
+    bool fast_decode; /* JPEGs may be decoded smaller than they are */
+} vst_augment_options;
+
+enum { VST_LR_RULE_NONE, VST_LR_RULE_LINEAR, VST_LR_RULE_SQRT }; /* lr is for lr_batch images, scaled to a step's */
+enum { VST_LOSS_CE, VST_LOSS_BCE };
+enum { VST_WEIGHTS_AVERAGE, VST_WEIGHTS_RAW };
+typedef struct vst_optim_options {
+    int name;       /* choice: sgd | adamw | lamb, as vst_optimizer_kind */
+    int batch;      /* images that are computed together */
+    int accumulate; /* batches whose gradients are averaged for one step of batch * accumulate images */
+    double lr, min_lr, warmup_lr, warmup_epochs;
+    int lr_rule;        /* choice: none | linear | sqrt */
+    int lr_batch;       /* images of a step that `lr` is meant for, when lr_rule is not none */
+    bool warmup_prefix; /* the cosine begins after the warm-up; false: at the first step, as DeiT's */
+    double momentum, beta1, beta2, epsilon, weight_decay, clip_norm, ema_decay;
+    bool nesterov;
+    int loss;         /* choice: ce | bce, of the labels */
+    double smoothing; /* label smoothing of the loss on labels */
+    int weights;      /* choice: average | raw: what the model file gets when there is an average */
+} vst_optim_options;
+
+/* Images of one step of the optimiser. */
+static inline int64_t vst_step_images(const vst_optim_options *options) {
+    return (int64_t)options->batch * options->accumulate;
+}
+
+/* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss
+ * engine, recipes as data). */
+typedef struct vst_term_options {
+    char *distance; /* kl | hard | mse …: a file of recipes/distill */
+    char *student;  /* tap: "logits", "logits_dist", "blocks.3" … */
+    char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
+    char *teacher;  /* its tap: "logits", "layer3", "features.-1" … */
+    double weight;
+    double temperature; /* kl */
+    int reduction;      /* kl; choice: batchmean | elements, as vst_kl_reduction */
+    int tokens;         /* choice: patches | all | class */
+    int align;          /* choice: larger | smaller | none: what becomes of grids that differ */
+    int projector;      /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
+    int transform;      /* choice: none | standardize | unit | attention | relation */
+    int schedule;       /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
+    double begin, end;  /* end 0: that of the run */
+} vst_term_options;
+
+enum { VST_MAX_TERMS = 16, VST_MAX_TEACHERS = 4 };
+enum { VST_CACHE_HALF, VST_CACHE_FLOAT };
+typedef struct vst_distill_options {
+    char *teacher; /* model file, or several with commas between; in a study, names of earlier runs may stand here */
+    double label_weight; /* of the cross-entropy of the class head with the labels, if there are terms; DeiT: 1 - alpha
+                            = 0.5 */
+    char *cache;         /* folder with the answers of the teachers' files; NULL: they run */
+    int cache_precision; /* choice: half | float */
+    int cache_topk;      /* of logits only the largest so many; 0: all */
+} vst_distill_options;
+
+typedef struct vst_run_options {
+    int epochs;
+    int seed;
+    int threads;  /* 0: all processors */
+    char *output; /* run folder; unset: runs/<name> */
+    int eval_batch;
+    char *start;   /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name
+                      of an earlier   run may stand here */
+    bool new_head; /* the classifier of `start` is not taken */
+    int recover;   /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
+    double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
+} vst_run_options;
+
+typedef struct vst_recipe {
+    char *name; /* file name without folder and suffix, or the study's name for it */
+    vst_model_config *model;
+    vst_data_options data;
+    vst_augment_options augment;
+    vst_optim_options optim;
+    vst_distill_options distill;
+    vst_term_options terms[VST_MAX_TERMS]; /* distill.terms */
+    int term_count;
+    vst_run_options run;
+} vst_recipe;
+
+/* The path of the teacher of that number from 0 on, out of distill.teacher, where commas separate several; to be
+ * vst_free'd. NULL: no memory. */
+char *vst_teacher_path(const vst_recipe *recipe, int index);
+int vst_teacher_count(const vst_recipe *recipe);
+
+bool vst_recipe_cached(const vst_recipe *recipe); /* distill.cache is set */
+
+/* The tables, for explain and tests. vst_recipe_sections() ends with {NULL}. */
+typedef struct vst_recipe_section {
+    const char *name; /* "data", "augment", "optim", "distill", "run"; the model's table comes from its backbone,
+                         the terms' is vst_term_table */
+    const vst_option *options;
+    size_t offset; /* of the section in vst_recipe */
+} vst_recipe_section;
+const vst_recipe_section *vst_recipe_sections(void);
+extern const vst_option vst_term_table[];
+
+/* Methods of distillation with their published settings: recipes/conf/presets/NAME.yaml, a `distill` section each,
+ * whose first line says what it is. `distill.preset: NAME` puts it in the place of the section's keys and terms, before
+ * those that the section itself gives. The table ends with {NULL, NULL}. */
+typedef struct vst_preset {
+    const char *name, *yaml;
+} vst_preset;
+extern const vst_preset vsti_presets[];
+
+/* Reads a recipe with what it inherits by `base: other.yaml` (relative to the file; at most 8 deep, no cycles), then
+ * applies `settings` ("optim.lr=2e-3", "model.dim=96", "distill.terms.0.weight=1"). Unknown keys, values out of range,
+ * wrong types, duplicate keys, aliases and tabs are errors with file, line and column. */
+VST_NODISCARD vst_status vst_recipe_read(vst_recipe **out, const char *path, const char *const *settings,
+                                         int setting_count);
+void vst_recipe_destroy(vst_recipe *recipe);
+
+/* The resolved recipe as YAML that vst_recipe_read reads back to the same recipe; to be vst_free'd; NULL: out of
+ * memory. */
+char *vst_recipe_to_yaml(const vst_recipe *recipe);
+
+/* Checks what no single key can: taps against model and teacher are checked when the run is built; here: warm-up
+ * shorter than the run, teacher set when there are terms, batch against data. Called by vst_recipe_read. */
+VST_NODISCARD vst_status vst_recipe_check(const vst_recipe *recipe);
+
+/* A study file:
+ *     study: Fashion-MNIST, distillation
+ *     output: runs/fashion
+ *     seeds: [0]
+ *     runs:
+ *       - {name: teacher, recipe: fashion-teacher.yaml}
+ *       - {name: plain, recipe: fashion-student.yaml}
+ *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}} */
+typedef struct vst_study_run {
+    char *name, *recipe_path;
+    char **settings;
+    int setting_count;
+} vst_study_run;
+typedef struct vst_study {
+    char *title, *output;
+    int seeds[32], seed_count;
+    bool several; /* the file or the command line names several seeds: folders are called by them, whichever are run now
+                   */
+    vst_study_run *runs;
+    int run_count;
+} vst_study;
+VST_NODISCARD vst_status vst_study_read(vst_study **out, const char *path);
+/* Sets keys of all recipes, over what the file says: "data.path=/data/cifar10". */
+VST_NODISCARD vst_status vst_study_set(vst_study *study, const char *const *settings, int count);
+void vst_study_destroy(vst_study *study);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

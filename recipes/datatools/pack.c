@@ -1,0 +1,244 @@
+/* Writes a data set as WebDataset shards. */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "datasets/output.h"
+#include "datasets/tar_index.h"
+#include "recipes/commands/progress.h"
+#include "recipes/datatools/datatools.h"
+#include "vision/base/memory.h"
+#include "vision/base/random.h"
+#include "vision/image/decode.h"
+#include "vision/image/resize.h"
+
+enum { BLOCK = 512, RECORD = 20 * BLOCK }; /* a tar's size is a multiple of RECORD */
+
+typedef struct packer {
+    const vst_dataset *dataset;
+    const vst_pack_options *options;
+    const char *folder, *name;
+    vsti_output output; /* the shard under way */
+    uint64_t written;   /* bytes of it */
+    vst_pack_result *result;
+    vst_bytes bytes;
+    vst_image image, smaller, scratch;
+} packer;
+
+/* ---- Members ---- */
+
+static uint64_t padded(uint64_t size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
+
+/* An ustar member; owner and time are left out, so that equal data give equal shards. Errors show on commit. */
+static void write_member(packer *self, const char *name, const void *data, size_t size) {
+    static const char zeros[BLOCK];
+    char header[BLOCK] = {0};
+    unsigned sum = 0;
+    snprintf(header, 100, "%s", name);
+    memcpy(header + 100,
+           "0000644\0"
+           "0000000\0"
+           "0000000",
+           24);
+    snprintf(header + 124, 12, "%011llo", (unsigned long long)size);
+    memcpy(header + 136, "00000000000\0        0", 21); /* time, blanks for the sum, type */
+    memcpy(header + 257,
+           "ustar\0"
+           "00",
+           8);
+    for (int i = 0; i < BLOCK; i++) sum += (uint8_t)header[i];
+    snprintf(header + 148, 8, "%06o", sum);
+    fwrite(header, 1, BLOCK, self->output.stream);
+    fwrite(data, 1, size, self->output.stream);
+    fwrite(zeros, 1, (size_t)(padded(size) - size), self->output.stream);
+    self->written += BLOCK + padded(size);
+}
+
+/* ---- Image files ---- */
+
+static bool too_large(const packer *self, int height, int width) {
+    return self->options->resize > 0 && (height < width ? height : width) > self->options->resize;
+}
+
+static vst_status shrink(packer *self) {
+    int height, width;
+    vst_resize_shorter(self->image.height, self->image.width, self->options->resize, &height, &width);
+    const vst_status status =
+        vst_image_resize(&self->image, NULL, height, width, VST_FILTER_BICUBIC, &self->scratch, &self->smaller);
+    if (status != VST_OK) return status;
+    const vst_image large = self->image;
+    self->image = self->smaller;
+    self->smaller = large; /* its memory is used again */
+    self->result->resized++;
+    return VST_OK;
+}
+
+/* self->image to self->bytes. */
+static vst_status encode(packer *self, vst_image_format format) {
+    uint8_t *file = NULL;
+    size_t size = 0;
+    vst_status status = format == VST_IMAGE_JPEG ? vst_jpeg_encode(&self->image, self->options->quality, &file, &size)
+                                                 : vst_png_encode(&self->image, &file, &size);
+    if (status == VST_OK) status = vst_bytes_resize(&self->bytes, size);
+    if (status == VST_OK) memcpy(self->bytes.data, file, size);
+    vst_free(file);
+    return status;
+}
+
+/* The file in self->bytes, if its picture is too large, is replaced by a smaller one of the same format. */
+static vst_status shrink_file(packer *self, vst_image_format format) {
+    const vst_image_limits *limits = vst_dataset_limits(self->dataset);
+    const vst_decode_options strict = {.limits = limits, .strict = true};
+    vst_image_facts facts;
+    vst_status status = vst_image_inspect(self->bytes.data, self->bytes.size, limits, &facts);
+    if (status != VST_OK) return vst_fail_in(status, "cannot be read");
+    if (!too_large(self, facts.height, facts.width)) return VST_OK;
+    status = vst_image_decode(self->bytes.data, self->bytes.size, &strict, &self->image, NULL);
+    if (status == VST_OK) status = shrink(self);
+    if (status == VST_OK) status = encode(self, format);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "cannot be made smaller");
+}
+
+static vst_status get_encoded(packer *self, uint64_t index, int *label, vst_image_format *format) {
+    vst_status status = vst_dataset_read_bytes(self->dataset, index, &self->bytes, label);
+    if (status != VST_OK) return status;
+    *format = vst_image_format_of(self->bytes.data, self->bytes.size);
+    if (*format == VST_IMAGE_UNKNOWN) status = vst_fail(VST_ERROR_FORMAT, "is neither JPEG nor PNG");
+    else if (self->options->resize > 0) status = shrink_file(self, *format);
+    if (!vst_dataset_is_broken(status)) return status;
+    char name[PATH_MAX], cause[1024];
+    vst_dataset_sample_name(self->dataset, index, name, sizeof name);
+    snprintf(cause, sizeof cause, "%s", vst_error_message());
+    return vst_fail(status, "%s: %s %s: remove it; `vistill data check` lists all such",
+                    vst_dataset_path(self->dataset), name, cause);
+}
+
+static vst_status get_pixels(packer *self, uint64_t index, int *label) {
+    vst_status status = vst_dataset_read(self->dataset, index, &self->image, label);
+    if (status == VST_OK && too_large(self, self->image.height, self->image.width)) status = shrink(self);
+    return status == VST_OK ? encode(self, VST_IMAGE_PNG) : status;
+}
+
+/* The bytes of a sample's image file, made where there is none, and its extension. */
+static vst_status get_file(packer *self, uint64_t index, int *label, const char **extension) {
+    vst_image_format format = VST_IMAGE_PNG;
+    const vst_status status =
+        vst_dataset_encoded(self->dataset) ? get_encoded(self, index, label, &format) : get_pixels(self, index, label);
+    *extension = format == VST_IMAGE_JPEG ? "jpg" : "png";
+    return status;
+}
+
+/* ---- Shards ---- */
+
+static vst_status open_shard(packer *self) {
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s-%06llu.tar", self->folder, self->name,
+                 (unsigned long long)self->result->shards) >= PATH_MAX)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: the path is too long", self->folder);
+    self->written = 0;
+    return vsti_output_open(&self->output, path);
+}
+
+static vst_status close_shard(packer *self) {
+    static const char zeros[RECORD];
+    char path[PATH_MAX];
+    uint64_t images;
+    snprintf(path, sizeof path, "%s", self->output.path);
+    const uint64_t end = self->written + 2 * (uint64_t)BLOCK, whole = (end + RECORD - 1) / RECORD * RECORD;
+    for (uint64_t left = whole - self->written; left > 0;) {
+        const size_t step = left < sizeof zeros ? (size_t)left : sizeof zeros;
+        fwrite(zeros, 1, step, self->output.stream);
+        left -= step;
+    }
+    vst_status status = vsti_output_commit(&self->output);
+    if (status != VST_OK) return status;
+    self->result->shards++;
+    self->result->bytes += whole;
+    return vsti_tar_index_make(path, &images);
+}
+
+static vst_status pack_sample(packer *self, uint64_t position) {
+    const vst_pack_options *options = self->options;
+    const uint64_t count = vst_dataset_count(self->dataset);
+    const uint64_t index = options->shuffle ? vst_random_permute(options->seed, 0, count, position) : position;
+    char name[40], text[16];
+    const char *extension;
+    int label = -1;
+    vst_status status = get_file(self, index, &label, &extension);
+    if (status != VST_OK) return status;
+    const uint64_t size = BLOCK + padded(self->bytes.size) + (label >= 0 ? 2 * BLOCK : 0);
+    if (self->output.stream && self->written + size + RECORD > options->shard_bytes) status = close_shard(self);
+    if (status == VST_OK && !self->output.stream) status = open_shard(self);
+    if (status != VST_OK) return status;
+    snprintf(name, sizeof name, "%09llu.%s", (unsigned long long)position, extension);
+    write_member(self, name, self->bytes.data, self->bytes.size);
+    if (label >= 0) {
+        snprintf(name, sizeof name, "%09llu.cls", (unsigned long long)position);
+        write_member(self, name, text, (size_t)snprintf(text, sizeof text, "%d", label));
+    }
+    if (ferror(self->output.stream))
+        return vst_fail(VST_ERROR_IO, "%s: writing failed: is the disk full?", self->output.temporary);
+    self->result->samples++;
+    return VST_OK;
+}
+
+/* Makes the folder; shards left by an earlier run would be read together with the new ones. */
+static vst_status prepare_folder(const char *folder, const char *name) {
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return vst_fail(VST_ERROR_IO, "%s: the folder cannot be made: %s", folder, strerror(errno));
+    DIR *stream = opendir(folder);
+    if (!stream) return vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", folder, strerror(errno));
+    vst_status status = VST_OK;
+    const size_t length = strlen(name);
+    for (const struct dirent *entry; status == VST_OK && (entry = readdir(stream));)
+        if (strncmp(entry->d_name, name, length) == 0 && entry->d_name[length] == '-' && strstr(entry->d_name, ".tar"))
+            status =
+                vst_fail(VST_ERROR_ARGUMENT, "%s/%s is there already: remove the old shards or choose another folder",
+                         folder, entry->d_name);
+    closedir(stream);
+    return status;
+}
+
+vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const char *name,
+                         const vst_pack_options *options, vst_pack_result *result) {
+    vst_status status = VST_OK;
+    vst_progress progress;
+    packer self = {.dataset = dataset, .options = options, .folder = folder, .name = name, .result = result};
+    const uint64_t count = vst_dataset_count(dataset);
+    *result = (vst_pack_result){0};
+    status = prepare_folder(folder, name);
+    if (status != VST_OK) return status;
+    vst_progress_start(&progress, "packing", "images", count);
+    for (uint64_t i = 0; i < count; i++) {
+        if (options->stop && *options->stop) VST_TRY(vst_fail(VST_ERROR_INTERRUPTED, "stopped while packing"));
+        VST_TRY(pack_sample(&self, i));
+        vst_progress_update(&progress, i + 1, NAN);
+    }
+    status = close_shard(&self);
+out:
+    vst_progress_finish(&progress);
+    vsti_output_discard(&self.output);
+    vst_bytes_clear(&self.bytes);
+    vst_image_clear(&self.image);
+    vst_image_clear(&self.smaller);
+    vst_image_clear(&self.scratch);
+    return status;
+}
+
+vst_status vst_data_pack_classes(const vst_dataset *dataset, const char *folder) {
+    vst_status status = VST_OK;
+    vsti_output output = {0};
+    char *path = vst_format("%s/classes.txt", folder);
+    if (!path) return vst_fail_memory(strlen(folder));
+    VST_TRY(vsti_output_open(&output, path));
+    for (int i = 0; i < vst_dataset_classes(dataset); i++)
+        fprintf(output.stream, "%s\n", vst_dataset_class_name(dataset, i));
+    VST_TRY(vsti_output_commit(&output));
+out:
+    vst_free(path);
+    return status;
+}

@@ -1,0 +1,16 @@
+/* Hard distillation: cross-entropy with the teacher's decision as the label, without smoothing (Touvron et al., DeiT,
+ * 2021).
+ */
+#include "recipes/distill/distances/distance.h"
+#include "vision/ops/ops.h"
+
+static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
+    (void)term;
+    return vst_cross_entropy(graph, student, vst_one_hot_argmax(graph, teacher), 0);
+}
+
+extern const vst_distance vsti_distance_hard;
+const vst_distance vsti_distance_hard = {.name = "hard",
+                                         .help = "hard labels: cross-entropy with the teacher's top class",
+                                         .expects = VST_EXPECTS_CLASS_LOGITS,
+                                         .build = build};

@@ -1,0 +1,46 @@
+/* The two sides of a term while it is built. Internal to this folder. */
+#ifndef VISTILL_RECIPES_DISTILL_INTERNAL_H
+#define VISTILL_RECIPES_DISTILL_INTERNAL_H
+
+#include "recipes/distill/distances/distance.h"
+#include "recipes/distill/term.h"
+
+/* The choices of the recipe's table (recipe.c), in its order. */
+enum { VSTI_TOKENS_PATCHES, VSTI_TOKENS_ALL, VSTI_TOKENS_CLASS };
+enum { VSTI_ALIGN_LARGER, VSTI_ALIGN_SMALLER, VSTI_ALIGN_NONE };
+enum { VSTI_PROJECTOR_NONE, VSTI_PROJECTOR_LINEAR, VSTI_PROJECTOR_MLP, VSTI_PROJECTOR_NORM };
+enum {
+    VSTI_TRANSFORM_NONE,
+    VSTI_TRANSFORM_STANDARDIZE,
+    VSTI_TRANSFORM_UNIT,
+    VSTI_TRANSFORM_ATTENTION,
+    VSTI_TRANSFORM_RELATION
+};
+enum { VSTI_SCHEDULE_CONSTANT, VSTI_SCHEDULE_UP, VSTI_SCHEDULE_DOWN };
+
+typedef struct vsti_side {
+    const char *whose, *tap; /* for messages */
+    vst_value value;
+    vst_tap_kind kind;
+} vsti_side;
+
+typedef struct vsti_sides {
+    vst_graph *graph;
+    const vst_term_options *term;
+    const vst_distance *distance;
+    int index;
+    vsti_side student, teacher;
+} vsti_sides;
+
+/* Fails the graph with "distill.terms.N: " before the message; false. */
+bool vsti_refuse(const vsti_sides *sides, const char *format, ...) VST_PRINTF(2, 3);
+/* As text: "the student's tap blocks.3 (2, 66, 64)". */
+enum { VSTI_SIDE_TEXT = 200 };
+const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]);
+
+/* Each gives false after a failure. */
+bool vsti_align(vsti_sides *sides);     /* kinds and grids (align.c) */
+bool vsti_project(vsti_sides *sides);   /* the student's channels become the teacher's (project.c) */
+bool vsti_transform(vsti_sides *sides); /* what is compared (transform.c) */
+
+#endif

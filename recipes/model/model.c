@@ -1,0 +1,185 @@
+/* Model files: the metadata as JSON, the parameters by name. */
+#include "recipes/model/model.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipes/distill/term.h"
+#include "vision/base/memory.h"
+
+enum { FORMAT_VERSION = 1, METADATA = 3 };
+
+/* ---- Reading ---- */
+
+static vst_status required(const vst_safetensors *file, const char *key, const char **value) {
+    *value = vst_safetensors_metadata(file, key);
+    if (*value) return VST_OK;
+    return vst_fail(VST_ERROR_FORMAT,
+                    "%s: no '%s' in its metadata, so it is not a Vistill model file; weights of other "
+                    "programs become one with `vistill import`",
+                    vst_safetensors_path(file), key);
+}
+
+static vst_status check_version(const vst_safetensors *file) {
+    const char *text;
+    vst_status status = required(file, "vistill.format", &text);
+    if (status != VST_OK || strcmp(text, "1") == 0) return status;
+    return vst_fail(VST_ERROR_UNSUPPORTED,
+                    "%s: its vistill.format is '%.40s', this program reads %d: use a newer vistill",
+                    vst_safetensors_path(file), text, FORMAT_VERSION);
+}
+
+static vst_status read_class_names(vst_model *self, const vst_safetensors *file, int classes) {
+    vst_status status = VST_OK;
+    const char *text, *path = vst_safetensors_path(file);
+    json_error_t error;
+    json_t *list = NULL;
+    VST_TRY(required(file, "vistill.classes", &text));
+    list = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_array(list))
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.classes is no JSON list of names: %s", path,
+                         list ? "it is something else" : error.text));
+    if (json_array_size(list) != (size_t)classes)
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.classes has %zu names, the model has %d classes", path,
+                         json_array_size(list), classes));
+    self->class_names = vst_calloc((size_t)classes, sizeof *self->class_names);
+    if (!self->class_names) VST_TRY(vst_fail_memory((size_t)classes * sizeof *self->class_names));
+    self->class_count = classes;
+    for (int i = 0; i < classes; i++) {
+        const char *name = json_string_value(json_array_get(list, (size_t)i));
+        if (!name) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.classes[%d] is no string", path, i));
+        self->class_names[i] = vst_strdup(name);
+        if (!self->class_names[i]) VST_TRY(vst_fail_memory(strlen(name) + 1));
+    }
+out:
+    json_decref(list);
+    return status;
+}
+
+vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model_config *model) {
+    vst_status status = VST_OK;
+    *graph = NULL;
+    *params = NULL;
+    VST_TRY(vst_params_create(params));
+    VST_TRY(vst_graph_create(graph, *params));
+    vst_model_build(*graph, model, 1);
+    VST_TRY(vst_graph_finish(*graph));
+out:
+    return status;
+}
+
+/* The graph is built only to declare the parameters. */
+static vst_status make_params(vst_params **out, const vst_model_config *model) {
+    vst_graph *graph = NULL;
+    vst_status status = vst_model_declare(&graph, out, model);
+    vst_graph_destroy(graph);
+    return status == VST_OK ? vst_params_reserve(*out) : status;
+}
+
+static vst_status fill(vst_model *self, const vst_safetensors *file) {
+    vst_status status = VST_OK;
+    const char *json, *training;
+    VST_TRY(check_version(file));
+    VST_TRY(required(file, "vistill.model", &json));
+    status = vst_model_config_from_json(&self->model, json);
+    if (status != VST_OK) return vst_fail_in(status, "%s: vistill.model", vst_safetensors_path(file));
+    VST_TRY(read_class_names(self, file, vst_model_common_of(self->model)->classes));
+    status = make_params(&self->params, self->model);
+    if (status != VST_OK) return vst_fail_in(status, "%s: building its model", vst_safetensors_path(file));
+    VST_TRY(vst_params_load(self->params, file));
+    training = vst_safetensors_metadata(file, "vistill.training");
+    if (training && !(self->training = vst_strdup(training))) VST_TRY(vst_fail_memory(strlen(training) + 1));
+out:
+    return status;
+}
+
+vst_status vst_model_read(vst_model **out, const char *path) {
+    vst_status status = VST_OK;
+    vst_safetensors *file = NULL;
+    vst_model *self = NULL;
+    *out = NULL;
+    VST_TRY(vst_safetensors_open(&file, path, NULL));
+    self = vst_calloc(1, sizeof *self);
+    if (!self) VST_TRY(vst_fail_memory(sizeof *self));
+    VST_TRY(fill(self, file));
+    *out = self;
+    self = NULL;
+out:
+    vst_model_destroy(self);
+    vst_safetensors_close(file);
+    return status;
+}
+
+void vst_model_destroy(vst_model *file) {
+    if (!file) return;
+    for (int i = 0; i < file->class_count; i++) vst_free(file->class_names[i]);
+    vst_free(file->class_names);
+    vst_free(file->training);
+    vst_params_destroy(file->params);
+    vst_model_config_destroy(file->model);
+    vst_free(file);
+}
+
+/* ---- Writing ---- */
+
+/* The class names as JSON text; free() it, as jansson's. NULL: out of memory, or a name is no UTF-8. */
+static char *class_names_json(const vst_model_content *content) {
+    json_t *list = json_array();
+    bool good = list;
+    for (int i = 0; good && i < content->class_count; i++)
+        good = json_array_append_new(list, json_string(content->class_names[i])) == 0;
+    char *text = good ? json_dumps(list, JSON_COMPACT) : NULL;
+    json_decref(list);
+    return text;
+}
+
+/* Whether a tensor of the params belongs to the model: projectors of distillation terms do not. */
+static bool is_shipped(const char *name) { return strncmp(name, VST_DISTILL_PREFIX, strlen(VST_DISTILL_PREFIX)) != 0; }
+
+/* Keeps the tensors that are shipped and lets trained ones point into `values`. Returns how many remain. */
+static size_t choose_tensors(const vst_model_content *content, vst_tensor *tensors, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_shipped(tensors[i].name)) continue;
+        const vst_param_info *info =
+            vst_params_at(content->params, (size_t)vst_params_find(content->params, tensors[i].name));
+        const bool trained = info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY;
+        tensors[kept] = tensors[i];
+        if (trained && content->values) tensors[kept].data = (float *)content->values + info->offset; /* only read */
+        kept++;
+    }
+    return kept;
+}
+
+vst_status vst_model_write(const char *path, const vst_model_content *content) {
+    vst_status status = VST_OK;
+    const size_t room = vst_params_count(content->params);
+    char *model = vst_model_config_to_json(content->model), *classes = class_names_json(content);
+    vst_tensor *tensors = vst_calloc(room + content->extra_count + 1, sizeof *tensors);
+    int64_t *counters = vst_calloc(room + 1, sizeof *counters);
+    vst_metadata *metadata = vst_calloc(METADATA + 1 + content->metadata_count, sizeof *metadata);
+    if (!classes) VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s: a class name is not UTF-8, or memory ran out", path));
+    if (!model || !tensors || !counters || !metadata) VST_TRY(vst_fail_memory(room * sizeof *tensors));
+
+    size_t count = choose_tensors(content, tensors, vst_params_tensors(content->params, tensors, counters));
+    if (!count) VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s: a model file needs allocated parameters", path));
+    if (content->extra_count) memcpy(tensors + count, content->extra, content->extra_count * sizeof *tensors);
+    count += content->extra_count;
+
+    size_t used = 0;
+    metadata[used++] = (vst_metadata){"vistill.format", "1"};
+    metadata[used++] = (vst_metadata){"vistill.model", model};
+    metadata[used++] = (vst_metadata){"vistill.classes", classes};
+    if (content->training) metadata[used++] = (vst_metadata){"vistill.training", content->training};
+    if (content->metadata_count) memcpy(metadata + used, content->metadata, content->metadata_count * sizeof *metadata);
+    used += content->metadata_count;
+    VST_TRY(vst_safetensors_write(path, tensors, count, metadata, used));
+out:
+    free(classes);
+    vst_free(model);
+    vst_free(tensors);
+    vst_free(counters);
+    vst_free(metadata);
+    return status;
+}

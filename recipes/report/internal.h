@@ -1,0 +1,58 @@
+/* The parts of the report that report.c puts together. Internal to recipes/report. */
+#ifndef VISTILL_RECIPES_REPORT_INTERNAL_H
+#define VISTILL_RECIPES_REPORT_INTERNAL_H
+
+#include <stdio.h>
+
+#include "recipes/report/report.h"
+
+enum { VSTI_REPORT_COLOURS = 8 }; /* --c0 … --c7 of the style sheet; more runs use them again */
+
+/* One line of summary.csv; NAN where nothing is said. */
+typedef struct vsti_epoch {
+    double epoch, train_loss, train_top1, eval_loss, eval_top1, seconds;
+} vsti_epoch;
+
+typedef struct vsti_curve {
+    vsti_epoch *epochs;
+    size_t count, capacity;
+} vsti_curve;
+
+/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which knows no seconds. A folder without either gives
+ * an empty curve; a line of summary.csv that is not of numbers ends it, one of log.txt that cannot be read is passed
+ * over. */
+VST_NODISCARD vst_status vsti_curve_read(vsti_curve *curve, const char *folder);
+/* Of all epochs together; NAN if that is not known. */
+double vsti_curve_minutes(const vsti_curve *curve);
+
+/* "87.65"; an en dash for what is not a number. */
+const char *vsti_number_text(double value, int decimals, char text[32]);
+/* Text with <, >, &, quotes escaped and control characters as spaces. */
+void vsti_html_text(FILE *html, const char *text);
+/* <img> with the picture inside. */
+VST_NODISCARD vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt);
+/* The dot in a run's colour and its name. */
+void vsti_html_run(FILE *html, const vst_report *report, int run);
+/* The name of a class; "?" for one that has none. */
+const char *vsti_class_at(const vst_report *report, int index);
+/* The colour of a run in the figures and the legend. */
+static inline int vsti_report_colour(int run) { return run % VSTI_REPORT_COLOURS; }
+
+/* What figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
+ * when gnuplot is missing or fails. */
+VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves,
+                                            bool *drawn);
+VST_NODISCARD vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn);
+
+/* looks.c: attention maps over some test images. */
+VST_NODISCARD vst_status vsti_html_attention(FILE *html, const vst_report *report);
+/* agreement.c: how often teacher and heads give the same answer. */
+void vsti_html_agreement(FILE *html, const vst_report *report);
+/* classes.c: each class's accuracy, the hardest first. */
+VST_NODISCARD vst_status vsti_html_classes(FILE *html, const vst_report *report);
+/* confusion.c: the matrix of one run, and the pairs it confuses most. */
+VST_NODISCARD vst_status vsti_html_confusion(FILE *html, const vst_report *report, const vst_report_run *run);
+
+extern const char vsti_report_style[];
+
+#endif

@@ -1,0 +1,194 @@
+/* From measured runs to the report. */
+#include "recipes/report/page_data.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "recipes/report/attention.h"
+#include "vision/base/memory.h"
+
+enum { TOKENS = 2, SHOWN_SIDE = 168 }; /* pixels at least of a picture with attention */
+
+/* ---- Pictures ---- */
+
+/* Evenly spread over the test split; every fourth gets attention maps. */
+static vst_status choose_pictures(vsti_page_data *s, const vst_dataset *test) {
+    vst_status status = VST_OK;
+    const uint64_t count = vst_dataset_count(test);
+    const int wanted = count < VSTI_PICTURES ? (int)count : VSTI_PICTURES,
+              views = wanted < VSTI_VIEWS ? wanted : VSTI_VIEWS;
+    for (int i = 0; i < wanted; i++) {
+        s->samples[i] = (uint64_t)i * count / (uint64_t)wanted;
+        VST_TRY(vst_dataset_read(test, s->samples[i], &s->pictures[i], &s->labels[i]));
+        s->report.picture_count++;
+    }
+    for (int i = 0; i < views; i++) s->views[i] = i * wanted / views;
+    s->report.view_count = views;
+out:
+    return status;
+}
+
+/* The run was tested on the pictures of the page. */
+static bool is_same_data(const vsti_measured_run *run, const vst_dataset *test) {
+    return run->test && vst_dataset_count(run->test) == vst_dataset_count(test) &&
+           vst_dataset_classes(run->test) == vst_dataset_classes(test) &&
+           strcmp(vst_dataset_path(run->test), vst_dataset_path(test)) == 0;
+}
+
+/* ---- Attention ---- */
+
+static vst_status draw_maps(vst_image *out, vsti_attention *attention, const vst_image *view, float *maps) {
+    vst_status status = VST_OK;
+    vst_image shown = {0}, scratch = {0};
+    const int side = vsti_attention_side(attention), patches = side * side, scale = (SHOWN_SIDE - 1) / view->width + 1;
+    VST_TRY(
+        vst_image_resize(view, NULL, view->height * scale, view->width * scale, VST_FILTER_NEAREST, &scratch, &shown));
+    for (int t = 0; t < vsti_attention_tokens(attention); t++)
+        VST_TRY(vsti_attention_overlay(&shown, maps + t * patches, side, &out[t]));
+out:
+    vst_image_clear(&shown);
+    vst_image_clear(&scratch);
+    return status;
+}
+
+/* One picture as the model sees it, and the attention of its tokens. */
+static vst_status look_at(vst_image *out, vsti_attention *attention, const vst_model_config *model,
+                          const vst_dataset *test, uint64_t sample) {
+    vst_status status = VST_OK;
+    vst_image image = {0}, scratch[2] = {{0}};
+    const vst_evaluation_view view = vst_model_view(model);
+    const int side = vsti_attention_side(attention);
+    const size_t patches = (size_t)side * (size_t)side, pixels = 3 * (size_t)view.size * (size_t)view.size;
+    float *floats = vst_alloc((pixels + TOKENS * patches) * sizeof *floats);
+    int label;
+    if (!floats) VST_TRY(vst_fail_memory(pixels * sizeof *floats));
+    VST_TRY(vst_dataset_read(test, sample, &image, &label));
+    VST_TRY(vst_image_evaluation_view(&view, &image, scratch));
+    vst_image_to_floats(&image, floats);
+    VST_TRY(vsti_attention_run(attention, floats, floats + pixels));
+    VST_TRY(draw_maps(out, attention, &image, floats + pixels));
+out:
+    vst_image_clear(&image);
+    for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
+    vst_free(floats);
+    return status;
+}
+
+static vst_status show_attention(vsti_page_data *s, const vsti_measured_run *run, vst_image *images,
+                                 vst_report_run *row) {
+    vst_status status = VST_OK;
+    vsti_attention *attention = NULL;
+    const int channels = vst_model_common_of(run->file->model)->channels;
+    if (channels != vst_dataset_channels(run->test)) return VST_OK; /* no picture can show what it sees */
+    VST_TRY(vsti_attention_create(&attention, run->file->model, run->file->params));
+    if (!attention) goto out;
+    const int tokens = vsti_attention_tokens(attention);
+    for (int i = 0; i < s->report.view_count; i++)
+        VST_TRY(look_at(images + i * tokens, attention, run->file->model, run->test, s->samples[s->views[i]]));
+    row->attention = images;
+    row->attention_tokens = tokens;
+out:
+    vsti_attention_destroy(attention);
+    return status;
+}
+
+/* ---- Rows ---- */
+
+static void fill_row(vst_report_run *row, const vsti_measured_runs *set, const vsti_measured_run *run) {
+    const vst_evaluation *answers = vsti_report_answers(set, run);
+    *row = vst_report_unknown(run->name);
+    row->folder = run->folder;
+    row->model = run->file ? run->file->model->variant : run->recipe ? run->recipe->model->variant : NULL;
+    row->file = run->file_name;
+    row->seeds = run->seed;
+    row->notes = run->notes;
+    row->latency_ms = run->latency_ms;
+    row->megabytes = run->megabytes;
+    row->minutes = vsti_curve_minutes(&run->curve);
+    row->epochs = (int)run->curve.count;
+    if (run->curve.count) row->last_top1 = run->curve.epochs[run->curve.count - 1].eval_top1;
+    if (run->file) row->parameters = (double)vst_params_numel(run->file->params);
+    row->top1 = answers ? answers->top1 : row->last_top1;
+    row->agreement = &run->agreement;
+    if (run->teacher >= 0 && run->agreement.count > 1 && strcmp(run->agreement.names[0], "teacher") == 0)
+        row->teacher_agreement = run->agreement.same[0][run->agreement.count - 1];
+}
+
+static vst_status show_answers(vsti_page_data *s, const vsti_measured_runs *set, vsti_measured_run *run, int index) {
+    vst_status status = VST_OK;
+    const vst_evaluation *answers = vsti_report_answers(set, run);
+    vst_report_run *row = &s->runs[index];
+    int *predictions = s->predictions + index * VSTI_PICTURES;
+    if (!answers) goto out;
+    row->confusion = answers->confusion;
+    row->predictions = predictions;
+    for (int i = 0; i < s->report.picture_count; i++) predictions[i] = answers->predictions[s->samples[i]];
+    status = show_attention(s, run, s->attention + (ptrdiff_t)index * VSTI_VIEWS * TOKENS, row);
+    VST_TRY(vsti_report_note(run, status, "no attention maps"));
+out:
+    row->notes = run->notes;
+    return status;
+}
+
+/* The page is about the pictures of `shown`'s test split. */
+static vst_status show_data(vsti_page_data *s, vsti_measured_runs *set, const int *chosen,
+                            const vsti_measured_run *shown) {
+    vst_status status = VST_OK;
+    const vst_dataset *test = shown->test;
+    const int classes = vst_dataset_classes(test);
+    s->class_names = vst_calloc((size_t)classes, sizeof *s->class_names);
+    if (!s->class_names) VST_TRY(vst_fail_memory((size_t)classes * sizeof *s->class_names));
+    for (int i = 0; i < classes; i++) s->class_names[i] = vst_dataset_class_name(test, i);
+    s->report.class_names = s->class_names;
+    s->report.class_count = classes;
+    VST_TRY(choose_pictures(s, test));
+    for (int i = 0; i < s->run_count; i++) {
+        vsti_measured_run *run = &set->runs[chosen[i]];
+        if (is_same_data(run, test)) VST_TRY(show_answers(s, set, run, i));
+        else if (run->test)
+            VST_TRY(vsti_report_note(run,
+                                     vst_fail(VST_ERROR_ARGUMENT, "it was tested on %s, the others on %s",
+                                              vst_dataset_path(run->test), vst_dataset_path(test)),
+                                     "no matrix and no pictures"));
+        s->runs[i].notes = run->notes;
+    }
+    snprintf(s->subtitle, sizeof s->subtitle, "%s, %llu test images", shown->data,
+             (unsigned long long)vst_dataset_count(test));
+    s->report.subtitle = s->subtitle;
+out:
+    return status;
+}
+
+vst_status vsti_page_data_fill(vsti_page_data *s, vsti_measured_runs *set, const int *chosen, int count) {
+    vst_status status = VST_OK;
+    const size_t runs = (size_t)count;
+    const vsti_measured_run *shown = NULL;
+    s->run_count = count;
+    s->runs = vst_calloc(runs, sizeof *s->runs);
+    s->predictions = vst_calloc(runs * VSTI_PICTURES, sizeof *s->predictions);
+    s->attention = vst_calloc(runs * VSTI_VIEWS * TOKENS, sizeof *s->attention);
+    if (!s->runs || !s->predictions || !s->attention)
+        VST_TRY(vst_fail_memory(runs * VSTI_PICTURES * sizeof *s->attention));
+    s->report = (vst_report){
+        .runs = s->runs, .run_count = count, .labels = s->labels, .pictures = s->pictures, .views = s->views};
+    for (int i = 0; i < count; i++) {
+        const vsti_measured_run *run = &set->runs[chosen[i]];
+        fill_row(&s->runs[i], set, run);
+        if (!shown && vsti_report_answers(set, run)) shown = run;
+        if (run->yaml) s->report.recipe = run->yaml;
+    }
+    if (shown) VST_TRY(show_data(s, set, chosen, shown));
+out:
+    return status;
+}
+
+void vsti_page_data_clear(vsti_page_data *s) {
+    for (int i = 0; i < VSTI_PICTURES; i++) vst_image_clear(&s->pictures[i]);
+    for (int i = 0; s->attention && i < s->run_count * VSTI_VIEWS * TOKENS; i++) vst_image_clear(&s->attention[i]);
+    vst_free(s->runs);
+    vst_free(s->predictions);
+    vst_free(s->attention);
+    vst_free(s->class_names);
+    *s = (vsti_page_data){0};
+}

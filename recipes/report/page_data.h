@@ -1,0 +1,27 @@
+/* A set of measured runs as a page: which pictures are shown, what each run says of them and where it looks. */
+#ifndef VISTILL_RECIPES_REPORT_PAGE_DATA_H
+#define VISTILL_RECIPES_REPORT_PAGE_DATA_H
+
+#include "recipes/report/run.h"
+
+enum { VSTI_PICTURES = 24, VSTI_VIEWS = 6 };
+
+typedef struct vsti_page_data {
+    vst_report_run *runs; /* a row each, to be changed by whoever knows better, such as means over seeds */
+    int run_count;
+    vst_report report; /* but for title and subtitle */
+    vst_image pictures[VSTI_PICTURES];
+    int labels[VSTI_PICTURES], views[VSTI_VIEWS];
+    uint64_t samples[VSTI_PICTURES];
+    int *predictions;     /* (runs, VSTI_PICTURES) */
+    vst_image *attention; /* (runs, VSTI_VIEWS, 2) */
+    const char **class_names;
+    char subtitle[512];
+} vsti_page_data;
+
+/* Of the set's runs `chosen` (indices, `count` of them). The set must outlive the page data, which starts as {0}. */
+VST_NODISCARD vst_status vsti_page_data_fill(vsti_page_data *page, vsti_measured_runs *set, const int *chosen,
+                                             int count);
+void vsti_page_data_clear(vsti_page_data *page);
+
+#endif

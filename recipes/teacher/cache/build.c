@@ -1,0 +1,346 @@
+/* Builds a cache: the teachers run over all images that a training will show. What is complete is committed in the head
+ * every now and then, so that an interrupted or killed build goes on from there. */
+#include <errno.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "recipes/commands/progress.h"
+#include "recipes/teacher/cache/work.h"
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+
+enum { COMMIT_SECONDS = 30, CHUNK = 1 << 20 };
+
+/* ---- Shared with checking ---- */
+
+static vst_status create_loader(vsti_cache_work *work) {
+    vst_loader_options options = vsti_training_options(&work->data, work->recipe);
+    options.drop_last = vsti_recipe_mixes(work->recipe); /* what one epoch leaves out comes in another view */
+    if (options.views) options.shuffle = false;          /* by sample */
+    return vst_loader_create(&work->loader, work->data.train, &options);
+}
+
+vst_status vsti_cache_work_open(vsti_cache_work *work, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    const vst_model_common *common = vst_model_common_of(recipe->model);
+    if (!vst_recipe_cached(recipe))
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER");
+    omp_set_num_threads(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
+    work->recipe = recipe;
+    work->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
+    VST_TRY(vsti_train_data_open(&work->data, recipe));
+    VST_TRY(vsti_teachers_build(&work->teachers, recipe, false));
+    VST_TRY(vsti_cache_describe(&work->wanted, recipe, &work->data, &work->teachers));
+    VST_TRY(create_loader(work));
+out:
+    return status;
+}
+
+void vsti_cache_work_close(vsti_cache_work *work) {
+    vst_loader_destroy(work->loader);
+    vsti_cache_clear(&work->wanted);
+    vsti_teachers_clear(&work->teachers);
+    vsti_train_data_close(&work->data);
+}
+
+bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes) {
+    *bytes = 0;
+    for (int i = 0; i < cache->teacher_count; i++) {
+        uint64_t one;
+        if (!vsti_cache_bytes(&cache->teachers[i], records, &one) || __builtin_add_overflow(*bytes, one, bytes))
+            return false;
+    }
+    return true;
+}
+
+vst_cache_size vsti_cache_size_of(const vsti_cache *cache) {
+    vst_cache_size size = {.blocks = cache->done / cache->block, .records = cache->done};
+    if (!vsti_cache_total(cache, cache->done, &size.bytes)) size.bytes = UINT64_MAX;
+    return size;
+}
+
+/* ---- Where to begin ---- */
+
+typedef struct builder {
+    vsti_cache_work work;
+    vsti_cache cache;
+    const vst_cache_build_options *options;
+    uint64_t blocks;                      /* that there will be */
+    XXH3_state_t *sums[VST_MAX_TEACHERS]; /* of the block under way */
+    uint8_t *buffer;                      /* a batch's records of one teacher, or CHUNK bytes */
+    uint32_t *scratch;
+    double committed; /* when */
+} builder;
+
+static vst_status count_blocks(builder *self) {
+    const vst_recipe *recipe = self->work.recipe;
+    const int epochs = self->options->epochs, views = recipe->augment.views;
+    if (views && epochs)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "--epochs %d: the recipe's epochs show %d views in turn (augment.views), and all of them are "
+                        "made",
+                        epochs, views);
+    self->blocks = (uint64_t)(views ? views : epochs ? epochs : recipe->run.epochs);
+    return VST_OK;
+}
+
+static vst_status begin_anew(builder *self) {
+    const vst_status status =
+        vsti_teachers_measure(&self->work.teachers, self->work.recipe, &self->work.data, self->options->stop);
+    if (status != VST_OK) return status;
+    self->cache = self->work.wanted;
+    self->work.wanted = (vsti_cache){0};
+    for (int i = 0; i < self->work.teachers.count; i++) {
+        const vsti_teacher *teacher = &self->work.teachers.list[i];
+        if (teacher->file) vsti_cache_teacher_of(&self->cache, teacher->source + 1)->top1 = teacher->top1;
+    }
+    return VST_OK;
+}
+
+/* What was begun is continued if it is for the same. A block that was begun in batches of another size is done again.
+ */
+static vst_status find_cache(builder *self) {
+    vst_status status = VST_OK;
+    const char *folder = self->work.recipe->distill.cache;
+    if (self->options->force) return begin_anew(self);
+    status = vsti_cache_read_head(&self->cache, folder);
+    if (status == VST_ERROR_NOT_FOUND) return begin_anew(self);
+    VST_TRY(status);
+    const bool complete =
+        self->cache.done / self->cache.block >= self->blocks; /* then it may hold more than is asked for */
+    VST_TRY(vsti_cache_compare(&self->cache, &self->work.wanted, !complete));
+    const uint64_t begun = self->cache.done % self->cache.block;
+    if (begun % (uint64_t)self->work.recipe->optim.batch) self->cache.done -= begun;
+out:
+    return status;
+}
+
+/* ---- Room ---- */
+
+static const char *size_text(uint64_t bytes, char text[32]) {
+    const double b = (double)bytes;
+    if (b >= 1e9) snprintf(text, 32, "%.2f GB", b / 1e9);
+    else if (b >= 1e6) snprintf(text, 32, "%.1f MB", b / 1e6);
+    else snprintf(text, 32, "%.1f kB", b / 1e3);
+    return text;
+}
+
+static vst_status check_room(const builder *self) {
+    const vsti_cache *cache = &self->cache;
+    char whole[32], missing[32], room[32];
+    struct statvfs disk;
+    uint64_t records, all, have;
+    if (__builtin_mul_overflow(self->blocks, cache->block, &records) || !vsti_cache_total(cache, records, &all) ||
+        !vsti_cache_total(cache, cache->done, &have))
+        return vst_fail(VST_ERROR_LIMIT, "%llu %s of %llu images are too many for a cache",
+                        (unsigned long long)self->blocks, cache->views ? "views" : "epochs",
+                        (unsigned long long)cache->block);
+    const uint64_t left = all > have ? all - have : 0;
+    vst_log(VST_LOG_INFO, "cache    %s: %llu %s of %llu images, %llu bytes each, %s; %s to be written", cache->folder,
+            (unsigned long long)self->blocks, cache->views ? "views" : "epochs", (unsigned long long)cache->block,
+            (unsigned long long)(all / records), size_text(all, whole), size_text(left, missing));
+    if (cache->batch)
+        vst_log(VST_LOG_INFO, "         images are mixed: it serves this seed and batches of %d alone", cache->batch);
+    if (statvfs(cache->folder, &disk) != 0) return vst_fail(VST_ERROR_IO, "%s: %s", cache->folder, strerror(errno));
+    const uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (free_bytes >= left) return VST_OK;
+    return vst_fail(VST_ERROR_IO,
+                    "%s: %s are needed and %s are free: set distill.cache to another disk, distill.cache_topk, fewer "
+                    "--epochs or augment.views",
+                    cache->folder, missing, size_text(free_bytes, room));
+}
+
+/* ---- Records ---- */
+
+/* Brings the sum up to what there is of the block under way, and sees that it is what the head says. */
+static vst_status reread(builder *self, int teacher) {
+    const vsti_cache *cache = &self->cache;
+    const vsti_cache_teacher *t = &cache->teachers[teacher];
+    const uint64_t block = cache->done / cache->block, end = cache->done * t->record;
+    for (uint64_t at = block * cache->block * t->record; at < end;) {
+        const size_t wanted = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
+        const ssize_t got = pread(t->file, self->buffer, wanted, (off_t)at);
+        if (got <= 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be read: %s", cache->folder, t->number,
+                            strerror(errno));
+        XXH3_64bits_update(self->sums[teacher], self->buffer, (size_t)got);
+        at += (uint64_t)got;
+    }
+    if (cache->done % cache->block == 0 || XXH3_64bits_digest(self->sums[teacher]) == t->sums[block]) return VST_OK;
+    return vst_fail(VST_ERROR_FORMAT,
+                    "%s/teacher%d.bin was damaged since the build was interrupted: --force builds it anew",
+                    cache->folder, t->number);
+}
+
+static vst_status allocate(builder *self) {
+    vst_status status = VST_OK;
+    size_t buffer = CHUNK;
+    for (int i = 0; i < self->cache.teacher_count; i++) {
+        size_t bytes;
+        vsti_cache_teacher *t = &self->cache.teachers[i];
+        if (!vst_multiply((size_t)self->work.recipe->optim.batch, t->record, &bytes))
+            VST_TRY(vst_fail_memory(SIZE_MAX));
+        if (bytes > buffer) buffer = bytes;
+        VST_TRY(vst_grow(&t->sums, &t->sum_capacity, (size_t)self->blocks, sizeof *t->sums));
+        if (!(self->sums[i] = XXH3_createState())) VST_TRY(vst_fail_memory(1024));
+        XXH3_64bits_reset(self->sums[i]);
+    }
+    self->buffer = vst_alloc(buffer);
+    self->scratch = vst_alloc(vsti_cache_scratch(&self->cache) * sizeof *self->scratch);
+    if (!self->buffer || !self->scratch) VST_TRY(vst_fail_memory(buffer));
+out:
+    return status;
+}
+
+static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_cache_teacher *t, int count) {
+    for (int k = 0; k < teacher->tap_count; k++) {
+        const vsti_cache_tap *tap = vsti_cache_tap_named(t, teacher->taps[k].name);
+        const float *values = vst_plan_output(teacher->plan, k);
+        for (int i = 0; i < count; i++) {
+            const vst_status status = vsti_cache_encode(tap, self->cache.dtype, values + (size_t)i * tap->floats,
+                                                        self->scratch, self->buffer + (size_t)i * t->record);
+            if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
+        }
+    }
+    return VST_OK;
+}
+
+static vst_status put(const builder *self, const vsti_cache_teacher *t, size_t bytes) {
+    const uint64_t at = self->cache.done * t->record;
+    for (size_t written = 0; written < bytes;) {
+        const ssize_t step = pwrite(t->file, self->buffer + written, bytes - written, (off_t)(at + written));
+        if (step <= 0 && errno != EINTR)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", self->cache.folder, t->number,
+                            strerror(errno));
+        if (step > 0) written += (size_t)step;
+    }
+    return VST_OK;
+}
+
+/* All teachers' records of a batch. */
+static vst_status add_batch(builder *self, const vst_batch *batch) {
+    vst_status status = VST_OK;
+    const uint64_t block = self->cache.done / self->cache.block;
+    for (int i = 0; i < self->cache.teacher_count; i++) {
+        const vsti_cache_teacher *t = &self->cache.teachers[i];
+        const vsti_teacher *teacher = vsti_teacher_of(&self->work.teachers, t->number - 1);
+        const size_t bytes = (size_t)batch->count * t->record;
+        VST_TRY(vsti_teacher_run(teacher, batch->images, (size_t)batch->count * self->work.image_floats, 0));
+        VST_TRY(encode(self, teacher, t, batch->count));
+        VST_TRY(put(self, t, bytes));
+        if (self->cache.done % self->cache.block == 0) XXH3_64bits_reset(self->sums[i]);
+        XXH3_64bits_update(self->sums[i], self->buffer, bytes);
+        t->sums[block] = XXH3_64bits_digest(self->sums[i]);
+    }
+    self->cache.done += (uint64_t)batch->count;
+out:
+    return status;
+}
+
+/* First the records reach the disk, then the head that tells of them. */
+static vst_status commit(builder *self) {
+    vsti_cache *cache = &self->cache;
+    for (int i = 0; i < cache->teacher_count; i++) {
+        const vsti_cache_teacher *t = &cache->teachers[i];
+        if (fdatasync(t->file) != 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, t->number,
+                            strerror(errno));
+    }
+    self->committed = vst_seconds();
+    return vsti_cache_write_head(cache);
+}
+
+/* What lies beyond the records goes, so that equal caches have equal files. */
+static vst_status cut(const builder *self) {
+    const vsti_cache *cache = &self->cache;
+    for (int i = 0; i < cache->teacher_count; i++) {
+        const vsti_cache_teacher *t = &cache->teachers[i];
+        if (ftruncate(t->file, (off_t)(cache->done * t->record)) != 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be shortened: %s", cache->folder, t->number,
+                            strerror(errno));
+    }
+    return VST_OK;
+}
+
+/* ---- All ---- */
+
+static vst_status interrupt(builder *self) {
+    const vst_status status = commit(self);
+    if (status != VST_OK) return status;
+    return vst_fail(VST_ERROR_INTERRUPTED, "%s holds %llu of %llu records; the same command goes on",
+                    self->cache.folder, (unsigned long long)self->cache.done,
+                    (unsigned long long)(self->blocks * self->cache.block));
+}
+
+static vst_status fill_block(builder *self, vst_progress *progress, uint64_t begin) {
+    vst_status status = VST_OK;
+    vsti_cache *cache = &self->cache;
+    const uint64_t block = cache->done / cache->block;
+    const uint64_t step = cache->done % cache->block / (uint64_t)self->work.recipe->optim.batch;
+    VST_TRY(vst_loader_start(self->work.loader, (uint32_t)block, step));
+    while (cache->done < (block + 1) * cache->block) {
+        vst_batch batch;
+        if (self->options->stop && *self->options->stop) return interrupt(self);
+        VST_TRY(vst_loader_next(self->work.loader, &batch));
+        if (!batch.count) VST_TRY(vst_fail(VST_ERROR_INTERNAL, "the loader's epoch ends before that of the cache"));
+        VST_TRY(add_batch(self, &batch));
+        vst_progress_update(progress, cache->done - begin, NAN);
+        if (vst_seconds() - self->committed > COMMIT_SECONDS) VST_TRY(commit(self));
+    }
+    VST_TRY(commit(self));
+out:
+    return status;
+}
+
+static vst_status fill(builder *self) {
+    vst_status status = VST_OK;
+    vst_progress progress;
+    const uint64_t begin = self->cache.done, end = self->blocks * self->cache.block;
+    self->committed = vst_seconds();
+    vst_progress_start(&progress, "teacher", "images", end - begin);
+    while (self->cache.done < end && status == VST_OK) status = fill_block(self, &progress, begin);
+    vst_progress_finish(&progress);
+    return status;
+}
+
+static vst_status build(builder *self, vst_cache_size *size) {
+    vst_status status = VST_OK;
+    VST_TRY(count_blocks(self));
+    VST_TRY(vsti_make_folders(self->work.recipe->distill.cache, "distill.cache"));
+    VST_TRY(find_cache(self));
+    const uint64_t begin = self->cache.done;
+    if (begin / self->cache.block < self->blocks) {
+        VST_TRY(check_room(self));
+        VST_TRY(vsti_cache_open_write(&self->cache));
+        VST_TRY(allocate(self));
+        for (int i = 0; i < self->cache.teacher_count; i++) VST_TRY(reread(self, i));
+        VST_TRY(commit(self)); /* the head tells of no more than is kept */
+        VST_TRY(cut(self));
+        VST_TRY(fill(self));
+    }
+    *size = vsti_cache_size_of(&self->cache);
+    size->added = self->cache.done - begin;
+out:
+    return status;
+}
+
+vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options, vst_cache_size *size) {
+    *size = (vst_cache_size){0};
+    builder *self = vst_calloc(1, sizeof *self);
+    if (!self) return vst_fail_memory(sizeof *self);
+    self->options = options;
+    vst_status status = vsti_cache_work_open(&self->work, recipe);
+    if (status == VST_OK) status = build(self, size);
+    for (int i = 0; i < VST_MAX_TEACHERS; i++) XXH3_freeState(self->sums[i]);
+    vsti_cache_clear(&self->cache);
+    vsti_cache_work_close(&self->work);
+    vst_free(self->buffer);
+    vst_free(self->scratch);
+    vst_free(self);
+    return status;
+}

@@ -1,0 +1,59 @@
+/* What `vistill cache` does: the answers of a recipe's teachers are written to distill.cache once, and checked. */
+#ifndef VISTILL_RECIPES_TEACHER_CACHE_CACHE_H
+#define VISTILL_RECIPES_TEACHER_CACHE_CACHE_H
+
+#include <signal.h>
+
+#include "recipes/config/recipe.h"
+#include "recipes/distill/tap.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- build ---- */
+
+typedef struct vst_cache_build_options {
+    int epochs;                        /* 0: run.epochs; with augment.views it must be 0: all views are made */
+    bool force;                        /* begin anew, whatever is there */
+    const volatile sig_atomic_t *stop; /* when it becomes non-zero what is done is kept and the result is
+                                          VST_ERROR_INTERRUPTED; NULL: never */
+} vst_cache_build_options;
+
+typedef struct vst_cache_size {
+    uint64_t blocks, records, bytes; /* epochs or views; all of the teachers' files together */
+    uint64_t added;                  /* records by this call */
+} vst_cache_size;
+
+/* Runs the recipe's teachers over all that a training shows. What is there already is kept if it was made for the same
+ * recipe, and refused otherwise; the log is told the size before it begins, and too small a disk is an error then. */
+VST_NODISCARD vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options,
+                                         vst_cache_size *size);
+
+/* ---- check ---- */
+
+typedef struct vst_cache_tap_check {
+    int teacher; /* from 1 */
+    char tap[VST_TAP_NAME];
+    double mean_error, max_error; /* of a number; of logits that were cut, of those that were kept */
+    double magnitude;             /* mean of the teacher's numbers without sign */
+    double same_top1;             /* per cent; NAN: no class scores */
+} vst_cache_tap_check;
+
+typedef struct vst_cache_report {
+    vst_cache_size size;
+    uint64_t recomputed; /* records */
+    vst_cache_tap_check taps[VST_MAX_TERMS];
+    int tap_count;
+    bool good; /* mean errors are below a hundredth of the magnitude, and 99 % of the top-1 are the same */
+} vst_cache_report;
+
+/* Refuses a cache that is not the recipe's or is damaged, compares all of it with its checksums, and runs the teachers
+ * on about `samples` of its images again. */
+VST_NODISCARD vst_status vst_cache_check(const vst_recipe *recipe, int samples, const volatile sig_atomic_t *stop,
+                                         vst_cache_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

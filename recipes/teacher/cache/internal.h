@@ -1,0 +1,127 @@
+/* A teacher's answers on disk, so that a training need not run it. Internal to recipes; its users see
+ * tools.h.
+ *
+ * A folder holds cache.json, the head, which says whose answers on what they are, and for each teacher a file
+ * teacher<N>.bin of records of one fixed size, a record for each image that training shows. They are counted, not
+ * listed. Records are in blocks, of which the head has the XXH3:
+ * - with augment.views = 0 a block is an epoch, and a record is that of a place in it, step * batch + row;
+ * - with augment.views = M a block is a view, the one that epochs of equal remainder by M show, and a record is that of
+ *   a sample.
+ *
+ * Without mixing a place shows the same image whatever the batch; with mixup or CutMix the batch decides the images, so
+ * the cache is for one size of it.
+ *
+ * A record is the teacher's taps one after the other: all floats in half or single precision; or, of logits with
+ * distill.cache_topk = K below the number of classes, the K largest as class numbers (U16, U32 from 65537 classes on)
+ * and values, then a float, the value of each of the others, such that the sum of exponentials is that of the teacher.
+ * Numbers lie in the byte order of the machine, which is little-endian on all that Vistill runs on. */
+#ifndef VISTILL_RECIPES_TEACHER_CACHE_INTERNAL_H
+#define VISTILL_RECIPES_TEACHER_CACHE_INTERNAL_H
+
+#include "recipes/config/recipe.h"
+#include "recipes/distill/tap.h"
+#include "vision/tensor/tensor.h"
+
+#define VSTI_CACHE_RECORDS (UINT64_C(1) << 48) /* at most */
+#define VSTI_CACHE_MEND "`vistill cache build RECIPE --force` makes it anew"
+
+struct vsti_train_data;
+struct vsti_teachers;
+
+typedef struct vsti_cache_tap {
+    char name[VST_TAP_NAME];
+    vst_shape shape; /* of one image's */
+    size_t floats;   /* in it */
+    size_t kept;     /* the largest of them; 0: all */
+    size_t offset;   /* in the record */
+} vsti_cache_tap;
+
+typedef struct vsti_cache_teacher {
+    int number; /* in distill.teacher, from 1 */
+    uint64_t hash;
+    double top1; /* as vsti_teacher's */
+    vsti_cache_tap taps[VST_MAX_TERMS];
+    int tap_count;
+    size_t record;  /* bytes */
+    uint64_t *sums; /* XXH3 of each block that was begun, of the last one as far as it goes; owned */
+    size_t sum_capacity;
+    int file;           /* descriptor, -1: closed */
+    const uint8_t *map; /* NULL: not mapped */
+    size_t mapped;
+} vsti_cache_teacher;
+
+typedef struct vsti_cache {
+    char *folder;
+    char version[32];    /* of the program that made it */
+    uint64_t data, view; /* hashes: vst_dataset_hash of the training samples, vst_view_id */
+    int seed, batch;     /* batch 0: any */
+    int views;
+    vst_dtype dtype; /* VST_F16 or VST_F32 */
+    int topk;
+    uint64_t block; /* records in a block */
+    uint64_t done;  /* records there are */
+    vsti_cache_teacher teachers[VST_MAX_TEACHERS];
+    int teacher_count;
+    bool *sound; /* blocks whose sums were found right; owned */
+} vsti_cache;
+
+/* ---- Whether it fits (match.c) ---- */
+
+extern const char *const vsti_cache_precisions[]; /* "half", "float": VST_CACHE_HALF … */
+
+/* What the cache must be for the recipe, whose teachers' graphs are there; nothing is read. Starts as {0}, as all
+ * caches. */
+VST_NODISCARD vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe,
+                                             const struct vsti_train_data *data, const struct vsti_teachers *teachers);
+/* Refuses a cache that was made for something else, saying what differs. `whole`: the taps must be the same; otherwise
+ * it may have more. */
+VST_NODISCARD vst_status vsti_cache_compare(const vsti_cache *found, const vsti_cache *wanted, bool whole);
+vsti_cache_teacher *vsti_cache_teacher_of(vsti_cache *cache, int number); /* NULL: it has none of that number */
+const vsti_cache_tap *vsti_cache_tap_named(const vsti_cache_teacher *teacher, const char *name);
+void vsti_cache_clear(vsti_cache *cache);
+
+/* ---- The head (head.c) ---- */
+
+/* Reads the folder's head; a folder without one is VST_ERROR_NOT_FOUND, which names the command that makes it. */
+VST_NODISCARD vst_status vsti_cache_read_head(vsti_cache *cache, const char *folder);
+VST_NODISCARD vst_status vsti_cache_write_head(const vsti_cache *cache);
+
+/* ---- Records (record.c) ---- */
+
+/* Lays the taps out and sets teacher->record; false if the sizes overflow. */
+bool vsti_cache_lay_out(vsti_cache_teacher *teacher, vst_dtype dtype);
+bool vsti_cache_lay_out_all(vsti_cache *cache);     /* by their shapes and topk */
+size_t vsti_cache_scratch(const vsti_cache *cache); /* elements that vsti_cache_encode needs; at least 1 */
+/* A number that is not finite, or too large for half precision, is an error that names the tap. */
+VST_NODISCARD vst_status vsti_cache_encode(const vsti_cache_tap *tap, vst_dtype dtype, const float *values,
+                                           uint32_t *scratch, uint8_t *record);
+/* False if the record names a class that there is not. */
+bool vsti_cache_decode(const vsti_cache_tap *tap, vst_dtype dtype, const uint8_t *record, float *values);
+/* The places of the `count` largest values, in falling order, the first of equal ones first; *rest becomes the value of
+ * the others if all were equal. */
+void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32_t *places, float *rest);
+
+/* Of so many records; false if that is no size of a file. */
+bool vsti_cache_bytes(const vsti_cache_teacher *teacher, uint64_t records, uint64_t *bytes);
+uint64_t vsti_cache_blocks(const vsti_cache *cache);                 /* that were begun */
+uint64_t vsti_cache_filled(const vsti_cache *cache, uint64_t block); /* records of the block that are there */
+uint64_t vsti_cache_block(const vsti_cache *cache, uint32_t epoch);  /* that an epoch reads */
+/* The record of the sample at a place of an epoch. */
+uint64_t vsti_cache_index(const vsti_cache *cache, uint32_t epoch, uint64_t place, uint64_t sample);
+
+/* ---- Files (file.c) ---- */
+
+/* Opens the data files to be written, and keeps everyone else out. */
+VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
+/* Maps the data files, which must be as long as the head says, and keeps writers out. */
+VST_NODISCARD vst_status vsti_cache_open_read(vsti_cache *cache);
+/* Compares a block of all teachers with its sums, once. */
+VST_NODISCARD vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block);
+void vsti_cache_close(vsti_cache *cache);
+/* Opens distill.cache for a training: everything that it will read must be there and made for it. The teachers get
+ * their taps of it, and their accuracy. */
+VST_NODISCARD vst_status vsti_cache_open(vsti_cache *cache, const vst_recipe *recipe,
+                                         const struct vsti_train_data *data, struct vsti_teachers *teachers);
+void vsti_cache_log_setup(const vsti_cache *cache); /* to the log: where the answers come from */
+
+#endif

@@ -1,0 +1,243 @@
+/* Writes and reads checkpoints. */
+#include "recipes/train/checkpoint.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+
+#define VALUES_TENSOR "optimizer.values"
+
+/* ---- The position as JSON: one table for both directions ---- */
+
+typedef enum field_type { FIELD_INT, FIELD_COUNT, FIELD_REAL, FIELD_FLAG } field_type;
+typedef struct field {
+    const char *name;
+    field_type type;
+    size_t offset;
+} field;
+
+#define FIELD(type, name, member) {name, type, offsetof(vsti_checkpoint, member)}
+static const field fields[] = {
+    FIELD(FIELD_INT, "epoch", epoch),
+    FIELD(FIELD_COUNT, "step", step),
+    FIELD(FIELD_FLAG, "finished", finished),
+    FIELD(FIELD_INT, "threads", threads),
+    FIELD(FIELD_INT, "recoveries", recoveries),
+    FIELD(FIELD_REAL, "seconds", seconds),
+    FIELD(FIELD_REAL, "best_top1", best_top1),
+    FIELD(FIELD_INT, "best_epoch", best_epoch),
+    FIELD(FIELD_REAL, "teacher_top1", teacher_top1),
+    FIELD(FIELD_COUNT, "log_bytes", log_bytes),
+    FIELD(FIELD_COUNT, "summary_bytes", summary_bytes),
+    FIELD(FIELD_COUNT, "events_bytes", events_bytes),
+    FIELD(FIELD_COUNT, "sum_steps", sums.steps),
+    FIELD(FIELD_COUNT, "sum_labelled", sums.labelled),
+    FIELD(FIELD_COUNT, "sum_correct", sums.correct),
+    FIELD(FIELD_REAL, "sum_loss", sums.loss),
+    FIELD(FIELD_REAL, "sum_labels", sums.labels),
+    FIELD(FIELD_REAL, "sum_rate", sums.rate),
+    FIELD(FIELD_REAL, "sum_seconds", sums.seconds),
+    FIELD(FIELD_REAL, "train_loss", figures.train_loss),
+    FIELD(FIELD_REAL, "train_top1", figures.train_top1),
+    FIELD(FIELD_REAL, "test_loss", figures.test_loss),
+    FIELD(FIELD_REAL, "test_top1", figures.test_top1),
+    FIELD(FIELD_REAL, "test_top5", figures.test_top5),
+    FIELD(FIELD_REAL, "validation_loss", figures.validation_loss),
+    FIELD(FIELD_REAL, "validation_top1", figures.validation_top1),
+    FIELD(FIELD_REAL, "other_loss", figures.other_loss),
+    FIELD(FIELD_REAL, "other_top1", figures.other_top1),
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+/* JSON has no NaN: such a number is null. */
+static json_t *real_json(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static json_t *field_json(const field *f, const vsti_checkpoint *checkpoint) {
+    const char *at = (const char *)checkpoint + f->offset;
+    switch (f->type) {
+    case FIELD_INT: return json_integer(*(const int *)at);
+    case FIELD_COUNT: return json_integer((json_int_t) * (const uint64_t *)at);
+    case FIELD_REAL: return real_json(*(const double *)at);
+    case FIELD_FLAG: return json_boolean(*(const bool *)at);
+    }
+    return NULL;
+}
+
+/* free() the text, as jansson's; NULL: out of memory. */
+static char *to_json(const vsti_checkpoint *checkpoint) {
+    json_t *object = json_object(), *terms = json_array();
+    bool good = object && terms;
+    good = good && json_object_set_new(object, "hash", json_string(checkpoint->hash)) == 0;
+    for (int i = 0; good && i < FIELDS; i++)
+        good = json_object_set_new(object, fields[i].name, field_json(&fields[i], checkpoint)) == 0;
+    for (int i = 0; good && i < VST_MAX_TERMS; i++)
+        good = json_array_append_new(terms, real_json(checkpoint->sums.terms[i])) == 0;
+    good = good && json_object_set(object, "sum_terms", terms) == 0;
+    char *text = good ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(terms);
+    json_decref(object);
+    return text;
+}
+
+static bool read_real(const json_t *value, double *out) {
+    *out = json_is_null(value) ? NAN : json_number_value(value);
+    return json_is_null(value) || json_is_number(value);
+}
+
+static bool read_field(const field *f, const json_t *value, vsti_checkpoint *checkpoint) {
+    char *at = (char *)checkpoint + f->offset;
+    const json_int_t number = json_integer_value(value);
+    switch (f->type) {
+    case FIELD_INT: *(int *)at = (int)number; return json_is_integer(value) && number >= 0 && number <= INT32_MAX;
+    case FIELD_COUNT: *(uint64_t *)at = (uint64_t)number; return json_is_integer(value) && number >= 0;
+    case FIELD_REAL: return read_real(value, (double *)at);
+    case FIELD_FLAG: *(bool *)at = json_is_true(value); return json_is_boolean(value);
+    }
+    return false;
+}
+
+static vst_status from_json(const char *path, const char *text, vsti_checkpoint *checkpoint) {
+    vst_status status = VST_OK;
+    json_error_t error;
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    const char *hash = json_string_value(json_object_get(object, "hash"));
+    *checkpoint = (vsti_checkpoint){0};
+    if (!json_is_object(object))
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint is no JSON object: %s", path,
+                         object ? "wrong type" : error.text));
+    if (!hash || strlen(hash) != VSTI_HASH - 1)
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: no hash", path));
+    memcpy(checkpoint->hash, hash, VSTI_HASH);
+    for (int i = 0; i < FIELDS; i++)
+        if (!read_field(&fields[i], json_object_get(object, fields[i].name), checkpoint))
+            VST_TRY(
+                vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: '%s' is missing or wrong", path, fields[i].name));
+    for (size_t i = 0; i < VST_MAX_TERMS; i++)
+        if (!read_real(json_array_get(json_object_get(object, "sum_terms"), i), &checkpoint->sums.terms[i]))
+            VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: 'sum_terms' is missing or wrong", path));
+out:
+    json_decref(object);
+    return status;
+}
+
+/* ---- Writing ---- */
+
+/* After this there is a moment without last.safetensors; previous.safetensors serves then. */
+static vst_status keep_previous(const vsti_run_folder *folder) {
+    char last[VSTI_PATH], previous[VSTI_PATH];
+    vst_status status = VST_OK;
+    VST_TRY(vsti_run_folder_file(folder, "last.safetensors", last));
+    VST_TRY(vsti_run_folder_file(folder, "previous.safetensors", previous));
+    if (rename(last, previous) != 0 && errno != ENOENT)
+        VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot become %s: %s", last, previous, strerror(errno)));
+out:
+    return status;
+}
+
+vst_status vsti_checkpoint_write(const vsti_run_folder *folder, const vsti_checkpoint *checkpoint,
+                                 const vst_model_content *content, vst_params *params, vst_optimizer *optimizer) {
+    vst_status status = VST_OK;
+    char path[VSTI_PATH], *json = to_json(checkpoint);
+    vst_tensor extra[VST_OPTIMIZER_TENSORS + 1];
+    const vst_metadata metadata = {"vistill.checkpoint", json};
+    vst_model_content whole = *content;
+    if (!json) VST_TRY(vst_fail_memory(4096));
+    VST_TRY(vsti_run_folder_file(folder, "last.safetensors", path));
+    size_t count = vst_optimizer_tensors(optimizer, extra);
+    extra[count++] =
+        (vst_tensor){VALUES_TENSOR, VST_F32, VST_SHAPE((int64_t)vst_params_trained(params)), vst_params_values(params)};
+    whole.extra = extra;
+    whole.extra_count = count;
+    whole.metadata = &metadata;
+    whole.metadata_count = 1;
+    VST_TRY(keep_previous(folder));
+    VST_TRY(vst_model_write(path, &whole));
+out:
+    free(json);
+    return status;
+}
+
+/* ---- Reading ---- */
+
+static vst_status open_one(const vsti_run_folder *folder, const char *name, vsti_checkpoint *checkpoint,
+                           vst_safetensors **file) {
+    vst_status status = VST_OK;
+    char path[VSTI_PATH];
+    *file = NULL;
+    VST_TRY(vsti_run_folder_file(folder, name, path));
+    VST_TRY(vst_safetensors_open(file, path, NULL));
+    const char *json = vst_safetensors_metadata(*file, "vistill.checkpoint");
+    if (!json) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s is a model file, but no checkpoint", path));
+    VST_TRY(from_json(path, json, checkpoint));
+out:
+    if (status != VST_OK) {
+        vst_safetensors_close(*file);
+        *file = NULL;
+    }
+    return status;
+}
+
+vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint, vst_safetensors **file) {
+    const bool last = vsti_run_folder_has(folder, "last.safetensors");
+    const bool previous = vsti_run_folder_has(folder, "previous.safetensors");
+    vst_status status = VST_OK;
+    *file = NULL;
+    if (last) {
+        status = open_one(folder, "last.safetensors", checkpoint, file);
+        if (status == VST_OK || status == VST_ERROR_MEMORY || !previous) return status;
+        vst_log(VST_LOG_WARNING, "the newest checkpoint cannot be used (%s); taking previous.safetensors",
+                vst_error_message());
+    }
+    if (!previous) return VST_OK;
+    if (!last) vst_log(VST_LOG_WARNING, "%s: no last.safetensors; taking previous.safetensors", folder->path);
+    return open_one(folder, "previous.safetensors", checkpoint, file);
+}
+
+vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file) {
+    char last[VSTI_PATH], previous[VSTI_PATH];
+    vst_status status = VST_OK;
+    VST_TRY(vsti_run_folder_file(folder, "last.safetensors", last));
+    VST_TRY(vsti_run_folder_file(folder, "previous.safetensors", previous));
+    if (strcmp(vst_safetensors_path(file), previous) == 0 && rename(previous, last) != 0)
+        VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot become %s: %s", previous, last, strerror(errno)));
+out:
+    return status;
+}
+
+/* Finds a tensor of this type and number of elements. */
+static vst_status find_tensor(const vst_safetensors *file, const char *name, vst_dtype dtype, size_t count,
+                              const vst_tensor **tensor) {
+    *tensor = vst_safetensors_find(file, name);
+    if (!*tensor)
+        return vst_fail(VST_ERROR_FORMAT, "%s: the checkpoint lacks the tensor %s", vst_safetensors_path(file), name);
+    char shape[VST_SHAPE_TEXT];
+    if ((*tensor)->dtype == dtype && vst_shape_count(&(*tensor)->shape) == (int64_t)count) return VST_OK;
+    return vst_fail(VST_ERROR_FORMAT, "%s: %s is %s %s in the checkpoint, expected %zu elements of %s",
+                    vst_safetensors_path(file), name, vst_dtype_name((*tensor)->dtype),
+                    vst_shape_text(&(*tensor)->shape, shape), count, vst_dtype_name(dtype));
+}
+
+vst_status vsti_checkpoint_restore(const vst_safetensors *file, vst_params *params, vst_optimizer *optimizer) {
+    vst_status status = VST_OK;
+    const vst_tensor *tensor;
+    float *values = vst_params_values(params);
+    VST_TRY(vst_optimizer_load(optimizer, file));
+    VST_TRY(find_tensor(file, VALUES_TENSOR, VST_F32, vst_params_trained(params), &tensor));
+    memcpy(values, tensor->data, vst_params_trained(params) * sizeof *values);
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        if (info->kind != VST_PARAM_STATE && info->kind != VST_PARAM_COUNTER) continue;
+        VST_TRY(
+            find_tensor(file, info->name, info->kind == VST_PARAM_COUNTER ? VST_I64 : VST_F32, info->count, &tensor));
+        vst_to_float(values + info->offset, tensor->data, tensor->dtype, info->count);
+    }
+    vst_params_changed(params);
+out:
+    return status;
+}

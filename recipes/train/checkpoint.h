@@ -1,0 +1,65 @@
+/* Checkpoints: a model file with the optimiser's tensors, the trained bucket as it is (optimizer.values: the moving
+ * average may stand in the model's place, and projectors are no part of the model) and the position. Internal to this
+ * folder. */
+#ifndef VISTILL_RECIPES_TRAIN_CHECKPOINT_H
+#define VISTILL_RECIPES_TRAIN_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "recipes/config/recipe.h"
+#include "recipes/model/model.h"
+#include "recipes/train/run_folder.h"
+#include "vision/optim/optim.h"
+
+enum { VSTI_HASH = 17 }; /* 16 hexadecimal digits */
+
+/* Sums over the steps of an epoch so far; exact in files, so that a resumed epoch logs the same means. */
+typedef struct vsti_epoch_sums {
+    uint64_t steps, labelled, correct;
+    double loss, labels, rate, seconds;
+    double terms[VST_MAX_TERMS];
+} vsti_epoch_sums;
+
+/* What the last complete epoch measured. */
+typedef struct vsti_epoch_figures {
+    double train_loss, train_top1, test_loss, test_top1, test_top5, validation_loss, validation_top1;
+    double other_loss,
+        other_top1; /* on the test split, of the weights that are not saved: average or raw; NAN without */
+} vsti_epoch_figures;
+
+typedef struct vsti_checkpoint {
+    char hash[VSTI_HASH]; /* of everything that decides the result: recipe, data, teacher */
+    int epoch;            /* epochs completed */
+    uint64_t step;        /* steps done of the next one */
+    bool finished;
+    int threads;
+    int recoveries;                 /* returns from values that were not finite; each halved the learning rate */
+    double seconds;                 /* of all sessions so far */
+    double best_top1, teacher_top1; /* NAN: none yet */
+    int best_epoch;
+    uint64_t log_bytes, summary_bytes, events_bytes;
+    vsti_epoch_sums sums;
+    vsti_epoch_figures figures;
+} vsti_checkpoint;
+
+/* Writes last.safetensors; the one before becomes previous.safetensors. `content` is the model; its extra tensors and
+ * metadata are set here. */
+VST_NODISCARD vst_status vsti_checkpoint_write(const vsti_run_folder *folder, const vsti_checkpoint *checkpoint,
+                                               const vst_model_content *content, vst_params *params,
+                                               vst_optimizer *optimizer);
+
+/* Opens last.safetensors, or with a warning previous.safetensors if that is unreadable or missing. *file is NULL if
+ * there is no checkpoint at all; close it with vst_safetensors_close. */
+VST_NODISCARD vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
+                                              vst_safetensors **file);
+
+/* Call once `file`, which vsti_checkpoint_open gave, is to be continued: if it is previous.safetensors it becomes
+ * last.safetensors again, so that the next checkpoint does not put an unreadable one in its place. */
+VST_NODISCARD vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file);
+
+/* Puts all values back: parameters, running statistics, optimiser. */
+VST_NODISCARD vst_status vsti_checkpoint_restore(const vst_safetensors *file, vst_params *params,
+                                                 vst_optimizer *optimizer);
+
+#endif

@@ -1,0 +1,183 @@
+/* The data of a training: splits, views, loaders. */
+#include <string.h>
+#include <xxhash.h>
+
+#include "recipes/train/internal.h"
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+
+vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const char *split, int channels) {
+    const vst_data_options *o = &recipe->data;
+    const bool test = strcmp(split, "test") == 0, elsewhere = test && o->test && *o->test;
+    const vst_dataset_options options = {
+        .format = o->format && *o->format && strcmp(o->format, "auto") != 0 && !elsewhere ? o->format : NULL,
+        .channels = channels == 1 ? 1 : 3};
+    *out = NULL;
+    if (!o->path || !*o->path) return vst_fail(VST_ERROR_ARGUMENT, "data.path is not set: the folder of the data set");
+    const vst_status status = vst_dataset_open(out, elsewhere ? o->test : o->path, split, &options);
+    if (status != VST_OK || !test) return status;
+    const bool same = !elsewhere && vst_dataset_has_no_splits(*out), unlabelled = vst_dataset_classes(*out) == 0;
+    if (!same && !unlabelled) return VST_OK;
+    vst_dataset_close(*out);
+    *out = NULL;
+    if (unlabelled)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "%s has no labels to measure accuracy by: set data.test to a labelled data set",
+                        elsewhere ? o->test : o->path);
+    return vst_fail(VST_ERROR_ARGUMENT,
+                    "%s has no test split, so that the images trained on would be tested: set data.test, or "
+                    "make folders train and test",
+                    o->path);
+}
+
+/* Without labels only a teacher can say what is in an image. */
+static vst_status check_training_data(const vst_recipe *recipe, const vst_dataset *train) {
+    if (vst_dataset_classes(train) > 0) return vst_model_check_data(recipe->model, train);
+    if (recipe->data.validation)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s has no labels, so none of it can be held out: set data.validation to 0",
+                        vst_dataset_path(train));
+    if (recipe->term_count) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT,
+                    "%s has no labels, so there is nothing to learn without a teacher: set distill.teacher "
+                    "and distill.terms",
+                    vst_dataset_path(train));
+}
+
+static vst_status open_splits(vsti_train_data *data, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    const vst_data_options *o = &recipe->data;
+    const int channels = vst_model_common_of(recipe->model)->channels;
+    VST_TRY(vsti_recipe_data(&data->source, recipe, "train", channels));
+    VST_TRY(vsti_recipe_data(&data->test_split, recipe, "test", channels));
+    data->train = data->source;
+    data->test = data->test_split;
+    VST_TRY(check_training_data(recipe, data->train));
+    VST_TRY(vst_model_check_data(recipe->model, data->test));
+    if (o->validation) {
+        VST_TRY(vst_dataset_split(data->source, (uint64_t)o->validation, (uint64_t)recipe->run.seed, &data->split_train,
+                                  &data->split_validation));
+        data->train = data->split_train;
+        data->validation = data->split_validation;
+    }
+    const uint64_t all = vst_dataset_count(data->train), limit = o->limit ? (uint64_t)o->limit : all;
+    if (limit > all || (uint64_t)o->labelled > limit)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "data.limit %d and data.labelled %d: there are %llu training samples",
+                         o->limit, o->labelled, (unsigned long long)all));
+    /* The sampled view also decides who keeps a label: its beginning, the same samples that a `limit` of that size
+     * takes. */
+    if (o->limit || o->labelled) {
+        VST_TRY(vst_dataset_sample(data->train, limit, (uint64_t)recipe->run.seed, &data->sampled));
+        data->train = data->sampled;
+    }
+    data->labelled = o->labelled ? (uint64_t)o->labelled : limit;
+out:
+    return status;
+}
+
+static vst_status hash_data(vsti_train_data *data) {
+    vst_status status = VST_OK;
+    uint64_t parts[3] = {0};
+    VST_TRY(vst_dataset_hash(data->train, &parts[0]));
+    VST_TRY(vst_dataset_hash(data->test, &parts[1]));
+    if (data->validation) VST_TRY(vst_dataset_hash(data->validation, &parts[2]));
+    data->hash = XXH3_64bits(parts, sizeof parts);
+    data->train_hash = parts[0];
+out:
+    return status;
+}
+
+vst_loader_options vsti_training_options(const vsti_train_data *data, const vst_recipe *recipe) {
+    const vst_model_common *common = vst_model_common_of(recipe->model);
+    const vst_augment_options *augment = &recipe->augment;
+    vst_loader_options options = {
+        .batch = recipe->optim.batch,
+        .workers = recipe->data.workers,
+        .shuffle = true,
+        .drop_last = true,
+        .seed = (uint64_t)recipe->run.seed,
+        .channels = common->channels,
+        .size = common->image,
+        .repeats = augment->repeats,
+        .views = augment->views,
+        .augment = data->augment,
+        .fast_decode = augment->fast_decode,
+        .mix = {augment->mixup, augment->cutmix, augment->mixup_prob, augment->mixup_switch_prob},
+        .targets = {common->classes, recipe->optim.smoothing, data->labelled},
+        .broken = vsti_recipe_broken(recipe)};
+    for (int c = 0; c < 3; c++)
+        vst_model_normalization(recipe->model, c < common->channels ? c : 0, &options.mean[c], &options.std[c]);
+    return options;
+}
+
+static vst_status create_loaders(vsti_train_data *data, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    const vst_loader_options options = vsti_training_options(data, recipe);
+    const vst_broken_rule broken = vsti_recipe_broken(recipe);
+    const int workers = recipe->data.workers, batch = recipe->run.eval_batch;
+    const uint64_t accumulate = (uint64_t)recipe->optim.accumulate;
+    data->view = vst_view_id(&options);
+    VST_TRY(vst_loader_create(&data->loader, data->train, &options));
+    data->steps = vst_loader_steps(data->loader) / accumulate * accumulate;
+    if (!data->steps)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "optim.batch is %d and optim.accumulate %d, but an epoch shows only %llu images: it "
+                         "would have no step",
+                         recipe->optim.batch, recipe->optim.accumulate,
+                         (unsigned long long)vst_dataset_count(data->train)));
+    VST_TRY(vst_evaluation_loader(&data->test_loader, data->test, recipe->model, batch, workers, &broken));
+    if (data->validation)
+        VST_TRY(
+            vst_evaluation_loader(&data->validation_loader, data->validation, recipe->model, batch, workers, &broken));
+out:
+    return status;
+}
+
+size_t vsti_train_data_bytes(const vsti_train_data *data) {
+    return vst_loader_bytes(data->loader) + vst_loader_bytes(data->test_loader) +
+           (data->validation_loader ? vst_loader_bytes(data->validation_loader) : 0);
+}
+
+vst_status vsti_train_data_open(vsti_train_data *data, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    const int classes = vst_model_common_of(recipe->model)->classes;
+    VST_TRY(open_splits(data, recipe));
+    VST_TRY(hash_data(data));
+    data->class_names = vst_calloc((size_t)classes, sizeof *data->class_names);
+    if (!data->class_names) VST_TRY(vst_fail_memory((size_t)classes * sizeof *data->class_names));
+    for (int i = 0; i < classes; i++) data->class_names[i] = vst_dataset_class_name(data->test_split, i);
+    VST_TRY(vst_augment_create(&data->augment, recipe->augment.train ? recipe->augment.train : ""));
+    VST_TRY(create_loaders(data, recipe));
+out:
+    return status;
+}
+
+void vsti_train_data_log_broken(const vsti_train_data *data) {
+    const struct {
+        const vst_loader *loader;
+        const vst_dataset *dataset;
+        const char *name, *outcome;
+    } parts[] = {{data->loader, data->train, "training", "others took their place"},
+                 {data->validation_loader, data->validation, "validation", "they do not count"},
+                 {data->test_loader, data->test, "test", "they do not count"}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const uint64_t broken = parts[i].loader ? vst_loader_broken(parts[i].loader) : 0;
+        if (broken)
+            vst_log(VST_LOG_WARNING, "%llu of %llu %s images could not be read: %s; `vistill data check` lists them",
+                    (unsigned long long)broken, (unsigned long long)vst_dataset_count(parts[i].dataset), parts[i].name,
+                    parts[i].outcome);
+    }
+}
+
+void vsti_train_data_close(vsti_train_data *data) {
+    vst_loader_destroy(data->loader);
+    vst_loader_destroy(data->validation_loader);
+    vst_loader_destroy(data->test_loader);
+    vst_augment_destroy(data->augment);
+    vst_dataset_close(data->sampled);
+    vst_dataset_close(data->split_train);
+    vst_dataset_close(data->split_validation);
+    vst_dataset_close(data->test_split);
+    vst_dataset_close(data->source);
+    vst_free(data->class_names);
+    *data = (vsti_train_data){0};
+}

@@ -1,0 +1,322 @@
+/* What a training says and writes for people: announcement, shares of the loss, log.txt, summary.csv, samples.png. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "recipes/train/internal.h"
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+
+enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step */
+
+/* ---- Before the first step ---- */
+
+/* Classes that are not the same must be a mistake, unless the teacher's features alone are used. */
+static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) {
+    for (int i = 0; i < teacher->file->class_count; i++) {
+        if (i < t->student.classes && strcmp(teacher->file->class_names[i], t->data.class_names[i]) == 0) continue;
+        vst_log(VST_LOG_WARNING,
+                "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
+                teacher->file->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
+        break;
+    }
+}
+
+static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
+    const int own = vst_model_common_of(teacher->model)->image;
+    char top1[64] = "trained on other classes";
+    if (!teacher->file) {
+        vst_log(VST_LOG_INFO, "teacher  %s, decay %g", teacher->name, t->recipe->optim.ema_decay);
+        return;
+    }
+    if (!isnan(teacher->top1))
+        snprintf(top1, sizeof top1, "top-1 %.2f %% on %s", teacher->top1,
+                 t->data.validation ? "the validation samples" : "training samples");
+    vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->model->variant,
+            (double)vst_params_numel(teacher->params) / 1e6, top1);
+    if (own != vst_model_common_of(t->recipe->model)->image)
+        vst_log(VST_LOG_INFO, "         sees them resized to its %d x %d pixels (bicubic, not antialiased)", own, own);
+    if (teacher->top1 < 50)
+        vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
+                teacher->top1);
+    compare_classes(t, teacher);
+}
+
+static void log_teachers(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const char *augment = r->augment.train && *r->augment.train ? r->augment.train : "no augmentation";
+    for (int i = 0; i < t->teachers.count; i++) log_teacher(t, &t->teachers.list[i]);
+    if (t->teachers.count)
+        vst_log(VST_LOG_INFO,
+                "images   teacher and student see the same ones (%s; view %016llx), each normalises them by itself",
+                augment, (unsigned long long)t->data.view);
+}
+
+static void log_losses(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const uint64_t samples = vst_dataset_count(t->data.train);
+    vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %llu of %llu samples, weight %g, smoothing %g", "logits",
+            (unsigned long long)t->data.labelled, (unsigned long long)samples,
+            t->distilling ? r->distill.label_weight : 1, r->optim.smoothing);
+    for (int i = 0; t->distilling && i < r->term_count; i++)
+        vst_log(VST_LOG_INFO, "         %-12s <- %s's %s, distance %s, weight %g", r->terms[i].student,
+                r->terms[i].from, r->terms[i].teacher, r->terms[i].distance, r->terms[i].weight);
+}
+
+static void log_data(const vsti_trainer *t) {
+    const vst_augment_options *augment = &t->recipe->augment;
+    vst_log(VST_LOG_INFO, "loading  %d thread%s, %.1f MB of batches", t->recipe->data.workers,
+            t->recipe->data.workers == 1 ? "" : "s", (double)vsti_train_data_bytes(&t->data) / 1e6);
+    if (augment->mixup > 0 || augment->cutmix > 0)
+        vst_log(VST_LOG_INFO,
+                "mixing   mixup %g, cutmix %g, of a share of %g of the batches; training top-1 is for what an image "
+                "shows most of",
+                augment->mixup, augment->cutmix, augment->mixup_prob);
+    if (augment->repeats > 1)
+        vst_log(VST_LOG_INFO, "repeats  an epoch shows one sample in %d, %d times each", augment->repeats,
+                augment->repeats);
+}
+
+/* The average remembers some 1 / (1 - decay) steps: in a short run still the random weights of the beginning. */
+static void log_average(const vsti_trainer *t) {
+    const double memory = 1 / (1 - t->recipe->optim.ema_decay);
+    if (!vsti_has_average(t)) return;
+    vst_log(
+        VST_LOG_INFO,
+        "average  over some %.0f steps (ema_decay %g); average and raw weights are evaluated, the %s ones are saved",
+        memory, t->recipe->optim.ema_decay, vsti_saves_average(t) ? "average" : "raw");
+    if (3 * memory > (double)t->schedule.steps)
+        vst_log(VST_LOG_WARNING,
+                "the run has only %llu steps, so the average lags far behind: set optim.ema_decay to %.5g or less%s",
+                (unsigned long long)t->schedule.steps, 1 - 3 / fmax(6, (double)t->schedule.steps),
+                vsti_saves_average(t) ? ", or optim.weights to raw" : "");
+}
+
+void vsti_log_setup(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const vsti_student *s = &t->student;
+    const vst_model_common *common = vst_model_common_of(r->model);
+    vst_log(VST_LOG_INFO, "student  %s, %.2f M parameters, images %d x %d x %d", r->model->variant,
+            (double)s->parameters / 1e6, common->channels, common->image, common->image);
+    if (s->grid) {
+        vst_log(VST_LOG_INFO, "tokens   %d x %d = %d, %d more before them", s->grid, s->grid, s->grid * s->grid,
+                s->prefix);
+        if (s->grid * s->grid < 16)
+            vst_log(VST_LOG_WARNING,
+                    "only %d tokens: a Vision Transformer sees too little; use a smaller patch or larger images",
+                    s->grid * s->grid);
+    }
+    log_teachers(t);
+    log_losses(t);
+    log_data(t);
+    const long long images = vst_step_images(&r->optim);
+    if (r->optim.accumulate > 1)
+        vst_log(VST_LOG_INFO, "gradient averaged over %d batches of %d images", r->optim.accumulate, r->optim.batch);
+    vst_log(VST_LOG_INFO,
+            "steps    %d epochs of %llu, %lld images each, learning rate %g (lr %g for %lld), warm-up %llu steps",
+            r->run.epochs, (unsigned long long)t->data.steps / (unsigned long long)r->optim.accumulate, images,
+            t->schedule.rate, r->optim.lr, r->optim.lr_rule == VST_LR_RULE_NONE ? images : (long long)r->optim.lr_batch,
+            (unsigned long long)t->schedule.warmup);
+    const double ratio = (double)images / r->optim.lr_batch;
+    if (r->optim.lr_rule != VST_LR_RULE_NONE && (ratio >= FAR || ratio <= 1.0 / FAR))
+        vst_log(VST_LOG_WARNING,
+                "steps of %lld images are far from the %d that optim.lr is meant for, and no rule scales so far: set "
+                "optim.batch or optim.accumulate, or find another optim.lr",
+                images, r->optim.lr_batch);
+    log_average(t);
+}
+
+static void log_share(const vsti_trainer *t, const char *name, double weight, double value, double norm,
+                      double total_norm) {
+    const double total = t->at.sums.loss, share = 100 * weight * value / total;
+    vst_log(VST_LOG_INFO, "first step: %-28s %9.5f x %-8g %6.2f %% of the loss, %6.2f %% of the gradient", name, value,
+            weight, share, 100 * norm / total_norm);
+    if (weight > 0 && share < 1 && norm < 0.01 * total_norm)
+        vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight (with kl: reduction batchmean)",
+                name);
+}
+
+void vsti_log_loss_shares(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    double total_norm = 0;
+    if (!t->distilling) return;
+    for (int i = 0; i <= r->term_count; i++) total_norm += t->gradient_norms[i];
+    if (r->distill.label_weight > 0)
+        log_share(t, "labels", r->distill.label_weight, t->at.sums.labels, t->gradient_norms[0], total_norm);
+    for (int i = 0; i < r->term_count; i++) {
+        char name[160];
+        const vst_term_options *term = &r->terms[i];
+        const char *from = strcmp(term->from, "teacher") == 0 ? "" : term->from;
+        snprintf(name, sizeof name, "%s, %s <- %s%s%s", term->distance, term->student, from, *from ? "." : "",
+                 term->teacher);
+        log_share(t, name, vst_term_weight(term, 0, r->run.epochs), t->at.sums.terms[i], t->gradient_norms[i + 1],
+                  total_norm);
+    }
+}
+
+/* ---- log.txt and summary.csv ---- */
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/* Appends the object as one line and lets go of it. */
+static void log_line(vsti_trainer *t, json_t *object) {
+    char line[8192]; /* the longest has some 30 numbers */
+    const size_t length = json_dumpb(object, line, sizeof line - 2, JSON_REAL_PRECISION(9));
+    json_decref(object);
+    if (!length || length > sizeof line - 2) {
+        vst_log(VST_LOG_WARNING, "out of memory for a line of log.txt; the training goes on without it");
+        return;
+    }
+    memcpy(line + length, "\n", 2);
+    vsti_run_folder_append(&t->folder, "log.txt", line, length + 1);
+}
+
+static void set_terms(const vsti_trainer *t, json_t *line) {
+    const double steps = (double)t->at.sums.steps;
+    if (!t->distilling) return;
+    json_object_set_new(line, "train_labels_loss", number(t->at.sums.labels / steps));
+    for (int i = 0; i < t->recipe->term_count; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "train_term%d_%s", i, t->recipe->terms[i].distance);
+        json_object_set_new(line, key, number(t->at.sums.terms[i] / steps));
+    }
+}
+
+void vsti_log_step(vsti_trainer *t) {
+    const vsti_epoch_sums *sums = &t->at.sums;
+    json_t *line = json_object();
+    json_object_set_new(line, "epoch", json_integer(t->at.epoch));
+    json_object_set_new(line, "step", json_integer((json_int_t)t->at.step));
+    json_object_set_new(line, "train_lr", number(sums->rate / (double)sums->steps));
+    json_object_set_new(line, "train_loss", number(sums->loss / (double)sums->steps));
+    set_terms(t, line);
+    log_line(t, line);
+}
+
+static void log_json(vsti_trainer *t) {
+    const vsti_epoch_figures *f = &t->at.figures;
+    json_t *line = json_object();
+    json_object_set_new(line, "train_lr", number(t->at.sums.rate / (double)t->at.sums.steps));
+    json_object_set_new(line, "train_loss", number(f->train_loss));
+    json_object_set_new(line, "test_loss", number(f->test_loss));
+    json_object_set_new(line, "test_acc1", number(f->test_top1));
+    json_object_set_new(line, "test_acc5", number(f->test_top5));
+    json_object_set_new(line, "epoch", json_integer(t->at.epoch));
+    json_object_set_new(line, "n_parameters", json_integer((json_int_t)t->student.parameters));
+    json_object_set_new(line, "train_acc1", number(f->train_top1));
+    if (t->data.validation) {
+        json_object_set_new(line, "validation_loss", number(f->validation_loss));
+        json_object_set_new(line, "validation_acc1", number(f->validation_top1));
+    }
+    if (vsti_has_average(t)) {
+        const bool average = vsti_saves_average(t);
+        json_object_set_new(line, "test_loss_ema", number(average ? f->test_loss : f->other_loss));
+        json_object_set_new(line, "test_acc1_ema", number(average ? f->test_top1 : f->other_top1));
+        json_object_set_new(line, "test_loss_raw", number(average ? f->other_loss : f->test_loss));
+        json_object_set_new(line, "test_acc1_raw", number(average ? f->other_top1 : f->test_top1));
+    }
+    set_terms(t, line);
+    log_line(t, line);
+}
+
+/* Columns as timm's, percentages as numbers; those of a validation split and of the average and raw weights come last,
+ * where there are such. */
+static void log_csv(vsti_trainer *t) {
+    const vsti_epoch_figures *f = &t->at.figures;
+    const vsti_epoch_sums *sums = &t->at.sums;
+    char line[512], more[64] = "", both[64] = "";
+    const bool fresh = vsti_run_folder_size(&t->folder, "summary.csv") == 0;
+    if (t->data.validation) snprintf(more, sizeof more, ",%.6f,%.4f", f->validation_loss, f->validation_top1);
+    if (vsti_has_average(t))
+        snprintf(both, sizeof both, ",%.4f,%.4f", vsti_saves_average(t) ? f->test_top1 : f->other_top1,
+                 vsti_saves_average(t) ? f->other_top1 : f->test_top1);
+    if (fresh) {
+        snprintf(line, sizeof line, "epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds%s%s\n",
+                 *more ? ",validation_loss,validation_top1" : "", *both ? ",eval_top1_ema,eval_top1_raw" : "");
+        vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
+    }
+    snprintf(line, sizeof line, "%d,%.9g,%.6f,%.4f,%.6f,%.4f,%.2f%s%s\n", t->at.epoch, sums->rate / (double)sums->steps,
+             f->train_loss, f->train_top1, f->test_loss, f->test_top1, sums->seconds, more, both);
+    vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
+}
+
+void vsti_log_epoch(vsti_trainer *t) {
+    const vsti_epoch_figures *f = &t->at.figures;
+    char validation[64] = "", other[64] = "";
+    log_json(t);
+    log_csv(t);
+    vsti_log_events(t);
+    if (t->data.validation) snprintf(validation, sizeof validation, "validation top-1 %.2f %%, ", f->validation_top1);
+    if (vsti_has_average(t))
+        snprintf(other, sizeof other, " (%s weights %.2f %%)", vsti_saves_average(t) ? "raw" : "average",
+                 f->other_top1);
+    vst_log(VST_LOG_INFO,
+            "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training "
+            "waited for images",
+            t->at.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss,
+            f->test_top1, other, t->at.sums.seconds, 100 * t->waiting);
+}
+
+char *vsti_training_json(const vsti_trainer *t) {
+    const time_t now = time(NULL);
+    struct tm utc;
+    char date[32] = "";
+    if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    json_t *object = json_object();
+    json_object_set_new(object, "recipe", json_string(t->recipe->name));
+    json_object_set_new(object, "data", json_string(t->recipe->data.path));
+    json_object_set_new(object, "epochs", json_integer(t->at.epoch));
+    json_object_set_new(object, "seed", json_integer(t->recipe->run.seed));
+    json_object_set_new(object, "test_top1", number(t->at.figures.test_top1));
+    if (vsti_has_average(t))
+        json_object_set_new(object, "weights", json_string(vsti_saves_average(t) ? "average" : "raw"));
+    if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->at.figures.validation_top1));
+    if (t->recipe->distill.teacher) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
+    json_object_set_new(object, "date", json_string(date));
+    json_object_set_new(object, "program", json_string("vistill " VISTILL_VERSION));
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(object);
+    return text;
+}
+
+/* ---- samples.png ---- */
+
+enum { SAMPLES = 32, SAMPLE_COLUMNS = 8 };
+
+static vst_status to_image(const float *planes, int channels, int size, vst_image *image) {
+    vst_status status = vst_image_allocate(image, channels, size, size);
+    if (status != VST_OK) return status;
+    const size_t area = (size_t)size * (size_t)size;
+    for (size_t i = 0; i < area; i++)
+        for (size_t c = 0; c < (size_t)channels; c++) {
+            const float value = planes[c * area + i] * 255 + 0.5f;
+            image->pixels[i * (size_t)channels + c] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+        }
+    return VST_OK;
+}
+
+vst_status vsti_write_samples(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    const vst_model_common *common = vst_model_common_of(t->recipe->model);
+    vst_image images[SAMPLES] = {{0}}, sheet = {0};
+    vst_batch batch;
+    char path[VSTI_PATH];
+    if (common->channels != 1 && common->channels != 3) return VST_OK; /* no picture can show it */
+    VST_TRY(vsti_run_folder_file(&t->folder, "samples.png", path));
+    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
+    VST_TRY(vst_loader_next(t->data.loader, &batch));
+    const int count = batch.count < SAMPLES ? batch.count : SAMPLES,
+              scale = common->image < 64 ? 96 / common->image : 1;
+    for (int i = 0; i < count; i++)
+        VST_TRY(
+            to_image(batch.images + (size_t)i * t->student.image_floats, common->channels, common->image, &images[i]));
+    VST_TRY(vst_image_grid(images, count, SAMPLE_COLUMNS, scale < 1 ? 1 : scale, 2, &sheet));
+    VST_TRY(vst_png_write(path, &sheet));
+out:
+    for (int i = 0; i < SAMPLES; i++) vst_image_clear(&images[i]);
+    vst_image_clear(&sheet);
+    return status;
+}

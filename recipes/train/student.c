@@ -1,0 +1,198 @@
+/* The student of a training: its differentiated graph with the terms, its plan and optimiser. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "recipes/distill/term.h"
+#include "recipes/train/internal.h"
+#include "vision/base/memory.h"
+#include "vision/kernels/kernels.h"
+#include "vision/ops/ops.h"
+
+/* sum + weight * value; the weight is an input, for it may change from step to step. */
+static vst_value plus(vst_graph *g, vst_value sum, vst_value value, double weight, const char *name) {
+    if (weight == 0) return sum;
+    const vst_value part = vst_mul(g, value, vst_input(g, name, VST_SCALAR));
+    return sum.id ? vst_add(g, sum, part) : part;
+}
+
+static const char *weight_name(int index, char name[32]) {
+    snprintf(name, 32, "weight.%d", index);
+    return name;
+}
+
+/* Labels and terms, each weighted. */
+static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, vst_value labels,
+                            vst_value *terms) {
+    vst_value total = plus(g, (vst_value){0}, labels, recipe->distill.label_weight, "weight.labels");
+    for (int i = 0; i < recipe->term_count; i++) {
+        char name[32];
+        const vst_term_options *term = &recipe->terms[i];
+        const vsti_teacher_tap *tap = vsti_teacher_tap_of(teachers, term);
+        terms[i] = vst_term_build(g, term, i, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR);
+        total = plus(g, total, terms[i], term->weight, weight_name(i, name));
+    }
+    if (!total.id)
+        vst_graph_fail(g, "distill.label_weight and the weights of all terms are 0: there is nothing to learn");
+    return total;
+}
+
+/* Emits the losses and lists what a step reads: total, labels, terms, scores. */
+static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
+                       vst_value *outputs) {
+    vst_graph *g = student->graph;
+    int count = 0;
+    const vst_value target = vst_input(g, "target", VST_SHAPE(recipe->optim.batch, student->classes));
+    const vst_value labels = recipe->optim.loss == VST_LOSS_BCE
+                                 ? vst_binary_cross_entropy(g, vst_find(g, "logits"), target)
+                                 : vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
+    const vst_value scores = vst_model_scores(g);
+    vst_value total = labels, terms[VST_MAX_TERMS];
+    if (recipe->term_count) total = emit_terms(g, recipe, teachers, labels, terms);
+    outputs[count++] = total;
+    if (recipe->term_count) student->labels_output = count, outputs[count++] = labels;
+    student->terms_output = count;
+    for (int i = 0; i < recipe->term_count; i++) outputs[count++] = terms[i];
+    student->scores_output = count;
+    outputs[count++] = scores;
+    vst_differentiate(g, total);
+    return count;
+}
+
+/* The first tap of tokens tells the grid that features live on. */
+static void find_grid(vsti_student *student) {
+    const vst_shape shape = vst_shape_at(student->graph, vst_find(student->graph, "blocks.0"));
+    if (shape.rank == 3) student->grid = vst_token_side(shape.dim[1], &student->prefix);
+}
+
+static bool is_projector(const vst_param_info *info) {
+    return strncmp(info->name, VST_DISTILL_PREFIX, strlen(VST_DISTILL_PREFIX)) == 0;
+}
+
+static size_t model_parameters(const vst_params *params) {
+    size_t numel = vst_params_numel(params);
+    for (size_t i = 0; i < vst_params_count(params); i++)
+        if (is_projector(vst_params_at(params, i))) numel -= vst_params_at(params, i)->count;
+    return numel;
+}
+
+static vst_status find_inputs(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers) {
+    char name[VST_TEACHER_INPUT_NAME];
+    student->image = vst_plan_input(student->plan, "image");
+    student->target = vst_plan_input(student->plan, "target");
+    bool found = student->image && student->target;
+    for (int i = 0; i < teachers->count; i++)
+        for (int k = 0; k < teachers->list[i].tap_count; k++) {
+            vsti_teacher_tap *tap = &teachers->list[i].taps[k];
+            tap->target = vst_plan_input(student->plan, vst_term_input(teachers->list[i].source, tap->name, name));
+            found = found && tap->target;
+        }
+    if (recipe->term_count) student->labels_weight = vst_plan_input(student->plan, "weight.labels");
+    for (int i = 0; i < recipe->term_count; i++)
+        student->term_weights[i] = vst_plan_input(student->plan, weight_name(i, name));
+    return found ? VST_OK : vst_fail(VST_ERROR_INTERNAL, "the student's plan lacks an input");
+}
+
+/* ---- Weights of the losses ---- */
+
+void vsti_student_set_loss_weights(vsti_student *student, const vst_recipe *recipe, double epoch) {
+    if (student->labels_weight) *student->labels_weight = (float)recipe->distill.label_weight;
+    for (int i = 0; i < recipe->term_count; i++)
+        if (student->term_weights[i])
+            *student->term_weights[i] = (float)vst_term_weight(&recipe->terms[i], epoch, recipe->run.epochs);
+}
+
+static double model_gradient(vst_params *params) {
+    double squares = 0;
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        if (info->offset >= vst_params_trained(params) || is_projector(info)) continue;
+        squares += vsti_get_kernels()->sum_squares(vst_params_gradients(params) + info->offset, (int64_t)info->count);
+    }
+    return sqrt(squares);
+}
+
+vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *recipe, int index, uint32_t step,
+                                    double *length) {
+    const size_t bytes = vst_params_total(student->params) * sizeof(float);
+    float *values = vst_params_values(student->params), *kept = vst_alloc(bytes);
+    if (!kept) return vst_fail_memory(bytes);
+    memcpy(kept, values, bytes); /* a step in training changes running statistics */
+    if (student->labels_weight && index >= 0) *student->labels_weight = 0;
+    for (int i = 0; i < recipe->term_count; i++)
+        if (student->term_weights[i] && i != index) *student->term_weights[i] = 0;
+    const vst_status status = vst_plan_run(student->plan, step);
+    if (status == VST_OK) *length = model_gradient(student->params);
+    memcpy(values, kept, bytes);
+    vst_params_changed(student->params);
+    vst_free(kept);
+    return status;
+}
+
+/* ---- Building ---- */
+
+static vst_status create_optimizer(vsti_student *student, const vst_optim_options *o) {
+    const vst_optimizer_options options = {.kind = (vst_optimizer_kind)o->name,
+                                           .momentum = o->momentum,
+                                           .nesterov = o->nesterov,
+                                           .beta1 = o->beta1,
+                                           .beta2 = o->beta2,
+                                           .epsilon = o->epsilon,
+                                           .weight_decay = o->weight_decay,
+                                           .clip_norm = o->clip_norm,
+                                           .ema_decay = o->ema_decay,
+                                           .accumulate = o->accumulate};
+    return vst_optimizer_create(&student->optimizer, student->params, &options);
+}
+
+vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
+                             vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP], int *count) {
+    vst_status status = VST_OK;
+    const vst_model_common *common = vst_model_common_of(recipe->model);
+    student->classes = common->classes;
+    student->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
+    VST_TRY(vst_params_create(&student->params));
+    VST_TRY(vst_graph_create(&student->graph, student->params));
+    vst_model_build(student->graph, recipe->model, recipe->optim.batch);
+    *count = emit_losses(student, recipe, teachers, outputs);
+    VST_TRY(vst_graph_finish(student->graph));
+    find_grid(student);
+out:
+    return status;
+}
+
+vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
+                              vst_params *start) {
+    vst_status status = VST_OK;
+    vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];
+    const uint64_t seed = (uint64_t)recipe->run.seed;
+    int count;
+    VST_TRY(vsti_student_emit(student, recipe, teachers, outputs, &count));
+    VST_TRY(vst_params_allocate(student->params, true, seed));
+    if (start) vsti_start_take(student->params, start); /* before the average begins with them */
+    student->parameters = model_parameters(student->params);
+    VST_TRY(vst_plan_create(&student->plan, student->graph, outputs, count,
+                            &(vst_plan_options){.mode = VST_TRAIN, .seed = seed}));
+    VST_TRY(find_inputs(student, recipe, teachers));
+    vsti_student_set_loss_weights(student, recipe, 0);
+    VST_TRY(create_optimizer(student, &recipe->optim));
+out:
+    return status;
+}
+
+void vsti_student_clear(vsti_student *student) {
+    vst_optimizer_destroy(student->optimizer);
+    vst_plan_destroy(student->plan);
+    vst_graph_destroy(student->graph);
+    vst_params_destroy(student->params);
+    *student = (vsti_student){0};
+}
+
+double vsti_learning_rate(const vst_optim_options *o) {
+    const double ratio = o->lr_batch > 0 ? (double)vst_step_images(o) / o->lr_batch : 1;
+    switch (o->lr_rule) {
+    case VST_LR_RULE_LINEAR: return o->lr * ratio;
+    case VST_LR_RULE_SQRT: return o->lr * sqrt(ratio);
+    default: return o->lr;
+    }
+}

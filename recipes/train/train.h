@@ -1,0 +1,81 @@
+/* Training, plain or distilling: one recipe, one run folder.
+ *
+ * The loss is label_weight * CE(class head, labels) + sum of weight * term, or the cross-entropy alone without a
+ * teacher. Samples beyond data.labelled have no label: their rows of the target are zero, and the others' are scaled by
+ * batch / labelled rows, so that the cross-entropy stays a mean over labelled samples.
+ *
+ * A run folder holds recipe.yaml (resolved), log.txt (JSON lines: DeiT's keys and ours), summary.csv, samples.png (an
+ * augmented batch), last.safetensors (checkpoint: model and optimiser, after every epoch), previous.safetensors (the
+ * one before), best.safetensors (the model alone, chosen on the validation split; the last one if there is no such
+ * split) and lock. The test split is reported after every epoch and never chooses anything.
+ *
+ * With optim.ema_decay the moving average and the trained ("raw") weights are both evaluated on the test split after
+ * every epoch. optim.weights says which of them the model files get; test_acc1, the validation and what is chosen by it
+ * are theirs, and test_acc1_ema and test_acc1_raw (eval_top1_ema, eval_top1_raw in summary.csv) tell them apart. Batch
+ * norm's running statistics are the same for both.
+ *
+ * With optim.accumulate the gradients of so many batches are averaged for one step. Masks and mixing are drawn for each
+ * batch; batches at an epoch's end that make no whole step are left out. Means over labelled samples are taken within
+ * each batch. */
+#ifndef VISTILL_RECIPES_TRAIN_TRAIN_H
+#define VISTILL_RECIPES_TRAIN_TRAIN_H
+
+#include <signal.h>
+
+#include "recipes/config/recipe.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vst_train_progress {
+    int epoch, epochs;    /* under way, from 0; of the run */
+    uint64_t step, steps; /* done in this epoch */
+    int batch;
+    double loss, top1; /* means of the epoch so far; top-1 in per cent */
+    double rate;       /* learning rate of the last step */
+    const char *phase; /* "train", "validation" or "test" */
+} vst_train_progress;
+
+/* Called after every step and before each evaluation, on the caller's thread. */
+typedef void vst_train_callback(const vst_train_progress *progress, void *user);
+
+typedef struct vst_train_options {
+    bool resume;  /* continue from the folder's checkpoint, bit for bit; without one, begin */
+    bool force;   /* begin anew in a folder that holds a run; with resume: only if that run has another recipe */
+    bool dry_run; /* build everything, train for two seconds, write nothing */
+    const volatile sig_atomic_t *stop; /* when it becomes non-zero the step ends, a checkpoint is written and the result
+                                          is VST_ERROR_INTERRUPTED; NULL: never */
+    vst_train_callback *progress;      /* or NULL */
+    void *user;
+} vst_train_options;
+
+typedef struct vst_train_result {
+    int epochs;                    /* completed */
+    double train_loss, train_top1; /* of the last epoch; accuracies in per cent, NAN where there is none */
+    double test_loss, test_top1, test_top5;
+    double validation_top1, best_validation; /* of the last and of the best epoch */
+    int best_epoch;
+    double teacher_top1;                    /* measured before distilling */
+    double seconds;                         /* of training and evaluating, all sessions of the run together */
+    size_t parameters;                      /* trained ones of the model, projectors not counted */
+    size_t bytes;                           /* memory of buckets, plans and batches held ready */
+    double step_seconds, predicted_seconds; /* dry run: median of a step with all its batches, and of all epochs */
+    double teacher_seconds;                 /* of step_seconds, that teachers run */
+    bool reused;                            /* the folder held this run finished: nothing was trained */
+} vst_train_result;
+
+VST_NODISCARD vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
+                                   vst_train_result *result);
+
+/* Refuses terms that do not fit student and teachers, by their graphs alone, as vst_train does before all else.
+ * models[i], if it is not NULL, stands for the file of teacher i from 0, which need not be there yet. */
+VST_NODISCARD vst_status vst_terms_check(const vst_recipe *recipe, const vst_model_config *const *models);
+
+/* The run's folder: run.output or runs/<name>; to be vst_free'd, NULL when out of memory. */
+char *vst_run_folder(const vst_recipe *recipe);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
