@@ -1,7 +1,5 @@
 /* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training plan normalises
  * with the batch's statistics and moves the running ones; an inference plan uses the running ones. */
-#include <math.h>
-
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -24,12 +22,9 @@ typedef struct update {
 static void run_update(void *const *buffers, const void *raw, const vsti_run *run) {
     (void)run;
     const update *u = raw;
-    const float *mean = buffers[0], *variance = buffers[1];
-    float *running_mean = buffers[2], *running_variance = buffers[3], *counter = buffers[4];
-    for (int64_t c = 0; c < u->channels; c++) {
-        running_mean[c] += u->momentum * (mean[c] - running_mean[c]);
-        running_variance[c] += u->momentum * (variance[c] * u->unbiased - running_variance[c]);
-    }
+    float *counter = buffers[4];
+    vsti_get_kernels()->running_statistics(buffers[0], buffers[1], u->momentum, u->unbiased, buffers[2], buffers[3],
+                                           u->channels);
     *counter += 1;
 }
 
@@ -62,7 +57,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const update u = {shape->dim[1], (float)o->momentum, (float)(n > 1 ? n / (n - 1) : 1)};
     const vsti_buffer buffers[] = {mean, variance, running_mean, running_variance,
                                    vsti_read(lowering, node->inputs[COUNTER], NULL)};
-    vsti_kernel_step(lowering, "vistill", run_update, &u, sizeof u, buffers, 5);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_update, &u, sizeof u, buffers, 5);
 }
 
 /* ---- folded into the convolution before it (inference) ---- */
@@ -74,18 +69,12 @@ typedef struct folding {
 
 static void run_fold(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
-    enum { GAMMA, BETA, MEAN, VARIANCE, KERNEL, SHIFT, NEW_KERNEL, NEW_SHIFT };
     const folding *f = raw;
-    float *const *v = (float *const *)b;
-    for (int64_t o = 0; o < f->out; o++) {
-        const double factor = v[GAMMA][o] / sqrt((double)v[VARIANCE][o] + f->epsilon);
-        for (int64_t i = o * f->inner; i < (o + 1) * f->inner; i++) v[NEW_KERNEL][i] = (float)(v[KERNEL][i] * factor);
-        const double shift = v[SHIFT] ? v[SHIFT][o] : 0;
-        v[NEW_SHIFT][o] = (float)(v[BETA][o] + (shift - v[MEAN][o]) * factor);
-    }
+    const vsti_batch_norm norm = {b[0], b[1], b[2], b[3], f->epsilon};
+    vsti_get_kernels()->fold_batch_norm(&norm, b[4], b[5], b[6], b[7], f->out, f->inner);
 }
 
-vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias) {
+static vsti_folded fold(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), weight);
     const folding f = {shape->dim[0], vst_shape_count(shape) / shape->dim[0],
                        ((const attributes *)norm->attributes)->epsilon};
@@ -101,6 +90,17 @@ vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int w
                                    new.bias};
     vsti_pack_step(lowering, run_fold, &f, sizeof f, buffers, 8);
     return new;
+}
+
+vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
+                                const vsti_layout *layout) {
+    if (!norm)
+        return (vsti_folded){vsti_read(lowering, weight, layout),
+                             bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+    vsti_folded folded = fold(lowering, norm, weight, bias);
+    folded.weight =
+        vsti_pack_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), NULL, layout);
+    return folded;
 }
 
 /* Inputs: x, weight, mean, variance, dy. Outputs: dx, dweight, dbias. */

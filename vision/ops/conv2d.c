@@ -48,16 +48,9 @@ static vsti_convolution configured(const vsti_lowering *lowering, const vsti_nod
     return c;
 }
 
-vsti_folded vsti_convolution_weights(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
-                                     const vsti_layout *layout) {
-    const int weight = node->inputs[1], bias = node->input_count > 2 ? node->inputs[2] : 0;
-    if (!norm)
-        return (vsti_folded){vsti_read(lowering, weight, layout),
-                             bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
-    vsti_folded folded = vsti_fold_norm(lowering, norm, weight, bias);
-    folded.weight =
-        vsti_pack_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), NULL, layout);
-    return folded;
+/* The value of the bias, 0: none. */
+static int bias_of(const vsti_node *node) {
+    return ((const vsti_convolution *)node->attributes)->bias ? node->inputs[2] : 0;
 }
 
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
@@ -73,8 +66,8 @@ static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_layout *target = vsti_primitive_layout(p, VSTI_DST);
-    const vsti_folded weights =
-        vsti_convolution_weights(lowering, node, fusion.norm, vsti_primitive_layout(p, VSTI_WEIGHTS));
+    const vsti_folded weights = vsti_folded_weights(lowering, node->inputs[1], bias_of(node), fusion.norm,
+                                                    vsti_primitive_layout(p, VSTI_WEIGHTS));
     const vsti_argument arguments[] = {
         {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
         {VSTI_WEIGHTS, weights.weight},

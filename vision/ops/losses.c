@@ -143,15 +143,7 @@ vst_value vst_mse(vst_graph *g, vst_value a, vst_value b) {
 static void run_one_hot(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const int64_t *size = raw;
-    for (int64_t r = 0; r < size[0]; r++) {
-        const float *logits = (const float *)b[0] + r * size[1];
-        float *out = (float *)b[1] + r * size[1];
-        int64_t best = 0;
-        for (int64_t c = 1; c < size[1]; c++)
-            if (logits[c] > logits[best]) best = c;
-        memset(out, 0, (size_t)size[1] * sizeof *out);
-        out[best] = 1;
-    }
+    vsti_get_kernels()->one_hot_argmax(b[0], b[1], size[0], size[1]);
 }
 
 static void lower_one_hot(vsti_lowering *lowering, const vsti_node *node) {
@@ -159,7 +151,7 @@ static void lower_one_hot(vsti_lowering *lowering, const vsti_node *node) {
     const int64_t size[2] = {vsti_rows(shape), vsti_last(shape)};
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
                                    vsti_write(lowering, node->outputs[0], NULL)};
-    vsti_kernel_step(lowering, "vistill", run_one_hot, size, sizeof size, buffers, 2);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_one_hot, size, sizeof size, buffers, 2);
 }
 
 vst_value vst_one_hot_argmax(vst_graph *g, vst_value logits) {

@@ -72,7 +72,8 @@ bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const v
     if (c->out % s.out_block) s.out_block = GROUP;
     const vsti_layout *to = vsti_channel_layout(lowering, fusion.output, s.out_block);
     s.sum = fusion.residual != 0;
-    const vsti_folded weights = vsti_convolution_weights(lowering, node, fusion.norm, NULL);
+    const vsti_folded weights =
+        vsti_folded_weights(lowering, node->inputs[1], c->bias ? node->inputs[2] : 0, fusion.norm, NULL);
     const vsti_buffer packed = vsti_packed(lowering, kernels->winograd_weights_floats(&s) * sizeof(float));
     vsti_pack_step(lowering, run_weights, &s, sizeof s, (vsti_buffer[]){weights.weight, packed}, 2);
     if (fusion.norm) vsti_release_packed(lowering, weights.weight);

@@ -8,9 +8,4 @@
 /* Lowers the convolution `c` of `node`, if it suits the method and is worth it; false: nothing was done. */
 bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const vsti_convolution *c);
 
-/* The weight of a convolution in `layout` and its bias, with the batch norm that follows taken in if it is not NULL
- * (ops/conv2d.c). */
-vsti_folded vsti_convolution_weights(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
-                                     const vsti_layout *layout);
-
 #endif
