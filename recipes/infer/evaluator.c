@@ -12,7 +12,7 @@
 
 vst_value vst_model_scores(vst_graph *graph) {
     const vst_value logits = vst_find(graph, "logits"), distilled = vst_find(graph, "logits_dist");
-    if (!logits.id) vst_graph_fail(graph, "the model has no tap 'logits'");
+    if (!logits.id) vst_graph_fail(graph, VST_ERROR_NOT_FOUND, "the model has no tap 'logits'");
     return distilled.id ? vst_scale(graph, vst_add(graph, logits, distilled), 0.5) : logits;
 }
 

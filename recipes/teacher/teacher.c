@@ -95,8 +95,9 @@ static vst_status describe(vsti_teacher *teacher, const vst_recipe *recipe, cons
     VST_TRY(take_model(teacher, recipe, model));
     VST_TRY(vst_graph_create(&teacher->graph, teacher->params));
     build_graph(teacher->graph, recipe, teacher->model);
-    VST_TRY(vst_graph_finish(teacher->graph));
-    VST_TRY(choose_taps(teacher, recipe));
+    const vst_status chosen = choose_taps(teacher, recipe); /* emits scores: before the graph is finished */
+    VST_TRY(vst_graph_finish(teacher->graph));              /* its error comes first: it may be why a tap is missing */
+    VST_TRY(chosen);
 out:
     return status;
 }

@@ -33,7 +33,8 @@ static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_t
         total = plus(g, total, terms[i], term->weight, weight_name(i, name));
     }
     if (!total.id)
-        vst_graph_fail(g, "distill.label_weight and the weights of all terms are 0: there is nothing to learn");
+        vst_graph_fail(g, VST_ERROR_ARGUMENT,
+                       "distill.label_weight and the weights of all terms are 0: there is nothing to learn");
     return total;
 }
 

@@ -1383,7 +1383,10 @@ START_TEST(misfits) {
         const vst_value later = vst_relu(g, x);
         const vst_status status = vst_graph_finish(g);
         const char *message = vst_error_message();
-        ck_assert_msg(status == VST_ERROR_SHAPE, "%s: status %s", m->name, vst_status_name(status));
+        const vst_status expected = m->kind == PERMUTE            ? VST_ERROR_ARGUMENT
+                                    : m->kind == TRANSPOSED_STACK ? VST_ERROR_UNSUPPORTED
+                                                                  : VST_ERROR_SHAPE;
+        ck_assert_msg(status == expected, "%s: status %s", m->name, vst_status_name(status));
         ck_assert_msg(out.id == 0 && later.id == 0, "%s: the error is not sticky", m->name);
         ck_assert_msg(strstr(message, "blocks.3.attn"), "%s: no scope in \"%s\"", m->name, message);
         ck_assert_msg(strstr(message, vst_shape_text(&m->a, a)), "%s: no %s in \"%s\"", m->name, a, message);
@@ -1397,9 +1400,13 @@ END_TEST
 
 /* A null value, a loss that is no scalar, a second differentiation, a loss without parameters. */
 START_TEST(misuse) {
-    static const char *const expected[] = {"null value",           "scalar", "before", "no trained parameter",
-                                           "shares a name|differ", "rate"};
-    for (int i = 0; i < 6; i++) {
+    static const char *const expected[] = {
+        "null value",      "scalar",      "before",  "no trained parameter", "shares a name|differ", "rate",
+        "no dimension 11", "not offered", "kernel 0"};
+    static const vst_status statuses[] = {VST_ERROR_NOT_FOUND, VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
+                                          VST_ERROR_ARGUMENT,  VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
+                                          VST_ERROR_ARGUMENT,  VST_ERROR_UNSUPPORTED, VST_ERROR_ARGUMENT};
+    for (int i = 0; i < 9; i++) {
         vst_params *params = NULL;
         vst_graph *g = NULL;
         ck_assert_int_eq(vst_params_create(&params), VST_OK);
@@ -1412,9 +1419,37 @@ START_TEST(misuse) {
         if (i == 3) vst_differentiate(g, vst_reduce_sum(g, vst_input(g, "x", VST_SHAPE(3)), 1, false));
         if (i == 4) vst_param(g, "p", VST_SHAPE(4), (vst_init){0});
         if (i == 5) vst_dropout(g, p, 1);
-        ck_assert_int_eq(vst_graph_finish(g), VST_ERROR_SHAPE);
+        const vst_value image = vst_input(g, "image", VST_SHAPE(1, 3, 4, 4));
+        if (i == 6) vst_concat(g, &image, 1, 11);
+        if (i == 7) vst_avg_pool(g, image, (vst_pool_options){.kernel = 2, .ceil = true, .count_padding = true});
+        if (i == 8) vst_conv2d(g, image, (vst_conv2d_options){.out = 4});
+        ck_assert_int_eq(vst_graph_finish(g), statuses[i]);
         const char *first = expected[i], *bar = strchr(first, '|');
         ck_assert_msg(strstr(vst_error_message(), bar ? bar + 1 : first) != NULL, "%d: \"%s\"", i, vst_error_message());
+        vst_graph_destroy(g);
+        vst_params_destroy(params);
+    }
+}
+END_TEST
+
+/* What is added to a finished graph is refused: an operation, an input, a parameter; finishing twice is not. */
+START_TEST(finished) {
+    for (int i = 0; i < 3; i++) {
+        vst_params *params = NULL;
+        vst_graph *g = NULL;
+        ck_assert_int_eq(vst_params_create(&params), VST_OK);
+        ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
+        const vst_value x = vst_relu(g, vst_input(g, "x", VST_SHAPE(3)));
+        ck_assert_int_eq(vst_graph_finish(g), VST_OK);
+        ck_assert_int_eq(vst_graph_finish(g), VST_OK);
+        const vst_value late = i == 0   ? vst_sigmoid(g, x)
+                               : i == 1 ? vst_input(g, "sigmoid", VST_SHAPE(3))
+                                        : vst_param(g, "sigmoid", VST_SHAPE(3), (vst_init){0});
+        ck_assert_int_eq(late.id, 0);
+        ck_assert_uint_eq(vst_graph_node_count(g), 1);
+        ck_assert_int_eq(vst_graph_finish(g), VST_ERROR_ARGUMENT);
+        ck_assert_msg(strstr(vst_error_message(), "sigmoid was added after vst_graph_finish") != NULL, "%s",
+                      vst_error_message());
         vst_graph_destroy(g);
         vst_params_destroy(params);
     }
@@ -1445,6 +1480,7 @@ int main(void) {
     tcase_add_loop_test(cases, random_masks, 0, ISAS);
     tcase_add_test(cases, misfits);
     tcase_add_test(cases, misuse);
+    tcase_add_test(cases, finished);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

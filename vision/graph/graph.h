@@ -8,7 +8,7 @@
  *
  * Errors are sticky: the first failing builder keeps its message with the scope's name and the shapes, every later
  * builder does nothing and returns the null value, and vst_graph_finish returns the error. A graph belongs to one
- * thread. */
+ * thread while it is built; once it is finished, any thread may read it. */
 #ifndef VISTILL_VISION_GRAPH_GRAPH_H
 #define VISTILL_VISION_GRAPH_GRAPH_H
 
@@ -55,8 +55,10 @@ const char *vst_tap_name(const vst_graph *graph, size_t index); /* in the order 
 
 vst_shape vst_shape_at(const vst_graph *graph, vst_value value); /* rank 0 for the null value */
 
-/* Keeps an error from outside the operations (a backbone's own checks), with the current scope. */
-void vst_graph_fail(vst_graph *graph, const char *format, ...) VST_PRINTF(2, 3);
+/* Keeps an error from outside the operations (a backbone's own checks), with the current scope: VST_ERROR_SHAPE where
+ * shapes do not fit, VST_ERROR_ARGUMENT for an option, VST_ERROR_NOT_FOUND for a tap that does not exist,
+ * VST_ERROR_UNSUPPORTED for what could be but is not offered. */
+void vst_graph_fail(vst_graph *graph, vst_status status, const char *format, ...) VST_PRINTF(3, 4);
 
 /* Emits the nodes for d loss / d parameter of every trainable parameter that `loss` (a scalar) depends on. Once per
  * graph. */
@@ -64,7 +66,8 @@ void vst_differentiate(vst_graph *graph, vst_value loss);
 /* d loss / d value as far as vst_differentiate produced it; null value otherwise. */
 vst_value vst_gradient(const vst_graph *graph, vst_value value);
 
-/* The sticky error, if any. Builders must not be called afterwards. */
+/* Ends the building; gives the sticky error, if any. An input, parameter or operation that is added afterwards is an
+ * error (VST_ERROR_ARGUMENT); calling it again is none. */
 VST_NODISCARD vst_status vst_graph_finish(vst_graph *graph);
 
 /* Multiply-accumulates of one run of the forward nodes that are convolutions, linear layers, matrix products and

@@ -79,7 +79,7 @@ struct vst_graph {
     char scope[256];
     size_t scope_marks[32];
     int scope_depth;
-    bool differentiated, backward;
+    bool differentiated, backward, finished;
     vst_status status; /* the sticky error */
     char *message;
 };
@@ -89,9 +89,6 @@ vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst
                     const void *attributes);
 /* Output `index` of the node that produced `value`. */
 vst_value vsti_output(const vst_graph *graph, vst_value value, int index);
-
-/* A scalar that is the same in every run (ops/constant.c). */
-vst_value vsti_constant(vst_graph *graph, float value);
 
 static inline const vst_shape *vsti_shape(const vst_graph *graph, int value) { return &graph->values[value].shape; }
 static inline vst_value vsti_input_of(const vsti_node *node, int index) { return (vst_value){node->inputs[index]}; }
@@ -103,7 +100,17 @@ static inline int64_t vsti_rows(const vst_shape *shape) {
     return rows;
 }
 
-/* ---- for gradient rules (autodiff.c) ---- */
+/* ---- differentiation (autodiff.c) ---- */
+
+/* What it emits by itself: graph/ knows no operation. */
+typedef struct vsti_gradient_rules {
+    vst_value (*constant)(vst_graph *graph, float value);         /* the loss's gradient of itself: 1 */
+    vst_value (*add)(vst_graph *graph, vst_value a, vst_value b); /* of a value's gradients */
+} vsti_gradient_rules;
+/* vst_differentiate (ops/differentiate.c) with these rules. */
+void vsti_differentiate(vst_graph *graph, vst_value loss, const vsti_gradient_rules *rules);
+
+/* For the operations' gradient rules: */
 vst_graph *vsti_gradient_graph(vsti_gradients *gradients);
 /* Gradient that arrived at output `index`; the null value if none did. */
 vst_value vsti_incoming(const vsti_gradients *gradients, const vsti_node *node, int index);

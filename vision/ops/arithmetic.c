@@ -13,8 +13,8 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const vst_shape *a = vsti_shape(graph, node->inputs[0]), *b = vsti_shape(graph, node->inputs[1]);
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     if (!vsti_broadcast(a, b, &out[0]))
-        vst_graph_fail(graph, "%s: the shapes %s and %s cannot be broadcast together", node->operation->name,
-                       vst_shape_text(a, first), vst_shape_text(b, second));
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "%s: the shapes %s and %s cannot be broadcast together",
+                       node->operation->name, vst_shape_text(a, first), vst_shape_text(b, second));
 }
 
 static void run_equal(void *const *buffers, const void *raw, const vsti_run *run) {

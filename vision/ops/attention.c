@@ -33,12 +33,13 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const attributes *o = node->attributes;
     char text[VST_SHAPE_TEXT];
     if (qkv->rank != 3 || o->heads < 1 || qkv->dim[2] % (3 * o->heads)) {
-        vst_graph_fail(graph, "attention: the projection %s should be (B, N, 3 D) with D a multiple of %d heads",
+        vst_graph_fail(graph, VST_ERROR_SHAPE,
+                       "attention: the projection %s should be (B, N, 3 D) with D a multiple of %d heads",
                        vst_shape_text(qkv, text), o->heads);
         return;
     }
     if (o->queries < 0 || o->queries > qkv->dim[1]) {
-        vst_graph_fail(graph, "attention: the projection %s has fewer tokens than %d queries",
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "attention: the projection %s has fewer tokens than %d queries",
                        vst_shape_text(qkv, text), o->queries);
         return;
     }

@@ -164,7 +164,8 @@ vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4) {
-        vst_graph_fail(g, "batch_norm: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
+        vst_graph_fail(g, VST_ERROR_SHAPE, "batch_norm: its input %s should be (N, C, H, W)",
+                       vst_shape_text(&shape, text));
         return (vst_value){0};
     }
     const vst_shape channels = VST_SHAPE(shape.dim[1]);

@@ -50,7 +50,8 @@ static void shapes_reduce(vst_graph *graph, const vsti_node *node, vst_shape *ou
     const vst_shape *in = vsti_shape(graph, node->inputs[0]);
     char text[VST_SHAPE_TEXT];
     if (o->axes >> in->rank) {
-        vst_graph_fail(graph, "reduce: the axes 0x%x are not all dimensions of %s", o->axes, vst_shape_text(in, text));
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "reduce: the axes 0x%x are not all dimensions of %s", o->axes,
+                       vst_shape_text(in, text));
         return;
     }
     out[0] = VST_SCALAR;
@@ -168,7 +169,7 @@ static void shapes_expand(vst_graph *graph, const vsti_node *node, vst_shape *ou
     const vst_shape *in = vsti_shape(graph, node->inputs[0]), *wanted = node->attributes;
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     if (!vsti_broadcast(in, wanted, &out[0]) || !vst_shape_equal(&out[0], wanted))
-        vst_graph_fail(graph, "expand: %s cannot be broadcast to %s", vst_shape_text(in, first),
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "expand: %s cannot be broadcast to %s", vst_shape_text(in, first),
                        vst_shape_text(wanted, second));
 }
 

@@ -48,14 +48,15 @@ vst_value vst_channel_normalize(vst_graph *g, vst_value x, const double *mean, c
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4 || shape.dim[1] > MAX_CHANNELS) {
-        vst_graph_fail(g, "normalize: its input %s should be (N, C, H, W) with at most %d channels",
+        vst_graph_fail(g, VST_ERROR_SHAPE, "normalize: its input %s should be (N, C, H, W) with at most %d channels",
                        vst_shape_text(&shape, text), MAX_CHANNELS);
         return (vst_value){0};
     }
     attributes o = {{0}, {0}};
     for (int64_t i = 0; i < shape.dim[1]; i++) {
         if (!(deviation[i] > 0))
-            vst_graph_fail(g, "normalize: the deviation %g of channel %d is not above 0", deviation[i], (int)i);
+            vst_graph_fail(g, VST_ERROR_ARGUMENT, "normalize: the deviation %g of channel %d is not above 0",
+                           deviation[i], (int)i);
         o.mean[i] = (float)mean[i];
         o.inverse[i] = (float)(1 / deviation[i]);
     }

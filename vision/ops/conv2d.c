@@ -148,7 +148,7 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4) {
-        vst_graph_fail(g, "conv2d: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
+        vst_graph_fail(g, VST_ERROR_SHAPE, "conv2d: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
         return false;
     }
     *c = (vsti_convolution){.batch = shape.dim[0],
@@ -164,7 +164,8 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
     const bool sane =
         c->out > 0 && c->kernel > 0 && c->stride > 0 && o->padding >= 0 && c->dilation > 0 && c->groups > 0;
     if (!sane || c->in % c->groups || c->out % c->groups) {
-        vst_graph_fail(g, "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s",
+        vst_graph_fail(g, sane ? VST_ERROR_SHAPE : VST_ERROR_ARGUMENT,
+                       "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s",
                        o->out, o->kernel, o->stride, o->padding, o->groups, vst_shape_text(&shape, text));
         return false;
     }
@@ -172,8 +173,8 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
                wide = extent(c->width, o, c, &c->out_width, &c->left);
     const bool room = high && wide;
     if (!room)
-        vst_graph_fail(g, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s", o->kernel,
-                       o->dilation, vst_shape_text(&shape, text));
+        vst_graph_fail(g, VST_ERROR_SHAPE, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s",
+                       o->kernel, o->dilation, vst_shape_text(&shape, text));
     return room;
 }
 

@@ -58,7 +58,8 @@ static vst_value emit(vst_graph *g, vst_value x, double rate, bool samples) {
                                              .lower = lower,
                                              .fusion = VSTI_FUSE_IDENTITY};
     if (!(rate >= 0 && rate < 1)) {
-        vst_graph_fail(g, "%s: the rate %g is not in [0, 1)", samples ? "drop_path" : "dropout", rate);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "%s: the rate %g is not in [0, 1)", samples ? "drop_path" : "dropout",
+                       rate);
         return (vst_value){0};
     }
     const attributes o = {(float)rate, samples, samples ? vst_random_id(g->scope) : 0};

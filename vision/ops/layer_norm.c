@@ -91,7 +91,7 @@ vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank < 1) {
-        vst_graph_fail(g, "layer_norm: its input has no dimension to normalise over");
+        vst_graph_fail(g, VST_ERROR_SHAPE, "layer_norm: its input has no dimension to normalise over");
         return (vst_value){0};
     }
     const vst_shape channels = VST_SHAPE(vsti_last(&shape));

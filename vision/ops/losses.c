@@ -119,7 +119,8 @@ vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, 
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, student);
     if (!(temperature > 0) || shape.rank != 2) {
-        vst_graph_fail(g, "kl_divergence: needs logits (B, C) and a temperature above 0, not %g", temperature);
+        vst_graph_fail(g, temperature > 0 ? VST_ERROR_SHAPE : VST_ERROR_ARGUMENT,
+                       "kl_divergence: needs logits (B, C) and a temperature above 0, not %g", temperature);
         return (vst_value){0};
     }
     const double divisor = (double)shape.dim[0] * (reduction == VST_KL_ELEMENTS ? (double)shape.dim[1] : 1);

@@ -44,8 +44,8 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     sizes s;
     if (!measure(graph, node, &s)) {
-        vst_graph_fail(graph, "matmul: %s%s and %s%s do not fit", vst_shape_text(a, first), o->transpose_a ? "ᵀ" : "",
-                       vst_shape_text(b, second), o->transpose_b ? "ᵀ" : "");
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "matmul: %s%s and %s%s do not fit", vst_shape_text(a, first),
+                       o->transpose_a ? "ᵀ" : "", vst_shape_text(b, second), o->transpose_b ? "ᵀ" : "");
         return;
     }
     out[0] = o->flat && o->transpose_a ? VST_SHAPE(0, 0) : *a; /* a weight's gradient has no leading dimensions */
@@ -205,7 +205,8 @@ vst_value vst_matmul(vst_graph *g, vst_value a, vst_value b, bool transpose_a, b
     if (single && transpose_a && left.rank > 2) {
         char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
         vst_graph_fail(
-            g, "matmul: a stack of transposed matrices %s times one matrix %s is not supported: permute it first",
+            g, VST_ERROR_UNSUPPORTED,
+            "matmul: a stack of transposed matrices %s times one matrix %s is not supported: permute it first",
             vst_shape_text(&left, first), vst_shape_text(&right, second));
         return (vst_value){0};
     }
@@ -216,7 +217,8 @@ vst_value vst_linear(vst_graph *g, vst_value x, vst_linear_options options) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank < 1 || options.features < 1) {
-        vst_graph_fail(g, "linear: %d features from a tensor with %d dimensions", options.features, shape.rank);
+        vst_graph_fail(g, options.features < 1 ? VST_ERROR_ARGUMENT : VST_ERROR_SHAPE,
+                       "linear: %d features from a tensor with %d dimensions", options.features, shape.rank);
         return (vst_value){0};
     }
     if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;

@@ -8,6 +8,9 @@
 #include "vision/ops/ops.h"
 #include "vision/plan/lowering.h"
 
+/* A scalar that is the same in every run (ops/constant.c). */
+vst_value vsti_constant(vst_graph *graph, float value);
+
 /* Output 0 (and any other) has the shape of input 0. */
 static inline void vsti_same_shape(vst_graph *graph, const vsti_node *node, vst_shape *shapes) {
     for (int i = 0; i < node->operation->outputs; i++) shapes[i] = *vsti_shape(graph, node->inputs[0]);
@@ -29,7 +32,7 @@ static inline bool vsti_need_rank(vst_graph *graph, const vsti_node *node, int i
     const vst_shape *shape = vsti_shape(graph, node->inputs[input]);
     char text[VST_SHAPE_TEXT];
     if (shape->rank == rank) return true;
-    vst_graph_fail(graph, "%s: its input %s should have %d dimensions", node->operation->name,
+    vst_graph_fail(graph, VST_ERROR_SHAPE, "%s: its input %s should have %d dimensions", node->operation->name,
                    vst_shape_text(shape, text), rank);
     return false;
 }
@@ -39,8 +42,8 @@ static inline bool vsti_need_equal(vst_graph *graph, const vsti_node *node, int 
     const vst_shape *x = vsti_shape(graph, node->inputs[a]), *y = vsti_shape(graph, node->inputs[b]);
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     if (vst_shape_equal(x, y)) return true;
-    vst_graph_fail(graph, "%s: the shapes %s and %s should be equal", node->operation->name, vst_shape_text(x, first),
-                   vst_shape_text(y, second));
+    vst_graph_fail(graph, VST_ERROR_SHAPE, "%s: the shapes %s and %s should be equal", node->operation->name,
+                   vst_shape_text(x, first), vst_shape_text(y, second));
     return false;
 }
 

@@ -93,12 +93,14 @@ static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_k
     if (shape.rank != 4 || o.kernel < 1 || stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel ||
         shape.dim[2] + 2 * o.padding < o.kernel || shape.dim[3] + 2 * o.padding < o.kernel) {
         vst_graph_fail(
-            g, "pool: kernel %d, stride %d, padding %d do not fit the input %s (padding may be half the kernel)",
-            o.kernel, stride, o.padding, vst_shape_text(&shape, text));
+            g, VST_ERROR_SHAPE,
+            "pool: kernel %d, stride %d, padding %d do not fit the input %s (padding may be half the kernel)", o.kernel,
+            stride, o.padding, vst_shape_text(&shape, text));
         return (vst_value){0};
     }
     if (o.ceil && o.count_padding) {
-        vst_graph_fail(g, "pool: partial windows (ceil) and counted padding are not offered together");
+        vst_graph_fail(g, VST_ERROR_UNSUPPORTED,
+                       "pool: partial windows (ceil) and counted padding are not offered together");
         return (vst_value){0};
     }
     const vsti_pool p = {.kind = kind,
@@ -126,7 +128,7 @@ vst_value vst_global_avg_pool(vst_graph *g, vst_value x) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank != 4) {
-        vst_graph_fail(g, "global_pool: its input should be (N, C, H, W)");
+        vst_graph_fail(g, VST_ERROR_SHAPE, "global_pool: its input should be (N, C, H, W)");
         return (vst_value){0};
     }
     return vst_reduce_mean(g, x, 1u << 2 | 1u << 3, false);

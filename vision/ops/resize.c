@@ -61,8 +61,8 @@ vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resiz
     const vst_shape s = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (s.rank != 4 || height < 1 || width < 1) {
-        vst_graph_fail(g, "resize: %s cannot become %d x %d: it should be (N, C, H, W)", vst_shape_text(&s, text),
-                       height, width);
+        vst_graph_fail(g, VST_ERROR_SHAPE, "resize: %s cannot become %d x %d: it should be (N, C, H, W)",
+                       vst_shape_text(&s, text), height, width);
         return (vst_value){0};
     }
     const attributes o = {s.dim[0] * s.dim[1], s.dim[2], s.dim[3], height, width, mode};

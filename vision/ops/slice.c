@@ -20,8 +20,8 @@ static void shapes_slice(vst_graph *graph, const vsti_node *node, vst_shape *out
     char text[VST_SHAPE_TEXT];
     out[0] = *in;
     if (o->axis < 0 || o->axis >= in->rank || o->start < 0 || o->count < 1 || o->start + o->count > in->dim[o->axis]) {
-        vst_graph_fail(graph, "slice: %lld … %lld of dimension %d is not within %s", (long long)o->start,
-                       (long long)(o->start + o->count), o->axis, vst_shape_text(in, text));
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "slice: %lld … %lld of dimension %d is not within %s",
+                       (long long)o->start, (long long)(o->start + o->count), o->axis, vst_shape_text(in, text));
         return;
     }
     out[0].dim[o->axis] = o->count;
@@ -119,7 +119,8 @@ static void shapes_concat(vst_graph *graph, const vsti_node *node, vst_shape *ou
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     out[0] = *vsti_shape(graph, node->inputs[0]);
     if (axis < 0 || axis >= out[0].rank) {
-        vst_graph_fail(graph, "concat: %s has no dimension %d", vst_shape_text(&out[0], first), axis);
+        vst_graph_fail(graph, VST_ERROR_ARGUMENT, "concat: %s has no dimension %d", vst_shape_text(&out[0], first),
+                       axis);
         return;
     }
     for (int i = 1; i < node->input_count; i++) {
@@ -127,7 +128,7 @@ static void shapes_concat(vst_graph *graph, const vsti_node *node, vst_shape *ou
         const int64_t count = axis < other.rank ? other.dim[axis] : 0;
         if (axis < other.rank) other.dim[axis] = out[0].dim[axis];
         if (!vst_shape_equal(&other, &out[0])) {
-            vst_graph_fail(graph, "concat: %s and %s differ in more than dimension %d",
+            vst_graph_fail(graph, VST_ERROR_SHAPE, "concat: %s and %s differ in more than dimension %d",
                            vst_shape_text(vsti_shape(graph, node->inputs[0]), first),
                            vst_shape_text(vsti_shape(graph, node->inputs[i]), second), axis);
             return;
@@ -177,7 +178,7 @@ vst_value vst_concat(vst_graph *g, const vst_value *values, int count, int axis)
                                              .gradient = gradient_concat,
                                              .lower = lower_concat};
     if (count < 1) {
-        vst_graph_fail(g, "concat: nothing to concatenate");
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "concat: nothing to concatenate");
         return (vst_value){0};
     }
     return vsti_emit(g, &operation, values, count, &axis);
