@@ -128,7 +128,7 @@ static const pattern patterns[] = {
     {"own input", own_input, {"conv2d+relu", "conv2d+add+relu"}},
     {"read twice", read_twice, {"conv2d", "conv2d", "relu", "mul", "relu"}},
     {"late norm", late_norm, {"conv2d+relu", "batch_norm", "conv2d+add", "batch_norm"}},
-    {"odd sums", odd_sums, {"conv2d", "add", "reduce", "conv2d", "add"}},
+    {"odd sums", odd_sums, {"conv2d", "add", "reduce_mean", "conv2d", "add"}},
     {"mlp", mlp, {"linear", "gelu", "linear+add"}},
     {"wide block", wide_block, {"conv2d", "conv2d+norm+relu6", "conv2d+norm+add+relu"}},
 };

@@ -30,7 +30,7 @@ static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value c
     vsti_value *value = &graph->values[contribution.id];
     if (value->kind != VSTI_VALUE_NODE) return false;
     vsti_node *node = &graph->nodes[value->node];
-    if (!node->operation->accumulates || node->accumulating || node->outputs[0] != contribution.id) return false;
+    if (!node->operation->accumulating || node->outputs[0] != contribution.id) return false;
     if ((size_t)value->node + 1 != graph->node_count) return false; /* others may have read it already */
     const size_t bytes = (size_t)(node->input_count + 1) * sizeof(int);
     int *inputs = vst_realloc(node->inputs, bytes);
@@ -40,7 +40,7 @@ static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value c
     }
     inputs[node->input_count++] = earlier.id;
     node->inputs = inputs;
-    node->accumulating = true;
+    node->operation = node->operation->accumulating;
     return true;
 }
 

@@ -167,6 +167,15 @@ vst_value vsti_output(const vst_graph *graph, vst_value value, int index) {
     return vsti_output_of(&graph->nodes[graph->values[value.id].node], index);
 }
 
+/* Every input has a name, and attributes are described. */
+static bool is_described(const vsti_operation *operation, int input_count) {
+    int named = 0;
+    while (named < VSTI_MAX_INPUTS && operation->input_names[named]) named++;
+    const bool inputs = operation->variadic ? named == 1 && input_count >= 1
+                                            : input_count == named || (operation->optional && input_count + 1 == named);
+    return inputs && (operation->attributes || !operation->attribute_bytes);
+}
+
 /* Copies what a node needs; on failure frees it again. */
 static vst_status fill_node(const vst_graph *graph, vsti_node *node, const vsti_operation *operation,
                             const vst_value *inputs, int input_count, const void *attributes) {
@@ -189,6 +198,7 @@ static vst_status fill_node(const vst_graph *graph, vsti_node *node, const vsti_
 vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst_value *inputs, int input_count,
                     const void *attributes) {
     if (!is_open(graph, operation->name)) return (vst_value){0};
+    VST_ASSERT(is_described(operation, input_count));
     for (int i = 0; i < input_count; i++)
         if (!inputs[i].id) {
             vst_graph_fail(graph, VST_ERROR_NOT_FOUND,

@@ -75,17 +75,64 @@ VST_NODISCARD vst_status vst_graph_finish(vst_graph *graph);
  * alone) counts once, as its larger form: so these are the figures that papers give. */
 double vst_graph_macs(const vst_graph *graph);
 
-/* A node, for people; index < vst_graph_node_count. */
+/* ---- Reading a graph: the nodes in the order in which they were built, so that what a node reads comes before it.
+ * Names and lists are owned by the graph, its params (names of parameters) or the program, and live as long as the
+ * graph; the other fields are copies. Indices are below the count given. ---- */
+
 typedef struct vst_node_info {
-    const char *scope, *operation; /* "blocks.0.attn.qkv" ("" outside of scopes), "linear"; owned by the graph */
+    const char *scope, *operation; /* "blocks.0.attn.qkv" ("" outside of scopes), "linear" */
     vst_shape shape;               /* of its first output */
     double macs;                   /* its part of vst_graph_macs */
     bool backward;                 /* emitted by vst_differentiate */
+    int input_count, output_count, attribute_count;
 } vst_node_info;
 size_t vst_graph_node_count(const vst_graph *graph);
-vst_node_info vst_graph_node_at(const vst_graph *graph, size_t index);
+vst_node_info vst_graph_node_at(const vst_graph *graph, size_t node);
 
-/* The graph as text, one line per node, or as Graphviz .dot; to be vst_free'd, NULL when out of memory. */
+typedef enum vst_value_kind { VST_VALUE_INPUT, VST_VALUE_PARAMETER, VST_VALUE_NODE } vst_value_kind;
+
+/* A value that a node reads or gives. */
+typedef struct vst_operand {
+    const char *role; /* what it is to the node: "x", "weight", "bias"; of one output, "y" */
+    vst_value value;
+    vst_value_kind kind;
+    const char *name; /* of an input or a parameter ("blocks.0.attn.qkv.weight"); NULL for a node's output */
+    size_t node;      /* VST_VALUE_NODE: the node whose output it is */
+    vst_shape shape;
+} vst_operand;
+vst_operand vst_node_input_at(const vst_graph *graph, size_t node, int index);
+vst_operand vst_node_output_at(const vst_graph *graph, size_t node, int index);
+
+typedef enum vst_attribute_type {
+    VST_ATTRIBUTE_INT,
+    VST_ATTRIBUTE_FLOAT,
+    VST_ATTRIBUTE_BOOL,
+    VST_ATTRIBUTE_ENUM,
+    VST_ATTRIBUTE_SHAPE,
+    VST_ATTRIBUTE_INTS,
+    VST_ATTRIBUTE_FLOATS
+} vst_attribute_type;
+
+/* An attribute of a node, named as in PyTorch or ONNX: "kernel", "stride", "groups", "epsilon", "heads". */
+typedef struct vst_attribute {
+    const char *name;
+    vst_attribute_type type;
+    int64_t integer;      /* INT; BOOL: 0 or 1; ENUM: its number */
+    double number;        /* FLOAT */
+    const char *text;     /* ENUM: its name */
+    vst_shape dims;       /* SHAPE, INTS: as many as its rank */
+    const float *numbers; /* FLOATS: `number_count` of them */
+    int number_count;
+} vst_attribute;
+vst_attribute vst_node_attribute_at(const vst_graph *graph, size_t node, int index);
+/* The attribute of that name; false: the node has none, and *out is untouched. */
+bool vst_node_attribute_find(const vst_graph *graph, size_t node, const char *name, vst_attribute *out);
+enum { VST_ATTRIBUTE_TEXT = 256 };
+/* "stride=2", "order=[0, 2, 1]", cut off where it is too long; gives `text`. */
+const char *vst_attribute_text(const vst_attribute *attribute, char text[VST_ATTRIBUTE_TEXT]);
+
+/* The graph as text, one line per node with its attributes and inputs, or as Graphviz .dot; to be vst_free'd, NULL when
+ * out of memory. */
 char *vst_graph_text(const vst_graph *graph);
 char *vst_graph_dot(const vst_graph *graph);
 

@@ -60,11 +60,11 @@ static bool lower_channels(vsti_lowering *lowering, const vsti_node *node) {
     return true;
 }
 
-static void lower(vsti_lowering *lowering, const vsti_node *node) {
+static void lower(vsti_lowering *lowering, const vsti_node *node, arithmetic kind) {
     const vst_graph *graph = vsti_lowering_graph(lowering);
     const vst_shape *a = vsti_shape(graph, node->inputs[0]), *b = vsti_shape(graph, node->inputs[1]);
     const vst_shape *shape = vsti_shape(graph, node->outputs[0]);
-    arguments x = {.kind = *(const arithmetic *)node->attributes, .shape = vsti_loop_over(shape)};
+    arguments x = {.kind = kind, .shape = vsti_loop_over(shape)};
     if (vst_shape_equal(a, b)) {
         lower_equal(lowering, node, &x);
         return;
@@ -77,6 +77,9 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
                                                 : vsti_write(lowering, node->outputs[0], NULL);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_broadcast, &x, sizeof x, (vsti_buffer[]){left, right, out}, 3);
 }
+
+static void lower_add(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, ADD); }
+static void lower_mul(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, MUL); }
 
 static void gradient_add(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -106,22 +109,22 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 vst_value vst_add(vst_graph *g, vst_value a, vst_value b) {
     static const vsti_operation operation = {.name = "add",
                                              .outputs = 1,
-                                             .attribute_bytes = sizeof(arithmetic),
+                                             .input_names = {"a", "b"},
                                              .shapes = shapes,
                                              .gradient = gradient_add,
-                                             .lower = lower,
+                                             .lower = lower_add,
                                              .flops = flops,
                                              .fusion = VSTI_FUSE_ADD};
-    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(arithmetic){ADD});
+    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, NULL);
 }
 
 vst_value vst_mul(vst_graph *g, vst_value a, vst_value b) {
     static const vsti_operation operation = {.name = "mul",
                                              .outputs = 1,
-                                             .attribute_bytes = sizeof(arithmetic),
+                                             .input_names = {"a", "b"},
                                              .shapes = shapes,
                                              .gradient = gradient_mul,
-                                             .lower = lower,
+                                             .lower = lower_mul,
                                              .flops = flops};
-    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(arithmetic){MUL});
+    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, NULL);
 }

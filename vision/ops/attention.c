@@ -71,8 +71,7 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
 }
 
 /* Forward reads qkv and writes out and lse; backward reads qkv, out, lse, dout and writes dqkv. */
-static void lower(vsti_lowering *lowering, const vsti_node *node) {
-    const bool backward = node->input_count > 1;
+static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
     arguments a = {.shape = measure(vsti_lowering_graph(lowering), node), .threads = omp_get_max_threads()};
     a.scale = 1.0f / sqrtf((float)a.shape.channels);
     vsti_buffer buffers[6];
@@ -81,14 +80,23 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     for (int i = 0; i < node->operation->outputs; i++) buffers[count++] = vsti_write(lowering, node->outputs[i], NULL);
     const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, a.threads);
     buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
-    vsti_kernel_step(lowering, vsti_kernel_name(), backward ? run_backward : run_forward, &a, sizeof a, buffers, count);
+    vsti_kernel_step(lowering, vsti_kernel_name(), function, &a, sizeof a, buffers, count);
 }
+static void lower_forward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_forward); }
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_backward); }
+
+static const vsti_attribute described[] = {{"heads", VSTI_INT, offsetof(attributes, heads), NULL},
+                                           {"queries", VSTI_INT, offsetof(attributes, queries), NULL},
+                                           {0}};
 
 static const vsti_operation backward = {.name = "attention_backward",
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"qkv", "y", "lse", "dy"},
+                                        .output_names = {"dqkv"},
                                         .shapes = vsti_same_shape,
-                                        .lower = lower,
+                                        .lower = lower_backward,
                                         .flops = flops_backward};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
@@ -102,9 +110,12 @@ vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries) {
     static const vsti_operation operation = {.name = "attention",
                                              .outputs = 2,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"qkv"},
+                                             .output_names = {"y", "lse"},
                                              .shapes = shapes,
                                              .gradient = gradient,
-                                             .lower = lower,
+                                             .lower = lower_forward,
                                              .flops = flops,
                                              .products = true};
     const attributes o = {heads, queries ? queries : (int)vst_shape_at(g, qkv).dim[1]};

@@ -131,9 +131,16 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 8);
 }
 
+static const vsti_attribute described[] = {{"epsilon", VSTI_DOUBLE, offsetof(attributes, epsilon), NULL},
+                                           {"momentum", VSTI_DOUBLE, offsetof(attributes, momentum), NULL},
+                                           {0}};
+
 static const vsti_operation backward = {.name = "batch_norm_backward",
                                         .outputs = 3,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"x", "weight", "mean", "var", "dy"},
+                                        .output_names = {"dx", "dweight", "dbias"},
                                         .shapes = shapes_backward,
                                         .lower = lower_backward};
 
@@ -152,14 +159,18 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 }
 
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
-    static const vsti_operation operation = {.name = "batch_norm",
-                                             .outputs = 3,
-                                             .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes,
-                                             .gradient = gradient,
-                                             .lower = lower,
-                                             .flops = flops,
-                                             .fusion = VSTI_FUSE_NORM};
+    static const vsti_operation operation = {
+        .name = "batch_norm",
+        .outputs = 3,
+        .attribute_bytes = sizeof(attributes),
+        .attributes = described,
+        .input_names = {"x", "weight", "bias", "running_mean", "running_var", "num_batches_tracked"},
+        .output_names = {"y", "mean", "var"},
+        .shapes = shapes,
+        .gradient = gradient,
+        .lower = lower,
+        .flops = flops,
+        .fusion = VSTI_FUSE_NORM};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];

@@ -144,23 +144,34 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
     return (double)vsti_count(graph, node->inputs[0]);
 }
 
-static vst_value emit(vst_graph *g, vst_value x, attributes o) {
-    static const vsti_operation operation = {.name = "reduce",
+static const vsti_attribute described[] = {{"axes", VSTI_AXES, offsetof(attributes, axes), NULL},
+                                           {"keepdims", VSTI_BOOL, offsetof(attributes, keep), NULL},
+                                           {0}};
+
+vst_value vst_reduce_sum(vst_graph *g, vst_value x, unsigned axes, bool keep) {
+    static const vsti_operation operation = {.name = "reduce_sum",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = shapes_reduce,
                                              .gradient = gradient_reduce,
                                              .lower = lower_reduce,
                                              .flops = flops};
-    return vsti_emit(g, &operation, &x, 1, &o);
-}
-
-vst_value vst_reduce_sum(vst_graph *g, vst_value x, unsigned axes, bool keep) {
-    return emit(g, x, (attributes){axes, keep, false});
+    return vsti_emit(g, &operation, &x, 1, &(attributes){axes, keep, false});
 }
 
 vst_value vst_reduce_mean(vst_graph *g, vst_value x, unsigned axes, bool keep) {
-    return emit(g, x, (attributes){axes, keep, true});
+    static const vsti_operation operation = {.name = "reduce_mean",
+                                             .outputs = 1,
+                                             .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
+                                             .shapes = shapes_reduce,
+                                             .gradient = gradient_reduce,
+                                             .lower = lower_reduce,
+                                             .flops = flops};
+    return vsti_emit(g, &operation, &x, 1, &(attributes){axes, keep, true});
 }
 
 /* ---- expand ---- */
@@ -186,9 +197,12 @@ static void gradient_expand(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_expand(vst_graph *g, vst_value x, vst_shape shape) {
+    static const vsti_attribute to[] = {{"shape", VSTI_SHAPE, 0, NULL}, {0}};
     static const vsti_operation operation = {.name = "expand",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(vst_shape),
+                                             .attributes = to,
+                                             .input_names = {"x"},
                                              .shapes = shapes_expand,
                                              .gradient = gradient_expand,
                                              .lower = lower_expand};

@@ -11,9 +11,26 @@ static bool extent(int64_t in, const vst_conv2d_options *o, const vsti_convoluti
     return o->same || in + 2 * o->padding >= reach;
 }
 
+typedef struct attributes {
+    vsti_convolution sizes;
+    vsti_ints padding; /* top, left, bottom, right */
+} attributes;
+
+static const vsti_attribute described[] = {{"kernel", VSTI_INT64, offsetof(attributes, sizes.kernel), NULL},
+                                           {"stride", VSTI_INT64, offsetof(attributes, sizes.stride), NULL},
+                                           {"padding", VSTI_INTS, offsetof(attributes, padding), NULL},
+                                           {"dilation", VSTI_INT64, offsetof(attributes, sizes.dilation), NULL},
+                                           {"groups", VSTI_INT64, offsetof(attributes, sizes.groups), NULL},
+                                           {"bias", VSTI_BOOL, offsetof(attributes, sizes.bias), NULL},
+                                           {0}};
+
+static const vsti_convolution *sizes_of(const vsti_node *node) {
+    return &((const attributes *)node->attributes)->sizes;
+}
+
 static double flops(const vst_graph *graph, const vsti_node *node) {
     (void)graph;
-    const vsti_convolution *c = node->attributes;
+    const vsti_convolution *c = sizes_of(node);
     return 2.0 * (double)(c->batch * c->out * c->out_height * c->out_width) * (double)(c->in / c->groups) *
            (double)(c->kernel * c->kernel);
 }
@@ -28,30 +45,28 @@ static vst_shape weight_shape(const vsti_convolution *c) {
 
 static void shapes_forward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    out[0] = output_shape(node->attributes);
+    out[0] = output_shape(sizes_of(node));
 }
 static void shapes_data(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    out[0] = input_shape(node->attributes);
+    out[0] = input_shape(sizes_of(node));
 }
 static void shapes_weights(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    const vsti_convolution *c = node->attributes;
+    const vsti_convolution *c = sizes_of(node);
     out[0] = weight_shape(c);
     out[1] = VST_SHAPE(c->out);
 }
 
 static vsti_convolution configured(const vsti_lowering *lowering, const vsti_node *node) {
-    vsti_convolution c = *(const vsti_convolution *)node->attributes;
+    vsti_convolution c = *sizes_of(node);
     c.plain = vsti_is_plain(lowering);
     c.inference = !vsti_is_training(lowering);
     return c;
 }
 
 /* The value of the bias, 0: none. */
-static int bias_of(const vsti_node *node) {
-    return ((const vsti_convolution *)node->attributes)->bias ? node->inputs[2] : 0;
-}
+static int bias_of(const vsti_node *node) { return sizes_of(node)->bias ? node->inputs[2] : 0; }
 
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
@@ -110,13 +125,19 @@ static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
 
 static const vsti_operation backward_data = {.name = "conv2d_backward_data",
                                              .outputs = 1,
-                                             .attribute_bytes = sizeof(vsti_convolution),
+                                             .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"weight", "dy"},
+                                             .output_names = {"dx"},
                                              .shapes = shapes_data,
                                              .lower = lower_data,
                                              .flops = flops};
 static const vsti_operation backward_weights = {.name = "conv2d_backward_weights",
                                                 .outputs = 2,
-                                                .attribute_bytes = sizeof(vsti_convolution),
+                                                .attribute_bytes = sizeof(attributes),
+                                                .attributes = described,
+                                                .input_names = {"x", "dy"},
+                                                .output_names = {"dweight", "dbias"},
                                                 .shapes = shapes_weights,
                                                 .lower = lower_weights,
                                                 .flops = flops};
@@ -125,17 +146,22 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
     const vst_value x = vsti_input_of(node, 0), weight = vsti_input_of(node, 1);
     const vst_value dy = vsti_incoming(gradients, node, 0);
-    const vsti_convolution *c = node->attributes;
-    vst_value dw = vsti_emit(graph, &backward_weights, (vst_value[]){vsti_saved(gradients, x), dy}, 2, c);
+    const vsti_convolution *c = sizes_of(node);
+    vst_value dw =
+        vsti_emit(graph, &backward_weights, (vst_value[]){vsti_saved(gradients, x), dy}, 2, node->attributes);
     vsti_add_gradient(gradients, weight, dw);
     if (c->bias) vsti_add_gradient(gradients, vsti_input_of(node, 2), vsti_output(graph, dw, 1));
     if (vsti_wanted(gradients, x))
-        vsti_add_gradient(gradients, x, vsti_emit(graph, &backward_data, (vst_value[]){weight, dy}, 2, c));
+        vsti_add_gradient(gradients, x,
+                          vsti_emit(graph, &backward_data, (vst_value[]){weight, dy}, 2, node->attributes));
 }
 
 static const vsti_operation forward = {.name = "conv2d",
                                        .outputs = 1,
-                                       .attribute_bytes = sizeof(vsti_convolution),
+                                       .attribute_bytes = sizeof(attributes),
+                                       .attributes = described,
+                                       .input_names = {"x", "weight", "bias"},
+                                       .optional = true,
                                        .shapes = shapes_forward,
                                        .gradient = gradient,
                                        .lower = lower_forward,
@@ -178,6 +204,14 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
     return room;
 }
 
+/* What the windows reach over the input at the bottom and right follows from the output's size. */
+static vsti_ints padding_of(const vsti_convolution *c) {
+    const int64_t reach = c->dilation * (c->kernel - 1) + 1;
+    const int64_t bottom = (c->out_height - 1) * c->stride + reach - c->top - c->height,
+                  right = (c->out_width - 1) * c->stride + reach - c->left - c->width;
+    return (vsti_ints){4, {(int)c->top, (int)c->left, bottom > 0 ? (int)bottom : 0, right > 0 ? (int)right : 0}};
+}
+
 vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
     vsti_convolution c;
     if (g->status != VST_OK || !geometry(g, x, &options, &c)) return (vst_value){0};
@@ -188,5 +222,6 @@ vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
         inputs[2] =
             vst_param(g, "bias", VST_SHAPE(c.out), (vst_init){VST_INIT_LECUN_UNIFORM, fan_in, VST_PARAM_WEIGHT});
     }
-    return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &c);
+    const attributes o = {c, padding_of(&c)};
+    return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &o);
 }

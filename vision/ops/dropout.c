@@ -35,9 +35,16 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_mask, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
 }
 
+static const vsti_attribute described[] = {{"p", VSTI_FLOAT, offsetof(attributes, rate), NULL},
+                                           {"per_sample", VSTI_BOOL, offsetof(attributes, samples), NULL},
+                                           {0}};
+
 static const vsti_operation backward = {.name = "dropout_backward",
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"dy"},
+                                        .output_names = {"dx"},
                                         .shapes = vsti_same_shape,
                                         .lower = lower};
 
@@ -53,6 +60,8 @@ static vst_value emit(vst_graph *g, vst_value x, double rate, bool samples) {
     static const vsti_operation operation = {.name = "dropout",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = vsti_same_shape,
                                              .gradient = gradient,
                                              .lower = lower,

@@ -38,15 +38,23 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
-    static const vsti_operation backward = {
-        .name = "unit_backward", .outputs = 1, .shapes = vsti_same_shape, .lower = lower_backward};
+    static const vsti_operation backward = {.name = "l2_normalize_backward",
+                                            .outputs = 1,
+                                            .input_names = {"x", "dy"},
+                                            .output_names = {"dx"},
+                                            .shapes = vsti_same_shape,
+                                            .lower = lower_backward};
     const vst_value x = vsti_input_of(node, 0);
     const vst_value inputs[] = {vsti_saved(gradients, x), vsti_incoming(gradients, node, 0)};
     vsti_add_gradient(gradients, x, vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 2, NULL));
 }
 
 vst_value vst_l2_normalize(vst_graph *g, vst_value x) {
-    static const vsti_operation operation = {
-        .name = "unit", .outputs = 1, .shapes = vsti_same_shape, .gradient = gradient, .lower = lower};
+    static const vsti_operation operation = {.name = "l2_normalize",
+                                             .outputs = 1,
+                                             .input_names = {"x"},
+                                             .shapes = vsti_same_shape,
+                                             .gradient = gradient,
+                                             .lower = lower};
     return vsti_emit(g, &operation, &x, 1, NULL);
 }

@@ -104,7 +104,7 @@ static vsti_buffer packed(vsti_lowering *lowering, const vsti_node *node, const 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vsti_fusion fusion = vsti_fused(lowering, node);
-    const int addend = node->accumulating ? node->inputs[node->input_count - 1] : fusion.residual;
+    const int addend = node->operation->accumulates ? node->inputs[2] : fusion.residual;
     sizes s;
     measure(vsti_lowering_graph(lowering), node, &s);
     vsti_matmul description = describe(&s, o);
@@ -148,24 +148,45 @@ static void lower_columns(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static const vsti_operation column_sum = {
-    .name = "column_sum", .outputs = 1, .shapes = shapes_columns, .lower = lower_columns};
+    .name = "column_sum", .outputs = 1, .input_names = {"x"}, .shapes = shapes_columns, .lower = lower_columns};
 
 /* ---- gradients ---- */
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node);
 
+static const vsti_attribute of_product[] = {{"transpose_a", VSTI_BOOL, offsetof(attributes, transpose_a), NULL},
+                                            {"transpose_b", VSTI_BOOL, offsetof(attributes, transpose_b), NULL},
+                                            {"flatten", VSTI_BOOL, offsetof(attributes, flat), NULL},
+                                            {0}};
+static const vsti_attribute of_linear[] = {{"bias", VSTI_BOOL, offsetof(attributes, bias), NULL}, {0}};
+
+static const vsti_operation product_add = {.name = "matmul_add",
+                                           .outputs = 1,
+                                           .attribute_bytes = sizeof(attributes),
+                                           .attributes = of_product,
+                                           .input_names = {"a", "b", "sum"},
+                                           .shapes = shapes,
+                                           .lower = lower,
+                                           .flops = flops,
+                                           .accumulates = true,
+                                           .products = true};
 static const vsti_operation product = {.name = "matmul",
                                        .outputs = 1,
                                        .attribute_bytes = sizeof(attributes),
+                                       .attributes = of_product,
+                                       .input_names = {"a", "b"},
                                        .shapes = shapes,
                                        .gradient = gradient,
                                        .lower = lower,
                                        .flops = flops,
-                                       .accumulates = true,
+                                       .accumulating = &product_add,
                                        .products = true};
 static const vsti_operation linear = {.name = "linear",
                                       .outputs = 1,
                                       .attribute_bytes = sizeof(attributes),
+                                      .attributes = of_linear,
+                                      .input_names = {"x", "weight", "bias"},
+                                      .optional = true,
                                       .shapes = shapes,
                                       .gradient = gradient,
                                       .lower = lower,

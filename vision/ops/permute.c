@@ -3,7 +3,7 @@
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const vst_shape *in = vsti_shape(graph, node->inputs[0]);
-    const int *order = node->attributes;
+    const int *order = ((const vsti_ints *)node->attributes)->values;
     char text[VST_SHAPE_TEXT];
     unsigned seen = 0;
     out[0].rank = in->rank;
@@ -21,7 +21,7 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vst_graph *graph = vsti_lowering_graph(lowering);
     const vst_shape *in = vsti_shape(graph, node->inputs[0]);
-    const int *order = node->attributes;
+    const int *order = ((const vsti_ints *)node->attributes)->values;
     int64_t strides[VST_MAX_RANK], stride = 1;
     vsti_strided s = vsti_loop_over(vsti_shape(graph, node->outputs[0]));
     for (int i = in->rank; i-- > 0; stride *= in->dim[i]) strides[i] = stride;
@@ -31,7 +31,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
-    const int *order = node->attributes;
+    const int *order = ((const vsti_ints *)node->attributes)->values;
     int inverse[VST_MAX_RANK] = {0};
     for (int i = 0; i < vst_shape_at(graph, vsti_input_of(node, 0)).rank; i++) inverse[order[i]] = i;
     vsti_add_gradient(gradients, vsti_input_of(node, 0),
@@ -39,13 +39,16 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_permute(vst_graph *g, vst_value x, const int *order) {
+    static const vsti_attribute described[] = {{"order", VSTI_INTS, 0, NULL}, {0}};
     static const vsti_operation operation = {.name = "permute",
                                              .outputs = 1,
-                                             .attribute_bytes = VST_MAX_RANK * sizeof(int),
+                                             .attribute_bytes = sizeof(vsti_ints),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = shapes,
                                              .gradient = gradient,
                                              .lower = lower};
-    int copy[VST_MAX_RANK] = {0};
-    if (g->status == VST_OK) memcpy(copy, order, (size_t)vst_shape_at(g, x).rank * sizeof *order);
-    return vsti_emit(g, &operation, &x, 1, copy);
+    vsti_ints o = {.count = vst_shape_at(g, x).rank};
+    for (int i = 0; i < o.count; i++) o.values[i] = order[i];
+    return vsti_emit(g, &operation, &x, 1, &o);
 }

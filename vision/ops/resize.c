@@ -38,9 +38,18 @@ static void step(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_fun
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) { step(lowering, node, run_forward); }
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) { step(lowering, node, run_backward); }
 
+static const char *const modes[] = {[VST_BILINEAR] = "bilinear", [VST_BICUBIC] = "bicubic", NULL};
+static const vsti_attribute described[] = {{"height", VSTI_INT64, offsetof(attributes, out_height), NULL},
+                                           {"width", VSTI_INT64, offsetof(attributes, out_width), NULL},
+                                           {"mode", VSTI_ENUM, offsetof(attributes, mode), modes},
+                                           {0}};
+
 static const vsti_operation backward = {.name = "resize_backward",
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"dy"},
+                                        .output_names = {"dx"},
                                         .shapes = shapes_backward,
                                         .lower = lower_backward};
 
@@ -54,6 +63,8 @@ vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resiz
     static const vsti_operation operation = {.name = "resize",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = shapes_forward,
                                              .gradient = gradient,
                                              .lower = lower_forward};

@@ -31,9 +31,12 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 }
 
 vst_value vst_scale(vst_graph *g, vst_value x, double factor) {
+    static const vsti_attribute described[] = {{"factor", VSTI_FLOAT, 0, NULL}, {0}};
     static const vsti_operation operation = {.name = "scale",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(float),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = vsti_same_shape,
                                              .gradient = gradient,
                                              .lower = lower,

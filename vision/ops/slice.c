@@ -77,22 +77,39 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
                                   .to_width = o->extent * inner,
                                   .to_start = o->start * inner};
     vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL)};
-    if (node->accumulating) {
+    if (node->operation->accumulates) {
         buffers[2] = vsti_read(lowering, node->inputs[1], NULL);
         buffers[1] = vsti_write_over(lowering, node->outputs[0], node->inputs[1], NULL);
     } else {
         buffers[1] = vsti_write(lowering, node->outputs[0], NULL);
     }
-    vsti_kernel_step(lowering, vsti_kernel_name(), node->accumulating ? run_backward_add : run_backward, &copy,
-                     sizeof copy, buffers, node->accumulating ? 3 : 2);
+    vsti_kernel_step(lowering, vsti_kernel_name(), node->operation->accumulates ? run_backward_add : run_backward,
+                     &copy, sizeof copy, buffers, node->operation->accumulates ? 3 : 2);
 }
 
+static const vsti_attribute described_backward[] = {{"axis", VSTI_INT, offsetof(attributes, axis), NULL},
+                                                    {"start", VSTI_INT64, offsetof(attributes, start), NULL},
+                                                    {"length", VSTI_INT64, offsetof(attributes, count), NULL},
+                                                    {"size", VSTI_INT64, offsetof(attributes, extent), NULL},
+                                                    {0}};
+static const vsti_operation backward_add = {.name = "slice_backward_add",
+                                            .outputs = 1,
+                                            .attribute_bytes = sizeof(attributes),
+                                            .attributes = described_backward,
+                                            .input_names = {"dy", "sum"},
+                                            .output_names = {"dx"},
+                                            .shapes = shapes_backward,
+                                            .lower = lower_backward,
+                                            .accumulates = true};
 static const vsti_operation backward = {.name = "slice_backward",
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described_backward,
+                                        .input_names = {"dy"},
+                                        .output_names = {"dx"},
                                         .shapes = shapes_backward,
                                         .lower = lower_backward,
-                                        .accumulates = true};
+                                        .accumulating = &backward_add};
 
 static void gradient_slice(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -103,9 +120,15 @@ static void gradient_slice(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_slice(vst_graph *g, vst_value x, int axis, int64_t start, int64_t count) {
+    static const vsti_attribute described[] = {{"axis", VSTI_INT, offsetof(attributes, axis), NULL},
+                                               {"start", VSTI_INT64, offsetof(attributes, start), NULL},
+                                               {"length", VSTI_INT64, offsetof(attributes, count), NULL},
+                                               {0}};
     static const vsti_operation operation = {.name = "slice",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = shapes_slice,
                                              .gradient = gradient_slice,
                                              .lower = lower_slice};
@@ -171,9 +194,13 @@ static void gradient_concat(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_concat(vst_graph *g, const vst_value *values, int count, int axis) {
+    static const vsti_attribute described[] = {{"axis", VSTI_INT, 0, NULL}, {0}};
     static const vsti_operation operation = {.name = "concat",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(int),
+                                             .attributes = described,
+                                             .input_names = {"x"},
+                                             .variadic = true,
                                              .shapes = shapes_concat,
                                              .gradient = gradient_concat,
                                              .lower = lower_concat};

@@ -32,8 +32,12 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
-    static const vsti_operation backward = {
-        .name = "smooth_l1_backward", .outputs = 1, .shapes = vsti_same_shape, .lower = lower_backward};
+    static const vsti_operation backward = {.name = "smooth_l1_backward",
+                                            .outputs = 1,
+                                            .input_names = {"a", "b", "dy"},
+                                            .output_names = {"da"},
+                                            .shapes = vsti_same_shape,
+                                            .lower = lower_backward};
     for (int side = 0; side < 2; side++) {
         const vst_value x = vsti_input_of(node, side);
         if (!vsti_wanted(gradients, x)) continue;
@@ -44,7 +48,11 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_smooth_l1(vst_graph *g, vst_value a, vst_value b) {
-    static const vsti_operation operation = {
-        .name = "smooth_l1", .outputs = 1, .shapes = shapes, .gradient = gradient, .lower = lower};
+    static const vsti_operation operation = {.name = "smooth_l1",
+                                             .outputs = 1,
+                                             .input_names = {"a", "b"},
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, NULL);
 }
