@@ -1065,7 +1065,9 @@ START_TEST(exact_batch_norm) {
                 exact("folded weight", &new_weight[i], &(float){(float)(weight[i] * factor)}, 1);
         }
     }
-    k->running_statistics(mean, variance, 0.1f, 1.25f, running, spread, OUT);
+    float batches = 41;
+    k->running_statistics(mean, variance, 0.1f, 1.25f, running, spread, &batches, OUT);
+    ck_assert(batches == 42);
     for (int c = 0; c < OUT; c++) {
         const float unbiased = variance[c] * 1.25f, step = 0.1f * (mean[c] - old[c]);
         const float wider = 0.1f * (unbiased - old_spread[c]);

@@ -5,11 +5,12 @@
 #include "vision/kernels/exact.h"
 
 void K(running_statistics)(const float *mean, const float *variance, float momentum, float unbiased,
-                           float *running_mean, float *running_variance, int64_t channels) {
+                           float *running_mean, float *running_variance, float *batches, int64_t channels) {
     for (int64_t c = 0; c < channels; c++) {
         running_mean[c] += momentum * (mean[c] - running_mean[c]);
         running_variance[c] += momentum * (variance[c] * unbiased - running_variance[c]);
     }
+    *batches += 1;
 }
 
 void K(fold_batch_norm)(const vsti_batch_norm *n, const float *weight, const float *bias, float *new_weight,

@@ -142,10 +142,10 @@ typedef struct vsti_kernels {
     void (*add_blocks)(const vsti_block_copy *blocks, const float *from, const float *sum, float *to);
     void (*resize)(const vsti_resize *shape, const float *x, float *y);
     void (*resize_backward)(const vsti_resize *shape, const float *dy, float *dx);
-    /* Moves running statistics by momentum (batch - running), the batch's variance times `unbiased`. On the calling
-     * thread alone, as is the next one. */
+    /* Moves running statistics by momentum (batch - running), the batch's variance times `unbiased`, and counts the
+     * batch. On the calling thread alone, as is the next one. */
     void (*running_statistics)(const float *mean, const float *variance, float momentum, float unbiased,
-                               float *running_mean, float *running_variance, int64_t channels);
+                               float *running_mean, float *running_variance, float *batches, int64_t channels);
     /* The weights (out, inner) and bias (out, or NULL) of a convolution with the batch norm that follows folded in. */
     void (*fold_batch_norm)(const vsti_batch_norm *norm, const float *weight, const float *bias, float *new_weight,
                             float *new_bias, int64_t out, int64_t inner);
