@@ -12,7 +12,7 @@
 #include "recipes/train/run_folder.h"
 #include "recipes/train/train.h"
 #include "vision/optim/optim.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 /* ---- data (train_data.c) ---- */
 
@@ -74,7 +74,8 @@ typedef struct vsti_teacher {
     vst_model *file; /* NULL: the student's moving average */
     vst_params *own; /* of the moving average, which is copied there before each run */
     vst_graph *graph;
-    vst_plan *plan; /* NULL: a cache has its answers */
+    vst_program *program; /* NULL: a cache has its answers */
+    vst_context *context;
     float *image;
     const vsti_cache_teacher *cached;
     double top1; /* measured before the training; NAN: it was not */
@@ -116,7 +117,8 @@ VST_NODISCARD vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t
  * samples as they are. `stop` as in vst_train_options. */
 VST_NODISCARD vst_status vsti_teachers_measure(vsti_teachers *teachers, const vst_recipe *recipe,
                                                const vsti_train_data *data, const volatile sig_atomic_t *stop);
-/* Runs it on `floats` numbers of images, a batch or the beginning of one; the plan's outputs are its taps in order. */
+/* Runs it on `floats` numbers of images, a batch or the beginning of one; the context's outputs are its taps in order.
+ */
 VST_NODISCARD vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, size_t floats,
                                           uint32_t step);
 /* Runs all on the batch; for those that a cache answers for, it is only remembered, and must stay until the next one.
@@ -135,18 +137,19 @@ enum { VSTI_MAX_OUTPUTS_OF_STEP = VST_MAX_TERMS + 3 };
 struct vsti_student {
     vst_params *params;
     vst_graph *graph;
-    vst_plan *plan;
+    vst_program *program;
+    vst_context *context;
     vst_optimizer *optimizer;
     float *image, *target;
     float *labels_weight, *term_weights[VST_MAX_TERMS]; /* inputs; NULL: not part of the total */
     int classes;
     size_t image_floats;                                         /* of one image */
-    int loss_output, labels_output, terms_output, scores_output; /* indices of the plan's outputs */
+    int loss_output, labels_output, terms_output, scores_output; /* indices of the context's outputs */
     size_t parameters;                                           /* of the model alone */
     int grid, prefix; /* side of the token grid and tokens before it; 0: no tokens */
 };
 
-/* Builds the differentiated training graph with all terms and its plan. Afterwards the teachers' taps point to the
+/* Builds the differentiated training graph with all terms and its program. Afterwards the teachers' taps point to the
  * student's inputs. `start`: values to begin with, NULL for random ones. */
 VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
                                             vst_params *start);
@@ -158,7 +161,7 @@ VST_NODISCARD vst_status vsti_student_emit(vsti_student *student, const vst_reci
 /* Sets the weights of labels and terms to those of a moment, in epochs. */
 void vsti_student_set_loss_weights(vsti_student *student, const vst_recipe *recipe, double epoch);
 /* The length of the gradient that the labels (index -1) or a term alone have on the model's parameters, weight
- * included, for the batch that lies in the inputs, which are used up. Leaves the gradients and the plan's outputs
+ * included, for the batch that lies in the inputs, which are used up. Leaves the gradients and the context's outputs
  * changed. */
 VST_NODISCARD vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *recipe, int index,
                                                   uint32_t step, double *length);
@@ -202,14 +205,14 @@ VST_NODISCARD vst_status vsti_train_epochs(vsti_trainer *trainer);
  * position and the sums. Allocates nothing. */
 VST_NODISCARD vst_status vsti_train_step(vsti_trainer *trainer, const vst_batch *batch);
 
-/* Copies what a run of the student's plan reads, and uses up: images, targets, weights of the losses, the teachers'
+/* Copies what a run of the student reads, and uses up: images, targets, weights of the losses, the teachers'
  * taps. */
 VST_NODISCARD vst_status vsti_fill_inputs(vsti_trainer *trainer, const vst_batch *batch, uint64_t step);
 /* Puts a checkpoint's values back, whose position is trainer->at; what was logged after it goes (train.c). */
 VST_NODISCARD vst_status vsti_train_restore(vsti_trainer *trainer, const vst_safetensors *file);
 
 /* When a value is not finite (train_fault.c): an error that names step, loss and tensor, if a loss of the last run of
- * the student's plan is not finite; and the way back to the last checkpoint, from where it goes on at half the learning
+ * the student is not finite; and the way back to the last checkpoint, from where it goes on at half the learning
  * rate. */
 VST_NODISCARD vst_status vsti_check_losses(vsti_trainer *trainer, const vst_batch *batch, uint64_t step);
 VST_NODISCARD vst_status vsti_recover(vsti_trainer *trainer);

@@ -1,4 +1,4 @@
-/* The graph: built once with static shapes, differentiated by emitting nodes into itself, then handed to a plan.
+/* The graph: built once with static shapes, differentiated by emitting nodes into itself, then made a program of.
  *
  *     vst_graph *g;
  *     vst_value x = vst_input(g, "image", VST_SHAPE(32, 1, 28, 28));
@@ -30,7 +30,7 @@ typedef struct vst_value {
 VST_NODISCARD vst_status vst_graph_create(vst_graph **out, vst_params *params);
 void vst_graph_destroy(vst_graph *graph);
 
-/* A named float32 tensor that the caller fills before each run of a plan. */
+/* A named float32 tensor that the caller fills before each run. */
 vst_value vst_input(vst_graph *graph, const char *name, vst_shape shape);
 
 /* A parameter named scope + "." + name, created in the graph's vst_params or, if already there, checked for its shape.

@@ -6,11 +6,11 @@
 
 typedef struct vsti_node vsti_node;
 typedef struct vsti_gradients vsti_gradients; /* differentiation under way, see autodiff.c */
-typedef struct vsti_lowering vsti_lowering;   /* a plan under construction, see vision/plan/lowering.h */
+typedef struct vsti_lowering vsti_lowering;   /* a program under construction, see vision/plan/lowering.h */
 
 enum { VSTI_MAX_INPUTS = 6, VSTI_MAX_OUTPUTS = 4 }; /* that an operation names */
 
-/* What a plan may do with a node, so that one step computes several (plan/fuse.c). */
+/* What a program may do with a node, so that one step computes several (plan/fuse.c). */
 typedef enum vsti_fusion_role {
     VSTI_FUSE_NONE,
     VSTI_FUSE_HOST,       /* a product that can add a residual to its result and apply an activation */
@@ -67,7 +67,7 @@ typedef struct vsti_operation {
     void (*shapes)(vst_graph *graph, const vsti_node *node, vst_shape *output_shapes);
     /* Emits nodes for the gradients of the inputs with vsti_add_gradient; NULL: no gradient passes. */
     void (*gradient)(vsti_gradients *gradients, const vsti_node *node);
-    /* Chooses implementation and layouts and emits steps into the plan. */
+    /* Chooses implementation and layouts and emits steps into the program. */
     void (*lower)(vsti_lowering *lowering, const vsti_node *node);
     double (*flops)(const vst_graph *graph, const vsti_node *node); /* NULL: 0 */
     /* Cheap and memory-bound: its result is computed again in the backward pass instead of being kept. */

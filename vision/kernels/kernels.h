@@ -113,7 +113,8 @@ typedef struct vsti_affine {
 } vsti_affine;
 
 typedef struct vsti_kernels {
-    const char *isa; /* "generic", "avx2", "avx512" */
+    const char *isa;  /* "generic", "avx2", "avx512" */
+    const char *name; /* "vistill:avx2", as profiles show it */
 
     /* y may be x. */
     void (*activation)(vsti_activation kind, const float *x, float *y, int64_t n);

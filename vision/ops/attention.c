@@ -12,15 +12,7 @@ typedef struct attributes {
 typedef struct arguments {
     vsti_attention_shape shape;
     float scale;
-    int threads; /* that there is scratch for */
 } arguments;
-
-/* Keeps a run within the threads that the plan was made for; gives the setting to restore. */
-static int limit_threads(const arguments *a) {
-    const int now = omp_get_max_threads();
-    if (now > a->threads) omp_set_num_threads(a->threads);
-    return now;
-}
 
 static vsti_attention_shape measure(const vst_graph *graph, const vsti_node *node) {
     const vst_shape *qkv = vsti_shape(graph, node->inputs[0]);
@@ -57,28 +49,24 @@ static double flops_backward(const vst_graph *graph, const vsti_node *node) { re
 static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const arguments *a = raw;
-    const int threads = limit_threads(a);
     vsti_get_kernels()->attention(&a->shape, a->scale, b[0], b[1], b[2], b[3]);
-    omp_set_num_threads(threads);
 }
 
 static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const arguments *a = raw;
-    const int threads = limit_threads(a);
     vsti_get_kernels()->attention_backward(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
-    omp_set_num_threads(threads);
 }
 
 /* Forward reads qkv and writes out and lse; backward reads qkv, out, lse, dout and writes dqkv. */
 static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
-    arguments a = {.shape = measure(vsti_lowering_graph(lowering), node), .threads = omp_get_max_threads()};
+    arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
     a.scale = 1.0f / sqrtf((float)a.shape.channels);
     vsti_buffer buffers[6];
     int count = 0;
     for (int i = 0; i < node->input_count; i++) buffers[count++] = vsti_read(lowering, node->inputs[i], NULL);
     for (int i = 0; i < node->operation->outputs; i++) buffers[count++] = vsti_write(lowering, node->outputs[i], NULL);
-    const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, a.threads);
+    const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, omp_get_max_threads());
     buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
     vsti_kernel_step(lowering, vsti_kernel_name(), function, &a, sizeof a, buffers, count);
 }

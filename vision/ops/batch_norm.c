@@ -1,5 +1,5 @@
-/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training plan normalises
- * with the batch's statistics and moves the running ones; an inference plan uses the running ones. */
+/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training program normalises
+ * with the batch's statistics and moves the running ones; an inference program uses the running ones. */
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -76,18 +76,16 @@ static vsti_folded fold(vsti_lowering *lowering, const vsti_node *norm, int weig
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), weight);
     const folding f = {shape->dim[0], vst_shape_count(shape) / shape->dim[0],
                        ((const attributes *)norm->attributes)->epsilon};
-    const vsti_folded new = {vsti_packed(lowering, (size_t)(f.out * f.inner) * sizeof(float)),
-                             vsti_packed(lowering, (size_t)f.out * sizeof(float))};
-    const vsti_buffer buffers[] = {vsti_read(lowering, norm->inputs[WEIGHT], NULL),
-                                   vsti_read(lowering, norm->inputs[BIAS], NULL),
-                                   vsti_read(lowering, norm->inputs[RUNNING_MEAN], NULL),
-                                   vsti_read(lowering, norm->inputs[RUNNING_VARIANCE], NULL),
-                                   vsti_read(lowering, weight, NULL),
-                                   bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER,
-                                   new.weight,
-                                   new.bias};
-    vsti_pack_step(lowering, run_fold, &f, sizeof f, buffers, 8);
-    return new;
+    const vsti_buffer inputs[] = {vsti_read(lowering, norm->inputs[WEIGHT], NULL),
+                                  vsti_read(lowering, norm->inputs[BIAS], NULL),
+                                  vsti_read(lowering, norm->inputs[RUNNING_MEAN], NULL),
+                                  vsti_read(lowering, norm->inputs[RUNNING_VARIANCE], NULL),
+                                  vsti_read(lowering, weight, NULL),
+                                  bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+    const size_t bytes[] = {(size_t)(f.out * f.inner) * sizeof(float), (size_t)f.out * sizeof(float)};
+    vsti_buffer outputs[2];
+    vsti_pack_step(lowering, run_fold, &f, sizeof f, inputs, 6, bytes, 2, outputs);
+    return (vsti_folded){outputs[0], outputs[1]};
 }
 
 vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,

@@ -1,5 +1,6 @@
 /* Dropout and drop path (Huang et al., 2016): masks are a pure function of seed, node (drop path: scope), step and
- * element, so the backward pass makes the same mask again and nothing is kept. Inference plans pass the value through.
+ * element, so the backward pass makes the same mask again and nothing is kept. Inference programs pass the value
+ * through.
  */
 #include "vision/base/random.h"
 #include "vision/ops/operation.h"

@@ -77,9 +77,9 @@ static vsti_matmul describe(const sizes *s, const attributes *o) {
     return m;
 }
 
-/* An inference plan packs a parameter once, as oneDNN likes it best. With many rows the packing of every call is lost
- * in the product (DeiT-Ti on AVX2: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth its
- * memory. */
+/* An inference program packs a parameter once, as oneDNN likes it best. With many rows the packing of every call is
+ * lost in the product (DeiT-Ti on AVX2: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth
+ * its memory. */
 static bool is_packed(const vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m) {
     const vsti_value *b = &vsti_lowering_graph(lowering)->values[node->inputs[1]];
     return b->kind == VSTI_VALUE_PARAM && m->rank == 2 && m->dims_a[0] <= MOST_ROWS_PACKED &&

@@ -1,4 +1,5 @@
-/* Convolutions that an inference plan makes by Winograd's method: fewer products than direct ones (kernels/winograd.c).
+/* Convolutions that an inference program makes by Winograd's method: fewer products than direct ones
+ * (kernels/winograd.c).
  */
 #ifndef VISTILL_VISION_OPS_WINOGRAD_H
 #define VISTILL_VISION_OPS_WINOGRAD_H
