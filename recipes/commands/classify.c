@@ -81,19 +81,19 @@ static vst_status load_image(const char *word, const vst_model_config *model, vs
 }
 
 /* Prints the k most probable classes. */
-static void print_result(const char *word, const float *p, const vst_model *file, int k, bool json) {
+static void print_result(const char *word, const float *p, const vst_model *model, int k, bool json) {
     bool used[1 << 17] = {false};
     json_t *list = json_array();
     if (!json) printf("%s\n", word);
-    for (int n = 0; n < k && n < file->class_count; n++) {
+    for (int n = 0; n < k && n < model->class_count; n++) {
         int best = -1;
-        for (int c = 0; c < file->class_count; c++)
+        for (int c = 0; c < model->class_count; c++)
             if (!used[c] && (best < 0 || p[c] > p[best])) best = c;
         used[best] = true;
         if (json)
-            json_array_append_new(list, json_pack("{s:i,s:s,s:f}", "class", best, "name", file->class_names[best],
+            json_array_append_new(list, json_pack("{s:i,s:s,s:f}", "class", best, "name", model->class_names[best],
                                                   "probability", (double)p[best]));
-        else printf("  %6.2f %%  %s\n", 100 * (double)p[best], file->class_names[best]);
+        else printf("  %6.2f %%  %s\n", 100 * (double)p[best], model->class_names[best]);
     }
     json_t *object = json_pack("{s:s,s:o}", "image", word, "top", list);
     if (json) {
@@ -105,29 +105,29 @@ static void print_result(const char *word, const float *p, const vst_model *file
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_model *file = NULL;
+    vst_model *model = NULL;
     vst_graph *graph = NULL;
     vst_plan *plan = NULL;
     vst_image image = {0}, scratch[2] = {{0}};
     int topk = 5;
     VST_TRY(vst_flag_int(arguments, "topk", 1, 1000, &topk));
-    VST_TRY(vst_model_read(&file, arguments->words[0]));
-    VST_TRY(vst_graph_create(&graph, file->params));
-    vst_model_build(graph, file->model, 1);
+    VST_TRY(vst_model_read(&model, arguments->words[0]));
+    VST_TRY(vst_graph_create(&graph, model->params));
+    vst_model_build(graph, model->config, 1);
     const vst_value probabilities = vst_softmax(graph, vst_model_scores(graph));
     VST_TRY(vst_plan_create(&plan, graph, &probabilities, 1, &(vst_plan_options){.mode = VST_INFER}));
     for (int i = 1; i < arguments->word_count; i++) {
-        VST_TRY(load_image(arguments->words[i], file->model, &image, scratch));
+        VST_TRY(load_image(arguments->words[i], model->config, &image, scratch));
         vst_image_to_floats(&image, vst_plan_input(plan, "image"));
         VST_TRY(vst_plan_run(plan, 0));
-        print_result(arguments->words[i], vst_plan_output(plan, 0), file, topk, vst_flag_given(arguments, "json"));
+        print_result(arguments->words[i], vst_plan_output(plan, 0), model, topk, vst_flag_given(arguments, "json"));
     }
 out:
     vst_image_clear(&image);
     for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
     vst_plan_destroy(plan);
     vst_graph_destroy(graph);
-    vst_model_destroy(file);
+    vst_model_destroy(model);
     return vst_command_exit(status);
 }
 

@@ -9,7 +9,7 @@
 #include "recipes/infer/evaluator.h"
 #include "recipes/model/model.h"
 
-static vst_status print_confusion(const vst_evaluation *e, const vst_model *file) {
+static vst_status print_confusion(const vst_evaluation *e, const vst_model *model) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     VST_TRY(vst_table_create(&table, (const char *[]){"class", ">samples", ">right %", "most often taken for", NULL}));
@@ -21,11 +21,11 @@ static vst_status print_confusion(const vst_evaluation *e, const vst_model *file
             samples += row[c];
             if (c != label && row[c] && (wrong < 0 || row[c] > row[wrong])) wrong = c;
         }
-        vst_table_cell(table, "%s", file->class_names[label]);
+        vst_table_cell(table, "%s", model->class_names[label]);
         vst_table_cell(table, "%llu", (unsigned long long)samples);
         if (samples) vst_table_cell(table, "%.2f", 100 * (double)row[label] / (double)samples);
         else vst_table_cell(table, "-");
-        if (wrong >= 0) vst_table_cell(table, "%s (%llu)", file->class_names[wrong], (unsigned long long)row[wrong]);
+        if (wrong >= 0) vst_table_cell(table, "%s (%llu)", model->class_names[wrong], (unsigned long long)row[wrong]);
         else vst_table_cell(table, "-");
     }
     VST_TRY(vst_table_write(table, stdout));
@@ -47,13 +47,13 @@ static void print_json(const vst_evaluation *e, uint64_t broken, double latency)
     json_decref(object);
 }
 
-static vst_status print_text(const vst_evaluation *e, const vst_model *file, uint64_t broken, double latency) {
+static vst_status print_text(const vst_evaluation *e, const vst_model *model, uint64_t broken, double latency) {
     printf("samples  %llu\n", (unsigned long long)e->samples);
     if (broken) printf("broken   %llu, which do not count\n", (unsigned long long)broken);
     printf("loss     %.4f\ntop-1    %.2f %%\n", e->loss, e->top1);
     if (!isnan(e->top5)) printf("top-5    %.2f %%\n", e->top5);
     printf("latency  %.2f ms for one image on one core\n\n", latency);
-    return print_confusion(e, file);
+    return print_confusion(e, model);
 }
 
 static vst_status read_policy(const char *word, vst_broken_policy *policy) {
@@ -70,7 +70,7 @@ static vst_status read_policy(const char *word, vst_broken_policy *policy) {
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_model *file = NULL;
+    vst_model *model = NULL;
     vst_dataset *dataset = NULL;
     vst_loader *loader = NULL;
     vst_evaluator *evaluator = NULL;
@@ -82,23 +82,23 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
     VST_TRY(vst_flag_int(arguments, "workers", 0, 256, &workers));
     VST_TRY(read_policy(vst_flag_value(arguments, "broken"), &broken.policy));
-    VST_TRY(vst_model_read(&file, arguments->words[0]));
+    VST_TRY(vst_model_read(&model, arguments->words[0]));
     const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
-                                      .channels = vst_model_common_of(file->model)->channels == 1 ? 1 : 3};
+                                      .channels = vst_model_common_of(model->config)->channels == 1 ? 1 : 3};
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "test", &data));
-    VST_TRY(vst_model_check_data(file->model, dataset));
-    VST_TRY(vst_evaluation_loader(&loader, dataset, file->model, batch, workers, &broken));
-    VST_TRY(vst_evaluator_create(&evaluator, file->model, file->params, batch, vst_dataset_count(dataset)));
+    VST_TRY(vst_model_check_data(model->config, dataset));
+    VST_TRY(vst_evaluation_loader(&loader, dataset, model->config, batch, workers, &broken));
+    VST_TRY(vst_evaluator_create(&evaluator, model->config, model->params, batch, vst_dataset_count(dataset)));
     VST_TRY(vst_evaluate(evaluator, loader, false, vst_catch_interrupt(), &evaluation));
-    VST_TRY(vst_model_latency(file->model, file->params, &latency));
+    VST_TRY(vst_model_latency(model->config, model->params, &latency));
     if (vst_flag_given(arguments, "json")) print_json(&evaluation, vst_loader_broken(loader), latency);
-    else VST_TRY(print_text(&evaluation, file, vst_loader_broken(loader), latency));
+    else VST_TRY(print_text(&evaluation, model, vst_loader_broken(loader), latency));
 out:
     vst_evaluation_clear(&evaluation);
     vst_evaluator_destroy(evaluator);
     vst_loader_destroy(loader);
     vst_dataset_close(dataset);
-    vst_model_destroy(file);
+    vst_model_destroy(model);
     return vst_command_exit(status);
 }
 

@@ -9,18 +9,18 @@ extern const vst_command vsti_command_export;
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_model *file = NULL;
+    vst_model *model = NULL;
     const vst_export_format *format = NULL;
     const char *output = vst_flag_value(arguments, "output");
     char *note = NULL;
     if (!output) return vst_command_usage(&vsti_command_export, "say with -o FILE where to write");
     VST_TRY(vst_export_find(&format, vst_flag_value(arguments, "format"), output));
-    VST_TRY(vst_model_read(&file, arguments->words[0]));
-    VST_TRY(format->write(file, output, &note));
+    VST_TRY(vst_model_read(&model, arguments->words[0]));
+    VST_TRY(format->write(model, output, &note));
     printf("written     %s (%s)\nnote        %s\n", output, format->name, note);
 out:
     vst_free(note);
-    vst_model_destroy(file);
+    vst_model_destroy(model);
     return vst_command_exit(status);
 }
 

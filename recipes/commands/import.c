@@ -269,7 +269,7 @@ static vst_status write_model(const char *path, const vst_model_config *model, c
     char *facts = NULL;
     vst_status status = vst_import_facts(&facts, weights, report);
     if (status == VST_OK)
-        status = vst_model_write(path, &(vst_model_content){.model = model,
+        status = vst_model_write(path, &(vst_model_content){.config = model,
                                                             .params = params,
                                                             .class_names = (const char *const *)classes->list,
                                                             .class_count = classes->count,

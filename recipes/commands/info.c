@@ -20,7 +20,7 @@ enum { PROFILE_RUNS = 20, NAMES_SHOWN = 8, TEXT = 3000 };
 
 /* A model file with its graph of one image; with --plan also a plan of one batch. */
 typedef struct subject {
-    vst_model *file;
+    vst_model *model;
     vst_params *declared; /* of `graph` */
     vst_graph *graph, *planned;
     vst_plan *plan;
@@ -35,13 +35,13 @@ static void subject_clear(subject *self) {
     vst_graph_destroy(self->planned);
     vst_graph_destroy(self->graph);
     vst_params_destroy(self->declared);
-    vst_model_destroy(self->file);
+    vst_model_destroy(self->model);
 }
 
 static vst_status make_plan(subject *self) {
     vst_status status = VST_OK;
-    VST_TRY(vst_graph_create(&self->planned, self->file->params));
-    vst_model_build(self->planned, self->file->model, self->batch);
+    VST_TRY(vst_graph_create(&self->planned, self->model->params));
+    vst_model_build(self->planned, self->model->config, self->batch);
     const vst_value scores = vst_model_scores(self->planned);
     VST_TRY(vst_plan_create(&self->plan, self->planned, &scores, 1,
                             &(vst_plan_options){.mode = VST_INFER, .profile = true}));
@@ -55,8 +55,8 @@ out:
 
 static vst_status subject_open(subject *self, const char *path, bool plan) {
     vst_status status = VST_OK;
-    VST_TRY(vst_model_read(&self->file, path));
-    VST_TRY(vst_model_declare(&self->graph, &self->declared, self->file->model));
+    VST_TRY(vst_model_read(&self->model, path));
+    VST_TRY(vst_model_declare(&self->graph, &self->declared, self->model->config));
     VST_TRY(vst_model_parts(&self->blocks, &self->block_count, self->graph, self->declared));
     if (plan) VST_TRY(make_plan(self));
 out:
@@ -95,12 +95,12 @@ static void preprocessing_text(char text[TEXT], const vst_model_config *model) {
     if (common->std.count) append(text, "; std %s", option_text(model, "std"));
 }
 
-static void classes_text(char text[TEXT], const vst_model *file) {
+static void classes_text(char text[TEXT], const vst_model *model) {
     *text = 0;
-    append(text, "%d: ", file->class_count);
-    for (int i = 0; i < file->class_count && i < NAMES_SHOWN; i++)
-        append(text, "%s%s", i ? ", " : "", file->class_names[i]);
-    if (file->class_count > NAMES_SHOWN) append(text, " …");
+    append(text, "%d: ", model->class_count);
+    for (int i = 0; i < model->class_count && i < NAMES_SHOWN; i++)
+        append(text, "%s%s", i ? ", " : "", model->class_names[i]);
+    if (model->class_count > NAMES_SHOWN) append(text, " …");
 }
 
 /* The family's own options, which are not those common to all. */
@@ -132,30 +132,30 @@ static vst_status print_facts(const subject *self) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     char text[TEXT];
-    const vst_model_config *model = self->file->model;
-    const vst_model_common *common = vst_model_common_of(model);
-    const size_t parameters = vst_params_numel(self->file->params);
-    snprintf(text, sizeof text, "%s (%s)", model->variant, model->backbone->help);
+    const vst_model_config *config = self->model->config;
+    const vst_model_common *common = vst_model_common_of(config);
+    const size_t parameters = vst_params_numel(self->model->params);
+    snprintf(text, sizeof text, "%s (%s)", config->variant, config->backbone->help);
     VST_TRY(vst_table_create(&table, (const char *[]){"model", text, NULL}));
     vst_table_wrap(table, vst_terminal_width(stdout));
     vst_table_cell(table, "options");
-    options_text(text, model);
+    options_text(text, config);
     vst_table_cell(table, "%s", text);
     vst_table_cell(table, "input");
     vst_table_cell(table, "%d × %d × %d", common->channels, common->image, common->image);
     vst_table_cell(table, "preprocessing");
-    preprocessing_text(text, model);
+    preprocessing_text(text, config);
     vst_table_cell(table, "%s", text);
     vst_table_cell(table, "classes");
-    classes_text(text, self->file);
+    classes_text(text, self->model);
     vst_table_cell(table, "%s", text);
     vst_table_cell(table, "parameters");
     vst_table_cell(table, "%zu (%.2f MB)", parameters, (double)parameters * 4 / 1e6);
     vst_table_cell(table, "GMAC");
     vst_table_cell(table, "%.4g", vst_graph_macs(self->graph) / 1e9);
-    if (self->file->training) {
+    if (self->model->training) {
         vst_table_cell(table, "training");
-        training_text(text, self->file->training);
+        training_text(text, self->model->training);
         vst_table_cell(table, "%s", text);
     }
     VST_TRY(vst_table_write(table, stdout));
@@ -266,9 +266,9 @@ static json_t *list_json(const vst_option_list *values) {
     return list;
 }
 
-static json_t *names_json(const vst_model *file) {
+static json_t *names_json(const vst_model *model) {
     json_t *list = json_array();
-    for (int i = 0; i < file->class_count; i++) json_array_append_new(list, json_string(file->class_names[i]));
+    for (int i = 0; i < model->class_count; i++) json_array_append_new(list, json_string(model->class_names[i]));
     return list;
 }
 
@@ -315,20 +315,20 @@ static vst_status print_object(json_t *object) {
 }
 
 static vst_status print_json(const subject *self, bool tensors) {
-    const vst_model_config *model = self->file->model;
-    const vst_model_common *common = vst_model_common_of(model);
-    char *described = vst_model_config_to_json(model);
+    const vst_model_config *config = self->model->config;
+    const vst_model_common *common = vst_model_common_of(config);
+    char *described = vst_model_config_to_json(config);
     json_t *description = described ? json_loads(described, 0, NULL) : NULL;
     json_t *preprocessing = json_pack("{s:f, s:s, s:o, s:o}", "crop_pct", common->crop_pct, "interpolation",
-                                      option_text(model, "interpolation"), "mean", list_json(&common->mean), "std",
+                                      option_text(config, "interpolation"), "mean", list_json(&common->mean), "std",
                                       list_json(&common->std));
     json_t *object = json_pack(
-        "{s:s, s:s, s:O*, s:[iii], s:o, s:o, s:I, s:f, s:o*, s:o, s:o*, s:o*}", "model", model->variant, "family",
-        model->backbone->name, "options", json_object_get(description, "options"), "input", common->channels,
-        common->image, common->image, "preprocessing", preprocessing, "classes", names_json(self->file), "parameters",
-        (json_int_t)vst_params_numel(self->file->params), "gmac", vst_graph_macs(self->graph) / 1e9, "training",
-        self->file->training ? json_loads(self->file->training, 0, NULL) : NULL, "parts", blocks_json(self), "tensors",
-        tensors ? tensors_json(self->file->params) : NULL, "plan", self->plan ? plan_json(self) : NULL);
+        "{s:s, s:s, s:O*, s:[iii], s:o, s:o, s:I, s:f, s:o*, s:o, s:o*, s:o*}", "model", config->variant, "family",
+        config->backbone->name, "options", json_object_get(description, "options"), "input", common->channels,
+        common->image, common->image, "preprocessing", preprocessing, "classes", names_json(self->model), "parameters",
+        (json_int_t)vst_params_numel(self->model->params), "gmac", vst_graph_macs(self->graph) / 1e9, "training",
+        self->model->training ? json_loads(self->model->training, 0, NULL) : NULL, "parts", blocks_json(self),
+        "tensors", tensors ? tensors_json(self->model->params) : NULL, "plan", self->plan ? plan_json(self) : NULL);
     json_decref(description);
     vst_free(described);
     return print_object(object);
@@ -413,7 +413,7 @@ static vst_status show_model(subject *self, const vst_arguments *arguments) {
     if (vst_flag_given(arguments, "json")) return print_json(self, tensors);
     VST_TRY(print_facts(self));
     if (plan) status = print_plan(self);
-    else status = tensors ? print_tensors(self->file->params) : print_blocks(self);
+    else status = tensors ? print_tensors(self->model->params) : print_blocks(self);
 out:
     return status;
 }

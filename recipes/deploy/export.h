@@ -14,7 +14,7 @@ typedef struct vst_export_format {
     const char *help; /* one line: who reads it */
     /* Writes the file, all of it or nothing. *note, to be vst_free'd, says how to load it there, or what it cannot say.
      */
-    vst_status (*write)(const vst_model *file, const char *path, char **note);
+    vst_status (*write)(const vst_model *model, const char *path, char **note);
 } vst_export_format;
 
 extern const vst_export_format *const vst_export_formats[]; /* ends with NULL */

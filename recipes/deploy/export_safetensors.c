@@ -24,18 +24,18 @@ out:
 }
 
 /* *same: the model has the tensors of its variant, whatever else its options are. */
-static vst_status has_plain_tensors(bool *same, const vst_model *file) {
+static vst_status has_plain_tensors(bool *same, const vst_model *model) {
     vst_status status = VST_OK;
     vst_model_config *plain = NULL;
     vst_graph *graph = NULL;
     vst_params *params = NULL;
-    VST_TRY(plain_variant(&plain, file->model));
+    VST_TRY(plain_variant(&plain, model->config));
     VST_TRY(vst_model_declare(&graph, &params, plain));
-    *same = vst_params_count(params) == vst_params_count(file->params);
+    *same = vst_params_count(params) == vst_params_count(model->params);
     for (size_t i = 0; *same && i < vst_params_count(params); i++) {
         const vst_param_info *info = vst_params_at(params, i);
-        const int index = vst_params_find(file->params, info->name);
-        *same = index >= 0 && vst_shape_equal(&info->shape, &vst_params_at(file->params, (size_t)index)->shape);
+        const int index = vst_params_find(model->params, info->name);
+        *same = index >= 0 && vst_shape_equal(&info->shape, &vst_params_at(model->params, (size_t)index)->shape);
     }
 out:
     vst_graph_destroy(graph);
@@ -61,17 +61,17 @@ static void write_arguments(char *out, size_t size, const vst_model_common *comm
     if (common->image != usual->image && sized) snprintf(out + used, size - used, ", img_size=%d", common->image);
 }
 
-static vst_status describe(char **note, const vst_model *file, const char *path) {
+static vst_status describe(char **note, const vst_model *model, const char *path) {
     vst_status status = VST_OK;
     vst_model_config *usual = NULL;
     char arguments[128];
     bool same = false;
-    const char *variant = file->model->variant;
+    const char *variant = model->config->variant;
     VST_TRY(vst_model_config_create(&usual, variant));
-    VST_TRY(has_plain_tensors(&same, file));
+    VST_TRY(has_plain_tensors(&same, model));
     /* timm wants to know the image's size where the tensors depend on it */
-    write_arguments(arguments, sizeof arguments, vst_model_common_of(file->model), vst_model_common_of(usual),
-                    vst_params_find(file->params, "pos_embed") >= 0);
+    write_arguments(arguments, sizeof arguments, vst_model_common_of(model->config), vst_model_common_of(usual),
+                    vst_params_find(model->params, "pos_embed") >= 0);
     if (is_ours(variant))
         *note = vst_format("timm has no model %s: the names are timm's, its program cannot build it", variant);
     else if (!same)
@@ -84,17 +84,17 @@ out:
     return status;
 }
 
-static vst_status write(const vst_model *file, const char *path, char **note) {
+static vst_status write(const vst_model *model, const char *path, char **note) {
     vst_status status = VST_OK;
-    const size_t room = vst_params_count(file->params);
+    const size_t room = vst_params_count(model->params);
     vst_tensor *tensors = vst_calloc(room + 1, sizeof *tensors);
     int64_t *counters = vst_calloc(room + 1, sizeof *counters);
     *note = NULL;
     if (!tensors || !counters) VST_TRY(vst_fail_memory(room * sizeof *tensors));
-    VST_TRY(describe(note, file, path));
-    const size_t count = vst_params_tensors(file->params, tensors, counters);
+    VST_TRY(describe(note, model, path));
+    const size_t count = vst_params_tensors(model->params, tensors, counters);
     const vst_metadata metadata[] = {
-        {"format", "pt"}, {"model", file->model->variant}, {"exported_by", "vistill " VISTILL_VERSION}};
+        {"format", "pt"}, {"model", model->config->variant}, {"exported_by", "vistill " VISTILL_VERSION}};
     VST_TRY(vst_safetensors_write(path, tensors, count, metadata, sizeof metadata / sizeof *metadata));
 out:
     if (status != VST_OK) {

@@ -57,22 +57,22 @@ out:
     return status;
 }
 
-vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model_config *model) {
+vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model_config *config) {
     vst_status status = VST_OK;
     *graph = NULL;
     *params = NULL;
     VST_TRY(vst_params_create(params));
     VST_TRY(vst_graph_create(graph, *params));
-    vst_model_build(*graph, model, 1);
+    vst_model_build(*graph, config, 1);
     VST_TRY(vst_graph_finish(*graph));
 out:
     return status;
 }
 
 /* The graph is built only to declare the parameters. */
-static vst_status make_params(vst_params **out, const vst_model_config *model) {
+static vst_status make_params(vst_params **out, const vst_model_config *config) {
     vst_graph *graph = NULL;
-    vst_status status = vst_model_declare(&graph, out, model);
+    vst_status status = vst_model_declare(&graph, out, config);
     vst_graph_destroy(graph);
     return status == VST_OK ? vst_params_reserve(*out) : status;
 }
@@ -82,10 +82,10 @@ static vst_status fill(vst_model *self, const vst_safetensors *file) {
     const char *json, *training;
     VST_TRY(check_version(file));
     VST_TRY(required(file, "vistill.model", &json));
-    status = vst_model_config_from_json(&self->model, json);
+    status = vst_model_config_from_json(&self->config, json);
     if (status != VST_OK) return vst_fail_in(status, "%s: vistill.model", vst_safetensors_path(file));
-    VST_TRY(read_class_names(self, file, vst_model_common_of(self->model)->classes));
-    status = make_params(&self->params, self->model);
+    VST_TRY(read_class_names(self, file, vst_model_common_of(self->config)->classes));
+    status = make_params(&self->params, self->config);
     if (status != VST_OK) return vst_fail_in(status, "%s: building its model", vst_safetensors_path(file));
     VST_TRY(vst_params_load(self->params, file));
     training = vst_safetensors_metadata(file, "vistill.training");
@@ -111,14 +111,14 @@ out:
     return status;
 }
 
-void vst_model_destroy(vst_model *file) {
-    if (!file) return;
-    for (int i = 0; i < file->class_count; i++) vst_free(file->class_names[i]);
-    vst_free(file->class_names);
-    vst_free(file->training);
-    vst_params_destroy(file->params);
-    vst_model_config_destroy(file->model);
-    vst_free(file);
+void vst_model_destroy(vst_model *model) {
+    if (!model) return;
+    for (int i = 0; i < model->class_count; i++) vst_free(model->class_names[i]);
+    vst_free(model->class_names);
+    vst_free(model->training);
+    vst_params_destroy(model->params);
+    vst_model_config_destroy(model->config);
+    vst_free(model);
 }
 
 /* ---- Writing ---- */
@@ -155,7 +155,7 @@ static size_t choose_tensors(const vst_model_content *content, vst_tensor *tenso
 vst_status vst_model_write(const char *path, const vst_model_content *content) {
     vst_status status = VST_OK;
     const size_t room = vst_params_count(content->params);
-    char *model = vst_model_config_to_json(content->model), *classes = class_names_json(content);
+    char *model = vst_model_config_to_json(content->config), *classes = class_names_json(content);
     vst_tensor *tensors = vst_calloc(room + content->extra_count + 1, sizeof *tensors);
     int64_t *counters = vst_calloc(room + 1, sizeof *counters);
     vst_metadata *metadata = vst_calloc(METADATA + 1 + content->metadata_count, sizeof *metadata);

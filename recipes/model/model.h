@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 typedef struct vst_model {
-    vst_model_config *model;
+    vst_model_config *config;
     vst_params *params; /* allocated, loaded; no gradients */
     char **class_names; /* class_count strings */
     int class_count;
@@ -22,15 +22,15 @@ typedef struct vst_model {
 
 /* Builds the model's graph for one image, which declares its parameters; nothing is allocated for them. Both are the
  * caller's to destroy, the graph first, also after a failure. */
-VST_NODISCARD vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model_config *model);
+VST_NODISCARD vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model_config *config);
 
 /* Reads a model file: builds the model's graph once to declare its parameters, then loads them by name. */
 VST_NODISCARD vst_status vst_model_read(vst_model **out, const char *path);
-void vst_model_destroy(vst_model *file);
+void vst_model_destroy(vst_model *model);
 
 /* Writes parameters (and `extra` tensors and metadata, for checkpoints) atomically. */
 typedef struct vst_model_content {
-    const vst_model_config *model;
+    const vst_model_config *config;
     const vst_params *params;
     const float *values; /* of the trained bucket instead of the params' own (the EMA), or NULL */
     const char *const *class_names;

@@ -79,13 +79,13 @@ static vst_status show_attention(vsti_page_data *s, const vsti_measured_run *run
                                  vst_report_run *row) {
     vst_status status = VST_OK;
     vsti_attention *attention = NULL;
-    const int channels = vst_model_common_of(run->file->model)->channels;
+    const int channels = vst_model_common_of(run->model->config)->channels;
     if (channels != vst_dataset_channels(run->test)) return VST_OK; /* no picture can show what it sees */
-    VST_TRY(vsti_attention_create(&attention, run->file->model, run->file->params));
+    VST_TRY(vsti_attention_create(&attention, run->model->config, run->model->params));
     if (!attention) goto out;
     const int tokens = vsti_attention_tokens(attention);
     for (int i = 0; i < s->report.view_count; i++)
-        VST_TRY(look_at(images + i * tokens, attention, run->file->model, run->test, s->samples[s->views[i]]));
+        VST_TRY(look_at(images + i * tokens, attention, run->model->config, run->test, s->samples[s->views[i]]));
     row->attention = images;
     row->attention_tokens = tokens;
 out:
@@ -99,7 +99,7 @@ static void fill_row(vst_report_run *row, const vsti_measured_runs *set, const v
     const vst_evaluation *answers = vsti_report_answers(set, run);
     *row = vst_report_unknown(run->name);
     row->folder = run->folder;
-    row->model = run->file ? run->file->model->variant : run->recipe ? run->recipe->model->variant : NULL;
+    row->model = run->model ? run->model->config->variant : run->recipe ? run->recipe->model->variant : NULL;
     row->file = run->file_name;
     row->seeds = run->seed;
     row->notes = run->notes;
@@ -108,7 +108,7 @@ static void fill_row(vst_report_run *row, const vsti_measured_runs *set, const v
     row->minutes = vsti_curve_minutes(&run->curve);
     row->epochs = (int)run->curve.count;
     if (run->curve.count) row->last_top1 = run->curve.epochs[run->curve.count - 1].eval_top1;
-    if (run->file) row->parameters = (double)vst_params_numel(run->file->params);
+    if (run->model) row->parameters = (double)vst_params_numel(run->model->params);
     row->top1 = answers ? answers->top1 : row->last_top1;
     row->agreement = &run->agreement;
     if (run->teacher >= 0 && run->agreement.count > 1 && strcmp(run->agreement.names[0], "teacher") == 0)

@@ -107,17 +107,17 @@ out:
 }
 
 /* Of the model alone: a checkpoint also holds the optimiser's numbers. */
-static double model_megabytes(const char *folder, const vst_model *file) {
+static double model_megabytes(const char *folder, const vst_model *model) {
     char path[VSTI_PATH];
     struct stat info;
     const int length = snprintf(path, sizeof path, "%s/best.safetensors", folder);
     if (length < (int)sizeof path && stat(path, &info) == 0) return (double)info.st_size / 1e6;
-    return (double)vst_params_total(file->params) * sizeof(float) / 1e6;
+    return (double)vst_params_total(model->params) * sizeof(float) / 1e6;
 }
 
 /* What a model file says of its training, as text to be vst_free'd; NULL: nothing. */
-static char *said_of_training(const vst_model *file, const char *key) {
-    json_t *object = file->training ? json_loads(file->training, 0, NULL) : NULL;
+static char *said_of_training(const vst_model *model, const char *key) {
+    json_t *object = model->training ? json_loads(model->training, 0, NULL) : NULL;
     const json_t *value = json_object_get(object, key);
     char *text = json_is_integer(value) ? vst_format("%lld", (long long)json_integer_value(value))
                                         : vst_strdup(json_string_value(value));
@@ -129,11 +129,11 @@ static vst_status read_model(vsti_measured_run *run, const char *name) {
     vst_status status = VST_OK;
     char *path = vst_format("%s/%s", run->folder, name);
     if (!path) return vst_fail_memory(VSTI_PATH);
-    VST_TRY(vsti_report_note(run, vst_model_read(&run->file, path), "the model cannot be used"));
-    if (!run->file) goto out;
+    VST_TRY(vsti_report_note(run, vst_model_read(&run->model, path), "the model cannot be used"));
+    if (!run->model) goto out;
     run->file_name = name;
-    run->megabytes = model_megabytes(run->folder, run->file);
-    if (!run->seed) run->seed = said_of_training(run->file, "seed");
+    run->megabytes = model_megabytes(run->folder, run->model);
+    if (!run->seed) run->seed = said_of_training(run->model, "seed");
 out:
     vst_free(path);
     return status;
@@ -144,7 +144,7 @@ static vst_status read_any_model(vsti_measured_run *run, const char *wanted) {
     vst_status status = VST_OK;
     bool any = false;
     if (wanted) return read_model(run, wanted);
-    for (size_t i = 0; i < sizeof names / sizeof *names && !run->file; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names && !run->model; i++) {
         if (!has(run->folder, names[i])) continue;
         any = true;
         VST_TRY(read_model(run, names[i]));
@@ -162,17 +162,17 @@ static vst_status open_data(vsti_measured_run *run, const char *instead) {
     vst_recipe recipe = run->recipe ? *run->recipe : (vst_recipe){0}; /* a view: nothing of it is freed */
     char *known = instead       ? vst_strdup(instead)
                   : run->recipe ? vst_strdup(run->recipe->data.path)
-                                : said_of_training(run->file, "data");
+                                : said_of_training(run->model, "data");
     if (!known) return vst_fail(VST_ERROR_NOT_FOUND, "nothing says on which data: give it with --data PATH");
     VST_TRY(replace(&run->data, known));
     if (instead) recipe.data = (vst_data_options){0};
     recipe.data.path = run->data;
-    VST_TRY(vsti_recipe_data(&run->test, &recipe, "test", vst_model_common_of(run->file->model)->channels));
+    VST_TRY(vsti_recipe_data(&run->test, &recipe, "test", vst_model_common_of(run->model->config)->channels));
 out:
     return status;
 }
 
-static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_run *run, const vst_model *file,
+static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_run *run, const vst_model *model,
                            vst_evaluation *evaluation) {
     vst_status status = VST_OK;
     vst_loader *loader = NULL;
@@ -180,9 +180,9 @@ static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_ru
     const vst_recipe *recipe = run->recipe;
     const vst_broken_rule broken = recipe ? vsti_recipe_broken(recipe) : (vst_broken_rule){0};
     const int batch = recipe ? recipe->run.eval_batch : BATCH, workers = recipe ? recipe->data.workers : 1;
-    VST_TRY(vst_model_check_data(file->model, run->test));
-    VST_TRY(vst_evaluation_loader(&loader, run->test, file->model, batch, workers, &broken));
-    VST_TRY(vst_evaluator_create(&evaluator, file->model, file->params, batch, vst_dataset_count(run->test)));
+    VST_TRY(vst_model_check_data(model->config, run->test));
+    VST_TRY(vst_evaluation_loader(&loader, run->test, model->config, batch, workers, &broken));
+    VST_TRY(vst_evaluator_create(&evaluator, model->config, model->params, batch, vst_dataset_count(run->test)));
     VST_TRY(vst_evaluate(evaluator, loader, false, set->stop, evaluation));
 out:
     vst_evaluator_destroy(evaluator);
@@ -198,7 +198,7 @@ static int find_answers(const vsti_measured_runs *set, const char *path, const c
 
 /* *index: that of the answers of the model at `path` on the run's data; `file` NULL: it is read, if it has not answered
  * yet. */
-static vst_status ask(vsti_measured_runs *set, const vsti_measured_run *run, const char *path, const vst_model *file,
+static vst_status ask(vsti_measured_runs *set, const vsti_measured_run *run, const char *path, const vst_model *model,
                       int *index) {
     vst_status status = VST_OK;
     vst_model *own = NULL;
@@ -207,13 +207,13 @@ static vst_status ask(vsti_measured_runs *set, const vsti_measured_run *run, con
     const char *data = vst_dataset_path(run->test);
     *index = find_answers(set, real ? real : path, data);
     if (*index >= 0) goto out;
-    if (!file) {
+    if (!model) {
         VST_TRY(vst_model_read(&own, path));
-        file = own;
+        model = own;
     }
     VST_TRY(replace(&answers.model, vst_strdup(real ? real : path)));
     VST_TRY(replace(&answers.data, vst_strdup(data)));
-    VST_TRY(evaluate(set, run, file, &answers.evaluation));
+    VST_TRY(evaluate(set, run, model, &answers.evaluation));
     VST_TRY(vst_grow(&set->answers, &set->answer_capacity, set->answer_count + 1, sizeof *set->answers));
     *index = (int)set->answer_count;
     set->answers[set->answer_count++] = answers;
@@ -231,13 +231,13 @@ static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool 
     vst_status status = VST_OK;
     char *path = NULL;
     if (latency)
-        VST_TRY(vsti_report_note(run, vst_model_latency(run->file->model, run->file->params, &run->latency_ms),
+        VST_TRY(vsti_report_note(run, vst_model_latency(run->model->config, run->model->params, &run->latency_ms),
                                  "no latency"));
     VST_TRY(vsti_report_note(run, open_data(run, set->data), "not tested, so no accuracy, matrix, pictures"));
     if (!run->test) goto out;
     path = vst_format("%s/%s", run->folder, run->file_name);
     if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
-    VST_TRY(vsti_report_note(run, ask(set, run, path, run->file, &run->answers), "not tested"));
+    VST_TRY(vsti_report_note(run, ask(set, run, path, run->model, &run->answers), "not tested"));
 out:
     vst_free(path);
     return status;
@@ -252,8 +252,8 @@ static vst_status fill(vsti_measured_runs *set, vsti_measured_run *run, const ch
     VST_TRY(read_recipe(run));
     VST_TRY(read_curve(run));
     VST_TRY(read_any_model(run, model));
-    if (run->file) VST_TRY(measure(set, run, latency));
-    if (run->curve.count == 0 && !run->file)
+    if (run->model) VST_TRY(measure(set, run, latency));
+    if (run->curve.count == 0 && !run->model)
         status = vst_fail(VST_ERROR_FORMAT, "%s: nothing can be shown of this run. %s", folder, run->notes);
 out:
     return status;
@@ -356,7 +356,7 @@ void vsti_report_set_clear(vsti_measured_runs *set) {
     for (size_t i = 0; i < set->run_count; i++) {
         vsti_measured_run *run = &set->runs[i];
         vst_dataset_close(run->test);
-        vst_model_destroy(run->file);
+        vst_model_destroy(run->model);
         vst_recipe_destroy(run->recipe);
         vst_free(run->curve.epochs);
         vst_free(run->folder);

@@ -23,7 +23,7 @@ typedef struct vsti_measured_run {
     char *yaml;         /* its text; NULL: missing */
     vsti_curve curve;
     const char *file_name; /* of the model: "best.safetensors" … */
-    vst_model *file;       /* NULL: none could be read */
+    vst_model *model;      /* NULL: none could be read */
     char *data;            /* path of the data set, as the recipe gives it; NULL: not known */
     vst_dataset *test;     /* NULL: could not be opened */
     double megabytes, latency_ms;

@@ -54,7 +54,7 @@ static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe) {
             return vst_fail(VST_ERROR_NOT_FOUND,
                             "distill.terms.%d.teacher: %s (%s) has no tap '%s'; it has %s, and blocks of a "
                             "transformer have .q, .k, .v and .scores: of a CNN's features take transform: relation",
-                            i, teacher->name, teacher->model->variant, recipe->terms[i].teacher,
+                            i, teacher->name, teacher->config->variant, recipe->terms[i].teacher,
                             vst_tap_list(teacher->graph, taps, sizeof taps));
         if (tap_named(teacher, tap.name)) continue;
         tap.shape = vst_shape_at(teacher->graph, tap.value);
@@ -67,16 +67,16 @@ static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe) {
 /* A model without values: the student's, whose average comes later, or a teacher's that is only looked at. */
 static vst_status take_bare(vsti_teacher *teacher, const vst_model_config *model) {
     const vst_status status = vst_params_create(&teacher->own);
-    teacher->model = model;
+    teacher->config = model;
     teacher->params = teacher->own;
     return status;
 }
 
 static vst_status take_file(vsti_teacher *teacher) {
-    const vst_status status = vst_model_read(&teacher->file, teacher->name);
+    const vst_status status = vst_model_read(&teacher->model, teacher->name);
     if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
-    teacher->model = teacher->file->model;
-    teacher->params = teacher->file->params;
+    teacher->config = teacher->model->config;
+    teacher->params = teacher->model->params;
     return VST_OK;
 }
 
@@ -87,14 +87,14 @@ static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, co
     if (!teacher->name) return vst_fail_memory(1024);
     if (average) model = recipe->model;
     const vst_status status = model ? take_bare(teacher, model) : take_file(teacher);
-    return status == VST_OK ? check_model(recipe, teacher->model, teacher->name) : status;
+    return status == VST_OK ? check_model(recipe, teacher->config, teacher->name) : status;
 }
 
 static vst_status describe(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model_config *model) {
     vst_status status = VST_OK;
     VST_TRY(take_model(teacher, recipe, model));
     VST_TRY(vst_graph_create(&teacher->graph, teacher->params));
-    build_graph(teacher->graph, recipe, teacher->model);
+    build_graph(teacher->graph, recipe, teacher->config);
     VST_TRY(vst_graph_finish(teacher->graph));
     VST_TRY(choose_taps(teacher, recipe));
 out:
@@ -132,7 +132,7 @@ out:
 vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached) {
     vst_status status = vsti_teachers_describe(teachers, recipe, NULL);
     for (int i = 0; i < teachers->count && status == VST_OK; i++)
-        if (!cached || !teachers->list[i].file) status = plan(&teachers->list[i]);
+        if (!cached || !teachers->list[i].model) status = plan(&teachers->list[i]);
     return status;
 }
 
@@ -142,7 +142,7 @@ void vsti_teachers_clear(vsti_teachers *teachers) {
         vst_plan_destroy(teacher->plan);
         vst_graph_destroy(teacher->graph);
         vst_params_destroy(teacher->own);
-        vst_model_destroy(teacher->file);
+        vst_model_destroy(teacher->model);
         vst_free(teacher->name);
     }
     *teachers = (vsti_teachers){0};
@@ -165,7 +165,7 @@ const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const
 /* ---- Before a training ---- */
 
 vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
-    char *model = vst_model_config_to_json(teacher->model);
+    char *model = vst_model_config_to_json(teacher->config);
     if (!model) return vst_fail_memory(1 << 16);
     *hash = XXH3_64bits_withSeed(vst_params_values(teacher->params), vst_params_total(teacher->params) * sizeof(float),
                                  XXH3_64bits_withSeed(model, strlen(model), *hash));
@@ -175,13 +175,13 @@ vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
 
 /* A model's input has a mean of about 0 and a deviation of about 1 with the normalisation that it was trained with. */
 static void check_normalisation(const vsti_teacher *teacher, const vst_batch *batch) {
-    const vst_model_common *common = vst_model_common_of(teacher->model);
+    const vst_model_common *common = vst_model_common_of(teacher->config);
     const size_t pixels = (size_t)common->image * (size_t)common->image;
     double sum = 0, squares = 0;
     for (int i = 0; i < batch->count * common->channels; i++) {
         const float *plane = batch->images + (size_t)i * pixels;
         double mean, std;
-        vst_model_normalization(teacher->model, i % common->channels, &mean, &std);
+        vst_model_normalization(teacher->config, i % common->channels, &mean, &std);
         for (size_t k = 0; k < pixels; k++) {
             const double x = (plane[k] - mean) / std;
             sum += x;
@@ -214,7 +214,7 @@ static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti
     vst_loader *loader = NULL;
     vst_evaluator *evaluator = NULL;
     vst_evaluation evaluation = {0};
-    const vst_model_config *model = teacher->model;
+    const vst_model_config *model = teacher->config;
     const vst_dataset *dataset = data->validation;
     const uint64_t all = vst_dataset_count(data->source);
     const vst_broken_rule broken = vsti_recipe_broken(r);
@@ -242,7 +242,7 @@ vst_status vsti_teachers_measure(vsti_teachers *teachers, const vst_recipe *reci
                                  const volatile sig_atomic_t *stop) {
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
-        if (!teacher->file || teacher->cached) continue; /* a cache knows the figure */
+        if (!teacher->model || teacher->cached) continue; /* a cache knows the figure */
         const vst_status status = measure(teacher, recipe, data, stop);
         if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
     }

@@ -87,7 +87,7 @@ static void add_seconds(vsti_trainer *t) {
 static vst_status save(vsti_trainer *t, bool best) {
     vst_status status = VST_OK;
     char path[VSTI_PATH], *training = vsti_training_json(t);
-    const vst_model_content content = {.model = t->recipe->model,
+    const vst_model_content content = {.config = t->recipe->model,
                                        .params = t->student.params,
                                        .values = vsti_saves_average(t) ? vst_optimizer_ema(t->student.optimizer) : NULL,
                                        .class_names = t->data.class_names,

@@ -69,10 +69,10 @@ typedef struct vsti_teacher_tap {
 typedef struct vsti_teacher {
     int source; /* vst_term_source */
     char *name; /* the file's, or what it is */
-    const vst_model_config *model;
+    const vst_model_config *config;
     vst_params *params;
-    vst_model *file; /* NULL: the student's moving average */
-    vst_params *own; /* of the moving average, which is copied there before each run */
+    vst_model *model; /* NULL: the student's moving average */
+    vst_params *own;  /* of the moving average, which is copied there before each run */
     vst_graph *graph;
     vst_plan *plan; /* NULL: a cache has its answers */
     float *image;

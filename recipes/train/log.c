@@ -16,26 +16,26 @@ enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step 
 
 /* Classes that are not the same must be a mistake, unless the teacher's features alone are used. */
 static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) {
-    for (int i = 0; i < teacher->file->class_count; i++) {
-        if (i < t->student.classes && strcmp(teacher->file->class_names[i], t->data.class_names[i]) == 0) continue;
+    for (int i = 0; i < teacher->model->class_count; i++) {
+        if (i < t->student.classes && strcmp(teacher->model->class_names[i], t->data.class_names[i]) == 0) continue;
         vst_log(VST_LOG_WARNING,
                 "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
-                teacher->file->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
+                teacher->model->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
         break;
     }
 }
 
 static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
-    const int own = vst_model_common_of(teacher->model)->image;
+    const int own = vst_model_common_of(teacher->config)->image;
     char top1[64] = "trained on other classes";
-    if (!teacher->file) {
+    if (!teacher->model) {
         vst_log(VST_LOG_INFO, "teacher  %s, decay %g", teacher->name, t->recipe->optim.ema_decay);
         return;
     }
     if (!isnan(teacher->top1))
         snprintf(top1, sizeof top1, "top-1 %.2f %% on %s", teacher->top1,
                  t->data.validation ? "the validation samples" : "training samples");
-    vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->model->variant,
+    vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->config->variant,
             (double)vst_params_numel(teacher->params) / 1e6, top1);
     if (own != vst_model_common_of(t->recipe->model)->image)
         vst_log(VST_LOG_INFO, "         sees them resized to its %d x %d pixels (bicubic, not antialiased)", own, own);

@@ -37,7 +37,7 @@ static vst_status hash_run(vsti_trainer *t) {
     uint64_t parts[4] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0, t->start ? vsti_start_hash(t->start) : 0};
     vst_free(yaml);
     for (int i = 0; i < t->teachers.count; i++)
-        if (t->teachers.list[i].file) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &parts[2]));
+        if (t->teachers.list[i].model) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &parts[2]));
     snprintf(t->at.hash, sizeof t->at.hash, "%016llx", (unsigned long long)XXH3_64bits(parts, sizeof parts));
 out:
     return status;

@@ -454,7 +454,7 @@ END_TEST
 /* As written before models had crop_pct and interpolation: what is not there has the variant's value. */
 START_TEST(reads_older_model_files) {
     net *a = make("vit_mini_patch4_28", NULL, NULL, 1);
-    vst_model *file;
+    vst_model *model;
     const vst_metadata metadata[] = {
         {"vistill.format", "1"},
         {"vistill.model",
@@ -463,17 +463,17 @@ START_TEST(reads_older_model_files) {
          "\"mlp_ratio\":\"2\",\"drop_path\":\"0\",\"distilled\":\"false\",\"stem\":\"patch\",\"init\":\"xavier\"}}"},
         {"vistill.classes", "[\"0\",\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]"}};
     vst_weights_close(saved(a, metadata, 3));
-    ck_ok(vst_model_read(&file, path));
-    const vst_model_common *common = vst_model_common_of(file->model);
+    ck_ok(vst_model_read(&model, path));
+    const vst_model_common *common = vst_model_common_of(model->config);
     ck_assert(common->crop_pct == 1 && common->interpolation == 0 && common->mean.value[0] == 0.286);
     for (size_t i = 0; i < a->count; i++) {
         const vst_param_info *info =
-            vst_params_at(file->params, (size_t)vst_params_find(file->params, a->tensors[i].name));
-        ck_assert_mem_eq(vst_params_values(file->params) + info->offset, a->tensors[i].data,
+            vst_params_at(model->params, (size_t)vst_params_find(model->params, a->tensors[i].name));
+        ck_assert_mem_eq(vst_params_values(model->params) + info->offset, a->tensors[i].data,
                          info->count * sizeof(float));
     }
-    ck_assert_ptr_null(file->training);
-    vst_model_destroy(file);
+    ck_assert_ptr_null(model->training);
+    vst_model_destroy(model);
     drop(a);
 }
 END_TEST

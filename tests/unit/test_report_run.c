@@ -88,7 +88,7 @@ START_TEST(numbers) {
         ck_assert_double_eq_tol(answers->top1, trained[i].test_top1, 1e-9);
         ck_assert_double_eq_tol(run->curve.epochs[1].eval_top1, trained[i].test_top1, 1e-4);
         expect(html, ">%.2f<span class=bar>", trained[i].test_top1);
-        ck_assert_uint_eq(vst_params_numel(run->file->params), trained[i].parameters);
+        ck_assert_uint_eq(vst_params_numel(run->model->params), trained[i].parameters);
         ck_assert(run->latency_ms > 0);
     }
     ck_assert_str_eq(set.runs[0].name, "teacher");
@@ -109,8 +109,8 @@ static void answer(const vsti_measured_run *run, int answers[VST_HEADS][TEST]) {
     vst_plan *plan;
     vst_image image = {0};
     int label;
-    ck_ok(vst_graph_create(&graph, run->file->params));
-    vst_model_build(graph, run->file->model, 1);
+    ck_ok(vst_graph_create(&graph, run->model->params));
+    vst_model_build(graph, run->model->config, 1);
     const vst_value heads[VST_HEADS] = {vst_find(graph, "logits"), vst_find(graph, "logits_dist")};
     ck_ok(vst_graph_finish(graph));
     ck_ok(vst_plan_create(&plan, graph, heads, VST_HEADS, &(vst_plan_options){.mode = VST_INFER}));
@@ -186,8 +186,8 @@ static void roll_out(const vsti_measured_run *run, const float *image, matrix ro
     vst_value scores[BLOCKS];
     char name[VST_TAP_NAME];
     matrix other;
-    ck_ok(vst_graph_create(&graph, run->file->params));
-    vst_model_build(graph, run->file->model, 1);
+    ck_ok(vst_graph_create(&graph, run->model->params));
+    vst_model_build(graph, run->model->config, 1);
     scores[0] = vst_tap_find(graph, "blocks.0.scores", name);
     scores[1] = vst_tap_find(graph, "blocks.1.scores", name);
     ck_ok(vst_graph_finish(graph));
@@ -209,9 +209,9 @@ START_TEST(rollout) {
     matrix rolled;
     ck_ok(vsti_report_add(&set, "teacher", NULL, false));
     ck_ok(vsti_report_add(&set, "student", NULL, false));
-    ck_ok(vsti_attention_create(&attention, set.runs[0].file->model, set.runs[0].file->params));
+    ck_ok(vsti_attention_create(&attention, set.runs[0].model->config, set.runs[0].model->params));
     ck_assert_ptr_null(attention); /* a CNN */
-    ck_ok(vsti_attention_create(&attention, set.runs[1].file->model, set.runs[1].file->params));
+    ck_ok(vsti_attention_create(&attention, set.runs[1].model->config, set.runs[1].model->params));
     ck_assert_int_eq(vsti_attention_tokens(attention), 2);
     ck_assert_int_eq(vsti_attention_side(attention), 3);
     for (int i = 0; i < SIDE * SIDE; i++) image[i] = (float)(i * 37 % 101) / 101;

@@ -97,7 +97,7 @@ static vst_status begin_anew(builder *self) {
     self->work.wanted = (vsti_cache){0};
     for (int i = 0; i < self->work.teachers.count; i++) {
         const vsti_teacher *teacher = &self->work.teachers.list[i];
-        if (teacher->file) vsti_cache_teacher_of(&self->cache, teacher->source + 1)->top1 = teacher->top1;
+        if (teacher->model) vsti_cache_teacher_of(&self->cache, teacher->source + 1)->top1 = teacher->top1;
     }
     return VST_OK;
 }

@@ -115,7 +115,7 @@ static void attach(vsti_cache *cache, vsti_teachers *teachers) {
     teachers->cache = cache;
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
-        if (!teacher->file) continue;
+        if (!teacher->model) continue;
         teacher->cached = vsti_cache_teacher_of(cache, teacher->source + 1);
         teacher->top1 = teacher->cached->top1;
         for (int k = 0; k < teacher->tap_count; k++)

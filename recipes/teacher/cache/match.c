@@ -67,7 +67,7 @@ vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe, cons
     if (!(cache->folder = vst_strdup(recipe->distill.cache))) return vst_fail_memory(4096);
     for (int i = 0; i < teachers->count; i++) {
         uint64_t hash = 0;
-        if (!teachers->list[i].file) continue;
+        if (!teachers->list[i].model) continue;
         const vst_status status = vsti_teacher_hash(&teachers->list[i], &hash);
         if (status != VST_OK) return status;
         cache->teachers[cache->teacher_count++] = describe_teacher(&teachers->list[i], hash);

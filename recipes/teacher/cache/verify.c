@@ -62,7 +62,7 @@ static vst_status compare_row(checker *self, uint64_t record, int row) {
     int index = 0;
     for (int i = 0; i < self->work.teachers.count; i++) {
         const vsti_teacher *teacher = &self->work.teachers.list[i];
-        if (!teacher->file) continue;
+        if (!teacher->model) continue;
         const vsti_cache_teacher *from = vsti_cache_teacher_of(&self->cache, teacher->source + 1);
         for (int k = 0; k < teacher->tap_count; k++, index++) {
             const vsti_cache_tap *tap = vsti_cache_tap_named(from, teacher->taps[k].name);
@@ -86,7 +86,7 @@ static vst_status recompute_batch(checker *self, uint64_t record) {
     VST_TRY(vst_loader_start(self->work.loader, (uint32_t)block, step));
     VST_TRY(vst_loader_next(self->work.loader, &batch));
     for (int i = 0; i < self->work.teachers.count; i++)
-        if (self->work.teachers.list[i].file)
+        if (self->work.teachers.list[i].model)
             VST_TRY(vsti_teacher_run(&self->work.teachers.list[i], batch.images,
                                      (size_t)batch.count * self->work.image_floats, 0));
     for (int i = 0; i < batch.count && first + (uint64_t)i < cache->done; i++)
@@ -117,7 +117,7 @@ static void list_taps(checker *self) {
     vst_cache_report *report = self->report;
     for (int i = 0; i < self->work.teachers.count; i++) {
         const vsti_teacher *teacher = &self->work.teachers.list[i];
-        for (int k = 0; teacher->file && k < teacher->tap_count; k++) {
+        for (int k = 0; teacher->model && k < teacher->tap_count; k++) {
             vst_cache_tap_check *tap = &report->taps[report->tap_count++];
             *tap = (vst_cache_tap_check){.teacher = teacher->source + 1,
                                          .same_top1 = teacher->taps[k].shape.rank == 2 ? 0 : NAN};
