@@ -7,7 +7,7 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
-#include "recipes/teacher/cache/cache.h"
+#include "recipes/train/teacher_cache.h"
 
 extern const vst_command vsti_command_cache;
 

@@ -1,10 +1,12 @@
-/* What a training begins with instead of random weights: run.start. */
+/* What a training begins with instead of random weights. */
+#include "recipes/model/start.h"
+
 #include <string.h>
 #include <xxhash.h>
 
 #include "recipes/distill/term.h"
 #include "recipes/model/import.h"
-#include "recipes/train/internal.h"
+#include "recipes/model/model.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
@@ -32,19 +34,19 @@ static void log_start(const char *path, const vst_import_report *report) {
 
 /* Parameters of their own: the student's have the terms' projectors besides. Initial values are a function of seed and
  * name, so that a fresh classifier is the student's own. */
-vst_status vsti_start_load(vst_params **out, const vst_recipe *recipe) {
+vst_status vsti_start_load(vst_params **out, const char *path, const vst_model_config *config, bool new_head,
+                           uint64_t seed) {
     vst_status status = VST_OK;
     vst_graph *graph = NULL;
     vst_weights *weights = NULL;
     vst_import_report report = {0};
-    const char *path = recipe->run.start;
     /* Positions are resized as facebookresearch/deit does it, without antialiasing; between sizes that grow it is the
      * cubic curve that differs from timm's. */
-    const vst_import_options options = {.reset_head = recipe->run.new_head, .no_antialias = true};
+    const vst_import_options options = {.reset_head = new_head, .no_antialias = true};
     VST_TRY(vst_weights_open(&weights, path, NULL));
-    VST_TRY(vst_model_declare(&graph, out, recipe->model));
-    VST_TRY(vst_params_allocate(*out, false, (uint64_t)recipe->run.seed));
-    VST_TRY(vst_import_params(&report, recipe->model, *out, weights, &options));
+    VST_TRY(vst_model_declare(&graph, out, config));
+    VST_TRY(vst_params_allocate(*out, false, seed));
+    VST_TRY(vst_import_params(&report, config, *out, weights, &options));
     log_start(path, &report);
 out:
     vst_import_report_clear(&report);
@@ -53,14 +55,14 @@ out:
     if (status == VST_OK) return status;
     vst_params_destroy(*out);
     *out = NULL;
-    return status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "run.start");
+    return status;
 }
 
 uint64_t vsti_start_hash(vst_params *start) {
     return XXH3_64bits(vst_params_values(start), vst_params_total(start) * sizeof(float));
 }
 
-void vsti_start_take(vst_params *params, vst_params *start) {
+void vsti_start_copy(vst_params *params, vst_params *start) {
     for (size_t i = 0; i < vst_params_count(params); i++) {
         const vst_param_info *info = vst_params_at(params, i);
         const int index = vst_params_find(start, info->name);

@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "recipes/train/internal.h"
+#include "recipes/train/data.h"
+#include "recipes/train/run_folder.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 

@@ -6,9 +6,8 @@
 #include <string.h>
 
 #include "recipes/report/page_data.h"
-#include "recipes/teacher/cache/cache.h"
-#include "recipes/train/internal.h"
 #include "recipes/train/run_folder.h"
+#include "recipes/train/teacher_cache.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 

@@ -1,8 +1,10 @@
 /* The data of a training: splits, views, loaders. */
+#include "recipes/train/data.h"
+
 #include <string.h>
 #include <xxhash.h>
 
-#include "recipes/train/internal.h"
+#include "recipes/infer/evaluator.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 

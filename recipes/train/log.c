@@ -1,14 +1,13 @@
-/* What a training says and writes for people: announcement, shares of the loss, log.txt, summary.csv, samples.png. */
+/* What a training tells people: its setup, shares of the loss, log.txt, summary.csv. */
+#include "recipes/train/log.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "recipes/train/internal.h"
+#include "recipes/train/tensorboard.h"
 #include "vision/base/log.h"
-#include "vision/base/memory.h"
 
 enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step */
 
@@ -131,7 +130,7 @@ void vsti_log_setup(const vsti_trainer *t) {
 
 static void log_share(const vsti_trainer *t, const char *name, double weight, double value, double norm,
                       double total_norm) {
-    const double total = t->at.sums.loss, share = 100 * weight * value / total;
+    const double total = t->progress.sums.loss, share = 100 * weight * value / total;
     vst_log(VST_LOG_INFO, "first step: %-28s %9.5f x %-8g %6.2f %% of the loss, %6.2f %% of the gradient", name, value,
             weight, share, 100 * norm / total_norm);
     if (weight > 0 && share < 1 && norm < 0.01 * total_norm)
@@ -145,14 +144,14 @@ void vsti_log_loss_shares(const vsti_trainer *t) {
     if (!t->distilling) return;
     for (int i = 0; i <= r->term_count; i++) total_norm += t->gradient_norms[i];
     if (r->distill.label_weight > 0)
-        log_share(t, "labels", r->distill.label_weight, t->at.sums.labels, t->gradient_norms[0], total_norm);
+        log_share(t, "labels", r->distill.label_weight, t->progress.sums.labels, t->gradient_norms[0], total_norm);
     for (int i = 0; i < r->term_count; i++) {
         char name[160];
         const vst_term_options *term = &r->terms[i];
         const char *from = strcmp(term->from, "teacher") == 0 ? "" : term->from;
         snprintf(name, sizeof name, "%s, %s <- %s%s%s", term->distance, term->student, from, *from ? "." : "",
                  term->teacher);
-        log_share(t, name, vst_term_weight(term, 0, r->run.epochs), t->at.sums.terms[i], t->gradient_norms[i + 1],
+        log_share(t, name, vst_term_weight(term, 0, r->run.epochs), t->progress.sums.terms[i], t->gradient_norms[i + 1],
                   total_norm);
     }
 }
@@ -175,21 +174,21 @@ static void log_line(vsti_trainer *t, json_t *object) {
 }
 
 static void set_terms(const vsti_trainer *t, json_t *line) {
-    const double steps = (double)t->at.sums.steps;
+    const double steps = (double)t->progress.sums.steps;
     if (!t->distilling) return;
-    json_object_set_new(line, "train_labels_loss", number(t->at.sums.labels / steps));
+    json_object_set_new(line, "train_labels_loss", number(t->progress.sums.labels / steps));
     for (int i = 0; i < t->recipe->term_count; i++) {
         char key[96];
         snprintf(key, sizeof key, "train_term%d_%s", i, t->recipe->terms[i].distance);
-        json_object_set_new(line, key, number(t->at.sums.terms[i] / steps));
+        json_object_set_new(line, key, number(t->progress.sums.terms[i] / steps));
     }
 }
 
 void vsti_log_step(vsti_trainer *t) {
-    const vsti_epoch_sums *sums = &t->at.sums;
+    const vsti_epoch_sums *sums = &t->progress.sums;
     json_t *line = json_object();
-    json_object_set_new(line, "epoch", json_integer(t->at.epoch));
-    json_object_set_new(line, "step", json_integer((json_int_t)t->at.step));
+    json_object_set_new(line, "epoch", json_integer(t->progress.epoch));
+    json_object_set_new(line, "step", json_integer((json_int_t)t->progress.step));
     json_object_set_new(line, "train_lr", number(sums->rate / (double)sums->steps));
     json_object_set_new(line, "train_loss", number(sums->loss / (double)sums->steps));
     set_terms(t, line);
@@ -197,14 +196,14 @@ void vsti_log_step(vsti_trainer *t) {
 }
 
 static void log_json(vsti_trainer *t) {
-    const vsti_epoch_figures *f = &t->at.figures;
+    const vsti_epoch_figures *f = &t->progress.figures;
     json_t *line = json_object();
-    json_object_set_new(line, "train_lr", number(t->at.sums.rate / (double)t->at.sums.steps));
+    json_object_set_new(line, "train_lr", number(t->progress.sums.rate / (double)t->progress.sums.steps));
     json_object_set_new(line, "train_loss", number(f->train_loss));
     json_object_set_new(line, "test_loss", number(f->test_loss));
     json_object_set_new(line, "test_acc1", number(f->test_top1));
     json_object_set_new(line, "test_acc5", number(f->test_top5));
-    json_object_set_new(line, "epoch", json_integer(t->at.epoch));
+    json_object_set_new(line, "epoch", json_integer(t->progress.epoch));
     json_object_set_new(line, "n_parameters", json_integer((json_int_t)t->student.parameters));
     json_object_set_new(line, "train_acc1", number(f->train_top1));
     if (t->data.validation) {
@@ -225,8 +224,8 @@ static void log_json(vsti_trainer *t) {
 /* Columns as timm's, percentages as numbers; those of a validation split and of the average and raw weights come last,
  * where there are such. */
 static void log_csv(vsti_trainer *t) {
-    const vsti_epoch_figures *f = &t->at.figures;
-    const vsti_epoch_sums *sums = &t->at.sums;
+    const vsti_epoch_figures *f = &t->progress.figures;
+    const vsti_epoch_sums *sums = &t->progress.sums;
     char line[512], more[64] = "", both[64] = "";
     const bool fresh = vsti_run_folder_size(&t->folder, "summary.csv") == 0;
     if (t->data.validation) snprintf(more, sizeof more, ",%.6f,%.4f", f->validation_loss, f->validation_top1);
@@ -238,17 +237,18 @@ static void log_csv(vsti_trainer *t) {
                  *more ? ",validation_loss,validation_top1" : "", *both ? ",eval_top1_ema,eval_top1_raw" : "");
         vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
     }
-    snprintf(line, sizeof line, "%d,%.9g,%.6f,%.4f,%.6f,%.4f,%.2f%s%s\n", t->at.epoch, sums->rate / (double)sums->steps,
-             f->train_loss, f->train_top1, f->test_loss, f->test_top1, sums->seconds, more, both);
+    snprintf(line, sizeof line, "%d,%.9g,%.6f,%.4f,%.6f,%.4f,%.2f%s%s\n", t->progress.epoch,
+             sums->rate / (double)sums->steps, f->train_loss, f->train_top1, f->test_loss, f->test_top1, sums->seconds,
+             more, both);
     vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
 }
 
 void vsti_log_epoch(vsti_trainer *t) {
-    const vsti_epoch_figures *f = &t->at.figures;
+    const vsti_epoch_figures *f = &t->progress.figures;
     char validation[64] = "", other[64] = "";
     log_json(t);
     log_csv(t);
-    vsti_log_events(t);
+    vsti_log_tensorboard(t);
     if (t->data.validation) snprintf(validation, sizeof validation, "validation top-1 %.2f %%, ", f->validation_top1);
     if (vsti_has_average(t))
         snprintf(other, sizeof other, " (%s weights %.2f %%)", vsti_saves_average(t) ? "raw" : "average",
@@ -256,67 +256,25 @@ void vsti_log_epoch(vsti_trainer *t) {
     vst_log(VST_LOG_INFO,
             "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training "
             "waited for images",
-            t->at.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss,
-            f->test_top1, other, t->at.sums.seconds, 100 * t->waiting);
+            t->progress.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss,
+            f->test_top1, other, t->progress.sums.seconds, 100 * t->waiting);
 }
 
-char *vsti_training_json(const vsti_trainer *t) {
-    const time_t now = time(NULL);
-    struct tm utc;
-    char date[32] = "";
-    if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    json_t *object = json_object();
-    json_object_set_new(object, "recipe", json_string(t->recipe->name));
-    json_object_set_new(object, "data", json_string(t->recipe->data.path));
-    json_object_set_new(object, "epochs", json_integer(t->at.epoch));
-    json_object_set_new(object, "seed", json_integer(t->recipe->run.seed));
-    json_object_set_new(object, "test_top1", number(t->at.figures.test_top1));
-    if (vsti_has_average(t))
-        json_object_set_new(object, "weights", json_string(vsti_saves_average(t) ? "average" : "raw"));
-    if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->at.figures.validation_top1));
-    if (t->recipe->distill.teacher) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
-    json_object_set_new(object, "date", json_string(date));
-    json_object_set_new(object, "program", json_string("vistill " VISTILL_VERSION));
-    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    json_decref(object);
-    return text;
-}
+/* ---- Progress ---- */
 
-/* ---- samples.png ---- */
-
-enum { SAMPLES = 32, SAMPLE_COLUMNS = 8 };
-
-static vst_status to_image(const float *planes, int channels, int size, vst_image *image) {
-    vst_status status = vst_image_allocate(image, channels, size, size);
-    if (status != VST_OK) return status;
-    const size_t area = (size_t)size * (size_t)size;
-    for (size_t i = 0; i < area; i++)
-        for (size_t c = 0; c < (size_t)channels; c++) {
-            const float value = planes[c * area + i] * 255 + 0.5f;
-            image->pixels[i * (size_t)channels + c] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
-        }
-    return VST_OK;
-}
-
-vst_status vsti_write_samples(vsti_trainer *t) {
-    vst_status status = VST_OK;
-    const vst_model_common *common = vst_model_common_of(t->recipe->model);
-    vst_image images[SAMPLES] = {{0}}, sheet = {0};
-    vst_batch batch;
-    char path[VSTI_PATH];
-    if (common->channels != 1 && common->channels != 3) return VST_OK; /* no picture can show it */
-    VST_TRY(vsti_run_folder_file(&t->folder, "samples.png", path));
-    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
-    VST_TRY(vst_loader_next(t->data.loader, &batch));
-    const int count = batch.count < SAMPLES ? batch.count : SAMPLES,
-              scale = common->image < 64 ? 96 / common->image : 1;
-    for (int i = 0; i < count; i++)
-        VST_TRY(
-            to_image(batch.images + (size_t)i * t->student.image_floats, common->channels, common->image, &images[i]));
-    VST_TRY(vst_image_grid(images, count, SAMPLE_COLUMNS, scale < 1 ? 1 : scale, 2, &sheet));
-    VST_TRY(vst_png_write(path, &sheet));
-out:
-    for (int i = 0; i < SAMPLES; i++) vst_image_clear(&images[i]);
-    vst_image_clear(&sheet);
-    return status;
+void vsti_notify_progress(const vsti_trainer *t, const char *phase) {
+    const vsti_epoch_sums *sums = &t->progress.sums;
+    if (!t->options->progress) return;
+    const double steps = sums->steps ? (double)sums->steps : NAN;
+    const vst_train_progress progress = {
+        .epoch = t->progress.epoch,
+        .epochs = t->recipe->run.epochs,
+        .step = t->progress.step,
+        .steps = t->data.steps,
+        .batch = t->recipe->optim.batch,
+        .loss = sums->loss / steps,
+        .top1 = sums->labelled ? 100 * (double)sums->correct / (double)sums->labelled : NAN,
+        .rate = sums->rate / steps,
+        .phase = phase};
+    t->options->progress(&progress, t->options->user);
 }

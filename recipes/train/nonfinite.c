@@ -1,10 +1,11 @@
-/* What happens when a value is not finite: step, loss and tensor are named, and the run may go back and try again. */
+/* Names the step, loss and tensor when a value is not finite. */
+#include "recipes/train/nonfinite.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/train/internal.h"
-#include "vision/base/log.h"
+#include "recipes/train/inputs.h"
 #include "vision/base/memory.h"
 
 enum { NAMED = 400 };
@@ -103,24 +104,5 @@ vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, uint64_t s
     return vst_fail(VST_ERROR_NUMERIC,
                     "step %llu (epoch %d): %s is not finite%s%s; lower optim.lr, lengthen optim.warmup_epochs, set "
                     "optim.clip_norm or run.recover",
-                    (unsigned long long)step, t->at.epoch, loss, *tensor ? ", and first of all " : "", tensor);
-}
-
-/* ---- The way back ---- */
-
-vst_status vsti_recover(vsti_trainer *t) {
-    vst_status status = VST_OK;
-    vst_safetensors *file = NULL;
-    const int recoveries = t->at.recoveries + 1;
-    vst_log(VST_LOG_WARNING, "%s", vst_error_message());
-    VST_TRY(vsti_checkpoint_open(&t->folder, &t->at, &file));
-    if (!file) VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s holds no checkpoint to return to", t->folder.path));
-    VST_TRY(vsti_train_restore(t, file));
-    t->at.recoveries = recoveries;
-    t->mark = vst_seconds();
-    vst_log(VST_LOG_WARNING, "the learning rate is %g of the recipe's from here on (return %d of at most %d)",
-            ldexp(1, -recoveries), recoveries, t->recipe->run.recover);
-out:
-    vst_safetensors_close(file);
-    return status;
+                    (unsigned long long)step, t->progress.epoch, loss, *tensor ? ", and first of all " : "", tensor);
 }

@@ -1,10 +1,12 @@
 /* The student of a training: its differentiated graph with the terms, its plan and optimiser. */
+#include "recipes/train/student.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/distill/term.h"
-#include "recipes/train/internal.h"
+#include "recipes/infer/evaluator.h"
+#include "recipes/model/start.h"
 #include "vision/base/memory.h"
 #include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
@@ -169,7 +171,7 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     int count;
     VST_TRY(vsti_student_emit(student, recipe, teachers, outputs, &count));
     VST_TRY(vst_params_allocate(student->params, true, seed));
-    if (start) vsti_start_take(student->params, start); /* before the average begins with them */
+    if (start) vsti_start_copy(student->params, start); /* before the average begins with them */
     student->parameters = model_parameters(student->params);
     VST_TRY(vst_plan_create(&student->plan, student->graph, outputs, count,
                             &(vst_plan_options){.mode = VST_TRAIN, .seed = seed}));
@@ -186,13 +188,4 @@ void vsti_student_clear(vsti_student *student) {
     vst_graph_destroy(student->graph);
     vst_params_destroy(student->params);
     *student = (vsti_student){0};
-}
-
-double vsti_learning_rate(const vst_optim_options *o) {
-    const double ratio = o->lr_batch > 0 ? (double)vst_step_images(o) / o->lr_batch : 1;
-    switch (o->lr_rule) {
-    case VST_LR_RULE_LINEAR: return o->lr * ratio;
-    case VST_LR_RULE_SQRT: return o->lr * sqrt(ratio);
-    default: return o->lr;
-    }
 }

@@ -1,10 +1,11 @@
 /* An epoch's figures as TensorBoard's scalars, by global step. */
+#include "recipes/train/tensorboard.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <time.h>
 
 #include "recipes/train/events.h"
-#include "recipes/train/internal.h"
 
 enum { OTHERS = VSTI_EVENT_SCALARS - VST_MAX_TERMS };
 
@@ -20,9 +21,9 @@ static void begin(vsti_trainer *t) {
     vsti_run_folder_append(&t->folder, VSTI_EVENTS_FILE, record, vsti_event_head(record, seconds_now()));
 }
 
-void vsti_log_events(vsti_trainer *t) {
-    const vsti_epoch_figures *f = &t->at.figures;
-    const vsti_epoch_sums *sums = &t->at.sums;
+void vsti_log_tensorboard(vsti_trainer *t) {
+    const vsti_epoch_figures *f = &t->progress.figures;
+    const vsti_epoch_sums *sums = &t->progress.sums;
     const double steps = (double)sums->steps;
     const vsti_scalar figures[OTHERS] = {{"train/loss", f->train_loss},
                                          {"train/acc1", f->train_top1},
@@ -42,7 +43,7 @@ void vsti_log_events(vsti_trainer *t) {
         scalars[count] = (vsti_scalar){tags[i], sums->terms[i] / steps};
     }
     begin(t);
-    const uint64_t step = ((uint64_t)t->at.epoch + 1) * t->data.steps / (uint64_t)t->recipe->optim.accumulate;
+    const uint64_t step = ((uint64_t)t->progress.epoch + 1) * t->data.steps / (uint64_t)t->recipe->optim.accumulate;
     vsti_run_folder_append(&t->folder, VSTI_EVENTS_FILE, record,
                            vsti_event_scalars(record, seconds_now(), step, scalars, count));
 }

@@ -7,12 +7,18 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "recipes/train/events.h"
-#include "recipes/train/internal.h"
+#include "recipes/model/start.h"
+#include "recipes/train/epoch.h"
+#include "recipes/train/estimate.h"
+#include "recipes/train/evaluation.h"
+#include "recipes/train/log.h"
+#include "recipes/train/restore.h"
+#include "recipes/train/samples.h"
+#include "recipes/train/schedule.h"
+#include "recipes/train/teacher_cache.h"
+#include "recipes/train/teachers_measure.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
-
-static const double ESTIMATE_SECONDS = 2; /* seconds of a dry run's steps */
 
 char *vst_run_folder(const vst_recipe *recipe) {
     const char *output = recipe->run.output;
@@ -38,7 +44,8 @@ static vst_status hash_run(vsti_trainer *t) {
     vst_free(yaml);
     for (int i = 0; i < t->teachers.count; i++)
         if (t->teachers.list[i].model) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &parts[2]));
-    snprintf(t->at.hash, sizeof t->at.hash, "%016llx", (unsigned long long)XXH3_64bits(parts, sizeof parts));
+    snprintf(t->progress.hash, sizeof t->progress.hash, "%016llx",
+             (unsigned long long)XXH3_64bits(parts, sizeof parts));
 out:
     return status;
 }
@@ -67,14 +74,14 @@ out:
 static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     vst_status status = VST_OK;
     vsti_checkpoint found;
-    const int threads = t->at.threads;
+    const int threads = t->progress.threads;
     status = vsti_checkpoint_open(&t->folder, &found, file);
     if (status != VST_OK && status != VST_ERROR_MEMORY)
         VST_TRY(vst_fail_in(status, "no checkpoint can be continued (begin anew with --force and without --resume)"));
     VST_TRY(status);
     if (!*file) {
         vst_log(VST_LOG_INFO, "%s holds no checkpoint: the run begins", t->folder.path);
-    } else if (strcmp(found.hash, t->at.hash) != 0) {
+    } else if (strcmp(found.hash, t->progress.hash) != 0) {
         vst_safetensors_close(*file);
         *file = NULL;
         if (!t->options->force)
@@ -84,40 +91,28 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
                              t->folder.path, t->folder.path));
         vst_log(VST_LOG_INFO, "%s holds another recipe's run: it begins anew", t->folder.path);
     } else {
-        t->at = found;
+        t->progress = found;
         if (found.threads != threads && !found.finished)
             vst_log(VST_LOG_WARNING, "the run used %d threads, now there are %d: it will not be the same bit for bit",
                     found.threads, threads);
-        t->at.threads = threads;
+        t->progress.threads = threads;
     }
-out:
-    return status;
-}
-
-vst_status vsti_train_restore(vsti_trainer *t, const vst_safetensors *file) {
-    vst_status status = VST_OK;
-    VST_TRY(vsti_checkpoint_restore(file, t->student.params, t->student.optimizer));
-    VST_TRY(vsti_checkpoint_promote(&t->folder, file));
-    VST_TRY(vsti_run_folder_truncate(&t->folder, "log.txt", t->at.log_bytes));
-    VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->at.summary_bytes));
-    VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_EVENTS_FILE, t->at.events_bytes));
-    vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->at.epoch,
-            (unsigned long long)t->at.step);
 out:
     return status;
 }
 
 /* ---- Building ---- */
 
-/* `steps` of the optimiser in an epoch. */
-static vst_schedule make_schedule(const vst_recipe *recipe, uint64_t steps) {
-    const vst_optim_options *o = &recipe->optim;
-    return (vst_schedule){.whole = !o->warmup_prefix,
-                          .rate = vsti_learning_rate(o),
-                          .minimum = o->min_lr,
-                          .warmup_rate = o->warmup_lr,
-                          .warmup = (uint64_t)llround(o->warmup_epochs * (double)steps),
-                          .steps = (uint64_t)recipe->run.epochs * steps};
+static vst_status open_cache(vsti_trainer *t) {
+    const vsti_cache_data data = vsti_train_cache_data(&t->data, t->recipe);
+    return vsti_teachers_open_cache(&t->teachers, t->recipe, &data);
+}
+
+static vst_status load_start(vsti_trainer *t) {
+    const vst_run_options *run = &t->recipe->run;
+    const vst_status status =
+        vsti_start_load(&t->start, run->start, t->recipe->model, run->new_head, (uint64_t)run->seed);
+    return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "run.start");
 }
 
 static vst_status build(vsti_trainer *t) {
@@ -126,17 +121,8 @@ static vst_status build(vsti_trainer *t) {
     VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start));
     vst_params_destroy(t->start);
     t->start = NULL;
-    t->schedule = make_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
-    VST_TRY(vst_evaluator_create(&t->test_evaluator, r->model, t->student.params, r->run.eval_batch,
-                                 vst_dataset_count(t->data.test)));
-    if (t->data.validation)
-        VST_TRY(vst_evaluator_create(&t->validation_evaluator, r->model, t->student.params, r->run.eval_batch,
-                                     vst_dataset_count(t->data.validation)));
-    if (vst_optimizer_ema(t->student.optimizer)) {
-        const size_t bytes = vst_params_trained(t->student.params) * sizeof *t->raw;
-        t->raw = vst_alloc(bytes);
-        if (!t->raw) VST_TRY(vst_fail_memory(bytes));
-    }
+    t->schedule = vsti_recipe_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
+    VST_TRY(vsti_evaluation_create(t));
 out:
     return status;
 }
@@ -144,11 +130,11 @@ out:
 static vst_status measure_teachers(vsti_trainer *t) {
     const vst_status status = vsti_teachers_measure(&t->teachers, t->recipe, &t->data, t->options->stop);
     for (int i = 0; status == VST_OK && i < t->teachers.count; i++)
-        if (t->teachers.list[i].source == 0) t->at.teacher_top1 = t->teachers.list[i].top1;
+        if (t->teachers.list[i].source == 0) t->progress.teacher_top1 = t->teachers.list[i].top1;
     return status;
 }
 
-static vst_status write_head(vsti_trainer *t) {
+static vst_status write_recipe(vsti_trainer *t) {
     vst_status status = VST_OK;
     char *yaml = vst_recipe_to_yaml(t->recipe);
     if (!yaml) VST_TRY(vst_fail_memory(1 << 16));
@@ -167,66 +153,22 @@ static size_t bytes_used(vsti_trainer *t) {
     size_t bytes = 2 * vst_params_total(t->student.params) * sizeof(float) + vst_plan_bytes(t->student.plan);
     for (size_t i = 0; i < count; i++)
         bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
-    bytes += vst_evaluator_bytes(t->test_evaluator) + vsti_train_data_bytes(&t->data);
-    if (t->validation_evaluator) bytes += vst_evaluator_bytes(t->validation_evaluator);
-    bytes += vsti_teachers_bytes(&t->teachers);
-    return bytes;
+    return bytes + vsti_evaluation_bytes(t) + vsti_train_data_bytes(&t->data) + vsti_teachers_bytes(&t->teachers);
 }
 
 static void fill_result(const vsti_trainer *t, vst_train_result *result) {
-    const vsti_epoch_figures *f = &t->at.figures;
-    result->epochs = t->at.epoch;
+    const vsti_epoch_figures *f = &t->progress.figures;
+    result->epochs = t->progress.epoch;
     result->train_loss = f->train_loss;
     result->train_top1 = f->train_top1;
     result->test_loss = f->test_loss;
     result->test_top1 = f->test_top1;
     result->test_top5 = f->test_top5;
     result->validation_top1 = f->validation_top1;
-    result->best_validation = t->at.best_top1;
-    result->best_epoch = t->at.best_epoch;
-    result->teacher_top1 = t->at.teacher_top1;
-    result->seconds = t->at.seconds;
-}
-
-/* The medians of some batches' times, after one that warms up: of the whole and of what the teachers take of it. */
-static vst_status time_batches(vsti_trainer *t, double *whole, double *teachers) {
-    enum { MOST = 64 };
-    vst_status status = VST_OK;
-    double wholes[MOST], parts[MOST];
-    int count = 0;
-    const double begin = vst_seconds();
-    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
-    for (int i = 0; count < MOST && (count == 0 || vst_seconds() - begin < ESTIMATE_SECONDS); i++) {
-        vst_batch batch;
-        VST_TRY(vst_loader_next(t->data.loader, &batch));
-        if (!batch.count) break;
-        const double start = vst_seconds(), taught = t->teaching;
-        VST_TRY(vsti_train_step(t, &batch));
-        wholes[count] = vst_seconds() - start;
-        parts[count] = t->teaching - taught;
-        if (i == 0) vsti_log_loss_shares(t);
-        if (i > 0 || t->data.steps == 1) count++;
-    }
-    *whole = vst_median(wholes, count);
-    *teachers = vst_median(parts, count);
-out:
-    return status;
-}
-
-/* An image of the evaluation costs about a third of one trained on. */
-static vst_status estimate(vsti_trainer *t, vst_train_result *result) {
-    double whole, teachers;
-    const vst_status status = time_batches(t, &whole, &teachers);
-    if (status != VST_OK) return status;
-    uint64_t evaluated = vst_dataset_count(t->data.test);
-    if (vsti_has_average(t)) evaluated *= 2;
-    if (t->data.validation) evaluated += vst_dataset_count(t->data.validation);
-    result->step_seconds = whole * t->recipe->optim.accumulate;
-    result->teacher_seconds = teachers * t->recipe->optim.accumulate;
-    const double per_image = result->step_seconds / (double)vst_step_images(&t->recipe->optim);
-    const double trained = (double)t->data.steps * t->recipe->optim.batch;
-    result->predicted_seconds = t->recipe->run.epochs * per_image * (trained + (double)evaluated / 3);
-    return VST_OK;
+    result->best_validation = t->progress.best_top1;
+    result->best_epoch = t->progress.best_epoch;
+    result->teacher_top1 = t->progress.teacher_top1;
+    result->seconds = t->progress.seconds;
 }
 
 static vst_status train(vsti_trainer *t, vst_train_result *result) {
@@ -237,8 +179,8 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     if (!t->options->dry_run) VST_TRY(open_folder(t));
     VST_TRY(vsti_train_data_open(&t->data, r));
     VST_TRY(vsti_teachers_build(&t->teachers, r, vst_recipe_cached(r)));
-    if (vst_recipe_cached(r)) VST_TRY(vsti_cache_open(&t->cache, r, &t->data, &t->teachers));
-    if (r->run.start && *r->run.start) VST_TRY(vsti_start_load(&t->start, r));
+    if (vst_recipe_cached(r)) VST_TRY(open_cache(t));
+    if (r->run.start && *r->run.start) VST_TRY(load_start(t));
     VST_TRY(hash_run(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
     VST_TRY(build(t));
@@ -248,15 +190,15 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     else if (t->folder.path) VST_TRY(vsti_run_folder_clean(&t->folder)); /* not before all else is known to be good */
     vst_safetensors_close(checkpoint);
     checkpoint = NULL;
-    result->reused = t->at.finished;
-    if (!t->at.finished) {
+    result->reused = t->progress.finished;
+    if (!t->progress.finished) {
         VST_TRY(measure_teachers(t));
         vsti_log_setup(t);
-        if (t->teachers.cache) vsti_cache_log_setup(&t->cache);
+        if (t->teachers.cache) vsti_teachers_log_cache(&t->teachers);
         if (t->options->dry_run) {
-            status = estimate(t, result);
+            status = vsti_train_estimate(t, result);
         } else {
-            VST_TRY(write_head(t));
+            VST_TRY(write_recipe(t));
             status = vsti_train_epochs(t);
             vsti_train_data_log_broken(&t->data);
         }
@@ -276,24 +218,18 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     t->options = options;
     t->folder.lock = -1;
     t->distilling = recipe->term_count > 0;
-    t->at = (vsti_checkpoint){.threads = threads,
-                              .best_top1 = NAN,
-                              .teacher_top1 = NAN,
-                              .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+    t->progress = (vsti_checkpoint){.threads = threads,
+                                    .best_top1 = NAN,
+                                    .teacher_top1 = NAN,
+                                    .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
     omp_set_num_threads(threads);
     vst_status status = train(t, result);
-    vst_evaluation_clear(&t->validation);
-    vst_evaluation_clear(&t->test);
-    vst_evaluation_clear(&t->other);
-    vst_evaluator_destroy(t->validation_evaluator);
-    vst_evaluator_destroy(t->test_evaluator);
+    vsti_evaluation_destroy(t);
     vsti_student_clear(&t->student);
     vst_params_destroy(t->start);
     vsti_teachers_clear(&t->teachers);
-    vsti_cache_clear(&t->cache);
     vsti_train_data_close(&t->data);
     vsti_run_folder_close(&t->folder);
-    vst_free(t->raw);
     vst_free(t);
     return status;
 }

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <xxhash.h>
 
-#include "recipes/teacher/cache/cache.h"
 #include "recipes/teacher/cache/internal.h"
+#include "recipes/train/teacher_cache.h"
 #include "tests/unit/train_session.h"
 
 #define MODEL "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
@@ -198,7 +198,7 @@ static void same_files(const char *a, const char *b) {
 static void cut_back(uint64_t done) {
     vsti_cache cache = {0};
     size_t size;
-    ck_ok(vsti_cache_read_head(&cache, "cache"));
+    ck_ok(vsti_cache_read_manifest(&cache, "cache"));
     char *bytes = read_whole("cache/teacher1.bin", &size);
     const size_t begin = done / cache.block * cache.block * RECORD, end = done * RECORD;
     ck_assert_uint_eq(cache.teachers[0].record, RECORD);
@@ -206,7 +206,7 @@ static void cut_back(uint64_t done) {
     if (end > begin) cache.teachers[0].sums[done / cache.block] = XXH3_64bits(bytes + begin, end - begin);
     memset(bytes + end, 0xee, size - end);
     write_bytes("cache/teacher1.bin", (uint8_t *)bytes, (end + size) / 2);
-    ck_ok(vsti_cache_write_head(&cache));
+    ck_ok(vsti_cache_write_manifest(&cache));
     vsti_cache_clear(&cache);
     free(bytes);
 }
@@ -320,25 +320,25 @@ END_TEST
 
 /* ---- Cut and changed files ---- */
 
-START_TEST(broken_heads) {
+START_TEST(broken_manifests) {
     vsti_cache cache = {0};
     size_t size;
     build_fine((session){0});
     char *text = read_whole("cache/cache.json", &size);
     for (size_t i = 0; i + 1 < size; i++) {
         write_bytes("cache/cache.json", (uint8_t *)text, i);
-        expect_status(vsti_cache_read_head(&cache, "cache"), VST_ERROR_FORMAT, "build RECIPE --force");
+        expect_status(vsti_cache_read_manifest(&cache, "cache"), VST_ERROR_FORMAT, "build RECIPE --force");
     }
     for (size_t i = 0; i < size; i++) {
         text[i] ^= (char)(1 << i % 8);
         write_bytes("cache/cache.json", (uint8_t *)text, size);
-        const vst_status status = vsti_cache_read_head(&cache, "cache");
+        const vst_status status = vsti_cache_read_manifest(&cache, "cache");
         ck_assert_msg(status == VST_ERROR_FORMAT || status == VST_ERROR_UNSUPPORTED, "byte %zu: %s", i,
                       vst_status_name(status));
         text[i] ^= (char)(1 << i % 8);
     }
     write_bytes("cache/cache.json", (uint8_t *)text, size);
-    ck_ok(vsti_cache_read_head(&cache, "cache"));
+    ck_ok(vsti_cache_read_manifest(&cache, "cache"));
     vsti_cache_clear(&cache);
     free(text);
 }
@@ -383,7 +383,7 @@ static const struct {
     {"tap", "shape", "[1,1,1,1,1,1,1]", "'teachers'"},
 };
 
-START_TEST(hostile_heads) {
+START_TEST(hostile_manifests) {
     const int flags = JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17);
     vsti_cache cache = {0};
     size_t size;
@@ -401,7 +401,7 @@ START_TEST(hostile_heads) {
         ck_assert_int_eq(json_dump_file(head, "cache/cache.json", flags), 0);
         free(changed);
         json_decref(head);
-        const vst_status status = vsti_cache_read_head(&cache, "cache");
+        const vst_status status = vsti_cache_read_manifest(&cache, "cache");
         expect_status(status, i ? VST_ERROR_FORMAT : VST_ERROR_UNSUPPORTED, hostile[i].text);
     }
     free(text);
@@ -463,13 +463,13 @@ START_TEST(check_finds_wrong_answers) {
     vst_cache_report report;
     size_t size;
     build_fine((session){0});
-    ck_ok(vsti_cache_read_head(&cache, "cache"));
+    ck_ok(vsti_cache_read_manifest(&cache, "cache"));
     char *bytes = read_whole("cache/teacher1.bin", &size);
     memmove(bytes, bytes + RECORD, size - RECORD);
     write_bytes("cache/teacher1.bin", (uint8_t *)bytes, size);
     for (size_t i = 0; i < EPOCHS; i++)
         cache.teachers[0].sums[i] = XXH3_64bits(bytes + i * PLACES * RECORD, PLACES * RECORD);
-    ck_ok(vsti_cache_write_head(&cache));
+    ck_ok(vsti_cache_write_manifest(&cache));
     vsti_cache_clear(&cache);
     free(bytes);
     ck_ok(check_status((session){0}, &report));
@@ -597,8 +597,8 @@ int main(void) {
     tcase_add_test(tests, build_grows);
     tcase_add_test(tests, refuses_what_differs);
     tcase_add_test(tests, refuses_other_batches);
-    tcase_add_test(tests, broken_heads);
-    tcase_add_test(tests, hostile_heads);
+    tcase_add_test(tests, broken_manifests);
+    tcase_add_test(tests, hostile_manifests);
     tcase_add_test(tests, broken_data);
     tcase_add_loop_test(tests, check_reports, 0, 2);
     tcase_add_test(tests, check_finds_wrong_answers);

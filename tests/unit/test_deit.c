@@ -9,7 +9,7 @@
 #include "datasets/loader/mix.h"
 #include "recipes/distill/term.h"
 #include "recipes/model/model.h"
-#include "recipes/train/internal.h"
+#include "recipes/train/schedule.h"
 #include "tests/unit/deit_numbers.h"
 #include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"

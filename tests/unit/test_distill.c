@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "recipes/distill/internal.h"
-#include "recipes/train/internal.h"
+#include "recipes/infer/evaluator.h"
 #include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"
 #include "vision/plan/plan.h"

@@ -1,73 +1,26 @@
-/* Builds a cache: the teachers run over all images that a training will show. What is complete is committed in the head
- * every now and then, so that an interrupted or killed build goes on from there. */
+/* Builds a cache: the teachers run over all images that a training will show. What is complete is committed in the
+ * manifest every now and then, so that an interrupted or killed build goes on from there. */
 #include <errno.h>
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "recipes/commands/progress.h"
-#include "recipes/teacher/cache/work.h"
+#include "recipes/teacher/cache/cache.h"
+#include "recipes/teacher/internal.h"
+#include "vision/base/clock.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
 enum { COMMIT_SECONDS = 30, CHUNK = 1 << 20 };
 
-/* ---- Shared with checking ---- */
-
-static vst_status create_loader(vsti_cache_work *work) {
-    vst_loader_options options = vsti_training_options(&work->data, work->recipe);
-    options.drop_last = vsti_recipe_mixes(work->recipe); /* what one epoch leaves out comes in another view */
-    if (options.views) options.shuffle = false;          /* by sample */
-    return vst_loader_create(&work->loader, work->data.train, &options);
-}
-
-vst_status vsti_cache_work_open(vsti_cache_work *work, const vst_recipe *recipe) {
-    vst_status status = VST_OK;
-    const vst_model_common *common = vst_model_common_of(recipe->model);
-    if (!vst_recipe_cached(recipe))
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER");
-    omp_set_num_threads(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
-    work->recipe = recipe;
-    work->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
-    VST_TRY(vsti_train_data_open(&work->data, recipe));
-    VST_TRY(vsti_teachers_build(&work->teachers, recipe, false));
-    VST_TRY(vsti_cache_describe(&work->wanted, recipe, &work->data, &work->teachers));
-    VST_TRY(create_loader(work));
-out:
-    return status;
-}
-
-void vsti_cache_work_close(vsti_cache_work *work) {
-    vst_loader_destroy(work->loader);
-    vsti_cache_clear(&work->wanted);
-    vsti_teachers_clear(&work->teachers);
-    vsti_train_data_close(&work->data);
-}
-
-bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes) {
-    *bytes = 0;
-    for (int i = 0; i < cache->teacher_count; i++) {
-        uint64_t one;
-        if (!vsti_cache_bytes(&cache->teachers[i], records, &one) || __builtin_add_overflow(*bytes, one, bytes))
-            return false;
-    }
-    return true;
-}
-
-vst_cache_size vsti_cache_size_of(const vsti_cache *cache) {
-    vst_cache_size size = {.blocks = cache->done / cache->block, .records = cache->done};
-    if (!vsti_cache_total(cache, cache->done, &size.bytes)) size.bytes = UINT64_MAX;
-    return size;
-}
-
 /* ---- Where to begin ---- */
 
 typedef struct builder {
-    vsti_cache_work work;
+    const vsti_cache_source *source;
+    vsti_cache wanted; /* what the recipe's cache must be */
     vsti_cache cache;
     const vst_cache_build_options *options;
     uint64_t blocks;                      /* that there will be */
@@ -78,7 +31,7 @@ typedef struct builder {
 } builder;
 
 static vst_status count_blocks(builder *self) {
-    const vst_recipe *recipe = self->work.recipe;
+    const vst_recipe *recipe = self->source->recipe;
     const int epochs = self->options->epochs, views = recipe->augment.views;
     if (views && epochs)
         return vst_fail(VST_ERROR_ARGUMENT,
@@ -90,13 +43,12 @@ static vst_status count_blocks(builder *self) {
 }
 
 static vst_status begin_anew(builder *self) {
-    const vst_status status =
-        vsti_teachers_measure(&self->work.teachers, self->work.recipe, &self->work.data, self->options->stop);
+    const vst_status status = self->source->measure(self->source->user);
     if (status != VST_OK) return status;
-    self->cache = self->work.wanted;
-    self->work.wanted = (vsti_cache){0};
-    for (int i = 0; i < self->work.teachers.count; i++) {
-        const vsti_teacher *teacher = &self->work.teachers.list[i];
+    self->cache = self->wanted;
+    self->wanted = (vsti_cache){0};
+    for (int i = 0; i < self->source->teachers->count; i++) {
+        const vsti_teacher *teacher = &self->source->teachers->list[i];
         if (teacher->model) vsti_cache_teacher_of(&self->cache, teacher->source + 1)->top1 = teacher->top1;
     }
     return VST_OK;
@@ -106,16 +58,16 @@ static vst_status begin_anew(builder *self) {
  */
 static vst_status find_cache(builder *self) {
     vst_status status = VST_OK;
-    const char *folder = self->work.recipe->distill.cache;
+    const char *folder = self->source->recipe->distill.cache;
     if (self->options->force) return begin_anew(self);
-    status = vsti_cache_read_head(&self->cache, folder);
+    status = vsti_cache_read_manifest(&self->cache, folder);
     if (status == VST_ERROR_NOT_FOUND) return begin_anew(self);
     VST_TRY(status);
     const bool complete =
         self->cache.done / self->cache.block >= self->blocks; /* then it may hold more than is asked for */
-    VST_TRY(vsti_cache_compare(&self->cache, &self->work.wanted, !complete));
+    VST_TRY(vsti_cache_compare(&self->cache, &self->wanted, !complete));
     const uint64_t begun = self->cache.done % self->cache.block;
-    if (begun % (uint64_t)self->work.recipe->optim.batch) self->cache.done -= begun;
+    if (begun % (uint64_t)self->source->recipe->optim.batch) self->cache.done -= begun;
 out:
     return status;
 }
@@ -157,7 +109,7 @@ static vst_status check_room(const builder *self) {
 
 /* ---- Records ---- */
 
-/* Brings the sum up to what there is of the block under way, and sees that it is what the head says. */
+/* Brings the sum up to what there is of the block under way, and checks it against the manifest. */
 static vst_status reread(builder *self, int teacher) {
     const vsti_cache *cache = &self->cache;
     const vsti_cache_teacher *t = &cache->teachers[teacher];
@@ -183,7 +135,7 @@ static vst_status allocate(builder *self) {
     for (int i = 0; i < self->cache.teacher_count; i++) {
         size_t bytes;
         vsti_cache_teacher *t = &self->cache.teachers[i];
-        if (!vst_multiply((size_t)self->work.recipe->optim.batch, t->record, &bytes))
+        if (!vst_multiply((size_t)self->source->recipe->optim.batch, t->record, &bytes))
             VST_TRY(vst_fail_memory(SIZE_MAX));
         if (bytes > buffer) buffer = bytes;
         VST_TRY(vst_grow(&t->sums, &t->sum_capacity, (size_t)self->blocks, sizeof *t->sums));
@@ -228,9 +180,10 @@ static vst_status add_batch(builder *self, const vst_batch *batch) {
     const uint64_t block = self->cache.done / self->cache.block;
     for (int i = 0; i < self->cache.teacher_count; i++) {
         const vsti_cache_teacher *t = &self->cache.teachers[i];
-        const vsti_teacher *teacher = vsti_teacher_of(&self->work.teachers, t->number - 1);
+        const vsti_teacher *teacher = vsti_teacher_of(self->source->teachers, t->number - 1);
         const size_t bytes = (size_t)batch->count * t->record;
-        VST_TRY(vsti_teacher_run(teacher, batch->images, (size_t)batch->count * self->work.image_floats, 0));
+        VST_TRY(
+            vsti_teacher_run(teacher, batch->images, (size_t)batch->count * self->source->teachers->image_floats, 0));
         VST_TRY(encode(self, teacher, t, batch->count));
         VST_TRY(put(self, t, bytes));
         if (self->cache.done % self->cache.block == 0) XXH3_64bits_reset(self->sums[i]);
@@ -242,7 +195,7 @@ out:
     return status;
 }
 
-/* First the records reach the disk, then the head that tells of them. */
+/* First the records reach the disk, then the manifest that counts them. */
 static vst_status commit(builder *self) {
     vsti_cache *cache = &self->cache;
     for (int i = 0; i < cache->teacher_count; i++) {
@@ -252,7 +205,7 @@ static vst_status commit(builder *self) {
                             strerror(errno));
     }
     self->committed = vst_seconds();
-    return vsti_cache_write_head(cache);
+    return vsti_cache_write_manifest(cache);
 }
 
 /* What lies beyond the records goes, so that equal caches have equal files. */
@@ -281,12 +234,12 @@ static vst_status fill_block(builder *self, vst_progress *progress, uint64_t beg
     vst_status status = VST_OK;
     vsti_cache *cache = &self->cache;
     const uint64_t block = cache->done / cache->block;
-    const uint64_t step = cache->done % cache->block / (uint64_t)self->work.recipe->optim.batch;
-    VST_TRY(vst_loader_start(self->work.loader, (uint32_t)block, step));
+    const uint64_t step = cache->done % cache->block / (uint64_t)self->source->recipe->optim.batch;
+    VST_TRY(vst_loader_start(self->source->loader, (uint32_t)block, step));
     while (cache->done < (block + 1) * cache->block) {
         vst_batch batch;
         if (self->options->stop && *self->options->stop) return interrupt(self);
-        VST_TRY(vst_loader_next(self->work.loader, &batch));
+        VST_TRY(vst_loader_next(self->source->loader, &batch));
         if (!batch.count) VST_TRY(vst_fail(VST_ERROR_INTERNAL, "the loader's epoch ends before that of the cache"));
         VST_TRY(add_batch(self, &batch));
         vst_progress_update(progress, cache->done - begin, NAN);
@@ -311,7 +264,8 @@ static vst_status fill(builder *self) {
 static vst_status build(builder *self, vst_cache_size *size) {
     vst_status status = VST_OK;
     VST_TRY(count_blocks(self));
-    VST_TRY(vsti_make_folders(self->work.recipe->distill.cache, "distill.cache"));
+    VST_TRY(
+        vsti_teachers_describe_cache(self->source->teachers, self->source->recipe, &self->source->data, &self->wanted));
     VST_TRY(find_cache(self));
     const uint64_t begin = self->cache.done;
     if (begin / self->cache.block < self->blocks) {
@@ -319,7 +273,7 @@ static vst_status build(builder *self, vst_cache_size *size) {
         VST_TRY(vsti_cache_open_write(&self->cache));
         VST_TRY(allocate(self));
         for (int i = 0; i < self->cache.teacher_count; i++) VST_TRY(reread(self, i));
-        VST_TRY(commit(self)); /* the head tells of no more than is kept */
+        VST_TRY(commit(self)); /* the manifest counts no more than is kept */
         VST_TRY(cut(self));
         VST_TRY(fill(self));
     }
@@ -329,16 +283,17 @@ out:
     return status;
 }
 
-vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options, vst_cache_size *size) {
+vst_status vsti_cache_build(const vsti_cache_source *source, const vst_cache_build_options *options,
+                            vst_cache_size *size) {
     *size = (vst_cache_size){0};
     builder *self = vst_calloc(1, sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);
+    self->source = source;
     self->options = options;
-    vst_status status = vsti_cache_work_open(&self->work, recipe);
-    if (status == VST_OK) status = build(self, size);
+    const vst_status status = build(self, size);
     for (int i = 0; i < VST_MAX_TEACHERS; i++) XXH3_freeState(self->sums[i]);
     vsti_cache_clear(&self->cache);
-    vsti_cache_work_close(&self->work);
+    vsti_cache_clear(&self->wanted);
     vst_free(self->buffer);
     vst_free(self->scratch);
     vst_free(self);

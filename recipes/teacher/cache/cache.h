@@ -1,15 +1,10 @@
-/* What `vistill cache` does: the answers of a recipe's teachers are written to distill.cache once, and checked. */
+/* Writing the outputs of a recipe's teachers to distill.cache once, and checking them. */
 #ifndef VISTILL_RECIPES_TEACHER_CACHE_CACHE_H
 #define VISTILL_RECIPES_TEACHER_CACHE_CACHE_H
 
 #include <signal.h>
 
-#include "recipes/config/recipe.h"
-#include "recipes/distill/tap.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "recipes/teacher/teacher.h"
 
 /* ---- build ---- */
 
@@ -25,10 +20,21 @@ typedef struct vst_cache_size {
     uint64_t added;                  /* records by this call */
 } vst_cache_size;
 
-/* Runs the recipe's teachers over all that a training shows. What is there already is kept if it was made for the same
- * recipe, and refused otherwise; the log is told the size before it begins, and too small a disk is an error then. */
-VST_NODISCARD vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options,
-                                         vst_cache_size *size);
+/* The images of a training and its teachers, as building and checking need them. */
+typedef struct vsti_cache_source {
+    const vst_recipe *recipe;
+    vsti_teachers *teachers; /* which can run */
+    vsti_cache_data data;
+    vst_loader *loader; /* of the images in the order of the records: epoch and place are a block and the record in it
+                         */
+    vst_status (*measure)(void *user); /* sets the teachers' accuracy; called before a cache is begun */
+    void *user;
+} vsti_cache_source;
+
+/* Runs the teachers over everything that a training shows. What is there already is kept if it was made for the same
+ * recipe, and refused otherwise; the size is logged before it begins, and too small a disk is an error then. */
+VST_NODISCARD vst_status vsti_cache_build(const vsti_cache_source *source, const vst_cache_build_options *options,
+                                          vst_cache_size *size);
 
 /* ---- check ---- */
 
@@ -50,10 +56,7 @@ typedef struct vst_cache_report {
 
 /* Refuses a cache that is not the recipe's or is damaged, compares all of it with its checksums, and runs the teachers
  * on about `samples` of its images again. */
-VST_NODISCARD vst_status vst_cache_check(const vst_recipe *recipe, int samples, const volatile sig_atomic_t *stop,
-                                         vst_cache_report *report);
+VST_NODISCARD vst_status vsti_cache_check(const vsti_cache_source *source, int samples,
+                                          const volatile sig_atomic_t *stop, vst_cache_report *report);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -1,6 +1,8 @@
-/* The data files of a cache: locks, maps, checksums, and opening one for a training. */
+/* The data files of a cache: locks, maps, checksums. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -9,11 +11,9 @@
 #include <xxhash.h>
 
 #include "recipes/teacher/cache/internal.h"
-#include "recipes/train/internal.h"
-#include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-void vsti_cache_close(vsti_cache *cache) {
+static void close_files(vsti_cache *cache) {
     for (int i = 0; i < cache->teacher_count; i++) {
         vsti_cache_teacher *teacher = &cache->teachers[i];
         if (teacher->map) munmap((void *)teacher->map, teacher->mapped);
@@ -23,12 +23,20 @@ void vsti_cache_close(vsti_cache *cache) {
     }
 }
 
-/* Opens and locks, and checks that what the head tells of is there. */
+void vsti_cache_clear(vsti_cache *cache) {
+    close_files(cache);
+    for (int i = 0; i < cache->teacher_count; i++) vst_free(cache->teachers[i].sums);
+    vst_free(cache->sound);
+    vst_free(cache->folder);
+    *cache = (vsti_cache){0};
+}
+
+/* Opens and locks, and checks that all records of the manifest are there. */
 static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher, int flags, int lock,
                             uint64_t *bytes) {
     vst_status status = VST_OK;
     struct stat info;
-    char path[VSTI_PATH];
+    char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/teacher%d.bin", cache->folder, teacher->number) >= (int)sizeof path)
         return vst_fail(VST_ERROR_ARGUMENT, "distill.cache: the folder's path is too long");
     teacher->file = open(path, flags | O_CLOEXEC, 0666);
@@ -98,52 +106,4 @@ vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block) {
     }
     cache->sound[block] = true;
     return VST_OK;
-}
-
-/* ---- For a training ---- */
-
-/* Is all there that the run will ask for? */
-static vst_status check_length(const vsti_cache *cache, int epochs) {
-    const uint64_t wanted = (uint64_t)(cache->views ? cache->views : epochs), have = cache->done / cache->block;
-    if (have >= wanted) return VST_OK;
-    return vst_fail(
-        VST_ERROR_ARGUMENT, "the cache %s has %llu of the run's %llu %s: `vistill cache build RECIPE` adds the others",
-        cache->folder, (unsigned long long)have, (unsigned long long)wanted, cache->views ? "views" : "epochs");
-}
-
-static void attach(vsti_cache *cache, vsti_teachers *teachers) {
-    teachers->cache = cache;
-    for (int i = 0; i < teachers->count; i++) {
-        vsti_teacher *teacher = &teachers->list[i];
-        if (!teacher->model) continue;
-        teacher->cached = vsti_cache_teacher_of(cache, teacher->source + 1);
-        teacher->top1 = teacher->cached->top1;
-        for (int k = 0; k < teacher->tap_count; k++)
-            teacher->taps[k].cached = vsti_cache_tap_named(teacher->cached, teacher->taps[k].name);
-    }
-}
-
-vst_status vsti_cache_open(vsti_cache *cache, const vst_recipe *recipe, const vsti_train_data *data,
-                           vsti_teachers *teachers) {
-    vst_status status = VST_OK;
-    vsti_cache wanted = {0};
-    VST_TRY(vsti_cache_read_head(cache, recipe->distill.cache));
-    VST_TRY(vsti_cache_describe(&wanted, recipe, data, teachers));
-    VST_TRY(vsti_cache_compare(cache, &wanted, false));
-    VST_TRY(check_length(cache, recipe->run.epochs));
-    VST_TRY(vsti_cache_open_read(cache));
-    attach(cache, teachers);
-out:
-    vsti_cache_clear(&wanted);
-    return status;
-}
-
-void vsti_cache_log_setup(const vsti_cache *cache) {
-    size_t record = 0;
-    for (int i = 0; i < cache->teacher_count; i++) record += cache->teachers[i].record;
-    vst_log(VST_LOG_INFO,
-            "answers  from the cache %s, no teacher runs: %llu %s of %llu images, %zu bytes each, %s precision",
-            cache->folder, (unsigned long long)(cache->done / cache->block), cache->views ? "views" : "epochs",
-            (unsigned long long)cache->block, record, cache->dtype == VST_F16 ? "half" : "single");
-    if (cache->topk) vst_log(VST_LOG_INFO, "         of logits the %d largest and the sum of the others", cache->topk);
 }

@@ -1,9 +1,8 @@
-/* A teacher's answers on disk, so that a training need not run it. Internal to recipes; its users see
- * tools.h.
+/* A teacher's answers on disk, so that a training need not run it. Internal to recipes/teacher; others include cache.h.
  *
- * A folder holds cache.json, the head, which says whose answers on what they are, and for each teacher a file
- * teacher<N>.bin of records of one fixed size, a record for each image that training shows. They are counted, not
- * listed. Records are in blocks, of which the head has the XXH3:
+ * A folder holds cache.json, the manifest, which says whose answers on what they are, and for each teacher a file
+ * teacher<N>.bin of records of one fixed size, a record for each image that training shows. Records have no index:
+ * their place follows from their number. Records are in blocks, of which the manifest has the XXH3:
  * - with augment.views = 0 a block is an epoch, and a record is that of a place in it, step * batch + row;
  * - with augment.views = M a block is a view, the one that epochs of equal remainder by M show, and a record is that of
  *   a sample.
@@ -18,15 +17,12 @@
 #ifndef VISTILL_RECIPES_TEACHER_CACHE_INTERNAL_H
 #define VISTILL_RECIPES_TEACHER_CACHE_INTERNAL_H
 
-#include "recipes/config/recipe.h"
-#include "recipes/distill/tap.h"
+#include "recipes/teacher/cache/cache.h"
+#include "vision/base/position.h"
 #include "vision/tensor/tensor.h"
 
 #define VSTI_CACHE_RECORDS (UINT64_C(1) << 48) /* at most */
 #define VSTI_CACHE_MEND "`vistill cache build RECIPE --force` makes it anew"
-
-struct vsti_train_data;
-struct vsti_teachers;
 
 typedef struct vsti_cache_tap {
     char name[VST_TAP_NAME];
@@ -67,26 +63,22 @@ typedef struct vsti_cache {
 
 /* ---- Whether it fits (match.c) ---- */
 
-extern const char *const vsti_cache_precisions[]; /* "half", "float": VST_CACHE_HALF … */
-
-/* What the cache must be for the recipe, whose teachers' graphs are there; nothing is read. Starts as {0}, as all
- * caches. */
-VST_NODISCARD vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe,
-                                             const struct vsti_train_data *data, const struct vsti_teachers *teachers);
 /* Refuses a cache that was made for something else, saying what differs. `whole`: the taps must be the same; otherwise
  * it may have more. */
 VST_NODISCARD vst_status vsti_cache_compare(const vsti_cache *found, const vsti_cache *wanted, bool whole);
 vsti_cache_teacher *vsti_cache_teacher_of(vsti_cache *cache, int number); /* NULL: it has none of that number */
 const vsti_cache_tap *vsti_cache_tap_named(const vsti_cache_teacher *teacher, const char *name);
-void vsti_cache_clear(vsti_cache *cache);
 
-/* ---- The head (head.c) ---- */
+/* ---- The manifest (manifest.c) ---- */
 
-/* Reads the folder's head; a folder without one is VST_ERROR_NOT_FOUND, which names the command that makes it. */
-VST_NODISCARD vst_status vsti_cache_read_head(vsti_cache *cache, const char *folder);
-VST_NODISCARD vst_status vsti_cache_write_head(const vsti_cache *cache);
+/* Reads the folder's manifest; a folder without one is VST_ERROR_NOT_FOUND, and the message names the command that
+ * makes it. */
+VST_NODISCARD vst_status vsti_cache_read_manifest(vsti_cache *cache, const char *folder);
+VST_NODISCARD vst_status vsti_cache_write_manifest(const vsti_cache *cache);
 
 /* ---- Records (record.c) ---- */
+
+extern const char *const vsti_cache_precisions[]; /* "half", "float": VST_CACHE_HALF … */
 
 /* Lays the taps out and sets teacher->record; false if the sizes overflow. */
 bool vsti_cache_lay_out(vsti_cache_teacher *teacher, vst_dtype dtype);
@@ -103,25 +95,22 @@ void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32
 
 /* Of so many records; false if that is no size of a file. */
 bool vsti_cache_bytes(const vsti_cache_teacher *teacher, uint64_t records, uint64_t *bytes);
+bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes); /* of all its files */
+vst_cache_size vsti_cache_size_of(const vsti_cache *cache);
 uint64_t vsti_cache_blocks(const vsti_cache *cache);                 /* that were begun */
 uint64_t vsti_cache_filled(const vsti_cache *cache, uint64_t block); /* records of the block that are there */
 uint64_t vsti_cache_block(const vsti_cache *cache, uint32_t epoch);  /* that an epoch reads */
-/* The record of the sample at a place of an epoch. */
-uint64_t vsti_cache_index(const vsti_cache *cache, uint32_t epoch, uint64_t place, uint64_t sample);
+/* The record of the image at position.sample of the epoch, which shows `sample` of the data set. */
+uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint64_t sample);
 
 /* ---- Files (file.c) ---- */
 
 /* Opens the data files to be written, and keeps everyone else out. */
 VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
-/* Maps the data files, which must be as long as the head says, and keeps writers out. */
+/* Maps the data files, which must be as long as the manifest says, and keeps writers out. */
 VST_NODISCARD vst_status vsti_cache_open_read(vsti_cache *cache);
 /* Compares a block of all teachers with its sums, once. */
 VST_NODISCARD vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block);
-void vsti_cache_close(vsti_cache *cache);
-/* Opens distill.cache for a training: everything that it will read must be there and made for it. The teachers get
- * their taps of it, and their accuracy. */
-VST_NODISCARD vst_status vsti_cache_open(vsti_cache *cache, const vst_recipe *recipe,
-                                         const struct vsti_train_data *data, struct vsti_teachers *teachers);
-void vsti_cache_log_setup(const vsti_cache *cache); /* to the log: where the answers come from */
+void vsti_cache_clear(vsti_cache *cache); /* closes its files, too */
 
 #endif

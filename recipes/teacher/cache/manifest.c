@@ -1,4 +1,4 @@
-/* The head of a cache: writing and reading it. */
+/* The manifest of a cache, cache.json: writing and reading it. */
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
@@ -11,7 +11,7 @@
 #include "recipes/teacher/cache/internal.h"
 #include "vision/base/memory.h"
 
-enum { FORMAT = 1, HEAD_LIMIT = 64 << 20 };
+enum { FORMAT = 1, MANIFEST_LIMIT = 64 << 20 };
 #define FLAGS (JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17)) /* equal contents give equal text */
 
 /* ---- Writing ---- */
@@ -48,7 +48,7 @@ static json_t *teacher_json(const vsti_cache *cache, const vsti_cache_teacher *t
     return NULL;
 }
 
-static json_t *head_json(const vsti_cache *cache) {
+static json_t *manifest_json(const vsti_cache *cache) {
     json_t *object = json_object(), *teachers = json_array();
     bool good = json_object_set_new(object, "format", json_integer(FORMAT)) == 0;
     good &= json_object_set_new(object, "program", json_string(cache->version)) == 0;
@@ -70,28 +70,29 @@ static json_t *head_json(const vsti_cache *cache) {
 }
 
 /* Of the text without the checksum itself; false: out of memory. */
-static bool checksum_of(const json_t *head, uint64_t *sum) {
-    char *text = json_dumps(head, FLAGS);
+static bool checksum_of(const json_t *manifest, uint64_t *sum) {
+    char *text = json_dumps(manifest, FLAGS);
     if (text) *sum = XXH3_64bits(text, strlen(text));
     vst_free(text); /* jansson's memory is ours */
     return text != NULL;
 }
 
-vst_status vsti_cache_write_head(const vsti_cache *cache) {
+vst_status vsti_cache_write_manifest(const vsti_cache *cache) {
     vst_status status = VST_OK;
     vsti_output output = {0};
     uint64_t sum;
     char *path = vst_format("%s/cache.json", cache->folder), *text = NULL;
-    json_t *head = head_json(cache);
-    const bool good = path && head && checksum_of(head, &sum) &&
-                      json_object_set_new(head, "checksum", hash_json(sum)) == 0 && (text = json_dumps(head, FLAGS));
+    json_t *manifest = manifest_json(cache);
+    const bool good = path && manifest && checksum_of(manifest, &sum) &&
+                      json_object_set_new(manifest, "checksum", hash_json(sum)) == 0 &&
+                      (text = json_dumps(manifest, FLAGS));
     if (!good) VST_TRY(vst_fail_memory(4096));
     VST_TRY(vsti_output_open(&output, path));
     fprintf(output.stream, "%s\n", text);
     VST_TRY(vsti_output_commit(&output));
 out:
     vst_free(text);
-    json_decref(head);
+    json_decref(manifest);
     vst_free(path);
     return status;
 }
@@ -166,25 +167,25 @@ static bool read_precision(const json_t *object, vst_dtype *dtype) {
 }
 
 /* What all teachers share. NULL, or the key that is missing or wrong. */
-static const char *read_shared(const json_t *head, vsti_cache *cache) {
-    const char *program = json_string_value(json_object_get(head, "program"));
+static const char *read_shared(const json_t *manifest, vsti_cache *cache) {
+    const char *program = json_string_value(json_object_get(manifest, "program"));
     if (!program || snprintf(cache->version, sizeof cache->version, "%s", program) >= (int)sizeof cache->version)
         return "program";
-    if (!read_hash(head, "data", &cache->data)) return "data";
-    if (!read_hash(head, "view", &cache->view)) return "view";
-    if (!read_int(head, "seed", &cache->seed)) return "seed";
-    if (!read_int(head, "batch", &cache->batch)) return "batch";
-    if (!read_int(head, "views", &cache->views)) return "views";
-    if (!read_precision(head, &cache->dtype)) return "precision";
-    if (!read_int(head, "topk", &cache->topk)) return "topk";
-    if (!read_count(head, "block", VSTI_CACHE_RECORDS, &cache->block) || !cache->block) return "block";
-    if (!read_count(head, "done", VSTI_CACHE_RECORDS, &cache->done)) return "done";
+    if (!read_hash(manifest, "data", &cache->data)) return "data";
+    if (!read_hash(manifest, "view", &cache->view)) return "view";
+    if (!read_int(manifest, "seed", &cache->seed)) return "seed";
+    if (!read_int(manifest, "batch", &cache->batch)) return "batch";
+    if (!read_int(manifest, "views", &cache->views)) return "views";
+    if (!read_precision(manifest, &cache->dtype)) return "precision";
+    if (!read_int(manifest, "topk", &cache->topk)) return "topk";
+    if (!read_count(manifest, "block", VSTI_CACHE_RECORDS, &cache->block) || !cache->block) return "block";
+    if (!read_count(manifest, "done", VSTI_CACHE_RECORDS, &cache->done)) return "done";
     return NULL;
 }
 
-static const char *read_all(const json_t *head, vsti_cache *cache, bool *memory) {
-    const json_t *teachers = json_object_get(head, "teachers");
-    const char *wrong = read_shared(head, cache);
+static const char *read_all(const json_t *manifest, vsti_cache *cache, bool *memory) {
+    const json_t *teachers = json_object_get(manifest, "teachers");
+    const char *wrong = read_shared(manifest, cache);
     if (wrong) return wrong;
     if (!json_is_array(teachers) || json_array_size(teachers) > VST_MAX_TEACHERS) return "teachers";
     for (size_t i = 0; i < json_array_size(teachers); i++) {
@@ -199,24 +200,25 @@ static vst_status parse(vsti_cache *cache, const char *path, const char *text, s
     json_error_t error;
     uint64_t format, told, sum = 0;
     bool memory = false;
-    json_t *head = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (!head && json_error_code(&error) == json_error_out_of_memory) return vst_fail_memory(length);
-    if (!json_is_object(head))
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s:%d: the head of the cache is broken: %s; " VSTI_CACHE_MEND, path,
-                         head ? 1 : error.line, head ? "no object" : error.text));
-    if (!read_count(head, "format", INT32_MAX, &format) || format != FORMAT)
+    json_t *manifest = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (!manifest && json_error_code(&error) == json_error_out_of_memory) return vst_fail_memory(length);
+    if (!json_is_object(manifest))
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s:%d: the manifest of the cache is broken: %s; " VSTI_CACHE_MEND, path,
+                         manifest ? 1 : error.line, manifest ? "no object" : error.text));
+    if (!read_count(manifest, "format", INT32_MAX, &format) || format != FORMAT)
         VST_TRY(
             vst_fail(VST_ERROR_UNSUPPORTED, "%s: a cache of another format than %d; " VSTI_CACHE_MEND, path, FORMAT));
-    const bool summed = read_hash(head, "checksum", &told) && json_object_del(head, "checksum") == 0;
-    if (summed && !checksum_of(head, &sum)) VST_TRY(vst_fail_memory(length));
+    const bool summed = read_hash(manifest, "checksum", &told) && json_object_del(manifest, "checksum") == 0;
+    if (summed && !checksum_of(manifest, &sum)) VST_TRY(vst_fail_memory(length));
     if (!summed || sum != told)
         VST_TRY(vst_fail(VST_ERROR_FORMAT,
-                         "%s: the checksum does not fit: the head of the cache was changed; " VSTI_CACHE_MEND, path));
-    const char *wrong = read_all(head, cache, &memory);
+                         "%s: the checksum does not fit: the manifest of the cache was changed; " VSTI_CACHE_MEND,
+                         path));
+    const char *wrong = read_all(manifest, cache, &memory);
     if (memory) VST_TRY(vst_fail_memory(length));
     if (wrong) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: '%s' is missing or wrong; " VSTI_CACHE_MEND, path, wrong));
 out:
-    json_decref(head);
+    json_decref(manifest);
     return status;
 }
 
@@ -231,8 +233,9 @@ static vst_status read_text(const char *path, char **text, size_t *length) {
     if (!file) return vst_fail(VST_ERROR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     const off_t size = fseeko(file, 0, SEEK_END) == 0 ? ftello(file) : -1;
     if (size < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno)));
-    if (size > HEAD_LIMIT)
-        VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s is larger than %d bytes: it is no head of a cache", path, HEAD_LIMIT));
+    if (size > MANIFEST_LIMIT)
+        VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s is larger than %d bytes: it is no manifest of a cache", path,
+                         MANIFEST_LIMIT));
     rewind(file);
     *length = (size_t)size;
     if (!(*text = vst_alloc(*length + 1))) VST_TRY(vst_fail_memory(*length));
@@ -243,7 +246,7 @@ out:
     return status;
 }
 
-vst_status vsti_cache_read_head(vsti_cache *cache, const char *folder) {
+vst_status vsti_cache_read_manifest(vsti_cache *cache, const char *folder) {
     vst_status status = VST_OK;
     char *path = vst_format("%s/cache.json", folder), *text = NULL;
     size_t length;

@@ -1,13 +1,9 @@
-/* Is a cache the one that a recipe needs? What it must be, and what differs. */
+/* Whether a cache is the one that a recipe needs, and what differs. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "recipes/teacher/cache/internal.h"
-#include "recipes/train/internal.h"
-#include "vision/base/memory.h"
-
-const char *const vsti_cache_precisions[] = {"half", "float"};
 
 /* ---- Teachers and taps ---- */
 
@@ -21,59 +17,6 @@ const vsti_cache_tap *vsti_cache_tap_named(const vsti_cache_teacher *teacher, co
     for (int i = 0; i < teacher->tap_count; i++)
         if (strcmp(teacher->taps[i].name, name) == 0) return &teacher->taps[i];
     return NULL;
-}
-
-void vsti_cache_clear(vsti_cache *cache) {
-    vsti_cache_close(cache);
-    for (int i = 0; i < cache->teacher_count; i++) vst_free(cache->teachers[i].sums);
-    vst_free(cache->sound);
-    vst_free(cache->folder);
-    *cache = (vsti_cache){0};
-}
-
-/* ---- What a recipe wants ---- */
-
-static vsti_cache_teacher describe_teacher(const vsti_teacher *teacher, uint64_t hash) {
-    vsti_cache_teacher out = {.number = teacher->source + 1, .hash = hash, .top1 = teacher->top1, .file = -1};
-    for (int i = 0; i < teacher->tap_count; i++) {
-        const vst_shape *batch = &teacher->taps[i].shape;
-        vsti_cache_tap *tap = &out.taps[out.tap_count++];
-        snprintf(tap->name, sizeof tap->name, "%s", teacher->taps[i].name);
-        tap->shape.rank = batch->rank - 1;
-        memcpy(tap->shape.dim, batch->dim + 1, (size_t)tap->shape.rank * sizeof *batch->dim);
-    }
-    return out;
-}
-
-static uint64_t block_of(const vst_recipe *recipe, const vsti_train_data *data, bool mixing) {
-    const uint64_t samples = vst_dataset_count(data->train);
-    if (recipe->augment.views) return samples;
-    if (mixing) return data->steps * (uint64_t)recipe->optim.batch;
-    return vst_order_count(&(vst_order){.samples = samples, .repeats = recipe->augment.repeats});
-}
-
-vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe, const vsti_train_data *data,
-                               const vsti_teachers *teachers) {
-    const bool mixing = vsti_recipe_mixes(recipe);
-    *cache = (vsti_cache){.data = data->train_hash,
-                          .view = data->view,
-                          .seed = recipe->run.seed,
-                          .batch = mixing ? recipe->optim.batch : 0,
-                          .views = recipe->augment.views,
-                          .dtype = recipe->distill.cache_precision == VST_CACHE_HALF ? VST_F16 : VST_F32,
-                          .topk = recipe->distill.cache_topk,
-                          .block = block_of(recipe, data, mixing)};
-    snprintf(cache->version, sizeof cache->version, "%s", VISTILL_VERSION);
-    if (!(cache->folder = vst_strdup(recipe->distill.cache))) return vst_fail_memory(4096);
-    for (int i = 0; i < teachers->count; i++) {
-        uint64_t hash = 0;
-        if (!teachers->list[i].model) continue;
-        const vst_status status = vsti_teacher_hash(&teachers->list[i], &hash);
-        if (status != VST_OK) return status;
-        cache->teachers[cache->teacher_count++] = describe_teacher(&teachers->list[i], hash);
-    }
-    if (vsti_cache_lay_out_all(cache) && cache->block <= VSTI_CACHE_RECORDS) return VST_OK;
-    return vst_fail(VST_ERROR_LIMIT, "the teacher's taps are too large for a cache");
 }
 
 /* ---- Comparing ---- */

@@ -6,6 +6,8 @@
 
 enum { SMALL_CLASSES = 65536 };
 
+const char *const vsti_cache_precisions[] = {"half", "float"};
+
 static size_t id_bytes(const vsti_cache_tap *tap) {
     return tap->floats <= SMALL_CLASSES ? sizeof(uint16_t) : sizeof(uint32_t);
 }
@@ -37,6 +39,22 @@ size_t vsti_cache_scratch(const vsti_cache *cache) {
 
 bool vsti_cache_bytes(const vsti_cache_teacher *teacher, uint64_t records, uint64_t *bytes) {
     return !__builtin_mul_overflow(records, (uint64_t)teacher->record, bytes) && *bytes <= INT64_MAX;
+}
+
+bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes) {
+    *bytes = 0;
+    for (int i = 0; i < cache->teacher_count; i++) {
+        uint64_t one;
+        if (!vsti_cache_bytes(&cache->teachers[i], records, &one) || __builtin_add_overflow(*bytes, one, bytes))
+            return false;
+    }
+    return true;
+}
+
+vst_cache_size vsti_cache_size_of(const vsti_cache *cache) {
+    vst_cache_size size = {.blocks = cache->done / cache->block, .records = cache->done};
+    if (!vsti_cache_total(cache, cache->done, &size.bytes)) size.bytes = UINT64_MAX;
+    return size;
 }
 
 /* Only class scores can be cut to the largest. */
@@ -72,8 +90,8 @@ uint64_t vsti_cache_block(const vsti_cache *cache, uint32_t epoch) {
     return cache->views ? epoch % (uint64_t)cache->views : epoch;
 }
 
-uint64_t vsti_cache_index(const vsti_cache *cache, uint32_t epoch, uint64_t place, uint64_t sample) {
-    return vsti_cache_block(cache, epoch) * cache->block + (cache->views ? sample : place);
+uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint64_t sample) {
+    return vsti_cache_block(cache, position.epoch) * cache->block + (cache->views ? sample : position.sample);
 }
 
 /* ---- The largest ---- */

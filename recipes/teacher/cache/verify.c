@@ -1,16 +1,18 @@
-/* Checks a cache: head, checksums, and some records against the teachers. */
+/* Checks a cache: manifest, checksums, and some records against the teachers. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "recipes/commands/progress.h"
-#include "recipes/teacher/cache/work.h"
+#include "recipes/teacher/cache/cache.h"
+#include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
 
 static const double most_error = 0.01, least_same = 99; /* of the magnitude; per cent */
 
 typedef struct checker {
-    vsti_cache_work work;
+    const vsti_cache_source *source;
+    vsti_cache wanted; /* what the recipe's cache must be */
     vsti_cache cache;
     vst_cache_report *report;
     float *values;                         /* of one tap, out of the cache */
@@ -60,8 +62,8 @@ static void compare(checker *self, int index, const vsti_cache_tap *tap, const f
 
 static vst_status compare_row(checker *self, uint64_t record, int row) {
     int index = 0;
-    for (int i = 0; i < self->work.teachers.count; i++) {
-        const vsti_teacher *teacher = &self->work.teachers.list[i];
+    for (int i = 0; i < self->source->teachers->count; i++) {
+        const vsti_teacher *teacher = &self->source->teachers->list[i];
         if (!teacher->model) continue;
         const vsti_cache_teacher *from = vsti_cache_teacher_of(&self->cache, teacher->source + 1);
         for (int k = 0; k < teacher->tap_count; k++, index++) {
@@ -81,14 +83,14 @@ static vst_status recompute_batch(checker *self, uint64_t record) {
     vst_status status = VST_OK;
     vst_batch batch;
     const vsti_cache *cache = &self->cache;
-    const uint64_t size = (uint64_t)self->work.recipe->optim.batch, block = record / cache->block;
+    const uint64_t size = (uint64_t)self->source->recipe->optim.batch, block = record / cache->block;
     const uint64_t step = record % cache->block / size, first = block * cache->block + step * size;
-    VST_TRY(vst_loader_start(self->work.loader, (uint32_t)block, step));
-    VST_TRY(vst_loader_next(self->work.loader, &batch));
-    for (int i = 0; i < self->work.teachers.count; i++)
-        if (self->work.teachers.list[i].model)
-            VST_TRY(vsti_teacher_run(&self->work.teachers.list[i], batch.images,
-                                     (size_t)batch.count * self->work.image_floats, 0));
+    VST_TRY(vst_loader_start(self->source->loader, (uint32_t)block, step));
+    VST_TRY(vst_loader_next(self->source->loader, &batch));
+    for (int i = 0; i < self->source->teachers->count; i++)
+        if (self->source->teachers->list[i].model)
+            VST_TRY(vsti_teacher_run(&self->source->teachers->list[i], batch.images,
+                                     (size_t)batch.count * self->source->teachers->image_floats, 0));
     for (int i = 0; i < batch.count && first + (uint64_t)i < cache->done; i++)
         VST_TRY(compare_row(self, first + (uint64_t)i, i));
 out:
@@ -98,7 +100,7 @@ out:
 static vst_status recompute(checker *self, int samples, const volatile sig_atomic_t *stop) {
     vst_status status = VST_OK;
     vst_progress progress;
-    const uint64_t size = (uint64_t)self->work.recipe->optim.batch, records = self->cache.done;
+    const uint64_t size = (uint64_t)self->source->recipe->optim.batch, records = self->cache.done;
     const uint64_t wanted = (uint64_t)samples < records ? (uint64_t)samples : records,
                    batches = (wanted + size - 1) / size;
     vst_progress_start(&progress, "recomputing", "batches", batches);
@@ -115,8 +117,8 @@ static vst_status recompute(checker *self, int samples, const volatile sig_atomi
 
 static void list_taps(checker *self) {
     vst_cache_report *report = self->report;
-    for (int i = 0; i < self->work.teachers.count; i++) {
-        const vsti_teacher *teacher = &self->work.teachers.list[i];
+    for (int i = 0; i < self->source->teachers->count; i++) {
+        const vsti_teacher *teacher = &self->source->teachers->list[i];
         for (int k = 0; teacher->model && k < teacher->tap_count; k++) {
             vst_cache_tap_check *tap = &report->taps[report->tap_count++];
             *tap = (vst_cache_tap_check){.teacher = teacher->source + 1,
@@ -143,16 +145,17 @@ static void finish_report(checker *self) {
 static vst_status check(checker *self, int samples, const volatile sig_atomic_t *stop) {
     vst_status status = VST_OK;
     size_t floats = 1;
-    VST_TRY(vsti_cache_read_head(&self->cache, self->work.recipe->distill.cache));
-    VST_TRY(vsti_cache_compare(&self->cache, &self->work.wanted, false));
+    VST_TRY(
+        vsti_teachers_describe_cache(self->source->teachers, self->source->recipe, &self->source->data, &self->wanted));
+    VST_TRY(vsti_cache_read_manifest(&self->cache, self->source->recipe->distill.cache));
+    VST_TRY(vsti_cache_compare(&self->cache, &self->wanted, false));
     if (!self->cache.done)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "the cache %s is empty: `vistill cache build RECIPE` fills it",
                          self->cache.folder));
     VST_TRY(vsti_cache_open_read(&self->cache));
-    for (int i = 0; i < self->work.wanted.teacher_count; i++)
-        for (int k = 0; k < self->work.wanted.teachers[i].tap_count; k++)
-            if (self->work.wanted.teachers[i].taps[k].floats > floats)
-                floats = self->work.wanted.teachers[i].taps[k].floats;
+    for (int i = 0; i < self->wanted.teacher_count; i++)
+        for (int k = 0; k < self->wanted.teachers[i].tap_count; k++)
+            if (self->wanted.teachers[i].taps[k].floats > floats) floats = self->wanted.teachers[i].taps[k].floats;
     self->values = vst_alloc(floats * sizeof *self->values);
     self->places = vst_alloc(vsti_cache_scratch(&self->cache) * sizeof *self->places);
     if (!self->values || !self->places) VST_TRY(vst_fail_memory(floats * sizeof *self->values));
@@ -164,16 +167,16 @@ out:
     return status;
 }
 
-vst_status vst_cache_check(const vst_recipe *recipe, int samples, const volatile sig_atomic_t *stop,
-                           vst_cache_report *report) {
+vst_status vsti_cache_check(const vsti_cache_source *source, int samples, const volatile sig_atomic_t *stop,
+                            vst_cache_report *report) {
     *report = (vst_cache_report){0};
     checker *self = vst_calloc(1, sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);
     self->report = report;
-    vst_status status = vsti_cache_work_open(&self->work, recipe);
-    if (status == VST_OK) status = check(self, samples, stop);
+    self->source = source;
+    const vst_status status = check(self, samples, stop);
     vsti_cache_clear(&self->cache);
-    vsti_cache_work_close(&self->work);
+    vsti_cache_clear(&self->wanted);
     vst_free(self->values);
     vst_free(self->places);
     vst_free(self);

@@ -1,0 +1,48 @@
+/* A dry run: some steps are trained and their time tells that of the training. */
+#include "recipes/train/estimate.h"
+
+#include "recipes/train/log.h"
+#include "recipes/train/step.h"
+
+static const double ESTIMATE_SECONDS = 2;
+
+/* The medians of some batches' times, after one that warms up: of the whole and of what the teachers take of it. */
+static vst_status time_batches(vsti_trainer *t, double *whole, double *teachers) {
+    enum { MOST = 64 };
+    vst_status status = VST_OK;
+    double wholes[MOST], parts[MOST];
+    int count = 0;
+    const double begin = vst_seconds();
+    VST_TRY(vst_loader_start(t->data.loader, 0, 0));
+    for (int i = 0; count < MOST && (count == 0 || vst_seconds() - begin < ESTIMATE_SECONDS); i++) {
+        vst_batch batch;
+        VST_TRY(vst_loader_next(t->data.loader, &batch));
+        if (!batch.count) break;
+        const double start = vst_seconds(), taught = t->teacher_seconds;
+        VST_TRY(vsti_train_step(t, &batch));
+        wholes[count] = vst_seconds() - start;
+        parts[count] = t->teacher_seconds - taught;
+        if (i == 0) vsti_log_loss_shares(t);
+        if (i > 0 || t->data.steps == 1) count++;
+    }
+    *whole = vst_median(wholes, count);
+    *teachers = vst_median(parts, count);
+out:
+    return status;
+}
+
+/* An image of the evaluation costs about a third of one trained on. */
+vst_status vsti_train_estimate(vsti_trainer *t, vst_train_result *result) {
+    double whole, teachers;
+    const vst_status status = time_batches(t, &whole, &teachers);
+    if (status != VST_OK) return status;
+    uint64_t evaluated = vst_dataset_count(t->data.test);
+    if (vsti_has_average(t)) evaluated *= 2;
+    if (t->data.validation) evaluated += vst_dataset_count(t->data.validation);
+    result->step_seconds = whole * t->recipe->optim.accumulate;
+    result->teacher_seconds = teachers * t->recipe->optim.accumulate;
+    const double per_image = result->step_seconds / (double)vst_step_images(&t->recipe->optim);
+    const double trained = (double)t->data.steps * t->recipe->optim.batch;
+    result->predicted_seconds = t->recipe->run.epochs * per_image * (trained + (double)evaluated / 3);
+    return VST_OK;
+}

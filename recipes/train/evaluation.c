@@ -1,0 +1,71 @@
+/* Evaluates the student after an epoch: the trained weights and their moving average. */
+#include "recipes/train/evaluation.h"
+
+#include <string.h>
+
+#include "recipes/train/log.h"
+#include "vision/base/memory.h"
+
+vst_status vsti_evaluation_create(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    const vst_recipe *r = t->recipe;
+    VST_TRY(vst_evaluator_create(&t->test_evaluator, r->model, t->student.params, r->run.eval_batch,
+                                 vst_dataset_count(t->data.test)));
+    if (t->data.validation)
+        VST_TRY(vst_evaluator_create(&t->validation_evaluator, r->model, t->student.params, r->run.eval_batch,
+                                     vst_dataset_count(t->data.validation)));
+    if (vst_optimizer_ema(t->student.optimizer)) {
+        const size_t bytes = vst_params_trained(t->student.params) * sizeof *t->raw;
+        t->raw = vst_alloc(bytes);
+        if (!t->raw) VST_TRY(vst_fail_memory(bytes));
+    }
+out:
+    return status;
+}
+
+void vsti_evaluation_destroy(vsti_trainer *t) {
+    vst_evaluation_clear(&t->validation);
+    vst_evaluation_clear(&t->test);
+    vst_evaluation_clear(&t->other);
+    vst_evaluator_destroy(t->validation_evaluator);
+    vst_evaluator_destroy(t->test_evaluator);
+    vst_free(t->raw);
+}
+
+size_t vsti_evaluation_bytes(const vsti_trainer *t) {
+    return vst_evaluator_bytes(t->test_evaluator) +
+           (t->validation_evaluator ? vst_evaluator_bytes(t->validation_evaluator) : 0);
+}
+
+/* Puts the moving average in the place of the trained values, or back. */
+static void swap_average(vsti_trainer *t, bool in) {
+    const size_t bytes = vst_params_trained(t->student.params) * sizeof(float);
+    float *values = vst_params_values(t->student.params);
+    if (in) memcpy(t->raw, values, bytes);
+    memcpy(values, in ? vst_optimizer_ema(t->student.optimizer) : t->raw, bytes);
+    vst_params_changed(t->student.params);
+}
+
+/* The trained weights or their average, on the splits that have a place for the result. */
+static vst_status evaluate_weights(vsti_trainer *t, bool average, vst_evaluation *validation, vst_evaluation *test) {
+    vst_status status = VST_OK;
+    if (average) swap_average(t, true);
+    if (validation) {
+        vsti_notify_progress(t, "validation");
+        VST_TRY(vst_evaluate(t->validation_evaluator, t->data.validation_loader, false, t->options->stop, validation));
+    }
+    vsti_notify_progress(t, "test");
+    VST_TRY(vst_evaluate(t->test_evaluator, t->data.test_loader, false, t->options->stop, test));
+out:
+    if (average) swap_average(t, false);
+    return status;
+}
+
+vst_status vsti_evaluate_splits(vsti_trainer *t) {
+    vst_status status = VST_OK;
+    const bool average = vsti_saves_average(t);
+    VST_TRY(evaluate_weights(t, average, t->data.validation ? &t->validation : NULL, &t->test));
+    if (vsti_has_average(t)) VST_TRY(evaluate_weights(t, !average, NULL, &t->other));
+out:
+    return status;
+}

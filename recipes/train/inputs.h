@@ -1,0 +1,11 @@
+/* The inputs of the student's plan. */
+#ifndef VISTILL_RECIPES_TRAIN_INPUTS_H
+#define VISTILL_RECIPES_TRAIN_INPUTS_H
+
+#include "recipes/train/internal.h"
+
+/* Copies what a run of the student's plan reads, and uses up, because the inputs' memory serves other values later:
+ * images, targets, weights of the losses, the teachers' taps. `step`: batches of the whole run before this one. */
+VST_NODISCARD vst_status vsti_fill_inputs(vsti_trainer *trainer, const vst_batch *batch, uint64_t step);
+
+#endif

@@ -1,0 +1,10 @@
+/* samples.png of a run. */
+#ifndef VISTILL_RECIPES_TRAIN_SAMPLES_H
+#define VISTILL_RECIPES_TRAIN_SAMPLES_H
+
+#include "recipes/train/internal.h"
+
+/* Writes the first images of the training as the student sees them. */
+VST_NODISCARD vst_status vsti_write_samples(vsti_trainer *trainer);
+
+#endif

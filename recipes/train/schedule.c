@@ -1,0 +1,23 @@
+/* The learning rate of a recipe over its steps. */
+#include "recipes/train/schedule.h"
+
+#include <math.h>
+
+double vsti_learning_rate(const vst_optim_options *o) {
+    const double ratio = o->lr_batch > 0 ? (double)vst_step_images(o) / o->lr_batch : 1;
+    switch (o->lr_rule) {
+    case VST_LR_RULE_LINEAR: return o->lr * ratio;
+    case VST_LR_RULE_SQRT: return o->lr * sqrt(ratio);
+    default: return o->lr;
+    }
+}
+
+vst_schedule vsti_recipe_schedule(const vst_recipe *recipe, uint64_t steps) {
+    const vst_optim_options *o = &recipe->optim;
+    return (vst_schedule){.whole = !o->warmup_prefix,
+                          .rate = vsti_learning_rate(o),
+                          .minimum = o->min_lr,
+                          .warmup_rate = o->warmup_lr,
+                          .warmup = (uint64_t)llround(o->warmup_epochs * (double)steps),
+                          .steps = (uint64_t)recipe->run.epochs * steps};
+}

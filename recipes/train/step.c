@@ -1,0 +1,65 @@
+/* One step: teachers, student, losses, optimiser. */
+#include "recipes/train/step.h"
+
+#include <math.h>
+
+#include "recipes/train/inputs.h"
+#include "recipes/train/nonfinite.h"
+
+/* The gradient norm of each loss in the first step of the run. */
+static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch) {
+    for (int i = -1; t->distilling && i < t->recipe->term_count; i++) {
+        vst_status status = vsti_fill_inputs(t, batch, 0);
+        if (status == VST_OK)
+            status = vsti_student_gradient_of(&t->student, t->recipe, i, 0, &t->gradient_norms[i + 1]);
+        if (status != VST_OK) return status;
+    }
+    return VST_OK;
+}
+
+static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
+    const vsti_student *s = &t->student;
+    vsti_epoch_sums *sums = &t->progress.sums;
+    const float *scores = vst_plan_output(s->plan, s->scores_output);
+    sums->steps++;
+    sums->rate += rate;
+    sums->loss += vst_plan_output(s->plan, s->loss_output)[0];
+    sums->labels += vst_plan_output(s->plan, s->labels_output)[0];
+    for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
+        sums->terms[i] += vst_plan_output(s->plan, s->terms_output + i)[0];
+    for (int i = 0; i < batch->count; i++, scores += s->classes) {
+        const int of = batch->mix.lambda >= 0.5 ? i : batch->count - 1 - i; /* what a mixed image shows most of */
+        if (batch->labels[of] < 0 || batch->samples[of] >= t->data.labelled) continue;
+        int best = 0;
+        for (int c = 1; c < s->classes; c++)
+            if (scores[c] > scores[best]) best = c;
+        sums->labelled++;
+        sums->correct += best == batch->labels[of];
+    }
+}
+
+vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
+    vst_status status = VST_OK;
+    vsti_student *s = &t->student;
+    const uint64_t step = (uint64_t)t->progress.epoch * t->data.steps + t->progress.step;
+    const uint64_t accumulate = (uint64_t)t->recipe->optim.accumulate;
+    const double rate = ldexp(vst_schedule_rate(&t->schedule, step / accumulate), -t->progress.recoveries);
+    const vsti_position position = {(uint32_t)t->progress.epoch, step,
+                                    t->progress.step * (uint64_t)t->recipe->optim.batch};
+    const double begin = vst_seconds();
+    VST_TRY(vsti_teachers_run(&t->teachers, s->params, vst_optimizer_ema(s->optimizer), batch, position));
+    if (t->teachers.count) t->teacher_seconds += vst_seconds() - begin;
+    if (step == 0) VST_TRY(measure_gradients(t, batch));
+    VST_TRY(vsti_fill_inputs(t, batch, step));
+    VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
+    VST_TRY(vsti_check_losses(t, batch, step));
+    if (accumulate > 1) vst_optimizer_accumulate(s->optimizer);
+    if ((step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);
+    if (status != VST_OK)
+        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)step,
+                           t->progress.epoch, rate);
+    add_sums(t, batch, rate);
+    t->progress.step++;
+out:
+    return status;
+}
