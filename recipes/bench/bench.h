@@ -5,7 +5,6 @@
 #define VISTILL_RECIPES_BENCH_BENCH_H
 
 #include "backbones/backbone.h"
-#include "recipes/commands/table.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,17 +49,39 @@ void vst_bench_end(vst_bench_worker *worker, size_t *peak_bytes);
 /* How fast image files become what a model gets, normalised floats at 224 pixels: decoding alone; DeiT's training
  * transform and that of evaluation, each from decoded images and from files, decoding included. Ours on one core and on
  * `threads` workers, and with `python`, an interpreter with Pillow and timm, those in turn with ours. A round is every
- * one of up to 128 images of the training split, held in memory. *out: the table; to be destroyed. */
+ * one of up to 128 images of the training split, held in memory. */
 typedef struct vst_bench_loader_options {
     const char *path, *format; /* as vst_dataset_open takes them; format may be NULL */
     const char *python;        /* NULL: no peer */
     int threads, rounds;
 } vst_bench_loader_options;
-VST_NODISCARD vst_status vst_bench_loader(const vst_bench_loader_options *options, vst_table **out);
 enum { VST_BENCH_ROUNDS = 100 }; /* at most */
 
-/* Runs the case in this process, timing every node. *out: where the time goes, summed by operation; to be destroyed. */
-VST_NODISCARD vst_status vst_bench_profile(const vst_bench_case *which, int steps, vst_table **out);
+typedef struct vst_bench_loader_row {
+    const char *name;
+    double one, many, scaling; /* images a second on one core and on all threads, and their ratio; many 0: one thread */
+    double peer;               /* images a second on one core; 0: no peer */
+    double ratio, ratio_low, ratio_high; /* ours by the peer's: median, smallest, largest */
+} vst_bench_loader_row;
+enum { VST_BENCH_LOADER_ROWS = 5 };
+VST_NODISCARD vst_status vst_bench_loader(const vst_bench_loader_options *options,
+                                          vst_bench_loader_row rows[VST_BENCH_LOADER_ROWS]);
+
+/* Runs the case in this process, timing every node: where the time of a step goes, summed by operation, the longest
+ * first. The profile starts as {0} and is to be cleared. */
+typedef struct vst_bench_operation {
+    char name[48], implementation[64];
+    bool backward;
+    int nodes;                    /* 0: what no node does */
+    double seconds, flops, bytes; /* of one step */
+} vst_bench_operation;
+typedef struct vst_bench_profile {
+    vst_bench_operation *operations;
+    int count;
+    double seconds; /* of one step */
+} vst_bench_profile;
+VST_NODISCARD vst_status vst_bench_profile_run(vst_bench_profile *profile, const vst_bench_case *which, int steps);
+void vst_bench_profile_clear(vst_bench_profile *profile);
 
 #ifdef __cplusplus
 }

@@ -28,12 +28,12 @@ VST_NODISCARD vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_
 VST_NODISCARD vst_status vsti_bench_step_run(vsti_bench_step *step, int count, double *seconds);
 void vsti_bench_step_clear(vsti_bench_step *step);
 
-/* ---- peers (bench_worker.c) ---- */
+/* ---- peers (worker.c) ---- */
 
 typedef struct vsti_bench_script {
     const char *python, *script, *json; /* the interpreter, its program, what that gets as its argument */
 } vsti_bench_script;
-/* As vst_bench_start; the script talks as bench_peer.py does. */
+/* As vst_bench_start; the script talks as peer.py does. */
 VST_NODISCARD vst_status vsti_bench_start_script(vst_bench_worker **out, const vsti_bench_script *peer,
                                                  vst_bench_facts *facts);
 

@@ -14,9 +14,9 @@
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"
 
-extern const char vsti_bench_loader_peer_script[]; /* made from bench_loader_peer.py by CMake */
+extern const char vsti_bench_loader_peer_script[]; /* made from loader_peer.py by CMake */
 
-enum { IMAGES = 128, ROUND_IMAGES = 64, SIZE = 224, BATCH = 4, MAX_THREADS = 64, ENDLESS = 1 << 30, ROWS = 5 };
+enum { IMAGES = 128, ROUND_IMAGES = 64, SIZE = 224, BATCH = 4, MAX_THREADS = 64, ENDLESS = 1 << 30 };
 #define MEMORY_LIMIT ((size_t)1 << 29)
 static const double crop_pct = 0.875;
 static const double imagenet_mean[3] = {0.485, 0.456, 0.406}, imagenet_std[3] = {0.229, 0.224, 0.225};
@@ -200,7 +200,7 @@ static vst_status rate_of(const row *self, const store *files, uint32_t epoch, i
                                    : job_rate(self, files, epoch, threads, rate);
 }
 
-/* ---- One row of the table ---- */
+/* ---- One row ---- */
 
 static char *case_json(const row *self, const store *files, const char *path) {
     json_t *lengths = json_array();
@@ -237,23 +237,21 @@ out:
     return status;
 }
 
-static void add_cells(vst_table *table, row *self, const vst_bench_loader_options *options) {
+static vst_bench_loader_row summary(row *self, const vst_bench_loader_options *options) {
     const int rounds = options->rounds;
-    double low = self->ratio[0], high = low, scaling[VST_BENCH_ROUNDS];
+    double scaling[VST_BENCH_ROUNDS];
+    vst_bench_loader_row out = {.name = self->name, .ratio_low = self->ratio[0], .ratio_high = self->ratio[0]};
     for (int i = 0; i < rounds; i++) {
-        if (self->ratio[i] < low) low = self->ratio[i];
-        if (self->ratio[i] > high) high = self->ratio[i];
+        if (self->ratio[i] < out.ratio_low) out.ratio_low = self->ratio[i];
+        if (self->ratio[i] > out.ratio_high) out.ratio_high = self->ratio[i];
         scaling[i] = self->many[i] / self->one[i];
     }
-    vst_table_cell(table, "%s", self->name);
-    vst_table_cell(table, "%.0f", vst_median(self->one, rounds));
-    if (options->threads > 1) {
-        vst_table_cell(table, "%.0f", vst_median(self->many, rounds));
-        vst_table_cell(table, "%.2f", vst_median(scaling, rounds));
-    }
-    if (!options->python) return;
-    vst_table_cell(table, "%.0f", vst_median(self->peer, rounds));
-    vst_table_cell(table, "%.2f (%.2f-%.2f)", vst_median(self->ratio, rounds), low, high);
+    out.one = vst_median(self->one, rounds);
+    out.many = vst_median(self->many, rounds);
+    out.scaling = vst_median(scaling, rounds);
+    out.peer = vst_median(self->peer, rounds);
+    out.ratio = vst_median(self->ratio, rounds);
+    return out;
 }
 
 /* ---- The whole ---- */
@@ -270,24 +268,12 @@ static vst_status write_files(const store *files, char *path) {
     return ok ? VST_OK : vst_fail(VST_ERROR_IO, "%s cannot be written: %m; TMPDIR names another place", path);
 }
 
-static vst_status create_table(vst_table **out, const vst_bench_loader_options *options) {
-    char many[32];
-    const char *headers[7] = {"transform", ">images/s on one core"};
-    int count = 2;
-    snprintf(many, sizeof many, ">on %d", options->threads);
-    if (options->threads > 1) headers[count++] = many;
-    if (options->threads > 1) headers[count++] = ">times one";
-    if (options->python) headers[count++] = ">Pillow + timm/s";
-    if (options->python) headers[count++] = ">times as fast";
-    return vst_table_create(out, headers);
-}
-
 static vst_status measure_rows(const store *files, const vst_bench_loader_options *options, const char *path,
-                               vst_table **out) {
+                               vst_bench_loader_row *out) {
     vst_status status = VST_OK;
     vst_augment *augment = NULL;
-    row *rows = vst_calloc(ROWS, sizeof *rows);
-    if (!rows) VST_TRY(vst_fail_memory(ROWS * sizeof *rows));
+    row *rows = vst_calloc(VST_BENCH_LOADER_ROWS, sizeof *rows);
+    if (!rows) VST_TRY(vst_fail_memory(VST_BENCH_LOADER_ROWS * sizeof *rows));
     VST_TRY(vst_augment_create(&augment, train_policies));
     vst_loader_options train = {.batch = BATCH, .channels = 3, .size = SIZE};
     memcpy(train.mean, imagenet_mean, sizeof train.mean);
@@ -302,10 +288,9 @@ static vst_status measure_rows(const store *files, const vst_bench_loader_option
     rows[2] = (row){.kind = "train", .name = "train as DeiT, files", .work = WORK_LOAD, .options = train};
     rows[3] = (row){.kind = "eval", .name = "evaluate, decoded images", .work = WORK_TRANSFORM, .options = evaluate};
     rows[4] = (row){.kind = "eval", .name = "evaluate, files", .work = WORK_LOAD, .options = evaluate};
-    VST_TRY(create_table(out, options));
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < VST_BENCH_LOADER_ROWS; i++) {
         VST_TRY(measure(&rows[i], files, options, path));
-        add_cells(*out, &rows[i], options);
+        out[i] = summary(&rows[i], options);
     }
 out:
     vst_augment_destroy(augment);
@@ -313,11 +298,10 @@ out:
     return status;
 }
 
-vst_status vst_bench_loader(const vst_bench_loader_options *options, vst_table **out) {
+vst_status vst_bench_loader(const vst_bench_loader_options *options, vst_bench_loader_row rows[VST_BENCH_LOADER_ROWS]) {
     vst_status status = VST_OK;
     char *path = NULL;
     const char *base = getenv("TMPDIR");
-    *out = NULL;
     store *files = vst_calloc(1, sizeof *files);
     if (!files) return vst_fail_memory(sizeof *files);
     if (options->threads < 1 || options->threads > MAX_THREADS || options->rounds < 1 ||
@@ -327,15 +311,11 @@ vst_status vst_bench_loader(const vst_bench_loader_options *options, vst_table *
     VST_TRY(open_store(files, options->path, options->format));
     if (!(path = vst_format("%s/vistill-bench-XXXXXX", base ? base : P_tmpdir))) VST_TRY(vst_fail_memory(64));
     if (options->python) VST_TRY(write_files(files, path));
-    VST_TRY(measure_rows(files, options, path, out));
+    VST_TRY(measure_rows(files, options, path, rows));
 out:
     if (path && options->python) unlink(path);
     vst_free(path);
     close_store(files);
     vst_free(files);
-    if (status != VST_OK) {
-        vst_table_destroy(*out);
-        *out = NULL;
-    }
     return status;
 }

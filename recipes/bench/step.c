@@ -104,20 +104,13 @@ void vsti_bench_step_clear(vsti_bench_step *step) {
 
 /* ---- Profile ---- */
 
-typedef struct operation_time {
-    char name[48], implementation[64];
-    bool backward;
-    int nodes;
-    double seconds, flops, bytes;
-} operation_time;
-
 static int by_seconds(const void *a, const void *b) {
-    const double x = ((const operation_time *)a)->seconds, y = ((const operation_time *)b)->seconds;
+    const double x = ((const vst_bench_operation *)a)->seconds, y = ((const vst_bench_operation *)b)->seconds;
     return (x < y) - (x > y);
 }
 
 /* Sums the plan's rows by operation, direction and implementation into `times`; returns how many there are. */
-static int sum_rows(const vst_plan *plan, operation_time *times) {
+static int sum_rows(const vst_plan *plan, vst_bench_operation *times) {
     int count = 0;
     for (size_t i = 0; i < vst_plan_profile_count(plan); i++) {
         vst_profile_row row;
@@ -128,7 +121,7 @@ static int sum_rows(const vst_plan *plan, operation_time *times) {
                              strcmp(times[k].implementation, row.implementation) != 0))
             k++;
         if (k == count) {
-            times[count] = (operation_time){.backward = row.backward};
+            times[count] = (vst_bench_operation){.backward = row.backward};
             snprintf(times[count].name, sizeof times[count].name, "%s", name);
             snprintf(times[count++].implementation, sizeof times[k].implementation, "%s", row.implementation);
         }
@@ -140,45 +133,33 @@ static int sum_rows(const vst_plan *plan, operation_time *times) {
     return count;
 }
 
-static vst_status tabulate(const vst_plan *plan, double step_seconds, vst_table **out) {
-    vst_status status = VST_OK;
-    vst_table *table;
-    operation_time *times = vst_alloc((vst_plan_profile_count(plan) + 1) * sizeof *times);
-    if (!times) return vst_fail_memory(vst_plan_profile_count(plan) * sizeof *times);
-    int count = sum_rows(plan, times);
-    double rest = step_seconds;
-    for (int i = 0; i < count; i++) rest -= times[i].seconds;
-    times[count] = (operation_time){.name = "optimiser and the loop", .seconds = rest};
-    qsort(times, (size_t)++count, sizeof *times, by_seconds);
-    VST_TRY(vst_table_create(out, (const char *[]){"operation", "", "implementation", ">nodes", ">ms", ">share %",
-                                                   ">GFLOP/s", ">GB/s", NULL}));
-    table = *out;
-    for (int i = 0; i < count; i++) {
-        const operation_time *t = &times[i];
-        vst_table_cell(table, "%s", t->name);
-        vst_table_cell(table, "%s", t->backward ? "backward" : "");
-        vst_table_cell(table, "%s", t->implementation);
-        vst_table_cell(table, t->nodes ? "%d" : "", t->nodes);
-        vst_table_cell(table, "%.3f", 1e3 * t->seconds);
-        vst_table_cell(table, "%.1f", 100 * t->seconds / step_seconds);
-        vst_table_cell(table, t->flops > 0 ? "%.1f" : "", t->flops / t->seconds / 1e9);
-        vst_table_cell(table, t->bytes > 0 ? "%.1f" : "", t->bytes / t->seconds / 1e9);
-    }
-out:
-    vst_free(times);
-    return status;
+static vst_status sum_profile(const vst_plan *plan, vst_bench_profile *profile) {
+    const size_t room = (vst_plan_profile_count(plan) + 1) * sizeof *profile->operations;
+    profile->operations = vst_alloc(room);
+    if (!profile->operations) return vst_fail_memory(room);
+    profile->count = sum_rows(plan, profile->operations);
+    double rest = profile->seconds;
+    for (int i = 0; i < profile->count; i++) rest -= profile->operations[i].seconds;
+    profile->operations[profile->count++] = (vst_bench_operation){.name = "optimiser and the loop", .seconds = rest};
+    qsort(profile->operations, (size_t)profile->count, sizeof *profile->operations, by_seconds);
+    return VST_OK;
 }
 
-vst_status vst_bench_profile(const vst_bench_case *which, int steps, vst_table **out) {
+vst_status vst_bench_profile_run(vst_bench_profile *profile, const vst_bench_case *which, int steps) {
     vst_status status = VST_OK;
-    *out = NULL;
     vsti_bench_step step;
     double seconds;
     VST_TRY(vsti_bench_step_build(&step, which, true));
     vst_plan_profile_reset(step.plan);
     VST_TRY(vsti_bench_step_run(&step, steps, &seconds));
-    VST_TRY(tabulate(step.plan, seconds / steps, out));
+    profile->seconds = seconds / steps;
+    VST_TRY(sum_profile(step.plan, profile));
 out:
     vsti_bench_step_clear(&step);
     return status;
+}
+
+void vst_bench_profile_clear(vst_bench_profile *profile) {
+    vst_free(profile->operations);
+    *profile = (vst_bench_profile){0};
 }

@@ -1,5 +1,5 @@
 /* Benchmark workers: a child process and two pipes. Ours is a fork of this process, the peer an interpreter with a
- * script, bench_peer.py or bench_loader_peer.py. Both say "ready FLOPS SECONDS" (or "error TEXT", "unsupported TEXT"),
+ * script, peer.py or loader_peer.py. Both say "ready FLOPS SECONDS" (or "error TEXT", "unsupported TEXT"),
  * then answer each line "N" with the seconds of N steps, until their input ends. */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include "recipes/bench/internal.h"
 #include "vision/base/memory.h"
 
-extern const char vsti_bench_peer_script[]; /* made from bench_peer.py by CMake */
+extern const char vsti_bench_peer_script[]; /* made from peer.py by CMake */
 
 struct vst_bench_worker {
     pid_t process;

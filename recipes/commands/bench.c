@@ -8,10 +8,10 @@
 
 #include "recipes/bench/bench.h"
 #include "recipes/commands/main.h"
-#include "recipes/commands/progress.h"
 #include "recipes/commands/table.h"
 #include "recipes/infer/evaluator.h"
 #include "vision/base/memory.h"
+#include "vision/base/progress.h"
 
 enum { MAX_CASES = 32, MAX_ROUNDS = VST_BENCH_ROUNDS, MAX_STEPS = 1000, PROFILE_STEPS = 5 };
 static const double round_seconds = 0.5; /* of each worker in each round, at least one step */
@@ -177,7 +177,7 @@ out:
     return status;
 }
 
-/* ---- telling ---- */
+/* ---- the table ---- */
 
 static void add_cells(vst_table *table, const session *s, const entry *e) {
     const double rate = median(e->ours.rates, s->rounds), gemm = s->gemm.facts.flops * median(s->gemm.rates, s->rounds);
@@ -235,25 +235,75 @@ out:
     return status;
 }
 
-static vst_status profile_all(const session *s) {
+/* ---- where the time goes ---- */
+
+static vst_status print_profile(const vst_bench_profile *profile) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    for (int i = 0; i < s->count; i++) {
-        printf("%s%s, batch %d\n\n", i ? "\n" : "", s->entries[i].variant, s->entries[i].which.batch);
-        vst_table_destroy(table);
-        VST_TRY(vst_bench_profile(&s->entries[i].which, PROFILE_STEPS, &table));
-        VST_TRY(vst_table_write(table, stdout));
+    VST_TRY(vst_table_create(&table, (const char *[]){"operation", "", "implementation", ">nodes", ">ms", ">share %",
+                                                      ">GFLOP/s", ">GB/s", NULL}));
+    for (int i = 0; i < profile->count; i++) {
+        const vst_bench_operation *o = &profile->operations[i];
+        vst_table_cell(table, "%s", o->name);
+        vst_table_cell(table, "%s", o->backward ? "backward" : "");
+        vst_table_cell(table, "%s", o->implementation);
+        vst_table_cell(table, o->nodes ? "%d" : "", o->nodes);
+        vst_table_cell(table, "%.3f", 1e3 * o->seconds);
+        vst_table_cell(table, "%.1f", 100 * o->seconds / profile->seconds);
+        vst_table_cell(table, o->flops > 0 ? "%.1f" : "", o->flops / o->seconds / 1e9);
+        vst_table_cell(table, o->bytes > 0 ? "%.1f" : "", o->bytes / o->seconds / 1e9);
     }
+    VST_TRY(vst_table_write(table, stdout));
 out:
     vst_table_destroy(table);
     return status;
 }
 
-/* `vistill bench loader DATA`. */
+static vst_status profile_all(const session *s) {
+    vst_status status = VST_OK;
+    vst_bench_profile profile = {0};
+    for (int i = 0; i < s->count; i++) {
+        printf("%s%s, batch %d\n\n", i ? "\n" : "", s->entries[i].variant, s->entries[i].which.batch);
+        vst_bench_profile_clear(&profile);
+        VST_TRY(vst_bench_profile_run(&profile, &s->entries[i].which, PROFILE_STEPS));
+        VST_TRY(print_profile(&profile));
+    }
+out:
+    vst_bench_profile_clear(&profile);
+    return status;
+}
+
+/* ---- `vistill bench loader DATA` ---- */
+
+static vst_status create_loader_table(vst_table **out, const vst_bench_loader_options *options) {
+    char many[32];
+    const char *headers[7] = {"transform", ">images/s on one core"};
+    int count = 2;
+    snprintf(many, sizeof many, ">on %d", options->threads);
+    if (options->threads > 1) headers[count++] = many;
+    if (options->threads > 1) headers[count++] = ">times one";
+    if (options->python) headers[count++] = ">Pillow + timm/s";
+    if (options->python) headers[count++] = ">times as fast";
+    return vst_table_create(out, headers);
+}
+
+static void loader_row(vst_table *table, const vst_bench_loader_row *row, const vst_bench_loader_options *options) {
+    vst_table_cell(table, "%s", row->name);
+    vst_table_cell(table, "%.0f", row->one);
+    if (options->threads > 1) {
+        vst_table_cell(table, "%.0f", row->many);
+        vst_table_cell(table, "%.2f", row->scaling);
+    }
+    if (!options->python) return;
+    vst_table_cell(table, "%.0f", row->peer);
+    vst_table_cell(table, "%.2f (%.2f-%.2f)", row->ratio, row->ratio_low, row->ratio_high);
+}
+
 static vst_status measure_loader(const vst_arguments *arguments) {
     static const char *const foreign[] = {"batch", "infer", "runtime", "profile", "set", NULL};
     vst_status status = VST_OK;
     vst_table *table = NULL;
+    vst_bench_loader_row rows[VST_BENCH_LOADER_ROWS];
     vst_bench_loader_options options = {.path = arguments->words[arguments->word_count - 1],
                                         .python = vst_flag_value(arguments, "peer"),
                                         .threads = omp_get_num_procs(),
@@ -266,7 +316,9 @@ static vst_status measure_loader(const vst_arguments *arguments) {
                 vst_fail(VST_ERROR_ARGUMENT, "--%s is about models, it does not go with `bench loader`", foreign[i]));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 64, &options.threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &options.rounds));
-    VST_TRY(vst_bench_loader(&options, &table));
+    VST_TRY(vst_bench_loader(&options, rows));
+    VST_TRY(create_loader_table(&table, &options));
+    for (int i = 0; i < VST_BENCH_LOADER_ROWS; i++) loader_row(table, &rows[i], &options);
     printf("Image files in memory to 224 x 224 pixels, medians of %d rounds\n\n", options.rounds);
     VST_TRY(vst_table_write(table, stdout));
 out:

@@ -140,6 +140,7 @@ static int close_output(int code) {
 
 int main(int argc, char **argv) {
     vst_log_set(show_log, NULL);
+    vst_progress_show();
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         printf("vistill %s\n", VISTILL_VERSION);

@@ -43,8 +43,9 @@ static void rate_text(double rate, char *text, size_t size) {
     else snprintf(text, size, "%.3g", rate);
 }
 
-void vsti_progress_text(const vst_progress *progress, uint64_t done, double loss, double now, int columns, bool utf8,
-                        char *text, size_t size) {
+void vsti_progress_text(const vst_progress *progress, double now, int columns, bool utf8, char *text, size_t size) {
+    const uint64_t done = progress->done;
+    const double loss = progress->loss;
     char bar[BAR_CELLS * 4 + 8] = "", loss_text[32] = "", rate[32], time_text[48] = "", left[24];
     const double elapsed = now - progress->started, speed = elapsed > 0 ? (double)done / elapsed : 0;
     rate_text(speed, rate, sizeof rate);
@@ -67,29 +68,25 @@ void vsti_progress_text(const vst_progress *progress, uint64_t done, double loss
     text[vst_text_fit(text, columns)] = 0;
 }
 
-void vst_progress_start(vst_progress *progress, const char *label, const char *unit, uint64_t total) {
-    *progress = (vst_progress){.total = total, .started = vst_seconds()};
-    snprintf(progress->label, sizeof progress->label, "%s", label);
-    snprintf(progress->unit, sizeof progress->unit, "%s", unit);
-    progress->enabled = vst_terminal_width(stderr) > 0;
-}
-
-void vst_progress_update(vst_progress *progress, uint64_t done, double loss) {
-    if (!progress->enabled) return;
-    const double now = vst_seconds();
-    if (now - progress->drawn < redraw_seconds) return;
+static void draw(const vst_progress *progress, bool finished, void *user) {
     char text[LINE_MAX_BYTES];
-    progress->drawn = now;
-    vsti_progress_text(progress, done, loss, now, vst_terminal_width(stderr) - 1, terminal_speaks_utf8(), text,
-                       sizeof text);
+    const double now = vst_seconds();
+    double *drawn = user;
+    if (!finished && now - *drawn < redraw_seconds) return;
+    *drawn = finished ? 0 : now;
+    if (finished) {
+        vst_progress_hide();
+        return;
+    }
+    vsti_progress_text(progress, now, vst_terminal_width(stderr) - 1, terminal_speaks_utf8(), text, sizeof text);
     fprintf(stderr, "\r%s\033[K", text);
     fflush(stderr);
     atomic_store(&shown, true);
 }
 
-void vst_progress_finish(vst_progress *progress) {
-    if (progress->enabled) vst_progress_hide();
-    progress->enabled = false;
+void vst_progress_show(void) {
+    static double drawn; /* when; 0: the next update draws */
+    if (vst_terminal_width(stderr) > 0) vst_progress_set(draw, &drawn);
 }
 
 void vst_progress_hide(void) {

@@ -16,10 +16,6 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_table vst_table;
 
 /* `headers` ends with NULL; a header that begins with '>' makes a right-aligned column (numbers). At most 16 columns.
@@ -45,7 +41,4 @@ size_t vst_text_fit(const char *text, int columns);
 /* Columns of the terminal behind `file`, 0 if it is none. */
 int vst_terminal_width(FILE *file);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/progress.h"
 #include "recipes/commands/train_progress.h"
 #include "recipes/train/train.h"
 #include "vision/base/memory.h"

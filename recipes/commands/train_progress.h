@@ -2,12 +2,8 @@
 #ifndef VISTILL_RECIPES_COMMANDS_TRAIN_PROGRESS_H
 #define VISTILL_RECIPES_COMMANDS_TRAIN_PROGRESS_H
 
-#include "recipes/commands/progress.h"
 #include "recipes/train/train.h"
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "vision/base/progress.h"
 
 /* Starts as {0}. */
 typedef struct vst_train_line {
@@ -21,7 +17,4 @@ void vst_train_line_update(const vst_train_progress *progress, void *user);
 /* Removes the line. */
 void vst_train_line_finish(vst_train_line *line);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "recipes/commands/progress.h"
 #include "recipes/datatools/datatools.h"
 #include "vision/base/memory.h"
+#include "vision/base/progress.h"
 
 enum { WORKERS_MAX = 256, POLL_NANOSECONDS = 50 * 1000 * 1000 };
 

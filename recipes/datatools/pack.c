@@ -9,9 +9,9 @@
 
 #include "datasets/output.h"
 #include "datasets/tar_index.h"
-#include "recipes/commands/progress.h"
 #include "recipes/datatools/datatools.h"
 #include "vision/base/memory.h"
+#include "vision/base/progress.h"
 #include "vision/base/random.h"
 #include "vision/image/decode.h"
 #include "vision/image/resize.h"

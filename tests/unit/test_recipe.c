@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/commands/progress.h"
-#include "recipes/commands/table.h"
 #include "recipes/config/recipe.h"
 #include "recipes/config/yaml.h"
 #include "tests/unit/own_folder.h"
@@ -462,57 +460,6 @@ START_TEST(bad_studies) {
 }
 END_TEST
 
-/* ---- Tables and progress ---- */
-
-START_TEST(text_table) {
-    vst_table *table;
-    char *text;
-    ck_assert_int_eq(vst_text_width("é漢字e\xcc\x81"), 6); /* one, two wide ones, a letter with a combining accent */
-    ck_assert_int_eq(vst_text_width("\xff\xc3"), 2);
-    ck_assert_uint_eq(vst_text_fit("é漢字", 4), 5);
-    ck_ok(vst_table_create(&table, (const char *[]){"model", ">size", "note", NULL}));
-    vst_table_cell(table, "é漢");
-    vst_table_cell(table, "%d", 7);
-    vst_table_cell(table, "words that are\nwrapped here");
-    vst_table_cell(table, "long name");
-    ck_ok(vst_table_text(table, &text));
-    ck_assert_str_eq(text,
-                     "model      size  note\n"
-                     "é漢           7  words that are wrapped here\n"
-                     "long name\n");
-    vst_free(text);
-    vst_table_wrap(table, 39);
-    ck_ok(vst_table_text(table, &text));
-    ck_assert_str_eq(text,
-                     "model      size  note\n"
-                     "é漢           7  words that are wrapped\n"
-                     "                 here\n"
-                     "long name\n");
-    vst_free(text);
-    vst_table_destroy(table);
-}
-END_TEST
-
-START_TEST(progress_line) {
-    const vst_progress progress = {.label = "epoch 3/10", .unit = "images", .total = 60000, .started = 100};
-    char text[256];
-    vsti_progress_text(&progress, 20000, 1.5, 110, 100, false, text, sizeof text);
-    ck_assert_str_eq(text, "epoch 3/10  ========................  33 %  2,000 images/s  loss 1.5000  0:20 left");
-    vsti_progress_text(&progress, 20000, NAN, 110, 40, true, text, sizeof text);
-    ck_assert_str_eq(text, "epoch 3/10   33 %  2,000 images/s  0:20 ");
-    vsti_progress_text(&progress, 0, NAN, 100, 100, false, text, sizeof text);
-    ck_assert_str_eq(text, "epoch 3/10  ........................   0 %  0.0 images/s");
-    for (int columns = 0; columns < 100; columns++) {
-        vsti_progress_text(&progress, 60001, 2, 4000, columns, true, text, sizeof text);
-        ck_assert_int_le(vst_text_width(text), columns);
-    }
-    vst_duration_text(3 * 3600 + 5 * 60, text, sizeof text);
-    ck_assert_str_eq(text, "3:05:00");
-    vst_duration_text(NAN, text, sizeof text);
-    ck_assert_str_eq(text, "?");
-}
-END_TEST
-
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 
 int main(void) {
@@ -534,8 +481,6 @@ int main(void) {
     tcase_add_test(tests, tables);
     tcase_add_test(tests, study_file);
     tcase_add_loop_test(tests, bad_studies, 0, COUNT(study_errors));
-    tcase_add_test(tests, text_table);
-    tcase_add_test(tests, progress_line);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

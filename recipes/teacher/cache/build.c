@@ -7,12 +7,12 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "recipes/commands/progress.h"
 #include "recipes/teacher/cache/cache.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/clock.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+#include "vision/base/progress.h"
 
 enum { COMMIT_SECONDS = 30, CHUNK = 1 << 20 };
 

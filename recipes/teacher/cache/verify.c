@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/commands/progress.h"
 #include "recipes/teacher/cache/cache.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
+#include "vision/base/progress.h"
 
 static const double most_error = 0.01, least_same = 99; /* of the magnitude; per cent */
 
