@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "recipes/commands/main.h"
-#include "recipes/deploy/export.h"
+#include "recipes/deploy/exporters/exporter.h"
 #include "vision/base/memory.h"
 
 extern const vst_command vsti_command_export;
@@ -10,14 +10,14 @@ extern const vst_command vsti_command_export;
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_model *model = NULL;
-    const vst_export_format *format = NULL;
+    const vst_exporter *exporter = NULL;
     const char *output = vst_flag_value(arguments, "output");
     char *note = NULL;
     if (!output) return vst_command_usage(&vsti_command_export, "say with -o FILE where to write");
-    VST_TRY(vst_export_find(&format, vst_flag_value(arguments, "format"), output));
+    VST_TRY(vst_exporter_find(&exporter, vst_flag_value(arguments, "format"), output));
     VST_TRY(vst_model_read(&model, arguments->words[0]));
-    VST_TRY(format->write(model, output, &note));
-    printf("written     %s (%s)\nnote        %s\n", output, format->name, note);
+    VST_TRY(exporter->write(model, output, &note));
+    printf("written     %s (%s)\nnote        %s\n", output, exporter->name, note);
 out:
     vst_free(note);
     vst_model_destroy(model);

@@ -24,13 +24,13 @@ typedef struct subject {
     vst_params *declared; /* of `graph` */
     vst_graph *graph, *planned;
     vst_plan *plan;
-    vst_model_part *blocks;
-    size_t block_count;
+    vst_model_part *parts;
+    size_t part_count;
     int batch;
 } subject;
 
 static void subject_clear(subject *self) {
-    vst_free(self->blocks);
+    vst_free(self->parts);
     vst_plan_destroy(self->plan);
     vst_graph_destroy(self->planned);
     vst_graph_destroy(self->graph);
@@ -57,7 +57,7 @@ static vst_status subject_open(subject *self, const char *path, bool plan) {
     vst_status status = VST_OK;
     VST_TRY(vst_model_read(&self->model, path));
     VST_TRY(vst_model_declare(&self->graph, &self->declared, self->model->config));
-    VST_TRY(vst_model_parts(&self->blocks, &self->block_count, self->graph, self->declared));
+    VST_TRY(vst_model_parts(&self->parts, &self->part_count, self->graph, self->declared));
     if (plan) VST_TRY(make_plan(self));
 out:
     return status;
@@ -167,27 +167,27 @@ out:
 
 /* ---- Tables ---- */
 
-static void block_row(vst_table *table, const char *name, double parameters, double macs, const char *output) {
+static void part_row(vst_table *table, const char *name, double parameters, double macs, const char *output) {
     vst_table_cell(table, "%s", name);
     vst_table_cell(table, "%.0f", parameters);
     vst_table_cell(table, "%.3g", macs / 1e9);
     vst_table_cell(table, "%s", output);
 }
 
-static vst_status print_blocks(const subject *self) {
+static vst_status print_parts(const subject *self) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     char shape[VST_SHAPE_TEXT];
     double parameters = 0, macs = 0;
     VST_TRY(vst_table_create(&table, (const char *[]){"part", ">parameters", ">GMAC", "output", NULL}));
-    for (size_t i = 0; i < self->block_count; i++) {
-        const vst_model_part *b = &self->blocks[i];
-        block_row(table, *b->name ? b->name : "(no name)", (double)b->parameters, b->macs,
-                  b->output.rank < 0 ? "" : vst_shape_text(&b->output, shape));
+    for (size_t i = 0; i < self->part_count; i++) {
+        const vst_model_part *b = &self->parts[i];
+        part_row(table, *b->name ? b->name : "(no name)", (double)b->parameters, b->macs,
+                 b->output.rank < 0 ? "" : vst_shape_text(&b->output, shape));
         parameters += (double)b->parameters;
         macs += b->macs;
     }
-    block_row(table, "all", parameters, macs, "");
+    part_row(table, "all", parameters, macs, "");
     VST_TRY(vst_table_write(table, stdout));
 out:
     vst_table_destroy(table);
@@ -272,10 +272,10 @@ static json_t *names_json(const vst_model *model) {
     return list;
 }
 
-static json_t *blocks_json(const subject *self) {
+static json_t *parts_json(const subject *self) {
     json_t *list = json_array();
-    for (size_t i = 0; i < self->block_count; i++) {
-        const vst_model_part *b = &self->blocks[i];
+    for (size_t i = 0; i < self->part_count; i++) {
+        const vst_model_part *b = &self->parts[i];
         json_array_append_new(
             list, json_pack("{s:s, s:I, s:f, s:o}", "name", b->name, "parameters", (json_int_t)b->parameters, "gmac",
                             b->macs / 1e9, "output", shape_json(&b->output)));
@@ -327,8 +327,8 @@ static vst_status print_json(const subject *self, bool tensors) {
         config->backbone->name, "options", json_object_get(description, "options"), "input", common->channels,
         common->image, common->image, "preprocessing", preprocessing, "classes", names_json(self->model), "parameters",
         (json_int_t)vst_params_numel(self->model->params), "gmac", vst_graph_macs(self->graph) / 1e9, "training",
-        self->model->training ? json_loads(self->model->training, 0, NULL) : NULL, "parts", blocks_json(self),
-        "tensors", tensors ? tensors_json(self->model->params) : NULL, "plan", self->plan ? plan_json(self) : NULL);
+        self->model->training ? json_loads(self->model->training, 0, NULL) : NULL, "parts", parts_json(self), "tensors",
+        tensors ? tensors_json(self->model->params) : NULL, "plan", self->plan ? plan_json(self) : NULL);
     json_decref(description);
     vst_free(described);
     return print_object(object);
@@ -413,7 +413,7 @@ static vst_status show_model(subject *self, const vst_arguments *arguments) {
     if (vst_flag_given(arguments, "json")) return print_json(self, tensors);
     VST_TRY(print_facts(self));
     if (plan) status = print_plan(self);
-    else status = tensors ? print_tensors(self->model->params) : print_blocks(self);
+    else status = tensors ? print_tensors(self->model->params) : print_parts(self);
 out:
     return status;
 }

@@ -1,6 +1,6 @@
 /* A recipe: one YAML file with the sections model, data, augment, optim, distill and run. Every key is declared once in
  * a table (vision/base/option.h); parsing, --set, `vistill explain`, the resolved recipe.yaml and the errors come from
- * it. A study: a list of recipes that are run in turn and compared. */
+ * it. */
 #ifndef VISTILL_RECIPES_CONFIG_RECIPE_H
 #define VISTILL_RECIPES_CONFIG_RECIPE_H
 
@@ -151,32 +151,6 @@ char *vst_recipe_to_yaml(const vst_recipe *recipe);
 /* Checks what no single key can: taps against model and teacher are checked when the run is built; here: warm-up
  * shorter than the run, teacher set when there are terms, batch against data. Called by vst_recipe_read. */
 VST_NODISCARD vst_status vst_recipe_check(const vst_recipe *recipe);
-
-/* A study file:
- *     study: Fashion-MNIST, distillation
- *     output: runs/fashion
- *     seeds: [0]
- *     runs:
- *       - {name: teacher, recipe: fashion-teacher.yaml}
- *       - {name: plain, recipe: fashion-student.yaml}
- *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}} */
-typedef struct vst_study_run {
-    char *name, *recipe_path;
-    char **settings;
-    int setting_count;
-} vst_study_run;
-typedef struct vst_study {
-    char *title, *output;
-    int seeds[32], seed_count;
-    bool several; /* the file or the command line names several seeds: folders are called by them, whichever are run now
-                   */
-    vst_study_run *runs;
-    int run_count;
-} vst_study;
-VST_NODISCARD vst_status vst_study_read(vst_study **out, const char *path);
-/* Sets keys of all recipes, over what the file says: "data.path=/data/cifar10". */
-VST_NODISCARD vst_status vst_study_set(vst_study *study, const char *const *settings, int count);
-void vst_study_destroy(vst_study *study);
 
 #ifdef __cplusplus
 }

@@ -1,8 +1,9 @@
 /* Study files: a list of recipes that are run in turn and compared. */
+#include "recipes/config/study_file.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/config/recipe.h"
 #include "recipes/config/yaml.h"
 #include "vision/base/memory.h"
 

@@ -28,9 +28,9 @@ static size_t part_length(const char *scope) {
     return end ? end : first;
 }
 
-/* *out: the block of that scope; a new one only if `add`, else NULL. */
-static vst_status find_block(vst_model_part **out, vst_model_part **list, size_t *count, size_t *capacity,
-                             const char *scope, bool add) {
+/* *out: the part of that scope; a new one only if `add`, else NULL. */
+static vst_status find_part(vst_model_part **out, vst_model_part **list, size_t *count, size_t *capacity,
+                            const char *scope, bool add) {
     size_t length = part_length(scope);
     if (length >= sizeof(*list)->name) length = sizeof(*list)->name - 1;
     for (size_t i = *count; i-- > 0;) { /* most often it is the last */
@@ -47,31 +47,31 @@ static vst_status find_block(vst_model_part **out, vst_model_part **list, size_t
     return VST_OK;
 }
 
-vst_status vst_model_parts(vst_model_part **blocks, size_t *count, const vst_graph *graph, const vst_params *params) {
+vst_status vst_model_parts(vst_model_part **parts, size_t *count, const vst_graph *graph, const vst_params *params) {
     vst_status status = VST_OK;
     size_t capacity = 0;
-    vst_model_part *block;
-    *blocks = NULL;
+    vst_model_part *part;
+    *parts = NULL;
     *count = 0;
     for (size_t i = 0; i < vst_params_count(params); i++) {
         const vst_param_info *info = vst_params_at(params, i);
-        VST_TRY(find_block(&block, blocks, count, &capacity, info->name, true));
+        VST_TRY(find_part(&part, parts, count, &capacity, info->name, true));
         if (info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY)
-            block->parameters += (size_t)vst_shape_count(&info->shape);
+            part->parameters += (size_t)vst_shape_count(&info->shape);
     }
     for (size_t i = 0; i < vst_graph_node_count(graph); i++) {
         const vst_node_info node = vst_graph_node_at(graph, i);
         if (node.backward) continue;
-        VST_TRY(find_block(&block, blocks, count, &capacity, node.scope,
-                           node.macs > 0)); /* what costs nothing is no part */
-        if (!block) continue;
-        block->macs += node.macs;
-        block->output = node.shape;
+        VST_TRY(
+            find_part(&part, parts, count, &capacity, node.scope, node.macs > 0)); /* what costs nothing is no part */
+        if (!part) continue;
+        part->macs += node.macs;
+        part->output = node.shape;
     }
 out:
     if (status != VST_OK) {
-        vst_free(*blocks);
-        *blocks = NULL;
+        vst_free(*parts);
+        *parts = NULL;
         *count = 0;
     }
     return status;

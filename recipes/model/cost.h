@@ -17,9 +17,9 @@ typedef struct vst_model_part {
     vst_shape output; /* of its last node; rank -1 if it has none */
 } vst_model_part;
 
-/* The parts in order of appearance, *blocks is to be vst_free'd. The graph is of one image and its parameters, which
+/* The parts in order of appearance, *parts is to be vst_free'd. The graph is of one image and its parameters, which
  * need not be allocated, are `params`. */
-VST_NODISCARD vst_status vst_model_parts(vst_model_part **blocks, size_t *count, const vst_graph *graph,
+VST_NODISCARD vst_status vst_model_parts(vst_model_part **parts, size_t *count, const vst_graph *graph,
                                          const vst_params *params);
 
 #ifdef __cplusplus

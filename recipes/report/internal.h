@@ -4,9 +4,7 @@
 
 #include <stdio.h>
 
-#include "recipes/report/report.h"
-
-enum { VSTI_REPORT_COLOURS = 8 }; /* --c0 … --c7 of the style sheet; more runs use them again */
+#include "recipes/report/html.h"
 
 /* One line of summary.csv; NAN where nothing is said. */
 typedef struct vsti_epoch {
@@ -25,26 +23,13 @@ VST_NODISCARD vst_status vsti_curve_read(vsti_curve *curve, const char *folder);
 /* Of all epochs together; NAN if that is not known. */
 double vsti_curve_minutes(const vsti_curve *curve);
 
-/* "87.65"; an en dash for what is not a number. */
-const char *vsti_number_text(double value, int decimals, char text[32]);
-/* Text with <, >, &, quotes escaped and control characters as spaces. */
-void vsti_html_text(FILE *html, const char *text);
-/* <img> with the picture inside. */
-VST_NODISCARD vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt);
-/* The dot in a run's colour and its name. */
-void vsti_html_run(FILE *html, const vst_report *report, int run);
-/* The name of a class; "?" for one that has none. */
-const char *vsti_class_at(const vst_report *report, int index);
-/* The colour of a run in the figures and the legend. */
-static inline int vsti_report_colour(int run) { return run % VSTI_REPORT_COLOURS; }
-
 /* What figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
  * when gnuplot is missing or fails. */
 VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves,
                                             bool *drawn);
 VST_NODISCARD vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn);
 
-/* looks.c: attention maps over some test images. */
+/* attention_maps.c: attention maps over some test images. */
 VST_NODISCARD vst_status vsti_html_attention(FILE *html, const vst_report *report);
 /* agreement.c: how often teacher and heads give the same answer. */
 void vsti_html_agreement(FILE *html, const vst_report *report);

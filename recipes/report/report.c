@@ -21,59 +21,6 @@ vst_report_run vst_report_unknown(const char *name) {
                             .last_top1 = NAN};
 }
 
-/* ---- Text and pictures ---- */
-
-static void html_bytes(FILE *html, const char *text, size_t length) {
-    for (size_t i = 0; i < length; i++) {
-        const unsigned char c = (unsigned char)text[i];
-        if (c == '<') fputs("&lt;", html);
-        else if (c == '>') fputs("&gt;", html);
-        else if (c == '&') fputs("&amp;", html);
-        else if (c == '"') fputs("&quot;", html);
-        else if (c == '\'') fputs("&#39;", html);
-        else fputc((c < ' ' && c != '\n') || c == 127 ? ' ' : c, html);
-    }
-}
-
-void vsti_html_text(FILE *html, const char *text) { html_bytes(html, text, strlen(text)); }
-
-void vsti_html_run(FILE *html, const vst_report *report, int run) {
-    fprintf(html, "<i class=dot style=\"background:var(--c%d)\"></i>", vsti_report_colour(run));
-    vsti_html_text(html, report->runs[run].name);
-}
-
-const char *vsti_class_at(const vst_report *report, int index) {
-    if (index < 0 || index >= report->class_count || !report->class_names || !report->class_names[index]) return "?";
-    return report->class_names[index];
-}
-
-static void write_base64(FILE *html, const uint8_t *bytes, size_t size) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < size; i += 3) {
-        const size_t left = size - i;
-        const uint32_t word =
-            (uint32_t)bytes[i] << 16 | (left > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (left > 2 ? bytes[i + 2] : 0);
-        fputc(digits[word >> 18], html);
-        fputc(digits[word >> 12 & 63], html);
-        fputc(left > 1 ? digits[word >> 6 & 63] : '=', html);
-        fputc(left > 2 ? digits[word & 63] : '=', html);
-    }
-}
-
-vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt) {
-    uint8_t *bytes;
-    size_t size;
-    const vst_status status = vst_png_encode(image, &bytes, &size);
-    if (status != VST_OK) return status;
-    fprintf(html, "<img %s width=%d height=%d alt=\"", attributes, image->width, image->height);
-    vsti_html_text(html, alt);
-    fputs("\" src=\"data:image/png;base64,", html);
-    write_base64(html, bytes, size);
-    fputs("\">", html);
-    vst_free(bytes);
-    return VST_OK;
-}
-
 /* ---- Numbers ---- */
 
 typedef double run_number(const vst_report_run *run);
@@ -84,12 +31,6 @@ static double megabytes_of(const vst_report_run *run) { return run->megabytes; }
 static double latency_of(const vst_report_run *run) { return run->latency_ms; }
 static double last_of(const vst_report_run *run) { return run->last_top1; }
 static double minutes_of(const vst_report_run *run) { return run->minutes; }
-
-const char *vsti_number_text(double value, int decimals, char text[32]) {
-    if (isfinite(value)) snprintf(text, 32, "%.*f", decimals, value);
-    else strcpy(text, "–");
-    return text;
-}
 
 /* Three digits: 0.042, 1.37, 12.4, 310. */
 static const char *short_text(double value, char text[32]) {
@@ -417,7 +358,7 @@ static void write_notes(FILE *html, const vst_report *report) {
             fputs("<li><b>", html);
             vsti_html_text(html, report->runs[i].name);
             fputs("</b> ", html);
-            html_bytes(html, at, length);
+            vsti_html_bytes(html, at, length);
             fputs("</li>\n", html);
             at += length + (at[length] == '\n');
         }

@@ -2,6 +2,7 @@
 #ifndef VISTILL_RECIPES_STUDY_STUDY_H
 #define VISTILL_RECIPES_STUDY_STUDY_H
 
+#include "recipes/config/study_file.h"
 #include "recipes/train/train.h"
 
 #ifdef __cplusplus

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "recipes/config/recipe.h"
+#include "recipes/config/study_file.h"
 #include "vision/base/memory.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "recipes/config/recipe.h"
+#include "recipes/config/study_file.h"
 #include "recipes/config/yaml.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/deploy/export.h"
+#include "recipes/deploy/exporters/exporter.h"
 #include "recipes/model/cost.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
@@ -515,12 +515,12 @@ START_TEST(survives_without_memory) {
 END_TEST
 
 START_TEST(export_formats) {
-    const vst_export_format *format;
-    ck_ok(vst_export_find(&format, NULL, "folder.x/m.safetensors"));
+    const vst_exporter *format;
+    ck_ok(vst_exporter_find(&format, NULL, "folder.x/m.safetensors"));
     ck_assert_str_eq(format->name, "safetensors");
-    ck_ok(vst_export_find(&format, "safetensors", "m.bin"));
-    ck_assert_int_eq(vst_export_find(&format, NULL, "folder.safetensors/m"), VST_ERROR_ARGUMENT);
-    ck_assert_int_eq(vst_export_find(&format, "gguf", "m.safetensors"), VST_ERROR_ARGUMENT);
+    ck_ok(vst_exporter_find(&format, "safetensors", "m.bin"));
+    ck_assert_int_eq(vst_exporter_find(&format, NULL, "folder.safetensors/m"), VST_ERROR_ARGUMENT);
+    ck_assert_int_eq(vst_exporter_find(&format, "gguf", "m.safetensors"), VST_ERROR_ARGUMENT);
     ck_assert_msg(strstr(vst_error_message(), "\"gguf\"; there are: safetensors"), "%s", vst_error_message());
 }
 END_TEST

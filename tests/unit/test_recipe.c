@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "recipes/config/recipe.h"
+#include "recipes/config/study_file.h"
 #include "recipes/config/yaml.h"
 #include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"

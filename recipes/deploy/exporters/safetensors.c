@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/deploy/export.h"
+#include "recipes/deploy/exporters/exporter.h"
 #include "vision/base/memory.h"
 
 enum { NOTE_BYTES = 512 };
@@ -106,8 +106,8 @@ out:
     return status;
 }
 
-extern const vst_export_format vsti_export_safetensors;
-const vst_export_format vsti_export_safetensors = {
+extern const vst_exporter vsti_exporter_safetensors;
+const vst_exporter vsti_exporter_safetensors = {
     .name = "safetensors",
     .help = "tensors with timm's names, for timm and everything that reads safetensors",
     .write = write};

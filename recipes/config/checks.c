@@ -1,0 +1,147 @@
+/* What no single key of a recipe can check: keys that must fit each other. */
+#include <ctype.h>
+#include <string.h>
+
+#include "datasets/augment/augment.h"
+#include "recipes/config/recipe.h"
+#include "recipes/distill/term.h"
+#include "vision/base/memory.h"
+
+int vst_teacher_count(const vst_recipe *recipe) {
+    const char *list = recipe->distill.teacher;
+    int count = list && *list;
+    for (; list && *list; list++) count += *list == ',';
+    return count;
+}
+
+char *vst_teacher_path(const vst_recipe *recipe, int index) {
+    const char *from = recipe->distill.teacher;
+    VST_ASSERT(index >= 0 && index < vst_teacher_count(recipe));
+    for (; index > 0; index--) from = strchr(from, ',') + 1;
+    while (isspace((unsigned char)*from)) from++;
+    size_t length = strcspn(from, ",");
+    while (length && isspace((unsigned char)from[length - 1])) length--;
+    return vst_format("%.*s", (int)length, from);
+}
+
+/* Is there who the term would learn from? */
+static vst_status check_source(const vst_recipe *recipe, int index) {
+    const vst_term_options *term = &recipe->terms[index];
+    const int source = vst_term_source(term);
+    if (source == VST_FROM_NOWHERE)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.terms.%d.from = '%s': expected teacher, a number from 1 to %d, student or ema", index,
+                        term->from, VST_MAX_TEACHERS);
+    if (source >= vst_teacher_count(recipe))
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        source == 0 ? "distill.terms need a teacher: set distill.teacher to its model file, or "
+                                      "remove them (distill.terms.%d is the first)"
+                                    : "distill.terms.%d.from: distill.teacher names fewer teachers",
+                        index);
+    if (source == VST_FROM_AVERAGE && recipe->optim.ema_decay <= 0)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.terms.%d.from = ema: the student has no moving average; set optim.ema_decay, "
+                        "0.99 in a short run",
+                        index);
+    return VST_OK;
+}
+
+static vst_status check_term(const vst_recipe *recipe, int index) {
+    const vst_term_options *term = &recipe->terms[index];
+    const char *missing = !term->distance ? "distance" : !term->student ? "student" : !term->teacher ? "teacher" : NULL;
+    if (missing) return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.%s is missing", index, missing);
+    const double end = term->end > 0 ? term->end : recipe->run.epochs;
+    if (term->begin >= end)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.terms.%d.begin = %g is not before its end, epoch %g", index,
+                        term->begin, end);
+    return check_source(recipe, index);
+}
+
+bool vst_recipe_cached(const vst_recipe *recipe) { return recipe->distill.cache && *recipe->distill.cache; }
+
+/* Only what a teacher's file says can be cached. */
+static vst_status check_cache(const vst_recipe *recipe) {
+    if (!vst_recipe_cached(recipe)) return VST_OK;
+    for (int i = 0; i < recipe->term_count; i++)
+        if (vst_term_source(&recipe->terms[i]) >= 0) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT, "distill.cache is set, but no term learns from a teacher's file: remove it");
+}
+
+static vst_status check_distill(const vst_recipe *recipe) {
+    const vst_distill_options *distill = &recipe->distill;
+    vst_status status = VST_OK;
+    double weights = distill->label_weight;
+    if (distill->teacher && recipe->term_count == 0)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.teacher is set but there are no distill.terms, so nothing would be distilled: "
+                        "add a term, or remove the teacher");
+    for (int i = 0; i < recipe->term_count; i++) {
+        VST_TRY(check_term(recipe, i));
+        weights += recipe->terms[i].weight;
+    }
+    if (recipe->term_count && weights <= 0)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "distill.label_weight and the weights of all distill.terms are 0: nothing would be "
+                         "learnt"));
+    VST_TRY(check_cache(recipe));
+    if (recipe->data.labelled > 0 && !recipe->term_count)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "data.labelled = %d needs a teacher for the samples without labels: use data.limit to "
+                         "train on fewer samples",
+                         recipe->data.labelled));
+out:
+    return status;
+}
+
+/* The list is built once more by the training; here only to refuse it before any data is read. */
+static vst_status check_augment(const vst_recipe *recipe) {
+    const vst_augment_options *options = &recipe->augment;
+    vst_augment *augment = NULL;
+    if ((options->mixup > 0 || options->cutmix > 0) && recipe->optim.batch % 2)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
+                        recipe->optim.batch);
+    if (options->views && (options->mixup > 0 || options->cutmix > 0))
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "augment.views = %d: views cannot repeat where augment.mixup or augment.cutmix make "
+                        "them anew in each batch: set views to 0, or both of these",
+                        options->views);
+    if (options->views && options->repeats > 1)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "augment.views = %d and augment.repeats = %d: repeated images are new views: set one of "
+                        "them to its default, 0 and 1",
+                        options->views, options->repeats);
+    const vst_status status = vst_augment_create(&augment, options->train ? options->train : "");
+    vst_augment_destroy(augment);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "augment.train");
+}
+
+vst_status vst_recipe_check(const vst_recipe *recipe) {
+    const vst_optim_options *optim = &recipe->optim;
+    const vst_data_options *data = &recipe->data;
+    if (!recipe->model)
+        return vst_fail(VST_ERROR_ARGUMENT, "model.name is missing; `vistill models` lists the variants");
+    if (!data->path) return vst_fail(VST_ERROR_ARGUMENT, "data.path is missing: the folder or file of the data set");
+    if (optim->warmup_epochs >= recipe->run.epochs)
+        return vst_fail(VST_ERROR_ARGUMENT, "optim.warmup_epochs = %g is not shorter than run.epochs = %d",
+                        optim->warmup_epochs, recipe->run.epochs);
+    if (optim->lr_rule == VST_LR_RULE_NONE && optim->min_lr > optim->lr)
+        return vst_fail(VST_ERROR_ARGUMENT, "optim.min_lr = %g is above optim.lr = %g", optim->min_lr, optim->lr);
+    if (data->limit > 0 && vst_step_images(optim) > data->limit)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "optim.batch = %d by optim.accumulate = %d is more than data.limit = %d: no step "
+                        "would be full",
+                        optim->batch, optim->accumulate, data->limit);
+    if (optim->loss == VST_LOSS_BCE && optim->smoothing > 0)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "optim.smoothing = %g with optim.loss = bce: every class would be right, for its "
+                        "target is above 0; set optim.smoothing to 0",
+                        optim->smoothing);
+    if (recipe->run.new_head && !recipe->run.start)
+        return vst_fail(VST_ERROR_ARGUMENT, "run.new_head is about the classifier of run.start, which is not set");
+    if (data->limit > 0 && data->labelled > data->limit)
+        return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
+                        data->limit);
+    const vst_status status = check_augment(recipe);
+    return status == VST_OK ? check_distill(recipe) : status;
+}

@@ -1,0 +1,131 @@
+/* The keys of a recipe: every one is declared here once, with its type, range, default and help. */
+#include <stddef.h>
+
+#include "recipes/config/recipe.h"
+
+static const vst_option data_table[] = {
+    VST_OPTION_STRING(vst_data_options, path, NULL, "folder or file of the data set"),
+    VST_OPTION_STRING(vst_data_options, test, NULL, "folder or file of the test images, if they are not in data.path"),
+    VST_OPTION_STRING(vst_data_options, format, "auto", "its format; auto: found out from the files"),
+    VST_OPTION_INT(vst_data_options, validation, 0, 0, 100000000,
+                   "training samples held out to choose the best epoch by; 0: none"),
+    VST_OPTION_INT(vst_data_options, limit, 0, 0, 100000000, "use only so many training samples; 0: all"),
+    VST_OPTION_INT(vst_data_options, labelled, 0, 0, 100000000,
+                   "distillation: only so many keep their label, the others have the teacher alone; 0: all"),
+    VST_OPTION_INT(vst_data_options, workers, 1, 0, 256, "threads that read and augment images"),
+    VST_OPTION_CHOICE(vst_data_options, broken, "error", "error|warn|skip",
+                      "images that cannot be read: stop, or take the next one; warn names each"),
+    VST_OPTION_DOUBLE(vst_data_options, broken_limit, 0.01, 0, 1,
+                      "share of images above which broken ones stop it anyway"),
+    VST_OPTION_END};
+
+static const vst_option augment_table[] = {
+    VST_OPTION_STRING(vst_augment_options, train, NULL,
+                      "policies in order: \"crop:padding=2, flip:probability=0.5\"; empty: none"),
+    VST_OPTION_DOUBLE(vst_augment_options, mixup, 0, 0, 100, "alpha of mixup, timm's and DeiT's is 0.8; 0: none"),
+    VST_OPTION_DOUBLE(vst_augment_options, cutmix, 0, 0, 100, "alpha of CutMix, DeiT's is 1; 0: none"),
+    VST_OPTION_DOUBLE(vst_augment_options, mixup_prob, 1, 0, 1,
+                      "probability of mixing a batch, if mixup or cutmix is on"),
+    VST_OPTION_DOUBLE(vst_augment_options, mixup_switch_prob, 0.5, 0, 1, "probability of CutMix if both are on"),
+    VST_OPTION_INT(vst_augment_options, repeats, 1, 1, 64,
+                   "an epoch shows samples / repeats images, each so often and augmented differently; DeiT: 3"),
+    VST_OPTION_INT(vst_augment_options, views, 0, 0, 1000000,
+                   "so many views of each image, which epochs show in turn; 0: a new one each epoch"),
+    VST_OPTION_BOOL(vst_augment_options, fast_decode, false,
+                    "decode large JPEGs at 1/2, 1/4, 1/8 where the first policy shrinks them; other pixels than exact"),
+    VST_OPTION_END};
+
+static const vst_option optim_table[] = {
+    VST_OPTION_CHOICE(vst_optim_options, name, "adamw", "sgd|adamw|lamb", "optimiser; lamb is meant with clip_norm: 1"),
+    VST_OPTION_INT(vst_optim_options, batch, 128, 1, 65536, "images that are computed together"),
+    VST_OPTION_INT(vst_optim_options, accumulate, 1, 1, 65536,
+                   "batches whose gradients are averaged for a step, which has batch * accumulate images then"),
+    VST_OPTION_DOUBLE(vst_optim_options, lr, 1e-3, 0, 100, "learning rate after warm-up; falls along a cosine"),
+    VST_OPTION_DOUBLE(vst_optim_options, min_lr, 1e-5, 0, 100, "learning rate at the end"),
+    VST_OPTION_DOUBLE(vst_optim_options, warmup_lr, 1e-6, 0, 100, "learning rate at the start of warm-up"),
+    VST_OPTION_DOUBLE(vst_optim_options, warmup_epochs, 1, 0, 10000, "epochs of linear warm-up"),
+    VST_OPTION_BOOL(
+        vst_optim_options, warmup_prefix, true,
+        "the cosine begins after the warm-up; false: with the run, so that warm-up hides its beginning, as DeiT"),
+    VST_OPTION_CHOICE(vst_optim_options, lr_rule, "none", "none|linear|sqrt",
+                      "scales lr, which is for lr_batch images, to those of a step"),
+    VST_OPTION_INT(vst_optim_options, lr_batch, 512, 1, 65536,
+                   "images of a step that lr is meant for, unless lr_rule is none"),
+    VST_OPTION_DOUBLE(vst_optim_options, momentum, 0.9, 0, 0.999999, "sgd"),
+    VST_OPTION_DOUBLE(vst_optim_options, beta1, 0.9, 0, 0.999999, "adamw, lamb: decay of the mean gradient"),
+    VST_OPTION_DOUBLE(vst_optim_options, beta2, 0.999, 0, 0.9999999, "adamw, lamb: decay of the mean squared gradient"),
+    VST_OPTION_DOUBLE(vst_optim_options, epsilon, 1e-8, 1e-16, 1,
+                      "adamw, lamb: added to the root of the squared gradient"),
+    VST_OPTION_DOUBLE(vst_optim_options, weight_decay, 0.05, 0, 10, "of weights; not of biases and norms"),
+    VST_OPTION_DOUBLE(vst_optim_options, clip_norm, 0, 0, 1e6, "longest gradient norm; 0: no clipping"),
+    VST_OPTION_DOUBLE(vst_optim_options, ema_decay, 0, 0, 0.9999999,
+                      "moving average of the weights, once a step; 0: none"),
+    VST_OPTION_CHOICE(vst_optim_options, weights, "average", "average|raw",
+                      "what the model file gets if there is an average; both are evaluated. DeiT's results are raw"),
+    VST_OPTION_BOOL(vst_optim_options, nesterov, true, "sgd: Nesterov's momentum"),
+    VST_OPTION_DOUBLE(vst_optim_options, smoothing, 0, 0, 0.999999, "label smoothing"),
+    VST_OPTION_CHOICE(vst_optim_options, loss, "ce", "ce|bce",
+                      "of the labels: cross-entropy, or as DeiT-III each class's own, whose answer is target > 0"),
+    VST_OPTION_END};
+
+static const vst_option distill_table[] = {
+    VST_OPTION_STRING(vst_distill_options, teacher, NULL, "model file of the teacher, or several with commas between"),
+    VST_OPTION_DOUBLE(vst_distill_options, label_weight, 0.5, 0, 1e6,
+                      "of the cross-entropy with the labels, beside the terms; without terms it is 1"),
+    VST_OPTION_STRING(vst_distill_options, cache, NULL,
+                      "folder with the teachers' answers, made by `vistill cache build`; empty: they run in training"),
+    VST_OPTION_CHOICE(vst_distill_options, cache_precision, "half", "half|float",
+                      "of the answers in the cache; with float training is the same bit for bit"),
+    VST_OPTION_INT(vst_distill_options, cache_topk, 0, 0, 100000000,
+                   "cache only so many of the largest logits, and the sum of the others; 0: all"),
+    VST_OPTION_END};
+
+const vst_option vst_term_table[] = {
+    VST_OPTION_STRING(vst_term_options, distance, NULL, "kl, hard, mse …: how student and teacher are compared"),
+    VST_OPTION_STRING(vst_term_options, student, "logits", "tap of the student: logits, logits_dist, blocks.3 …"),
+    VST_OPTION_STRING(
+        vst_term_options, from, "teacher",
+        "who teaches: teacher (or 1), 2 … of several, ema: the student's moving average, student: itself"),
+    VST_OPTION_STRING(vst_term_options, teacher, "logits", "tap of who teaches: logits, layer3, features.-1 …"),
+    VST_OPTION_DOUBLE(vst_term_options, weight, 0.5, 0, 1e6, "of the term in the loss"),
+    VST_OPTION_DOUBLE(vst_term_options, temperature, 1, 1e-3, 1000, "kl: softens both distributions"),
+    VST_OPTION_CHOICE(vst_term_options, reduction, "batchmean", "batchmean|elements",
+                      "kl: mean over the batch, or over batch and classes as DeiT's code does"),
+    VST_OPTION_CHOICE(vst_term_options, tokens, "patches", "patches|all|class",
+                      "of a transformer's tokens: the patches as a grid, all, or the class token"),
+    VST_OPTION_CHOICE(vst_term_options, align, "larger", "larger|smaller|none",
+                      "grids that differ: resized to the larger, pooled to the smaller, or refused"),
+    VST_OPTION_CHOICE(
+        vst_term_options, projector, "none", "none|linear|mlp|norm",
+        "brings the student's channels to the teacher's: 1x1 convolution, two of them, one with batch norm"),
+    VST_OPTION_CHOICE(vst_term_options, transform, "none", "none|standardize|unit|attention|relation",
+                      "logits standardised, channels of length 1, energy map, places among each other"),
+    VST_OPTION_CHOICE(vst_term_options, schedule, "constant", "constant|up|down",
+                      "of the weight between `begin` and `end`: as it is, from 0 up, down to 0"),
+    VST_OPTION_DOUBLE(vst_term_options, begin, 0, 0, 100000, "epoch from which the schedule counts"),
+    VST_OPTION_DOUBLE(vst_term_options, end, 0, 0, 100000, "epoch to which it counts; 0: the run's last"),
+    VST_OPTION_END};
+
+static const vst_option run_table[] = {
+    VST_OPTION_INT(vst_run_options, epochs, 10, 1, 100000, "passes over the training samples"),
+    VST_OPTION_INT(vst_run_options, seed, 0, 0, 2147483647, "of weights, order and augmentation"),
+    VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors"),
+    VST_OPTION_STRING(vst_run_options, output, NULL, "run folder; empty: runs/NAME"),
+    VST_OPTION_INT(vst_run_options, eval_batch, 250, 1, 65536, "images in a step of evaluation"),
+    VST_OPTION_STRING(vst_run_options, start, NULL,
+                      "weights to begin with, a model file or what `vistill import` reads; positions are resized"),
+    VST_OPTION_BOOL(vst_run_options, new_head, false, "run.start: the classifier begins afresh, for other classes"),
+    VST_OPTION_INT(
+        vst_run_options, recover, 0, 0, 100,
+        "a value is not finite: go back to the last checkpoint, halve the learning rate, so many times; 0: stop"),
+    VST_OPTION_DOUBLE(vst_run_options, log_seconds, 10, 0, 86400,
+                      "between lines in log.txt within an epoch; 0: one line an epoch"),
+    VST_OPTION_END};
+
+const vst_recipe_section *vst_recipe_sections(void) {
+    static const vst_recipe_section sections[] = {
+        {"data", data_table, offsetof(vst_recipe, data)},    {"augment", augment_table, offsetof(vst_recipe, augment)},
+        {"optim", optim_table, offsetof(vst_recipe, optim)}, {"distill", distill_table, offsetof(vst_recipe, distill)},
+        {"run", run_table, offsetof(vst_recipe, run)},       {NULL, NULL, 0}};
+    return sections;
+}

@@ -1,0 +1,42 @@
+/* A study: a list of recipes that are run in turn and compared. */
+#ifndef VISTILL_RECIPES_CONFIG_STUDY_FILE_H
+#define VISTILL_RECIPES_CONFIG_STUDY_FILE_H
+
+#include <stdbool.h>
+
+#include "vision/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A study file:
+ *     study: Fashion-MNIST, distillation
+ *     output: runs/fashion
+ *     seeds: [0]
+ *     runs:
+ *       - {name: teacher, recipe: fashion-teacher.yaml}
+ *       - {name: plain, recipe: fashion-student.yaml}
+ *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}} */
+typedef struct vst_study_run {
+    char *name, *recipe_path;
+    char **settings;
+    int setting_count;
+} vst_study_run;
+typedef struct vst_study {
+    char *title, *output;
+    int seeds[32], seed_count;
+    bool several; /* the file or the command line names several seeds: folders are called by them, whichever are run now
+                   */
+    vst_study_run *runs;
+    int run_count;
+} vst_study;
+VST_NODISCARD vst_status vst_study_read(vst_study **out, const char *path);
+/* Sets keys of all recipes, over what the file says: "data.path=/data/cifar10". */
+VST_NODISCARD vst_status vst_study_set(vst_study *study, const char *const *settings, int count);
+void vst_study_destroy(vst_study *study);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

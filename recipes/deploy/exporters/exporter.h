@@ -1,0 +1,31 @@
+/* Exporters: a model file becomes a file for other programs. */
+#ifndef VISTILL_RECIPES_DEPLOY_EXPORTERS_EXPORTER_H
+#define VISTILL_RECIPES_DEPLOY_EXPORTERS_EXPORTER_H
+
+#include "recipes/model/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A format is one file of this folder, NAME.c, that defines `const vst_exporter vsti_exporter_NAME`; the build makes
+ * the table of them. */
+typedef struct vst_exporter {
+    const char *name; /* "safetensors", also the ending of its files' names */
+    const char *help; /* one line: who reads it */
+    /* Writes the file, all of it or nothing. *note, to be vst_free'd, says how to load it there, or what it cannot say.
+     */
+    vst_status (*write)(const vst_model *model, const char *path, char **note);
+} vst_exporter;
+
+extern const vst_exporter *const vsti_exporter_table[]; /* in alphabetical order */
+extern const size_t vsti_exporter_count;
+
+/* The exporter of that name, or with NULL the one that the path's ending names; unknown ones are an error that lists
+ * all. */
+VST_NODISCARD vst_status vst_exporter_find(const vst_exporter **out, const char *name, const char *path);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
