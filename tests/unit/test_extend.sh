@@ -1,6 +1,6 @@
 #!/bin/sh
-# A new distance and a new preset are one new file each: in a copy of the sources both are added, nothing else is touched, and the
-# program that is built there knows them and trains with them. usage: test_extend.sh BUILD SOURCE
+# A new distance, preset, exporter and subcommand are one new file each: in a copy of the sources they are added, nothing else is
+# touched, and the program that is built there knows them and works with them. usage: test_extend.sh BUILD SOURCE
 set -eu
 build=$1
 source=$2
@@ -36,6 +36,47 @@ distill:
   terms:
     - {distance: made_up, from: student, student: features.0, teacher: features.-1, weight: 0.5}
 Y
+cat > "$folder/copy/recipes/deploy/exporters/made_up.c" <<'C'
+/* The number of parameters as text. */
+#include <stdio.h>
+
+#include "recipes/deploy/exporters/exporter.h"
+#include "vision/base/memory.h"
+
+static vst_status write(const vst_model *model, const char *path, char **note) {
+    FILE *file = fopen(path, "w");
+    if (!file) return vst_fail(VST_ERROR_IO, "%s: %m", path);
+    fprintf(file, "%zu\n", vst_params_numel(model->params));
+    fclose(file);
+    *note = vst_strdup("a number");
+    return *note ? VST_OK : vst_fail_memory(9);
+}
+
+extern const vst_exporter vsti_exporter_made_up;
+const vst_exporter vsti_exporter_made_up = {.name = "count", .help = "made up", .write = write};
+C
+cat > "$folder/copy/recipes/commands/made_up.c" <<'C'
+/* `vistill greet`. */
+#include <stdio.h>
+
+#include "recipes/commands/main.h"
+
+static int run(const vst_arguments *arguments) {
+    printf("greetings, %s\n", arguments->words[0]);
+    return VST_EXIT_OK;
+}
+
+static const vst_flag flags[] = {{0}};
+extern const vst_command vsti_command_made_up;
+const vst_command vsti_command_made_up = {.name = "greet",
+                                          .words = "NAME",
+                                          .summary = "made up",
+                                          .help = "",
+                                          .flags = flags,
+                                          .minimum = 1,
+                                          .maximum = 1,
+                                          .run = run};
+C
 onednn=$(sed -n 's/^VISTILL_ONEDNN_ROOT:[^=]*=//p' "$build/CMakeCache.txt")
 quiet cmake -S "$folder/copy" -B "$folder/build" -DVISTILL_TESTS=OFF -DCMAKE_C_FLAGS=-O0 \
     ${onednn:+"-DVISTILL_ONEDNN_ROOT=$onednn"}
@@ -60,4 +101,9 @@ Y
 cd "$folder"
 quiet "$vistill" train recipe.yaml
 says "made_up, features.0 <- student.features.-1"
-echo "one new file each: the distance and the preset are known and train"
+quiet "$vistill" export run/last.safetensors -o run/model.count
+says "(count)"
+grep -q '^[0-9][0-9]*$' run/model.count || { echo "FAILED: the exporter wrote nothing"; exit 1; }
+quiet "$vistill" greet everybody
+says "greetings, everybody"
+echo "one new file each: the distance and the preset train, the exporter exports, the subcommand runs"
