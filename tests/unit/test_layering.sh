@@ -29,5 +29,57 @@ only_in 'vision/onednn/' '(oneapi/dnnl/)?dnnl'
 only_in 'vision/image/png\.c' 'png\.h'
 only_in 'vision/image/jpeg\.c' '(jpeglib|jerror|turbojpeg)\.h'
 only_in 'recipes/config/yaml\.[ch]' 'yaml\.h'
+
+# The rooms of recipes/, from the lowest up: what each may include of the others. config knows distill's table of options.
+# room FOLDER ALLOWED…: FOLDER includes of recipes/ nothing but itself and the ALLOWED
+room() {
+    folder=$1
+    shift
+    [ -d "recipes/$folder" ] || return 0
+    pattern=$(echo "$folder" "$@" | tr ' ' '|')
+    if grep -rnE --include='*.[ch]' '^ *# *include *"recipes/' "recipes/$folder" | grep -vE "\"recipes/($pattern)/"; then
+        echo "FAILED: recipes/$folder/ may know of recipes/ only: $*"
+        failed=1
+    fi
+}
+lowest="config model distill"
+room config distill
+room model distill
+room distill config
+room teacher $lowest
+room infer $lowest
+room train $lowest teacher infer
+room quant $lowest teacher infer
+room deploy $lowest teacher infer train quant
+room report $lowest teacher infer train quant
+for folder in study bench datatools; do room $folder $lowest teacher infer train quant deploy report; done
+for folder in recipes/*/; do # a folder without a rule would slip through
+    case $folder in
+        recipes/config/ | recipes/model/ | recipes/distill/ | recipes/teacher/ | recipes/infer/ | recipes/train/ | recipes/quant/) ;;
+        recipes/deploy/ | recipes/report/ | recipes/study/ | recipes/bench/ | recipes/datatools/ | recipes/commands/ | recipes/conf/) ;;
+        *) echo "FAILED: $folder has no place among the rooms of recipes/: give it one in $0"; failed=1 ;;
+    esac
+done
+
+# Nothing below commands prints or ends the process, but a failed assertion, and a benchmark's worker, which is a process of its own.
+if grep -rnE --include='*.c' '(^|[^a-z_>.])(printf|puts|putchar|exit|abort|perror) *\(|fprintf *\( *std(out|err)' \
+    $(ls -d vision backbones datasets recipes/*/ | grep -v 'recipes/\(commands\|conf\)') |
+    grep -vE '^(vision/base/status|recipes/bench/worker)\.c:'; then
+    echo "FAILED: only recipes/commands prints or exits"
+    failed=1
+fi
+
+# An internal.h is for the files of its room: vision/plan/internal.h for those of vision/plan.
+if grep -rnE --include='*.[ch]' '^ *# *include *"[a-z_/]+/internal\.h"' vision backbones datasets recipes |
+    awk -F: '{ split($3, quoted, "\""); split($1, file, "/"); split(quoted[2], header, "/")
+               if (file[1] "/" file[2] != header[1] "/" header[2]) { print; found = 1 } } END { exit !found }'; then
+    echo "FAILED: an internal header of another room"
+    failed=1
+fi
+
+# Libraries behind one file or folder.
+only_in 'vision/comm/' 'mpi\.h'
+only_in 'recipes/deploy/' 'microhttpd\.h'
+only_in 'recipes/deploy/exporters/' '[a-z/_]*onnx[a-z._-]*\.h'
 [ $failed = 0 ] && echo "includes go one way"
 exit $failed
