@@ -1,6 +1,6 @@
 /* Benchmark workers: each case runs in a process of its own, ours and PyTorch's alike, so that peak memory is the
- * case's and neither's threads or caches are mixed with the other's. A worker does nothing until it is asked for steps;
- * whoever asks alternates between workers, so that the ratio holds on a machine whose speed drifts. */
+ * case's and neither's threads or caches are mixed with the other's. A worker waits until it is told to run steps;
+ * the caller alternates between workers, so that the ratio holds on a machine whose speed drifts. */
 #ifndef VISTILL_RECIPES_BENCH_BENCH_H
 #define VISTILL_RECIPES_BENCH_BENCH_H
 

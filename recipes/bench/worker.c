@@ -102,7 +102,7 @@ static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, c
     return worker->to && worker->from ? VST_OK : vst_fail_memory(BUFSIZ);
 }
 
-/* The next line without its end; an error that the worker tells, or its silence, is ours. */
+/* The next line without its end; an error line, or the end of its output, is an error here. */
 static vst_status read_line(vst_bench_worker *worker, char *line, int size) {
     if (!fgets(line, size, worker->from)) return vst_fail(VST_ERROR_IO, "%s ended without an answer", worker->who);
     line[strcspn(line, "\n")] = 0;

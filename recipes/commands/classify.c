@@ -1,4 +1,4 @@
-/* vistill classify: what a model sees in JPEG and PNG files, or in items of a data set written FOLDER:INDEX. */
+/* vistill classify: a model's classes of JPEG and PNG files, or in items of a data set written FOLDER:INDEX. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +42,7 @@ out:
     return status;
 }
 
-/* "FOLDER:INDEX", an item of the test split; *found tells whether `word` is of that form. */
+/* "FOLDER:INDEX", an item of the test split; *found: whether `word` has that form. */
 static vst_status read_item(const char *word, int channels, vst_image *image, bool *found) {
     const char *colon = strrchr(word, ':');
     char *end = NULL;
@@ -68,7 +68,7 @@ out:
     return status;
 }
 
-/* As in evaluation, so that what was measured is what is seen. */
+/* The same view as in evaluation. */
 static vst_status load_image(const char *word, const vst_model_config *model, vst_image *image, vst_image scratch[2]) {
     const int channels = vst_model_common_of(model)->channels;
     const vst_evaluation_view view = vst_model_view(model);

@@ -1,4 +1,4 @@
-/* vistill data: looks at a data set before a training does, and packs it. */
+/* vistill data: checks a data set, shows it and packs it. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>

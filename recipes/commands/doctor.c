@@ -1,4 +1,4 @@
-/* `vistill doctor`: is this machine fit for it, and what is missing. */
+/* `vistill doctor`: whether this machine is fit, and what is missing. */
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* `vistill explain`: what can be written into a recipe, or what a recipe comes to. */
+/* `vistill explain`: the keys of a recipe, or the values of one. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -194,7 +194,7 @@ out:
     return status;
 }
 
-/* Whether all of its teachers are there to be looked at. */
+/* Whether the files of all its teachers exist. */
 static bool has_teachers(const vst_recipe *recipe) {
     bool all = true;
     for (int i = 0; i < vst_teacher_count(recipe); i++) {

@@ -131,7 +131,7 @@ static int run(const vst_command *command, int argc, char **argv) {
     return code;
 }
 
-/* A full disk behind standard output must not look like success. */
+/* A failed write to standard output, such as on a full disk, is an error. */
 static int close_output(int code) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
     fprintf(stderr, "vistill: error: standard output could not be written\n");

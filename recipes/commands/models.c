@@ -1,4 +1,4 @@
-/* `vistill models`: the variants that `model.name` knows. */
+/* `vistill models`: the variants for `model.name`. */
 #include <fnmatch.h>
 #include <jansson.h>
 #include <stdio.h>

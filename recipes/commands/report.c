@@ -8,7 +8,7 @@
 
 enum { MOST_RUNS = 64 };
 
-/* Two folders may end alike: then the whole paths tell them apart. */
+/* Two folders may end alike: then the whole paths are shown. */
 static vst_status make_names_distinct(vsti_measured_runs *set) {
     for (size_t i = 0; i < set->run_count; i++)
         for (size_t k = 0; k < set->run_count; k++) {

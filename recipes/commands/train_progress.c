@@ -12,7 +12,7 @@ void vst_train_line_finish(vst_train_line *line) {
 void vst_train_line_update(const vst_train_progress *p, void *user) {
     vst_train_line *line = user;
     const uint64_t batch = (uint64_t)p->batch;
-    if (strcmp(p->phase, "train") != 0) { /* evaluating: the log tells of it when it is done */
+    if (strcmp(p->phase, "train") != 0) { /* evaluation is logged when it is done */
         vst_train_line_finish(line);
         return;
     }

@@ -59,7 +59,7 @@ static vst_status check_term(const vst_recipe *recipe, int index) {
 
 bool vst_recipe_cached(const vst_recipe *recipe) { return recipe->distill.cache && *recipe->distill.cache; }
 
-/* Only what a teacher's file says can be cached. */
+/* Only teachers that are files can be cached. */
 static vst_status check_cache(const vst_recipe *recipe) {
     if (!vst_recipe_cached(recipe)) return VST_OK;
     for (int i = 0; i < recipe->term_count; i++)

@@ -46,7 +46,7 @@ static vst_status located(vst_status status, const char *where, const char *sect
     return vst_fail(status, "%s: %s.%s: %s", where, section, key, message);
 }
 
-/* ---- Applying values; `where` says from where they come ---- */
+/* ---- Applying values; `where` is their place in a file, for messages ---- */
 
 static vst_status set_model_name(vst_recipe *recipe, const char *where, const char *name) {
     vst_model_config *model;
@@ -193,7 +193,7 @@ out:
 
 /* ---- Files ---- */
 
-typedef struct layer { /* a file and those that asked for it */
+typedef struct layer { /* a file and the files that inherit it */
     const char *path;
     const struct layer *child;
     int depth;

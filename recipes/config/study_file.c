@@ -1,4 +1,4 @@
-/* Study files: a list of recipes that are run in turn and compared. */
+/* Study files: a list of recipes that are trained in turn and compared. */
 #include "recipes/config/study_file.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* A study: a list of recipes that are run in turn and compared. */
+/* A study: a list of recipes that are trained in turn and compared. */
 #ifndef VISTILL_RECIPES_CONFIG_STUDY_FILE_H
 #define VISTILL_RECIPES_CONFIG_STUDY_FILE_H
 

@@ -1,5 +1,5 @@
 /* From libyaml's events to a tree. The document API of libyaml would be shorter, but it has resolved aliases by the
- * time it hands out a document, and knows no limits. */
+ * time it hands out a document, and has no limits. */
 #include "recipes/config/yaml.h"
 
 #include <errno.h>

@@ -20,12 +20,12 @@ typedef struct vst_yaml {
     vst_yaml_kind kind;
     char *key;                            /* of a map's child; NULL otherwise */
     char *text;                           /* of a scalar */
-    bool null;                            /* a scalar that stands for nothing: empty, ~ or null, not quoted */
+    bool null;                            /* empty, ~ or null, not quoted */
     int line, column;                     /* from 1: of the key if there is one, else of the node */
     struct vst_yaml *first, *next, *last; /* children */
 } vst_yaml;
 
-/* Reads a file, or text in memory (`name` stands for the path in messages). The root is a map, or, from memory,
+/* Reads a file, or text in memory (`name` is the path in messages). The root is a map, or, from memory,
  * anything. */
 VST_NODISCARD vst_status vst_yaml_read(vst_yaml **out, const char *path);
 VST_NODISCARD vst_status vst_yaml_parse(vst_yaml **out, const char *name, const char *text, size_t size);

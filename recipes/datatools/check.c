@@ -18,7 +18,7 @@ typedef struct work {
     atomic_uint_fast64_t next, done;
     atomic_bool quit;
     pthread_mutex_t mutex; /* guards the report and what follows */
-    vst_status status;     /* of the first error that is no broken sample */
+    vst_status status;     /* of the first error that is not a broken sample */
     char error[1024];
     int running;
 } work;
@@ -83,7 +83,7 @@ static bool all_ended(work *self) {
     return ended;
 }
 
-/* Shows how far it is until all threads have ended. */
+/* Reports the progress until all threads have ended. */
 static vst_status watch(work *self, const volatile sig_atomic_t *stop) {
     vst_progress progress;
     const struct timespec pause = {.tv_nsec = POLL_NANOSECONDS};

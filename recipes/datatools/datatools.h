@@ -58,7 +58,7 @@ typedef struct vst_pack_result {
 /* Writes the data set as WebDataset shards folder/NAME-000000.tar, … with their index files: members 000000000.jpg (or
  * .png) with the file's own bytes, and 000000000.cls if it is labelled; samples stored as pixels become PNG. What is
  * resized (bicubic, antialiased, by torchvision's Resize) is encoded anew in its own format, without EXIF: a training
- * sees the same side up, for it does not turn pictures either; a damaged picture is then an error. The same data and
+ * sees the same orientation, because it ignores EXIF, too; a damaged picture is then an error. The same data and
  * options give the same bytes. The folder is made if it is not there; shards of that name in it are an error.
  * Each shard is there whole or not at all. */
 VST_NODISCARD vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const char *name,

@@ -1,4 +1,4 @@
-/* Weights of any origin become a model's parameters: by name, or by the name that the model's family knows for it. */
+/* Imports weights of other programs as a model's parameters, by name or by the family's table of other names. */
 #ifndef VISTILL_RECIPES_MODEL_IMPORT_H
 #define VISTILL_RECIPES_MODEL_IMPORT_H
 
@@ -12,12 +12,12 @@ extern "C" {
 typedef enum vst_import_finding {
     VST_IMPORT_RENAMED,    /* taken under another name; counted, without a row */
     VST_IMPORT_RESIZED,    /* a position embedding of another grid, interpolated */
-    VST_IMPORT_FRESH,      /* part of a classifier that keeps its initial values, as was asked for */
+    VST_IMPORT_FRESH,      /* part of a classifier that keeps its initial values (reset_head) */
     VST_IMPORT_IGNORED,    /* known to be of no use: counters that profilers and averaging leave behind */
     VST_IMPORT_NOT_FINITE, /* taken, but with infinite values or NaN (as float32) */
     VST_IMPORT_MISSING,    /* from here on: nothing is imported */
     VST_IMPORT_UNEXPECTED,
-    VST_IMPORT_TWICE, /* another tensor of the file stands for the same parameter */
+    VST_IMPORT_TWICE, /* another tensor of the file is the same parameter */
     VST_IMPORT_WRONG_SHAPE,
     VST_IMPORT_WRONG_TYPE, /* whole numbers where weights should be */
     VST_IMPORT_FINDINGS

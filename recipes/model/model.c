@@ -123,7 +123,7 @@ void vst_model_destroy(vst_model *model) {
 
 /* ---- Writing ---- */
 
-/* The class names as JSON text; free() it, as jansson's. NULL: out of memory, or a name is no UTF-8. */
+/* The class names as JSON text, to be free()d as jansson's. NULL: out of memory, or a name is not UTF-8. */
 static char *class_names_json(const vst_model_content *content) {
     json_t *list = json_array();
     bool good = list;

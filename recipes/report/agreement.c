@@ -1,4 +1,4 @@
-/* Who agrees with whom: teacher, class head, distillation head and their mean, on the same test images. */
+/* Agreement: how often teacher, class head, distillation head and their mean give the same answer. */
 #include <math.h>
 
 #include "recipes/report/internal.h"

@@ -1,4 +1,4 @@
-/* Where the models look: pictures with the attention of their tokens over them. */
+/* Attention maps: pictures with the attention of the models' tokens over them. */
 #include "recipes/report/internal.h"
 
 enum { MANY = 4 }; /* runs whose maps need more than a line: then in columns */

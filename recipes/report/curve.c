@@ -22,7 +22,7 @@ static vst_status add_epoch(vsti_curve *curve, const double values[COLUMNS]) {
     return VST_OK;
 }
 
-/* Where each column stands in the file, by the names of its first line; -1: nowhere. */
+/* The index of each column, by the names of the first line; -1: missing. */
 static void find_columns(char *header, int places[COLUMNS]) {
     for (int i = 0; i < COLUMNS; i++) places[i] = -1;
     char *rest = header, *name;
@@ -63,7 +63,7 @@ out:
     return status;
 }
 
-/* Lines that tell of a whole epoch have its accuracy on the test split; others tell how far the epoch is. */
+/* Lines of a whole epoch have its accuracy on the test split; others are written while an epoch runs. */
 static bool parse_log(const char *line, double values[COLUMNS]) {
     json_t *object = json_loads(line, 0, NULL);
     const bool whole = json_object_get(object, "test_acc1") != NULL;

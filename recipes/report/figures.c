@@ -1,5 +1,5 @@
 /* Figures of the report: scripts for gnuplot, whose SVG is put into the page. Numbers go into the script, names never
- * do: they stand there as @@3@@ and are filled in, escaped, when the SVG is copied. Colours are written as rgb(0,0,N)
+ * do: the script has @@3@@ and are filled in, escaped, when the SVG is copied. Colours are written as rgb(0,0,N)
  * and become the page's colour variables, so that the figures follow its light or dark scheme. */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +63,7 @@ out:
     return status;
 }
 
-/* *svg stays NULL if gnuplot is missing or fails: that is no error of the report. */
+/* *svg stays NULL if gnuplot is missing or fails: that is not an error of the report. */
 static vst_status run_gnuplot(const char *script, size_t size, char **svg) {
     int output, state = 0;
     *svg = NULL;

@@ -15,7 +15,7 @@ void vsti_html_text(FILE *html, const char *text);
 void vsti_html_bytes(FILE *html, const char *text, size_t length); /* the same of so many bytes */
 /* <img> with the picture inside. */
 VST_NODISCARD vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt);
-/* The dot in a run's colour and its name. */
+/* A dot in the run's colour, and its name. */
 void vsti_html_run(FILE *html, const vst_report *report, int run);
 /* The name of a class; "?" for one that has none. */
 const char *vsti_class_at(const vst_report *report, int index);

@@ -6,7 +6,7 @@
 
 #include "recipes/report/html.h"
 
-/* One line of summary.csv; NAN where nothing is said. */
+/* One line of summary.csv; NAN where a value is missing. */
 typedef struct vsti_epoch {
     double epoch, train_loss, train_top1, eval_loss, eval_top1, seconds;
 } vsti_epoch;
@@ -16,7 +16,7 @@ typedef struct vsti_curve {
     size_t count, capacity;
 } vsti_curve;
 
-/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which knows no seconds. A folder without either gives
+/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which has no seconds. A folder without either gives
  * an empty curve; a line of summary.csv that is not of numbers ends it, one of log.txt that cannot be read is passed
  * over. */
 VST_NODISCARD vst_status vsti_curve_read(vsti_curve *curve, const char *folder);

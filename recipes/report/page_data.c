@@ -13,18 +13,18 @@ enum { TOKENS = 2, SHOWN_SIDE = 168 }; /* pixels at least of a picture with atte
 /* ---- Pictures ---- */
 
 /* Evenly spread over the test split; every fourth gets attention maps. */
-static vst_status choose_pictures(vsti_page_data *s, const vst_dataset *test) {
+static vst_status choose_pictures(vsti_page_data *page, const vst_dataset *test) {
     vst_status status = VST_OK;
     const uint64_t count = vst_dataset_count(test);
     const int wanted = count < VSTI_PICTURES ? (int)count : VSTI_PICTURES,
               views = wanted < VSTI_VIEWS ? wanted : VSTI_VIEWS;
     for (int i = 0; i < wanted; i++) {
-        s->samples[i] = (uint64_t)i * count / (uint64_t)wanted;
-        VST_TRY(vst_dataset_read(test, s->samples[i], &s->pictures[i], &s->labels[i]));
-        s->report.picture_count++;
+        page->samples[i] = (uint64_t)i * count / (uint64_t)wanted;
+        VST_TRY(vst_dataset_read(test, page->samples[i], &page->pictures[i], &page->labels[i]));
+        page->report.picture_count++;
     }
-    for (int i = 0; i < views; i++) s->views[i] = i * wanted / views;
-    s->report.view_count = views;
+    for (int i = 0; i < views; i++) page->views[i] = i * wanted / views;
+    page->report.view_count = views;
 out:
     return status;
 }
@@ -53,8 +53,8 @@ out:
 }
 
 /* One picture as the model sees it, and the attention of its tokens. */
-static vst_status look_at(vst_image *out, vsti_attention *attention, const vst_model_config *model,
-                          const vst_dataset *test, uint64_t sample) {
+static vst_status draw_view(vst_image *out, vsti_attention *attention, const vst_model_config *model,
+                            const vst_dataset *test, uint64_t sample) {
     vst_status status = VST_OK;
     vst_image image = {0}, scratch[2] = {{0}};
     const vst_evaluation_view view = vst_model_view(model);
@@ -75,7 +75,7 @@ out:
     return status;
 }
 
-static vst_status show_attention(vsti_page_data *s, const vsti_measured_run *run, vst_image *images,
+static vst_status show_attention(vsti_page_data *page, const vsti_measured_run *run, vst_image *images,
                                  vst_report_run *row) {
     vst_status status = VST_OK;
     vsti_attention *attention = NULL;
@@ -84,8 +84,9 @@ static vst_status show_attention(vsti_page_data *s, const vsti_measured_run *run
     VST_TRY(vsti_attention_create(&attention, run->model->config, run->model->params));
     if (!attention) goto out;
     const int tokens = vsti_attention_tokens(attention);
-    for (int i = 0; i < s->report.view_count; i++)
-        VST_TRY(look_at(images + i * tokens, attention, run->model->config, run->test, s->samples[s->views[i]]));
+    for (int i = 0; i < page->report.view_count; i++)
+        VST_TRY(
+            draw_view(images + i * tokens, attention, run->model->config, run->test, page->samples[page->views[i]]));
     row->attention = images;
     row->attention_tokens = tokens;
 out:
@@ -115,16 +116,16 @@ static void fill_row(vst_report_run *row, const vsti_measured_runs *set, const v
         row->teacher_agreement = run->agreement.same[0][run->agreement.count - 1];
 }
 
-static vst_status show_answers(vsti_page_data *s, const vsti_measured_runs *set, vsti_measured_run *run, int index) {
+static vst_status show_answers(vsti_page_data *page, const vsti_measured_runs *set, vsti_measured_run *run, int index) {
     vst_status status = VST_OK;
     const vst_evaluation *answers = vsti_report_answers(set, run);
-    vst_report_run *row = &s->runs[index];
-    int *predictions = s->predictions + index * VSTI_PICTURES;
+    vst_report_run *row = &page->runs[index];
+    int *predictions = page->predictions + index * VSTI_PICTURES;
     if (!answers) goto out;
     row->confusion = answers->confusion;
     row->predictions = predictions;
-    for (int i = 0; i < s->report.picture_count; i++) predictions[i] = answers->predictions[s->samples[i]];
-    status = show_attention(s, run, s->attention + (ptrdiff_t)index * VSTI_VIEWS * TOKENS, row);
+    for (int i = 0; i < page->report.picture_count; i++) predictions[i] = answers->predictions[page->samples[i]];
+    status = show_attention(page, run, page->attention + (ptrdiff_t)index * VSTI_VIEWS * TOKENS, row);
     VST_TRY(vsti_report_note(run, status, "no attention maps"));
 out:
     row->notes = run->notes;
@@ -132,63 +133,67 @@ out:
 }
 
 /* The page is about the pictures of `shown`'s test split. */
-static vst_status show_data(vsti_page_data *s, vsti_measured_runs *set, const int *chosen,
+static vst_status show_data(vsti_page_data *page, vsti_measured_runs *set, const int *chosen,
                             const vsti_measured_run *shown) {
     vst_status status = VST_OK;
     const vst_dataset *test = shown->test;
     const int classes = vst_dataset_classes(test);
-    s->class_names = vst_calloc((size_t)classes, sizeof *s->class_names);
-    if (!s->class_names) VST_TRY(vst_fail_memory((size_t)classes * sizeof *s->class_names));
-    for (int i = 0; i < classes; i++) s->class_names[i] = vst_dataset_class_name(test, i);
-    s->report.class_names = s->class_names;
-    s->report.class_count = classes;
-    VST_TRY(choose_pictures(s, test));
-    for (int i = 0; i < s->run_count; i++) {
+    page->class_names = vst_calloc((size_t)classes, sizeof *page->class_names);
+    if (!page->class_names) VST_TRY(vst_fail_memory((size_t)classes * sizeof *page->class_names));
+    for (int i = 0; i < classes; i++) page->class_names[i] = vst_dataset_class_name(test, i);
+    page->report.class_names = page->class_names;
+    page->report.class_count = classes;
+    VST_TRY(choose_pictures(page, test));
+    for (int i = 0; i < page->run_count; i++) {
         vsti_measured_run *run = &set->runs[chosen[i]];
-        if (is_same_data(run, test)) VST_TRY(show_answers(s, set, run, i));
+        if (is_same_data(run, test)) VST_TRY(show_answers(page, set, run, i));
         else if (run->test)
             VST_TRY(vsti_report_note(run,
                                      vst_fail(VST_ERROR_ARGUMENT, "it was tested on %s, the others on %s",
                                               vst_dataset_path(run->test), vst_dataset_path(test)),
                                      "no matrix and no pictures"));
-        s->runs[i].notes = run->notes;
+        page->runs[i].notes = run->notes;
     }
-    snprintf(s->subtitle, sizeof s->subtitle, "%s, %llu test images", shown->data,
+    snprintf(page->subtitle, sizeof page->subtitle, "%s, %llu test images", shown->data,
              (unsigned long long)vst_dataset_count(test));
-    s->report.subtitle = s->subtitle;
+    page->report.subtitle = page->subtitle;
 out:
     return status;
 }
 
-vst_status vsti_page_data_fill(vsti_page_data *s, vsti_measured_runs *set, const int *chosen, int count) {
+vst_status vsti_page_data_fill(vsti_page_data *page, vsti_measured_runs *set, const int *chosen, int count) {
     vst_status status = VST_OK;
     const size_t runs = (size_t)count;
     const vsti_measured_run *shown = NULL;
-    s->run_count = count;
-    s->runs = vst_calloc(runs, sizeof *s->runs);
-    s->predictions = vst_calloc(runs * VSTI_PICTURES, sizeof *s->predictions);
-    s->attention = vst_calloc(runs * VSTI_VIEWS * TOKENS, sizeof *s->attention);
-    if (!s->runs || !s->predictions || !s->attention)
-        VST_TRY(vst_fail_memory(runs * VSTI_PICTURES * sizeof *s->attention));
-    s->report = (vst_report){
-        .runs = s->runs, .run_count = count, .labels = s->labels, .pictures = s->pictures, .views = s->views};
+    page->run_count = count;
+    page->runs = vst_calloc(runs, sizeof *page->runs);
+    page->predictions = vst_calloc(runs * VSTI_PICTURES, sizeof *page->predictions);
+    page->attention = vst_calloc(runs * VSTI_VIEWS * TOKENS, sizeof *page->attention);
+    if (!page->runs || !page->predictions || !page->attention)
+        VST_TRY(vst_fail_memory(runs * VSTI_PICTURES * sizeof *page->attention));
+    page->report = (vst_report){.runs = page->runs,
+                                .run_count = count,
+                                .labels = page->labels,
+                                .pictures = page->pictures,
+                                .views = page->views};
     for (int i = 0; i < count; i++) {
         const vsti_measured_run *run = &set->runs[chosen[i]];
-        fill_row(&s->runs[i], set, run);
+        fill_row(&page->runs[i], set, run);
         if (!shown && vsti_report_answers(set, run)) shown = run;
-        if (run->yaml) s->report.recipe = run->yaml;
+        if (run->yaml) page->report.recipe = run->yaml;
     }
-    if (shown) VST_TRY(show_data(s, set, chosen, shown));
+    if (shown) VST_TRY(show_data(page, set, chosen, shown));
 out:
     return status;
 }
 
-void vsti_page_data_clear(vsti_page_data *s) {
-    for (int i = 0; i < VSTI_PICTURES; i++) vst_image_clear(&s->pictures[i]);
-    for (int i = 0; s->attention && i < s->run_count * VSTI_VIEWS * TOKENS; i++) vst_image_clear(&s->attention[i]);
-    vst_free(s->runs);
-    vst_free(s->predictions);
-    vst_free(s->attention);
-    vst_free(s->class_names);
-    *s = (vsti_page_data){0};
+void vsti_page_data_clear(vsti_page_data *page) {
+    for (int i = 0; i < VSTI_PICTURES; i++) vst_image_clear(&page->pictures[i]);
+    for (int i = 0; page->attention && i < page->run_count * VSTI_VIEWS * TOKENS; i++)
+        vst_image_clear(&page->attention[i]);
+    vst_free(page->runs);
+    vst_free(page->predictions);
+    vst_free(page->attention);
+    vst_free(page->class_names);
+    *page = (vsti_page_data){0};
 }

@@ -1,4 +1,4 @@
-/* A set of measured runs as a page: which pictures are shown, what each run says of them and where it looks. */
+/* The data of a page about measured runs: the pictures shown, each run's predictions and attention maps. */
 #ifndef VISTILL_RECIPES_REPORT_PAGE_DATA_H
 #define VISTILL_RECIPES_REPORT_PAGE_DATA_H
 
@@ -7,7 +7,7 @@
 enum { VSTI_PICTURES = 24, VSTI_VIEWS = 6 };
 
 typedef struct vsti_page_data {
-    vst_report_run *runs; /* a row each, to be changed by whoever knows better, such as means over seeds */
+    vst_report_run *runs; /* a row each; the caller may replace values, for example by means over seeds */
     int run_count;
     vst_report report; /* but for title and subtitle */
     vst_image pictures[VSTI_PICTURES];

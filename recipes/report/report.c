@@ -104,7 +104,7 @@ static void write_tiles(FILE *html, const vst_report *report) {
     fputs("</div>\n", html);
 }
 
-/* The result in a sentence: whoever reads no further knows it. */
+/* The result in one sentence. */
 static void write_headline(FILE *html, const vst_report *report) {
     const vst_report_run *best = best_run(report, top1_of, true), *next = NULL;
     char text[32];

@@ -1,5 +1,5 @@
 /* report.html: one run, or several beside each other, as one self-contained page that needs no network and no script.
- * It knows nothing of training: everything comes from the caller and from each run folder's summary.csv. Figures are
+ * It does not depend on training: everything comes from the caller and from each run folder's summary.csv. Figures are
  * drawn by gnuplot; without it the page says so and keeps its tables. */
 #ifndef VISTILL_RECIPES_REPORT_REPORT_H
 #define VISTILL_RECIPES_REPORT_REPORT_H
@@ -65,7 +65,7 @@ typedef struct vst_report {
 /* A run of which nothing is known yet but its name. */
 vst_report_run vst_report_unknown(const char *name);
 
-/* Writes the page through a temporary file beside `path`. *figures (may be NULL) tells whether gnuplot drew its part.
+/* Writes the page through a temporary file beside `path`. *figures (may be NULL): whether gnuplot drew the figures.
  */
 VST_NODISCARD vst_status vst_report_write(const char *path, const vst_report *report, bool *figures);
 /* The page as text, to be vst_free'd. */

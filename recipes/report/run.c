@@ -116,7 +116,7 @@ static double model_megabytes(const char *folder, const vst_model *model) {
     return (double)vst_params_total(model->params) * sizeof(float) / 1e6;
 }
 
-/* What a model file says of its training, as text to be vst_free'd; NULL: nothing. */
+/* A value of a model file's training metadata, as text to be vst_free'd; NULL: missing. */
 static char *said_of_training(const vst_model *model, const char *key) {
     json_t *object = model->training ? json_loads(model->training, 0, NULL) : NULL;
     const json_t *value = json_object_get(object, key);
@@ -157,7 +157,7 @@ out:
 
 /* ---- The test split ---- */
 
-/* The data of the recipe; without one, of what the model file says. */
+/* The data of the recipe; without one, of the model file's metadata. */
 static vst_status open_data(vsti_measured_run *run, const char *instead) {
     vst_status status = VST_OK;
     vst_recipe recipe = run->recipe ? *run->recipe : (vst_recipe){0}; /* a view: nothing of it is freed */

@@ -1,5 +1,5 @@
-/* What a report tells of runs: what their folders hold, and what their models answer on the test split. A part that is
- * missing or broken becomes a note of its run, and the others are told all the same. */
+/* Measures runs for a report: what their folders hold, and what their models predict on the test split. A part that is
+ * missing or broken becomes a note of its run, and the others are reported. */
 #ifndef VISTILL_RECIPES_REPORT_RUN_H
 #define VISTILL_RECIPES_REPORT_RUN_H
 

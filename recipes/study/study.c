@@ -1,4 +1,4 @@
-/* Runs studies and compares their models. */
+/* Trains the recipes of a study and compares their models. */
 #include "recipes/study/study.h"
 
 #include <math.h>
@@ -29,8 +29,8 @@ typedef struct work {
     vsti_measured_runs set; /* (runs, seeds) as well */
 } work;
 
-static int place(const work *w, int run, int seed) { return run * w->study->seed_count + seed; }
-static job *job_at(const work *w, int run, int seed) { return &w->jobs[place(w, run, seed)]; }
+static int place(const work *self, int run, int seed) { return run * self->study->seed_count + seed; }
+static job *job_at(const work *self, int run, int seed) { return &self->jobs[place(self, run, seed)]; }
 
 /* ---- Preparing ---- */
 
@@ -48,13 +48,14 @@ static vst_status replace(char **text, char *value) {
 }
 
 /* Earlier runs among the teachers become their files. */
-static vst_status find_teachers(const work *w, job *j, int run, int seed) {
+static vst_status find_teachers(const work *self, job *j, int run, int seed) {
     vst_status status = VST_OK;
     char *path = NULL, *all = NULL;
     for (int i = 0; i < vst_teacher_count(j->recipe); i++) {
         VST_TRY(replace(&path, vst_teacher_path(j->recipe, i)));
-        const int earlier = j->teachers[i] = find_run(w->study, path, run);
-        if (earlier >= 0) VST_TRY(replace(&path, vst_format("%s/last.safetensors", job_at(w, earlier, seed)->folder)));
+        const int earlier = j->teachers[i] = find_run(self->study, path, run);
+        if (earlier >= 0)
+            VST_TRY(replace(&path, vst_format("%s/last.safetensors", job_at(self, earlier, seed)->folder)));
         VST_TRY(replace(&all, vst_format("%s%s%s", all ? all : "", all ? ", " : "", path)));
     }
     if (all) VST_TRY(replace(&j->recipe->distill.teacher, vst_strdup(all)));
@@ -69,11 +70,11 @@ static bool owns_cache(const vst_recipe *recipe) {
     return vst_recipe_cached(recipe) && !strchr(recipe->distill.cache, '/');
 }
 
-static vst_status prepare_job(work *w, int run, int seed) {
+static vst_status prepare_job(work *self, int run, int seed) {
     vst_status status = VST_OK;
-    const vst_study *study = w->study;
+    const vst_study *study = self->study;
     const vst_study_run *r = &study->runs[run];
-    job *j = job_at(w, run, seed);
+    job *j = job_at(self, run, seed);
     char suffix[32] = "";
     if (study->several) snprintf(suffix, sizeof suffix, "-seed%d", study->seeds[seed]);
     VST_TRY(vst_recipe_read(&j->recipe, r->recipe_path, (const char *const *)r->settings, r->setting_count));
@@ -82,24 +83,24 @@ static vst_status prepare_job(work *w, int run, int seed) {
     VST_TRY(replace(&j->folder, vst_format("%s/%s%s", study->output, r->name, suffix)));
     VST_TRY(replace(&recipe->run.output, vst_strdup(j->folder)));
     recipe->run.seed = study->seeds[seed];
-    VST_TRY(find_teachers(w, j, run, seed));
+    VST_TRY(find_teachers(self, j, run, seed));
     if ((j->cached = owns_cache(recipe)))
         VST_TRY(replace(&recipe->distill.cache, vst_format("%s/%s%s", study->output, recipe->distill.cache, suffix)));
     const int start = find_run(study, recipe->run.start, run);
     if (start >= 0)
-        VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(w, start, seed)->folder)));
+        VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(self, start, seed)->folder)));
 out:
     return status == VST_OK ? status : vst_fail_in(status, "run '%s'", r->name);
 }
 
-/* What cannot be distilled is refused before the first run trains, and so is a teacher's file that is not there. */
-static vst_status check_job(const work *w, int run) {
-    const job *j = job_at(w, run, 0);
+/* Refuses terms that do not fit, and missing files of teachers, before the first run trains. */
+static vst_status check_job(const work *self, int run) {
+    const job *j = job_at(self, run, 0);
     const vst_model_config *models[VST_MAX_TEACHERS] = {NULL};
     for (int i = 0; i < vst_teacher_count(j->recipe); i++)
-        if (j->teachers[i] >= 0) models[i] = job_at(w, j->teachers[i], 0)->recipe->model;
+        if (j->teachers[i] >= 0) models[i] = job_at(self, j->teachers[i], 0)->recipe->model;
     const vst_status status = vst_terms_check(j->recipe, models);
-    return status == VST_OK ? VST_OK : vst_fail_in(status, "run '%s'", w->study->runs[run].name);
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "run '%s'", self->study->runs[run].name);
 }
 
 /* ---- Caches ---- */
@@ -126,33 +127,33 @@ static vst_status add_reading(vst_recipe *all, const vst_recipe *recipe) {
 }
 
 /* A cache of the study is made before the first run that names it, with what all runs read. What is there is kept. */
-static vst_status build_cache(const work *w, int run, int seed) {
-    const job *j = job_at(w, run, seed);
+static vst_status build_cache(const work *self, int run, int seed) {
+    const job *j = job_at(self, run, seed);
     vst_recipe all = *j->recipe;
-    for (int other = 0; other < w->study->run_count; other++) {
-        const job *o = job_at(w, other, seed);
+    for (int other = 0; other < self->study->run_count; other++) {
+        const job *o = job_at(self, other, seed);
         if (!o->cached || strcmp(o->recipe->distill.cache, j->recipe->distill.cache) != 0) continue;
         if (other < run) return VST_OK;
         const vst_status status = add_reading(&all, o->recipe);
         if (status != VST_OK) return status;
     }
     vst_cache_size size;
-    return vst_cache_build(&all, &(vst_cache_build_options){.stop = w->options->stop}, &size);
+    return vst_cache_build(&all, &(vst_cache_build_options){.stop = self->options->stop}, &size);
 }
 
 /* ---- Training ---- */
 
-static vst_status train_job(work *w, int run, int seed) {
-    const vst_study *study = w->study;
-    job *j = job_at(w, run, seed);
+static vst_status train_job(work *self, int run, int seed) {
+    const vst_study *study = self->study;
+    job *j = job_at(self, run, seed);
     const vst_train_options options = {.resume = true,
-                                       .force = w->options->force,
-                                       .stop = w->options->stop,
-                                       .progress = w->options->progress,
-                                       .user = w->options->user};
+                                       .force = self->options->force,
+                                       .stop = self->options->stop,
+                                       .progress = self->options->progress,
+                                       .user = self->options->user};
     vst_log(VST_LOG_INFO, "--- %s, seed %d (%d of %d)", study->runs[run].name, study->seeds[seed],
             seed * study->run_count + run + 1, study->run_count * study->seed_count);
-    vst_status status = j->cached ? build_cache(w, run, seed) : VST_OK;
+    vst_status status = j->cached ? build_cache(self, run, seed) : VST_OK;
     if (status == VST_OK) status = vst_train(j->recipe, &options, &j->trained);
     if (status != VST_OK) return vst_fail_in(status, "run '%s'", study->runs[run].name);
     if (j->trained.reused)
@@ -163,11 +164,11 @@ static vst_status train_job(work *w, int run, int seed) {
 /* ---- Comparing ---- */
 
 /* What the last epoch left is compared: the best of several epochs would have been chosen. */
-static vst_status measure_job(work *w, int run, int seed) {
-    const job *j = job_at(w, run, seed);
-    const vst_status status = vsti_report_add(&w->set, j->folder, "last.safetensors", seed == 0);
+static vst_status measure_job(work *self, int run, int seed) {
+    const job *j = job_at(self, run, seed);
+    const vst_status status = vsti_report_add(&self->set, j->folder, "last.safetensors", seed == 0);
     if (status != VST_OK) return status;
-    const vsti_measured_run *measured = &w->set.runs[place(w, run, seed)];
+    const vsti_measured_run *measured = &self->set.runs[place(self, run, seed)];
     return measured->answers >= 0 ? VST_OK : vst_fail(VST_ERROR_FORMAT, "%s: %s", j->folder, measured->notes);
 }
 
@@ -176,37 +177,37 @@ static double agreement(const vsti_measured_run *run) {
     return run->teacher >= 0 && run->agreement.count > 1 ? run->agreement.same[0][run->agreement.count - 1] : NAN;
 }
 
-static vst_status fill_row(const work *w, int run, vst_study_row *row) {
-    const int seeds = w->study->seed_count;
-    const vsti_measured_run *first = &w->set.runs[place(w, run, 0)];
+static vst_status fill_row(const work *self, int run, vst_study_row *row) {
+    const int seeds = self->study->seed_count;
+    const vsti_measured_run *first = &self->set.runs[place(self, run, 0)];
     double squares = 0;
-    row->name = vst_strdup(w->study->runs[run].name);
-    if (!row->name) return vst_fail_memory(strlen(w->study->runs[run].name) + 1);
-    row->parameters = (double)job_at(w, run, 0)->trained.parameters;
+    row->name = vst_strdup(self->study->runs[run].name);
+    if (!row->name) return vst_fail_memory(strlen(self->study->runs[run].name) + 1);
+    row->parameters = (double)job_at(self, run, 0)->trained.parameters;
     row->megabytes = first->megabytes;
     row->latency_ms = first->latency_ms;
     for (int s = 0; s < seeds; s++) {
-        const vsti_measured_run *measured = &w->set.runs[place(w, run, s)];
+        const vsti_measured_run *measured = &self->set.runs[place(self, run, s)];
         row->agreement += agreement(measured) / seeds;
-        row->top1 += vsti_report_answers(&w->set, measured)->top1 / seeds;
-        row->minutes += job_at(w, run, s)->trained.seconds / 60 / seeds;
+        row->top1 += vsti_report_answers(&self->set, measured)->top1 / seeds;
+        row->minutes += job_at(self, run, s)->trained.seconds / 60 / seeds;
     }
     for (int s = 0; s < seeds; s++)
-        squares += pow(vsti_report_answers(&w->set, &w->set.runs[place(w, run, s)])->top1 - row->top1, 2);
+        squares += pow(vsti_report_answers(&self->set, &self->set.runs[place(self, run, s)])->top1 - row->top1, 2);
     row->deviation = seeds > 1 ? sqrt(squares / (seeds - 1)) : NAN;
     return VST_OK;
 }
 
-static vst_status compare(work *w, vst_study_result *result) {
+static vst_status compare(work *self, vst_study_result *result) {
     vst_status status = VST_OK;
-    const int runs = w->study->run_count;
+    const int runs = self->study->run_count;
     result->rows = vst_calloc((size_t)runs, sizeof *result->rows);
     if (!result->rows) VST_TRY(vst_fail_memory((size_t)runs * sizeof *result->rows));
     result->row_count = runs;
     for (int run = 0; run < runs; run++)
-        for (int seed = 0; seed < w->study->seed_count; seed++) VST_TRY(measure_job(w, run, seed));
-    VST_TRY(vsti_report_compare(&w->set));
-    for (int run = 0; run < runs; run++) VST_TRY(fill_row(w, run, &result->rows[run]));
+        for (int seed = 0; seed < self->study->seed_count; seed++) VST_TRY(measure_job(self, run, seed));
+    VST_TRY(vsti_report_compare(&self->set));
+    for (int run = 0; run < runs; run++) VST_TRY(fill_row(self, run, &result->rows[run]));
 out:
     return status;
 }
@@ -231,17 +232,17 @@ static void show_row(vst_report_run *shown, const vst_study_row *row, const char
     shown->seeds = seeds;
 }
 
-static vst_status write_report(work *w, vst_study_result *result) {
+static vst_status write_report(work *self, vst_study_result *result) {
     vst_status status = VST_OK;
-    const vst_study *study = w->study;
+    const vst_study *study = self->study;
     const int runs = study->run_count;
     vsti_page_data page = {0};
     char seeds[MOST_SEEDS_TEXT];
     int *chosen = vst_calloc((size_t)runs, sizeof *chosen);
     result->report = vst_format("%s/report.html", study->output);
     if (!chosen || !result->report) VST_TRY(vst_fail_memory(VSTI_PATH));
-    for (int run = 0; run < runs; run++) chosen[run] = place(w, run, 0);
-    VST_TRY(vsti_page_data_fill(&page, &w->set, chosen, runs));
+    for (int run = 0; run < runs; run++) chosen[run] = place(self, run, 0);
+    VST_TRY(vsti_page_data_fill(&page, &self->set, chosen, runs));
     seeds_text(study, seeds);
     for (int run = 0; run < runs; run++) show_row(&page.runs[run], &result->rows[run], seeds);
     page.report.title = study->title;
@@ -254,34 +255,34 @@ out:
 
 /* ---- All of it ---- */
 
-static vst_status execute(work *w, vst_study_result *result) {
+static vst_status execute(work *self, vst_study_result *result) {
     vst_status status = VST_OK;
-    const vst_study *study = w->study;
+    const vst_study *study = self->study;
     for (int seed = 0; seed < study->seed_count; seed++) /* all recipes are read before the first one trains */
-        for (int run = 0; run < study->run_count; run++) VST_TRY(prepare_job(w, run, seed));
-    for (int run = 0; run < study->run_count; run++) VST_TRY(check_job(w, run));
+        for (int run = 0; run < study->run_count; run++) VST_TRY(prepare_job(self, run, seed));
+    for (int run = 0; run < study->run_count; run++) VST_TRY(check_job(self, run));
     for (int seed = 0; seed < study->seed_count; seed++)
-        for (int run = 0; run < study->run_count; run++) VST_TRY(train_job(w, run, seed));
-    VST_TRY(compare(w, result));
-    VST_TRY(write_report(w, result));
+        for (int run = 0; run < study->run_count; run++) VST_TRY(train_job(self, run, seed));
+    VST_TRY(compare(self, result));
+    VST_TRY(write_report(self, result));
 out:
     return status;
 }
 
 vst_status vst_study_execute(const vst_study *study, const vst_study_options *options, vst_study_result *result) {
-    work w = {.study = study, .options = options, .set = {.stop = options->stop}};
+    work self = {.study = study, .options = options, .set = {.stop = options->stop}};
     const size_t jobs = (size_t)study->run_count * (size_t)study->seed_count;
     *result = (vst_study_result){0};
     if (!jobs) return vst_fail(VST_ERROR_ARGUMENT, "the study has no runs or no seeds");
-    w.jobs = vst_calloc(jobs, sizeof *w.jobs);
-    if (!w.jobs) return vst_fail_memory(jobs * sizeof *w.jobs);
-    vst_status status = execute(&w, result);
+    self.jobs = vst_calloc(jobs, sizeof *self.jobs);
+    if (!self.jobs) return vst_fail_memory(jobs * sizeof *self.jobs);
+    vst_status status = execute(&self, result);
     for (size_t i = 0; i < jobs; i++) {
-        vst_recipe_destroy(w.jobs[i].recipe);
-        vst_free(w.jobs[i].folder);
+        vst_recipe_destroy(self.jobs[i].recipe);
+        vst_free(self.jobs[i].folder);
     }
-    vsti_report_set_clear(&w.set);
-    vst_free(w.jobs);
+    vsti_report_set_clear(&self.set);
+    vst_free(self.jobs);
     if (status != VST_OK) vst_study_result_clear(result);
     return status;
 }

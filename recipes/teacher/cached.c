@@ -113,9 +113,10 @@ vst_status vsti_read_cached(const vsti_teachers *teachers, const vsti_teacher *t
             const vsti_cache_tap *tap = teacher->taps[k].cached;
             if (!vsti_cache_decode(tap, cache->dtype, from->map + index * from->record,
                                    teacher->taps[k].target + (size_t)i * tap->floats))
-                return vst_fail(VST_ERROR_FORMAT,
-                                "%s/teacher%d.bin: record %llu names a class that tap %s has not; " VSTI_CACHE_MEND,
-                                cache->folder, from->number, (unsigned long long)index, tap->name);
+                return vst_fail(
+                    VST_ERROR_FORMAT,
+                    "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,
+                    cache->folder, from->number, (unsigned long long)index, tap->name);
         }
     }
     return VST_OK;

@@ -59,7 +59,7 @@ VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_
 VST_NODISCARD vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                                 const vst_model_config *const *models);
 void vsti_teachers_clear(vsti_teachers *teachers);
-const vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: not asked for */
+const vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
 /* The tap that the term learns from; NULL with `from: student`. */
 const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
 /* Adds model and values of a teacher that is a file to the hash. */

@@ -128,7 +128,7 @@ out:
 
 /* ---- Writing ---- */
 
-/* After this there is a moment without last.safetensors; previous.safetensors serves then. */
+/* Until the rename below there is no last.safetensors; previous.safetensors is read then. */
 static vst_status keep_previous(const vsti_run_folder *folder) {
     char last[VSTI_PATH], previous[VSTI_PATH];
     vst_status status = VST_OK;

@@ -50,7 +50,7 @@ VST_NODISCARD vst_status vsti_checkpoint_write(const vsti_run_folder *folder, co
                                                vst_optimizer *optimizer);
 
 /* Opens last.safetensors, or with a warning previous.safetensors if that is unreadable or missing. *file is NULL if
- * there is no checkpoint at all; close it with vst_safetensors_close. */
+ * there is no checkpoint; close it with vst_safetensors_close. */
 VST_NODISCARD vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
                                               vst_safetensors **file);
 

@@ -18,7 +18,7 @@ static void add_seconds(vsti_trainer *t) {
     t->counted_until = now;
 }
 
-/* Ends the run at the user's wish, with everything saved. */
+/* Saves everything and ends the run, after Ctrl-C. */
 static vst_status interrupt(vsti_trainer *t) {
     add_seconds(t);
     vst_status status = vsti_train_save(t, false);

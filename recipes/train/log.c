@@ -1,4 +1,4 @@
-/* What a training tells people: its setup, shares of the loss, log.txt, summary.csv. */
+/* What a training reports: its setup, shares of the loss, log.txt, summary.csv. */
 #include "recipes/train/log.h"
 
 #include <jansson.h>
@@ -160,7 +160,7 @@ void vsti_log_loss_shares(const vsti_trainer *t) {
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-/* Appends the object as one line and lets go of it. */
+/* Appends the object as one line and releases it. */
 static void log_line(vsti_trainer *t, json_t *object) {
     char line[8192]; /* the longest has some 30 numbers */
     const size_t length = json_dumpb(object, line, sizeof line - 2, JSON_REAL_PRECISION(9));

@@ -1,10 +1,10 @@
-/* What a training tells people: messages, log.txt and summary.csv. */
+/* What a training reports: messages, log.txt and summary.csv. */
 #ifndef VISTILL_RECIPES_TRAIN_LOG_H
 #define VISTILL_RECIPES_TRAIN_LOG_H
 
 #include "recipes/train/internal.h"
 
-/* Before the first step: who learns what from whom. */
+/* Before the first step: student, teachers, losses, data, schedule. */
 void vsti_log_setup(const vsti_trainer *trainer);
 /* After it: each term's share of the loss and of the gradient. */
 void vsti_log_loss_shares(const vsti_trainer *trainer);

@@ -18,7 +18,7 @@ static bool all_finite(const float *values, size_t count) {
 
 /* ---- Which tensor it was ---- */
 
-/* "layer3 of the teacher teacher.safetensors", with fresh values in the student's inputs; false: the teachers are well.
+/* "layer3 of the teacher teacher.safetensors", with fresh values in the student's inputs; false: all are finite.
  */
 static bool nonfinite_teacher(const vsti_teachers *teachers, char name[NAMED]) {
     for (int i = 0; i < teachers->count; i++)

@@ -14,7 +14,7 @@ enum { VSTI_PATH = 4096 };
 typedef struct vsti_run_folder {
     char *path;
     int lock;        /* descriptor of the locked file, -1: none */
-    bool log_failed; /* a line could not be written; said once, training goes on */
+    bool log_failed; /* a line could not be written; warned about once, training goes on */
 } vsti_run_folder;
 
 /* Makes a folder and those above it; `key` is the recipe's, for the advice. */

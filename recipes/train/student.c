@@ -11,7 +11,7 @@
 #include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
 
-/* sum + weight * value; the weight is an input, for it may change from step to step. */
+/* sum + weight * value; the weight is an input, because it may change from step to step. */
 static vst_value plus(vst_graph *g, vst_value sum, vst_value value, double weight, const char *name) {
     if (weight == 0) return sum;
     const vst_value part = vst_mul(g, value, vst_input(g, name, VST_SCALAR));
@@ -61,7 +61,7 @@ static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vs
     return count;
 }
 
-/* The first tap of tokens tells the grid that features live on. */
+/* Finds the token grid by the first tap of tokens. */
 static void find_grid(vsti_student *student) {
     const vst_shape shape = vst_shape_at(student->graph, vst_find(student->graph, "blocks.0"));
     if (shape.rank == 3) student->grid = vst_token_side(shape.dim[1], &student->prefix);

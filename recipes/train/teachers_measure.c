@@ -27,7 +27,7 @@ static void check_normalisation(const vsti_teacher *teacher, const vst_batch *ba
     const double mean = sum / count, deviation = sqrt(fmax(0, squares / count - mean * mean));
     if (fabs(mean) < 1 && deviation > 0.4 && deviation < 2.5) return;
     vst_log(VST_LOG_WARNING,
-            "%s: images come to it with mean %.2f and deviation %.2f, and models are mostly trained with 0 and 1: "
+            "%s: its normalised images have mean %.2f and deviation %.2f, and models are mostly trained with 0 and 1: "
             "was it trained with the mean and std that its file says? `vistill info` shows them, `vistill import --set "
             "mean=…,std=…` "
             "sets them",
@@ -77,7 +77,7 @@ vst_status vsti_teachers_measure(vsti_teachers *teachers, const vst_recipe *reci
                                  const volatile sig_atomic_t *stop) {
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
-        if (!teacher->model || teacher->cached) continue; /* a cache knows the figure */
+        if (!teacher->model || teacher->cached) continue; /* the cache holds its accuracy */
         const vst_status status = measure(teacher, recipe, data, stop);
         if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
     }

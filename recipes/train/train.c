@@ -35,7 +35,7 @@ static vst_status hash_run(vsti_trainer *t) {
     bare.run.output = NULL;
     bare.run.log_seconds = 0;
     bare.data.workers = 0;
-    bare.distill.teacher = NULL; /* where they lie says nothing; their values are hashed */
+    bare.distill.teacher = NULL;                                    /* their values are hashed, not their paths */
     bare.distill.cache = vst_recipe_cached(&bare) ? "cache" : NULL; /* that there is one does: half precision rounds */
     bare.run.start = NULL;
     char *yaml = vst_recipe_to_yaml(&bare);

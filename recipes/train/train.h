@@ -11,8 +11,8 @@
  *
  * With optim.ema_decay the moving average and the trained ("raw") weights are both evaluated on the test split after
  * every epoch. optim.weights says which of them the model files get; test_acc1, the validation and what is chosen by it
- * are theirs, and test_acc1_ema and test_acc1_raw (eval_top1_ema, eval_top1_raw in summary.csv) tell them apart. Batch
- * norm's running statistics are the same for both.
+ * are theirs, and test_acc1_ema and test_acc1_raw (eval_top1_ema, eval_top1_raw in summary.csv) are the figures of
+ * each. Batch norm's running statistics are the same for both.
  *
  * With optim.accumulate the gradients of so many batches are averaged for one step. Masks and mixing are drawn for each
  * batch; batches at an epoch's end that make no whole step are left out. Means over labelled samples are taken within

@@ -325,13 +325,13 @@ START_TEST(warns) {
     run_fine((session){
         .recipe = teacher_recipe, .output = "teacher", .settings = {"model.mean=0", "model.std=5", "run.epochs=1"}});
     run_fine((session){.recipe = distilled_recipe, .settings = {"optim.lr_rule=linear", "optim.lr_batch=1024"}});
-    expect_said("teacher/last.safetensors: images come to it with mean 0.0");
+    expect_said("teacher/last.safetensors: its normalised images have mean 0.0");
     expect_said("steps of 24 images are far from the 1024 that optim.lr is meant for");
     said[0] = 0;
     run_fine((session){.recipe = teacher_recipe, .output = "teacher", .force = true});
     run_fine((session){
         .recipe = distilled_recipe, .output = "good", .settings = {"optim.lr_rule=linear", "optim.lr_batch=48"}});
-    ck_assert_ptr_null(strstr(said, "images come to it"));
+    ck_assert_ptr_null(strstr(said, "normalised images have"));
     ck_assert_ptr_null(strstr(said, "are far from"));
 }
 END_TEST

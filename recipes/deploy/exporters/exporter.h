@@ -13,7 +13,8 @@ extern "C" {
 typedef struct vst_exporter {
     const char *name; /* "safetensors", also the ending of its files' names */
     const char *help; /* one line: who reads it */
-    /* Writes the file, all of it or nothing. *note, to be vst_free'd, says how to load it there, or what it cannot say.
+    /* Writes the file, all of it or nothing. *note, to be vst_free'd, says how to load the file there, and what it does
+     * not contain.
      */
     vst_status (*write)(const vst_model *model, const char *path, char **note);
 } vst_exporter;

@@ -64,7 +64,7 @@ static vst_status find_cache(builder *self) {
     if (status == VST_ERROR_NOT_FOUND) return begin_anew(self);
     VST_TRY(status);
     const bool complete =
-        self->cache.done / self->cache.block >= self->blocks; /* then it may hold more than is asked for */
+        self->cache.done / self->cache.block >= self->blocks; /* then it may hold more than is needed */
     VST_TRY(vsti_cache_compare(&self->cache, &self->wanted, !complete));
     const uint64_t begun = self->cache.done % self->cache.block;
     if (begun % (uint64_t)self->source->recipe->optim.batch) self->cache.done -= begun;
@@ -112,21 +112,22 @@ static vst_status check_room(const builder *self) {
 /* Brings the sum up to what there is of the block under way, and checks it against the manifest. */
 static vst_status reread(builder *self, int teacher) {
     const vsti_cache *cache = &self->cache;
-    const vsti_cache_teacher *t = &cache->teachers[teacher];
-    const uint64_t block = cache->done / cache->block, end = cache->done * t->record;
-    for (uint64_t at = block * cache->block * t->record; at < end;) {
+    const vsti_cache_teacher *cached = &cache->teachers[teacher];
+    const uint64_t block = cache->done / cache->block, end = cache->done * cached->record;
+    for (uint64_t at = block * cache->block * cached->record; at < end;) {
         const size_t wanted = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
-        const ssize_t got = pread(t->file, self->buffer, wanted, (off_t)at);
+        const ssize_t got = pread(cached->file, self->buffer, wanted, (off_t)at);
         if (got <= 0)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be read: %s", cache->folder, t->number,
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be read: %s", cache->folder, cached->number,
                             strerror(errno));
         XXH3_64bits_update(self->sums[teacher], self->buffer, (size_t)got);
         at += (uint64_t)got;
     }
-    if (cache->done % cache->block == 0 || XXH3_64bits_digest(self->sums[teacher]) == t->sums[block]) return VST_OK;
+    if (cache->done % cache->block == 0 || XXH3_64bits_digest(self->sums[teacher]) == cached->sums[block])
+        return VST_OK;
     return vst_fail(VST_ERROR_FORMAT,
                     "%s/teacher%d.bin was damaged since the build was interrupted: --force builds it anew",
-                    cache->folder, t->number);
+                    cache->folder, cached->number);
 }
 
 static vst_status allocate(builder *self) {
@@ -134,11 +135,11 @@ static vst_status allocate(builder *self) {
     size_t buffer = CHUNK;
     for (int i = 0; i < self->cache.teacher_count; i++) {
         size_t bytes;
-        vsti_cache_teacher *t = &self->cache.teachers[i];
-        if (!vst_multiply((size_t)self->source->recipe->optim.batch, t->record, &bytes))
+        vsti_cache_teacher *cached = &self->cache.teachers[i];
+        if (!vst_multiply((size_t)self->source->recipe->optim.batch, cached->record, &bytes))
             VST_TRY(vst_fail_memory(SIZE_MAX));
         if (bytes > buffer) buffer = bytes;
-        VST_TRY(vst_grow(&t->sums, &t->sum_capacity, (size_t)self->blocks, sizeof *t->sums));
+        VST_TRY(vst_grow(&cached->sums, &cached->sum_capacity, (size_t)self->blocks, sizeof *cached->sums));
         if (!(self->sums[i] = XXH3_createState())) VST_TRY(vst_fail_memory(1024));
         XXH3_64bits_reset(self->sums[i]);
     }
@@ -149,25 +150,25 @@ out:
     return status;
 }
 
-static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_cache_teacher *t, int count) {
+static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_cache_teacher *cached, int count) {
     for (int k = 0; k < teacher->tap_count; k++) {
-        const vsti_cache_tap *tap = vsti_cache_tap_named(t, teacher->taps[k].name);
+        const vsti_cache_tap *tap = vsti_cache_tap_named(cached, teacher->taps[k].name);
         const float *values = vst_plan_output(teacher->plan, k);
         for (int i = 0; i < count; i++) {
             const vst_status status = vsti_cache_encode(tap, self->cache.dtype, values + (size_t)i * tap->floats,
-                                                        self->scratch, self->buffer + (size_t)i * t->record);
+                                                        self->scratch, self->buffer + (size_t)i * cached->record);
             if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
         }
     }
     return VST_OK;
 }
 
-static vst_status put(const builder *self, const vsti_cache_teacher *t, size_t bytes) {
-    const uint64_t at = self->cache.done * t->record;
+static vst_status put(const builder *self, const vsti_cache_teacher *cached, size_t bytes) {
+    const uint64_t at = self->cache.done * cached->record;
     for (size_t written = 0; written < bytes;) {
-        const ssize_t step = pwrite(t->file, self->buffer + written, bytes - written, (off_t)(at + written));
+        const ssize_t step = pwrite(cached->file, self->buffer + written, bytes - written, (off_t)(at + written));
         if (step <= 0 && errno != EINTR)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", self->cache.folder, t->number,
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", self->cache.folder, cached->number,
                             strerror(errno));
         if (step > 0) written += (size_t)step;
     }
@@ -179,16 +180,16 @@ static vst_status add_batch(builder *self, const vst_batch *batch) {
     vst_status status = VST_OK;
     const uint64_t block = self->cache.done / self->cache.block;
     for (int i = 0; i < self->cache.teacher_count; i++) {
-        const vsti_cache_teacher *t = &self->cache.teachers[i];
-        const vsti_teacher *teacher = vsti_teacher_of(self->source->teachers, t->number - 1);
-        const size_t bytes = (size_t)batch->count * t->record;
+        const vsti_cache_teacher *cached = &self->cache.teachers[i];
+        const vsti_teacher *teacher = vsti_teacher_of(self->source->teachers, cached->number - 1);
+        const size_t bytes = (size_t)batch->count * cached->record;
         VST_TRY(
             vsti_teacher_run(teacher, batch->images, (size_t)batch->count * self->source->teachers->image_floats, 0));
-        VST_TRY(encode(self, teacher, t, batch->count));
-        VST_TRY(put(self, t, bytes));
+        VST_TRY(encode(self, teacher, cached, batch->count));
+        VST_TRY(put(self, cached, bytes));
         if (self->cache.done % self->cache.block == 0) XXH3_64bits_reset(self->sums[i]);
         XXH3_64bits_update(self->sums[i], self->buffer, bytes);
-        t->sums[block] = XXH3_64bits_digest(self->sums[i]);
+        cached->sums[block] = XXH3_64bits_digest(self->sums[i]);
     }
     self->cache.done += (uint64_t)batch->count;
 out:
@@ -199,22 +200,22 @@ out:
 static vst_status commit(builder *self) {
     vsti_cache *cache = &self->cache;
     for (int i = 0; i < cache->teacher_count; i++) {
-        const vsti_cache_teacher *t = &cache->teachers[i];
-        if (fdatasync(t->file) != 0)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, t->number,
+        const vsti_cache_teacher *cached = &cache->teachers[i];
+        if (fdatasync(cached->file) != 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, cached->number,
                             strerror(errno));
     }
     self->committed = vst_seconds();
     return vsti_cache_write_manifest(cache);
 }
 
-/* What lies beyond the records goes, so that equal caches have equal files. */
+/* Removes what lies beyond the records, so that equal caches have equal files. */
 static vst_status cut(const builder *self) {
     const vsti_cache *cache = &self->cache;
     for (int i = 0; i < cache->teacher_count; i++) {
-        const vsti_cache_teacher *t = &cache->teachers[i];
-        if (ftruncate(t->file, (off_t)(cache->done * t->record)) != 0)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be shortened: %s", cache->folder, t->number,
+        const vsti_cache_teacher *cached = &cache->teachers[i];
+        if (ftruncate(cached->file, (off_t)(cache->done * cached->record)) != 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be shortened: %s", cache->folder, cached->number,
                             strerror(errno));
     }
     return VST_OK;

@@ -50,8 +50,8 @@ static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher
     if (fstat(teacher->file, &info) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
     if (!vsti_cache_bytes(teacher, cache->done, bytes) || (uint64_t)info.st_size < *bytes)
         VST_TRY(vst_fail(VST_ERROR_FORMAT,
-                         "%s has %lld bytes, and %llu records of %zu are told of: it was cut; " VSTI_CACHE_MEND, path,
-                         (long long)info.st_size, (unsigned long long)cache->done, teacher->record));
+                         "%s has %lld bytes, too few for %llu records of %zu bytes: the file was cut; " VSTI_CACHE_MEND,
+                         path, (long long)info.st_size, (unsigned long long)cache->done, teacher->record));
 out:
     return status;
 }

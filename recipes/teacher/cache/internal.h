@@ -1,6 +1,6 @@
 /* A teacher's answers on disk, so that a training need not run it. Internal to recipes/teacher; others include cache.h.
  *
- * A folder holds cache.json, the manifest, which says whose answers on what they are, and for each teacher a file
+ * A folder holds cache.json, the manifest, which says what the cache was made for, and for each teacher a file
  * teacher<N>.bin of records of one fixed size, a record for each image that training shows. Records have no index:
  * their place follows from their number. Records are in blocks, of which the manifest has the XXH3:
  * - with augment.views = 0 a block is an epoch, and a record is that of a place in it, step * batch + row;
@@ -93,7 +93,7 @@ bool vsti_cache_decode(const vsti_cache_tap *tap, vst_dtype dtype, const uint8_t
  * the others if all were equal. */
 void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32_t *places, float *rest);
 
-/* Of so many records; false if that is no size of a file. */
+/* The size of so many records; false if it is too large for a file. */
 bool vsti_cache_bytes(const vsti_cache_teacher *teacher, uint64_t records, uint64_t *bytes);
 bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes); /* of all its files */
 vst_cache_size vsti_cache_size_of(const vsti_cache *cache);

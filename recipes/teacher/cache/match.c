@@ -33,44 +33,50 @@ static vst_status refuse(const vsti_cache *found, const char *format, ...) {
                     found->folder, text);
 }
 
-static vst_status compare_shared(const vsti_cache *f, const vsti_cache *w) {
-    if (strcmp(f->version, w->version) != 0) return refuse(f, "by vistill %s, and this is %s", f->version, w->version);
-    if (f->seed != w->seed)
-        return refuse(f, "with run.seed = %d, and this is %d: images are augmented otherwise", f->seed, w->seed);
-    if (f->views != w->views) return refuse(f, "with augment.views = %d, and this is %d", f->views, w->views);
-    if (f->data != w->data)
-        return refuse(f, "for other training samples (hash %016llx, these have %016llx)", (unsigned long long)f->data,
-                      (unsigned long long)w->data);
-    if (f->batch && w->batch && f->batch != w->batch)
-        return refuse(f, "with optim.batch = %d, and this is %d: other images are mixed", f->batch, w->batch);
-    if (f->view != w->view)
-        return refuse(f,
+static vst_status compare_shared(const vsti_cache *found, const vsti_cache *wanted) {
+    if (strcmp(found->version, wanted->version) != 0)
+        return refuse(found, "by vistill %s, and this is %s", found->version, wanted->version);
+    if (found->seed != wanted->seed)
+        return refuse(found, "with run.seed = %d, and this is %d: images are augmented otherwise", found->seed,
+                      wanted->seed);
+    if (found->views != wanted->views)
+        return refuse(found, "with augment.views = %d, and this is %d", found->views, wanted->views);
+    if (found->data != wanted->data)
+        return refuse(found, "for other training samples (hash %016llx, these have %016llx)",
+                      (unsigned long long)found->data, (unsigned long long)wanted->data);
+    if (found->batch && wanted->batch && found->batch != wanted->batch)
+        return refuse(found, "with optim.batch = %d, and this is %d: other images are mixed", found->batch,
+                      wanted->batch);
+    if (found->view != wanted->view)
+        return refuse(found,
                       "with another augmentation (view %016llx, this is %016llx): augment, or the student's image, "
                       "channels, mean or "
                       "std",
-                      (unsigned long long)f->view, (unsigned long long)w->view);
-    if (f->dtype != w->dtype)
-        return refuse(f, "with distill.cache_precision = %s, and this is %s",
-                      vsti_cache_precisions[f->dtype == VST_F32], vsti_cache_precisions[w->dtype == VST_F32]);
-    if (f->topk != w->topk) return refuse(f, "with distill.cache_topk = %d, and this is %d", f->topk, w->topk);
-    if (f->block != w->block)
-        return refuse(f, "for epochs of %llu images, and these have %llu", (unsigned long long)f->block,
-                      (unsigned long long)w->block);
+                      (unsigned long long)found->view, (unsigned long long)wanted->view);
+    if (found->dtype != wanted->dtype)
+        return refuse(found, "with distill.cache_precision = %s, and this is %s",
+                      vsti_cache_precisions[found->dtype == VST_F32], vsti_cache_precisions[wanted->dtype == VST_F32]);
+    if (found->topk != wanted->topk)
+        return refuse(found, "with distill.cache_topk = %d, and this is %d", found->topk, wanted->topk);
+    if (found->block != wanted->block)
+        return refuse(found, "for epochs of %llu images, and these have %llu", (unsigned long long)found->block,
+                      (unsigned long long)wanted->block);
     return VST_OK;
 }
 
-static vst_status compare_teacher(const vsti_cache *found, const vsti_cache_teacher *f, const vsti_cache_teacher *w,
-                                  bool whole) {
-    if (!f) return refuse(found, "without teacher %d", w->number);
-    if (f->hash != w->hash)
-        return refuse(found, "from another teacher %d (hash %016llx, this one has %016llx)", w->number,
-                      (unsigned long long)f->hash, (unsigned long long)w->hash);
-    for (int i = 0; i < w->tap_count; i++) {
-        const vsti_cache_tap *tap = vsti_cache_tap_named(f, w->taps[i].name);
-        if (!tap || !vst_shape_equal(&tap->shape, &w->taps[i].shape))
-            return refuse(found, "without the tap %s of teacher %d", w->taps[i].name, w->number);
+static vst_status compare_teacher(const vsti_cache *cache, const vsti_cache_teacher *found,
+                                  const vsti_cache_teacher *wanted, bool whole) {
+    if (!found) return refuse(cache, "without teacher %d", wanted->number);
+    if (found->hash != wanted->hash)
+        return refuse(cache, "from another teacher %d (hash %016llx, this one has %016llx)", wanted->number,
+                      (unsigned long long)found->hash, (unsigned long long)wanted->hash);
+    for (int i = 0; i < wanted->tap_count; i++) {
+        const vsti_cache_tap *tap = vsti_cache_tap_named(found, wanted->taps[i].name);
+        if (!tap || !vst_shape_equal(&tap->shape, &wanted->taps[i].shape))
+            return refuse(cache, "without the tap %s of teacher %d", wanted->taps[i].name, wanted->number);
     }
-    if (whole && f->tap_count != w->tap_count) return refuse(found, "for other taps of teacher %d", w->number);
+    if (whole && found->tap_count != wanted->tap_count)
+        return refuse(cache, "for other taps of teacher %d", wanted->number);
     return VST_OK;
 }
 

@@ -69,9 +69,10 @@ static vst_status compare_row(checker *self, uint64_t record, int row) {
         for (int k = 0; k < teacher->tap_count; k++, index++) {
             const vsti_cache_tap *tap = vsti_cache_tap_named(from, teacher->taps[k].name);
             if (!vsti_cache_decode(tap, self->cache.dtype, from->map + record * from->record, self->values))
-                return vst_fail(VST_ERROR_FORMAT,
-                                "%s/teacher%d.bin: record %llu names a class that tap %s has not; " VSTI_CACHE_MEND,
-                                self->cache.folder, from->number, (unsigned long long)record, tap->name);
+                return vst_fail(
+                    VST_ERROR_FORMAT,
+                    "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,
+                    self->cache.folder, from->number, (unsigned long long)record, tap->name);
             compare(self, index, tap, vst_plan_output(teacher->plan, k) + (size_t)row * tap->floats);
         }
     }
