@@ -5,7 +5,7 @@
 #include "recipes/train/internal.h"
 
 /* Copies what a run of the student's plan reads, and uses up, because the inputs' memory serves other values later:
- * images, targets, weights of the losses, the teachers' taps. `step`: batches of the whole run before this one. */
-VST_NODISCARD vst_status vsti_fill_inputs(vsti_trainer *trainer, const vst_batch *batch, uint64_t step);
+ * images, targets, weights of the losses, the teachers' taps. */
+VST_NODISCARD vst_status vsti_fill_inputs(vsti_trainer *trainer, const vst_batch *batch, vsti_position position);
 
 #endif

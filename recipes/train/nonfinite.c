@@ -65,10 +65,10 @@ out:
 }
 
 /* "" if all tensors are finite and only the loss is not. */
-static vst_status find_nonfinite(vsti_trainer *t, const vst_batch *batch, uint64_t step, char name[NAMED]) {
+static vst_status find_nonfinite(vsti_trainer *t, const vst_batch *batch, vsti_position position, char name[NAMED]) {
     vst_status status = VST_OK;
     *name = 0;
-    VST_TRY(vsti_fill_inputs(t, batch, step));
+    VST_TRY(vsti_fill_inputs(t, batch, position));
     if (!nonfinite_teacher(&t->teachers, name) && !nonfinite_parameter(t->student.params, name))
         VST_TRY(nonfinite_tap(&t->student, batch, name));
 out:
@@ -96,13 +96,14 @@ static bool nonfinite_loss(const vsti_trainer *t, char name[NAMED]) {
     return true;
 }
 
-vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, uint64_t step) {
+vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, vsti_position position) {
     char loss[NAMED], tensor[NAMED];
     if (!nonfinite_loss(t, loss)) return VST_OK;
-    const vst_status status = find_nonfinite(t, batch, step, tensor);
+    const vst_status status = find_nonfinite(t, batch, position, tensor);
     if (status != VST_OK) return status;
     return vst_fail(VST_ERROR_NUMERIC,
                     "step %llu (epoch %d): %s is not finite%s%s; lower optim.lr, lengthen optim.warmup_epochs, set "
                     "optim.clip_norm or run.recover",
-                    (unsigned long long)step, t->progress.epoch, loss, *tensor ? ", and first of all " : "", tensor);
+                    (unsigned long long)position.step, (int)position.epoch, loss, *tensor ? ", and first of all " : "",
+                    tensor);
 }

@@ -6,10 +6,16 @@
 #include "recipes/train/inputs.h"
 #include "recipes/train/nonfinite.h"
 
+static vsti_position position_of(const vsti_trainer *t) {
+    return (vsti_position){.epoch = (uint32_t)t->progress.epoch,
+                           .step = (uint64_t)t->progress.epoch * t->data.steps + t->progress.step,
+                           .sample = t->progress.step * (uint64_t)t->recipe->optim.batch};
+}
+
 /* The gradient norm of each loss in the first step of the run. */
-static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch) {
+static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch, vsti_position position) {
     for (int i = -1; t->distilling && i < t->recipe->term_count; i++) {
-        vst_status status = vsti_fill_inputs(t, batch, 0);
+        vst_status status = vsti_fill_inputs(t, batch, position);
         if (status == VST_OK)
             status = vsti_student_gradient_of(&t->student, t->recipe, i, 0, &t->gradient_norms[i + 1]);
         if (status != VST_OK) return status;
@@ -41,22 +47,20 @@ static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
 vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     vst_status status = VST_OK;
     vsti_student *s = &t->student;
-    const uint64_t step = (uint64_t)t->progress.epoch * t->data.steps + t->progress.step;
+    const vsti_position position = position_of(t);
     const uint64_t accumulate = (uint64_t)t->recipe->optim.accumulate;
-    const double rate = ldexp(vst_schedule_rate(&t->schedule, step / accumulate), -t->progress.recoveries);
-    const vsti_position position = {(uint32_t)t->progress.epoch, step,
-                                    t->progress.step * (uint64_t)t->recipe->optim.batch};
+    const double rate = ldexp(vst_schedule_rate(&t->schedule, position.step / accumulate), -t->progress.recoveries);
     const double begin = vst_seconds();
     VST_TRY(vsti_teachers_run(&t->teachers, s->params, vst_optimizer_ema(s->optimizer), batch, position));
     if (t->teachers.count) t->teacher_seconds += vst_seconds() - begin;
-    if (step == 0) VST_TRY(measure_gradients(t, batch));
-    VST_TRY(vsti_fill_inputs(t, batch, step));
-    VST_TRY(vst_plan_run(s->plan, (uint32_t)step));
-    VST_TRY(vsti_check_losses(t, batch, step));
+    if (position.step == 0) VST_TRY(measure_gradients(t, batch, position));
+    VST_TRY(vsti_fill_inputs(t, batch, position));
+    VST_TRY(vst_plan_run(s->plan, (uint32_t)position.step));
+    VST_TRY(vsti_check_losses(t, batch, position));
     if (accumulate > 1) vst_optimizer_accumulate(s->optimizer);
-    if ((step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);
+    if ((position.step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);
     if (status != VST_OK)
-        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)step,
+        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)position.step,
                            t->progress.epoch, rate);
     add_sums(t, batch, rate);
     t->progress.step++;
