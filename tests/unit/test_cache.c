@@ -426,7 +426,7 @@ START_TEST(broken_data) {
     }
     for (size_t left = 0; left < size; left += 9973) {
         write_bytes("cache/teacher1.bin", (uint8_t *)bytes, left);
-        expect_status(check_status((session){0}, &report), VST_ERROR_FORMAT, "it was cut");
+        expect_status(check_status((session){0}, &report), VST_ERROR_FORMAT, "the file was cut");
     }
     write_bytes("cache/teacher1.bin", (uint8_t *)bytes, size - 1);
     expect(s, VST_ERROR_FORMAT, "records of 584 bytes: the file was cut; `vistill cache build RECIPE --force`");
