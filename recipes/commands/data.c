@@ -249,7 +249,7 @@ static const vst_flag flags[] = {
 const vst_command vsti_command_data = {
     .name = "data",
     .words = "index|check|preview|pack DATA",
-    .summary = "look at a data set, check it, pack it into shards",
+    .summary = "check a data set, show it, pack it into shards",
     .help =
         "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"
         "check    reads and decodes everything, counts classes and lists broken images; exit code 1 if there are any\n"

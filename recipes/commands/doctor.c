@@ -15,13 +15,13 @@
 
 #define FASHION_MNIST "/usr/share/datasets/fashion-mnist" /* of Debian's package dataset-fashion-mnist */
 
-typedef enum verdict { OK, WARN, FAIL } verdict;
+typedef enum finding { OK, WARN, FAIL } finding;
 typedef struct examination {
     vst_table *table;
     int counts[3];
 } examination;
 
-static void note(examination *e, verdict is, const char *what, const char *found) {
+static void note(examination *e, finding is, const char *what, const char *found) {
     static const char *const words[] = {"ok", "warn", "FAIL"}, *const marks[] = {"✓ ", "! ", "✗ "};
     e->counts[is]++;
     vst_table_cell(e->table, "%s%s", vst_terminal_width(stdout) ? marks[is] : "", words[is]);

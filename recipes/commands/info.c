@@ -357,7 +357,7 @@ out:
     return status;
 }
 
-/* The command that would make a model file of it, as far as the tensors tell. */
+/* The command that would make a model file of it, as far as the tensors show it. */
 static vst_status print_advice(const vst_weights *weights) {
     vst_import_candidate *list = NULL;
     size_t count, fit = 0;

@@ -70,7 +70,8 @@ const vst_command vsti_command_report = {
     .help =
         "RUN is a run's folder. The page is one HTML file that needs no network: accuracy, size and the latency of "
         "one\n"
-        "image, curves, where Vision Transformers look, how often teacher and heads agree, each class, the confusion\n"
+        "image, curves, attention maps of Vision Transformers, how often teacher and heads agree, each class, the "
+        "confusion\n"
         "matrix, pictures. best.safetensors (else last.safetensors) is measured on the test split now. What is "
         "missing\n"
         "or broken in a folder is left out, and the page says so.",

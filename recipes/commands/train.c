@@ -61,7 +61,7 @@ static const vst_flag flags[] = {
     {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as optim.lr=2e-3; can be repeated"},
     {"resume", 0, NULL, "continue from the run folder's checkpoint, bit for bit"},
     {"force", 0, NULL, "begin anew in a folder that holds a run; with --resume only if that has another recipe"},
-    {"dry-run", 0, NULL, "build everything, train for two seconds, tell memory and time, write nothing"},
+    {"dry-run", 0, NULL, "build everything, train for two seconds, report memory and time, write nothing"},
     {0}};
 
 extern const vst_command vsti_command_train;

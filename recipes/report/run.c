@@ -100,9 +100,9 @@ static vst_status read_curve(vsti_measured_run *run) {
     vst_status status = VST_OK;
     VST_TRY(vsti_report_note(run, vsti_curve_read(&run->curve, run->folder), "the curves end early"));
     if (run->curve.count == 0)
-        VST_TRY(add_note(run, "no curves: neither summary.csv nor log.txt tells of a whole epoch"));
+        VST_TRY(add_note(run, "no curves: neither summary.csv nor log.txt has a complete epoch"));
     else if (!has(run->folder, "summary.csv"))
-        VST_TRY(add_note(run, "summary.csv is missing: the curves come from log.txt, which does not tell the time"));
+        VST_TRY(add_note(run, "summary.csv is missing: the curves come from log.txt, which has no times"));
 out:
     return status;
 }

@@ -1,4 +1,4 @@
-/* A dry run: some steps are trained and their time tells that of the training. */
+/* A dry run: trains some steps and estimates the time of the whole training. */
 #include "recipes/train/estimate.h"
 
 #include "recipes/train/log.h"

@@ -1,4 +1,4 @@
-/* The accuracy of the teachers before the training, and whether their images look as they expect. */
+/* The accuracy of the teachers before the training, and whether their images are normalised as they expect. */
 #include "recipes/train/teachers_measure.h"
 
 #include <math.h>

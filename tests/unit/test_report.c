@@ -175,8 +175,8 @@ START_TEST(parts) {
     char *html;
     ck_ok(vst_report_html(&report, &html, NULL));
     check_html(html);
-    ck_assert_ptr_nonnull(strstr(html, "<h2>Where they look</h2>"));
-    ck_assert_int_eq(occurrences(html, "<figure class=look>"), 3);
+    ck_assert_ptr_nonnull(strstr(html, "<h2>Attention maps</h2>"));
+    ck_assert_int_eq(occurrences(html, "<figure class=attention-map>"), 3);
     ck_assert_int_eq(occurrences(html, "<figcaption>distillation token"), 1);
     ck_assert_int_eq(occurrences(html, ">93.25</td>"), 2);
     ck_assert_ptr_nonnull(strstr(html, "<td class=right-of>88.50</td>"));

@@ -255,7 +255,7 @@ static const damage damages[] = {
      "last.safetensors ·", "+"},
     {"rm student/*.safetensors", "no model: neither best.safetensors", "<h2>How it learned", "<h2>What is confused"},
     {"rm -r data", "not tested, so no accuracy, matrix, pictures: ", "<h2>How it learned", "<h2>What is confused"},
-    {"truncate -s 30 data/t10k-images*", "not tested, so", "for one image", "<h2>Where it looks"},
+    {"truncate -s 30 data/t10k-images*", "not tested, so", "for one image", "<h2>Attention maps"},
     {"rm -r teacher", "no agreement with the teacher: teacher/last.safetensors", ">mean of both heads<", ">teacher<"},
     {"echo 'modell: {}' >> student/recipe.yaml", "the recipe cannot be used: ", "<h2>What is confused", ">teacher<"},
     {"rm student/recipe.yaml", "the recipe cannot be used: ", " · seed 3", "<h2>Recipe"},

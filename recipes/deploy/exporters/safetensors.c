@@ -76,7 +76,7 @@ static vst_status describe(char **note, const vst_model *model, const char *path
         *note = vst_format("timm has no model %s: the names are timm's, its program cannot build it", variant);
     else if (!same)
         *note = vst_format("the options make it another model than timm's %s, which cannot load it: vistill info %s",
-                           variant, "tells them");
+                           variant, "shows them");
     else *note = vst_format("timm.create_model(\"%s\", checkpoint_path=\"%s\"%s)", variant, path, arguments);
     if (!*note) VST_TRY(vst_fail_memory(NOTE_BYTES));
 out:
