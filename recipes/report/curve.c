@@ -1,11 +1,12 @@
 /* The epochs of a run: from its summary.csv, or where that is missing from its log.txt. */
+#include "recipes/report/curve.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/report/internal.h"
 #include "vision/base/memory.h"
 
 enum { COLUMNS = 6, CSV_COLUMNS = 32, LINE = 16384, EPOCHS = 100000 };

@@ -4,24 +4,8 @@
 
 #include <stdio.h>
 
+#include "recipes/report/curve.h"
 #include "recipes/report/html.h"
-
-/* One line of summary.csv; NAN where a value is missing. */
-typedef struct vsti_epoch {
-    double epoch, train_loss, train_top1, eval_loss, eval_top1, seconds;
-} vsti_epoch;
-
-typedef struct vsti_curve {
-    vsti_epoch *epochs;
-    size_t count, capacity;
-} vsti_curve;
-
-/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which has no seconds. A folder without either gives
- * an empty curve; a line of summary.csv that is not of numbers ends it, one of log.txt that cannot be read is passed
- * over. */
-VST_NODISCARD vst_status vsti_curve_read(vsti_curve *curve, const char *folder);
-/* Of all epochs together; NAN if that is not known. */
-double vsti_curve_minutes(const vsti_curve *curve);
 
 /* What figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
  * when gnuplot is missing or fails. */

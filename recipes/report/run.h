@@ -8,7 +8,8 @@
 #include "recipes/config/recipe.h"
 #include "recipes/infer/evaluator.h"
 #include "recipes/model/model.h"
-#include "recipes/report/internal.h"
+#include "recipes/report/curve.h"
+#include "recipes/report/report.h"
 
 /* The answers of a model file on a data set. A teacher's are taken once, however many learned from it. */
 typedef struct vsti_answers {

@@ -194,7 +194,8 @@ static void same_files(const char *a, const char *b) {
     free(y);
 }
 
-/* Takes the cache back to `done` records, as a killed build leaves it: more is in the file than the head tells of. */
+/* Takes the cache back to `done` records, as a killed build leaves it: the file has more records than the manifest
+ * counts. */
 static void cut_back(uint64_t done) {
     vsti_cache cache = {0};
     size_t size;
