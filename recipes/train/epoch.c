@@ -8,6 +8,7 @@
 #include "recipes/train/restore.h"
 #include "recipes/train/save.h"
 #include "recipes/train/step.h"
+#include "vision/base/clock.h"
 
 /* ---- Time and interruption ---- */
 

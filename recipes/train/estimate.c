@@ -3,6 +3,7 @@
 
 #include "recipes/train/log.h"
 #include "recipes/train/step.h"
+#include "vision/base/clock.h"
 
 static const double ESTIMATE_SECONDS = 2;
 

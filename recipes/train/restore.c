@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "recipes/train/events.h"
+#include "vision/base/clock.h"
 #include "vision/base/log.h"
 
 vst_status vsti_train_restore(vsti_trainer *t, const vst_safetensors *file) {

@@ -5,6 +5,7 @@
 
 #include "recipes/train/inputs.h"
 #include "recipes/train/nonfinite.h"
+#include "vision/base/clock.h"
 
 static vsti_position position_of(const vsti_trainer *t) {
     return (vsti_position){.epoch = (uint32_t)t->progress.epoch,
