@@ -79,8 +79,8 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
     const convnext *o = raw;
     int total = 0, first = 0;
     if (o->depths.count != o->dims.count || o->depths.count < 1) {
-        vst_graph_fail(g, "depths has %d and dims %d values: both need one for each stage", o->depths.count,
-                       o->dims.count);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "depths has %d and dims %d values: both need one for each stage",
+                       o->depths.count, o->dims.count);
         return;
     }
     for (int s = 0; s < o->depths.count; s++) total += (int)o->depths.value[s];

@@ -29,7 +29,8 @@ static inline bool vsti_mobile_scale(vst_graph *g, vsti_mobile *net, const vsti_
     net->count = repeats->count;
     if (repeats->count != channels->count || repeats->count < 1 || repeats->count > VSTI_MOBILE_STAGES) {
         if (g)
-            vst_graph_fail(g, "repeats has %d and stage_channels %d values: both need one for each of 1 to %d stages",
+            vst_graph_fail(g, VST_ERROR_ARGUMENT,
+                           "repeats has %d and stage_channels %d values: both need one for each of 1 to %d stages",
                            repeats->count, channels->count, VSTI_MOBILE_STAGES);
         return false;
     }

@@ -97,8 +97,8 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
     stage stages[STAGES_MAX];
     const int count = plan_stages(o, stages);
     if (count == 0) {
-        vst_graph_fail(g, "w0 %d, wa %g, wm %g and %d blocks give more than %d stages", o->w0, o->wa, o->wm, o->depth,
-                       STAGES_MAX);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "w0 %d, wa %g, wm %g and %d blocks give more than %d stages", o->w0,
+                       o->wa, o->wm, o->depth, STAGES_MAX);
         return;
     }
     const vst_conv2d_options stem = {.out = o->stem_width, .kernel = 3, .stride = 2};

@@ -58,12 +58,13 @@ static vst_value basic_block(vst_graph *g, vst_value x, int out, int stride, boo
 static void build(vst_graph *g, vst_value x, const void *raw) {
     const resnet_cifar *o = raw;
     if ((o->depth - 2) % 6) {
-        vst_graph_fail(g, "a CIFAR ResNet has 6 n + 2 layers (8, 14, 20, 32, 56 …), not %d", o->depth);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "a CIFAR ResNet has 6 n + 2 layers (8, 14, 20, 32, 56 …), not %d",
+                       o->depth);
         return;
     }
     const bool pad = o->shortcut == SHORTCUT_PAD;
     if (pad && o->width % 2) {
-        vst_graph_fail(g, "zero channels on both sides need an even width, not %d", o->width);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "zero channels on both sides need an even width, not %d", o->width);
         return;
     }
     const int blocks = (o->depth - 2) / 6;

@@ -8,9 +8,9 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "datasets/encoded.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
+#include "vision/image/decode.h"
 
 /* "idx (IDX files …), tar (…)" */
 static const char *list_formats(char *text, size_t size) {
@@ -175,13 +175,34 @@ static vst_status name_sample(vst_status status, const vst_dataset *dataset, uin
     return vst_fail_in(status, "%s: %s", dataset->path, vst_dataset_sample_name(dataset, index, name, sizeof name));
 }
 
+void vst_bytes_clear(vst_bytes *bytes) {
+    vst_free(bytes->data);
+    *bytes = (vst_bytes){0};
+}
+
+vst_status vst_bytes_resize(vst_bytes *bytes, size_t size) {
+    vst_status status = vst_grow(&bytes->data, &bytes->capacity, size, 1);
+    if (status == VST_OK) bytes->size = size;
+    return status;
+}
+
+/* Of a format that gives image files. */
+static vst_status read_encoded(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
+    vst_bytes bytes = {0};
+    const vst_decode_options options = {.channels = dataset->channels, .limits = dataset->limits, .strict = true};
+    vst_status status = dataset->methods->read_bytes(dataset, index, &bytes, label);
+    if (status == VST_OK) status = vst_image_decode(bytes.data, bytes.size, &options, image, NULL);
+    vst_bytes_clear(&bytes);
+    return status;
+}
+
 vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
     const int channels = dataset->channels;
     dataset = behind_views(dataset, &index);
     status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
-                                    : vsti_encoded_read(dataset, index, image, label);
+                                    : read_encoded(dataset, index, image, label);
     if (status == VST_OK) status = vst_image_convert(image, channels);
     return name_sample(status, dataset, index);
 }

@@ -1,4 +1,4 @@
-/* Samples that are image files: their bytes, decoding, extensions. */
+/* Samples that are image files: their bytes and extensions. */
 #include "datasets/encoded.h"
 
 #include <errno.h>
@@ -11,18 +11,6 @@
 #include <xxhash.h>
 
 #include "vision/base/memory.h"
-#include "vision/image/decode.h"
-
-void vst_bytes_clear(vst_bytes *bytes) {
-    vst_free(bytes->data);
-    *bytes = (vst_bytes){0};
-}
-
-vst_status vst_bytes_resize(vst_bytes *bytes, size_t size) {
-    vst_status status = vst_grow(&bytes->data, &bytes->capacity, size, 1);
-    if (status == VST_OK) bytes->size = size;
-    return status;
-}
 
 vst_status vsti_read_range(int file, uint64_t offset, uint64_t size, vst_bytes *bytes) {
     if (size > VSTI_ENCODED_MAX)
@@ -68,15 +56,6 @@ void vsti_encoded_hash(const vst_dataset *dataset, vsti_size_of *size_of, uint64
     for (int i = 0; i < dataset->classes; i++)
         chain = XXH3_64bits_withSeed(dataset->class_names[i], strlen(dataset->class_names[i]), chain);
     *hash = chain;
-}
-
-vst_status vsti_encoded_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
-    vst_bytes bytes = {0};
-    const vst_decode_options options = {.channels = dataset->channels, .limits = dataset->limits, .strict = true};
-    vst_status status = dataset->methods->read_bytes(dataset, index, &bytes, label);
-    if (status == VST_OK) status = vst_image_decode(bytes.data, bytes.size, &options, image, NULL);
-    vst_bytes_clear(&bytes);
-    return status;
 }
 
 bool vsti_is_image_name(const char *name) {

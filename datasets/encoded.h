@@ -1,4 +1,4 @@
-/* What the formats of image files have in common: reading the bytes of a sample, decoding, extensions. Internal. */
+/* What the formats of image files have in common: reading the bytes of a sample, extensions. Internal. */
 #ifndef VISTILL_DATASETS_ENCODED_H
 #define VISTILL_DATASETS_ENCODED_H
 
@@ -8,9 +8,6 @@
 
 /* Bytes of one image file; a larger one is refused before memory is taken for it. */
 #define VSTI_ENCODED_MAX (UINT64_C(256) << 20)
-
-/* read = read_bytes + decode, for vst_dataset_read. */
-VST_NODISCARD vst_status vsti_encoded_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label);
 
 /* Fills `bytes` with `size` bytes at `offset` of an open file. Messages do not name the file. */
 VST_NODISCARD vst_status vsti_read_range(int file, uint64_t offset, uint64_t size, vst_bytes *bytes);

@@ -34,6 +34,7 @@ started=$(date +%s)
 step dev
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 step asan
-# OpenMP's own library is not instrumented, so the thread sanitizer is kept to the parts that use POSIX threads.
-step tsan -R 'test_(loader|loader_views|mix|datasets|formats|base)$'
+# OpenMP's own library is not instrumented, so the thread sanitizer is kept to the parts that use POSIX threads, and
+# programs run there with one OpenMP thread each.
+step tsan -R 'test_(loader|loader_views|mix|datasets|formats|base|program)$'
 printf '\nAll tests passed in %d minutes.\n' $((($(date +%s) - started + 59) / 60))

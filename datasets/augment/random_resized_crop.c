@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "datasets/augment/operations.h"
+#include "vision/image/resize.h"
 
 typedef struct random_resized_crop_options {
     int size;

@@ -1,4 +1,5 @@
 /* Resizing to a given shorter side: torchvision's Resize(size). */
+#include "vision/image/resize.h"
 #include "datasets/augment/operations.h"
 
 typedef struct resize_options {

@@ -7,6 +7,7 @@
 #include "datasets/loader/transform.h"
 #include "vision/image/decode.h"
 #include "vision/image/geometry.h"
+#include "vision/image/resize.h"
 
 /* What a worker keeps of each of its images; one picture larger than that must not stay for the rest of a training. */
 enum { KEEP = 32 << 20 };

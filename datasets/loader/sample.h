@@ -2,7 +2,8 @@
 #ifndef VISTILL_DATASETS_LOADER_SAMPLE_H
 #define VISTILL_DATASETS_LOADER_SAMPLE_H
 
-#include "datasets/loader/loader.h"
+#include "datasets/dataset.h"
+#include "datasets/loader/options.h"
 
 /* What a worker keeps from sample to sample. Starts as {0}. */
 typedef struct vsti_sample_memory {

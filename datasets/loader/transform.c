@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "vision/image/geometry.h"
+#include "vision/image/resize.h"
 #include "vision/kernels/kernels.h"
 
 #define LIMIT UINT64_C(64000000) /* pixels, as a decoder's */

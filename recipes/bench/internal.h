@@ -4,19 +4,20 @@
 
 #include "recipes/bench/bench.h"
 #include "vision/optim/optim.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 enum { VSTI_BENCH_INPUTS = 2 };
 
 typedef struct vsti_bench_input {
-    float *target, *values; /* the plan's memory, and what is put there before each step */
-    size_t bytes;           /* 0: the plan has no such input */
+    float *target, *values; /* the context's memory, and what is put there before each step */
+    size_t bytes;           /* 0: there is no such input */
 } vsti_bench_input;
 
 typedef struct vsti_bench_step {
     vst_params *params;
     vst_graph *graph;
-    vst_plan *plan;
+    vst_program *program;
+    vst_context *context;
     vst_optimizer *optimizer; /* training only */
     vsti_bench_input inputs[VSTI_BENCH_INPUTS];
     vst_bench_facts facts;

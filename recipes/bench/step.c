@@ -42,7 +42,7 @@ static vst_status keep_inputs(vsti_bench_step *step, int classes) {
     for (int i = 0; i < VSTI_BENCH_INPUTS; i++) {
         vsti_bench_input *input = &step->inputs[i];
         const vst_shape shape = vst_shape_at(step->graph, vst_find(step->graph, names[i]));
-        input->target = vst_plan_input(step->plan, names[i]);
+        input->target = vst_context_input(step->context, names[i]);
         if (!input->target) continue;
         input->bytes = (size_t)vst_shape_count(&shape) * sizeof(float);
         input->values = vst_alloc(input->bytes);
@@ -58,7 +58,7 @@ vst_status vsti_bench_step_run(vsti_bench_step *step, int count, double *seconds
         for (int k = 0; k < VSTI_BENCH_INPUTS; k++)
             if (step->inputs[k].bytes) memcpy(step->inputs[k].target, step->inputs[k].values, step->inputs[k].bytes);
         const double begin = vst_seconds();
-        vst_status status = vst_plan_run(step->plan, 0);
+        vst_status status = vst_context_run(step->context, 0);
         if (status == VST_OK && step->optimizer) status = vst_optimizer_step(step->optimizer, 1e-4, NULL);
         if (status != VST_OK) return status;
         *seconds += vst_seconds() - begin;
@@ -83,12 +83,13 @@ vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *wh
     const vst_value output = which->kind == VST_BENCH_GEMM ? build_gemm(step->graph) : build_model(step->graph, which);
     VST_TRY(vst_graph_finish(step->graph));
     VST_TRY(vst_params_allocate(step->params, training, 0));
-    VST_TRY(vst_plan_create(&step->plan, step->graph, &output, 1,
-                            &(vst_plan_options){.mode = training ? VST_TRAIN : VST_INFER, .profile = profile}));
+    VST_TRY(vst_program_create(&step->program, step->graph, &output, 1,
+                               &(vst_program_options){.mode = training ? VST_TRAIN : VST_INFER}));
+    VST_TRY(vst_context_create(&step->context, step->program, &(vst_context_options){.profile = profile}));
     VST_TRY(keep_inputs(step, which->model ? vst_model_common_of(which->model)->classes : 0));
     if (training) VST_TRY(create_optimizer(step));
     for (int i = 0; i < WARM_UP_STEPS; i++) VST_TRY(vsti_bench_step_run(step, 1, &step->facts.seconds));
-    step->facts.flops = vst_plan_flops(step->plan);
+    step->facts.flops = vst_program_flops(step->program);
 out:
     return status;
 }
@@ -96,7 +97,8 @@ out:
 void vsti_bench_step_clear(vsti_bench_step *step) {
     for (int i = 0; i < VSTI_BENCH_INPUTS; i++) vst_free(step->inputs[i].values);
     vst_optimizer_destroy(step->optimizer);
-    vst_plan_destroy(step->plan);
+    vst_context_destroy(step->context);
+    vst_program_destroy(step->program);
     vst_graph_destroy(step->graph);
     vst_params_destroy(step->params);
     *step = (vsti_bench_step){0};
@@ -109,12 +111,12 @@ static int by_seconds(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* Sums the plan's rows by operation, direction and implementation into `times`; returns how many there are. */
-static int sum_rows(const vst_plan *plan, vst_bench_operation *times) {
+/* Sums the profile's rows by operation, direction and implementation into `times`; returns how many there are. */
+static int sum_rows(const vst_context *context, vst_bench_operation *times) {
     int count = 0;
-    for (size_t i = 0; i < vst_plan_profile_count(plan); i++) {
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
         vst_profile_row row;
-        vst_plan_profile_at(plan, i, &row);
+        vst_context_profile_at(context, i, &row);
         const char *space = strrchr(row.name, ' '), *name = space ? space + 1 : row.name;
         int k = 0;
         while (k < count && (strcmp(times[k].name, name) != 0 || times[k].backward != row.backward ||
@@ -133,11 +135,11 @@ static int sum_rows(const vst_plan *plan, vst_bench_operation *times) {
     return count;
 }
 
-static vst_status sum_profile(const vst_plan *plan, vst_bench_profile *profile) {
-    const size_t room = (vst_plan_profile_count(plan) + 1) * sizeof *profile->operations;
+static vst_status sum_profile(const vst_context *context, vst_bench_profile *profile) {
+    const size_t room = (vst_context_profile_count(context) + 1) * sizeof *profile->operations;
     profile->operations = vst_alloc(room);
     if (!profile->operations) return vst_fail_memory(room);
-    profile->count = sum_rows(plan, profile->operations);
+    profile->count = sum_rows(context, profile->operations);
     double rest = profile->seconds;
     for (int i = 0; i < profile->count; i++) rest -= profile->operations[i].seconds;
     profile->operations[profile->count++] = (vst_bench_operation){.name = "optimiser and the loop", .seconds = rest};
@@ -150,10 +152,10 @@ vst_status vst_bench_profile_run(vst_bench_profile *profile, const vst_bench_cas
     vsti_bench_step step;
     double seconds;
     VST_TRY(vsti_bench_step_build(&step, which, true));
-    vst_plan_profile_reset(step.plan);
+    vst_context_profile_reset(step.context);
     VST_TRY(vsti_bench_step_run(&step, steps, &seconds));
     profile->seconds = seconds / steps;
-    VST_TRY(sum_profile(step.plan, profile));
+    VST_TRY(sum_profile(step.context, profile));
 out:
     vsti_bench_step_clear(&step);
     return status;

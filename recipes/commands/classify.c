@@ -13,7 +13,7 @@
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"
 #include "vision/ops/ops.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 enum { FILE_LIMIT = 64 << 20 };
 
@@ -107,7 +107,8 @@ static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_model *model = NULL;
     vst_graph *graph = NULL;
-    vst_plan *plan = NULL;
+    vst_program *program = NULL;
+    vst_context *context = NULL;
     vst_image image = {0}, scratch[2] = {{0}};
     int topk = 5;
     VST_TRY(vst_flag_int(arguments, "topk", 1, 1000, &topk));
@@ -115,17 +116,20 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_graph_create(&graph, model->params));
     vst_model_build(graph, model->config, 1);
     const vst_value probabilities = vst_softmax(graph, vst_model_scores(graph));
-    VST_TRY(vst_plan_create(&plan, graph, &probabilities, 1, &(vst_plan_options){.mode = VST_INFER}));
+    VST_TRY(vst_program_create(&program, graph, &probabilities, 1, &(vst_program_options){.mode = VST_INFER}));
+    VST_TRY(vst_context_create(&context, program, NULL));
     for (int i = 1; i < arguments->word_count; i++) {
         VST_TRY(load_image(arguments->words[i], model->config, &image, scratch));
-        vst_image_to_floats(&image, vst_plan_input(plan, "image"));
-        VST_TRY(vst_plan_run(plan, 0));
-        print_result(arguments->words[i], vst_plan_output(plan, 0), model, topk, vst_flag_given(arguments, "json"));
+        vst_image_to_floats(&image, vst_context_input(context, "image"));
+        VST_TRY(vst_context_run(context, 0));
+        print_result(arguments->words[i], vst_context_output(context, 0), model, topk,
+                     vst_flag_given(arguments, "json"));
     }
 out:
     vst_image_clear(&image);
     for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
-    vst_plan_destroy(plan);
+    vst_context_destroy(context);
+    vst_program_destroy(program);
     vst_graph_destroy(graph);
     vst_model_destroy(model);
     return vst_command_exit(status);

@@ -59,7 +59,7 @@ static void examine_processor(examination *e) {
     snprintf(text, sizeof text, "%s%s", vsti_get_kernels()->isa,
              narrowed && *narrowed ? ", narrowed by VISTILL_ISA" : "");
     note(e, narrowed && *narrowed ? WARN : OK, "kernels", text);
-    note(e, OK, "oneDNN", vsti_onednn_version());
+    note(e, OK, "oneDNN", vsti_onednn_version((char[VSTI_VERSION_TEXT]){0}));
 }
 
 static void examine_threads(examination *e) {

@@ -14,7 +14,7 @@
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "vision/base/memory.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 enum { PROFILE_RUNS = 20, NAMES_SHOWN = 8, TEXT = 3000 };
 
@@ -23,7 +23,8 @@ typedef struct subject {
     vst_model *model;
     vst_params *declared; /* of `graph` */
     vst_graph *graph, *planned;
-    vst_plan *plan;
+    vst_program *program;
+    vst_context *context;
     vst_model_part *parts;
     size_t part_count;
     int batch;
@@ -31,7 +32,8 @@ typedef struct subject {
 
 static void subject_clear(subject *self) {
     vst_free(self->parts);
-    vst_plan_destroy(self->plan);
+    vst_context_destroy(self->context);
+    vst_program_destroy(self->program);
     vst_graph_destroy(self->planned);
     vst_graph_destroy(self->graph);
     vst_params_destroy(self->declared);
@@ -43,11 +45,11 @@ static vst_status make_plan(subject *self) {
     VST_TRY(vst_graph_create(&self->planned, self->model->params));
     vst_model_build(self->planned, self->model->config, self->batch);
     const vst_value scores = vst_model_scores(self->planned);
-    VST_TRY(vst_plan_create(&self->plan, self->planned, &scores, 1,
-                            &(vst_plan_options){.mode = VST_INFER, .profile = true}));
+    VST_TRY(vst_program_create(&self->program, self->planned, &scores, 1, &(vst_program_options){.mode = VST_INFER}));
+    VST_TRY(vst_context_create(&self->context, self->program, &(vst_context_options){.profile = true}));
     for (int i = 0; i <= PROFILE_RUNS; i++) {
-        if (i == 1) vst_plan_profile_reset(self->plan); /* the first run warms up */
-        VST_TRY(vst_plan_run(self->plan, 0));
+        if (i == 1) vst_context_profile_reset(self->context); /* the first run warms up */
+        VST_TRY(vst_context_run(self->context, 0));
     }
 out:
     return status;
@@ -221,11 +223,15 @@ static void plan_row(vst_table *table, const vst_profile_row *row, double whole)
     vst_table_cell(table, "%.1f", whole > 0 ? 100 * row->seconds / whole : 0);
 }
 
-static void add_up(const vst_plan *plan, vst_profile_row *total) {
+static size_t program_bytes(const subject *self) {
+    return vst_program_packed_bytes(self->program) + vst_program_context_bytes(self->program);
+}
+
+static void add_up(const vst_context *context, vst_profile_row *total) {
     *total = (vst_profile_row){.name = "all"};
-    for (size_t i = 0; i < vst_plan_profile_count(plan); i++) {
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
         vst_profile_row row;
-        vst_plan_profile_at(plan, i, &row);
+        vst_context_profile_at(context, i, &row);
         total->bytes += row.bytes;
         total->flops += row.flops;
         total->seconds += row.seconds;
@@ -236,17 +242,17 @@ static vst_status print_plan(const subject *self) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     vst_profile_row row, total;
-    add_up(self->plan, &total);
+    add_up(self->context, &total);
     VST_TRY(vst_table_create(&table,
                              (const char *[]){"node", "shape", "implementation", ">kB", ">MFLOP", ">ms", ">%", NULL}));
-    for (size_t i = 0; i < vst_plan_profile_count(self->plan); i++) {
-        vst_plan_profile_at(self->plan, i, &row);
+    for (size_t i = 0; i < vst_context_profile_count(self->context); i++) {
+        vst_context_profile_at(self->context, i, &row);
         plan_row(table, &row, total.seconds);
     }
     plan_row(table, &total, total.seconds);
     VST_TRY(vst_table_write(table, stdout));
     printf("\nbatch %d: %.2f MFLOP, %.2f MB of memory besides the parameters\n", self->batch,
-           vst_plan_flops(self->plan) / 1e6, (double)vst_plan_bytes(self->plan) / 1e6);
+           vst_program_flops(self->program) / 1e6, (double)program_bytes(self) / 1e6);
 out:
     vst_table_destroy(table);
     return status;
@@ -294,15 +300,15 @@ static json_t *tensors_json(const vst_params *params) {
 
 static json_t *plan_json(const subject *self) {
     json_t *nodes = json_array();
-    for (size_t i = 0; i < vst_plan_profile_count(self->plan); i++) {
+    for (size_t i = 0; i < vst_context_profile_count(self->context); i++) {
         vst_profile_row row;
-        vst_plan_profile_at(self->plan, i, &row);
+        vst_context_profile_at(self->context, i, &row);
         json_array_append_new(
             nodes, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "name", row.name, "shape", row.shape, "implementation",
                              row.implementation, "bytes", row.bytes, "flops", row.flops, "ms", row.seconds * 1e3));
     }
-    return json_pack("{s:i, s:f, s:I, s:o}", "batch", self->batch, "flops", vst_plan_flops(self->plan), "bytes",
-                     (json_int_t)vst_plan_bytes(self->plan), "nodes", nodes);
+    return json_pack("{s:i, s:f, s:I, s:o}", "batch", self->batch, "flops", vst_program_flops(self->program), "bytes",
+                     (json_int_t)program_bytes(self), "nodes", nodes);
 }
 
 static vst_status print_object(json_t *object) {
@@ -328,7 +334,7 @@ static vst_status print_json(const subject *self, bool tensors) {
         common->image, common->image, "preprocessing", preprocessing, "classes", names_json(self->model), "parameters",
         (json_int_t)vst_params_numel(self->model->params), "gmac", vst_graph_macs(self->graph) / 1e9, "training",
         self->model->training ? json_loads(self->model->training, 0, NULL) : NULL, "parts", parts_json(self), "tensors",
-        tensors ? tensors_json(self->model->params) : NULL, "plan", self->plan ? plan_json(self) : NULL);
+        tensors ? tensors_json(self->model->params) : NULL, "plan", self->context ? plan_json(self) : NULL);
     json_decref(description);
     vst_free(described);
     return print_object(object);

@@ -35,7 +35,7 @@ bool vsti_refuse(const vsti_sides *sides, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    vst_graph_fail(sides->graph, "distill.terms.%d: %s", sides->index, text);
+    vst_graph_fail(sides->graph, VST_ERROR_SHAPE, "distill.terms.%d: %s", sides->index, text);
     return false;
 }
 

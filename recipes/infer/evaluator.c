@@ -1,18 +1,17 @@
-/* Evaluates models: inference plans for whole and partial batches, losses and counts on the host. */
+/* Evaluates models: inference programs for whole and partial batches, losses and counts on the host. */
 #include "recipes/infer/evaluator.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "vision/base/memory.h"
 #include "vision/ops/ops.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 vst_value vst_model_scores(vst_graph *graph) {
     const vst_value logits = vst_find(graph, "logits"), distilled = vst_find(graph, "logits_dist");
-    if (!logits.id) vst_graph_fail(graph, "the model has no tap 'logits'");
+    if (!logits.id) vst_graph_fail(graph, VST_ERROR_NOT_FOUND, "the model has no tap 'logits'");
     return distilled.id ? vst_scale(graph, vst_add(graph, logits, distilled), 0.5) : logits;
 }
 
@@ -53,22 +52,26 @@ vst_status vst_evaluation_loader(vst_loader **out, const vst_dataset *dataset, c
     return vst_loader_create(out, dataset, &options);
 }
 
-/* ---- Plans of one batch size ---- */
+/* ---- Programs of one batch size ---- */
 
 typedef struct stage {
     int batch;
     int outputs; /* the scores, and from two heads also each one's own, in the order of VST_HEAD_CLASS … */
     vst_graph *graph;
-    vst_plan *plan;
+    vst_program *program;
+    vst_context *context;
 } stage;
 
 static void stage_clear(stage *self) {
-    vst_plan_destroy(self->plan);
+    vst_context_destroy(self->context);
+    vst_program_destroy(self->program);
     vst_graph_destroy(self->graph);
     *self = (stage){0};
 }
 
-static vst_status stage_build(stage *self, const vst_model_config *model, vst_params *params, int batch, bool heads) {
+/* `options` say with which other program weights are shared, and the threads. */
+static vst_status stage_build(stage *self, const vst_model_config *model, vst_params *params, int batch, bool heads,
+                              const vst_program_options *options) {
     vst_status status = VST_OK;
     self->batch = batch;
     self->outputs = 1;
@@ -78,7 +81,8 @@ static vst_status stage_build(stage *self, const vst_model_config *model, vst_pa
     const vst_value values[1 + VST_HEADS] = {vst_model_scores(self->graph), vst_find(self->graph, "logits"), distilled};
     if (heads && distilled.id) self->outputs += VST_HEADS;
     VST_TRY(vst_graph_finish(self->graph));
-    VST_TRY(vst_plan_create(&self->plan, self->graph, values, self->outputs, &(vst_plan_options){.mode = VST_INFER}));
+    VST_TRY(vst_program_create(&self->program, self->graph, values, self->outputs, options));
+    VST_TRY(vst_context_create(&self->context, self->program, NULL));
 out:
     return status;
 }
@@ -105,10 +109,12 @@ vst_status vst_evaluator_create(vst_evaluator **out, const vst_model_config *mod
     self->classes = vst_model_common_of(model)->classes;
     self->pixels = image_floats(model);
     self->samples = samples;
+    vst_program_options options = {.mode = VST_INFER};
     const int rest = (int)(samples % (uint64_t)batch);
-    if (samples >= (uint64_t)batch) VST_TRY(stage_build(&self->whole, model, params, batch, true));
-    if (rest) VST_TRY(stage_build(&self->partial, model, params, rest, true));
-    self->outputs = self->whole.plan ? self->whole.outputs : self->partial.outputs;
+    if (samples >= (uint64_t)batch) VST_TRY(stage_build(&self->whole, model, params, batch, true, &options));
+    options.share = self->whole.program;
+    if (rest) VST_TRY(stage_build(&self->partial, model, params, rest, true, &options));
+    self->outputs = self->whole.program ? self->whole.outputs : self->partial.outputs;
     *out = self;
     self = NULL;
 out:
@@ -124,9 +130,10 @@ void vst_evaluator_destroy(vst_evaluator *evaluator) {
 }
 
 size_t vst_evaluator_bytes(const vst_evaluator *evaluator) {
-    size_t bytes = 0;
-    if (evaluator->whole.plan) bytes += vst_plan_bytes(evaluator->whole.plan);
-    if (evaluator->partial.plan) bytes += vst_plan_bytes(evaluator->partial.plan);
+    const vst_program *whole = evaluator->whole.program, *partial = evaluator->partial.program;
+    size_t bytes = vst_program_packed_bytes(whole ? whole : partial); /* shared */
+    if (whole) bytes += vst_program_context_bytes(whole);
+    if (partial) bytes += vst_program_context_bytes(partial);
     return bytes;
 }
 
@@ -187,12 +194,12 @@ typedef struct sums {
     uint64_t top1, top5;
 } sums;
 
-static void take_heads(const vst_evaluator *evaluator, const vst_batch *batch, const vst_plan *plan,
+static void take_heads(const vst_evaluator *evaluator, const vst_batch *batch, const vst_context *context,
                        vst_evaluation *result) {
     for (int h = 0; h < evaluator->outputs - 1; h++)
         for (int i = 0; i < batch->count; i++)
-            result->heads[h][batch->samples[i]] =
-                largest(vst_plan_output(plan, 1 + h) + (size_t)i * (size_t)evaluator->classes, evaluator->classes);
+            result->heads[h][batch->samples[i]] = largest(
+                vst_context_output(context, 1 + h) + (size_t)i * (size_t)evaluator->classes, evaluator->classes);
 }
 
 static vst_status take_batch(const vst_evaluator *evaluator, const vst_batch *batch, const float *scores,
@@ -238,11 +245,11 @@ vst_status vst_evaluate(vst_evaluator *evaluator, vst_loader *loader, bool want_
             VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
                              "a batch of %d samples comes to an evaluation made for batches of %d and %d", batch.count,
                              evaluator->whole.batch, evaluator->partial.batch));
-        memcpy(vst_plan_input(use->plan, "image"), batch.images,
+        memcpy(vst_context_input(use->context, "image"), batch.images,
                (size_t)batch.count * evaluator->pixels * sizeof *batch.images);
-        VST_TRY(vst_plan_run(use->plan, 0));
-        VST_TRY(take_batch(evaluator, &batch, vst_plan_output(use->plan, 0), result, &total));
-        take_heads(evaluator, &batch, use->plan, result);
+        VST_TRY(vst_context_run(use->context, 0));
+        VST_TRY(take_batch(evaluator, &batch, vst_context_output(use->context, 0), result, &total));
+        take_heads(evaluator, &batch, use->context, result);
     }
     const double n = result->labelled ? (double)result->labelled : NAN;
     result->loss = total.loss / n;
@@ -275,18 +282,18 @@ double vst_median(double *values, int count) {
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-static vst_status measure(vst_plan *plan, size_t floats, double *milliseconds) {
+static vst_status measure(vst_context *context, size_t floats, double *milliseconds) {
     vst_status status = VST_OK;
     double *times = vst_alloc(MAX_RUNS * sizeof *times);
     int runs = 0;
     if (!times) VST_TRY(vst_fail_memory(MAX_RUNS * sizeof *times));
-    for (int i = 0; i < WARM_UP; i++) VST_TRY(vst_plan_run(plan, 0));
+    for (int i = 0; i < WARM_UP; i++) VST_TRY(vst_context_run(context, 0));
     const double start = vst_seconds();
     while (runs < MAX_RUNS && (runs < MIN_RUNS || vst_seconds() - start < 0.5)) {
-        float *image = vst_plan_input(plan, "image"); /* a run may have destroyed it */
+        float *image = vst_context_input(context, "image"); /* a run may have destroyed it */
         for (size_t i = 0; i < floats; i++) image[i] = 0.5f;
         const double begin = vst_seconds();
-        VST_TRY(vst_plan_run(plan, 0));
+        VST_TRY(vst_context_run(context, 0));
         times[runs++] = vst_seconds() - begin;
     }
     *milliseconds = 1e3 * vst_median(times, runs);
@@ -298,12 +305,9 @@ out:
 vst_status vst_model_latency(const vst_model_config *model, vst_params *params, double *milliseconds) {
     vst_status status = VST_OK;
     stage single = {0};
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1); /* before planning: plans size their scratch by the number of threads */
-    VST_TRY(stage_build(&single, model, params, 1, false));
-    VST_TRY(measure(single.plan, image_floats(model), milliseconds));
+    VST_TRY(stage_build(&single, model, params, 1, false, &(vst_program_options){.mode = VST_INFER, .threads = 1}));
+    VST_TRY(measure(single.context, image_floats(model), milliseconds));
 out:
     stage_clear(&single);
-    omp_set_num_threads(threads);
     return status;
 }

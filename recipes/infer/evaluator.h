@@ -61,8 +61,8 @@ VST_NODISCARD vst_status vst_evaluate(vst_evaluator *evaluator, vst_loader *load
                                       const volatile sig_atomic_t *stop, vst_evaluation *evaluation);
 void vst_evaluation_clear(vst_evaluation *evaluation);
 
-/* Milliseconds for one image on one core: median of runs of a batch-1 inference plan over half a second (at least 20).
- * Sets the number of OpenMP threads to one meanwhile. */
+/* Milliseconds for one image on one core: median of runs of a batch-1 inference program over half a second (at least
+ * 20). Sets the number of OpenMP threads to one meanwhile. */
 VST_NODISCARD vst_status vst_model_latency(const vst_model_config *model, vst_params *params, double *milliseconds);
 
 /* The median; sorts the values. count > 0. */

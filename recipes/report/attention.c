@@ -10,13 +10,14 @@
 #include "vision/base/memory.h"
 #include "vision/image/resize.h"
 #include "vision/ops/ops.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 enum { MOST_BLOCKS = 100, MOST_TOKENS = 2 };
 
 struct vsti_attention {
     vst_graph *graph;
-    vst_plan *plan;
+    vst_program *program;
+    vst_context *context;
     size_t pixels;                                /* floats of an image */
     int blocks, heads, tokens, side, prefix, all; /* all: tokens and patches */
     double *row, *next;                           /* (all) */
@@ -60,7 +61,9 @@ vst_status vsti_attention_create(vsti_attention **out, const vst_model_config *m
     self->blocks = find_blocks(self->graph, values);
     VST_TRY(vst_graph_finish(self->graph));
     if (!find_grid(self, values)) goto out;
-    VST_TRY(vst_plan_create(&self->plan, self->graph, values, self->blocks, &(vst_plan_options){.mode = VST_INFER}));
+    VST_TRY(vst_program_create(&self->program, self->graph, values, self->blocks,
+                               &(vst_program_options){.mode = VST_INFER}));
+    VST_TRY(vst_context_create(&self->context, self->program, NULL));
     self->row = vst_calloc((size_t)self->all, sizeof *self->row);
     self->next = vst_calloc((size_t)self->all, sizeof *self->next);
     if (!self->row || !self->next) VST_TRY(vst_fail_memory((size_t)self->all * sizeof *self->row));
@@ -73,7 +76,8 @@ out:
 
 void vsti_attention_destroy(vsti_attention *attention) {
     if (!attention) return;
-    vst_plan_destroy(attention->plan);
+    vst_context_destroy(attention->context);
+    vst_program_destroy(attention->program);
     vst_graph_destroy(attention->graph);
     vst_free(attention->row);
     vst_free(attention->next);
@@ -100,12 +104,12 @@ static void roll(vsti_attention *self, const float *attention) {
 
 vst_status vsti_attention_run(vsti_attention *attention, const float *image, float *maps) {
     const size_t patches = (size_t)attention->side * (size_t)attention->side;
-    memcpy(vst_plan_input(attention->plan, "image"), image, attention->pixels * sizeof *image);
-    const vst_status status = vst_plan_run(attention->plan, 0);
+    memcpy(vst_context_input(attention->context, "image"), image, attention->pixels * sizeof *image);
+    const vst_status status = vst_context_run(attention->context, 0);
     if (status != VST_OK) return status;
     for (int token = 0; token < attention->tokens; token++) {
         for (int i = 0; i < attention->all; i++) attention->row[i] = i == token;
-        for (int b = attention->blocks; b-- > 0;) roll(attention, vst_plan_output(attention->plan, b));
+        for (int b = attention->blocks; b-- > 0;) roll(attention, vst_context_output(attention->context, b));
         for (size_t i = 0; i < patches; i++)
             maps[(size_t)token * patches + i] = (float)attention->row[(size_t)attention->prefix + i];
     }

@@ -7,6 +7,7 @@
 
 #include "recipes/report/attention.h"
 #include "vision/base/memory.h"
+#include "vision/image/resize.h"
 
 enum { TOKENS = 2, SHOWN_SIDE = 168 }; /* pixels at least of a picture with attention */
 

@@ -5,7 +5,7 @@
 
 vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, size_t floats, uint32_t step) {
     memcpy(teacher->image, images, floats * sizeof *images);
-    const vst_status status = vst_plan_run(teacher->plan, step);
+    const vst_status status = vst_context_run(teacher->context, step);
     return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", teacher->name);
 }
 
@@ -29,7 +29,8 @@ vst_status vsti_bind_teacher_taps(vsti_teachers *teachers) {
         const vsti_teacher *teacher = &teachers->list[i];
         if (teacher->cached) status = vsti_read_cached(teachers, teacher);
         for (int k = 0; !teacher->cached && k < teacher->tap_count; k++)
-            memcpy(teacher->taps[k].target, vst_plan_output(teacher->plan, k), teacher->taps[k].floats * sizeof(float));
+            memcpy(teacher->taps[k].target, vst_context_output(teacher->context, k),
+                   teacher->taps[k].floats * sizeof(float));
     }
     return status;
 }

@@ -93,20 +93,22 @@ static vst_status describe(vsti_teacher *teacher, const vst_recipe *recipe, cons
     VST_TRY(take_model(teacher, recipe, model));
     VST_TRY(vst_graph_create(&teacher->graph, teacher->params));
     build_graph(teacher->graph, recipe, teacher->config);
-    VST_TRY(vst_graph_finish(teacher->graph));
-    VST_TRY(choose_taps(teacher, recipe));
+    const vst_status chosen = choose_taps(teacher, recipe); /* emits scores: before the graph is finished */
+    VST_TRY(vst_graph_finish(teacher->graph));              /* its error comes first: it may be why a tap is missing */
+    VST_TRY(chosen);
 out:
     return status;
 }
 
-static vst_status plan(vsti_teacher *teacher) {
+static vst_status make_program(vsti_teacher *teacher) {
     vst_status status = VST_OK;
     vst_value outputs[VST_MAX_TERMS];
     for (int i = 0; i < teacher->tap_count; i++) outputs[i] = teacher->taps[i].value;
     if (teacher->own) VST_TRY(vst_params_allocate(teacher->own, false, 0));
-    VST_TRY(vst_plan_create(&teacher->plan, teacher->graph, outputs, teacher->tap_count,
-                            &(vst_plan_options){.mode = VST_INFER}));
-    teacher->image = vst_plan_input(teacher->plan, "image");
+    VST_TRY(vst_program_create(&teacher->program, teacher->graph, outputs, teacher->tap_count,
+                               &(vst_program_options){.mode = VST_INFER}));
+    VST_TRY(vst_context_create(&teacher->context, teacher->program, NULL));
+    teacher->image = vst_context_input(teacher->context, "image");
 out:
     return status;
 }
@@ -132,14 +134,15 @@ out:
 vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached) {
     vst_status status = vsti_teachers_describe(teachers, recipe, NULL);
     for (int i = 0; i < teachers->count && status == VST_OK; i++)
-        if (!cached || !teachers->list[i].model) status = plan(&teachers->list[i]);
+        if (!cached || !teachers->list[i].model) status = make_program(&teachers->list[i]);
     return status;
 }
 
 void vsti_teachers_clear(vsti_teachers *teachers) {
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
-        vst_plan_destroy(teacher->plan);
+        vst_context_destroy(teacher->context);
+        vst_program_destroy(teacher->program);
         vst_graph_destroy(teacher->graph);
         vst_params_destroy(teacher->own);
         vst_model_destroy(teacher->model);
@@ -173,10 +176,14 @@ vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
     return VST_OK;
 }
 
+static size_t program_bytes(const vsti_teacher *teacher) {
+    if (!teacher->program) return 0;
+    return vst_program_packed_bytes(teacher->program) + vst_program_context_bytes(teacher->program);
+}
+
 size_t vsti_teachers_bytes(const vsti_teachers *teachers) {
     size_t bytes = 0;
     for (int i = 0; i < teachers->count; i++)
-        bytes += (teachers->list[i].plan ? vst_plan_bytes(teachers->list[i].plan) : 0) +
-                 vst_params_total(teachers->list[i].params) * sizeof(float);
+        bytes += program_bytes(&teachers->list[i]) + vst_params_total(teachers->list[i].params) * sizeof(float);
     return bytes;
 }

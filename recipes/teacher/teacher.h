@@ -8,7 +8,7 @@
 #include "recipes/distill/term.h"
 #include "recipes/model/model.h"
 #include "vision/base/position.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 struct vsti_cache;
 struct vsti_cache_teacher;
@@ -32,7 +32,8 @@ typedef struct vsti_teacher {
     vst_model *model; /* NULL: the student's moving average */
     vst_params *own;  /* of the moving average, which is copied there before each run */
     vst_graph *graph;
-    vst_plan *plan; /* NULL: its outputs are cached */
+    vst_program *program; /* NULL: its outputs are cached */
+    vst_context *context;
     float *image;
     const struct vsti_cache_teacher *cached;
     double top1; /* measured before the training; NAN: it was not */
@@ -68,7 +69,8 @@ size_t vsti_teachers_bytes(const vsti_teachers *teachers);
 
 /* ---- Running them (online.c) ---- */
 
-/* Runs it on `floats` numbers of images, a batch or the beginning of one; the plan's outputs are its taps in order. */
+/* Runs it on `floats` numbers of images, a batch or the beginning of one; the context's outputs are its taps in order.
+ */
 VST_NODISCARD vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, size_t floats,
                                           uint32_t step);
 /* Runs all on the batch. `student` and `average` are the student's parameters and their moving average (NULL without

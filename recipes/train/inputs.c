@@ -1,4 +1,4 @@
-/* Fills the inputs of the student's plan. */
+/* Fills the inputs of the student's program. */
 #include "recipes/train/inputs.h"
 
 #include <string.h>

@@ -44,22 +44,25 @@ static bool nonfinite_parameter(vst_params *params, char name[NAMED]) {
 /* Runs the student once more with all its taps kept; the first that is not finite is named. */
 static vst_status nonfinite_tap(const vsti_student *s, const vst_batch *batch, char name[NAMED]) {
     vst_status status = VST_OK;
-    vst_plan *plan = NULL;
+    vst_program *program = NULL;
+    vst_context *context = NULL;
     const size_t count = vst_tap_count(s->graph);
     vst_value *taps = vst_calloc(count + 1, sizeof *taps);
     if (!taps) VST_TRY(vst_fail_memory(count * sizeof *taps));
     for (size_t i = 0; i < count; i++) taps[i] = vst_find(s->graph, vst_tap_name(s->graph, i));
-    VST_TRY(vst_plan_create(&plan, s->graph, taps, (int)count, &(vst_plan_options){.mode = VST_INFER}));
-    memcpy(vst_plan_input(plan, "image"), batch->images,
+    VST_TRY(vst_program_create(&program, s->graph, taps, (int)count, &(vst_program_options){.mode = VST_INFER}));
+    VST_TRY(vst_context_create(&context, program, NULL));
+    memcpy(vst_context_input(context, "image"), batch->images,
            (size_t)batch->count * s->image_floats * sizeof *batch->images);
-    VST_TRY(vst_plan_run(plan, 0));
+    VST_TRY(vst_context_run(context, 0));
     for (size_t i = 0; i < count && !*name; i++) {
         const vst_shape shape = vst_shape_at(s->graph, taps[i]);
-        if (!all_finite(vst_plan_output(plan, (int)i), (size_t)vst_shape_count(&shape)))
+        if (!all_finite(vst_context_output(context, (int)i), (size_t)vst_shape_count(&shape)))
             snprintf(name, NAMED, "%s of the student", vst_tap_name(s->graph, i));
     }
 out:
-    vst_plan_destroy(plan);
+    vst_context_destroy(context);
+    vst_program_destroy(program);
     vst_free(taps);
     return status;
 }
@@ -81,14 +84,14 @@ out:
 static bool nonfinite_loss(const vsti_trainer *t, char name[NAMED]) {
     const vsti_student *s = &t->student;
     const vst_recipe *r = t->recipe;
-    if (isfinite(vst_plan_output(s->plan, s->loss_output)[0])) return false;
+    if (isfinite(vst_context_output(s->context, s->loss_output)[0])) return false;
     snprintf(name, NAMED, "the sum of the weighted losses");
-    if (!isfinite(vst_plan_output(s->plan, s->labels_output)[0])) {
+    if (!isfinite(vst_context_output(s->context, s->labels_output)[0])) {
         snprintf(name, NAMED, "the cross-entropy with the labels");
         return true;
     }
     for (int i = 0; t->distilling && i < r->term_count; i++)
-        if (!isfinite(vst_plan_output(s->plan, s->terms_output + i)[0])) {
+        if (!isfinite(vst_context_output(s->context, s->terms_output + i)[0])) {
             snprintf(name, NAMED, "distill.terms.%d (%s, %s <- %s)", i, r->terms[i].distance, r->terms[i].student,
                      r->terms[i].teacher);
             return true;

@@ -27,13 +27,13 @@ static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch, vst
 static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
     const vsti_student *s = &t->student;
     vsti_epoch_sums *sums = &t->progress.sums;
-    const float *scores = vst_plan_output(s->plan, s->scores_output);
+    const float *scores = vst_context_output(s->context, s->scores_output);
     sums->steps++;
     sums->rate += rate;
-    sums->loss += vst_plan_output(s->plan, s->loss_output)[0];
-    sums->labels += vst_plan_output(s->plan, s->labels_output)[0];
+    sums->loss += vst_context_output(s->context, s->loss_output)[0];
+    sums->labels += vst_context_output(s->context, s->labels_output)[0];
     for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
-        sums->terms[i] += vst_plan_output(s->plan, s->terms_output + i)[0];
+        sums->terms[i] += vst_context_output(s->context, s->terms_output + i)[0];
     for (int i = 0; i < batch->count; i++, scores += s->classes) {
         const int of = batch->mix.lambda >= 0.5 ? i : batch->count - 1 - i; /* what a mixed image shows most of */
         if (batch->labels[of] < 0 || batch->samples[of] >= t->data.labelled) continue;
@@ -56,7 +56,7 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     if (t->teachers.count) t->teacher_seconds += vst_seconds() - begin;
     if (position.step == 0) VST_TRY(measure_gradients(t, batch, position));
     VST_TRY(vsti_fill_inputs(t, batch, position));
-    VST_TRY(vst_plan_run(s->plan, (uint32_t)position.step));
+    VST_TRY(vst_context_run(s->context, (uint32_t)position.step));
     VST_TRY(vsti_check_losses(t, batch, position));
     if (accumulate > 1) vst_optimizer_accumulate(s->optimizer);
     if ((position.step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);

@@ -1,4 +1,4 @@
-/* The student of a training: its differentiated graph with the terms, its plan and optimiser. */
+/* The student of a training: its differentiated graph with the terms, its program and optimiser. */
 #include "recipes/train/student.h"
 
 #include <math.h>
@@ -35,7 +35,8 @@ static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_t
         total = plus(g, total, terms[i], term->weight, weight_name(i, name));
     }
     if (!total.id)
-        vst_graph_fail(g, "distill.label_weight and the weights of all terms are 0: there is nothing to learn");
+        vst_graph_fail(g, VST_ERROR_ARGUMENT,
+                       "distill.label_weight and the weights of all terms are 0: there is nothing to learn");
     return total;
 }
 
@@ -80,19 +81,20 @@ static size_t model_parameters(const vst_params *params) {
 
 static vst_status find_inputs(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers) {
     char name[VST_TEACHER_INPUT_NAME];
-    student->image = vst_plan_input(student->plan, "image");
-    student->target = vst_plan_input(student->plan, "target");
+    student->image = vst_context_input(student->context, "image");
+    student->target = vst_context_input(student->context, "target");
     bool found = student->image && student->target;
     for (int i = 0; i < teachers->count; i++)
         for (int k = 0; k < teachers->list[i].tap_count; k++) {
             vsti_teacher_tap *tap = &teachers->list[i].taps[k];
-            tap->target = vst_plan_input(student->plan, vst_term_input(teachers->list[i].source, tap->name, name));
+            tap->target =
+                vst_context_input(student->context, vst_term_input(teachers->list[i].source, tap->name, name));
             found = found && tap->target;
         }
-    if (recipe->term_count) student->labels_weight = vst_plan_input(student->plan, "weight.labels");
+    if (recipe->term_count) student->labels_weight = vst_context_input(student->context, "weight.labels");
     for (int i = 0; i < recipe->term_count; i++)
-        student->term_weights[i] = vst_plan_input(student->plan, weight_name(i, name));
-    return found ? VST_OK : vst_fail(VST_ERROR_INTERNAL, "the student's plan lacks an input");
+        student->term_weights[i] = vst_context_input(student->context, weight_name(i, name));
+    return found ? VST_OK : vst_fail(VST_ERROR_INTERNAL, "the student's program lacks an input");
 }
 
 /* ---- Weights of the losses ---- */
@@ -123,7 +125,7 @@ vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *rec
     if (student->labels_weight && index >= 0) *student->labels_weight = 0;
     for (int i = 0; i < recipe->term_count; i++)
         if (student->term_weights[i] && i != index) *student->term_weights[i] = 0;
-    const vst_status status = vst_plan_run(student->plan, step);
+    const vst_status status = vst_context_run(student->context, step);
     if (status == VST_OK) *length = model_gradient(student->params);
     memcpy(values, kept, bytes);
     vst_params_changed(student->params);
@@ -173,8 +175,9 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     VST_TRY(vst_params_allocate(student->params, true, seed));
     if (start) vsti_start_copy(student->params, start); /* before the average begins with them */
     student->parameters = model_parameters(student->params);
-    VST_TRY(vst_plan_create(&student->plan, student->graph, outputs, count,
-                            &(vst_plan_options){.mode = VST_TRAIN, .seed = seed}));
+    VST_TRY(vst_program_create(&student->program, student->graph, outputs, count,
+                               &(vst_program_options){.mode = VST_TRAIN, .seed = seed}));
+    VST_TRY(vst_context_create(&student->context, student->program, NULL));
     VST_TRY(find_inputs(student, recipe, teachers));
     vsti_student_set_loss_weights(student, recipe, 0);
     VST_TRY(create_optimizer(student, &recipe->optim));
@@ -184,7 +187,8 @@ out:
 
 void vsti_student_clear(vsti_student *student) {
     vst_optimizer_destroy(student->optimizer);
-    vst_plan_destroy(student->plan);
+    vst_context_destroy(student->context);
+    vst_program_destroy(student->program);
     vst_graph_destroy(student->graph);
     vst_params_destroy(student->params);
     *student = (vsti_student){0};

@@ -1,29 +1,30 @@
-/* The student of a training: its differentiated graph with the terms, its plan and optimiser. */
+/* The student of a training: its differentiated graph with the terms, its program and optimiser. */
 #ifndef VISTILL_RECIPES_TRAIN_STUDENT_H
 #define VISTILL_RECIPES_TRAIN_STUDENT_H
 
 #include "recipes/config/recipe.h"
 #include "recipes/teacher/teacher.h"
 #include "vision/optim/optim.h"
-#include "vision/plan/plan.h"
+#include "vision/plan/program.h"
 
 enum { VSTI_MAX_OUTPUTS_OF_STEP = VST_MAX_TERMS + 3 };
 
 typedef struct vsti_student {
     vst_params *params;
     vst_graph *graph;
-    vst_plan *plan;
+    vst_program *program;
+    vst_context *context;
     vst_optimizer *optimizer;
     float *image, *target;
     float *labels_weight, *term_weights[VST_MAX_TERMS]; /* inputs; NULL: not part of the total */
     int classes;
     size_t image_floats;                                         /* of one image */
-    int loss_output, labels_output, terms_output, scores_output; /* indices of the plan's outputs */
+    int loss_output, labels_output, terms_output, scores_output; /* indices of the context's outputs */
     size_t parameters;                                           /* of the model alone */
     int grid, prefix; /* side of the token grid and tokens before it; 0: no tokens */
 } vsti_student;
 
-/* Builds the differentiated training graph with all terms and its plan. Afterwards the teachers' taps point to the
+/* Builds the differentiated training graph with all terms and its program. Afterwards the teachers' taps point to the
  * student's inputs. `start`: values to begin with, NULL for random ones. */
 VST_NODISCARD vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
                                             vst_params *start);
@@ -35,7 +36,7 @@ VST_NODISCARD vst_status vsti_student_emit(vsti_student *student, const vst_reci
 /* Sets the weights of labels and terms to those of a time in the training, in epochs. */
 void vsti_student_set_loss_weights(vsti_student *student, const vst_recipe *recipe, double epoch);
 /* The length of the gradient that the labels (index -1) or a term alone have on the model's parameters, weight
- * included, for the batch that lies in the inputs, which are used up. Leaves the gradients and the plan's outputs
+ * included, for the batch that lies in the inputs, which are used up. Leaves the gradients and the context's outputs
  * changed. */
 VST_NODISCARD vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *recipe, int index,
                                                   uint32_t step, double *length);

@@ -5,12 +5,14 @@
 
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teachers_measure.h"
+#include "vision/base/threads.h"
 
 typedef struct work {
     vsti_cache_source source;
     vsti_train_data data;
     vsti_teachers teachers;
     const volatile sig_atomic_t *stop;
+    int threads_before; /* 0: not changed */
 } work;
 
 vsti_cache_data vsti_train_cache_data(const vsti_train_data *data, const vst_recipe *recipe) {
@@ -38,7 +40,7 @@ static vst_status open_source(work *self, const vst_recipe *recipe) {
     if (!vst_recipe_cached(recipe))
         return vst_fail(VST_ERROR_ARGUMENT,
                         "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER");
-    omp_set_num_threads(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
+    self->threads_before = vsti_threads_use(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
     VST_TRY(vsti_train_data_open(&self->data, recipe));
     VST_TRY(vsti_teachers_build(&self->teachers, recipe, false));
     self->source = (vsti_cache_source){.recipe = recipe,
@@ -55,6 +57,7 @@ static void close_source(work *self) {
     vst_loader_destroy(self->source.loader);
     vsti_teachers_clear(&self->teachers);
     vsti_train_data_close(&self->data);
+    if (self->threads_before) vsti_threads_use(self->threads_before);
 }
 
 vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options, vst_cache_size *size) {

@@ -19,6 +19,7 @@
 #include "recipes/train/teachers_measure.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+#include "vision/base/threads.h"
 
 char *vst_run_folder(const vst_recipe *recipe) {
     const char *output = recipe->run.output;
@@ -150,7 +151,8 @@ out:
 static size_t bytes_used(vsti_trainer *t) {
     vst_tensor state[VST_OPTIMIZER_TENSORS];
     const size_t count = vst_optimizer_tensors(t->student.optimizer, state);
-    size_t bytes = 2 * vst_params_total(t->student.params) * sizeof(float) + vst_plan_bytes(t->student.plan);
+    size_t bytes =
+        2 * vst_params_total(t->student.params) * sizeof(float) + vst_program_context_bytes(t->student.program);
     for (size_t i = 0; i < count; i++)
         bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
     return bytes + vsti_evaluation_bytes(t) + vsti_train_data_bytes(&t->data) + vsti_teachers_bytes(&t->teachers);
@@ -222,8 +224,9 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
                                     .best_top1 = NAN,
                                     .teacher_top1 = NAN,
                                     .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
-    omp_set_num_threads(threads);
+    const int before = vsti_threads_use(threads);
     vst_status status = train(t, result);
+    vsti_threads_use(before);
     vsti_evaluation_destroy(t);
     vsti_student_clear(&t->student);
     vst_params_destroy(t->start);

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "backbones/backbone.h"
+#include "tests/unit/context.h"
 #include "vision/ops/ops.h"
 #include "vision/optim/optim.h"
-#include "vision/plan/plan.h"
 
 enum { STEPS = 10, OUTPUTS = 5, CASES_MAX = 100 };
 /* Of the root mean square, and of the loss. */
@@ -72,12 +72,12 @@ typedef struct session {
     vst_model_config *model;
     vst_params *params;
     vst_graph *graph;
-    vst_plan *train, *infer;
+    vst_context *train, *infer;
     vst_safetensors *weights, *expected;
     const char *outputs[OUTPUTS]; /* names in the fixture; the first is the loss that is differentiated */
-    vst_value values[OUTPUTS];    /* of the training plan */
+    vst_value values[OUTPUTS];    /* of the training program */
     int output_count;
-    vst_value logits[2]; /* of the inference plan */
+    vst_value logits[2]; /* of the inference program */
     int head_count;
 } session;
 
@@ -136,11 +136,9 @@ static vst_model_config *model_of(const json_t *test) {
     return model;
 }
 
-static vst_plan *plan_of(const session *s, vst_mode mode, const vst_value *outputs, int count) {
-    const vst_plan_options options = {.mode = mode};
-    vst_plan *plan = NULL;
-    ck_assert_msg(vst_plan_create(&plan, s->graph, outputs, count, &options) == VST_OK, "%s", vst_error_message());
-    return plan;
+static vst_context *context_of(const session *s, vst_mode mode, const vst_value *outputs, int count) {
+    const vst_program_options options = {.mode = mode};
+    return create_context(s->graph, outputs, count, &options);
 }
 
 /* For training and inference, or inference alone. */
@@ -162,14 +160,14 @@ static session start(const json_t *test, bool training) {
     ck_assert_msg(vst_graph_finish(s.graph) == VST_OK, "%s", vst_error_message());
     ck_assert_int_eq(vst_params_allocate(s.params, training, 1), VST_OK);
     load_weights(&s);
-    if (training) s.train = plan_of(&s, VST_TRAIN, s.values, s.output_count);
-    s.infer = plan_of(&s, VST_INFER, s.logits, s.head_count);
+    if (training) s.train = context_of(&s, VST_TRAIN, s.values, s.output_count);
+    s.infer = context_of(&s, VST_INFER, s.logits, s.head_count);
     return s;
 }
 
 static void finish(session *s) {
-    vst_plan_destroy(s->train);
-    vst_plan_destroy(s->infer);
+    destroy_context(s->train);
+    destroy_context(s->infer);
     vst_graph_destroy(s->graph);
     vst_params_destroy(s->params);
     vst_model_config_destroy(s->model);
@@ -177,17 +175,17 @@ static void finish(session *s) {
     vst_safetensors_close(s->expected);
 }
 
-static void run(const session *s, vst_plan *plan) {
+static void run(const session *s, vst_context *context) {
     static const char *const inputs[] = {"image", "target", "teacher"};
     for (int i = 0; i < 3; i++) {
-        float *to = vst_plan_input(plan, inputs[i]);
+        float *to = vst_context_input(context, inputs[i]);
         size_t count;
         if (!to) continue;
         float *from = values_of(s->expected, inputs[i], &count);
         memcpy(to, from, count * sizeof *to);
         free(from);
     }
-    ck_assert_msg(vst_plan_run(plan, 0) == VST_OK, "%s", vst_error_message());
+    ck_assert_msg(vst_context_run(context, 0) == VST_OK, "%s", vst_error_message());
 }
 
 /* ---- Checks ---- */
@@ -198,8 +196,8 @@ static void check_inference(const session *s, double limit) {
     ck_assert_ptr_nonnull(logits);
     run(s, s->infer);
     for (int i = 0; i < count; i++) { /* timm and DeiT average the two heads' logits */
-        logits[i] = vst_plan_output(s->infer, 0)[i];
-        if (s->head_count == 2) logits[i] = (logits[i] + vst_plan_output(s->infer, 1)[i]) / 2;
+        logits[i] = vst_context_output(s->infer, 0)[i];
+        if (s->head_count == 2) logits[i] = (logits[i] + vst_context_output(s->infer, 1)[i]) / 2;
     }
     printf("  inference: logits off by %.1e\n", check(s->expected, "logits_eval", logits, tiny, limit));
     free(logits);
@@ -230,7 +228,7 @@ static void check_step(const session *s) {
     const char *worst_name = "";
     run(s, s->train);
     for (int i = 0; i < s->output_count; i++) {
-        const double off = check(s->expected, s->outputs[i], vst_plan_output(s->train, i), tiny, output_limit);
+        const double off = check(s->expected, s->outputs[i], vst_context_output(s->train, i), tiny, output_limit);
         printf("  training: %s off by %.1e\n", s->outputs[i], off);
     }
     for (size_t i = 0; i < vst_params_count(s->params); i++) {
@@ -273,7 +271,7 @@ static void check_curve(const session *s) {
     vst_optimizer *optimizer = optimizer_of(s, &rate);
     for (int step = 0; step < STEPS; step++) {
         run(s, s->train);
-        const double loss = *vst_plan_output(s->train, 0), off = fabs(loss - want[step]) / want[step];
+        const double loss = *vst_context_output(s->train, 0), off = fabs(loss - want[step]) / want[step];
         worst = fmax(worst, off);
         ck_assert_msg(off <= curve_limit, "the loss of step %d is %.8g, PyTorch's %.8g", step, loss,
                       (double)want[step]);

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "recipes/distill/internal.h"
+#include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
-#include "vision/plan/plan.h"
 #include "vision/tensor/safetensors.h"
 
 typedef struct term_case {
@@ -68,7 +68,7 @@ START_TEST(equals_pytorch) {
     vst_safetensors *file;
     vst_params *params;
     vst_graph *g;
-    vst_plan *plan;
+    vst_context *context;
     char input[VST_TEACHER_INPUT_NAME];
     ck_ok(vst_safetensors_open(&file, VISTILL_SOURCE_DIR "/tests/parity/terms.safetensors", NULL));
     const vst_tensor *student = tensor_of(file, c->name, "student"), *teacher = tensor_of(file, c->name, "teacher");
@@ -90,11 +90,11 @@ START_TEST(equals_pytorch) {
     set_param(params, "student", student);
     set_param(params, "distill.0.projector.weight", tensor_of(file, c->name, "weight"));
     set_param(params, "distill.0.projector.bias", tensor_of(file, c->name, "bias"));
-    ck_ok(vst_plan_create(&plan, g, &value, 1, &(vst_plan_options){.mode = VST_TRAIN}));
-    memcpy(vst_plan_input(plan, vst_term_input(0, c->teacher_tap, input)), teacher->data,
+    context = create_context(g, &value, 1, &(vst_program_options){.mode = VST_TRAIN});
+    memcpy(vst_context_input(context, vst_term_input(0, c->teacher_tap, input)), teacher->data,
            count_of(teacher) * sizeof(float));
-    ck_ok(vst_plan_run(plan, 0));
-    const double got = vst_plan_output(plan, 0)[0], want = *(const float *)loss->data;
+    ck_ok(vst_context_run(context, 0));
+    const double got = vst_context_output(context, 0)[0], want = *(const float *)loss->data;
     const float *slope =
         vst_params_gradients(params) + vst_params_at(params, (size_t)vst_params_find(params, "student"))->offset;
     double squares = 0, worst = 0;
@@ -108,7 +108,7 @@ START_TEST(equals_pytorch) {
     fflush(stdout);
     ck_assert_double_lt(fabs(got - want), 1e-5 * fmax(1, fabs(want)));
     ck_assert_double_lt(worst, 1e-4);
-    vst_plan_destroy(plan);
+    destroy_context(context);
     vst_graph_destroy(g);
     vst_params_destroy(params);
     vst_safetensors_close(file);

@@ -15,6 +15,7 @@
 #include "vision/image/color.h"
 #include "vision/image/decode.h"
 #include "vision/image/geometry.h"
+#include "vision/image/resize.h"
 
 /* What an operation works with: `image` is changed, the others are for whoever needs them. */
 typedef struct pixel_desk {

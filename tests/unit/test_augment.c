@@ -11,6 +11,7 @@
 #include "tests/unit/data_files.h"
 #include "vision/base/memory.h"
 #include "vision/image/color.h"
+#include "vision/image/resize.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

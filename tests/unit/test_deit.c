@@ -10,11 +10,11 @@
 #include "recipes/distill/term.h"
 #include "recipes/model/model.h"
 #include "recipes/train/schedule.h"
+#include "tests/unit/context.h"
 #include "tests/unit/deit_numbers.h"
 #include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"
 #include "vision/optim/optim.h"
-#include "vision/plan/plan.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -153,7 +153,7 @@ END_TEST
 typedef struct heads {
     vst_params *params;
     vst_graph *graph;
-    vst_plan *plan;
+    vst_context *context;
 } heads;
 
 static heads heads_begin(void) {
@@ -177,11 +177,11 @@ static void heads_plan(heads *h, vst_value loss, double scale) {
     ck_ok(vst_params_allocate(h->params, true, 0));
     fill_sines(vst_params_values(h->params) + info_of(h, "cls")->offset, DEIT_CELLS, 1, scale);
     fill_sines(vst_params_values(h->params) + info_of(h, "dist")->offset, DEIT_CELLS, 2, scale);
-    ck_ok(vst_plan_create(&h->plan, h->graph, &loss, 1, &(vst_plan_options){.mode = VST_TRAIN}));
+    h->context = create_context(h->graph, &loss, 1, &(vst_program_options){.mode = VST_TRAIN});
 }
 
 static void heads_end(heads *h) {
-    vst_plan_destroy(h->plan);
+    destroy_context(h->context);
     vst_graph_destroy(h->graph);
     vst_params_destroy(h->params);
 }
@@ -210,12 +210,12 @@ START_TEST(distillation_losses_are_deits) {
     const vst_value taught = vst_term_build(h.graph, &term, 0, "logits", VST_SHAPE(DEIT_ROWS, DEIT_CLASSES));
     const vst_value labels = labels_loss(&h);
     heads_plan(&h, vst_add(h.graph, vst_scale(h.graph, labels, 1 - alpha), vst_scale(h.graph, taught, alpha)), 2);
-    mixed_target(vst_plan_input(h.plan, "target"), 0.1);
-    fill_sines(vst_plan_input(h.plan, vst_term_input(0, "logits", name)), DEIT_CELLS, 3, 3);
+    mixed_target(vst_context_input(h.context, "target"), 0.1);
+    fill_sines(vst_context_input(h.context, vst_term_input(0, "logits", name)), DEIT_CELLS, 3, 3);
     if (!loss_numbers[_i].token)
         memset(vst_params_gradients(h.params), 0, vst_params_trained(h.params) * sizeof(float));
-    ck_ok(vst_plan_run(h.plan, 0));
-    near("loss", vst_plan_output(h.plan, 0)[0], loss_numbers[_i].loss, 1e-6);
+    ck_ok(vst_context_run(h.context, 0));
+    near("loss", vst_context_output(h.context, 0)[0], loss_numbers[_i].loss, 1e-6);
     compare_gradient(&h, "cls", loss_numbers[_i].gradients);
     if (loss_numbers[_i].token) compare_gradient(&h, "dist", loss_numbers[_i].gradients + DEIT_CELLS);
     heads_end(&h);
@@ -228,9 +228,9 @@ START_TEST(binary_loss_is_deit3s) {
                vst_binary_cross_entropy(h.graph, vst_find(h.graph, "logits"),
                                         vst_input(h.graph, "target", VST_SHAPE(DEIT_ROWS, DEIT_CLASSES))),
                6);
-    mixed_target(vst_plan_input(h.plan, "target"), 0);
-    ck_ok(vst_plan_run(h.plan, 0));
-    near("loss", vst_plan_output(h.plan, 0)[0], binary_numbers[0].loss, 1e-6);
+    mixed_target(vst_context_input(h.context, "target"), 0);
+    ck_ok(vst_context_run(h.context, 0));
+    near("loss", vst_context_output(h.context, 0)[0], binary_numbers[0].loss, 1e-6);
     compare_gradient(&h, "cls", binary_numbers[0].gradient);
     heads_end(&h);
 }

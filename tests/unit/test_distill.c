@@ -5,9 +5,9 @@
 
 #include "recipes/distill/internal.h"
 #include "recipes/infer/evaluator.h"
+#include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"
-#include "vision/plan/plan.h"
 
 #define ck_near(a, b)                                                                                               \
     ck_assert_msg(fabs((double)(a) - (double)(b)) < 1e-5 * (1 + fabs((double)(b))), "%g, expected %g", (double)(a), \
@@ -38,17 +38,17 @@ static size_t count_of(vst_shape shape) { return (size_t)vst_shape_count(&shape)
 static double value_of(const vst_term_options *term, vst_shape s, const float *student, vst_shape t,
                        const float *teacher) {
     fixture f = begin(term->student, s);
-    vst_plan *plan;
+    vst_context *context;
     char name[VST_TEACHER_INPUT_NAME];
     const vst_value loss = vst_term_build(f.graph, term, 0, term->teacher, t);
     ck_ok(vst_graph_finish(f.graph));
     ck_ok(vst_params_allocate(f.params, false, 0));
-    ck_ok(vst_plan_create(&plan, f.graph, &loss, 1, &(vst_plan_options){.mode = VST_INFER}));
-    memcpy(vst_plan_input(plan, "student"), student, count_of(s) * sizeof *student);
-    memcpy(vst_plan_input(plan, vst_term_input(0, term->teacher, name)), teacher, count_of(t) * sizeof *teacher);
-    ck_ok(vst_plan_run(plan, 0));
-    const double value = vst_plan_output(plan, 0)[0];
-    vst_plan_destroy(plan);
+    context = create_context(f.graph, &loss, 1, &(vst_program_options){.mode = VST_INFER});
+    memcpy(vst_context_input(context, "student"), student, count_of(s) * sizeof *student);
+    memcpy(vst_context_input(context, vst_term_input(0, term->teacher, name)), teacher, count_of(t) * sizeof *teacher);
+    ck_ok(vst_context_run(context, 0));
+    const double value = vst_context_output(context, 0)[0];
+    destroy_context(context);
     end(&f);
     return value;
 }
@@ -283,7 +283,7 @@ END_TEST
 START_TEST(a_student_teaches_itself) {
     vst_params *params;
     vst_graph *g;
-    vst_plan *plan;
+    vst_context *context;
     ck_ok(vst_params_create(&params));
     ck_ok(vst_graph_create(&g, params));
     vst_tap(g, "blocks.0",
@@ -296,13 +296,13 @@ START_TEST(a_student_teaches_itself) {
     vst_differentiate(g, loss);
     ck_ok(vst_graph_finish(g));
     ck_ok(vst_params_allocate(params, true, 1));
-    ck_ok(vst_plan_create(&plan, g, &loss, 1, &(vst_plan_options){.mode = VST_TRAIN}));
-    ck_ok(vst_plan_run(plan, 0));
-    ck_near(vst_plan_output(plan, 0)[0], 4);
+    context = create_context(g, &loss, 1, &(vst_program_options){.mode = VST_TRAIN});
+    ck_ok(vst_context_run(context, 0));
+    ck_near(vst_context_output(context, 0)[0], 4);
     ck_near(vst_params_gradients(params)[vst_params_at(params, (size_t)vst_params_find(params, "shallow"))->offset],
             -0.5);
     ck_near(vst_params_gradients(params)[vst_params_at(params, (size_t)vst_params_find(params, "deep"))->offset], 0);
-    vst_plan_destroy(plan);
+    destroy_context(context);
     vst_graph_destroy(g);
     vst_params_destroy(params);
 }
@@ -332,7 +332,7 @@ END_TEST
 START_TEST(rows_without_label_have_no_gradient) {
     vst_params *params;
     vst_graph *g;
-    vst_plan *plan;
+    vst_context *context;
     ck_ok(vst_params_create(&params));
     ck_ok(vst_graph_create(&g, params));
     const vst_value logits = vst_param(g, "logits", VST_SHAPE(2, 3), (vst_init){VST_INIT_NORMAL, 1, VST_PARAM_WEIGHT});
@@ -340,17 +340,17 @@ START_TEST(rows_without_label_have_no_gradient) {
     vst_differentiate(g, loss);
     ck_ok(vst_graph_finish(g));
     ck_ok(vst_params_allocate(params, true, 1));
-    ck_ok(vst_plan_create(&plan, g, &loss, 1, &(vst_plan_options){.mode = VST_TRAIN}));
+    context = create_context(g, &loss, 1, &(vst_program_options){.mode = VST_TRAIN});
     const float target[6] = {0, 0, 0, 0, 2, 0}; /* two rows, one labelled: scaled by 2 */
-    memcpy(vst_plan_input(plan, "target"), target, sizeof target);
-    ck_ok(vst_plan_run(plan, 0));
+    memcpy(vst_context_input(context, "target"), target, sizeof target);
+    ck_ok(vst_context_run(context, 0));
     const float *z = vst_params_values(params), *gradient = vst_params_gradients(params);
-    ck_near(vst_plan_output(plan, 0)[0], -log_softmax(z + 3, 3, 1, 1));
+    ck_near(vst_context_output(context, 0)[0], -log_softmax(z + 3, 3, 1, 1));
     for (int c = 0; c < 3; c++) {
         ck_assert(gradient[c] == 0);
         ck_near(gradient[3 + c], exp(log_softmax(z + 3, 3, c, 1)) - (c == 1));
     }
-    vst_plan_destroy(plan);
+    destroy_context(context);
     vst_graph_destroy(g);
     vst_params_destroy(params);
 }
@@ -358,18 +358,18 @@ END_TEST
 
 START_TEST(both_heads_are_averaged) {
     fixture f = begin("logits", VST_SHAPE(1, 2));
-    vst_plan *plan;
+    vst_context *context;
     vst_tap(f.graph, "logits_dist", vst_input(f.graph, "second", VST_SHAPE(1, 2)));
     const vst_value scores = vst_model_scores(f.graph);
     ck_ok(vst_graph_finish(f.graph));
     ck_ok(vst_params_allocate(f.params, false, 0));
-    ck_ok(vst_plan_create(&plan, f.graph, &scores, 1, &(vst_plan_options){.mode = VST_INFER}));
-    memcpy(vst_plan_input(plan, "student"), (float[]){1, 5}, 8);
-    memcpy(vst_plan_input(plan, "second"), (float[]){3, -1}, 8);
-    ck_ok(vst_plan_run(plan, 0));
-    ck_near(vst_plan_output(plan, 0)[0], 2);
-    ck_near(vst_plan_output(plan, 0)[1], 2);
-    vst_plan_destroy(plan);
+    context = create_context(f.graph, &scores, 1, &(vst_program_options){.mode = VST_INFER});
+    memcpy(vst_context_input(context, "student"), (float[]){1, 5}, 8);
+    memcpy(vst_context_input(context, "second"), (float[]){3, -1}, 8);
+    ck_ok(vst_context_run(context, 0));
+    ck_near(vst_context_output(context, 0)[0], 2);
+    ck_near(vst_context_output(context, 0)[1], 2);
+    destroy_context(context);
     end(&f);
 }
 END_TEST

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/context.h"
 #include "vision/base/random.h"
 #include "vision/ops/ops.h"
-#include "vision/plan/plan.h"
 
 enum { CHANNELS = 16, MAX_OUTPUTS = 3, MAX_STEPS = 8 };
 
@@ -128,7 +128,7 @@ static const pattern patterns[] = {
     {"own input", own_input, {"conv2d+relu", "conv2d+add+relu"}},
     {"read twice", read_twice, {"conv2d", "conv2d", "relu", "mul", "relu"}},
     {"late norm", late_norm, {"conv2d+relu", "batch_norm", "conv2d+add", "batch_norm"}},
-    {"odd sums", odd_sums, {"conv2d", "add", "reduce", "conv2d", "add"}},
+    {"odd sums", odd_sums, {"conv2d", "add", "reduce_mean", "conv2d", "add"}},
     {"mlp", mlp, {"linear", "gelu", "linear+add"}},
     {"wide block", wide_block, {"conv2d", "conv2d+norm+relu6", "conv2d+norm+add+relu"}},
 };
@@ -138,7 +138,7 @@ static const pattern patterns[] = {
 typedef struct session {
     vst_params *params;
     vst_graph *graph;
-    vst_plan *fused, *plain;
+    vst_context *fused, *plain;
     vst_value outputs[MAX_OUTPUTS];
     int output_count;
 } session;
@@ -163,24 +163,24 @@ static session start(const pattern *p) {
     ck_assert_msg(vst_graph_finish(s.graph) == VST_OK, "%s", vst_error_message());
     ck_assert_int_eq(vst_params_allocate(s.params, false, 1), VST_OK);
     awaken(s.params, 1);
-    const vst_plan_options fused = {.mode = VST_INFER}, plain = {.mode = VST_INFER, .plain = true};
-    ck_assert_int_eq(vst_plan_create(&s.fused, s.graph, s.outputs, s.output_count, &fused), VST_OK);
-    ck_assert_int_eq(vst_plan_create(&s.plain, s.graph, s.outputs, s.output_count, &plain), VST_OK);
+    const vst_program_options fused = {.mode = VST_INFER}, plain = {.mode = VST_INFER, .plain = true};
+    s.fused = create_context(s.graph, s.outputs, s.output_count, &fused);
+    s.plain = create_context(s.graph, s.outputs, s.output_count, &plain);
     return s;
 }
 
 static void finish(session *s) {
-    vst_plan_destroy(s->fused);
-    vst_plan_destroy(s->plain);
+    destroy_context(s->fused);
+    destroy_context(s->plain);
     vst_graph_destroy(s->graph);
     vst_params_destroy(s->params);
 }
 
-static void run(vst_plan *plan) {
+static void run(vst_context *context) {
     vst_random random = vst_random_stream(5, 0, 0, 0);
-    float *x = vst_plan_input(plan, "x");
+    float *x = vst_context_input(context, "x");
     for (int i = 0; i < 2 * CHANNELS * 36; i++) x[i] = (float)(2 * vst_random_uniform(&random) - 1);
-    ck_assert_msg(vst_plan_run(plan, 0) == VST_OK, "%s", vst_error_message());
+    ck_assert_msg(vst_context_run(context, 0) == VST_OK, "%s", vst_error_message());
 }
 
 static double compare(const session *s) {
@@ -189,7 +189,7 @@ static double compare(const session *s) {
     run(s->plain);
     for (int i = 0; i < s->output_count; i++) {
         const vst_shape shape = vst_shape_at(s->graph, s->outputs[i]);
-        const float *got = vst_plan_output(s->fused, i), *want = vst_plan_output(s->plain, i);
+        const float *got = vst_context_output(s->fused, i), *want = vst_context_output(s->plain, i);
         double squares = 0, most = 0;
         for (int64_t k = 0; k < vst_shape_count(&shape); k++) {
             squares += (double)want[k] * want[k];
@@ -225,9 +225,9 @@ START_TEST(steps_are_fused) {
     const pattern *p = &patterns[_i];
     session s = start(p);
     int found = 0;
-    for (size_t i = 0; i < vst_plan_profile_count(s.fused); i++) {
+    for (size_t i = 0; i < vst_context_profile_count(s.fused); i++) {
         vst_profile_row row;
-        vst_plan_profile_at(s.fused, i, &row);
+        vst_context_profile_at(s.fused, i, &row);
         const char *operation = strrchr(row.name, ' ') + 1;
         if (!is_shown(operation)) continue;
         ck_assert_msg(found < MAX_STEPS && p->steps[found], "%s: one step more than expected, %s", p->name, row.name);
@@ -244,9 +244,9 @@ START_TEST(winograd_is_chosen) {
     static const pattern wide = {"wide block", wide_block, {NULL}};
     session s = start(&wide);
     int found = 0;
-    for (size_t i = 0; i < vst_plan_profile_count(s.fused); i++) {
+    for (size_t i = 0; i < vst_context_profile_count(s.fused); i++) {
         vst_profile_row row;
-        vst_plan_profile_at(s.fused, i, &row);
+        vst_context_profile_at(s.fused, i, &row);
         found += strcmp(row.implementation, "vistill:winograd") == 0;
     }
     ck_assert_int_eq(found, 2);

@@ -852,6 +852,346 @@ START_TEST(threads) {
 }
 END_TEST
 
+/* ---- Loops that give the same bits on every instruction set: naive code in float and double, in the same order ----
+ */
+
+static void exact(const char *what, const float *got, const float *want, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        ck_assert_msg(memcmp(&got[i], &want[i], sizeof *got) == 0, "%s: element %lld of %lld is %.9g, wanted %.9g",
+                      what, (long long)i, (long long)n, (double)got[i], (double)want[i]);
+}
+
+static const vsti_strided loops[] = {
+    {1, {33}, {1}, {0}},
+    {2, {5, 65}, {65, 1}, {0, 1}},
+    {3, {4, 7, 17}, {17, 68, 1}, {7, 1, 0}},
+    {4, {3, 4, 5, 1}, {20, 5, 1, 1}, {0, 1, 4, 0}},
+    {3, {9, 50, 41}, {2050, 41, 1}, {50, 1, 0}}, /* large enough for several threads */
+};
+
+static void naive_loop(const vsti_strided *s, const float *a, const float *b, int kind, float *out) {
+    int64_t count = 1;
+    for (int i = 0; i < s->rank; i++) count *= s->dim[i];
+    for (int64_t n = 0; n < count; n++) {
+        int64_t rest = n, at_a = 0, at_b = 0;
+        for (int i = s->rank; i-- > 0; rest /= s->dim[i]) {
+            at_a += rest % s->dim[i] * s->a[i];
+            at_b += rest % s->dim[i] * s->b[i];
+        }
+        out[n] = kind == 0 ? a[at_a] + b[at_b] : kind == 1 ? a[at_a] * b[at_b] : a[at_a];
+    }
+}
+
+START_TEST(exact_strided) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (size_t l = 0; k && l < sizeof loops / sizeof loops[0]; l++) {
+        const vsti_strided *s = &loops[l];
+        int64_t count = 1, last_a = 0, last_b = 0;
+        for (int i = 0; i < s->rank; i++) {
+            count *= s->dim[i];
+            last_a += (s->dim[i] - 1) * s->a[i];
+            last_b += (s->dim[i] - 1) * s->b[i];
+        }
+        float *a = floats(last_a + 1, -2, 2), *b = floats(last_b + 1, -2, 2), *got = room(count), *want = room(count);
+        naive_loop(s, a, b, 0, want);
+        k->broadcast_add(s, a, b, got);
+        exact("broadcast_add", got, want, count);
+        naive_loop(s, a, b, 1, want);
+        k->broadcast_mul(s, a, b, got);
+        exact("broadcast_mul", got, want, count);
+        naive_loop(s, a, b, 2, want);
+        k->copy_strided(s, a, got);
+        exact("copy_strided", got, want, count);
+        free(a), free(b), free(got), free(want);
+    }
+    const float one = 3;
+    float scalar = 0;
+    if (k) k->copy_strided(&(vsti_strided){0}, &one, &scalar), exact("a scalar", &scalar, &one, 1);
+}
+END_TEST
+
+/* (6, 37, 31): the kept dimensions are those of `kept`, the innermost reduced one is summed in float. */
+START_TEST(exact_reduce) {
+    enum { A = 6, B = 97, C = 31, N = A * B * C };
+    const vsti_kernels *k = kernels_at(_i);
+    if (!k) return;
+    float *x = floats(N, -1, 1), *got = room(N), *want = room(N);
+    const vsti_reduction inner = {A * B, C, 2, 1, {A, B}, {B * C, C}, {C}, {1}, 1.0f / C};
+    for (int64_t i = 0; i < A * B; i++) {
+        float part = 0;
+        for (int64_t c = 0; c < C; c++) part += x[i * C + c];
+        want[i] = part * (1.0f / C);
+    }
+    k->reduce(&inner, x, got);
+    exact("the innermost dimension", got, want, A * B);
+    const vsti_reduction middle = {A, B * C, 1, 2, {A}, {B * C}, {B, C}, {C, 1}, 1};
+    for (int64_t i = 0; i < A; i++) {
+        double sum = 0;
+        for (int64_t b = 0; b < B; b++) {
+            float part = 0;
+            for (int64_t c = 0; c < C; c++) part += x[(i * B + b) * C + c];
+            sum += (double)part;
+        }
+        want[i] = (float)sum;
+    }
+    k->reduce(&middle, x, got);
+    exact("two dimensions", got, want, A);
+    const vsti_reduction apart = {B, A * C, 1, 2, {B}, {C}, {A, C}, {B * C, 1}, 0.5f};
+    for (int64_t b = 0; b < B; b++) {
+        double sum = 0;
+        for (int64_t a = 0; a < A; a++) {
+            float part = 0;
+            for (int64_t c = 0; c < C; c++) part += x[(a * B + b) * C + c];
+            sum += (double)part;
+        }
+        want[b] = (float)sum * 0.5f;
+    }
+    k->reduce(&apart, x, got);
+    exact("dimensions around a kept one", got, want, B);
+    const vsti_reduction all = {1, N, 0, 3, {0}, {0}, {A, B, C}, {B * C, C, 1}, 1};
+    double sum = 0;
+    for (int64_t i = 0; i < A * B; i++) {
+        float part = 0;
+        for (int64_t c = 0; c < C; c++) part += x[i * C + c];
+        sum += (double)part;
+    }
+    want[0] = (float)sum;
+    k->reduce(&all, x, got);
+    exact("everything", got, want, 1);
+    free(x), free(got), free(want);
+}
+END_TEST
+
+START_TEST(exact_blocks) {
+    const vsti_kernels *k = kernels_at(_i);
+    const vsti_block_copy s = {
+        .outer = 5, .count = 17, .from_width = 23, .from_start = 4, .to_width = 29, .to_start = 9};
+    if (!k) return;
+    float *from = floats(5 * 23, -1, 1), *to = floats(5 * 29, -1, 1), *sum = floats(5 * 29, -1, 1);
+    float *kept = copy(to, 5 * 29), *padded = room(5 * 29), *added = room(5 * 29), *in_place = copy(sum, 5 * 29);
+    k->copy_blocks(&s, from, to);
+    k->pad_blocks(&s, from, padded);
+    k->add_blocks(&s, from, sum, added);
+    k->add_blocks(&s, from, in_place, in_place);
+    for (int i = 0; i < 5 * 29; i++) {
+        const int row = i / 29, column = i % 29 - 9, inside = column >= 0 && column < 17;
+        const float x = inside ? from[row * 23 + 4 + column] : 0, y = inside ? sum[i] + x : sum[i];
+        exact("copy_blocks", &to[i], inside ? &x : &kept[i], 1);
+        exact("pad_blocks", &padded[i], &x, 1);
+        exact("add_blocks", &added[i], &y, 1);
+        exact("add_blocks in place", &in_place[i], &y, 1);
+    }
+    free(from), free(to), free(sum), free(kept), free(padded), free(added), free(in_place);
+}
+END_TEST
+
+static double cubic_weight(double x) {
+    const double a = -0.75;
+    x = fabs(x);
+    if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+    return x < 2 ? ((x - 5) * x + 8) * x * a - 4 * a : 0;
+}
+
+/* Source positions and weights of output `i` along one axis; gives how many. */
+static int resize_taps(int64_t i, int64_t in, int64_t out, bool bicubic, int64_t at[4], float weight[4]) {
+    double x = ((double)i + 0.5) * (double)in / (double)out - 0.5;
+    if (!bicubic && x < 0) x = 0;
+    for (int k = 0; k < (bicubic ? 4 : 2); k++) {
+        const int64_t position = (int64_t)floor(x) + k - bicubic;
+        at[k] = position < 0 ? 0 : position >= in ? in - 1 : position;
+        weight[k] = (float)(bicubic ? cubic_weight(x - (double)position) : 1 - fabs(x - (double)position));
+    }
+    return bicubic ? 4 : 2;
+}
+
+/* One plane, forwards (to = the output) or backwards (to = the input's gradient). */
+static void naive_resize(const vsti_resize *s, const float *from, float *to, bool backward) {
+    for (int64_t y = 0; y < s->out_height; y++)
+        for (int64_t x = 0; x < s->out_width; x++) {
+            int64_t rows[4], cols[4];
+            float down[4], across[4], sum = 0;
+            const int64_t out = y * s->out_width + x;
+            const int r = resize_taps(y, s->in_height, s->out_height, s->bicubic, rows, down);
+            const int c = resize_taps(x, s->in_width, s->out_width, s->bicubic, cols, across);
+            for (int i = 0; i < r; i++)
+                for (int j = 0; j < c; j++) {
+                    const int64_t in = rows[i] * s->in_width + cols[j];
+                    if (backward) to[in] += down[i] * across[j] * from[out];
+                    else sum += down[i] * across[j] * from[in];
+                }
+            if (!backward) to[out] = sum;
+        }
+}
+
+START_TEST(exact_resize) {
+    const vsti_kernels *k = kernels_at(_i);
+    const vsti_resize sizes_of[] = {{3, 7, 5, 11, 13, false}, {2, 11, 13, 4, 5, false}, {3, 7, 5, 11, 13, true},
+                                    {2, 11, 13, 4, 5, true},  {1, 1, 1, 3, 3, true},    {7, 20, 20, 50, 50, true}};
+    for (size_t i = 0; k && i < sizeof sizes_of / sizeof sizes_of[0]; i++) {
+        const vsti_resize *s = &sizes_of[i];
+        const int64_t in = s->in_height * s->in_width, out = s->out_height * s->out_width;
+        float *x = floats(s->planes * in, -1, 1), *dy = floats(s->planes * out, -1, 1);
+        float *y = room(s->planes * out), *want = room(s->planes * out), *dx = room(s->planes * in);
+        float *slope = floats(s->planes * in, 0, 0);
+        for (int64_t p = 0; p < s->planes; p++) {
+            naive_resize(s, x + p * in, want + p * out, false);
+            naive_resize(s, dy + p * out, slope + p * in, true);
+        }
+        k->resize(s, x, y);
+        exact("resize", y, want, s->planes * out);
+        k->resize_backward(s, dy, dx);
+        exact("resize gradient", dx, slope, s->planes * in);
+        free(x), free(dy), free(y), free(want), free(dx), free(slope);
+    }
+}
+END_TEST
+
+START_TEST(exact_batch_norm) {
+    enum { OUT = 19, INNER = 45 };
+    const vsti_kernels *k = kernels_at(_i);
+    if (!k) return;
+    float *gamma = floats(OUT, -1, 2), *beta = floats(OUT, -1, 1), *mean = floats(OUT, -1, 1);
+    float *variance = floats(OUT, 0.1, 2), *weight = floats(OUT * INNER, -1, 1), *bias = floats(OUT, -1, 1);
+    float *new_weight = room(OUT * INNER), *new_bias = room(OUT), *running = floats(OUT, -1, 1);
+    float *spread = floats(OUT, 0.5, 1), *old = copy(running, OUT), *old_spread = copy(spread, OUT);
+    for (int biased = 0; biased < 2; biased++) {
+        k->fold_batch_norm(&(vsti_batch_norm){gamma, beta, mean, variance, 1e-5}, weight, biased ? bias : NULL,
+                           new_weight, new_bias, OUT, INNER);
+        for (int o = 0; o < OUT; o++) {
+            const double factor = gamma[o] / sqrt((double)variance[o] + 1e-5), shift = biased ? bias[o] : 0;
+            const float folded = (float)(beta[o] + (shift - mean[o]) * factor);
+            exact("folded bias", &new_bias[o], &folded, 1);
+            for (int i = o * INNER; i < (o + 1) * INNER; i++)
+                exact("folded weight", &new_weight[i], &(float){(float)(weight[i] * factor)}, 1);
+        }
+    }
+    float batches = 41;
+    k->running_statistics(mean, variance, 0.1f, 1.25f, running, spread, &batches, OUT);
+    ck_assert(batches == 42);
+    for (int c = 0; c < OUT; c++) {
+        const float unbiased = variance[c] * 1.25f, step = 0.1f * (mean[c] - old[c]);
+        const float wider = 0.1f * (unbiased - old_spread[c]);
+        exact("running mean", &running[c], &(float){old[c] + step}, 1);
+        exact("running variance", &spread[c], &(float){old_spread[c] + wider}, 1);
+    }
+    free(gamma), free(beta), free(mean), free(variance), free(weight), free(bias), free(new_weight), free(new_bias);
+    free(running), free(spread), free(old), free(old_spread);
+}
+END_TEST
+
+static float length_of(const float *x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    return (float)sqrt(sum) > 1e-12f ? (float)sqrt(sum) : 1e-12f;
+}
+
+START_TEST(exact_l2_normalize) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t rows = s == SIZES - 1 ? 101 : 3, cols = sizes[s], n = rows * cols;
+        float *x = floats(n, -1, 1), *dy = floats(n, -1, 1), *y = room(n), *dx = room(n);
+        float *want = room(n), *slope = room(n);
+        for (int64_t i = 0; i < cols; i++) x[i] = 0; /* a row without a direction */
+        for (int64_t row = 0; row < rows; row++) {
+            const float *from = x + row * cols, factor = 1 / length_of(from, cols);
+            double along = 0;
+            for (int64_t i = 0; i < cols; i++) along += (double)from[i] * dy[row * cols + i];
+            const float part = (float)along * factor * factor;
+            for (int64_t i = 0; i < cols; i++) {
+                const float inward = from[i] * part;
+                want[row * cols + i] = from[i] * factor;
+                slope[row * cols + i] = factor * (dy[row * cols + i] - inward);
+            }
+        }
+        k->l2_normalize(x, y, rows, cols);
+        exact("l2_normalize", y, want, n);
+        k->l2_normalize_backward(x, dy, dx, rows, cols);
+        exact("l2_normalize gradient", dx, slope, n);
+        free(x), free(dy), free(y), free(dx), free(want), free(slope);
+    }
+}
+END_TEST
+
+START_TEST(exact_pairwise_distances) {
+    enum { ROWS_MOST = 29 };
+    const vsti_kernels *k = kernels_at(_i);
+    for (int s = 0; k && s < SIZES; s++) {
+        const int64_t rows = s == 0 ? 1 : ROWS_MOST, cols = sizes[s];
+        float *x = floats(rows * cols, -1, 1), *dy = floats(rows * rows, -1, 1), *y = room(rows * rows);
+        float *want = room(rows * rows), *dx = room(rows * cols), *scratch = room(rows * rows);
+        float *slope = floats(rows * cols, 0, 0);
+        double total = 0, common = 0;
+        if (rows > 1) memcpy(x, x + cols, (size_t)cols * sizeof *x); /* two equal rows */
+        for (int64_t i = 0; i < rows * rows; i++) {
+            double sum = 0;
+            for (int64_t c = 0; c < cols; c++) {
+                const double d = (double)x[i / rows * cols + c] - x[i % rows * cols + c];
+                sum += d * d;
+            }
+            want[i] = i / rows == i % rows ? 0 : (float)sqrt(sum > 1e-12 ? sum : 1e-12);
+            total += (double)want[i];
+        }
+        const double mean = rows > 1 ? total / (double)(rows * (rows - 1)) : 1;
+        for (int64_t i = 0; i < rows * rows; i++) common += (double)dy[i] * want[i];
+        if (rows > 1) common /= mean * (double)(rows * (rows - 1));
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < rows; j++) {
+                const double d = (double)want[i * rows + j];
+                if (i == j || d <= sqrt(1e-12)) continue;
+                const double pull = ((double)dy[i * rows + j] + (double)dy[j * rows + i] - 2 * common) / mean / d;
+                for (int64_t c = 0; c < cols; c++)
+                    slope[i * cols + c] += (float)(pull * ((double)x[i * cols + c] - x[j * cols + c]));
+            }
+        for (int64_t i = 0; i < rows * rows; i++) want[i] *= (float)(1 / mean);
+        k->pairwise_distances(x, y, rows, cols);
+        exact("pairwise_distances", y, want, rows * rows);
+        k->pairwise_distances_backward(x, dy, dx, scratch, rows, cols);
+        exact("pairwise_distances gradient", dx, slope, rows * cols);
+        free(x), free(dy), free(y), free(want), free(dx), free(scratch), free(slope);
+    }
+}
+END_TEST
+
+START_TEST(exact_smooth_l1) {
+    const vsti_kernels *k = kernels_at(_i);
+    for (int s = 0; k && s <= SIZES; s++) {
+        const int64_t n = s < SIZES ? sizes[s] : LARGE;
+        float *a = floats(n, -2, 2), *b = floats(n, -2, 2), *da = room(n), loss, want;
+        const float dloss = 0.3f, factor = dloss / (float)n;
+        double total = 0;
+        for (int64_t part = 0; part < 16; part++) { /* sixteen sums, added in order */
+            double sum = 0;
+            for (int64_t i = n / 16 * part + n % 16 * part / 16; i < n / 16 * (part + 1) + n % 16 * (part + 1) / 16;
+                 i++) {
+                const float d = fabsf(a[i] - b[i]);
+                sum += (double)(d < 1 ? 0.5f * d * d : d - 0.5f);
+            }
+            total += sum;
+        }
+        want = (float)(total / (double)n);
+        k->smooth_l1(a, b, &loss, n);
+        exact("smooth_l1", &loss, &want, 1);
+        k->smooth_l1_backward(a, b, &dloss, da, n);
+        for (int64_t i = 0; i < n; i++) {
+            const float d = a[i] - b[i], slope = factor * (d < -1 ? -1 : d > 1 ? 1 : d);
+            exact("smooth_l1 gradient", &da[i], &slope, 1);
+        }
+        free(a), free(b), free(da);
+    }
+}
+END_TEST
+
+START_TEST(one_hot_argmax) {
+    const vsti_kernels *k = kernels_at(_i);
+    const float x[3][4] = {{1, 3, 2, 3}, {-1, -2, -3, -4}, {0, 0, 0, 1}};
+    const float want[3][4] = {{0, 1, 0, 0}, {1, 0, 0, 0}, {0, 0, 0, 1}};
+    float y[3][4];
+    if (!k) return;
+    k->one_hot_argmax(x[0], y[0], 3, 4);
+    exact("one_hot_argmax", y[0], want[0], 12);
+}
+END_TEST
+
 /* ---- Choice ---- */
 
 START_TEST(dispatch) {
@@ -910,17 +1250,36 @@ int main(void) {
     Suite *suite = suite_create("kernels");
     TCase *tcase = tcase_create("kernels");
     tcase_set_timeout(tcase, 300);
-    const TTest *const per_isa[] = {activations,   activation_extremes,
-                                    arithmetic,    normalize,
-                                    column_sum,    layer_norms,
-                                    row_functions, row_extremes,
-                                    attention,     attention_extremes,
-                                    losses,        binary_cross_entropy,
-                                    loss_extremes, mse,
-                                    dropout,       drop_path,
-                                    normals,       optimizers,
-                                    lamb,          sgd,
-                                    threads};
+    const TTest *const per_isa[] = {activations,
+                                    activation_extremes,
+                                    arithmetic,
+                                    normalize,
+                                    column_sum,
+                                    layer_norms,
+                                    row_functions,
+                                    row_extremes,
+                                    attention,
+                                    attention_extremes,
+                                    losses,
+                                    binary_cross_entropy,
+                                    loss_extremes,
+                                    mse,
+                                    dropout,
+                                    drop_path,
+                                    normals,
+                                    optimizers,
+                                    lamb,
+                                    sgd,
+                                    threads,
+                                    exact_strided,
+                                    exact_reduce,
+                                    exact_blocks,
+                                    exact_resize,
+                                    exact_batch_norm,
+                                    exact_l2_normalize,
+                                    exact_pairwise_distances,
+                                    exact_smooth_l1,
+                                    one_hot_argmax};
     for (size_t i = 0; i < sizeof per_isa / sizeof per_isa[0]; i++) tcase_add_loop_test(tcase, per_isa[i], 0, ISAS);
     tcase_add_test(tcase, attention_reference);
     tcase_add_test(tcase, dispatch);

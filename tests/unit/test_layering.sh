@@ -1,7 +1,9 @@
 #!/bin/sh
-# Includes go one way: vision <- {backbones, datasets} <- recipes, backbones and datasets know nothing of each other, and
-# oneDNN's, libpng's and libjpeg's headers stay in their one folder or file. usage: test_layering.sh BUILD SOURCE
+# Includes go one way: vision <- {backbones, datasets} <- recipes, backbones and datasets know nothing of each other,
+# oneDNN's, libpng's and libjpeg's headers stay in their one folder or file, loops over elements in vision/kernels, and no
+# files depend on each other in a circle. usage: test_layering.sh BUILD SOURCE
 set -eu
+build=$(cd "$1" && pwd)
 cd "$2"
 failed=0
 
@@ -29,6 +31,46 @@ only_in 'vision/onednn/' '(oneapi/dnnl/)?dnnl'
 only_in 'vision/image/png\.c' 'png\.h'
 only_in 'vision/image/jpeg\.c' '(jpeglib|jerror|turbojpeg)\.h'
 only_in 'recipes/config/yaml\.[ch]' 'yaml\.h'
+
+# Loops over elements are kernels, compiled for every instruction set: an operation has no floats in its hands to loop over.
+if grep -nE 'float \*(const )?[a-z_]+|# *pragma +omp|\bmem(cpy|move|set)\(' vision/ops/*.c; then
+    echo "FAILED: vision/ops/ must leave loops over elements to vision/kernels/"
+    failed=1
+fi
+
+# No circle of files. A source and its header are one; A depends on B if it includes B's header or uses a symbol that B alone
+# defines. What the build generates (registries) is left out, and folders that are not clean yet.
+unclean='^recipes/distill/'
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+objects() {
+    for set in vistill_objects vistill_program vistill_kernels_dispatch vistill_kernels_generic; do
+        (cd "$build/CMakeFiles/$set.dir" && find vision backbones datasets recipes -name '*.c.o' 2>/dev/null |
+            while read -r object; do [ -f "$OLDPWD/${object%.o}" ] && nm -gPA "$object"; done) || true
+    done
+}
+objects | awk '
+    { file = $1; sub(/\.c\.o:$/, "", file) }
+    $3 == "U" { uses[file " " $2]; next }
+    $3 ~ /^[TDRBV]$/ { definitions[$2]++; owner[$2] = file }
+    END {
+        for (use in uses) {
+            split(use, part, " ")
+            if (definitions[part[2]] == 1 && owner[part[2]] != part[1]) print part[1], owner[part[2]]
+        }
+    }' >"$work/edges"
+[ "$(wc -l <"$work/edges")" -gt 100 ] || { echo "FAILED: no symbols in the objects of $build"; failed=1; }
+grep -rE --include='*.[ch]' '^ *# *include *"(vision|backbones|datasets|recipes)/' vision backbones datasets recipes |
+    sed -E 's/^([^:]*)\.[ch]: *# *include *"([^"]*)\.h".*/\1 \2/' |
+    while read -r from to; do
+        [ -f "$from.c" ] && [ -f "$to.c" ] && [ "$from" != "$to" ] && echo "$from $to"
+    done >>"$work/edges" || true
+awk -v unclean="$unclean" '$1 !~ unclean && $2 !~ unclean' "$work/edges" | sort -u >"$work/clean"
+if ! tsort "$work/clean" >/dev/null 2>"$work/loops"; then
+    sed 's/^tsort: //' "$work/loops"
+    echo "FAILED: files depend on each other in a circle"
+    failed=1
+fi
 
 # The rooms of recipes/, from the lowest up: what each may include of the others. config knows distill's table of options.
 # room FOLDER ALLOWED…: FOLDER includes of recipes/ nothing but itself and the ALLOWED
@@ -81,5 +123,6 @@ fi
 only_in 'vision/comm/' 'mpi\.h'
 only_in 'recipes/deploy/' 'microhttpd\.h'
 only_in 'recipes/deploy/exporters/' '[a-z/_]*onnx[a-z._-]*\.h'
-[ $failed = 0 ] && echo "includes go one way"
+
+[ $failed = 0 ] && echo "includes go one way, without circles"
 exit $failed

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "datasets/loader/loader.h"
 #include "datasets/loader/sample.h"
 #include "datasets/loader/transform.h"
 #include "tests/unit/data_files.h"

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/context.h"
 #include "tests/unit/reference.h"
 #include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
-#include "vision/plan/plan.h"
 
 enum { OPERANDS = 5, CASES = 128, SAMPLES = 40, ISAS = 3 };
 static const double forward_limit = 1e-5, gradient_limit = 1e-4; /* relative to the root mean square */
@@ -198,21 +198,21 @@ static void set_params(vst_params *params, const op_case *c, const data *d) {
     vst_params_changed(params);
 }
 
-static void set_inputs(vst_plan *plan, const op_case *c, const data *d) {
+static void set_inputs(vst_context *context, const op_case *c, const data *d) {
     char name[16];
     for (int i = 0; i < c->count; i++) {
-        float *to = c->in[i].input ? vst_plan_input(plan, operand_name(c, i, name)) : NULL;
+        float *to = c->in[i].input ? vst_context_input(context, operand_name(c, i, name)) : NULL;
         for (int64_t k = 0; to && k < ref_count(&d->x[i]); k++) to[k] = (float)d->x[i].data[k];
     }
-    float *to = vst_plan_input(plan, "w");
+    float *to = vst_context_input(context, "w");
     for (int64_t k = 0; to && k < ref_count(&d->out); k++) to[k] = (float)d->weight[k];
 }
 
-/* Runs one plan twice, since the second run meets what the first one left in the arena. */
-static bool run_twice(const op_case *c, const data *d, vst_plan *plan) {
+/* Runs one program twice, since the second run meets what the first one left in the arena. */
+static bool run_twice(const op_case *c, const data *d, vst_context *context) {
     for (uint32_t step = 0; step < 2; step++) {
-        set_inputs(plan, c, d);
-        if (vst_plan_run(plan, step) == VST_OK) continue;
+        set_inputs(context, c, d);
+        if (vst_context_run(context, step) == VST_OK) continue;
         complain(c, vst_error_message());
         return false;
     }
@@ -231,20 +231,23 @@ static void check_gradients(const op_case *c, const data *d, vst_params *params)
     }
 }
 
-static void check_plan(const op_case *c, const data *d, vst_graph *g, vst_params *params, vst_value out, vst_mode mode,
-                       bool plain) {
+static void check_program(const op_case *c, const data *d, vst_graph *g, vst_params *params, vst_value out,
+                          vst_mode mode, bool plain) {
     char text[64];
-    vst_plan *plan = NULL;
+    vst_program *program = NULL;
+    vst_context *context = NULL;
     snprintf(text, sizeof text, "%s, %s, %s", vsti_get_kernels()->isa, mode == VST_TRAIN ? "train" : "infer",
              plain ? "plain" : "optimised");
     variant = text;
-    if (vst_plan_create(&plan, g, &out, 1, &(vst_plan_options){.mode = mode, .plain = plain}) != VST_OK) {
+    if (vst_program_create(&program, g, &out, 1, &(vst_program_options){.mode = mode, .plain = plain}) != VST_OK ||
+        vst_context_create(&context, program, NULL) != VST_OK) {
         complain(c, vst_error_message());
-    } else if (run_twice(c, d, plan)) {
-        compare_forward(c, "output", vst_plan_output(plan, 0), &d->out);
+    } else if (run_twice(c, d, context)) {
+        compare_forward(c, "output", vst_context_output(context, 0), &d->out);
         if (mode == VST_TRAIN) check_gradients(c, d, params);
     }
-    vst_plan_destroy(plan);
+    vst_context_destroy(context);
+    vst_program_destroy(program);
     variant = vsti_get_kernels()->isa;
 }
 
@@ -285,8 +288,8 @@ static void check_case(const op_case *c) {
         if (!vst_shape_equal(&shape, &d.out.shape)) complain(c, "the output's shape is not the reference's");
         set_params(params, c, &d);
         for (int plain = 0; plain < 2; plain++) {
-            check_plan(c, &d, g, params, out, VST_TRAIN, plain);
-            if (!c->training) check_plan(c, &d, g, params, out, VST_INFER, plain);
+            check_program(c, &d, g, params, out, VST_TRAIN, plain);
+            if (!c->training) check_program(c, &d, g, params, out, VST_INFER, plain);
         }
     }
     release(&d);
@@ -942,7 +945,7 @@ GROUP(distances)
 START_TEST(detached) {
     vst_params *params = NULL;
     vst_graph *g = NULL;
-    vst_plan *plan = NULL;
+    vst_context *context = NULL;
     ck_assert_int_eq(vst_params_create(&params), VST_OK);
     ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
     const vst_value x = vst_param(g, "x", VST_SHAPE(3), (vst_init){.kind = VST_INIT_CONSTANT, .scale = 1.5});
@@ -950,11 +953,11 @@ START_TEST(detached) {
     vst_differentiate(g, sum);
     ck_assert_int_eq(vst_graph_finish(g), VST_OK);
     ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_OK);
-    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &(vst_plan_options){.mode = VST_TRAIN}), VST_OK);
-    ck_assert_int_eq(vst_plan_run(plan, 0), VST_OK);
-    ck_assert_float_eq_tol(vst_plan_output(plan, 0)[0], 6.75f, 1e-6f);
+    context = create_context(g, &sum, 1, &(vst_program_options){.mode = VST_TRAIN});
+    ck_assert_int_eq(vst_context_run(context, 0), VST_OK);
+    ck_assert_float_eq_tol(vst_context_output(context, 0)[0], 6.75f, 1e-6f);
     for (int i = 0; i < 3; i++) ck_assert_float_eq_tol(vst_params_gradients(params)[i], 1.5f, 1e-6f);
-    vst_plan_destroy(plan);
+    destroy_context(context);
     vst_graph_destroy(g);
     vst_params_destroy(params);
 }
@@ -1164,15 +1167,15 @@ START_TEST(running_statistics) {
     if (!select_isa(_i)) return;
     vst_params *params = NULL;
     vst_graph *g = NULL;
-    vst_plan *train = NULL, *infer = NULL;
+    vst_context *train = NULL, *infer = NULL;
     ck_assert_int_eq(vst_params_create(&params), VST_OK);
     ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
     const vst_value y =
         vst_batch_norm(g, vst_input(g, "x", VST_SHAPE(N, C, H, W)), (vst_norm_options){.momentum = 0.25});
     ck_assert_int_eq(vst_graph_finish(g), VST_OK);
     ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_OK);
-    ck_assert_int_eq(vst_plan_create(&train, g, &y, 1, &(vst_plan_options){.mode = VST_TRAIN}), VST_OK);
-    ck_assert_int_eq(vst_plan_create(&infer, g, &y, 1, &(vst_plan_options){.mode = VST_INFER}), VST_OK);
+    train = create_context(g, &y, 1, &(vst_program_options){.mode = VST_TRAIN});
+    infer = create_context(g, &y, 1, &(vst_program_options){.mode = VST_INFER});
 
     ref x = ref_make(VST_SHAPE(N, C, H, W)), out = ref_make(x.shape), one = ref_make(VST_SHAPE(C)),
         zero = ref_make(VST_SHAPE(C));
@@ -1180,8 +1183,8 @@ START_TEST(running_statistics) {
     for (int c = 0; c < C; c++) one.data[c] = running_variance[c] = 1;
     state = 7;
     for (int step = 0; step < 3; step++) {
-        for (int i = 0; i < COUNT; i++) vst_plan_input(train, "x")[i] = (float)(x.data[i] = (float)uniform(-1, 3));
-        ck_assert_int_eq(vst_plan_run(train, 0), VST_OK);
+        for (int i = 0; i < COUNT; i++) vst_context_input(train, "x")[i] = (float)(x.data[i] = (float)uniform(-1, 3));
+        ck_assert_int_eq(vst_context_run(train, 0), VST_OK);
         ref_batch_norm(&x, &one, &zero, 1e-5, &out, mean, variance);
         for (int c = 0; c < C; c++) {
             const double n = N * H * W;
@@ -1198,19 +1201,19 @@ START_TEST(running_statistics) {
     }
     ck_assert_float_eq(bucket[vst_params_at(params, (size_t)vst_params_find(params, "num_batches_tracked"))->offset],
                        3);
-    for (int i = 0; i < COUNT; i++) vst_plan_input(infer, "x")[i] = (float)x.data[i];
-    ck_assert_int_eq(vst_plan_run(infer, 0), VST_OK);
+    for (int i = 0; i < COUNT; i++) vst_context_input(infer, "x")[i] = (float)x.data[i];
+    ck_assert_int_eq(vst_context_run(infer, 0), VST_OK);
     for (int i = 0; i < COUNT; i++) {
         const int c = i / (H * W) % C;
-        ck_assert_double_eq_tol(vst_plan_output(infer, 0)[i],
+        ck_assert_double_eq_tol(vst_context_output(infer, 0)[i],
                                 (x.data[i] - running_mean[c]) / sqrt(running_variance[c] + 1e-5), 1e-5);
     }
     ref_free(&x);
     ref_free(&out);
     ref_free(&one);
     ref_free(&zero);
-    vst_plan_destroy(train);
-    vst_plan_destroy(infer);
+    destroy_context(train);
+    destroy_context(infer);
     vst_graph_destroy(g);
     vst_params_destroy(params);
 }
@@ -1226,7 +1229,7 @@ START_TEST(random_masks) {
         for (int plain = 0; plain < 2; plain++) {
             vst_params *params = NULL;
             vst_graph *g = NULL;
-            vst_plan *train = NULL, *infer = NULL;
+            vst_context *train = NULL, *infer = NULL;
             const double rate = 0.3;
             ck_assert_int_eq(vst_params_create(&params), VST_OK);
             ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
@@ -1242,14 +1245,14 @@ START_TEST(random_masks) {
             ck_assert_int_eq(vst_graph_finish(g), VST_OK);
             ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_OK);
             const vst_value outputs[] = {first, second};
-            const vst_plan_options options = {.mode = VST_TRAIN, .seed = 5, .plain = plain};
-            ck_assert_int_eq(vst_plan_create(&train, g, outputs, 2, &options), VST_OK);
-            ck_assert_int_eq(vst_plan_create(&infer, g, outputs, 1, &(vst_plan_options){.plain = plain}), VST_OK);
+            const vst_program_options options = {.mode = VST_TRAIN, .seed = 5, .plain = plain};
+            train = create_context(g, outputs, 2, &options);
+            infer = create_context(g, outputs, 1, &(vst_program_options){.plain = plain});
             static float before[ROWS * COLS];
             double changed = 0, differs = 0;
             for (uint32_t step = 0; step < 2; step++) {
-                ck_assert_int_eq(vst_plan_run(train, step), VST_OK);
-                const float *out = vst_plan_output(train, 0), *gradient = vst_params_gradients(params);
+                ck_assert_int_eq(vst_context_run(train, step), VST_OK);
+                const float *out = vst_context_output(train, 0), *gradient = vst_params_gradients(params);
                 double sum = 0;
                 for (int i = 0; i < ROWS * COLS; i++) {
                     ck_assert(out[i] == 0 || fabsf(out[i] - 1 / 0.7f) < 1e-6f);
@@ -1257,7 +1260,7 @@ START_TEST(random_masks) {
                     if (path) ck_assert_float_eq(out[i], out[i / COLS * COLS]);
                     sum += out[i];
                     changed += step && out[i] != before[i];
-                    differs += step && fabsf(out[i] - vst_plan_output(train, 1)[i]) > 1e-3f;
+                    differs += step && fabsf(out[i] - vst_context_output(train, 1)[i]) > 1e-3f;
                     before[i] = out[i];
                 }
                 const double deviation = sqrt(rate / (1 - rate) / (path ? ROWS : ROWS * COLS));
@@ -1266,10 +1269,10 @@ START_TEST(random_masks) {
             /* Another step or place draws other numbers: they differ with probability 2 rate (1 - rate) = 0.42. */
             ck_assert_double_eq_tol(changed / (ROWS * COLS), 0.42, 0.1);
             ck_assert_double_eq_tol(differs / (ROWS * COLS), 0.42, 0.1);
-            ck_assert_int_eq(vst_plan_run(infer, 0), VST_OK);
-            for (int i = 0; i < ROWS * COLS; i++) ck_assert_float_eq(vst_plan_output(infer, 0)[i], 1);
-            vst_plan_destroy(train);
-            vst_plan_destroy(infer);
+            ck_assert_int_eq(vst_context_run(infer, 0), VST_OK);
+            for (int i = 0; i < ROWS * COLS; i++) ck_assert_float_eq(vst_context_output(infer, 0)[i], 1);
+            destroy_context(train);
+            destroy_context(infer);
             vst_graph_destroy(g);
             vst_params_destroy(params);
         }
@@ -1383,7 +1386,10 @@ START_TEST(misfits) {
         const vst_value later = vst_relu(g, x);
         const vst_status status = vst_graph_finish(g);
         const char *message = vst_error_message();
-        ck_assert_msg(status == VST_ERROR_SHAPE, "%s: status %s", m->name, vst_status_name(status));
+        const vst_status expected = m->kind == PERMUTE            ? VST_ERROR_ARGUMENT
+                                    : m->kind == TRANSPOSED_STACK ? VST_ERROR_UNSUPPORTED
+                                                                  : VST_ERROR_SHAPE;
+        ck_assert_msg(status == expected, "%s: status %s", m->name, vst_status_name(status));
         ck_assert_msg(out.id == 0 && later.id == 0, "%s: the error is not sticky", m->name);
         ck_assert_msg(strstr(message, "blocks.3.attn"), "%s: no scope in \"%s\"", m->name, message);
         ck_assert_msg(strstr(message, vst_shape_text(&m->a, a)), "%s: no %s in \"%s\"", m->name, a, message);
@@ -1397,9 +1403,13 @@ END_TEST
 
 /* A null value, a loss that is no scalar, a second differentiation, a loss without parameters. */
 START_TEST(misuse) {
-    static const char *const expected[] = {"null value",           "scalar", "before", "no trained parameter",
-                                           "shares a name|differ", "rate"};
-    for (int i = 0; i < 6; i++) {
+    static const char *const expected[] = {
+        "null value",      "scalar",      "before",  "no trained parameter", "shares a name|differ", "rate",
+        "no dimension 11", "not offered", "kernel 0"};
+    static const vst_status statuses[] = {VST_ERROR_NOT_FOUND, VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
+                                          VST_ERROR_ARGUMENT,  VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
+                                          VST_ERROR_ARGUMENT,  VST_ERROR_UNSUPPORTED, VST_ERROR_ARGUMENT};
+    for (int i = 0; i < 9; i++) {
         vst_params *params = NULL;
         vst_graph *g = NULL;
         ck_assert_int_eq(vst_params_create(&params), VST_OK);
@@ -1412,9 +1422,37 @@ START_TEST(misuse) {
         if (i == 3) vst_differentiate(g, vst_reduce_sum(g, vst_input(g, "x", VST_SHAPE(3)), 1, false));
         if (i == 4) vst_param(g, "p", VST_SHAPE(4), (vst_init){0});
         if (i == 5) vst_dropout(g, p, 1);
-        ck_assert_int_eq(vst_graph_finish(g), VST_ERROR_SHAPE);
+        const vst_value image = vst_input(g, "image", VST_SHAPE(1, 3, 4, 4));
+        if (i == 6) vst_concat(g, &image, 1, 11);
+        if (i == 7) vst_avg_pool(g, image, (vst_pool_options){.kernel = 2, .ceil = true, .count_padding = true});
+        if (i == 8) vst_conv2d(g, image, (vst_conv2d_options){.out = 4});
+        ck_assert_int_eq(vst_graph_finish(g), statuses[i]);
         const char *first = expected[i], *bar = strchr(first, '|');
         ck_assert_msg(strstr(vst_error_message(), bar ? bar + 1 : first) != NULL, "%d: \"%s\"", i, vst_error_message());
+        vst_graph_destroy(g);
+        vst_params_destroy(params);
+    }
+}
+END_TEST
+
+/* What is added to a finished graph is refused: an operation, an input, a parameter; finishing twice is not. */
+START_TEST(finished) {
+    for (int i = 0; i < 3; i++) {
+        vst_params *params = NULL;
+        vst_graph *g = NULL;
+        ck_assert_int_eq(vst_params_create(&params), VST_OK);
+        ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
+        const vst_value x = vst_relu(g, vst_input(g, "x", VST_SHAPE(3)));
+        ck_assert_int_eq(vst_graph_finish(g), VST_OK);
+        ck_assert_int_eq(vst_graph_finish(g), VST_OK);
+        const vst_value late = i == 0   ? vst_sigmoid(g, x)
+                               : i == 1 ? vst_input(g, "sigmoid", VST_SHAPE(3))
+                                        : vst_param(g, "sigmoid", VST_SHAPE(3), (vst_init){0});
+        ck_assert_int_eq(late.id, 0);
+        ck_assert_uint_eq(vst_graph_node_count(g), 1);
+        ck_assert_int_eq(vst_graph_finish(g), VST_ERROR_ARGUMENT);
+        ck_assert_msg(strstr(vst_error_message(), "sigmoid was added after vst_graph_finish") != NULL, "%s",
+                      vst_error_message());
         vst_graph_destroy(g);
         vst_params_destroy(params);
     }
@@ -1445,6 +1483,7 @@ int main(void) {
     tcase_add_loop_test(cases, random_masks, 0, ISAS);
     tcase_add_test(cases, misfits);
     tcase_add_test(cases, misuse);
+    tcase_add_test(cases, finished);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

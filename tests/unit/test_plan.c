@@ -1,6 +1,6 @@
-/* Plans of whole models: fusing, sharing and reordering memory changes no result; parameters are shared between plans;
- * runs allocate nothing; no slow reference implementation is chosen; a failing allocation anywhere is an error without
- * leak. */
+/* Programs of whole models: fusing, sharing and reordering memory changes no result; parameters are shared between
+ * programs; runs allocate nothing; no slow reference implementation is chosen; a failing allocation anywhere is an
+ * error without leak. */
 #include <check.h>
 #include <math.h>
 #include <omp.h>
@@ -9,13 +9,13 @@
 #include <string.h>
 
 #include "backbones/backbone.h"
+#include "tests/unit/context.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
-#include "vision/plan/plan.h"
 
-/* ---- A model with its loss, ready to be planned ---- */
+/* ---- A model with its loss, ready to be made a program of ---- */
 
 typedef struct setting {
     const char *variant;
@@ -66,28 +66,25 @@ static graph build(vst_params *params, const vst_model_config *model, int batch)
     return g;
 }
 
-static vst_plan *create_plan(const graph *g, vst_mode mode, bool plain) {
-    vst_plan *plan = NULL;
-    const vst_plan_options options = {.mode = mode, .seed = 11, .plain = plain};
-    const vst_status status = vst_plan_create(&plan, g->graph, g->outputs, g->output_count, &options);
-    ck_assert_msg(status == VST_OK, "%s", vst_error_message());
-    return plan;
+static vst_context *create_for(const graph *g, vst_mode mode, bool plain) {
+    const vst_program_options options = {.mode = mode, .seed = 11, .plain = plain};
+    return create_context(g->graph, g->outputs, g->output_count, &options);
 }
 
 /* The same numbers for the same image, whatever the batch; others for each step. */
-static void fill(vst_plan *plan, const char *name, uint32_t step, int64_t count, double low, double high) {
+static void fill(vst_context *context, const char *name, uint32_t step, int64_t count, double low, double high) {
     vst_random random = vst_random_stream(3, vst_random_id(name), step, 0);
-    float *to = vst_plan_input(plan, name);
+    float *to = vst_context_input(context, name);
     for (int64_t i = 0; to && i < count; i++) to[i] = (float)(low + (high - low) * vst_random_uniform(&random));
 }
 
-static void run(const graph *g, vst_plan *plan, uint32_t step) {
+static void run(const graph *g, vst_context *context, uint32_t step) {
     const vst_shape image = vst_shape_at(g->graph, vst_find(g->graph, "image"));
     const vst_shape logits = vst_shape_at(g->graph, g->outputs[1]);
-    fill(plan, "image", step, vst_shape_count(&image), 0, 1);
-    fill(plan, "target", step, vst_shape_count(&logits), 0, 0.2);
-    fill(plan, "teacher", step, vst_shape_count(&logits), -3, 3);
-    const vst_status status = vst_plan_run(plan, step);
+    fill(context, "image", step, vst_shape_count(&image), 0, 1);
+    fill(context, "target", step, vst_shape_count(&logits), 0, 0.2);
+    fill(context, "teacher", step, vst_shape_count(&logits), -3, 3);
+    const vst_status status = vst_context_run(context, step);
     ck_assert_msg(status == VST_OK, "%s", vst_error_message());
 }
 
@@ -135,6 +132,8 @@ static void finish(session *t) {
 
 /* ---- Plain and optimised ---- */
 
+static size_t bytes_of(const vst_context *context) { return vst_program_context_bytes(vst_context_program(context)); }
+
 /* The worst deviation of any gradient in the bucket from the same in `want`. */
 static double gradients_off(const session *t, const float *got, const float *want, const char **name) {
     double worst = 0;
@@ -150,7 +149,7 @@ static double gradients_off(const session *t, const float *got, const float *wan
 
 START_TEST(plain_equals_optimised) {
     session t = start(&settings[_i], 6);
-    vst_plan *plain = create_plan(&t.g, VST_TRAIN, true), *optimised = create_plan(&t.g, VST_TRAIN, false);
+    vst_context *plain = create_for(&t.g, VST_TRAIN, true), *optimised = create_for(&t.g, VST_TRAIN, false);
     double best = INFINITY, worst_output = 0;
     for (uint32_t step = 0; step < STEPS; step++) {
         const char *name = "";
@@ -159,8 +158,8 @@ START_TEST(plain_equals_optimised) {
         memset(vst_params_gradients(t.params), 0, vst_params_total(t.params) * sizeof(float));
         run(&t.g, optimised, step);
         for (int i = 0; i < t.g.output_count; i++) {
-            const double off =
-                deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i), (size_t)output_count(&t.g, i));
+            const double off = deviation(vst_context_output(optimised, i), vst_context_output(plain, i),
+                                         (size_t)output_count(&t.g, i));
             worst_output = fmax(worst_output, off);
             ck_assert_msg(off < 3e-5, "%s: output %d differs by %.2g", settings[_i].variant, i, off);
         }
@@ -171,55 +170,55 @@ START_TEST(plain_equals_optimised) {
         free(gradients);
     }
     printf("%s: plain and optimised differ by at most %.1e in outputs, %.1e in gradients; arena %zu and %zu bytes\n",
-           settings[_i].variant, worst_output, best, vst_plan_bytes(plain), vst_plan_bytes(optimised));
+           settings[_i].variant, worst_output, best, bytes_of(plain), bytes_of(optimised));
     ck_assert_double_lt(best, settings[_i].limit);
-    ck_assert_uint_lt(vst_plan_bytes(optimised), vst_plan_bytes(plain) * 2 / 3);
-    vst_plan_destroy(plain);
-    vst_plan_destroy(optimised);
+    ck_assert_uint_lt(bytes_of(optimised), bytes_of(plain) * 2 / 3);
+    destroy_context(plain);
+    destroy_context(optimised);
     finish(&t);
 }
 END_TEST
 
 START_TEST(inference_plain_equals_optimised) {
     session t = start(&settings[_i], 6);
-    vst_plan *plain = create_plan(&t.g, VST_INFER, true), *optimised = create_plan(&t.g, VST_INFER, false);
+    vst_context *plain = create_for(&t.g, VST_INFER, true), *optimised = create_for(&t.g, VST_INFER, false);
     for (uint32_t step = 0; step < 2; step++) {
         run(&t.g, plain, step);
         run(&t.g, optimised, step);
         for (int i = 0; i < t.g.output_count; i++)
-            ck_assert_double_lt(
-                deviation(vst_plan_output(optimised, i), vst_plan_output(plain, i), (size_t)output_count(&t.g, i)),
-                1e-5);
+            ck_assert_double_lt(deviation(vst_context_output(optimised, i), vst_context_output(plain, i),
+                                          (size_t)output_count(&t.g, i)),
+                                1e-5);
     }
-    ck_assert_uint_lt(vst_plan_bytes(optimised), vst_plan_bytes(plain) * 2 / 3);
-    vst_plan_destroy(plain);
-    vst_plan_destroy(optimised);
+    ck_assert_uint_lt(bytes_of(optimised), bytes_of(plain) * 2 / 3);
+    destroy_context(plain);
+    destroy_context(optimised);
     finish(&t);
 }
 END_TEST
 
-/* ---- Plans over the same parameters ---- */
+/* ---- Programs over the same parameters ---- */
 
-/* After training changed the values, an inference plan made before gives what one made afterwards gives. */
+/* After training changed the values, an inference program made before gives what one made afterwards gives. */
 START_TEST(shared_parameters) {
     session t = start(&settings[_i], 4);
-    vst_plan *train = create_plan(&t.g, VST_TRAIN, false), *early = create_plan(&t.g, VST_INFER, false);
+    vst_context *train = create_for(&t.g, VST_TRAIN, false), *early = create_for(&t.g, VST_INFER, false);
     const size_t count = (size_t)output_count(&t.g, 1);
     run(&t.g, early, 0);
-    float *before = copy_of(vst_plan_output(early, 1), count);
+    float *before = copy_of(vst_context_output(early, 1), count);
     run(&t.g, train, 0);
     for (size_t i = 0; i < vst_params_trained(t.params); i++)
         vst_params_values(t.params)[i] -= 0.1f * vst_params_gradients(t.params)[i];
     vst_params_changed(t.params);
     run(&t.g, early, 0);
-    ck_assert_double_gt(deviation(vst_plan_output(early, 1), before, count), 1e-3);
-    vst_plan *late = create_plan(&t.g, VST_INFER, false);
+    ck_assert_double_gt(deviation(vst_context_output(early, 1), before, count), 1e-3);
+    vst_context *late = create_for(&t.g, VST_INFER, false);
     run(&t.g, late, 0);
-    ck_assert_mem_eq(vst_plan_output(early, 1), vst_plan_output(late, 1), count * sizeof(float));
+    ck_assert_mem_eq(vst_context_output(early, 1), vst_context_output(late, 1), count * sizeof(float));
     free(before);
-    vst_plan_destroy(train);
-    vst_plan_destroy(early);
-    vst_plan_destroy(late);
+    destroy_context(train);
+    destroy_context(early);
+    destroy_context(late);
     finish(&t);
 }
 END_TEST
@@ -229,14 +228,15 @@ START_TEST(two_batch_sizes) {
     const size_t registered = vst_params_count(t.params);
     graph small = build(t.params, t.model, 3);
     ck_assert_uint_eq(vst_params_count(t.params), registered);
-    vst_plan *five = create_plan(&t.g, VST_INFER, false), *three = create_plan(&small, VST_INFER, false);
+    vst_context *five = create_for(&t.g, VST_INFER, false), *three = create_for(&small, VST_INFER, false);
     run(&t.g, five, 0);
     run(&small, three, 0);
     for (int i = 1; i < small.output_count; i++)
         ck_assert_double_lt(
-            deviation(vst_plan_output(three, i), vst_plan_output(five, i), (size_t)output_count(&small, i)), 1e-5);
-    vst_plan_destroy(five);
-    vst_plan_destroy(three);
+            deviation(vst_context_output(three, i), vst_context_output(five, i), (size_t)output_count(&small, i)),
+            1e-5);
+    destroy_context(five);
+    destroy_context(three);
     vst_graph_destroy(small.graph);
     finish(&t);
 }
@@ -247,25 +247,25 @@ END_TEST
 START_TEST(runs_allocate_nothing) {
     session t = start(&settings[_i], 4);
     for (int mode = 0; mode < 2; mode++) {
-        vst_plan *plan = create_plan(&t.g, mode ? VST_TRAIN : VST_INFER, false);
+        vst_context *context = create_for(&t.g, mode ? VST_TRAIN : VST_INFER, false);
+        run(&t.g, context, 0); /* packs the weights */
         const uint64_t before = vst_memory_count();
-        for (uint32_t step = 0; step < 3; step++) run(&t.g, plan, step);
-        vst_params_changed(t.params);
-        run(&t.g, plan, 3);
+        for (uint32_t step = 1; step < 4; step++) run(&t.g, context, step);
+        if (mode) vst_params_changed(t.params); /* in training nothing is packed */
+        run(&t.g, context, 4);
         ck_assert_uint_eq(vst_memory_count(), before);
-        vst_plan_destroy(plan);
+        destroy_context(context);
     }
     finish(&t);
 }
 END_TEST
 
-/* The gradients of one training run in a plan made for and run with so many threads. */
-static float *trained(const session *t, int planned, int running, uint32_t step) {
-    omp_set_num_threads(planned);
-    vst_plan *plan = create_plan(&t->g, VST_TRAIN, false);
-    omp_set_num_threads(running);
-    run(&t->g, plan, step);
-    vst_plan_destroy(plan);
+/* The gradients of one training run with so many threads. */
+static float *trained(const session *t, int threads, uint32_t step) {
+    const vst_program_options options = {.mode = VST_TRAIN, .seed = 11, .threads = threads};
+    vst_context *context = create_context(t->g.graph, t->g.outputs, t->g.output_count, &options);
+    run(&t->g, context, step);
+    destroy_context(context);
     return copy_of(vst_params_gradients(t->params), vst_params_total(t->params));
 }
 
@@ -277,15 +277,14 @@ START_TEST(threads_do_not_matter) {
     size_t different = 0;
     for (uint32_t step = 0; step < STEPS; step++) {
         const char *name = "";
-        float *one = trained(&t, 1, 1, step), *two = trained(&t, 2, 2, step), *more = trained(&t, 1, 2, step);
-        const double off = fmax(gradients_off(&t, two, one, &name), gradients_off(&t, more, one, &name));
+        float *one = trained(&t, 1, step), *two = trained(&t, 2, step);
+        const double off = gradients_off(&t, two, one, &name);
         for (size_t i = 0; i < total; i++) different += one[i] != two[i];
         best = fmin(best, off);
         ck_assert_msg(off < settings[_i].flip, "%s: the gradient of %s differs by %.2g", settings[_i].variant, name,
                       off);
         free(one);
         free(two);
-        free(more);
     }
     printf("%s: one and two threads differ in %zu of %zu gradients, by at most %.1e\n", settings[_i].variant, different,
            STEPS * total, best);
@@ -296,11 +295,11 @@ END_TEST
 
 /* ---- Implementations ---- */
 
-static int count_references(const char *name, const vst_plan *plan) {
+static int count_references(const char *name, const vst_context *context) {
     int found = 0;
-    for (size_t i = 0; i < vst_plan_profile_count(plan); i++) {
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
         vst_profile_row row;
-        vst_plan_profile_at(plan, i, &row);
+        vst_context_profile_at(context, i, &row);
         ck_assert_msg(row.implementation[0] || strstr(row.name, "reshape") || strstr(row.name, "slice"),
                       "%s: %s has no implementation", name, row.name);
         if (strncmp(row.implementation, "ref", 3) != 0) continue;
@@ -314,9 +313,9 @@ static int check_implementations(const char *variant, const char *const *overrid
     session t = start(&(setting){.variant = variant, .overrides = overrides}, 2);
     int found = 0;
     for (int mode = 0; mode < 2; mode++) {
-        vst_plan *plan = create_plan(&t.g, mode ? VST_TRAIN : VST_INFER, false);
-        found += count_references(variant, plan);
-        vst_plan_destroy(plan);
+        vst_context *context = create_for(&t.g, mode ? VST_TRAIN : VST_INFER, false);
+        found += count_references(variant, context);
+        destroy_context(context);
     }
     finish(&t);
     return found;
@@ -364,26 +363,26 @@ END_TEST
 START_TEST(impossible_requests) {
     vst_params *params = NULL;
     vst_graph *g = NULL;
-    vst_plan *plan = NULL;
+    vst_program *program = NULL;
     ck_assert_int_eq(vst_params_create(&params), VST_OK);
     ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
     const vst_value p = vst_param(g, "p", VST_SHAPE(3), (vst_init){VST_INIT_ONES, 0, VST_PARAM_WEIGHT});
     const vst_value sum = vst_reduce_sum(g, p, 1, false), null = {0};
     vst_differentiate(g, sum);
-    const vst_plan_options train = {.mode = VST_TRAIN};
-    ck_assert_int_eq(vst_plan_create(&plan, g, &null, 1, &train), VST_ERROR_ARGUMENT);
-    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &train), VST_ERROR_ARGUMENT);
+    const vst_program_options train = {.mode = VST_TRAIN};
+    ck_assert_int_eq(vst_program_create(&program, g, &null, 1, &train), VST_ERROR_ARGUMENT);
+    ck_assert_int_eq(vst_program_create(&program, g, &sum, 1, &train), VST_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "allocate"));
     ck_assert_int_eq(vst_params_allocate(params, false, 1), VST_OK);
-    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &train), VST_ERROR_ARGUMENT);
+    ck_assert_int_eq(vst_program_create(&program, g, &sum, 1, &train), VST_ERROR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "gradients"));
-    ck_assert_ptr_null(plan);
-    ck_assert_int_eq(vst_plan_create(&plan, g, &sum, 1, &(vst_plan_options){.mode = VST_INFER}), VST_OK);
-    ck_assert_int_eq(vst_plan_run(plan, 0), VST_OK);
-    ck_assert_float_eq(*vst_plan_output(plan, 0), 3);
-    ck_assert_ptr_null(vst_plan_output(plan, 1));
-    ck_assert_ptr_null(vst_plan_input(plan, "nothing"));
-    vst_plan_destroy(plan);
+    ck_assert_ptr_null(program);
+    vst_context *context = create_context(g, &sum, 1, &(vst_program_options){.mode = VST_INFER});
+    ck_assert_int_eq(vst_context_run(context, 0), VST_OK);
+    ck_assert_float_eq(*vst_context_output(context, 0), 3);
+    ck_assert_ptr_null(vst_context_output(context, 1));
+    ck_assert_ptr_null(vst_context_input(context, "nothing"));
+    destroy_context(context);
     vst_graph_destroy(g);
     vst_params_destroy(params);
 }
@@ -412,17 +411,20 @@ static vst_status attempt(vst_mode mode) {
     vst_status status = VST_OK;
     vst_params *params = NULL;
     vst_graph *g = NULL;
-    vst_plan *plan = NULL;
+    vst_program *program = NULL;
+    vst_context *context = NULL;
     VST_TRY(vst_params_create(&params));
     VST_TRY(vst_graph_create(&g, params));
     const vst_value loss = small_loss(g);
     vst_differentiate(g, loss);
     VST_TRY(vst_graph_finish(g));
     VST_TRY(vst_params_allocate(params, true, 1));
-    VST_TRY(vst_plan_create(&plan, g, &loss, 1, &(vst_plan_options){.mode = mode}));
-    VST_TRY(vst_plan_run(plan, 0));
+    VST_TRY(vst_program_create(&program, g, &loss, 1, &(vst_program_options){.mode = mode}));
+    VST_TRY(vst_context_create(&context, program, NULL));
+    VST_TRY(vst_context_run(context, 0));
 out:
-    vst_plan_destroy(plan);
+    vst_context_destroy(context);
+    vst_program_destroy(program);
     vst_graph_destroy(g);
     vst_params_destroy(params);
     return status;

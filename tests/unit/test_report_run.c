@@ -13,10 +13,10 @@
 #include "recipes/report/attention.h"
 #include "recipes/report/page_data.h"
 #include "recipes/train/train.h"
+#include "tests/unit/context.h"
 #include "tests/unit/data_files.h"
 #include "tests/unit/html_check.h"
 #include "vision/base/memory.h"
-#include "vision/plan/plan.h"
 
 enum { SIDE = 12, CLASSES = 3, TRAIN = 48, TEST = 21, TOKENS = 11, PATCHES = 9, BLOCKS = 2, HEADS = 2 };
 
@@ -106,27 +106,27 @@ END_TEST
 /* The answers of the two heads, taken from the model's taps one image after the other. */
 static void answer(const vsti_measured_run *run, int answers[VST_HEADS][TEST]) {
     vst_graph *graph;
-    vst_plan *plan;
+    vst_context *context;
     vst_image image = {0};
     int label;
     ck_ok(vst_graph_create(&graph, run->model->params));
     vst_model_build(graph, run->model->config, 1);
     const vst_value heads[VST_HEADS] = {vst_find(graph, "logits"), vst_find(graph, "logits_dist")};
     ck_ok(vst_graph_finish(graph));
-    ck_ok(vst_plan_create(&plan, graph, heads, VST_HEADS, &(vst_plan_options){.mode = VST_INFER}));
+    context = create_context(graph, heads, VST_HEADS, &(vst_program_options){.mode = VST_INFER});
     for (uint64_t i = 0; i < TEST; i++) {
         ck_ok(vst_dataset_read(run->test, i, &image, &label));
-        vst_image_to_floats(&image, vst_plan_input(plan, "image"));
-        ck_ok(vst_plan_run(plan, 0));
+        vst_image_to_floats(&image, vst_context_input(context, "image"));
+        ck_ok(vst_context_run(context, 0));
         for (int h = 0; h < VST_HEADS; h++) {
-            const float *scores = vst_plan_output(plan, h);
+            const float *scores = vst_context_output(context, h);
             answers[h][i] = 0;
             for (int c = 1; c < CLASSES; c++)
                 if (scores[c] > scores[answers[h][i]]) answers[h][i] = c;
         }
     }
     vst_image_clear(&image);
-    vst_plan_destroy(plan);
+    destroy_context(context);
     vst_graph_destroy(graph);
 }
 
@@ -182,7 +182,7 @@ static void apply_block(const float *scores, matrix in, matrix out) {
 /* The whole product of the paper from the raw scores. */
 static void roll_out(const vsti_measured_run *run, const float *image, matrix rolled) {
     vst_graph *graph;
-    vst_plan *plan;
+    vst_context *context;
     vst_value scores[BLOCKS];
     char name[VST_TAP_NAME];
     matrix other;
@@ -191,14 +191,14 @@ static void roll_out(const vsti_measured_run *run, const float *image, matrix ro
     scores[0] = vst_tap_find(graph, "blocks.0.scores", name);
     scores[1] = vst_tap_find(graph, "blocks.1.scores", name);
     ck_ok(vst_graph_finish(graph));
-    ck_ok(vst_plan_create(&plan, graph, scores, BLOCKS, &(vst_plan_options){.mode = VST_INFER}));
-    memcpy(vst_plan_input(plan, "image"), image, SIDE * SIDE * sizeof *image);
-    ck_ok(vst_plan_run(plan, 0));
+    context = create_context(graph, scores, BLOCKS, &(vst_program_options){.mode = VST_INFER});
+    memcpy(vst_context_input(context, "image"), image, SIDE * SIDE * sizeof *image);
+    ck_ok(vst_context_run(context, 0));
     for (int i = 0; i < TOKENS; i++)
         for (int k = 0; k < TOKENS; k++) rolled[i][k] = i == k;
-    apply_block(vst_plan_output(plan, 0), rolled, other);
-    apply_block(vst_plan_output(plan, 1), other, rolled);
-    vst_plan_destroy(plan);
+    apply_block(vst_context_output(context, 0), rolled, other);
+    apply_block(vst_context_output(context, 1), other, rolled);
+    destroy_context(context);
     vst_graph_destroy(graph);
 }
 

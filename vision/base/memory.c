@@ -7,28 +7,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static atomic_uint_fast64_t allocations;
+static atomic_uint_fast64_t allocations, allocated_bytes;
 static atomic_int_fast64_t countdown; /* > 0: that many allocations until the one that fails */
 
-static bool refused(void) {
+static bool refused(size_t bytes) {
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&allocated_bytes, bytes, memory_order_relaxed);
     if (atomic_load_explicit(&countdown, memory_order_relaxed) <= 0) return false;
     return atomic_fetch_sub_explicit(&countdown, 1, memory_order_relaxed) == 1;
 }
 
-void *vst_alloc(size_t bytes) { return refused() ? NULL : malloc(bytes ? bytes : 1); }
+void *vst_alloc(size_t bytes) { return refused(bytes) ? NULL : malloc(bytes ? bytes : 1); }
 
 void *vst_calloc(size_t count, size_t size) {
     size_t bytes;
-    if (refused() || !vst_multiply(count, size, &bytes)) return NULL;
+    if (!vst_multiply(count, size, &bytes) || refused(bytes)) return NULL;
     return calloc(1, bytes ? bytes : 1);
 }
 
-void *vst_realloc(void *old, size_t bytes) { return refused() ? NULL : realloc(old, bytes ? bytes : 1); }
+void *vst_realloc(void *old, size_t bytes) { return refused(bytes) ? NULL : realloc(old, bytes ? bytes : 1); }
 
 void *vst_alloc_aligned(size_t bytes) {
     void *pointer;
-    if (refused()) return NULL;
+    if (refused(bytes)) return NULL;
     return posix_memalign(&pointer, VST_ALIGNMENT, bytes ? bytes : 1) == 0 ? pointer : NULL;
 }
 
@@ -75,3 +76,5 @@ vst_status vst_grow(void *array_pointer, size_t *capacity, size_t needed, size_t
 void vst_memory_fail_at(uint64_t n) { atomic_store(&countdown, (int_fast64_t)n); }
 
 uint64_t vst_memory_count(void) { return atomic_load(&allocations); }
+
+uint64_t vst_memory_bytes(void) { return atomic_load(&allocated_bytes); }

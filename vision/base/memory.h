@@ -33,9 +33,11 @@ static inline bool vst_multiply(size_t a, size_t b, size_t *product) { return !_
 VST_NODISCARD vst_status vst_grow(void *array_pointer, size_t *capacity, size_t needed, size_t size);
 
 /* Test hooks. fail_at(n): the n-th allocation from now on fails once (n = 1 is the next one); 0 switches off.
- * count(): number of allocations since the process began; a step loop must not change it. */
+ * count() and bytes(): number of allocations since the process began and the bytes that they asked for, freed or not; a
+ * step loop must not change them. */
 void vst_memory_fail_at(uint64_t n);
 uint64_t vst_memory_count(void);
+uint64_t vst_memory_bytes(void);
 
 #ifdef __cplusplus
 }

@@ -22,11 +22,18 @@ static const double crowded = 0.4,
 static struct {
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
-    bool wanted, parked, started;
-    pthread_t thread;
+    bool wanted;           /* the parked team should stay */
+    bool parked, changing; /* changing: a thread starts or ends the parked team, and others wait for it */
+    pthread_t thread;      /* belongs to the thread that changes it */
     double looked, others; /* time of the last look, 0: never, and others' processor seconds until then */
     double ran;            /* when the last run ended */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+int vsti_threads_use(int threads) {
+    const int before = omp_get_max_threads();
+    if (threads > 0 && threads != before) omp_set_num_threads(threads);
+    return before;
+}
 
 static void wait_until_released(void) {
     pthread_mutex_lock(&self.mutex);
@@ -47,35 +54,40 @@ static void *park(void *size) {
     return NULL;
 }
 
-static bool start_parking(void) {
-    static int size;
+/* Waits until the team is there. If there can be no thread, nothing changes. */
+static void start_parking(void) {
+    static int size; /* read by the new thread */
     sigset_t all, old;
     size = omp_get_num_procs() - omp_get_max_threads() +
            1; /* with the team that computes: more than there are processors */
     if (size < 2) size = 2;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals stay with the program's own threads */
-    self.wanted = true;
-    self.started = pthread_create(&self.thread, NULL, park, &size) == 0;
+    self.wanted = pthread_create(&self.thread, NULL, park, &size) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!self.started) self.wanted = false;
-    return self.started;
+    while (self.wanted && !self.parked) pthread_cond_wait(&self.changed, &self.mutex);
+}
+
+/* The team needs the mutex to end. */
+static void end_parking(void) {
+    self.wanted = false;
+    pthread_cond_broadcast(&self.changed);
+    pthread_mutex_unlock(&self.mutex);
+    pthread_join(self.thread, NULL);
+    pthread_mutex_lock(&self.mutex);
+    self.parked = false;
 }
 
 void vsti_threads_park(bool parked) {
     pthread_mutex_lock(&self.mutex);
-    if (parked && !self.started && start_parking())
-        while (!self.parked) pthread_cond_wait(&self.changed, &self.mutex);
-    const bool finish = !parked && self.started;
-    if (finish) {
-        self.wanted = self.started = false;
+    while (self.changing) pthread_cond_wait(&self.changed, &self.mutex);
+    if (parked != self.parked) {
+        self.changing = true;
+        if (parked) start_parking();
+        else end_parking();
+        self.changing = false;
         pthread_cond_broadcast(&self.changed);
     }
-    pthread_mutex_unlock(&self.mutex);
-    if (!finish) return;
-    pthread_join(self.thread, NULL);
-    pthread_mutex_lock(&self.mutex);
-    self.parked = false;
     pthread_mutex_unlock(&self.mutex);
 }
 
@@ -124,7 +136,7 @@ static double look(void) {
     double rate = -1;
     pthread_mutex_lock(&self.mutex);
     const double time = vst_seconds(), passed = time - self.looked;
-    const bool idle = time - self.ran > longest_pause; /* plans did not run: others were welcome to the processors */
+    const bool idle = time - self.ran > longest_pause; /* no program ran: others were welcome to the processors */
     if (passed >= interval || idle) {
         const double others = others_seconds();
         if (self.looked > 0 && !idle && others >= 0 && self.others >= 0) {

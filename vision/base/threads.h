@@ -8,11 +8,16 @@
 
 #include <stdbool.h>
 
-/* To be called often by the thread that runs plans: looks, at most twice a second, how much of the processors that we
- * may run on others use (/proc/stat), and changes the way of waiting. Does nothing where the user has set
- * OMP_WAIT_POLICY or GOMP_SPINCOUNT. Never fails: if a thread cannot be had, waiting stays as it was. */
+/* Sets the number of OpenMP threads that the calling thread's parallel regions have, 0 or less: leaves it, and gives
+ * the number before, to set it back. Other threads keep theirs. */
+int vsti_threads_use(int threads);
+
+/* To be called often by the threads that run programs: looks, at most twice a second, how much of the processors that
+ * we may run on others use (/proc/stat), and changes the way of waiting. Does nothing where the user has set
+ * OMP_WAIT_POLICY or GOMP_SPINCOUNT. Never fails: if a thread cannot be had, waiting stays as it was. Thread-safe, as
+ * all of these functions. */
 void vsti_threads_adapt(void);
-/* To be called at the end of a run: while plans do not run, others are welcome to the processors. */
+/* To be called at the end of a run: while no program runs, others are welcome to the processors. */
 void vsti_threads_ran(void);
 
 /* The two halves of it, for tests: parks threads, or lets them go; whether they are parked. */

@@ -5,10 +5,10 @@
 
 #include "vision/base/memory.h"
 #include "vision/graph/node.h"
-#include "vision/ops/ops.h"
 
 struct vsti_gradients {
     vst_graph *graph;
+    const vsti_gradient_rules *rules;
     size_t value_count; /* values of the forward pass: those that can have a gradient */
     bool *wanted;       /* does a trained parameter lie behind this value? */
     int *gradient;      /* value id of the gradient so far, 0 if none */
@@ -30,7 +30,7 @@ static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value c
     vsti_value *value = &graph->values[contribution.id];
     if (value->kind != VSTI_VALUE_NODE) return false;
     vsti_node *node = &graph->nodes[value->node];
-    if (!node->operation->accumulates || node->accumulating || node->outputs[0] != contribution.id) return false;
+    if (!node->operation->accumulating || node->outputs[0] != contribution.id) return false;
     if ((size_t)value->node + 1 != graph->node_count) return false; /* others may have read it already */
     const size_t bytes = (size_t)(node->input_count + 1) * sizeof(int);
     int *inputs = vst_realloc(node->inputs, bytes);
@@ -40,7 +40,7 @@ static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value c
     }
     inputs[node->input_count++] = earlier.id;
     node->inputs = inputs;
-    node->accumulating = true;
+    node->operation = node->operation->accumulating;
     return true;
 }
 
@@ -49,7 +49,7 @@ void vsti_add_gradient(vsti_gradients *gradients, vst_value value, vst_value con
     if (!contribution.id || !vsti_wanted(gradients, value)) return;
     int *slot = &gradients->gradient[value.id];
     if (*slot && !accumulate_in_place(graph, (vst_value){*slot}, contribution))
-        contribution = vst_add(graph, (vst_value){*slot}, contribution);
+        contribution = gradients->rules->add(graph, (vst_value){*slot}, contribution);
     *slot = contribution.id;
 }
 
@@ -93,7 +93,7 @@ static void backward_pass(vsti_gradients *gradients, vst_value loss, size_t forw
     memcpy(scope, graph->scope, sizeof scope);
     const int depth = graph->scope_depth;
     graph->scope_depth = 1;
-    gradients->gradient[loss.id] = vsti_constant(graph, 1).id;
+    gradients->gradient[loss.id] = gradients->rules->constant(graph, 1).id;
     for (size_t i = forward_nodes; i-- > 0 && graph->status == VST_OK;) {
         const vsti_node node = graph->nodes[i]; /* a copy: emitting may move the array */
         bool reached = false;
@@ -106,18 +106,18 @@ static void backward_pass(vsti_gradients *gradients, vst_value loss, size_t forw
     memcpy(graph->scope, scope, sizeof scope);
 }
 
-void vst_differentiate(vst_graph *graph, vst_value loss) {
+void vsti_differentiate(vst_graph *graph, vst_value loss, const vsti_gradient_rules *rules) {
     if (graph->status != VST_OK) return;
     if (!loss.id || graph->values[loss.id].shape.rank != 0) {
-        vst_graph_fail(graph, "only a scalar can be differentiated");
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "only a scalar can be differentiated");
         return;
     }
     if (graph->differentiated) {
-        vst_graph_fail(graph, "the graph was differentiated before");
+        vst_graph_fail(graph, VST_ERROR_ARGUMENT, "the graph was differentiated before");
         return;
     }
     graph->differentiated = graph->backward = true;
-    vsti_gradients gradients = {.graph = graph, .value_count = graph->value_count};
+    vsti_gradients gradients = {.graph = graph, .rules = rules, .value_count = graph->value_count};
     gradients.wanted = vst_calloc(graph->value_count, sizeof *gradients.wanted);
     gradients.gradient = vst_calloc(graph->value_count, sizeof *gradients.gradient);
     gradients.copies = vst_calloc(graph->value_count, sizeof *gradients.copies);
@@ -126,7 +126,8 @@ void vst_differentiate(vst_graph *graph, vst_value loss) {
         graph->message = vst_strdup(vst_error_message());
     } else {
         mark_wanted(&gradients);
-        if (!gradients.wanted[loss.id]) vst_graph_fail(graph, "the loss depends on no trained parameter");
+        if (!gradients.wanted[loss.id])
+            vst_graph_fail(graph, VST_ERROR_ARGUMENT, "the loss depends on no trained parameter");
         backward_pass(&gradients, loss, graph->node_count);
         for (size_t i = 0; i < gradients.value_count; i++) graph->values[i].gradient = gradients.gradient[i];
     }

@@ -34,13 +34,23 @@ static char *finished(text *t) {
     return NULL;
 }
 
-/* What a value is called: its parameter's or input's name, or its producer's number. */
-static const char *value_name(const vst_graph *graph, int value, char buffer[32]) {
-    const vsti_value *v = &graph->values[value];
-    if (v->kind == VSTI_VALUE_INPUT) return v->name;
-    if (v->kind == VSTI_VALUE_PARAM) return vst_params_at(graph->params, (size_t)v->parameter)->name;
-    snprintf(buffer, 32, "%%%d", value);
-    return buffer;
+/* " role=name" of everything that a node reads; outputs of nodes have their number for a name. */
+static void append_inputs(text *t, const vst_graph *graph, size_t node) {
+    const int count = vst_graph_node_at(graph, node).input_count;
+    for (int k = 0; k < count; k++) {
+        const vst_operand in = vst_node_input_at(graph, node, k);
+        if (in.name) append(t, " %s=%s", in.role, in.name);
+        else append(t, " %s=%%%d", in.role, in.value.id);
+    }
+}
+
+static void append_attributes(text *t, const vst_graph *graph, size_t node, const char *before) {
+    const int count = vst_graph_node_at(graph, node).attribute_count;
+    for (int k = 0; k < count; k++) {
+        char line[VST_ATTRIBUTE_TEXT];
+        const vst_attribute attribute = vst_node_attribute_at(graph, node, k);
+        append(t, "%s%s", before, vst_attribute_text(&attribute, line));
+    }
 }
 
 char *vst_graph_text(const vst_graph *graph) {
@@ -48,10 +58,11 @@ char *vst_graph_text(const vst_graph *graph) {
     append(&t, "%s", "");
     for (size_t i = 0; i < graph->node_count; i++) {
         const vsti_node *node = &graph->nodes[i];
-        char shape[VST_SHAPE_TEXT], name[32];
+        char shape[VST_SHAPE_TEXT];
         append(&t, "%%%-4d %-20s %-24s", node->outputs[0], node->operation->name,
                vst_shape_text(vsti_shape(graph, node->outputs[0]), shape));
-        for (int k = 0; k < node->input_count; k++) append(&t, " %s", value_name(graph, node->inputs[k], name));
+        append_inputs(&t, graph, i);
+        append_attributes(&t, graph, i, " ");
         append(&t, "   # %s%s\n", node->name, node->backward ? " (backward)" : "");
     }
     for (size_t i = 0; i < graph->tap_count; i++)
@@ -68,9 +79,10 @@ char *vst_graph_dot(const vst_graph *graph) {
     for (size_t i = 0; i < graph->node_count; i++) {
         const vsti_node *node = &graph->nodes[i];
         char shape[VST_SHAPE_TEXT];
-        append(&t, "  n%zu [label=\"%s\\n%s\\n%s\"%s];\n", i, node->operation->name, node->name,
-               vst_shape_text(vsti_shape(graph, node->outputs[0]), shape),
-               node->backward ? ", style=filled, fillcolor=\"#fde9d9\"" : "");
+        append(&t, "  n%zu [label=\"%s\\n%s\\n%s", i, node->operation->name, node->name,
+               vst_shape_text(vsti_shape(graph, node->outputs[0]), shape));
+        append_attributes(&t, graph, i, "\\n");
+        append(&t, "\"%s];\n", node->backward ? ", style=filled, fillcolor=\"#fde9d9\"" : "");
         for (int k = 0; k < node->input_count; k++) {
             const vsti_value *in = &graph->values[node->inputs[k]];
             if (in->kind == VSTI_VALUE_NODE) append(&t, "  n%d -> n%zu;\n", in->node, i);

@@ -15,15 +15,15 @@ static void keep_status(vst_graph *graph, vst_status status) {
     graph->message = vst_strdup(vst_error_message());
 }
 
-void vst_graph_fail(vst_graph *graph, const char *format, ...) {
+void vst_graph_fail(vst_graph *graph, vst_status status, const char *format, ...) {
     if (graph->status != VST_OK) return;
     char text[1024];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    keep_status(graph, graph->scope_depth ? vst_fail(VST_ERROR_SHAPE, "%s: %s", graph->scope, text)
-                                          : vst_fail(VST_ERROR_SHAPE, "%s", text));
+    keep_status(graph,
+                graph->scope_depth ? vst_fail(status, "%s: %s", graph->scope, text) : vst_fail(status, "%s", text));
 }
 
 vst_status vst_graph_create(vst_graph **out, vst_params *params) {
@@ -69,11 +69,20 @@ static vst_value add_value(vst_graph *graph, vsti_value value) {
     return (vst_value){(int)graph->value_count++};
 }
 
+/* A graph that is finished may have been lowered: what comes later would be in none of its programs. */
+static bool is_open(vst_graph *graph, const char *what) {
+    if (graph->finished)
+        vst_graph_fail(graph, VST_ERROR_ARGUMENT,
+                       "%s was added after vst_graph_finish: build all that is wanted of the graph before", what);
+    return graph->status == VST_OK;
+}
+
 vst_value vst_input(vst_graph *graph, const char *name, vst_shape shape) {
-    if (graph->status != VST_OK) return (vst_value){0};
+    if (!is_open(graph, name)) return (vst_value){0};
     if (vst_shape_count(&shape) < 1) {
         char text[VST_SHAPE_TEXT];
-        vst_graph_fail(graph, "input \"%s\" has the empty or impossible shape %s", name, vst_shape_text(&shape, text));
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "input \"%s\" has the empty or impossible shape %s", name,
+                       vst_shape_text(&shape, text));
         return (vst_value){0};
     }
     char *copy = vst_strdup(name);
@@ -85,7 +94,7 @@ vst_value vst_input(vst_graph *graph, const char *name, vst_shape shape) {
 }
 
 vst_value vst_param(vst_graph *graph, const char *name, vst_shape shape, vst_init init) {
-    if (graph->status != VST_OK) return (vst_value){0};
+    if (!is_open(graph, name)) return (vst_value){0};
     char full[320];
     snprintf(full, sizeof full, "%s%s%s", graph->scope, graph->scope_depth ? "." : "", name);
     int index;
@@ -100,7 +109,7 @@ vst_value vst_param(vst_graph *graph, const char *name, vst_shape shape, vst_ini
 void vst_scope_push(vst_graph *graph, const char *format, ...) {
     const int max_depth = sizeof graph->scope_marks / sizeof *graph->scope_marks;
     if (graph->scope_depth >= max_depth) {
-        vst_graph_fail(graph, "scopes are nested more than %d deep", max_depth);
+        vst_graph_fail(graph, VST_ERROR_ARGUMENT, "scopes are nested more than %d deep", max_depth);
         graph->scope_depth++;
         return;
     }
@@ -115,7 +124,8 @@ void vst_scope_push(vst_graph *graph, const char *format, ...) {
     int written = vsnprintf(graph->scope + length, sizeof graph->scope - length, format, arguments);
     va_end(arguments);
     if (written < 0 || (size_t)written >= sizeof graph->scope - length)
-        vst_graph_fail(graph, "the scope's name is longer than %zu characters", sizeof graph->scope - 1);
+        vst_graph_fail(graph, VST_ERROR_ARGUMENT, "the scope's name is longer than %zu characters",
+                       sizeof graph->scope - 1);
 }
 
 void vst_scope_pop(vst_graph *graph) {
@@ -157,6 +167,15 @@ vst_value vsti_output(const vst_graph *graph, vst_value value, int index) {
     return vsti_output_of(&graph->nodes[graph->values[value.id].node], index);
 }
 
+/* Every input has a name, and attributes are described. */
+static bool is_described(const vsti_operation *operation, int input_count) {
+    int named = 0;
+    while (named < VSTI_MAX_INPUTS && operation->input_names[named]) named++;
+    const bool inputs = operation->variadic ? named == 1 && input_count >= 1
+                                            : input_count == named || (operation->optional && input_count + 1 == named);
+    return inputs && (operation->attributes || !operation->attribute_bytes);
+}
+
 /* Copies what a node needs; on failure frees it again. */
 static vst_status fill_node(const vst_graph *graph, vsti_node *node, const vsti_operation *operation,
                             const vst_value *inputs, int input_count, const void *attributes) {
@@ -178,10 +197,12 @@ static vst_status fill_node(const vst_graph *graph, vsti_node *node, const vsti_
 
 vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst_value *inputs, int input_count,
                     const void *attributes) {
-    if (graph->status != VST_OK) return (vst_value){0};
+    if (!is_open(graph, operation->name)) return (vst_value){0};
+    VST_ASSERT(is_described(operation, input_count));
     for (int i = 0; i < input_count; i++)
         if (!inputs[i].id) {
-            vst_graph_fail(graph, "%s: its input %d is the null value: was the tap or input it came from ever made?",
+            vst_graph_fail(graph, VST_ERROR_NOT_FOUND,
+                           "%s: its input %d is the null value: was the tap or input it came from ever made?",
                            operation->name, i);
             return (vst_value){0};
         }
@@ -204,6 +225,7 @@ vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst
 }
 
 vst_status vst_graph_finish(vst_graph *graph) {
+    if (!graph->finished) graph->finished = true; /* several threads may ask at once */
     if (graph->status == VST_OK) return VST_OK;
     return vst_fail(graph->status, "%s", graph->message ? graph->message : "out of memory while building the graph");
 }

@@ -1,4 +1,4 @@
-/* The graph: built once with static shapes, differentiated by emitting nodes into itself, then handed to a plan.
+/* The graph: built once with static shapes, differentiated by emitting nodes into itself, then made a program of.
  *
  *     vst_graph *g;
  *     vst_value x = vst_input(g, "image", VST_SHAPE(32, 1, 28, 28));
@@ -8,7 +8,7 @@
  *
  * Errors are sticky: the first failing builder keeps its message with the scope's name and the shapes, every later
  * builder does nothing and returns the null value, and vst_graph_finish returns the error. A graph belongs to one
- * thread. */
+ * thread while it is built; once it is finished, any thread may read it. */
 #ifndef VISTILL_VISION_GRAPH_GRAPH_H
 #define VISTILL_VISION_GRAPH_GRAPH_H
 
@@ -30,7 +30,7 @@ typedef struct vst_value {
 VST_NODISCARD vst_status vst_graph_create(vst_graph **out, vst_params *params);
 void vst_graph_destroy(vst_graph *graph);
 
-/* A named float32 tensor that the caller fills before each run of a plan. */
+/* A named float32 tensor that the caller fills before each run. */
 vst_value vst_input(vst_graph *graph, const char *name, vst_shape shape);
 
 /* A parameter named scope + "." + name, created in the graph's vst_params or, if already there, checked for its shape.
@@ -55,8 +55,10 @@ const char *vst_tap_name(const vst_graph *graph, size_t index); /* in the order 
 
 vst_shape vst_shape_at(const vst_graph *graph, vst_value value); /* rank 0 for the null value */
 
-/* Keeps an error from outside the operations (a backbone's own checks), with the current scope. */
-void vst_graph_fail(vst_graph *graph, const char *format, ...) VST_PRINTF(2, 3);
+/* Keeps an error from outside the operations (a backbone's own checks), with the current scope: VST_ERROR_SHAPE where
+ * shapes do not fit, VST_ERROR_ARGUMENT for an option, VST_ERROR_NOT_FOUND for a tap that does not exist,
+ * VST_ERROR_UNSUPPORTED for what could be but is not offered. */
+void vst_graph_fail(vst_graph *graph, vst_status status, const char *format, ...) VST_PRINTF(3, 4);
 
 /* Emits the nodes for d loss / d parameter of every trainable parameter that `loss` (a scalar) depends on. Once per
  * graph. */
@@ -64,7 +66,8 @@ void vst_differentiate(vst_graph *graph, vst_value loss);
 /* d loss / d value as far as vst_differentiate produced it; null value otherwise. */
 vst_value vst_gradient(const vst_graph *graph, vst_value value);
 
-/* The sticky error, if any. Builders must not be called afterwards. */
+/* Ends the building; gives the sticky error, if any. An input, parameter or operation that is added afterwards is an
+ * error (VST_ERROR_ARGUMENT); calling it again is none. */
 VST_NODISCARD vst_status vst_graph_finish(vst_graph *graph);
 
 /* Multiply-accumulates of one run of the forward nodes that are convolutions, linear layers, matrix products and
@@ -72,17 +75,64 @@ VST_NODISCARD vst_status vst_graph_finish(vst_graph *graph);
  * alone) counts once, as its larger form: so these are the figures that papers give. */
 double vst_graph_macs(const vst_graph *graph);
 
-/* A node, for people; index < vst_graph_node_count. */
+/* ---- Reading a graph: the nodes in the order in which they were built, so that what a node reads comes before it.
+ * Names and lists are owned by the graph, its params (names of parameters) or the program, and live as long as the
+ * graph; the other fields are copies. Indices are below the count given. ---- */
+
 typedef struct vst_node_info {
-    const char *scope, *operation; /* "blocks.0.attn.qkv" ("" outside of scopes), "linear"; owned by the graph */
+    const char *scope, *operation; /* "blocks.0.attn.qkv" ("" outside of scopes), "linear" */
     vst_shape shape;               /* of its first output */
     double macs;                   /* its part of vst_graph_macs */
     bool backward;                 /* emitted by vst_differentiate */
+    int input_count, output_count, attribute_count;
 } vst_node_info;
 size_t vst_graph_node_count(const vst_graph *graph);
-vst_node_info vst_graph_node_at(const vst_graph *graph, size_t index);
+vst_node_info vst_graph_node_at(const vst_graph *graph, size_t node);
 
-/* The graph as text, one line per node, or as Graphviz .dot; to be vst_free'd, NULL when out of memory. */
+typedef enum vst_value_kind { VST_VALUE_INPUT, VST_VALUE_PARAMETER, VST_VALUE_NODE } vst_value_kind;
+
+/* A value that a node reads or gives. */
+typedef struct vst_operand {
+    const char *role; /* what it is to the node: "x", "weight", "bias"; of one output, "y" */
+    vst_value value;
+    vst_value_kind kind;
+    const char *name; /* of an input or a parameter ("blocks.0.attn.qkv.weight"); NULL for a node's output */
+    size_t node;      /* VST_VALUE_NODE: the node whose output it is */
+    vst_shape shape;
+} vst_operand;
+vst_operand vst_node_input_at(const vst_graph *graph, size_t node, int index);
+vst_operand vst_node_output_at(const vst_graph *graph, size_t node, int index);
+
+typedef enum vst_attribute_type {
+    VST_ATTRIBUTE_INT,
+    VST_ATTRIBUTE_FLOAT,
+    VST_ATTRIBUTE_BOOL,
+    VST_ATTRIBUTE_ENUM,
+    VST_ATTRIBUTE_SHAPE,
+    VST_ATTRIBUTE_INTS,
+    VST_ATTRIBUTE_FLOATS
+} vst_attribute_type;
+
+/* An attribute of a node, named as in PyTorch or ONNX: "kernel", "stride", "groups", "epsilon", "heads". */
+typedef struct vst_attribute {
+    const char *name;
+    vst_attribute_type type;
+    int64_t integer;      /* INT; BOOL: 0 or 1; ENUM: its number */
+    double number;        /* FLOAT */
+    const char *text;     /* ENUM: its name */
+    vst_shape dims;       /* SHAPE, INTS: as many as its rank */
+    const float *numbers; /* FLOATS: `number_count` of them */
+    int number_count;
+} vst_attribute;
+vst_attribute vst_node_attribute_at(const vst_graph *graph, size_t node, int index);
+/* The attribute of that name; false: the node has none, and *out is untouched. */
+bool vst_node_attribute_find(const vst_graph *graph, size_t node, const char *name, vst_attribute *out);
+enum { VST_ATTRIBUTE_TEXT = 256 };
+/* "stride=2", "order=[0, 2, 1]", cut off where it is too long; gives `text`. */
+const char *vst_attribute_text(const vst_attribute *attribute, char text[VST_ATTRIBUTE_TEXT]);
+
+/* The graph as text, one line per node with its attributes and inputs, or as Graphviz .dot; to be vst_free'd, NULL when
+ * out of memory. */
 char *vst_graph_text(const vst_graph *graph);
 char *vst_graph_dot(const vst_graph *graph);
 

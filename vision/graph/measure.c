@@ -21,7 +21,7 @@ static bool is_same_layer(const vsti_node *a, const vsti_node *b) {
     return false;
 }
 
-static double counted(const vst_graph *graph, size_t index) {
+double vsti_node_macs(const vst_graph *graph, size_t index) {
     const vsti_node *node = &graph->nodes[index];
     const double macs = products_of(graph, node);
     if (macs <= 0) return 0;
@@ -35,18 +35,6 @@ static double counted(const vst_graph *graph, size_t index) {
 
 double vst_graph_macs(const vst_graph *graph) {
     double sum = 0;
-    for (size_t i = 0; i < graph->node_count; i++) sum += counted(graph, i);
+    for (size_t i = 0; i < graph->node_count; i++) sum += vsti_node_macs(graph, i);
     return sum;
-}
-
-size_t vst_graph_node_count(const vst_graph *graph) { return graph->node_count; }
-
-vst_node_info vst_graph_node_at(const vst_graph *graph, size_t index) {
-    VST_ASSERT(index < graph->node_count);
-    const vsti_node *node = &graph->nodes[index];
-    return (vst_node_info){.scope = node->name,
-                           .operation = node->operation->name,
-                           .shape = *vsti_shape(graph, node->outputs[0]),
-                           .macs = counted(graph, index),
-                           .backward = node->backward};
 }

@@ -6,11 +6,11 @@
 
 typedef struct vsti_node vsti_node;
 typedef struct vsti_gradients vsti_gradients; /* differentiation under way, see autodiff.c */
-typedef struct vsti_lowering vsti_lowering;   /* a plan under construction, see vision/plan/lowering.h */
+typedef struct vsti_lowering vsti_lowering;   /* a program under construction, see vision/plan/lowering.h */
 
-enum { VSTI_MAX_OUTPUTS = 4 };
+enum { VSTI_MAX_INPUTS = 6, VSTI_MAX_OUTPUTS = 4 }; /* that an operation names */
 
-/* What a plan may do with a node, so that one step computes several (plan/fuse.c). */
+/* What a program may do with a node, so that one step computes several (plan/fuse.c). */
 typedef enum vsti_fusion_role {
     VSTI_FUSE_NONE,
     VSTI_FUSE_HOST,       /* a product that can add a residual to its result and apply an activation */
@@ -21,22 +21,60 @@ typedef enum vsti_fusion_role {
     VSTI_FUSE_IDENTITY    /* passes its only input through in inference */
 } vsti_fusion_role;
 
-/* An operation: rules, side by side in one file of ops/. */
+/* Lists in attributes. */
+enum { VSTI_MAX_FLOATS = 16 };
+typedef struct vsti_ints {
+    int count, values[VST_MAX_RANK];
+} vsti_ints;
+typedef struct vsti_floats {
+    int count;
+    float values[VSTI_MAX_FLOATS];
+} vsti_floats;
+
+/* The C type of an attribute, and what it is for readers. */
+typedef enum vsti_attribute_type {
+    VSTI_INT = 1, /* int: VST_ATTRIBUTE_INT */
+    VSTI_INT64,   /* int64_t: VST_ATTRIBUTE_INT */
+    VSTI_FLOAT,   /* float: VST_ATTRIBUTE_FLOAT */
+    VSTI_DOUBLE,  /* double: VST_ATTRIBUTE_FLOAT */
+    VSTI_BOOL,    /* bool: VST_ATTRIBUTE_BOOL */
+    VSTI_ENUM,    /* an enum whose values have `names`: VST_ATTRIBUTE_ENUM */
+    VSTI_SHAPE,   /* vst_shape: VST_ATTRIBUTE_SHAPE */
+    VSTI_INTS,    /* vsti_ints: VST_ATTRIBUTE_INTS */
+    VSTI_AXES,    /* unsigned, a bit for each axis: VST_ATTRIBUTE_INTS */
+    VSTI_FLOATS   /* vsti_floats: VST_ATTRIBUTE_FLOATS */
+} vsti_attribute_type;
+
+/* One field of a node's attributes, under the name that PyTorch or ONNX gives it. */
+typedef struct vsti_attribute {
+    const char *name;
+    vsti_attribute_type type;
+    size_t offset;
+    const char *const *names; /* VSTI_ENUM: by value, NULL behind the last one */
+} vsti_attribute;
+
+/* An operation: rules, side by side in one file of ops/. Backward and accumulating forms are operations of their own.
+ */
 typedef struct vsti_operation {
     const char *name;
-    int outputs;            /* number of outputs, at most VSTI_MAX_OUTPUTS */
-    size_t attribute_bytes; /* of the structure copied into each node */
+    int outputs;                      /* number of outputs, at most VSTI_MAX_OUTPUTS */
+    size_t attribute_bytes;           /* of the structure copied into each node */
+    const vsti_attribute *attributes; /* its fields, {0} behind the last; those that the name tells are left out */
+    const char *input_names[VSTI_MAX_INPUTS], *output_names[VSTI_MAX_OUTPUTS]; /* one output: "y" if it has no name */
+    bool optional; /* the last input may be absent, as the bool attribute of the same name says */
+    bool variadic; /* any number of inputs, all named as the first */
     /* Fills output_shapes; on a misfit calls vst_graph_fail and returns. */
     void (*shapes)(vst_graph *graph, const vsti_node *node, vst_shape *output_shapes);
     /* Emits nodes for the gradients of the inputs with vsti_add_gradient; NULL: no gradient passes. */
     void (*gradient)(vsti_gradients *gradients, const vsti_node *node);
-    /* Chooses implementation and layouts and emits steps into the plan. */
+    /* Chooses implementation and layouts and emits steps into the program. */
     void (*lower)(vsti_lowering *lowering, const vsti_node *node);
     double (*flops)(const vst_graph *graph, const vsti_node *node); /* NULL: 0 */
     /* Cheap and memory-bound: its result is computed again in the backward pass instead of being kept. */
     bool recompute;
-    /* May take one more, last input, which is added to its output in place: gradients are accumulated without a pass.
-     */
+    /* The form of this operation that takes one more, last input, "sum", and adds it to its first output in place, so
+     * that gradients are accumulated without a pass; NULL: there is none. That form itself has `accumulates`. */
+    const struct vsti_operation *accumulating;
     bool accumulates;
     vsti_fusion_role fusion;
     bool products; /* its flops are multiply-accumulates, which vst_graph_macs counts */
@@ -50,7 +88,6 @@ struct vsti_node {
     int input_count;
     int outputs[VSTI_MAX_OUTPUTS]; /* value ids */
     bool backward;                 /* emitted by vst_differentiate */
-    bool accumulating;             /* its last input is the one described at `accumulates` */
     uint64_t stream;               /* random stream id, kept by a recomputed copy */
 };
 
@@ -79,19 +116,22 @@ struct vst_graph {
     char scope[256];
     size_t scope_marks[32];
     int scope_depth;
-    bool differentiated, backward;
+    bool differentiated, backward, finished;
     vst_status status; /* the sticky error */
     char *message;
 };
+
+/* Of operations whose name says it all (describe.c). */
+extern const vsti_attribute vsti_no_attributes[];
+
+/* The multiply-accumulates of a node that vst_graph_macs counts (measure.c). */
+double vsti_node_macs(const vst_graph *graph, size_t index);
 
 /* Emits a node; the null value if the graph has failed or an input is null. `attributes` is copied. */
 vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst_value *inputs, int input_count,
                     const void *attributes);
 /* Output `index` of the node that produced `value`. */
 vst_value vsti_output(const vst_graph *graph, vst_value value, int index);
-
-/* A scalar that is the same in every run (ops/constant.c). */
-vst_value vsti_constant(vst_graph *graph, float value);
 
 static inline const vst_shape *vsti_shape(const vst_graph *graph, int value) { return &graph->values[value].shape; }
 static inline vst_value vsti_input_of(const vsti_node *node, int index) { return (vst_value){node->inputs[index]}; }
@@ -103,7 +143,17 @@ static inline int64_t vsti_rows(const vst_shape *shape) {
     return rows;
 }
 
-/* ---- for gradient rules (autodiff.c) ---- */
+/* ---- differentiation (autodiff.c) ---- */
+
+/* What it emits by itself: graph/ knows no operation. */
+typedef struct vsti_gradient_rules {
+    vst_value (*constant)(vst_graph *graph, float value);         /* the loss's gradient of itself: 1 */
+    vst_value (*add)(vst_graph *graph, vst_value a, vst_value b); /* of a value's gradients */
+} vsti_gradient_rules;
+/* vst_differentiate (ops/differentiate.c) with these rules. */
+void vsti_differentiate(vst_graph *graph, vst_value loss, const vsti_gradient_rules *rules);
+
+/* For the operations' gradient rules: */
 vst_graph *vsti_gradient_graph(vsti_gradients *gradients);
 /* Gradient that arrived at output `index`; the null value if none did. */
 vst_value vsti_incoming(const vsti_gradients *gradients, const vsti_node *node, int index);

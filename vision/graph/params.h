@@ -1,6 +1,6 @@
-/* The parameters of one model, shared by all its graphs and plans. Values, gradients and optimiser state lie contiguous
- * in the same order, so that clipping, EMA, checkpoints and the optimiser are flat loops.
- * Names are those of timm's state dict. Not thread-safe; plans only read it while they run (and write gradients). */
+/* The parameters of one model, shared by all its graphs and programs. Values, gradients and optimiser state lie
+ * contiguous in the same order, so that clipping, EMA, checkpoints and the optimiser are flat loops. Names are those of
+ * timm's state dict. Not thread-safe; programs only read it while they run (and write gradients). */
 #ifndef VISTILL_VISION_GRAPH_PARAMS_H
 #define VISTILL_VISION_GRAPH_PARAMS_H
 
@@ -71,7 +71,7 @@ size_t vst_params_numel(const vst_params *params);   /* trained parameters as ti
 float *vst_params_values(vst_params *params);        /* NULL before allocation */
 float *vst_params_gradients(vst_params *params);     /* NULL without gradients */
 
-/* Must be called after the values were changed from outside, so that plans renew what they derived from them. */
+/* Must be called after the values were changed from outside, so that programs renew what they derived from them. */
 void vst_params_changed(vst_params *params);
 uint64_t vst_params_version(const vst_params *params);
 

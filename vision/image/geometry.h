@@ -6,7 +6,6 @@
 #define VISTILL_VISION_IMAGE_GEOMETRY_H
 
 #include "vision/image/image.h"
-#include "vision/image/resize.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -26,6 +26,17 @@ typedef struct vst_box {
     int top, left, height, width;
 } vst_box;
 
+/* Pillow's resampling filters. Resizing takes all of them (bicubic: a = -0.5); the geometric transforms of geometry.h
+ * take nearest, bilinear and bicubic (there a = -1), as Pillow's do. */
+typedef enum vst_filter {
+    VST_FILTER_NEAREST,
+    VST_FILTER_BOX,
+    VST_FILTER_BILINEAR,
+    VST_FILTER_HAMMING,
+    VST_FILTER_BICUBIC,
+    VST_FILTER_LANCZOS
+} vst_filter;
+
 /* Frees the pixels and zeroes the structure. */
 void vst_image_clear(vst_image *image);
 

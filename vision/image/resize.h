@@ -10,17 +10,6 @@
 extern "C" {
 #endif
 
-/* Pillow's resampling filters. Resizing takes all of them (bicubic: a = -0.5); the geometric transforms of geometry.h
- * take nearest, bilinear and bicubic (there a = -1), as Pillow's do. */
-typedef enum vst_filter {
-    VST_FILTER_NEAREST,
-    VST_FILTER_BOX,
-    VST_FILTER_BILINEAR,
-    VST_FILTER_HAMMING,
-    VST_FILTER_BICUBIC,
-    VST_FILTER_LANCZOS
-} vst_filter;
-
 /* Resizes the part `box` of `in` (NULL: all of it) to height x width pixels. As torchvision's resized_crop, the part is
  * cut out first: the filter does not see pixels outside it. `out` and `scratch` are {0} or images to be overwritten,
  * neither is `in`; `scratch` (what lies in it afterwards means nothing) keeps the memory between calls, so that one

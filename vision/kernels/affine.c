@@ -3,7 +3,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "vision/kernels/isa.h"
+#include "vision/kernels/exact.h"
 
 typedef int32_t ints4 __attribute__((vector_size(16)));
 typedef double doubles4 __attribute__((vector_size(32)));

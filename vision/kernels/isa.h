@@ -15,18 +15,8 @@
 /* K(add) is vsti_add_avx2 when this file is compiled for AVX2. */
 #define K(name) VSTI_JOIN(vsti_##name, VSTI_ISA)
 
-/* Every function of the table: X(name). */
-#define VSTI_FUNCTIONS(X)                                                                                              \
-    X(activation)                                                                                                      \
-    X(activation_backward) X(add) X(mul) X(scale) X(normalize) X(channel_mul) X(channel_sum) X(layer_norm)             \
-        X(layer_norm_backward) X(column_sum) X(softmax) X(log_softmax) X(softmax_backward) X(log_softmax_backward)     \
-            X(standardize) X(standardize_backward) X(attention) X(attention_backward) X(attention_scratch)             \
-                X(cross_entropy) X(cross_entropy_backward) X(binary_cross_entropy) X(binary_cross_entropy_backward)    \
-                    X(kl) X(kl_backward) X(mse) X(mse_backward) X(dropout) X(normals) X(sum_squares) X(adamw)          \
-                        X(lamb_moments) X(lamb_apply) X(sgd) X(resample_rows) X(resample_column) X(blend) X(luminance) \
-                            X(spread) X(mirror) X(unit_floats) X(smooth) X(box_blur) X(affine_bilinear)                \
-                                X(affine_bicubic) X(winograd_weights_floats) X(winograd_scratch_floats)                \
-                                    X(winograd_weights) X(winograd)
+/* VSTI_FUNCTIONS(X): X(name) for every function of the table, made from kernels.h by cmake/Kernels.cmake. */
+#include "kernel_functions.h"
 /* Declares each with the type that the table gives it. */
 #define VSTI_DECLARE(name) __typeof__(*((vsti_kernels *)0)->name) K(name);
 VSTI_FUNCTIONS(VSTI_DECLARE)

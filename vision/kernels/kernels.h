@@ -54,6 +54,40 @@ typedef struct vsti_sgd {
     int nesterov, first; /* first: the velocity starts as the gradient, as PyTorch's */
 } vsti_sgd;
 
+/* A loop over a tensor of shape `dim`, dense and row-major, whose operands a and b are read with strides of their own,
+ * in elements: 0 where one is repeated. */
+enum { VSTI_LOOP_RANK = 6 };
+typedef struct vsti_strided {
+    int rank;
+    int64_t dim[VSTI_LOOP_RANK], a[VSTI_LOOP_RANK], b[VSTI_LOOP_RANK];
+} vsti_strided;
+
+/* out = factor * sum over the reduced dimensions, for each index of the kept ones; strides in elements. */
+typedef struct vsti_reduction {
+    int64_t kept_count, reduced_count; /* elements: the products of the dimensions */
+    int kept, reduced;                 /* dimensions of each kind */
+    int64_t kept_dim[VSTI_LOOP_RANK], kept_stride[VSTI_LOOP_RANK];
+    int64_t reduced_dim[VSTI_LOOP_RANK], reduced_stride[VSTI_LOOP_RANK];
+    float factor;
+} vsti_reduction;
+
+/* `outer` blocks of `count` floats between two tensors seen as (outer, width), from column `start` of each. */
+typedef struct vsti_block_copy {
+    int64_t outer, count, from_width, from_start, to_width, to_start;
+} vsti_block_copy;
+
+/* Maps (planes, height, width), bilinear or bicubic. */
+typedef struct vsti_resize {
+    int64_t planes, in_height, in_width, out_height, out_width;
+    bool bicubic;
+} vsti_resize;
+
+/* A batch norm of inference: y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, for each channel. */
+typedef struct vsti_batch_norm {
+    const float *gamma, *beta, *mean, *variance;
+    double epsilon;
+} vsti_batch_norm;
+
 /* Partial sums of column reductions: scratch of vsti_partial_floats(rows, cols) floats. */
 enum { VSTI_PARTIAL_BLOCKS = 16 };
 static inline size_t vsti_partial_floats(int64_t cols) { return (size_t)VSTI_PARTIAL_BLOCKS * (size_t)cols; }
@@ -79,7 +113,8 @@ typedef struct vsti_affine {
 } vsti_affine;
 
 typedef struct vsti_kernels {
-    const char *isa; /* "generic", "avx2", "avx512" */
+    const char *isa;  /* "generic", "avx2", "avx512" */
+    const char *name; /* "vistill:avx2", as profiles show it */
 
     /* y may be x. */
     void (*activation)(vsti_activation kind, const float *x, float *y, int64_t n);
@@ -93,6 +128,39 @@ typedef struct vsti_kernels {
     /* Copies x (outer, channels, inner) to y = (x - mean[c]) * inverse[c]; y may be x. */
     void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer,
                       int64_t channels, int64_t inner);
+
+    /* out = a + b and a * b with broadcasting; out may be an operand that is not repeated. Rank 1 or more. The same
+     * bits on every instruction set, as all that follows down to smooth_l1_backward. */
+    void (*broadcast_add)(const vsti_strided *shape, const float *a, const float *b, float *out);
+    void (*broadcast_mul)(const vsti_strided *shape, const float *a, const float *b, float *out);
+    /* out = x, read with the strides a: permuted or repeated. */
+    void (*copy_strided)(const vsti_strided *shape, const float *x, float *out);
+    void (*reduce)(const vsti_reduction *shape, const float *x, float *out);
+    /* Copies the blocks; what lies around them in `to` is kept, set to 0, or that of `sum`, to which they are added.
+     * sum may be to. On the calling thread alone. */
+    void (*copy_blocks)(const vsti_block_copy *blocks, const float *from, float *to);
+    void (*pad_blocks)(const vsti_block_copy *blocks, const float *from, float *to);
+    void (*add_blocks)(const vsti_block_copy *blocks, const float *from, const float *sum, float *to);
+    void (*resize)(const vsti_resize *shape, const float *x, float *y);
+    void (*resize_backward)(const vsti_resize *shape, const float *dy, float *dx);
+    /* Moves running statistics by momentum (batch - running), the batch's variance times `unbiased`, and counts the
+     * batch. On the calling thread alone, as is the next one. */
+    void (*running_statistics)(const float *mean, const float *variance, float momentum, float unbiased,
+                               float *running_mean, float *running_variance, float *batches, int64_t channels);
+    /* The weights (out, inner) and bias (out, or NULL) of a convolution with the batch norm that follows folded in. */
+    void (*fold_batch_norm)(const vsti_batch_norm *norm, const float *weight, const float *bias, float *new_weight,
+                            float *new_bias, int64_t out, int64_t inner);
+    /* y = x / max(|x|, 1e-12) for each row. */
+    void (*l2_normalize)(const float *x, float *y, int64_t rows, int64_t cols);
+    void (*l2_normalize_backward)(const float *x, const float *dy, float *dx, int64_t rows, int64_t cols);
+    /* y (rows, rows): the distances between the rows of x, divided by the mean of those of different rows. */
+    void (*pairwise_distances)(const float *x, float *y, int64_t rows, int64_t cols);
+    /* distances: rows * rows floats of scratch. */
+    void (*pairwise_distances_backward)(const float *x, const float *dy, float *dx, float *distances, int64_t rows,
+                                        int64_t cols);
+    /* *loss = mean of d² / 2 where |d| < 1, of |d| - 1 / 2 elsewhere, d = a - b. */
+    void (*smooth_l1)(const float *a, const float *b, float *loss, int64_t n);
+    void (*smooth_l1_backward)(const float *a, const float *b, const float *dloss, float *da, int64_t n);
 
     /* out = x factor[image, channel]; out may be x. factor (images, channels), plain. */
     void (*channel_mul)(const float *x, const float *factor, float *out, vsti_channels shape);
@@ -157,6 +225,9 @@ typedef struct vsti_kernels {
     void (*mse)(const float *a, const float *b, float *loss, double *partial, int64_t n);
     /* da = *dloss * 2 (a - b) / n. */
     void (*mse_backward)(const float *a, const float *b, const float *dloss, float *da, int64_t n);
+
+    /* One-hot rows of the largest element, the first one of equals. */
+    void (*one_hot_argmax)(const float *x, float *y, int64_t rows, int64_t cols);
 
     /* Random masks: element i (dropout) or row i of `inner` elements (drop path) is kept with probability 1 - rate and
      * scaled by 1 / (1 - rate); the decision is a pure function of (seed, stream, step, i). y may be x; the backward

@@ -160,3 +160,14 @@ void K(mse_backward)(const float *a, const float *b, const float *dloss, float *
         for (int64_t i = begin; i < end; i++) da[i] = factor * (a[i] - b[i]);
     }
 }
+
+void K(one_hot_argmax)(const float *x, float *y, int64_t rows, int64_t cols) {
+    for (int64_t row = 0; row < rows; row++) {
+        const float *from = x + row * cols;
+        float *to = y + row * cols;
+        int64_t best = 0;
+        for (int64_t c = 1; c < cols; c++)
+            if (from[c] > from[best]) best = c;
+        for (int64_t c = 0; c < cols; c++) to[c] = c == best;
+    }
+}

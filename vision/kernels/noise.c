@@ -4,7 +4,7 @@
 #include <Random123/philox.h>
 #include <string.h>
 
-#include "vision/kernels/isa.h"
+#include "vision/kernels/exact.h"
 
 enum { PAIRS = 256 }; /* at a time, in the fastest cache; a multiple of 2: a block of the generator is two pairs */
 

@@ -2,7 +2,7 @@
  * (cmake/Kernels.cmake), so that every instruction set gives the same bits, Pillow's. */
 #include <string.h>
 
-#include "vision/kernels/isa.h"
+#include "vision/kernels/exact.h"
 
 enum { PLACES = 22, GROUP = 4, PIECE = 256 };
 

@@ -1,4 +1,4 @@
-/* Layouts and primitives over oneDNN's C API, version 3. Everything runs on one engine and one stream of the CPU. */
+/* Layouts and primitives over oneDNN's C API, version 3. Everything runs on one engine, which threads share. */
 #include "vision/onednn/onednn.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -12,26 +12,27 @@ struct vsti_layout {
     dnnl_memory_desc_t descriptor;
 };
 
-enum { MAX_ARGUMENTS = 12 };
-
 struct vsti_primitive {
     dnnl_primitive_t primitive;
     dnnl_primitive_desc_t descriptor;
     vsti_layout *layouts[VSTI_ROLES]; /* NULL: plain or not used */
     size_t bytes[VSTI_ROLES];
-    dnnl_exec_arg_t arguments[MAX_ARGUMENTS];
-    int argument_count;
+};
+
+struct vsti_arguments {
+    int count;
+    dnnl_exec_arg_t list[];
+};
+
+struct vsti_stream {
+    dnnl_stream_t stream;
 };
 
 static dnnl_engine_t engine;
-static dnnl_stream_t stream;
 static dnnl_status_t start_status;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void start(void) {
-    start_status = dnnl_engine_create(&engine, dnnl_cpu, 0);
-    if (start_status == dnnl_success) start_status = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
-}
+static void start(void) { start_status = dnnl_engine_create(&engine, dnnl_cpu, 0); }
 
 static vst_status failed(dnnl_status_t status, const char *what) {
     if (status == dnnl_success) return VST_OK;
@@ -45,10 +46,9 @@ static vst_status ready(void) {
     return failed(start_status, "engine");
 }
 
-const char *vsti_onednn_version(void) {
-    static char text[32];
+const char *vsti_onednn_version(char text[VSTI_VERSION_TEXT]) {
     const dnnl_version_t *version = dnnl_version();
-    snprintf(text, sizeof text, "%d.%d.%d", version->major, version->minor, version->patch);
+    snprintf(text, VSTI_VERSION_TEXT, "%d.%d.%d", version->major, version->minor, version->patch);
     return text;
 }
 
@@ -217,7 +217,6 @@ static const struct {
 
 void vsti_primitive_destroy(vsti_primitive *primitive) {
     if (!primitive) return;
-    for (int i = 0; i < primitive->argument_count; i++) dnnl_memory_destroy(primitive->arguments[i].memory);
     for (int i = 0; i < VSTI_ROLES; i++) vsti_layout_destroy(primitive->layouts[i]);
     if (primitive->primitive) dnnl_primitive_destroy(primitive->primitive);
     if (primitive->descriptor) dnnl_primitive_desc_destroy(primitive->descriptor);
@@ -259,8 +258,9 @@ const char *vsti_primitive_implementation(const vsti_primitive *primitive) {
     return text ? text : "unknown";
 }
 
-vst_status vsti_primitive_bind(vsti_primitive *primitive, vsti_role role, void *memory) {
-    VST_ASSERT(primitive->argument_count < MAX_ARGUMENTS);
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+static vst_status create_memory(dnnl_memory_t *out, const vsti_primitive *primitive, vsti_role role, void *memory) {
     const_dnnl_memory_desc_t md = NULL;
     dnnl_memory_desc_t vector = NULL;
     if (roles[role].query != dnnl_query_undef) {
@@ -272,18 +272,65 @@ vst_status vsti_primitive_bind(vsti_primitive *primitive, vsti_role role, void *
         vector = plain_descriptor(1, &(*dims)[1]);
         md = vector;
     }
-    dnnl_memory_t object;
-    dnnl_status_t created = dnnl_memory_create(&object, md, engine, memory);
+    const dnnl_status_t created = dnnl_memory_create(out, md, engine, memory);
     if (vector) dnnl_memory_desc_destroy(vector);
-    if (created != dnnl_success) return failed(created, "memory");
-    primitive->arguments[primitive->argument_count++] = (dnnl_exec_arg_t){roles[role].argument, object};
-    return VST_OK;
+    return failed(created, "memory");
 }
 
-vst_status vsti_primitive_run(vsti_primitive *primitive) {
-    return failed(dnnl_primitive_execute(primitive->primitive, stream, primitive->argument_count, primitive->arguments),
+size_t vsti_arguments_bytes(int count) { return sizeof(vsti_arguments) + (size_t)count * sizeof(dnnl_exec_arg_t); }
+
+vst_status vsti_arguments_create(vsti_arguments **out, const vsti_primitive *primitive, const vsti_role *used,
+                                 void *const *memory, int count) {
+    vst_status status = VST_OK;
+    vsti_arguments *arguments = vst_calloc(1, vsti_arguments_bytes(count));
+    *out = NULL;
+    if (!arguments) return vst_fail_memory(vsti_arguments_bytes(count));
+    for (; arguments->count < count; arguments->count++) {
+        dnnl_exec_arg_t *argument = &arguments->list[arguments->count];
+        argument->arg = roles[used[arguments->count]].argument;
+        VST_TRY(create_memory(&argument->memory, primitive, used[arguments->count], memory[arguments->count]));
+    }
+    *out = arguments;
+    arguments = NULL;
+out:
+    vsti_arguments_destroy(arguments);
+    return status;
+}
+
+void vsti_arguments_destroy(vsti_arguments *arguments) {
+    if (!arguments) return;
+    for (int i = 0; i < arguments->count; i++) dnnl_memory_destroy(arguments->list[i].memory);
+    vst_free(arguments);
+}
+
+vst_status vsti_stream_create(vsti_stream **out) {
+    *out = NULL;
+    vst_status status = ready();
+    if (status != VST_OK) return status;
+    vsti_stream *stream = vst_calloc(1, sizeof *stream);
+    if (!stream) return vst_fail_memory(sizeof *stream);
+    VST_TRY(failed(dnnl_stream_create(&stream->stream, engine, dnnl_stream_default_flags), "stream"));
+    *out = stream;
+    stream = NULL;
+out:
+    vsti_stream_destroy(stream);
+    return status;
+}
+
+size_t vsti_stream_bytes(void) { return sizeof(vsti_stream); }
+
+void vsti_stream_destroy(vsti_stream *stream) {
+    if (!stream) return;
+    if (stream->stream) dnnl_stream_destroy(stream->stream);
+    vst_free(stream);
+}
+
+vst_status vsti_primitive_run(const vsti_primitive *primitive, vsti_stream *stream, const vsti_arguments *arguments) {
+    return failed(dnnl_primitive_execute(primitive->primitive, stream->stream, arguments->count, arguments->list),
                   "execution");
 }
+
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 
 static dnnl_primitive_attr_t new_attributes(void) {
     dnnl_primitive_attr_t attributes = NULL;
@@ -586,4 +633,14 @@ vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, con
     dnnl_status_t created =
         dnnl_reorder_primitive_desc_create(&descriptor, used[0], engine, used[1], engine, attributes);
     return finish(out, created, descriptor, "reorder", attributes, used, 2);
+}
+
+bool vsti_reorder_equal(const vsti_primitive *a, const vsti_primitive *b) {
+    for (int i = 0; i < 2; i++) {
+        const dnnl_query_t side = i ? dnnl_query_dst_md : dnnl_query_src_md;
+        if (!dnnl_memory_desc_equal(dnnl_primitive_desc_query_md(a->descriptor, side, 0),
+                                    dnnl_primitive_desc_query_md(b->descriptor, side, 0)))
+            return false;
+    }
+    return true;
 }

@@ -1,5 +1,6 @@
 /* The only door to oneDNN: layouts and primitives behind our own names. All functions set an error and return NULL or a
- * status on failure. A primitive is created once, bound to memory once, and run many times from one thread.
+ * status on failure, and are safe to call from several threads. A primitive never changes after its creation: threads
+ * share it, each with arguments and a stream of its own.
  * Shapes and argument meanings follow oneDNN's developer guide (https://uxlfoundation.github.io/oneDNN). */
 #ifndef VISTILL_VISION_ONEDNN_ONEDNN_H
 #define VISTILL_VISION_ONEDNN_ONEDNN_H
@@ -54,8 +55,21 @@ void vsti_primitive_destroy(vsti_primitive *primitive);
 const vsti_layout *vsti_primitive_layout(const vsti_primitive *primitive, vsti_role role);
 size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role); /* 0: not used */
 const char *vsti_primitive_implementation(const vsti_primitive *primitive);
-VST_NODISCARD vst_status vsti_primitive_bind(vsti_primitive *primitive, vsti_role role, void *memory);
-VST_NODISCARD vst_status vsti_primitive_run(vsti_primitive *primitive);
+
+/* What a primitive reads and writes, in one place of memory. */
+typedef struct vsti_arguments vsti_arguments;
+VST_NODISCARD vst_status vsti_arguments_create(vsti_arguments **out, const vsti_primitive *primitive,
+                                               const vsti_role *roles, void *const *memory, int count);
+void vsti_arguments_destroy(vsti_arguments *arguments);
+size_t vsti_arguments_bytes(int count); /* that _create allocates */
+
+/* In which one thread at a time runs primitives. */
+typedef struct vsti_stream vsti_stream;
+VST_NODISCARD vst_status vsti_stream_create(vsti_stream **out);
+void vsti_stream_destroy(vsti_stream *stream);
+size_t vsti_stream_bytes(void); /* that _create allocates */
+VST_NODISCARD vst_status vsti_primitive_run(const vsti_primitive *primitive, vsti_stream *stream,
+                                            const vsti_arguments *arguments);
 
 /* What a product does to its result besides: y = activation(product + y). */
 typedef struct vsti_post {
@@ -105,7 +119,11 @@ VST_NODISCARD vst_status vsti_pool_backward(vsti_primitive **out, const vsti_poo
 /* From one layout to another; NULL is plain. */
 VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, const vsti_layout *from,
                                              const vsti_layout *to);
+/* Do two reorders read and write the same layouts? */
+bool vsti_reorder_equal(const vsti_primitive *a, const vsti_primitive *b);
 
-const char *vsti_onednn_version(void); /* "3.2.0" */
+enum { VSTI_VERSION_TEXT = 32 };
+/* Writes "3.2.0" into text and returns it. */
+const char *vsti_onednn_version(char text[VSTI_VERSION_TEXT]);
 
 #endif

@@ -40,36 +40,46 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, (vsti_buffer[]){saved, in, out}, 3);
 }
 
-static const vsti_operation backward = {.name = "activation_backward",
-                                        .outputs = 1,
-                                        .attribute_bytes = sizeof(vsti_activation),
-                                        .shapes = vsti_same_shape,
-                                        .lower = lower_backward};
+static bool is_from_output(vsti_activation kind) { return kind == VSTI_RELU || kind == VSTI_RELU6; }
 
-static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+static void gradient(vsti_gradients *gradients, const vsti_node *node, const vsti_operation *backward) {
     const vsti_activation kind = *(const vsti_activation *)node->attributes;
-    const bool from_output = kind == VSTI_RELU || kind == VSTI_RELU6;
-    const vst_value inputs[] = {from_output ? vsti_output_of(node, 0) : vsti_saved(gradients, vsti_input_of(node, 0)),
-                                vsti_incoming(gradients, node, 0)};
+    const vst_value inputs[] = {
+        is_from_output(kind) ? vsti_output_of(node, 0) : vsti_saved(gradients, vsti_input_of(node, 0)),
+        vsti_incoming(gradients, node, 0)};
     vsti_add_gradient(gradients, vsti_input_of(node, 0),
-                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 2, &kind));
+                      vsti_emit(vsti_gradient_graph(gradients), backward, inputs, 2, &kind));
 }
 
-#define ACTIVATION(function, kind_of, keep)                                                  \
-    vst_value vst_##function(vst_graph *g, vst_value x) {                                    \
-        static const vsti_operation operation = {.name = #function,                          \
-                                                 .outputs = 1,                               \
-                                                 .attribute_bytes = sizeof(vsti_activation), \
-                                                 .shapes = vsti_same_shape,                  \
-                                                 .gradient = gradient,                       \
-                                                 .lower = lower_forward,                     \
-                                                 .recompute = !(keep),                       \
-                                                 .fusion = VSTI_FUSE_ACTIVATION};            \
-        return vsti_emit(g, &operation, &x, 1, &(vsti_activation){kind_of});                 \
+/* ReLUs are differentiated from their output. */
+#define ACTIVATION(function, kind_of, from, keep)                                                  \
+    static const vsti_operation function##_backward = {.name = #function "_backward",              \
+                                                       .outputs = 1,                               \
+                                                       .attribute_bytes = sizeof(vsti_activation), \
+                                                       .attributes = vsti_no_attributes,           \
+                                                       .input_names = {from, "dy"},                \
+                                                       .output_names = {"dx"},                     \
+                                                       .shapes = vsti_same_shape,                  \
+                                                       .lower = lower_backward};                   \
+    static void function##_gradient(vsti_gradients *gradients, const vsti_node *node) {            \
+        gradient(gradients, node, &function##_backward);                                           \
+    }                                                                                              \
+    vst_value vst_##function(vst_graph *g, vst_value x) {                                          \
+        static const vsti_operation operation = {.name = #function,                                \
+                                                 .outputs = 1,                                     \
+                                                 .attribute_bytes = sizeof(vsti_activation),       \
+                                                 .attributes = vsti_no_attributes,                 \
+                                                 .input_names = {"x"},                             \
+                                                 .shapes = vsti_same_shape,                        \
+                                                 .gradient = function##_gradient,                  \
+                                                 .lower = lower_forward,                           \
+                                                 .recompute = !(keep),                             \
+                                                 .fusion = VSTI_FUSE_ACTIVATION};                  \
+        return vsti_emit(g, &operation, &x, 1, &(vsti_activation){kind_of});                       \
     }
-ACTIVATION(relu, VSTI_RELU, true)
-ACTIVATION(relu6, VSTI_RELU6, true)
-ACTIVATION(gelu, VSTI_GELU, false)
-ACTIVATION(silu, VSTI_SILU, false)
-ACTIVATION(sigmoid, VSTI_SIGMOID, false)
-ACTIVATION(hardswish, VSTI_HARDSWISH, false)
+ACTIVATION(relu, VSTI_RELU, "y", true)
+ACTIVATION(relu6, VSTI_RELU6, "y", true)
+ACTIVATION(gelu, VSTI_GELU, "x", false)
+ACTIVATION(silu, VSTI_SILU, "x", false)
+ACTIVATION(sigmoid, VSTI_SIGMOID, "x", false)
+ACTIVATION(hardswish, VSTI_HARDSWISH, "x", false)

@@ -1,40 +1,20 @@
-/* Sum, product and scaling. Equal shapes run in any layout; others are broadcast as NumPy does, in the plain layout. */
+/* Sum and product. Equal shapes run in any layout; others are broadcast as NumPy does, in the plain layout. */
 #include "vision/ops/operation.h"
 
 typedef enum arithmetic { ADD, MUL } arithmetic;
 
 typedef struct arguments {
     arithmetic kind;
-    int64_t count; /* equal shapes: elements */
-    vst_shape shape;
-    int64_t strides_a[VST_MAX_RANK], strides_b[VST_MAX_RANK];
+    int64_t count;      /* equal shapes: elements */
+    vsti_strided shape; /* others */
 } arguments;
-
-bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out) {
-    out->rank = a->rank > b->rank ? a->rank : b->rank;
-    for (int i = 1; i <= out->rank; i++) {
-        const int64_t x = i <= a->rank ? a->dim[a->rank - i] : 1, y = i <= b->rank ? b->dim[b->rank - i] : 1;
-        if (x != y && x != 1 && y != 1) return false;
-        out->dim[out->rank - i] = x == 1 ? y : x;
-    }
-    return true;
-}
-
-void vsti_broadcast_strides(const vst_shape *shape, const vst_shape *as, int64_t strides[VST_MAX_RANK]) {
-    int64_t stride = 1;
-    for (int i = 1; i <= as->rank; i++) {
-        const int64_t dim = i <= shape->rank ? shape->dim[shape->rank - i] : 1;
-        strides[as->rank - i] = dim == 1 ? 0 : stride;
-        stride *= dim;
-    }
-}
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const vst_shape *a = vsti_shape(graph, node->inputs[0]), *b = vsti_shape(graph, node->inputs[1]);
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     if (!vsti_broadcast(a, b, &out[0]))
-        vst_graph_fail(graph, "%s: the shapes %s and %s cannot be broadcast together", node->operation->name,
-                       vst_shape_text(a, first), vst_shape_text(b, second));
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "%s: the shapes %s and %s cannot be broadcast together",
+                       node->operation->name, vst_shape_text(a, first), vst_shape_text(b, second));
 }
 
 static void run_equal(void *const *buffers, const void *raw, const vsti_run *run) {
@@ -43,31 +23,11 @@ static void run_equal(void *const *buffers, const void *raw, const vsti_run *run
     (a->kind == ADD ? vsti_get_kernels()->add : vsti_get_kernels()->mul)(buffers[0], buffers[1], buffers[2], a->count);
 }
 
-static void row(arithmetic kind, const float *a, int64_t step_a, const float *b, int64_t step_b, float *out,
-                int64_t n) {
-    if (kind == ADD)
-        for (int64_t i = 0; i < n; i++) out[i] = a[i * step_a] + b[i * step_b];
-    else
-        for (int64_t i = 0; i < n; i++) out[i] = a[i * step_a] * b[i * step_b];
-}
-
 static void run_broadcast(void *const *buffers, const void *raw, const vsti_run *run) {
     (void)run;
-    const arguments *x = raw;
-    const int last = x->shape.rank - 1;
-    const int64_t rows = vsti_rows(&x->shape), cols = vsti_last(&x->shape);
-#pragma omp parallel for schedule(static) if (rows * cols > 16384)
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t rest = r, offset_a = 0, offset_b = 0;
-        for (int i = last; i-- > 0;) {
-            const int64_t index = rest % x->shape.dim[i];
-            rest /= x->shape.dim[i];
-            offset_a += index * x->strides_a[i];
-            offset_b += index * x->strides_b[i];
-        }
-        row(x->kind, (const float *)buffers[0] + offset_a, x->strides_a[last], (const float *)buffers[1] + offset_b,
-            x->strides_b[last], (float *)buffers[2] + r * cols, cols);
-    }
+    const arguments *a = raw;
+    const vsti_kernels *k = vsti_get_kernels();
+    (a->kind == ADD ? k->broadcast_add : k->broadcast_mul)(&a->shape, buffers[0], buffers[1], buffers[2]);
 }
 
 static void lower_equal(vsti_lowering *lowering, const vsti_node *node, arguments *a) {
@@ -100,22 +60,26 @@ static bool lower_channels(vsti_lowering *lowering, const vsti_node *node) {
     return true;
 }
 
-static void lower(vsti_lowering *lowering, const vsti_node *node) {
+static void lower(vsti_lowering *lowering, const vsti_node *node, arithmetic kind) {
     const vst_graph *graph = vsti_lowering_graph(lowering);
     const vst_shape *a = vsti_shape(graph, node->inputs[0]), *b = vsti_shape(graph, node->inputs[1]);
-    arguments x = {.kind = *(const arithmetic *)node->attributes, .shape = *vsti_shape(graph, node->outputs[0])};
+    const vst_shape *shape = vsti_shape(graph, node->outputs[0]);
+    arguments x = {.kind = kind, .shape = vsti_loop_over(shape)};
     if (vst_shape_equal(a, b)) {
         lower_equal(lowering, node, &x);
         return;
     }
     if (x.kind == MUL && lower_channels(lowering, node)) return;
-    vsti_broadcast_strides(a, &x.shape, x.strides_a);
-    vsti_broadcast_strides(b, &x.shape, x.strides_b);
+    vsti_broadcast_strides(a, shape, x.shape.a);
+    vsti_broadcast_strides(b, shape, x.shape.b);
     vsti_buffer left = vsti_read(lowering, node->inputs[0], NULL), right = vsti_read(lowering, node->inputs[1], NULL);
-    vsti_buffer out = vst_shape_equal(a, &x.shape) ? vsti_write_over(lowering, node->outputs[0], node->inputs[0], NULL)
-                                                   : vsti_write(lowering, node->outputs[0], NULL);
+    vsti_buffer out = vst_shape_equal(a, shape) ? vsti_write_over(lowering, node->outputs[0], node->inputs[0], NULL)
+                                                : vsti_write(lowering, node->outputs[0], NULL);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_broadcast, &x, sizeof x, (vsti_buffer[]){left, right, out}, 3);
 }
+
+static void lower_add(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, ADD); }
+static void lower_mul(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, MUL); }
 
 static void gradient_add(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -145,60 +109,22 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 vst_value vst_add(vst_graph *g, vst_value a, vst_value b) {
     static const vsti_operation operation = {.name = "add",
                                              .outputs = 1,
-                                             .attribute_bytes = sizeof(arithmetic),
+                                             .input_names = {"a", "b"},
                                              .shapes = shapes,
                                              .gradient = gradient_add,
-                                             .lower = lower,
+                                             .lower = lower_add,
                                              .flops = flops,
                                              .fusion = VSTI_FUSE_ADD};
-    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(arithmetic){ADD});
+    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, NULL);
 }
 
 vst_value vst_mul(vst_graph *g, vst_value a, vst_value b) {
     static const vsti_operation operation = {.name = "mul",
                                              .outputs = 1,
-                                             .attribute_bytes = sizeof(arithmetic),
+                                             .input_names = {"a", "b"},
                                              .shapes = shapes,
                                              .gradient = gradient_mul,
-                                             .lower = lower,
+                                             .lower = lower_mul,
                                              .flops = flops};
-    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(arithmetic){MUL});
-}
-
-/* ---- scale ---- */
-
-typedef struct scale_arguments {
-    float factor;
-    int64_t count;
-} scale_arguments;
-
-static void run_scale(void *const *buffers, const void *raw, const vsti_run *run) {
-    (void)run;
-    const scale_arguments *a = raw;
-    vsti_get_kernels()->scale(buffers[0], a->factor, buffers[1], a->count);
-}
-
-static void lower_scale(vsti_lowering *lowering, const vsti_node *node) {
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
-    const scale_arguments a = {*(const float *)node->attributes, vsti_memory_count(lowering, node->inputs[0], layout)};
-    vsti_buffer in = vsti_read(lowering, node->inputs[0], layout);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout);
-    vsti_kernel_step(lowering, vsti_kernel_name(), run_scale, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
-}
-
-static void gradient_scale(vsti_gradients *gradients, const vsti_node *node) {
-    vsti_add_gradient(
-        gradients, vsti_input_of(node, 0),
-        vst_scale(vsti_gradient_graph(gradients), vsti_incoming(gradients, node, 0), *(const float *)node->attributes));
-}
-
-vst_value vst_scale(vst_graph *g, vst_value x, double factor) {
-    static const vsti_operation operation = {.name = "scale",
-                                             .outputs = 1,
-                                             .attribute_bytes = sizeof(float),
-                                             .shapes = vsti_same_shape,
-                                             .gradient = gradient_scale,
-                                             .lower = lower_scale,
-                                             .flops = flops};
-    return vsti_emit(g, &operation, &x, 1, &(float){(float)factor});
+    return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, NULL);
 }

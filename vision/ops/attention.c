@@ -12,15 +12,7 @@ typedef struct attributes {
 typedef struct arguments {
     vsti_attention_shape shape;
     float scale;
-    int threads; /* that there is scratch for */
 } arguments;
-
-/* Keeps a run within the threads that the plan was made for; gives the setting to restore. */
-static int limit_threads(const arguments *a) {
-    const int now = omp_get_max_threads();
-    if (now > a->threads) omp_set_num_threads(a->threads);
-    return now;
-}
 
 static vsti_attention_shape measure(const vst_graph *graph, const vsti_node *node) {
     const vst_shape *qkv = vsti_shape(graph, node->inputs[0]);
@@ -33,12 +25,13 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const attributes *o = node->attributes;
     char text[VST_SHAPE_TEXT];
     if (qkv->rank != 3 || o->heads < 1 || qkv->dim[2] % (3 * o->heads)) {
-        vst_graph_fail(graph, "attention: the projection %s should be (B, N, 3 D) with D a multiple of %d heads",
+        vst_graph_fail(graph, VST_ERROR_SHAPE,
+                       "attention: the projection %s should be (B, N, 3 D) with D a multiple of %d heads",
                        vst_shape_text(qkv, text), o->heads);
         return;
     }
     if (o->queries < 0 || o->queries > qkv->dim[1]) {
-        vst_graph_fail(graph, "attention: the projection %s has fewer tokens than %d queries",
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "attention: the projection %s has fewer tokens than %d queries",
                        vst_shape_text(qkv, text), o->queries);
         return;
     }
@@ -56,38 +49,42 @@ static double flops_backward(const vst_graph *graph, const vsti_node *node) { re
 static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const arguments *a = raw;
-    const int threads = limit_threads(a);
     vsti_get_kernels()->attention(&a->shape, a->scale, b[0], b[1], b[2], b[3]);
-    omp_set_num_threads(threads);
 }
 
 static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const arguments *a = raw;
-    const int threads = limit_threads(a);
     vsti_get_kernels()->attention_backward(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
-    omp_set_num_threads(threads);
 }
 
 /* Forward reads qkv and writes out and lse; backward reads qkv, out, lse, dout and writes dqkv. */
-static void lower(vsti_lowering *lowering, const vsti_node *node) {
-    const bool backward = node->input_count > 1;
-    arguments a = {.shape = measure(vsti_lowering_graph(lowering), node), .threads = omp_get_max_threads()};
+static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
+    arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
     a.scale = 1.0f / sqrtf((float)a.shape.channels);
     vsti_buffer buffers[6];
     int count = 0;
     for (int i = 0; i < node->input_count; i++) buffers[count++] = vsti_read(lowering, node->inputs[i], NULL);
     for (int i = 0; i < node->operation->outputs; i++) buffers[count++] = vsti_write(lowering, node->outputs[i], NULL);
-    const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, a.threads);
+    const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, omp_get_max_threads());
     buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
-    vsti_kernel_step(lowering, vsti_kernel_name(), backward ? run_backward : run_forward, &a, sizeof a, buffers, count);
+    vsti_kernel_step(lowering, vsti_kernel_name(), function, &a, sizeof a, buffers, count);
 }
+static void lower_forward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_forward); }
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_backward); }
+
+static const vsti_attribute described[] = {{"heads", VSTI_INT, offsetof(attributes, heads), NULL},
+                                           {"queries", VSTI_INT, offsetof(attributes, queries), NULL},
+                                           {0}};
 
 static const vsti_operation backward = {.name = "attention_backward",
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"qkv", "y", "lse", "dy"},
+                                        .output_names = {"dqkv"},
                                         .shapes = vsti_same_shape,
-                                        .lower = lower,
+                                        .lower = lower_backward,
                                         .flops = flops_backward};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
@@ -101,9 +98,12 @@ vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries) {
     static const vsti_operation operation = {.name = "attention",
                                              .outputs = 2,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"qkv"},
+                                             .output_names = {"y", "lse"},
                                              .shapes = shapes,
                                              .gradient = gradient,
-                                             .lower = lower,
+                                             .lower = lower_forward,
                                              .flops = flops,
                                              .products = true};
     const attributes o = {heads, queries ? queries : (int)vst_shape_at(g, qkv).dim[1]};

@@ -1,7 +1,5 @@
-/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training plan normalises
- * with the batch's statistics and moves the running ones; an inference plan uses the running ones. */
-#include <math.h>
-
+/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training program normalises
+ * with the batch's statistics and moves the running ones; an inference program uses the running ones. */
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -24,13 +22,8 @@ typedef struct update {
 static void run_update(void *const *buffers, const void *raw, const vsti_run *run) {
     (void)run;
     const update *u = raw;
-    const float *mean = buffers[0], *variance = buffers[1];
-    float *running_mean = buffers[2], *running_variance = buffers[3], *counter = buffers[4];
-    for (int64_t c = 0; c < u->channels; c++) {
-        running_mean[c] += u->momentum * (mean[c] - running_mean[c]);
-        running_variance[c] += u->momentum * (variance[c] * u->unbiased - running_variance[c]);
-    }
-    *counter += 1;
+    vsti_get_kernels()->running_statistics(buffers[0], buffers[1], u->momentum, u->unbiased, buffers[2], buffers[3],
+                                           buffers[4], u->channels);
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
@@ -62,7 +55,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const update u = {shape->dim[1], (float)o->momentum, (float)(n > 1 ? n / (n - 1) : 1)};
     const vsti_buffer buffers[] = {mean, variance, running_mean, running_variance,
                                    vsti_read(lowering, node->inputs[COUNTER], NULL)};
-    vsti_kernel_step(lowering, "vistill", run_update, &u, sizeof u, buffers, 5);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_update, &u, sizeof u, buffers, 5);
 }
 
 /* ---- folded into the convolution before it (inference) ---- */
@@ -74,33 +67,36 @@ typedef struct folding {
 
 static void run_fold(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
-    enum { GAMMA, BETA, MEAN, VARIANCE, KERNEL, SHIFT, NEW_KERNEL, NEW_SHIFT };
     const folding *f = raw;
-    float *const *v = (float *const *)b;
-    for (int64_t o = 0; o < f->out; o++) {
-        const double factor = v[GAMMA][o] / sqrt((double)v[VARIANCE][o] + f->epsilon);
-        for (int64_t i = o * f->inner; i < (o + 1) * f->inner; i++) v[NEW_KERNEL][i] = (float)(v[KERNEL][i] * factor);
-        const double shift = v[SHIFT] ? v[SHIFT][o] : 0;
-        v[NEW_SHIFT][o] = (float)(v[BETA][o] + (shift - v[MEAN][o]) * factor);
-    }
+    const vsti_batch_norm norm = {b[0], b[1], b[2], b[3], f->epsilon};
+    vsti_get_kernels()->fold_batch_norm(&norm, b[4], b[5], b[6], b[7], f->out, f->inner);
 }
 
-vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias) {
+static vsti_folded fold(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), weight);
     const folding f = {shape->dim[0], vst_shape_count(shape) / shape->dim[0],
                        ((const attributes *)norm->attributes)->epsilon};
-    const vsti_folded new = {vsti_packed(lowering, (size_t)(f.out * f.inner) * sizeof(float)),
-                             vsti_packed(lowering, (size_t)f.out * sizeof(float))};
-    const vsti_buffer buffers[] = {vsti_read(lowering, norm->inputs[WEIGHT], NULL),
-                                   vsti_read(lowering, norm->inputs[BIAS], NULL),
-                                   vsti_read(lowering, norm->inputs[RUNNING_MEAN], NULL),
-                                   vsti_read(lowering, norm->inputs[RUNNING_VARIANCE], NULL),
-                                   vsti_read(lowering, weight, NULL),
-                                   bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER,
-                                   new.weight,
-                                   new.bias};
-    vsti_pack_step(lowering, run_fold, &f, sizeof f, buffers, 8);
-    return new;
+    const vsti_buffer inputs[] = {vsti_read(lowering, norm->inputs[WEIGHT], NULL),
+                                  vsti_read(lowering, norm->inputs[BIAS], NULL),
+                                  vsti_read(lowering, norm->inputs[RUNNING_MEAN], NULL),
+                                  vsti_read(lowering, norm->inputs[RUNNING_VARIANCE], NULL),
+                                  vsti_read(lowering, weight, NULL),
+                                  bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+    const size_t bytes[] = {(size_t)(f.out * f.inner) * sizeof(float), (size_t)f.out * sizeof(float)};
+    vsti_buffer outputs[2];
+    vsti_pack_step(lowering, run_fold, &f, sizeof f, inputs, 6, bytes, 2, outputs);
+    return (vsti_folded){outputs[0], outputs[1]};
+}
+
+vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
+                                const vsti_layout *layout) {
+    if (!norm)
+        return (vsti_folded){vsti_read(lowering, weight, layout),
+                             bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+    vsti_folded folded = fold(lowering, norm, weight, bias);
+    folded.weight =
+        vsti_pack_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), NULL, layout);
+    return folded;
 }
 
 /* Inputs: x, weight, mean, variance, dy. Outputs: dx, dweight, dbias. */
@@ -131,9 +127,16 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 8);
 }
 
+static const vsti_attribute described[] = {{"epsilon", VSTI_DOUBLE, offsetof(attributes, epsilon), NULL},
+                                           {"momentum", VSTI_DOUBLE, offsetof(attributes, momentum), NULL},
+                                           {0}};
+
 static const vsti_operation backward = {.name = "batch_norm_backward",
                                         .outputs = 3,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"x", "weight", "mean", "var", "dy"},
+                                        .output_names = {"dx", "dweight", "dbias"},
                                         .shapes = shapes_backward,
                                         .lower = lower_backward};
 
@@ -152,19 +155,24 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 }
 
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
-    static const vsti_operation operation = {.name = "batch_norm",
-                                             .outputs = 3,
-                                             .attribute_bytes = sizeof(attributes),
-                                             .shapes = shapes,
-                                             .gradient = gradient,
-                                             .lower = lower,
-                                             .flops = flops,
-                                             .fusion = VSTI_FUSE_NORM};
+    static const vsti_operation operation = {
+        .name = "batch_norm",
+        .outputs = 3,
+        .attribute_bytes = sizeof(attributes),
+        .attributes = described,
+        .input_names = {"x", "weight", "bias", "running_mean", "running_var", "num_batches_tracked"},
+        .output_names = {"y", "mean", "var"},
+        .shapes = shapes,
+        .gradient = gradient,
+        .lower = lower,
+        .flops = flops,
+        .fusion = VSTI_FUSE_NORM};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4) {
-        vst_graph_fail(g, "batch_norm: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
+        vst_graph_fail(g, VST_ERROR_SHAPE, "batch_norm: its input %s should be (N, C, H, W)",
+                       vst_shape_text(&shape, text));
         return (vst_value){0};
     }
     const vst_shape channels = VST_SHAPE(shape.dim[1]);

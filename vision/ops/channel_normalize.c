@@ -1,10 +1,10 @@
 /* Normalisation of the input image by constant mean and deviation: a model's preprocessing, part of its graph. */
 #include "vision/ops/operation.h"
 
-enum { MAX_CHANNELS = 16 };
+enum { MAX_CHANNELS = VSTI_MAX_FLOATS };
 
 typedef struct attributes {
-    float mean[MAX_CHANNELS], inverse[MAX_CHANNELS];
+    vsti_floats mean, inverse; /* inverse: 1 / deviation */
 } attributes;
 
 typedef struct arguments {
@@ -15,7 +15,8 @@ typedef struct arguments {
 static void run(void *const *b, const void *raw, const vsti_run *state) {
     (void)state;
     const arguments *a = raw;
-    vsti_get_kernels()->normalize(b[0], a->values.mean, a->values.inverse, b[1], a->outer, a->channels, a->inner);
+    vsti_get_kernels()->normalize(b[0], a->values.mean.values, a->values.inverse.values, b[1], a->outer, a->channels,
+                                  a->inner);
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
@@ -33,14 +34,19 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     const vst_value x = vsti_input_of(node, 0);
     if (!vsti_wanted(gradients, x)) return;
     double none[MAX_CHANNELS] = {0}, deviation[MAX_CHANNELS];
-    for (int i = 0; i < MAX_CHANNELS; i++) deviation[i] = o->inverse[i] ? 1.0 / (double)o->inverse[i] : 1;
+    for (int i = 0; i < MAX_CHANNELS; i++) deviation[i] = o->inverse.values[i] ? 1.0 / (double)o->inverse.values[i] : 1;
     vsti_add_gradient(gradients, x, vst_channel_normalize(graph, vsti_incoming(gradients, node, 0), none, deviation));
 }
 
 vst_value vst_channel_normalize(vst_graph *g, vst_value x, const double *mean, const double *deviation) {
-    static const vsti_operation operation = {.name = "normalize",
+    static const vsti_attribute described[] = {{"mean", VSTI_FLOATS, offsetof(attributes, mean), NULL},
+                                               {"inverse_std", VSTI_FLOATS, offsetof(attributes, inverse), NULL},
+                                               {0}};
+    static const vsti_operation operation = {.name = "channel_normalize",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = vsti_same_shape,
                                              .gradient = gradient,
                                              .lower = lower};
@@ -48,16 +54,18 @@ vst_value vst_channel_normalize(vst_graph *g, vst_value x, const double *mean, c
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4 || shape.dim[1] > MAX_CHANNELS) {
-        vst_graph_fail(g, "normalize: its input %s should be (N, C, H, W) with at most %d channels",
+        vst_graph_fail(g, VST_ERROR_SHAPE,
+                       "channel_normalize: its input %s should be (N, C, H, W) with at most %d channels",
                        vst_shape_text(&shape, text), MAX_CHANNELS);
         return (vst_value){0};
     }
-    attributes o = {{0}, {0}};
+    attributes o = {{.count = (int)shape.dim[1]}, {.count = (int)shape.dim[1]}};
     for (int64_t i = 0; i < shape.dim[1]; i++) {
         if (!(deviation[i] > 0))
-            vst_graph_fail(g, "normalize: the deviation %g of channel %d is not above 0", deviation[i], (int)i);
-        o.mean[i] = (float)mean[i];
-        o.inverse[i] = (float)(1 / deviation[i]);
+            vst_graph_fail(g, VST_ERROR_ARGUMENT, "channel_normalize: the deviation %g of channel %d is not above 0",
+                           deviation[i], (int)i);
+        o.mean.values[i] = (float)mean[i];
+        o.inverse.values[i] = (float)(1 / deviation[i]);
     }
     return vsti_emit(g, &operation, &x, 1, &o);
 }

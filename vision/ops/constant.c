@@ -17,7 +17,12 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, "vistill", run, node->attributes, sizeof(float), &out, 1);
 }
 
-static const vsti_operation operation = {
-    .name = "constant", .outputs = 1, .attribute_bytes = sizeof(float), .shapes = shapes, .lower = lower};
+static const vsti_attribute described[] = {{"value", VSTI_FLOAT, 0, NULL}, {0}};
+static const vsti_operation operation = {.name = "constant",
+                                         .outputs = 1,
+                                         .attribute_bytes = sizeof(float),
+                                         .attributes = described,
+                                         .shapes = shapes,
+                                         .lower = lower};
 
 vst_value vsti_constant(vst_graph *graph, float value) { return vsti_emit(graph, &operation, NULL, 0, &value); }

@@ -11,9 +11,26 @@ static bool extent(int64_t in, const vst_conv2d_options *o, const vsti_convoluti
     return o->same || in + 2 * o->padding >= reach;
 }
 
+typedef struct attributes {
+    vsti_convolution sizes;
+    vsti_ints padding; /* top, left, bottom, right */
+} attributes;
+
+static const vsti_attribute described[] = {{"kernel", VSTI_INT64, offsetof(attributes, sizes.kernel), NULL},
+                                           {"stride", VSTI_INT64, offsetof(attributes, sizes.stride), NULL},
+                                           {"padding", VSTI_INTS, offsetof(attributes, padding), NULL},
+                                           {"dilation", VSTI_INT64, offsetof(attributes, sizes.dilation), NULL},
+                                           {"groups", VSTI_INT64, offsetof(attributes, sizes.groups), NULL},
+                                           {"bias", VSTI_BOOL, offsetof(attributes, sizes.bias), NULL},
+                                           {0}};
+
+static const vsti_convolution *sizes_of(const vsti_node *node) {
+    return &((const attributes *)node->attributes)->sizes;
+}
+
 static double flops(const vst_graph *graph, const vsti_node *node) {
     (void)graph;
-    const vsti_convolution *c = node->attributes;
+    const vsti_convolution *c = sizes_of(node);
     return 2.0 * (double)(c->batch * c->out * c->out_height * c->out_width) * (double)(c->in / c->groups) *
            (double)(c->kernel * c->kernel);
 }
@@ -28,37 +45,28 @@ static vst_shape weight_shape(const vsti_convolution *c) {
 
 static void shapes_forward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    out[0] = output_shape(node->attributes);
+    out[0] = output_shape(sizes_of(node));
 }
 static void shapes_data(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    out[0] = input_shape(node->attributes);
+    out[0] = input_shape(sizes_of(node));
 }
 static void shapes_weights(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    const vsti_convolution *c = node->attributes;
+    const vsti_convolution *c = sizes_of(node);
     out[0] = weight_shape(c);
     out[1] = VST_SHAPE(c->out);
 }
 
 static vsti_convolution configured(const vsti_lowering *lowering, const vsti_node *node) {
-    vsti_convolution c = *(const vsti_convolution *)node->attributes;
+    vsti_convolution c = *sizes_of(node);
     c.plain = vsti_is_plain(lowering);
     c.inference = !vsti_is_training(lowering);
     return c;
 }
 
-vsti_folded vsti_convolution_weights(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
-                                     const vsti_layout *layout) {
-    const int weight = node->inputs[1], bias = node->input_count > 2 ? node->inputs[2] : 0;
-    if (!norm)
-        return (vsti_folded){vsti_read(lowering, weight, layout),
-                             bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
-    vsti_folded folded = vsti_fold_norm(lowering, norm, weight, bias);
-    folded.weight =
-        vsti_pack_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), NULL, layout);
-    return folded;
-}
+/* The value of the bias, 0: none. */
+static int bias_of(const vsti_node *node) { return sizes_of(node)->bias ? node->inputs[2] : 0; }
 
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
@@ -73,8 +81,8 @@ static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_layout *target = vsti_primitive_layout(p, VSTI_DST);
-    const vsti_folded weights =
-        vsti_convolution_weights(lowering, node, fusion.norm, vsti_primitive_layout(p, VSTI_WEIGHTS));
+    const vsti_folded weights = vsti_folded_weights(lowering, node->inputs[1], bias_of(node), fusion.norm,
+                                                    vsti_primitive_layout(p, VSTI_WEIGHTS));
     const vsti_argument arguments[] = {
         {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
         {VSTI_WEIGHTS, weights.weight},
@@ -117,13 +125,19 @@ static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
 
 static const vsti_operation backward_data = {.name = "conv2d_backward_data",
                                              .outputs = 1,
-                                             .attribute_bytes = sizeof(vsti_convolution),
+                                             .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"weight", "dy"},
+                                             .output_names = {"dx"},
                                              .shapes = shapes_data,
                                              .lower = lower_data,
                                              .flops = flops};
 static const vsti_operation backward_weights = {.name = "conv2d_backward_weights",
                                                 .outputs = 2,
-                                                .attribute_bytes = sizeof(vsti_convolution),
+                                                .attribute_bytes = sizeof(attributes),
+                                                .attributes = described,
+                                                .input_names = {"x", "dy"},
+                                                .output_names = {"dweight", "dbias"},
                                                 .shapes = shapes_weights,
                                                 .lower = lower_weights,
                                                 .flops = flops};
@@ -132,17 +146,22 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
     const vst_value x = vsti_input_of(node, 0), weight = vsti_input_of(node, 1);
     const vst_value dy = vsti_incoming(gradients, node, 0);
-    const vsti_convolution *c = node->attributes;
-    vst_value dw = vsti_emit(graph, &backward_weights, (vst_value[]){vsti_saved(gradients, x), dy}, 2, c);
+    const vsti_convolution *c = sizes_of(node);
+    vst_value dw =
+        vsti_emit(graph, &backward_weights, (vst_value[]){vsti_saved(gradients, x), dy}, 2, node->attributes);
     vsti_add_gradient(gradients, weight, dw);
     if (c->bias) vsti_add_gradient(gradients, vsti_input_of(node, 2), vsti_output(graph, dw, 1));
     if (vsti_wanted(gradients, x))
-        vsti_add_gradient(gradients, x, vsti_emit(graph, &backward_data, (vst_value[]){weight, dy}, 2, c));
+        vsti_add_gradient(gradients, x,
+                          vsti_emit(graph, &backward_data, (vst_value[]){weight, dy}, 2, node->attributes));
 }
 
 static const vsti_operation forward = {.name = "conv2d",
                                        .outputs = 1,
-                                       .attribute_bytes = sizeof(vsti_convolution),
+                                       .attribute_bytes = sizeof(attributes),
+                                       .attributes = described,
+                                       .input_names = {"x", "weight", "bias"},
+                                       .optional = true,
                                        .shapes = shapes_forward,
                                        .gradient = gradient,
                                        .lower = lower_forward,
@@ -155,7 +174,7 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4) {
-        vst_graph_fail(g, "conv2d: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
+        vst_graph_fail(g, VST_ERROR_SHAPE, "conv2d: its input %s should be (N, C, H, W)", vst_shape_text(&shape, text));
         return false;
     }
     *c = (vsti_convolution){.batch = shape.dim[0],
@@ -171,7 +190,8 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
     const bool sane =
         c->out > 0 && c->kernel > 0 && c->stride > 0 && o->padding >= 0 && c->dilation > 0 && c->groups > 0;
     if (!sane || c->in % c->groups || c->out % c->groups) {
-        vst_graph_fail(g, "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s",
+        vst_graph_fail(g, sane ? VST_ERROR_SHAPE : VST_ERROR_ARGUMENT,
+                       "conv2d: %d outputs, kernel %d, stride %d, padding %d, groups %d do not fit the input %s",
                        o->out, o->kernel, o->stride, o->padding, o->groups, vst_shape_text(&shape, text));
         return false;
     }
@@ -179,9 +199,17 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
                wide = extent(c->width, o, c, &c->out_width, &c->left);
     const bool room = high && wide;
     if (!room)
-        vst_graph_fail(g, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s", o->kernel,
-                       o->dilation, vst_shape_text(&shape, text));
+        vst_graph_fail(g, VST_ERROR_SHAPE, "conv2d: a kernel of %d (dilation %d) is larger than the padded input %s",
+                       o->kernel, o->dilation, vst_shape_text(&shape, text));
     return room;
+}
+
+/* What the windows reach over the input at the bottom and right follows from the output's size. */
+static vsti_ints padding_of(const vsti_convolution *c) {
+    const int64_t reach = c->dilation * (c->kernel - 1) + 1;
+    const int64_t bottom = (c->out_height - 1) * c->stride + reach - c->top - c->height,
+                  right = (c->out_width - 1) * c->stride + reach - c->left - c->width;
+    return (vsti_ints){4, {(int)c->top, (int)c->left, bottom > 0 ? (int)bottom : 0, right > 0 ? (int)right : 0}};
 }
 
 vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
@@ -194,5 +222,6 @@ vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
         inputs[2] =
             vst_param(g, "bias", VST_SHAPE(c.out), (vst_init){VST_INIT_LECUN_UNIFORM, fan_in, VST_PARAM_WEIGHT});
     }
-    return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &c);
+    const attributes o = {c, padding_of(&c)};
+    return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &o);
 }

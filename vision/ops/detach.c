@@ -6,6 +6,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 vst_value vst_detach(vst_graph *g, vst_value x) {
-    static const vsti_operation operation = {.name = "detach", .outputs = 1, .shapes = vsti_same_shape, .lower = lower};
+    static const vsti_operation operation = {
+        .name = "detach", .outputs = 1, .input_names = {"x"}, .shapes = vsti_same_shape, .lower = lower};
     return vsti_emit(g, &operation, &x, 1, NULL);
 }

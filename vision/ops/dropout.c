@@ -1,5 +1,6 @@
 /* Dropout and drop path (Huang et al., 2016): masks are a pure function of seed, node (drop path: scope), step and
- * element, so the backward pass makes the same mask again and nothing is kept. Inference plans pass the value through.
+ * element, so the backward pass makes the same mask again and nothing is kept. Inference programs pass the value
+ * through.
  */
 #include "vision/base/random.h"
 #include "vision/ops/operation.h"
@@ -35,9 +36,16 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_mask, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
 }
 
+static const vsti_attribute described[] = {{"p", VSTI_FLOAT, offsetof(attributes, rate), NULL},
+                                           {"per_sample", VSTI_BOOL, offsetof(attributes, samples), NULL},
+                                           {0}};
+
 static const vsti_operation backward = {.name = "dropout_backward",
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"dy"},
+                                        .output_names = {"dx"},
                                         .shapes = vsti_same_shape,
                                         .lower = lower};
 
@@ -53,12 +61,15 @@ static vst_value emit(vst_graph *g, vst_value x, double rate, bool samples) {
     static const vsti_operation operation = {.name = "dropout",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = vsti_same_shape,
                                              .gradient = gradient,
                                              .lower = lower,
                                              .fusion = VSTI_FUSE_IDENTITY};
     if (!(rate >= 0 && rate < 1)) {
-        vst_graph_fail(g, "%s: the rate %g is not in [0, 1)", samples ? "drop_path" : "dropout", rate);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "%s: the rate %g is not in [0, 1)", samples ? "drop_path" : "dropout",
+                       rate);
         return (vst_value){0};
     }
     const attributes o = {(float)rate, samples, samples ? vst_random_id(g->scope) : 0};

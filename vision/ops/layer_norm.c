@@ -11,7 +11,7 @@ typedef struct arguments {
 static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     return (arguments){vsti_rows(shape), vsti_last(shape), (float)*(const double *)node->attributes,
-                       node->accumulating};
+                       node->operation->accumulates};
 }
 
 /* Outputs: y, and for the backward pass mean and 1 / deviation of each row. */
@@ -58,12 +58,26 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 10);
 }
 
+static const vsti_attribute described[] = {{"epsilon", VSTI_DOUBLE, 0, NULL}, {0}};
+
+static const vsti_operation backward_add = {.name = "layer_norm_backward_add",
+                                            .outputs = 3,
+                                            .attribute_bytes = sizeof(double),
+                                            .attributes = described,
+                                            .input_names = {"x", "weight", "mean", "rstd", "dy", "sum"},
+                                            .output_names = {"dx", "dweight", "dbias"},
+                                            .shapes = shapes_backward,
+                                            .lower = lower_backward,
+                                            .accumulates = true};
 static const vsti_operation backward = {.name = "layer_norm_backward",
                                         .outputs = 3,
                                         .attribute_bytes = sizeof(double),
+                                        .attributes = described,
+                                        .input_names = {"x", "weight", "mean", "rstd", "dy"},
+                                        .output_names = {"dx", "dweight", "dbias"},
                                         .shapes = shapes_backward,
                                         .lower = lower_backward,
-                                        .accumulates = true};
+                                        .accumulating = &backward_add};
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -84,6 +98,9 @@ vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     static const vsti_operation operation = {.name = "layer_norm",
                                              .outputs = 3,
                                              .attribute_bytes = sizeof(double),
+                                             .attributes = described,
+                                             .input_names = {"x", "weight", "bias"},
+                                             .output_names = {"y", "mean", "rstd"},
                                              .shapes = shapes,
                                              .gradient = gradient,
                                              .lower = lower,
@@ -91,7 +108,7 @@ vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank < 1) {
-        vst_graph_fail(g, "layer_norm: its input has no dimension to normalise over");
+        vst_graph_fail(g, VST_ERROR_SHAPE, "layer_norm: its input has no dimension to normalise over");
         return (vst_value){0};
     }
     const vst_shape channels = VST_SHAPE(vsti_last(&shape));

@@ -66,46 +66,81 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 4);
 }
 
-static const vsti_operation backward = {.name = "loss_backward",
-                                        .outputs = 1,
-                                        .attribute_bytes = sizeof(attributes),
-                                        .shapes = vsti_same_shape,
-                                        .lower = lower_backward};
-
 /* Towards one side of the loss; the mean squared error is symmetric. */
-static void towards(vsti_gradients *gradients, const vsti_node *node, int side) {
+static void towards(vsti_gradients *gradients, const vsti_node *node, int side, const vsti_operation *backward) {
     if (!vsti_wanted(gradients, vsti_input_of(node, side))) return;
     const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, side)),
                                 vsti_saved(gradients, vsti_input_of(node, 1 - side)),
                                 vsti_incoming(gradients, node, 0)};
     vsti_add_gradient(gradients, vsti_input_of(node, side),
-                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 3, node->attributes));
+                      vsti_emit(vsti_gradient_graph(gradients), backward, inputs, 3, node->attributes));
 }
 
-static void gradient(vsti_gradients *gradients, const vsti_node *node) {
-    towards(gradients, node, 0);
-    if (((const attributes *)node->attributes)->kind == MSE) towards(gradients, node, 1);
+static const vsti_attribute smoothed[] = {{"label_smoothing", VSTI_FLOAT, offsetof(attributes, smoothing), NULL}, {0}};
+
+static void cross_entropy_gradient(vsti_gradients *gradients, const vsti_node *node) {
+    static const vsti_operation backward = {.name = "cross_entropy_backward",
+                                            .outputs = 1,
+                                            .attribute_bytes = sizeof(attributes),
+                                            .attributes = smoothed,
+                                            .input_names = {"logits", "target", "dy"},
+                                            .output_names = {"dlogits"},
+                                            .shapes = vsti_same_shape,
+                                            .lower = lower_backward};
+    towards(gradients, node, 0, &backward);
 }
 
 vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, double smoothing) {
     static const vsti_operation operation = {.name = "cross_entropy",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = smoothed,
+                                             .input_names = {"logits", "target"},
                                              .shapes = shapes,
-                                             .gradient = gradient,
+                                             .gradient = cross_entropy_gradient,
                                              .lower = lower};
     const attributes o = {.kind = CROSS_ENTROPY, .smoothing = (float)smoothing};
     return vsti_emit(g, &operation, (vst_value[]){logits, target}, 2, &o);
+}
+
+static void binary_gradient(vsti_gradients *gradients, const vsti_node *node) {
+    static const vsti_operation backward = {.name = "binary_cross_entropy_backward",
+                                            .outputs = 1,
+                                            .attribute_bytes = sizeof(attributes),
+                                            .attributes = vsti_no_attributes,
+                                            .input_names = {"logits", "target", "dy"},
+                                            .output_names = {"dlogits"},
+                                            .shapes = vsti_same_shape,
+                                            .lower = lower_backward};
+    towards(gradients, node, 0, &backward);
 }
 
 vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target) {
     static const vsti_operation operation = {.name = "binary_cross_entropy",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = vsti_no_attributes,
+                                             .input_names = {"logits", "target"},
                                              .shapes = shapes,
-                                             .gradient = gradient,
+                                             .gradient = binary_gradient,
                                              .lower = lower};
     return vsti_emit(g, &operation, (vst_value[]){logits, target}, 2, &(attributes){.kind = BINARY});
+}
+
+static const vsti_attribute tempered[] = {{"temperature", VSTI_FLOAT, offsetof(attributes, temperature), NULL},
+                                          {"factor", VSTI_FLOAT, offsetof(attributes, factor), NULL},
+                                          {0}};
+
+static void kl_gradient(vsti_gradients *gradients, const vsti_node *node) {
+    static const vsti_operation backward = {.name = "kl_divergence_backward",
+                                            .outputs = 1,
+                                            .attribute_bytes = sizeof(attributes),
+                                            .attributes = tempered,
+                                            .input_names = {"student", "teacher", "dy"},
+                                            .output_names = {"dstudent"},
+                                            .shapes = vsti_same_shape,
+                                            .lower = lower_backward};
+    towards(gradients, node, 0, &backward);
 }
 
 vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, double temperature,
@@ -113,13 +148,16 @@ vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, 
     static const vsti_operation operation = {.name = "kl_divergence",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = tempered,
+                                             .input_names = {"student", "teacher"},
                                              .shapes = shapes,
-                                             .gradient = gradient,
+                                             .gradient = kl_gradient,
                                              .lower = lower};
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, student);
     if (!(temperature > 0) || shape.rank != 2) {
-        vst_graph_fail(g, "kl_divergence: needs logits (B, C) and a temperature above 0, not %g", temperature);
+        vst_graph_fail(g, temperature > 0 ? VST_ERROR_SHAPE : VST_ERROR_ARGUMENT,
+                       "kl_divergence: needs logits (B, C) and a temperature above 0, not %g", temperature);
         return (vst_value){0};
     }
     const double divisor = (double)shape.dim[0] * (reduction == VST_KL_ELEMENTS ? (double)shape.dim[1] : 1);
@@ -128,12 +166,27 @@ vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, 
     return vsti_emit(g, &operation, (vst_value[]){student, teacher}, 2, &o);
 }
 
+static void mse_gradient(vsti_gradients *gradients, const vsti_node *node) {
+    static const vsti_operation backward = {.name = "mse_backward",
+                                            .outputs = 1,
+                                            .attribute_bytes = sizeof(attributes),
+                                            .attributes = vsti_no_attributes,
+                                            .input_names = {"a", "b", "dy"},
+                                            .output_names = {"da"},
+                                            .shapes = vsti_same_shape,
+                                            .lower = lower_backward};
+    towards(gradients, node, 0, &backward);
+    towards(gradients, node, 1, &backward);
+}
+
 vst_value vst_mse(vst_graph *g, vst_value a, vst_value b) {
     static const vsti_operation operation = {.name = "mse",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = vsti_no_attributes,
+                                             .input_names = {"a", "b"},
                                              .shapes = shapes,
-                                             .gradient = gradient,
+                                             .gradient = mse_gradient,
                                              .lower = lower};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, &(attributes){.kind = MSE});
 }
@@ -143,15 +196,7 @@ vst_value vst_mse(vst_graph *g, vst_value a, vst_value b) {
 static void run_one_hot(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const int64_t *size = raw;
-    for (int64_t r = 0; r < size[0]; r++) {
-        const float *logits = (const float *)b[0] + r * size[1];
-        float *out = (float *)b[1] + r * size[1];
-        int64_t best = 0;
-        for (int64_t c = 1; c < size[1]; c++)
-            if (logits[c] > logits[best]) best = c;
-        memset(out, 0, (size_t)size[1] * sizeof *out);
-        out[best] = 1;
-    }
+    vsti_get_kernels()->one_hot_argmax(b[0], b[1], size[0], size[1]);
 }
 
 static void lower_one_hot(vsti_lowering *lowering, const vsti_node *node) {
@@ -159,11 +204,14 @@ static void lower_one_hot(vsti_lowering *lowering, const vsti_node *node) {
     const int64_t size[2] = {vsti_rows(shape), vsti_last(shape)};
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
                                    vsti_write(lowering, node->outputs[0], NULL)};
-    vsti_kernel_step(lowering, "vistill", run_one_hot, size, sizeof size, buffers, 2);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_one_hot, size, sizeof size, buffers, 2);
 }
 
 vst_value vst_one_hot_argmax(vst_graph *g, vst_value logits) {
-    static const vsti_operation operation = {
-        .name = "one_hot_argmax", .outputs = 1, .shapes = vsti_same_shape, .lower = lower_one_hot};
+    static const vsti_operation operation = {.name = "one_hot_argmax",
+                                             .outputs = 1,
+                                             .input_names = {"logits"},
+                                             .shapes = vsti_same_shape,
+                                             .lower = lower_one_hot};
     return vsti_emit(g, &operation, &logits, 1, NULL);
 }

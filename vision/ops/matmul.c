@@ -44,8 +44,8 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     sizes s;
     if (!measure(graph, node, &s)) {
-        vst_graph_fail(graph, "matmul: %s%s and %s%s do not fit", vst_shape_text(a, first), o->transpose_a ? "ᵀ" : "",
-                       vst_shape_text(b, second), o->transpose_b ? "ᵀ" : "");
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "matmul: %s%s and %s%s do not fit", vst_shape_text(a, first),
+                       o->transpose_a ? "ᵀ" : "", vst_shape_text(b, second), o->transpose_b ? "ᵀ" : "");
         return;
     }
     out[0] = o->flat && o->transpose_a ? VST_SHAPE(0, 0) : *a; /* a weight's gradient has no leading dimensions */
@@ -77,9 +77,9 @@ static vsti_matmul describe(const sizes *s, const attributes *o) {
     return m;
 }
 
-/* An inference plan packs a parameter once, as oneDNN likes it best. With many rows the packing of every call is lost
- * in the product (DeiT-Ti on AVX2: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth its
- * memory. */
+/* An inference program packs a parameter once, as oneDNN likes it best. With many rows the packing of every call is
+ * lost in the product (DeiT-Ti on AVX2: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth
+ * its memory. */
 static bool is_packed(const vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m) {
     const vsti_value *b = &vsti_lowering_graph(lowering)->values[node->inputs[1]];
     return b->kind == VSTI_VALUE_PARAM && m->rank == 2 && m->dims_a[0] <= MOST_ROWS_PACKED &&
@@ -104,7 +104,7 @@ static vsti_buffer packed(vsti_lowering *lowering, const vsti_node *node, const 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vsti_fusion fusion = vsti_fused(lowering, node);
-    const int addend = node->accumulating ? node->inputs[node->input_count - 1] : fusion.residual;
+    const int addend = node->operation->accumulates ? node->inputs[2] : fusion.residual;
     sizes s;
     measure(vsti_lowering_graph(lowering), node, &s);
     vsti_matmul description = describe(&s, o);
@@ -148,24 +148,45 @@ static void lower_columns(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static const vsti_operation column_sum = {
-    .name = "column_sum", .outputs = 1, .shapes = shapes_columns, .lower = lower_columns};
+    .name = "column_sum", .outputs = 1, .input_names = {"x"}, .shapes = shapes_columns, .lower = lower_columns};
 
 /* ---- gradients ---- */
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node);
 
+static const vsti_attribute of_product[] = {{"transpose_a", VSTI_BOOL, offsetof(attributes, transpose_a), NULL},
+                                            {"transpose_b", VSTI_BOOL, offsetof(attributes, transpose_b), NULL},
+                                            {"flatten", VSTI_BOOL, offsetof(attributes, flat), NULL},
+                                            {0}};
+static const vsti_attribute of_linear[] = {{"bias", VSTI_BOOL, offsetof(attributes, bias), NULL}, {0}};
+
+static const vsti_operation product_add = {.name = "matmul_add",
+                                           .outputs = 1,
+                                           .attribute_bytes = sizeof(attributes),
+                                           .attributes = of_product,
+                                           .input_names = {"a", "b", "sum"},
+                                           .shapes = shapes,
+                                           .lower = lower,
+                                           .flops = flops,
+                                           .accumulates = true,
+                                           .products = true};
 static const vsti_operation product = {.name = "matmul",
                                        .outputs = 1,
                                        .attribute_bytes = sizeof(attributes),
+                                       .attributes = of_product,
+                                       .input_names = {"a", "b"},
                                        .shapes = shapes,
                                        .gradient = gradient,
                                        .lower = lower,
                                        .flops = flops,
-                                       .accumulates = true,
+                                       .accumulating = &product_add,
                                        .products = true};
 static const vsti_operation linear = {.name = "linear",
                                       .outputs = 1,
                                       .attribute_bytes = sizeof(attributes),
+                                      .attributes = of_linear,
+                                      .input_names = {"x", "weight", "bias"},
+                                      .optional = true,
                                       .shapes = shapes,
                                       .gradient = gradient,
                                       .lower = lower,
@@ -205,7 +226,8 @@ vst_value vst_matmul(vst_graph *g, vst_value a, vst_value b, bool transpose_a, b
     if (single && transpose_a && left.rank > 2) {
         char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
         vst_graph_fail(
-            g, "matmul: a stack of transposed matrices %s times one matrix %s is not supported: permute it first",
+            g, VST_ERROR_UNSUPPORTED,
+            "matmul: a stack of transposed matrices %s times one matrix %s is not supported: permute it first",
             vst_shape_text(&left, first), vst_shape_text(&right, second));
         return (vst_value){0};
     }
@@ -216,7 +238,8 @@ vst_value vst_linear(vst_graph *g, vst_value x, vst_linear_options options) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank < 1 || options.features < 1) {
-        vst_graph_fail(g, "linear: %d features from a tensor with %d dimensions", options.features, shape.rank);
+        vst_graph_fail(g, options.features < 1 ? VST_ERROR_ARGUMENT : VST_ERROR_SHAPE,
+                       "linear: %d features from a tensor with %d dimensions", options.features, shape.rank);
         return (vst_value){0};
     }
     if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;

@@ -8,6 +8,9 @@
 #include "vision/ops/ops.h"
 #include "vision/plan/lowering.h"
 
+/* A scalar that is the same in every run (ops/constant.c). */
+vst_value vsti_constant(vst_graph *graph, float value);
+
 /* Output 0 (and any other) has the shape of input 0. */
 static inline void vsti_same_shape(vst_graph *graph, const vsti_node *node, vst_shape *shapes) {
     for (int i = 0; i < node->operation->outputs; i++) shapes[i] = *vsti_shape(graph, node->inputs[0]);
@@ -29,7 +32,7 @@ static inline bool vsti_need_rank(vst_graph *graph, const vsti_node *node, int i
     const vst_shape *shape = vsti_shape(graph, node->inputs[input]);
     char text[VST_SHAPE_TEXT];
     if (shape->rank == rank) return true;
-    vst_graph_fail(graph, "%s: its input %s should have %d dimensions", node->operation->name,
+    vst_graph_fail(graph, VST_ERROR_SHAPE, "%s: its input %s should have %d dimensions", node->operation->name,
                    vst_shape_text(shape, text), rank);
     return false;
 }
@@ -39,8 +42,8 @@ static inline bool vsti_need_equal(vst_graph *graph, const vsti_node *node, int 
     const vst_shape *x = vsti_shape(graph, node->inputs[a]), *y = vsti_shape(graph, node->inputs[b]);
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     if (vst_shape_equal(x, y)) return true;
-    vst_graph_fail(graph, "%s: the shapes %s and %s should be equal", node->operation->name, vst_shape_text(x, first),
-                   vst_shape_text(y, second));
+    vst_graph_fail(graph, VST_ERROR_SHAPE, "%s: the shapes %s and %s should be equal", node->operation->name,
+                   vst_shape_text(x, first), vst_shape_text(y, second));
     return false;
 }
 
@@ -51,19 +54,26 @@ static inline vsti_post vsti_after(int residual, const vsti_node *activation) {
     return after;
 }
 
-/* A convolution's weight (out, …) and bias (out; value 0: none) with the batch norm `norm` that follows taken in, plain
- * and prepared (ops/batch_norm.c). */
+/* A convolution's weight (out, …) in `layout` and its bias (out; value 0: none), with the batch norm `norm` that
+ * follows folded in if it is not NULL (ops/batch_norm.c). */
 typedef struct vsti_folded {
     vsti_buffer weight, bias;
 } vsti_folded;
-vsti_folded vsti_fold_norm(vsti_lowering *lowering, const vsti_node *norm, int weight, int bias);
+vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
+                                const vsti_layout *layout);
 
 /* NumPy's broadcast shape of two; false if there is none. */
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);
-/* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/expand.c). */
+/* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/broadcast.c, as the next four).
+ */
 vst_value vsti_reduce_to(vst_graph *graph, vst_value value, vst_shape shape);
 /* Strides, in elements, with which a tensor of `shape` is read at the indices of the larger shape `as`: 0 where
  * repeated. */
 void vsti_broadcast_strides(const vst_shape *shape, const vst_shape *as, int64_t strides[VST_MAX_RANK]);
+_Static_assert((int)VSTI_LOOP_RANK == (int)VST_MAX_RANK, "kernels loop over tensors of any rank");
+/* A loop over a tensor of this shape, its strides still 0. */
+vsti_strided vsti_loop_over(const vst_shape *shape);
+/* The step that copies a node's input to its output, read with the strides a. */
+void vsti_copy_strided(vsti_lowering *lowering, const vsti_node *node, const vsti_strided *shape);
 
 #endif

@@ -36,8 +36,8 @@ typedef struct vst_norm_options {
     double epsilon;  /* 0: 1e-5 (batch norm), 1e-6 (layer norm, timm's ViT) */
     double momentum; /* batch norm: of the running statistics; 0: 0.1 */
 } vst_norm_options;
-/* Batch norm over (N, H, W) of x (N, C, H, W). Training plans use and record the batch's statistics (running variance
- * unbiased, as PyTorch), inference plans the running ones. weight, bias, running_mean, running_var,
+/* Batch norm over (N, H, W) of x (N, C, H, W). Training programs use and record the batch's statistics (running
+ * variance unbiased, as PyTorch), inference programs the running ones. weight, bias, running_mean, running_var,
  * num_batches_tracked. */
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options);
 /* Layer norm over the last dimension: y = (x - mean) / sqrt(var + epsilon) * weight + bias. */

@@ -1,15 +1,29 @@
 /* Max and average pooling through oneDNN; global average pooling as a mean over the last two dimensions. */
 #include "vision/ops/operation.h"
 
+typedef struct attributes {
+    vsti_pool sizes;
+    bool ceil, count_padding;
+} attributes;
+
+static const vsti_attribute described[] = {{"kernel", VSTI_INT64, offsetof(attributes, sizes.kernel), NULL},
+                                           {"stride", VSTI_INT64, offsetof(attributes, sizes.stride), NULL},
+                                           {"padding", VSTI_INT64, offsetof(attributes, sizes.padding), NULL},
+                                           {"ceil_mode", VSTI_BOOL, offsetof(attributes, ceil), NULL},
+                                           {"count_include_pad", VSTI_BOOL, offsetof(attributes, count_padding), NULL},
+                                           {0}};
+
+static const vsti_pool *sizes_of(const vsti_node *node) { return &((const attributes *)node->attributes)->sizes; }
+
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    const vsti_pool *p = node->attributes;
+    const vsti_pool *p = sizes_of(node);
     out[0] = VST_SHAPE(p->batch, p->channels, p->out_height, p->out_width);
     out[1] = VST_SHAPE(1); /* max pooling's workspace, whose size only oneDNN knows */
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
-    vsti_pool pool = *(const vsti_pool *)node->attributes;
+    vsti_pool pool = *sizes_of(node);
     const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
     pool.training = vsti_is_training(lowering);
     vsti_primitive *p = NULL;
@@ -27,15 +41,15 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 3);
 }
 
-/* Inputs: x (for its layout and shape only), the workspace, dy. */
+/* Inputs: x (for its layout and shape only), max pooling's workspace, dy. */
 static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
-    const vsti_pool *p = node->attributes;
+    const vsti_pool *p = sizes_of(node);
     out[0] = VST_SHAPE(p->batch, p->channels, p->height, p->width);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
-    const vsti_pool *pool = node->attributes;
+    const vsti_pool *pool = sizes_of(node);
     const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
     vsti_primitive *p = NULL;
     vst_status status = vsti_pool_backward(&p, pool, layout);
@@ -44,38 +58,68 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_argument arguments[] = {
-        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[2], vsti_primitive_layout(p, VSTI_DIFF_DST))},
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[pool->kind == VSTI_POOL_MAX ? 2 : 1],
+                                  vsti_primitive_layout(p, VSTI_DIFF_DST))},
         {VSTI_DIFF_SRC, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DIFF_SRC))},
         {VSTI_WORKSPACE, pool->kind == VSTI_POOL_MAX ? vsti_read(lowering, node->inputs[1], NULL) : VSTI_NO_BUFFER}};
     vsti_primitive_step(lowering, p, arguments, 3);
 }
 
-static const vsti_operation backward = {.name = "pool_backward",
-                                        .outputs = 1,
-                                        .attribute_bytes = sizeof(vsti_pool),
-                                        .shapes = shapes_backward,
-                                        .lower = lower_backward};
+static const vsti_operation max_backward = {.name = "max_pool_backward",
+                                            .outputs = 1,
+                                            .attribute_bytes = sizeof(attributes),
+                                            .attributes = described,
+                                            .input_names = {"x", "workspace", "dy"},
+                                            .output_names = {"dx"},
+                                            .shapes = shapes_backward,
+                                            .lower = lower_backward};
+static const vsti_operation average_backward = {.name = "avg_pool_backward",
+                                                .outputs = 1,
+                                                .attribute_bytes = sizeof(attributes),
+                                                .attributes = described,
+                                                .input_names = {"x", "dy"},
+                                                .output_names = {"dx"},
+                                                .shapes = shapes_backward,
+                                                .lower = lower_backward};
 
-static void gradient(vsti_gradients *gradients, const vsti_node *node) {
-    const vsti_pool *p = node->attributes;
-    const vst_value workspace = p->kind == VSTI_POOL_MAX ? vsti_output_of(node, 1) : vsti_input_of(node, 0);
-    const vst_value inputs[] = {vsti_input_of(node, 0), workspace, vsti_incoming(gradients, node, 0)};
-    vsti_add_gradient(gradients, vsti_input_of(node, 0),
-                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 3, p));
+static void gradient_max(vsti_gradients *gradients, const vsti_node *node) {
+    const vst_value x = vsti_input_of(node, 0);
+    const vst_value inputs[] = {x, vsti_output_of(node, 1), vsti_incoming(gradients, node, 0)};
+    vsti_add_gradient(gradients, x,
+                      vsti_emit(vsti_gradient_graph(gradients), &max_backward, inputs, 3, node->attributes));
+}
+
+static void gradient_average(vsti_gradients *gradients, const vsti_node *node) {
+    const vst_value x = vsti_input_of(node, 0), inputs[] = {x, vsti_incoming(gradients, node, 0)};
+    vsti_add_gradient(gradients, x,
+                      vsti_emit(vsti_gradient_graph(gradients), &average_backward, inputs, 2, node->attributes));
 }
 
 static double flops(const vst_graph *graph, const vsti_node *node) {
-    const vsti_pool *p = node->attributes;
+    const vsti_pool *p = sizes_of(node);
     return (double)vsti_count(graph, node->outputs[0]) * (double)(p->kernel * p->kernel);
 }
 
-static const vsti_operation operation = {.name = "pool",
-                                         .outputs = 2,
-                                         .attribute_bytes = sizeof(vsti_pool),
-                                         .shapes = shapes,
-                                         .gradient = gradient,
-                                         .lower = lower,
-                                         .flops = flops};
+static const vsti_operation max_pool = {.name = "max_pool",
+                                        .outputs = 2,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"x"},
+                                        .output_names = {"y", "workspace"},
+                                        .shapes = shapes,
+                                        .gradient = gradient_max,
+                                        .lower = lower,
+                                        .flops = flops};
+static const vsti_operation avg_pool = {.name = "avg_pool",
+                                        .outputs = 2,
+                                        .attribute_bytes = sizeof(attributes),
+                                        .attributes = described,
+                                        .input_names = {"x"},
+                                        .output_names = {"y", "workspace"},
+                                        .shapes = shapes,
+                                        .gradient = gradient_average,
+                                        .lower = lower,
+                                        .flops = flops};
 
 /* A partial window counts only if it begins inside of the input or its left padding, as in PyTorch. */
 static int64_t extent(int64_t in, const vst_pool_options *o, int64_t stride) {
@@ -93,25 +137,29 @@ static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_k
     if (shape.rank != 4 || o.kernel < 1 || stride < 1 || o.padding < 0 || 2 * o.padding > o.kernel ||
         shape.dim[2] + 2 * o.padding < o.kernel || shape.dim[3] + 2 * o.padding < o.kernel) {
         vst_graph_fail(
-            g, "pool: kernel %d, stride %d, padding %d do not fit the input %s (padding may be half the kernel)",
-            o.kernel, stride, o.padding, vst_shape_text(&shape, text));
+            g, VST_ERROR_SHAPE,
+            "pool: kernel %d, stride %d, padding %d do not fit the input %s (padding may be half the kernel)", o.kernel,
+            stride, o.padding, vst_shape_text(&shape, text));
         return (vst_value){0};
     }
     if (o.ceil && o.count_padding) {
-        vst_graph_fail(g, "pool: partial windows (ceil) and counted padding are not offered together");
+        vst_graph_fail(g, VST_ERROR_UNSUPPORTED,
+                       "pool: partial windows (ceil) and counted padding are not offered together");
         return (vst_value){0};
     }
-    const vsti_pool p = {.kind = kind,
-                         .batch = shape.dim[0],
-                         .channels = shape.dim[1],
-                         .height = shape.dim[2],
-                         .width = shape.dim[3],
-                         .kernel = o.kernel,
-                         .stride = stride,
-                         .padding = o.padding,
-                         .out_height = extent(shape.dim[2], &o, stride),
-                         .out_width = extent(shape.dim[3], &o, stride)};
-    return vsti_emit(g, &operation, &x, 1, &p);
+    const attributes a = {.sizes = {.kind = kind,
+                                    .batch = shape.dim[0],
+                                    .channels = shape.dim[1],
+                                    .height = shape.dim[2],
+                                    .width = shape.dim[3],
+                                    .kernel = o.kernel,
+                                    .stride = stride,
+                                    .padding = o.padding,
+                                    .out_height = extent(shape.dim[2], &o, stride),
+                                    .out_width = extent(shape.dim[3], &o, stride)},
+                          .ceil = o.ceil,
+                          .count_padding = o.count_padding};
+    return vsti_emit(g, kind == VSTI_POOL_MAX ? &max_pool : &avg_pool, &x, 1, &a);
 }
 
 vst_value vst_max_pool(vst_graph *g, vst_value x, vst_pool_options options) {
@@ -126,7 +174,7 @@ vst_value vst_global_avg_pool(vst_graph *g, vst_value x) {
     if (g->status != VST_OK) return (vst_value){0};
     const vst_shape shape = vst_shape_at(g, x);
     if (shape.rank != 4) {
-        vst_graph_fail(g, "global_pool: its input should be (N, C, H, W)");
+        vst_graph_fail(g, VST_ERROR_SHAPE, "global_avg_pool: its input should be (N, C, H, W)");
         return (vst_value){0};
     }
     return vst_reduce_mean(g, x, 1u << 2 | 1u << 3, false);

@@ -14,7 +14,7 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const int64_t count = vst_shape_count(in);
     if (open >= 0 && known > 0 && count % known == 0) out[0].dim[open] = count / known;
     if (vst_shape_count(&out[0]) != count)
-        vst_graph_fail(graph, "reshape: %s cannot become %s", vst_shape_text(in, first),
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "reshape: %s cannot become %s", vst_shape_text(in, first),
                        vst_shape_text(node->attributes, second));
 }
 
@@ -29,9 +29,12 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_reshape(vst_graph *g, vst_value x, vst_shape shape) {
+    static const vsti_attribute described[] = {{"shape", VSTI_SHAPE, 0, NULL}, {0}};
     static const vsti_operation operation = {.name = "reshape",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(vst_shape),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = shapes,
                                              .gradient = gradient,
                                              .lower = lower};

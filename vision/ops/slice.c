@@ -6,17 +6,6 @@ typedef struct attributes {
     int64_t start, count, extent; /* extent: of the whole along the axis (the slice's gradient) */
 } attributes;
 
-/* Rows of `bytes` between two tensors seen as (outer, width). */
-typedef struct block {
-    int64_t outer;
-    size_t bytes, from_width, from_start, to_width, to_start;
-} block;
-
-static void copy_block(const char *from, char *to, const block *b) {
-    for (int64_t i = 0; i < b->outer; i++)
-        memcpy(to + (size_t)i * b->to_width + b->to_start, from + (size_t)i * b->from_width + b->from_start, b->bytes);
-}
-
 static int64_t product(const vst_shape *shape, int from, int to) {
     int64_t n = 1;
     for (int i = from; i < to; i++) n *= shape->dim[i];
@@ -31,8 +20,8 @@ static void shapes_slice(vst_graph *graph, const vsti_node *node, vst_shape *out
     char text[VST_SHAPE_TEXT];
     out[0] = *in;
     if (o->axis < 0 || o->axis >= in->rank || o->start < 0 || o->count < 1 || o->start + o->count > in->dim[o->axis]) {
-        vst_graph_fail(graph, "slice: %lld … %lld of dimension %d is not within %s", (long long)o->start,
-                       (long long)(o->start + o->count), o->axis, vst_shape_text(in, text));
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "slice: %lld … %lld of dimension %d is not within %s",
+                       (long long)o->start, (long long)(o->start + o->count), o->axis, vst_shape_text(in, text));
         return;
     }
     out[0].dim[o->axis] = o->count;
@@ -40,7 +29,7 @@ static void shapes_slice(vst_graph *graph, const vsti_node *node, vst_shape *out
 
 static void run_slice(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
-    copy_block(b[0], b[1], raw);
+    vsti_get_kernels()->copy_blocks(raw, b[0], b[1]);
 }
 
 static void lower_slice(vsti_lowering *lowering, const vsti_node *node) {
@@ -51,15 +40,14 @@ static void lower_slice(vsti_lowering *lowering, const vsti_node *node) {
         vsti_alias(lowering, node->outputs[0], node->inputs[0], o->start * inner);
         return;
     }
-    const size_t unit = (size_t)inner * sizeof(float);
-    const block copy = {.outer = outer,
-                        .bytes = (size_t)o->count * unit,
-                        .from_width = (size_t)in->dim[o->axis] * unit,
-                        .from_start = (size_t)o->start * unit,
-                        .to_width = (size_t)o->count * unit};
+    const vsti_block_copy copy = {.outer = outer,
+                                  .count = o->count * inner,
+                                  .from_width = in->dim[o->axis] * inner,
+                                  .from_start = o->start * inner,
+                                  .to_width = o->count * inner};
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
                                    vsti_write(lowering, node->outputs[0], NULL)};
-    vsti_kernel_step(lowering, "vistill", run_slice, &copy, sizeof copy, buffers, 2);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_slice, &copy, sizeof copy, buffers, 2);
 }
 
 /* The gradient: zeros around the slice, or added into what the last input holds. */
@@ -71,48 +59,57 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 
 static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
-    const block *copy = raw;
-    memset(b[1], 0, (size_t)copy->outer * copy->to_width);
-    copy_block(b[0], b[1], copy);
+    vsti_get_kernels()->pad_blocks(raw, b[0], b[1]);
 }
 
 static void run_backward_add(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
-    const block *copy = raw;
-    if (b[1] != b[2]) memcpy(b[1], b[2], (size_t)copy->outer * copy->to_width);
-    for (int64_t i = 0; i < copy->outer; i++) {
-        const float *from = (const float *)((const char *)b[0] + (size_t)i * copy->from_width);
-        float *to = (float *)((char *)b[1] + (size_t)i * copy->to_width + copy->to_start);
-        for (size_t k = 0; k < copy->bytes / sizeof(float); k++) to[k] += from[k];
-    }
+    vsti_get_kernels()->add_blocks(raw, b[0], b[2], b[1]);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    const size_t unit = (size_t)product(in, o->axis + 1, in->rank) * sizeof(float);
-    const block copy = {.outer = product(in, 0, o->axis),
-                        .bytes = (size_t)o->count * unit,
-                        .from_width = (size_t)o->count * unit,
-                        .to_width = (size_t)o->extent * unit,
-                        .to_start = (size_t)o->start * unit};
+    const int64_t inner = product(in, o->axis + 1, in->rank);
+    const vsti_block_copy copy = {.outer = product(in, 0, o->axis),
+                                  .count = o->count * inner,
+                                  .from_width = o->count * inner,
+                                  .to_width = o->extent * inner,
+                                  .to_start = o->start * inner};
     vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL)};
-    if (node->accumulating) {
+    if (node->operation->accumulates) {
         buffers[2] = vsti_read(lowering, node->inputs[1], NULL);
         buffers[1] = vsti_write_over(lowering, node->outputs[0], node->inputs[1], NULL);
     } else {
         buffers[1] = vsti_write(lowering, node->outputs[0], NULL);
     }
-    vsti_kernel_step(lowering, "vistill", node->accumulating ? run_backward_add : run_backward, &copy, sizeof copy,
-                     buffers, node->accumulating ? 3 : 2);
+    vsti_kernel_step(lowering, vsti_kernel_name(), node->operation->accumulates ? run_backward_add : run_backward,
+                     &copy, sizeof copy, buffers, node->operation->accumulates ? 3 : 2);
 }
 
+static const vsti_attribute described_backward[] = {{"axis", VSTI_INT, offsetof(attributes, axis), NULL},
+                                                    {"start", VSTI_INT64, offsetof(attributes, start), NULL},
+                                                    {"length", VSTI_INT64, offsetof(attributes, count), NULL},
+                                                    {"size", VSTI_INT64, offsetof(attributes, extent), NULL},
+                                                    {0}};
+static const vsti_operation backward_add = {.name = "slice_backward_add",
+                                            .outputs = 1,
+                                            .attribute_bytes = sizeof(attributes),
+                                            .attributes = described_backward,
+                                            .input_names = {"dy", "sum"},
+                                            .output_names = {"dx"},
+                                            .shapes = shapes_backward,
+                                            .lower = lower_backward,
+                                            .accumulates = true};
 static const vsti_operation backward = {.name = "slice_backward",
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
+                                        .attributes = described_backward,
+                                        .input_names = {"dy"},
+                                        .output_names = {"dx"},
                                         .shapes = shapes_backward,
                                         .lower = lower_backward,
-                                        .accumulates = true};
+                                        .accumulating = &backward_add};
 
 static void gradient_slice(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
@@ -123,9 +120,15 @@ static void gradient_slice(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_slice(vst_graph *g, vst_value x, int axis, int64_t start, int64_t count) {
+    static const vsti_attribute described[] = {{"axis", VSTI_INT, offsetof(attributes, axis), NULL},
+                                               {"start", VSTI_INT64, offsetof(attributes, start), NULL},
+                                               {"length", VSTI_INT64, offsetof(attributes, count), NULL},
+                                               {0}};
     static const vsti_operation operation = {.name = "slice",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
+                                             .attributes = described,
+                                             .input_names = {"x"},
                                              .shapes = shapes_slice,
                                              .gradient = gradient_slice,
                                              .lower = lower_slice};
@@ -139,7 +142,8 @@ static void shapes_concat(vst_graph *graph, const vsti_node *node, vst_shape *ou
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     out[0] = *vsti_shape(graph, node->inputs[0]);
     if (axis < 0 || axis >= out[0].rank) {
-        vst_graph_fail(graph, "concat: %s has no dimension %d", vst_shape_text(&out[0], first), axis);
+        vst_graph_fail(graph, VST_ERROR_ARGUMENT, "concat: %s has no dimension %d", vst_shape_text(&out[0], first),
+                       axis);
         return;
     }
     for (int i = 1; i < node->input_count; i++) {
@@ -147,7 +151,7 @@ static void shapes_concat(vst_graph *graph, const vsti_node *node, vst_shape *ou
         const int64_t count = axis < other.rank ? other.dim[axis] : 0;
         if (axis < other.rank) other.dim[axis] = out[0].dim[axis];
         if (!vst_shape_equal(&other, &out[0])) {
-            vst_graph_fail(graph, "concat: %s and %s differ in more than dimension %d",
+            vst_graph_fail(graph, VST_ERROR_SHAPE, "concat: %s and %s differ in more than dimension %d",
                            vst_shape_text(vsti_shape(graph, node->inputs[0]), first),
                            vst_shape_text(vsti_shape(graph, node->inputs[i]), second), axis);
             return;
@@ -160,19 +164,19 @@ static void lower_concat(vsti_lowering *lowering, const vsti_node *node) {
     const vst_graph *graph = vsti_lowering_graph(lowering);
     const int axis = *(const int *)node->attributes;
     const vst_shape *whole = vsti_shape(graph, node->outputs[0]);
-    const size_t unit = (size_t)product(whole, axis + 1, whole->rank) * sizeof(float);
+    const int64_t inner = product(whole, axis + 1, whole->rank);
     const vsti_buffer out = vsti_write(lowering, node->outputs[0], NULL);
-    size_t start = 0;
+    int64_t start = 0;
     for (int i = 0; i < node->input_count; i++) {
-        const size_t bytes = (size_t)vsti_shape(graph, node->inputs[i])->dim[axis] * unit;
-        const block copy = {.outer = product(whole, 0, axis),
-                            .bytes = bytes,
-                            .from_width = bytes,
-                            .to_width = (size_t)whole->dim[axis] * unit,
-                            .to_start = start};
-        vsti_kernel_step(lowering, "vistill", run_slice, &copy, sizeof copy,
+        const int64_t count = vsti_shape(graph, node->inputs[i])->dim[axis] * inner;
+        const vsti_block_copy copy = {.outer = product(whole, 0, axis),
+                                      .count = count,
+                                      .from_width = count,
+                                      .to_width = whole->dim[axis] * inner,
+                                      .to_start = start};
+        vsti_kernel_step(lowering, vsti_kernel_name(), run_slice, &copy, sizeof copy,
                          (vsti_buffer[]){vsti_read(lowering, node->inputs[i], NULL), out}, 2);
-        start += bytes;
+        start += count;
     }
 }
 
@@ -190,14 +194,18 @@ static void gradient_concat(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_concat(vst_graph *g, const vst_value *values, int count, int axis) {
+    static const vsti_attribute described[] = {{"axis", VSTI_INT, 0, NULL}, {0}};
     static const vsti_operation operation = {.name = "concat",
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(int),
+                                             .attributes = described,
+                                             .input_names = {"x"},
+                                             .variadic = true,
                                              .shapes = shapes_concat,
                                              .gradient = gradient_concat,
                                              .lower = lower_concat};
     if (count < 1) {
-        vst_graph_fail(g, "concat: nothing to concatenate");
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "concat: nothing to concatenate");
         return (vst_value){0};
     }
     return vsti_emit(g, &operation, values, count, &axis);

@@ -1,40 +1,14 @@
 /* torch.nn.functional.smooth_l1_loss with beta 1: the mean of d² / 2 where |d| < 1, of |d| - 1 / 2 elsewhere. */
-#include <math.h>
-
 #include "vision/ops/operation.h"
-
-enum { PARTS = 16 }; /* whose sums are added in order, whatever the number of threads */
-
-static int64_t part(int64_t n, int64_t index) { return n / PARTS * index + n % PARTS * index / PARTS; }
 
 static void run(void *const *b, const void *raw, const vsti_run *state) {
     (void)state;
-    const int64_t n = *(const int64_t *)raw;
-    const float *x = b[0], *y = b[1];
-    double sums[PARTS] = {0}, total = 0;
-#pragma omp parallel for schedule(static) if (n > 16384)
-    for (int p = 0; p < PARTS; p++) {
-        double sum = 0;
-        for (int64_t i = part(n, p); i < part(n, p + 1); i++) {
-            const float d = fabsf(x[i] - y[i]);
-            sum += (double)(d < 1 ? 0.5f * d * d : d - 0.5f);
-        }
-        sums[p] = sum;
-    }
-    for (int p = 0; p < PARTS; p++) total += sums[p];
-    *(float *)b[2] = (float)(total / (double)n);
+    vsti_get_kernels()->smooth_l1(b[0], b[1], b[2], *(const int64_t *)raw);
 }
 
 static void run_backward(void *const *b, const void *raw, const vsti_run *state) {
     (void)state;
-    const int64_t n = *(const int64_t *)raw;
-    const float *x = b[0], *y = b[1], factor = *(const float *)b[2] / (float)n;
-    float *dx = b[3];
-#pragma omp parallel for schedule(static) if (n > 16384)
-    for (int64_t i = 0; i < n; i++) {
-        const float d = x[i] - y[i];
-        dx[i] = factor * (d < -1 ? -1 : d > 1 ? 1 : d);
-    }
+    vsti_get_kernels()->smooth_l1_backward(b[0], b[1], b[2], b[3], *(const int64_t *)raw);
 }
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
@@ -46,7 +20,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
                                    vsti_read(lowering, node->inputs[1], NULL),
                                    vsti_write(lowering, node->outputs[0], NULL)};
-    vsti_kernel_step(lowering, "vistill", run, &n, sizeof n, buffers, 3);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run, &n, sizeof n, buffers, 3);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
@@ -54,12 +28,16 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_buffer buffers[] = {
         vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
         vsti_read(lowering, node->inputs[2], NULL), vsti_write(lowering, node->outputs[0], NULL)};
-    vsti_kernel_step(lowering, "vistill", run_backward, &n, sizeof n, buffers, 4);
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &n, sizeof n, buffers, 4);
 }
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
-    static const vsti_operation backward = {
-        .name = "smooth_l1_backward", .outputs = 1, .shapes = vsti_same_shape, .lower = lower_backward};
+    static const vsti_operation backward = {.name = "smooth_l1_backward",
+                                            .outputs = 1,
+                                            .input_names = {"a", "b", "dy"},
+                                            .output_names = {"da"},
+                                            .shapes = vsti_same_shape,
+                                            .lower = lower_backward};
     for (int side = 0; side < 2; side++) {
         const vst_value x = vsti_input_of(node, side);
         if (!vsti_wanted(gradients, x)) continue;
@@ -70,7 +48,11 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 vst_value vst_smooth_l1(vst_graph *g, vst_value a, vst_value b) {
-    static const vsti_operation operation = {
-        .name = "smooth_l1", .outputs = 1, .shapes = shapes, .gradient = gradient, .lower = lower};
+    static const vsti_operation operation = {.name = "smooth_l1",
+                                             .outputs = 1,
+                                             .input_names = {"a", "b"},
+                                             .shapes = shapes,
+                                             .gradient = gradient,
+                                             .lower = lower};
     return vsti_emit(g, &operation, (vst_value[]){a, b}, 2, NULL);
 }

@@ -29,38 +29,52 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const arguments a = {*(const row_map *)node->attributes, vsti_rows(shape), vsti_last(shape)};
-    const bool backward = node->input_count == 2; /* the saved rows, dy */
-    vsti_buffer buffers[3];
-    for (int i = 0; i < node->input_count; i++) buffers[i] = vsti_read(lowering, node->inputs[i], NULL);
-    buffers[node->input_count] = vsti_write(lowering, node->outputs[0], NULL);
-    vsti_kernel_step(lowering, vsti_kernel_name(), backward ? run_backward : run_forward, &a, sizeof a, buffers,
-                     node->input_count + 1);
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
+                                   vsti_write(lowering, node->outputs[0], NULL)};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 2);
 }
 
-static const vsti_operation backward = {.name = "row_map_backward",
-                                        .outputs = 1,
-                                        .attribute_bytes = sizeof(row_map),
-                                        .shapes = vsti_same_shape,
-                                        .lower = lower};
+/* Inputs: y, or x of those that keep that, and dy. */
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
+    const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
+    const arguments a = {*(const row_map *)node->attributes, vsti_rows(shape), vsti_last(shape)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
+                                   vsti_read(lowering, node->inputs[1], NULL),
+                                   vsti_write(lowering, node->outputs[0], NULL)};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 3);
+}
 
-static void gradient(vsti_gradients *gradients, const vsti_node *node) {
+static void gradient(vsti_gradients *gradients, const vsti_node *node, const vsti_operation *backward) {
     const bool from_input = *(const row_map *)node->attributes == STANDARDIZE;
     const vst_value inputs[] = {from_input ? vsti_saved(gradients, vsti_input_of(node, 0)) : vsti_output_of(node, 0),
                                 vsti_incoming(gradients, node, 0)};
     vsti_add_gradient(gradients, vsti_input_of(node, 0),
-                      vsti_emit(vsti_gradient_graph(gradients), &backward, inputs, 2, node->attributes));
+                      vsti_emit(vsti_gradient_graph(gradients), backward, inputs, 2, node->attributes));
 }
 
-#define ROW_MAP(function, map)                                                       \
-    vst_value vst_##function(vst_graph *g, vst_value x) {                            \
-        static const vsti_operation operation = {.name = #function,                  \
-                                                 .outputs = 1,                       \
-                                                 .attribute_bytes = sizeof(row_map), \
-                                                 .shapes = vsti_same_shape,          \
-                                                 .gradient = gradient,               \
-                                                 .lower = lower};                    \
-        return vsti_emit(g, &operation, &x, 1, &(row_map){map});                     \
+#define ROW_MAP(function, map, from)                                                       \
+    static const vsti_operation function##_backward = {.name = #function "_backward",      \
+                                                       .outputs = 1,                       \
+                                                       .attribute_bytes = sizeof(row_map), \
+                                                       .attributes = vsti_no_attributes,   \
+                                                       .input_names = {from, "dy"},        \
+                                                       .output_names = {"dx"},             \
+                                                       .shapes = vsti_same_shape,          \
+                                                       .lower = lower_backward};           \
+    static void function##_gradient(vsti_gradients *gradients, const vsti_node *node) {    \
+        gradient(gradients, node, &function##_backward);                                   \
+    }                                                                                      \
+    vst_value vst_##function(vst_graph *g, vst_value x) {                                  \
+        static const vsti_operation operation = {.name = #function,                        \
+                                                 .outputs = 1,                             \
+                                                 .attribute_bytes = sizeof(row_map),       \
+                                                 .attributes = vsti_no_attributes,         \
+                                                 .input_names = {"x"},                     \
+                                                 .shapes = vsti_same_shape,                \
+                                                 .gradient = function##_gradient,          \
+                                                 .lower = lower};                          \
+        return vsti_emit(g, &operation, &x, 1, &(row_map){map});                           \
     }
-ROW_MAP(softmax, SOFTMAX)
-ROW_MAP(log_softmax, LOG_SOFTMAX)
-ROW_MAP(standardize, STANDARDIZE)
+ROW_MAP(softmax, SOFTMAX, "y")
+ROW_MAP(log_softmax, LOG_SOFTMAX, "y")
+ROW_MAP(standardize, STANDARDIZE, "x")

@@ -62,6 +62,19 @@ static const vsti_layout *input_layout(vsti_lowering *lowering, int value, int64
     return vsti_channel_layout(lowering, value, GROUP);
 }
 
+/* What is packed depends on the channels alone, so that programs of all batch sizes share it. */
+static vsti_buffer pack_weights(vsti_lowering *lowering, const vsti_winograd *s, vsti_buffer weight) {
+    vsti_winograd channels;
+    vsti_buffer packed;
+    memset(&channels, 0, sizeof channels);
+    channels.in = s->in;
+    channels.out = s->out;
+    channels.groups = s->groups;
+    const size_t bytes = vsti_get_kernels()->winograd_weights_floats(&channels) * sizeof(float);
+    vsti_pack_step(lowering, run_weights, &channels, sizeof channels, &weight, 1, &bytes, 1, &packed);
+    return packed;
+}
+
 bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const vsti_convolution *c) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
     vsti_winograd s;
@@ -72,10 +85,9 @@ bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const v
     if (c->out % s.out_block) s.out_block = GROUP;
     const vsti_layout *to = vsti_channel_layout(lowering, fusion.output, s.out_block);
     s.sum = fusion.residual != 0;
-    const vsti_folded weights = vsti_convolution_weights(lowering, node, fusion.norm, NULL);
-    const vsti_buffer packed = vsti_packed(lowering, kernels->winograd_weights_floats(&s) * sizeof(float));
-    vsti_pack_step(lowering, run_weights, &s, sizeof s, (vsti_buffer[]){weights.weight, packed}, 2);
-    if (fusion.norm) vsti_release_packed(lowering, weights.weight);
+    const vsti_folded weights =
+        vsti_folded_weights(lowering, node->inputs[1], c->bias ? node->inputs[2] : 0, fusion.norm, NULL);
+    const vsti_buffer packed = pack_weights(lowering, &s, weights.weight);
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], from), packed, weights.bias,
                                    fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, to)
                                                    : vsti_write(lowering, fusion.output, to),

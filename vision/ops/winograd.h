@@ -1,4 +1,5 @@
-/* Convolutions that an inference plan makes by Winograd's method: fewer products than direct ones (kernels/winograd.c).
+/* Convolutions that an inference program makes by Winograd's method: fewer products than direct ones
+ * (kernels/winograd.c).
  */
 #ifndef VISTILL_VISION_OPS_WINOGRAD_H
 #define VISTILL_VISION_OPS_WINOGRAD_H
@@ -7,10 +8,5 @@
 
 /* Lowers the convolution `c` of `node`, if it suits the method and is worth it; false: nothing was done. */
 bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const vsti_convolution *c);
-
-/* The weight of a convolution in `layout` and its bias, with the batch norm that follows taken in if it is not NULL
- * (ops/conv2d.c). */
-vsti_folded vsti_convolution_weights(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm,
-                                     const vsti_layout *layout);
 
 #endif

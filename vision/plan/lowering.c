@@ -1,5 +1,4 @@
-/* A plan under construction as operations see it: values in their layouts, memory, steps. */
-#include <limits.h>
+/* A program under construction as operations see it: values in their layouts, memory, steps. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,8 +7,8 @@
 #include "vision/plan/internal.h"
 
 const vst_graph *vsti_lowering_graph(const vsti_lowering *lowering) { return lowering->graph; }
-bool vsti_is_training(const vsti_lowering *lowering) { return lowering->plan->options.mode == VST_TRAIN; }
-bool vsti_is_plain(const vsti_lowering *lowering) { return lowering->plan->options.plain; }
+bool vsti_is_training(const vsti_lowering *lowering) { return lowering->program->mode == VST_TRAIN; }
+bool vsti_is_plain(const vsti_lowering *lowering) { return lowering->program->plain; }
 bool vsti_is_used(const vsti_lowering *lowering, int value) { return lowering->last_use[value] >= 0; }
 
 void vsti_lowering_fail(vsti_lowering *lowering, vst_status status) {
@@ -19,11 +18,7 @@ void vsti_lowering_fail(vsti_lowering *lowering, vst_status status) {
     lowering->status = node ? vst_fail_in(status, "planning %s %s", node->name, node->operation->name) : status;
 }
 
-const char *vsti_kernel_name(void) {
-    static char name[32];
-    if (!name[0]) snprintf(name, sizeof name, "vistill:%s", vsti_get_kernels()->isa);
-    return name;
-}
+const char *vsti_kernel_name(void) { return vsti_get_kernels()->name; }
 
 static vsti_buffer new_buffer(vsti_lowering *lowering, size_t bytes) {
     if (lowering->status != VST_OK) return VSTI_NO_BUFFER;
@@ -34,15 +29,26 @@ static vsti_buffer new_buffer(vsti_lowering *lowering, size_t bytes) {
         return VSTI_NO_BUFFER;
     }
     const int index = (int)lowering->buffer_count++;
-    lowering->buffers[index] = (buffer){
-        .bytes = bytes, .first = lowering->node, .last = lowering->node, .root = index, .last_node = lowering->node};
+    lowering->buffers[index] = (buffer){.bytes = bytes,
+                                        .first = lowering->node,
+                                        .last = lowering->node,
+                                        .root = index,
+                                        .last_node = lowering->node,
+                                        .at = {.space = SPACE_ARENA}};
     return index;
 }
 
-vsti_buffer vsti_external(vsti_lowering *lowering, void *memory) {
-    const vsti_buffer index = new_buffer(lowering, 0);
-    if (index >= 0) lowering->buffers[index].external = memory;
+vsti_buffer vsti_external(vsti_lowering *lowering, vsti_operand at, size_t bytes) {
+    const vsti_buffer index = new_buffer(lowering, bytes);
+    if (index < 0) return index;
+    lowering->buffers[index].at = at;
+    lowering->buffers[index].pinned = true;
     return index;
+}
+
+vsti_operand vsti_parameter_at(const vsti_lowering *lowering, vsti_space space, int parameter) {
+    const vst_param_info *info = vst_params_at(lowering->program->params, (size_t)parameter);
+    return (vsti_operand){.space = space, .offset = info->offset * sizeof(float)};
 }
 
 buffer *vsti_root_of(vsti_lowering *lowering, int index) { return &lowering->buffers[lowering->buffers[index].root]; }
@@ -78,15 +84,13 @@ static void materialise(vsti_lowering *lowering, int value) {
     if (lowering->first_copy[value] >= 0 || lowering->status != VST_OK) return;
     const vsti_value *v = &lowering->graph->values[value];
     VST_ASSERT(v->kind != VSTI_VALUE_NODE);
-    vsti_buffer index = new_buffer(lowering, vsti_value_bytes(lowering, value, NULL));
+    const size_t bytes = vsti_value_bytes(lowering, value, NULL);
+    const vsti_buffer index =
+        v->kind == VSTI_VALUE_PARAM
+            ? vsti_external(lowering, vsti_parameter_at(lowering, SPACE_VALUES, v->parameter), bytes)
+            : new_buffer(lowering, bytes);
     if (index < 0) return;
-    buffer *b = &lowering->buffers[index];
-    b->first = INT_MIN; /* the caller fills an input before the run, and so before what a run prepares first */
-    if (v->kind == VSTI_VALUE_PARAM) {
-        b->external = vst_params_values(lowering->graph->params) +
-                      vst_params_at(lowering->graph->params, (size_t)v->parameter)->offset;
-        b->pinned = true;
-    }
+    lowering->buffers[index].first = -1; /* the caller fills an input before the run */
     bind_value(lowering, value, NULL, index);
 }
 
@@ -112,88 +116,105 @@ const vsti_layout *vsti_channel_layout(vsti_lowering *lowering, int value, int64
 }
 
 static int new_row(vsti_lowering *lowering, int value) {
-    vst_plan *plan = lowering->plan;
-    vst_status status = vst_grow(&plan->rows, &plan->row_capacity, plan->row_count + 1, sizeof *plan->rows);
+    vst_status status =
+        vst_grow(&lowering->rows, &lowering->row_capacity, lowering->row_count + 1, sizeof *lowering->rows);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return 0;
     }
-    plan->rows[plan->row_count] = (row){.node = lowering->host, .value = value};
-    return (int)plan->row_count++;
+    lowering->rows[lowering->row_count] = (row){.node = lowering->host, .value = value};
+    return (int)lowering->row_count++;
 }
 
 /* A node of several steps shows the implementation of its primitive, if it has one. */
-static step *new_step(vsti_lowering *lowering, step_list *list, const char *implementation, int row_index,
-                      bool primitive) {
+static vsti_step *new_step(vsti_lowering *lowering, const char *implementation, int row_index, bool primitive) {
+    vst_program *program = lowering->program;
     if (lowering->status != VST_OK) return NULL;
-    vst_status status = vst_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items);
+    vst_status status =
+        vst_grow(&program->steps, &program->step_capacity, program->step_count + 1, sizeof *program->steps);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return NULL;
     }
-    row *r = row_index == VSTI_NO_ROW ? NULL : &lowering->plan->rows[row_index];
-    if (r && (!r->implementation[0] || primitive))
-        snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
-    list->items[list->count] = (step){.row = row_index};
-    return &list->items[list->count++];
+    row *r = &lowering->rows[row_index];
+    if (!r->implementation[0] || primitive) snprintf(r->implementation, sizeof r->implementation, "%s", implementation);
+    program->steps[program->step_count] = (vsti_step){.first = program->operand_count, .row = row_index};
+    return &program->steps[program->step_count++];
 }
 
-static void bind_argument(vsti_lowering *lowering, vsti_primitive *primitive, vsti_role role, vsti_buffer index) {
+/* One more operand of the last step. */
+static void add_operand(vsti_lowering *lowering, vsti_role role, vsti_buffer index) {
+    vst_program *program = lowering->program;
     if (lowering->status != VST_OK) return;
-    VST_ASSERT(index >= 0);
-    vst_status status = vst_grow(&lowering->bindings, &lowering->binding_capacity, lowering->binding_count + 1,
-                                 sizeof *lowering->bindings);
+    vst_status status =
+        vst_grow(&program->operands, &program->operand_capacity, program->operand_count + 1, sizeof *program->operands);
+    if (status == VST_OK)
+        status =
+            vst_grow(&lowering->bound, &lowering->bound_capacity, program->operand_count + 1, sizeof *lowering->bound);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
-    touch(lowering, index);
-    lowering->bindings[lowering->binding_count++] = (binding){primitive, role, index};
+    if (index >= 0) touch(lowering, index);
+    lowering->bound[program->operand_count] = index;
+    program->operands[program->operand_count++] = (vsti_operand){.role = role};
+    program->steps[program->step_count - 1].operand_count++;
 }
 
-static void add_primitive(vsti_lowering *lowering, step_list *list, int row_index, vsti_primitive *primitive,
+static void add_primitive(vsti_lowering *lowering, int row_index, vsti_primitive *primitive,
                           const vsti_argument *arguments, int count) {
-    step *s = primitive ? new_step(lowering, list, vsti_primitive_implementation(primitive), row_index, true) : NULL;
+    vsti_step *s = primitive ? new_step(lowering, vsti_primitive_implementation(primitive), row_index, true) : NULL;
     if (!s) {
         vsti_primitive_destroy(primitive);
         return;
     }
     s->primitive = primitive;
     for (int i = 0; i < count; i++)
-        if (arguments[i].buffer >= 0) bind_argument(lowering, primitive, arguments[i].role, arguments[i].buffer);
+        if (arguments[i].buffer >= 0) add_operand(lowering, arguments[i].role, arguments[i].buffer);
     const size_t scratch = vsti_primitive_bytes(primitive, VSTI_SCRATCHPAD);
-    if (scratch) {
-        vsti_buffer pad = vsti_scratch(lowering, scratch);
-        if (pad >= 0) bind_argument(lowering, primitive, VSTI_SCRATCHPAD, pad);
-    }
+    if (scratch) add_operand(lowering, VSTI_SCRATCHPAD, vsti_scratch(lowering, scratch));
 }
 
-/* Moves to a time before the first node, each call to a later one; gives the time to come back to. */
-static int begin_preparing(vsti_lowering *lowering) {
-    const int now = lowering->node;
-    lowering->node = lowering->prepare_time++;
-    return now;
+/* ---- packed weights ---- */
+
+/* The place of a pack step's input, which lies outside the arena. */
+static vsti_operand pack_input(vsti_lowering *lowering, vsti_buffer index) {
+    if (index < 0) return (vsti_operand){.space = SPACE_NONE};
+    vsti_operand at = vsti_root_of(lowering, index)->at;
+    VST_ASSERT(at.space == SPACE_VALUES || at.space == SPACE_PACKED);
+    at.offset += lowering->buffers[index].shift;
+    return at;
 }
 
-vsti_buffer vsti_packed(vsti_lowering *lowering, size_t bytes) {
-    const int now = begin_preparing(lowering);
-    vsti_buffer index = new_buffer(lowering, bytes);
-    lowering->node = now;
-    if (index < 0) return index;
-    lowering->buffers[index].last = (int)lowering->graph->node_count;
-    lowering->buffers[index].pinned = true;
-    return index;
+void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
+                    size_t argument_bytes, const vsti_buffer *inputs, int input_count, const size_t *output_bytes,
+                    int output_count, vsti_buffer *outputs) {
+    vsti_operand operands[VSTI_MAX_PACK_INPUTS];
+    for (int i = 0; i < output_count; i++) outputs[i] = VSTI_NO_BUFFER;
+    if (lowering->status != VST_OK) return;
+    VST_ASSERT(input_count <= VSTI_MAX_PACK_INPUTS);
+    for (int i = 0; i < input_count; i++) operands[i] = pack_input(lowering, inputs[i]);
+    const int first = (int)lowering->packed.entry_count;
+    const pack_step step = {.function = function,
+                            .arguments = (void *)arguments,
+                            .argument_bytes = argument_bytes,
+                            .inputs = operands,
+                            .input_count = input_count,
+                            .output_count = output_count};
+    vsti_lowering_fail(lowering, vsti_pack_list_add(&lowering->packed, &step, output_bytes));
+    for (int i = 0; i < output_count; i++)
+        outputs[i] =
+            vsti_external(lowering, (vsti_operand){.space = SPACE_PACKED, .entry = first + i}, output_bytes[i]);
 }
 
-void vsti_release_packed(vsti_lowering *lowering, vsti_buffer index) {
-    if (lowering->status == VST_OK) lowering->buffers[index].last = lowering->prepare_time - 1;
-}
-
-static void prepare_primitive(vsti_lowering *lowering, vsti_primitive *primitive, vsti_buffer from, vsti_buffer to) {
-    const int now = begin_preparing(lowering);
-    const vsti_argument arguments[] = {{VSTI_SRC, from}, {VSTI_DST, to}};
-    add_primitive(lowering, &lowering->plan->prepare, VSTI_NO_ROW, primitive, arguments, 2);
-    lowering->node = now;
+/* Takes the reorder over, also on failure. */
+static vsti_buffer pack_reorder(vsti_lowering *lowering, vsti_primitive *reorder, vsti_buffer source) {
+    vsti_operand from = pack_input(lowering, source);
+    const size_t bytes = vsti_primitive_bytes(reorder, VSTI_DST);
+    const vsti_operand to = {.space = SPACE_PACKED, .entry = (int)lowering->packed.entry_count};
+    const pack_step step = {.reorder = reorder, .inputs = &from, .input_count = 1, .output_count = 1};
+    vsti_lowering_fail(lowering, vsti_pack_list_add(&lowering->packed, &step, &bytes));
+    return vsti_external(lowering, to, bytes);
 }
 
 vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
@@ -201,35 +222,31 @@ vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const
     vsti_primitive *primitive;
     if (same_layout(from, wanted) || lowering->status != VST_OK) return source;
     vst_status status = vsti_reorder_create(&primitive, shape, from, wanted);
-    if (status != VST_OK) {
-        vsti_lowering_fail(lowering, status);
-        return VSTI_NO_BUFFER;
-    }
-    const size_t plain_bytes = (size_t)vst_shape_count(shape) * sizeof(float);
-    vsti_buffer target = vsti_packed(lowering, wanted ? vsti_layout_bytes(wanted) : plain_bytes);
-    prepare_primitive(lowering, primitive, source, target);
-    vsti_release_packed(lowering, source);
-    return target;
+    if (status == VST_OK) return pack_reorder(lowering, primitive, source);
+    vsti_lowering_fail(lowering, status);
+    return VSTI_NO_BUFFER;
 }
+
+/* ---- values ---- */
 
 /* A reorder of `value` from `source` into a new buffer. */
 static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *source, const vsti_layout *wanted) {
     vsti_primitive *primitive;
-    vst_plan *plan = lowering->plan;
     const copy from = *source; /* adding a copy may move the array */
     vst_status status = vsti_reorder_create(&primitive, vsti_shape(lowering->graph, value), from.layout, wanted);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return VSTI_NO_BUFFER;
     }
-    /* An inference plan packs its parameters once, into memory of their own. */
-    const bool packed = lowering->graph->values[value].kind == VSTI_VALUE_PARAM && plan->options.mode == VST_INFER;
-    const size_t bytes = vsti_value_bytes(lowering, value, wanted);
-    vsti_buffer target = packed ? vsti_packed(lowering, bytes) : new_buffer(lowering, bytes);
     const vsti_layout *layout = vsti_primitive_layout(primitive, VSTI_DST);
-    const vsti_argument arguments[] = {{VSTI_SRC, from.buffer}, {VSTI_DST, target}};
-    if (packed) prepare_primitive(lowering, primitive, from.buffer, target);
-    else add_primitive(lowering, &plan->steps, new_row(lowering, value), primitive, arguments, 2);
+    vsti_buffer target;
+    if (lowering->graph->values[value].kind == VSTI_VALUE_PARAM && !vsti_is_training(lowering)) {
+        target = pack_reorder(lowering, primitive, from.buffer);
+    } else {
+        target = new_buffer(lowering, vsti_value_bytes(lowering, value, wanted));
+        const vsti_argument arguments[] = {{VSTI_SRC, from.buffer}, {VSTI_DST, target}};
+        add_primitive(lowering, new_row(lowering, value), primitive, arguments, 2);
+    }
     bind_value(lowering, value, layout, target);
     return target;
 }
@@ -246,15 +263,12 @@ vsti_buffer vsti_read(vsti_lowering *lowering, int value, const vsti_layout *wan
 }
 
 vsti_buffer vsti_write(vsti_lowering *lowering, int value, const vsti_layout *layout) {
-    vsti_buffer index = new_buffer(lowering, vsti_value_bytes(lowering, value, layout));
-    if (index < 0) return index;
+    const size_t bytes = vsti_value_bytes(lowering, value, layout);
     const int parameter = lowering->gradient_of[value];
-    if (parameter && !layout) {
-        buffer *b = &lowering->buffers[index];
-        b->external = vst_params_gradients(lowering->graph->params) +
-                      vst_params_at(lowering->graph->params, (size_t)parameter - 1)->offset;
-        b->pinned = true;
-    }
+    const vsti_buffer index =
+        parameter && !layout
+            ? vsti_external(lowering, vsti_parameter_at(lowering, SPACE_GRADIENTS, parameter - 1), bytes)
+            : new_buffer(lowering, bytes);
     bind_value(lowering, value, layout, index);
     return index;
 }
@@ -283,7 +297,7 @@ vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, const
     vsti_buffer index = vsti_read(lowering, input, layout);
     if (index < 0) return index;
     const buffer *root = vsti_root_of(lowering, index);
-    const bool free_now = !root->pinned && root->last_node <= lowering->node && !lowering->plan->options.plain &&
+    const bool free_now = !root->pinned && root->last_node <= lowering->node && !lowering->program->plain &&
                           !read_elsewhere(lowering, input, index);
     if (!free_now || lowering->gradient_of[value]) return vsti_write(lowering, value, layout);
     bind_value(lowering, value, layout, index);
@@ -333,49 +347,27 @@ static void describe_fusion(const vsti_lowering *lowering, row *r) {
 
 /* The profile row of the node being lowered: made with its first step. */
 static int node_row(vsti_lowering *lowering) {
-    vst_plan *plan = lowering->plan;
-    for (size_t i = plan->row_count; i-- > 0 && plan->rows[i].node == lowering->host;)
-        if (!plan->rows[i].value) return (int)i;
+    for (size_t i = lowering->row_count; i-- > 0 && lowering->rows[i].node == lowering->host;)
+        if (!lowering->rows[i].value) return (int)i;
     const int index = new_row(lowering, 0);
     if (lowering->status == VST_OK && lowering->host < (int)lowering->graph->node_count)
-        describe_fusion(lowering, &plan->rows[index]);
+        describe_fusion(lowering, &lowering->rows[index]);
     return index;
-}
-
-static void add_kernel(vsti_lowering *lowering, step_list *list, int row_index, const char *implementation,
-                       vsti_kernel_function *function, const void *arguments, size_t argument_bytes,
-                       const vsti_buffer *buffers, int buffer_count) {
-    step *s = new_step(lowering, list, implementation, row_index, false);
-    if (!s) return;
-    s->function = function;
-    s->arguments = vst_alloc(argument_bytes);
-    s->pointers = vst_calloc((size_t)buffer_count + 1, sizeof *s->pointers);
-    if (!s->arguments || !s->pointers) {
-        vsti_lowering_fail(lowering, vst_fail_memory(argument_bytes));
-        return;
-    }
-    if (argument_bytes) memcpy(s->arguments, arguments, argument_bytes);
-    for (int i = 0; i < buffer_count; i++) {
-        s->pointers[i] = (void *)(intptr_t)(buffers[i] + 1); /* replaced by the address once that is known */
-        if (buffers[i] >= 0) touch(lowering, buffers[i]);
-    }
-    s->pointers[buffer_count] = (void *)(intptr_t)-1;
 }
 
 void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
                       const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
     if (lowering->status != VST_OK) return;
-    add_kernel(lowering, &lowering->plan->steps, node_row(lowering), implementation, function, arguments,
-               argument_bytes, buffers, buffer_count);
-}
-
-void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
-                    size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
-    if (lowering->status != VST_OK) return;
-    const int now = begin_preparing(lowering);
-    add_kernel(lowering, &lowering->plan->prepare, VSTI_NO_ROW, "", function, arguments, argument_bytes, buffers,
-               buffer_count);
-    lowering->node = now;
+    vsti_step *s = new_step(lowering, implementation, node_row(lowering), false);
+    if (!s) return;
+    s->function = function;
+    s->arguments = vst_alloc(argument_bytes);
+    if (!s->arguments) {
+        vsti_lowering_fail(lowering, vst_fail_memory(argument_bytes));
+        return;
+    }
+    if (argument_bytes) memcpy(s->arguments, arguments, argument_bytes);
+    for (int i = 0; i < buffer_count; i++) add_operand(lowering, VSTI_ROLES, buffers[i]);
 }
 
 void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, const vsti_argument *arguments,
@@ -384,5 +376,5 @@ void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, con
         vsti_primitive_destroy(primitive);
         return;
     }
-    add_primitive(lowering, &lowering->plan->steps, node_row(lowering), primitive, arguments, count);
+    add_primitive(lowering, node_row(lowering), primitive, arguments, count);
 }

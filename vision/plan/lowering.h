@@ -1,12 +1,12 @@
-/* A plan under construction, as operations see it when they are lowered. Errors are sticky, as in the graph: after the
- * first one every call does nothing and gives VSTI_NO_BUFFER back. */
+/* A program under construction, as operations see it when they are lowered. Errors are sticky, as in the graph: after
+ * the first one every call does nothing and gives VSTI_NO_BUFFER back. */
 #ifndef VISTILL_VISION_PLAN_LOWERING_H
 #define VISTILL_VISION_PLAN_LOWERING_H
 
 #include "vision/graph/node.h"
 #include "vision/onednn/onednn.h"
 
-typedef int vsti_buffer; /* memory whose address is known once the plan is complete */
+typedef int vsti_buffer; /* memory whose address is known once there is a context */
 enum { VSTI_NO_BUFFER = -1 };
 
 typedef struct vsti_run { /* what a kernel may know of the run */
@@ -53,20 +53,21 @@ typedef struct vsti_fusion {
 } vsti_fusion;
 vsti_fusion vsti_fused(const vsti_lowering *lowering, const vsti_node *node);
 
-/* ---- computed when the parameters change, not in every run (inference plans) ---- */
+/* ---- packed weights: computed when the parameters change, not in every run (inference programs) ---- */
 
-/* Memory that a step fills which vsti_pack_step appends; kept for all runs. */
-vsti_buffer vsti_packed(vsti_lowering *lowering, size_t bytes);
-/* Prepared memory that no later step reads. */
-void vsti_release_packed(vsti_lowering *lowering, vsti_buffer index);
-/* As vsti_kernel_step; reads parameters and prepared memory only. */
+enum { VSTI_MAX_PACK_INPUTS = 8 };
+/* `function` computes new packed weights from parameters and packed weights; it gets the inputs and then the outputs,
+ * which come back in `outputs`. Programs share what equal functions compute from equal arguments and inputs, so the
+ * arguments (padding included) say only what the result depends on. A result that no step reads is kept only until all
+ * is packed. */
 void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
-                    size_t argument_bytes, const vsti_buffer *buffers, int buffer_count);
-/* A parameter or prepared memory in another layout (NULL: plain); prepared memory is given up. */
+                    size_t argument_bytes, const vsti_buffer *inputs, int input_count, const size_t *output_bytes,
+                    int output_count, vsti_buffer *outputs);
+/* A parameter or packed weight in another layout (NULL: plain). */
 vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
                               const vsti_layout *from, const vsti_layout *wanted);
 
-/* Does a consumer exist in this plan? Outputs nobody reads need not be written. */
+/* Does a consumer exist in this program? Outputs nobody reads need not be written. */
 bool vsti_is_used(const vsti_lowering *lowering, int value);
 
 /* Appends a step. `arguments` are copied. */
@@ -77,7 +78,7 @@ typedef struct vsti_argument {
     vsti_role role;
     vsti_buffer buffer;
 } vsti_argument;
-/* Appends a primitive, which the plan owns from now on, also on failure; scratchpad is added. */
+/* Appends a primitive, which the program owns from now on, also on failure; scratchpad is added. */
 void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, const vsti_argument *arguments, int count);
 
 /* "vistill:avx2", the name of our kernels in profiles. */

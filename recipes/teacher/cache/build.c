@@ -153,7 +153,7 @@ out:
 static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_cache_teacher *cached, int count) {
     for (int k = 0; k < teacher->tap_count; k++) {
         const vsti_cache_tap *tap = vsti_cache_tap_named(cached, teacher->taps[k].name);
-        const float *values = vst_plan_output(teacher->plan, k);
+        const float *values = vst_context_output(teacher->context, k);
         for (int i = 0; i < count; i++) {
             const vst_status status = vsti_cache_encode(tap, self->cache.dtype, values + (size_t)i * tap->floats,
                                                         self->scratch, self->buffer + (size_t)i * cached->record);

@@ -73,7 +73,7 @@ static vst_status compare_row(checker *self, uint64_t record, int row) {
                     VST_ERROR_FORMAT,
                     "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,
                     self->cache.folder, from->number, (unsigned long long)record, tap->name);
-            compare(self, index, tap, vst_plan_output(teacher->plan, k) + (size_t)row * tap->floats);
+            compare(self, index, tap, vst_context_output(teacher->context, k) + (size_t)row * tap->floats);
         }
     }
     self->rows++;
