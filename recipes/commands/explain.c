@@ -7,7 +7,7 @@
 #include "recipes/commands/table.h"
 #include "recipes/config/recipe.h"
 #include "recipes/distill/distances/distance.h"
-#include "recipes/train/train.h"
+#include "recipes/train/terms_check.h"
 #include "vision/base/memory.h"
 
 static const char *key_of(const vst_option *option) {

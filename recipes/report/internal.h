@@ -1,4 +1,4 @@
-/* The parts of the report that report.c puts together. Internal to recipes/report. */
+/* The parts of the report that page.c puts together. Internal to recipes/report. */
 #ifndef VISTILL_RECIPES_REPORT_INTERNAL_H
 #define VISTILL_RECIPES_REPORT_INTERNAL_H
 

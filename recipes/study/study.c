@@ -8,6 +8,7 @@
 #include "recipes/report/page_data.h"
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teacher_cache.h"
+#include "recipes/train/terms_check.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 

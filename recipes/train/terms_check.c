@@ -1,6 +1,7 @@
 /* Whether a recipe's terms fit its student and teachers, before anything is trained or read. */
+#include "recipes/train/terms_check.h"
+
 #include "recipes/train/student.h"
-#include "recipes/train/train.h"
 
 vst_status vst_terms_check(const vst_recipe *recipe, const vst_model_config *const *models) {
     vsti_teachers teachers = {0};

@@ -17,6 +17,7 @@
 #include "recipes/train/schedule.h"
 #include "recipes/train/teacher_cache.h"
 #include "recipes/train/teachers_measure.h"
+#include "recipes/train/terms_check.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/threads.h"

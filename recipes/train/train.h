@@ -68,10 +68,6 @@ typedef struct vst_train_result {
 VST_NODISCARD vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
                                    vst_train_result *result);
 
-/* Refuses terms that do not fit student and teachers, by their graphs alone, as vst_train does before all else.
- * models[i], if it is not NULL, stands for the file of teacher i from 0, which need not be there yet. */
-VST_NODISCARD vst_status vst_terms_check(const vst_recipe *recipe, const vst_model_config *const *models);
-
 /* The run's folder: run.output or runs/<name>; to be vst_free'd, NULL when out of memory. */
 char *vst_run_folder(const vst_recipe *recipe);
 
