@@ -7,6 +7,7 @@
 
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
+#include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
@@ -171,6 +172,28 @@ START_TEST(impossible_entries) {
 }
 END_TEST
 
+START_TEST(allocation_failures) {
+    subject s = build();
+    const float scale = 1;
+    const vst_quant_entry entries[] = {{"mid", VST_U8, &scale, 1, 7}, {"conv conv2d", VST_BF16, NULL, 0, 0}};
+    const vst_quant quant = {entries, 2};
+    uint64_t n = 1;
+    for (bool reached = true; reached; n++) {
+        vst_program *program = NULL;
+        const uint64_t before = vst_memory_count();
+        vst_memory_fail_at(n);
+        const vst_status status =
+            vst_program_create(&program, s.graph, s.out, 3, &(vst_program_options){.quant = &quant});
+        vst_memory_fail_at(0);
+        reached = vst_memory_count() - before >= n;
+        ck_assert_int_eq(status, reached ? VST_ERROR_MEMORY : VST_OK);
+        vst_program_destroy(program);
+    }
+    ck_assert_uint_gt(n, 40);
+    finish(&s);
+}
+END_TEST
+
 /* ---- The kernels at the edges of their types ---- */
 
 static const char *const isas[] = {"generic", "avx2", "avx512"};
@@ -211,6 +234,7 @@ int main(void) {
     tcase_add_test(cases, values_come_back);
     tcase_add_test(cases, whole_programs_in_bf16);
     tcase_add_test(cases, impossible_entries);
+    tcase_add_test(cases, allocation_failures);
     tcase_add_loop_test(cases, edges, 0, 3);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
