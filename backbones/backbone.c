@@ -183,3 +183,9 @@ void vst_model_build(vst_graph *graph, const vst_model_config *model, int batch)
     vst_model_build_on(graph, model,
                        vst_input(graph, "image", VST_SHAPE(batch, common->channels, common->image, common->image)));
 }
+
+vst_value vst_model_scores(vst_graph *graph) {
+    const vst_value logits = vst_find(graph, "logits"), distilled = vst_find(graph, "logits_dist");
+    if (!logits.id) vst_graph_fail(graph, VST_ERROR_NOT_FOUND, "the model has no tap 'logits'");
+    return distilled.id ? vst_scale(graph, vst_add(graph, logits, distilled), 0.5) : logits;
+}

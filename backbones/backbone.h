@@ -81,6 +81,9 @@ VST_NODISCARD vst_status vst_model_config_from_json(vst_model_config **out, cons
 void vst_model_build(vst_graph *graph, const vst_model_config *model, int batch);
 /* The same from an image (N, channels, image, image) in 0 … 1 that the graph has already. */
 void vst_model_build_on(vst_graph *graph, const vst_model_config *model, vst_value image);
+/* The value that a model answers with: its "logits", or, with a distillation head, the mean of "logits" and
+ * "logits_dist" (as DeiT's code does). The graph must hold the model; a model without logits is the graph's error. */
+vst_value vst_model_scores(vst_graph *graph);
 /* The normalisation of one channel: (x - mean) / std; 0 and 1 where the model has none. */
 void vst_model_normalization(const vst_model_config *model, int channel, double *mean, double *std);
 

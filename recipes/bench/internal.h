@@ -3,18 +3,23 @@
 #define VISTILL_RECIPES_BENCH_INTERNAL_H
 
 #include "recipes/bench/bench.h"
+#include "recipes/infer/model_session.h"
 #include "vision/optim/optim.h"
 #include "vision/plan/program.h"
 
 enum { VSTI_BENCH_INPUTS = 2 };
 
 typedef struct vsti_bench_input {
-    float *target, *values; /* the context's memory, and what is put there before each step */
+    float *target, *values; /* the context's memory, NULL in a session, and what is put there before each step */
     size_t bytes;           /* 0: there is no such input */
 } vsti_bench_input;
 
+/* Inference runs in a session, as everywhere; training and the matrix product in a program of their own. */
 typedef struct vsti_bench_step {
+    const vst_bench_case *which;
     vst_params *params;
+    vst_session *session;
+    vst_result result;
     vst_graph *graph;
     vst_program *program;
     vst_context *context;

@@ -8,9 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "datasets/loader/loader.h"
 #include "datasets/loader/sample.h"
 #include "recipes/bench/internal.h"
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/latency.h"
+#include "vision/base/clock.h"
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"
 

@@ -9,7 +9,7 @@
 #include "recipes/bench/bench.h"
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/latency.h"
 #include "vision/base/memory.h"
 #include "vision/base/progress.h"
 

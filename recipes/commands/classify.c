@@ -1,5 +1,4 @@
 /* vistill classify: a model's classes of JPEG and PNG files, or in items of a data set written FOLDER:INDEX. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,16 +7,12 @@
 
 #include "datasets/dataset.h"
 #include "recipes/commands/main.h"
-#include "recipes/infer/evaluator.h"
-#include "recipes/model/model.h"
+#include "recipes/infer/model_session.h"
 #include "vision/base/memory.h"
-#include "vision/image/decode.h"
-#include "vision/ops/ops.h"
-#include "vision/plan/program.h"
 
-enum { FILE_LIMIT = 64 << 20 };
+enum { FILE_LIMIT = 64 << 20, MOST_CLASSES = 1000 };
 
-static vst_status read_file(const char *path, int channels, vst_image *image) {
+static vst_status decode_file(const vst_session *session, const char *path, float *image) {
     vst_status status = VST_OK;
     uint8_t *bytes = NULL;
     FILE *file = fopen(path, "rb");
@@ -25,16 +20,12 @@ static vst_status read_file(const char *path, int channels, vst_image *image) {
         return vst_fail(VST_ERROR_NOT_FOUND,
                         "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
     long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
-    if (size < 0 || size > FILE_LIMIT || fseek(file, 0, SEEK_SET) != 0) {
-        status = vst_fail(VST_ERROR_LIMIT, "%s: not a file of at most %d bytes", path, FILE_LIMIT);
-        goto out;
-    }
+    if (size < 0 || size > FILE_LIMIT || fseek(file, 0, SEEK_SET) != 0)
+        VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s: not a file of at most %d bytes", path, FILE_LIMIT));
     bytes = vst_alloc((size_t)size);
-    if (!bytes || fread(bytes, 1, (size_t)size, file) != (size_t)size) {
-        status = bytes ? vst_fail(VST_ERROR_IO, "%s cannot be read", path) : vst_fail_memory((size_t)size);
-        goto out;
-    }
-    status = vst_image_decode(bytes, (size_t)size, &(vst_decode_options){.channels = channels}, image, NULL);
+    if (!bytes) VST_TRY(vst_fail_memory((size_t)size));
+    if (fread(bytes, 1, (size_t)size, file) != (size_t)size) VST_TRY(vst_fail(VST_ERROR_IO, "%s cannot be read", path));
+    status = vst_session_decode(session, (vst_encoded){bytes, (size_t)size}, image);
     if (status != VST_OK) status = vst_fail_in(status, "%s", path);
 out:
     vst_free(bytes);
@@ -68,70 +59,63 @@ out:
     return status;
 }
 
-/* The same view as in evaluation. */
-static vst_status load_image(const char *word, const vst_model_config *model, vst_image *image, vst_image scratch[2]) {
-    const int channels = vst_model_common_of(model)->channels;
-    const vst_evaluation_view view = vst_model_view(model);
+/* A file, or an item of a data set. */
+static vst_status load_image(const vst_session *session, const char *word, float *image) {
+    vst_image picture = {0}, scratch[2] = {{0}};
     bool item = false;
-    vst_status status = read_item(word, channels, image, &item);
-    if (status == VST_OK && !item) status = read_file(word, channels, image);
-    if (status != VST_OK) return status;
-    status = vst_image_evaluation_view(&view, image, scratch);
-    return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", word);
+    vst_status status = read_item(word, vst_session_channels(session), &picture, &item);
+    if (status == VST_OK && item) status = vst_session_convert(session, &picture, scratch, image);
+    if (status == VST_OK && !item) status = decode_file(session, word, image);
+    vst_image_clear(&picture);
+    for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
+    return status;
 }
 
-/* Prints the k most probable classes. */
-static void print_result(const char *word, const float *p, const vst_model *model, int k, bool json) {
-    bool used[1 << 17] = {false};
+static void print_text(const char *word, const vst_class_score *top, int k) {
+    printf("%s\n", word);
+    for (int i = 0; i < k; i++) printf("  %6.2f %%  %s\n", 100 * top[i].probability, top[i].name);
+}
+
+static void print_json(const char *word, const vst_class_score *top, int k) {
     json_t *list = json_array();
-    if (!json) printf("%s\n", word);
-    for (int n = 0; n < k && n < model->class_count; n++) {
-        int best = -1;
-        for (int c = 0; c < model->class_count; c++)
-            if (!used[c] && (best < 0 || p[c] > p[best])) best = c;
-        used[best] = true;
-        if (json)
-            json_array_append_new(list, json_pack("{s:i,s:s,s:f}", "class", best, "name", model->class_names[best],
-                                                  "probability", (double)p[best]));
-        else printf("  %6.2f %%  %s\n", 100 * (double)p[best], model->class_names[best]);
-    }
+    for (int i = 0; i < k; i++)
+        json_array_append_new(list, json_pack("{s:i,s:s,s:f}", "class", top[i].index, "name", top[i].name,
+                                              "probability", top[i].probability));
     json_t *object = json_pack("{s:s,s:o}", "image", word, "top", list);
-    if (json) {
-        json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        putchar('\n');
-    }
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    putchar('\n');
     json_decref(object);
+}
+
+static vst_status classify(vst_session *session, const char *word, float *image, int k, bool json) {
+    vst_status status = VST_OK;
+    vst_result result = {0};
+    vst_class_score top[MOST_CLASSES];
+    VST_TRY(load_image(session, word, image));
+    VST_TRY(vst_session_run(session, image, 1, &result));
+    VST_TRY(vst_session_top(session, result.scores, k, top));
+    (json ? print_json : print_text)(word, top, k);
+out:
+    vst_result_clear(&result);
+    return status;
 }
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vst_model *model = NULL;
-    vst_graph *graph = NULL;
-    vst_program *program = NULL;
-    vst_context *context = NULL;
-    vst_image image = {0}, scratch[2] = {{0}};
+    vst_session *session = NULL;
+    float *image = NULL;
     int topk = 5;
-    VST_TRY(vst_flag_int(arguments, "topk", 1, 1000, &topk));
-    VST_TRY(vst_model_read(&model, arguments->words[0]));
-    VST_TRY(vst_graph_create(&graph, model->params));
-    vst_model_build(graph, model->config, 1);
-    const vst_value probabilities = vst_softmax(graph, vst_model_scores(graph));
-    VST_TRY(vst_program_create(&program, graph, &probabilities, 1, &(vst_program_options){.mode = VST_INFER}));
-    VST_TRY(vst_context_create(&context, program, NULL));
-    for (int i = 1; i < arguments->word_count; i++) {
-        VST_TRY(load_image(arguments->words[i], model->config, &image, scratch));
-        vst_image_to_floats(&image, vst_context_input(context, "image"));
-        VST_TRY(vst_context_run(context, 0));
-        print_result(arguments->words[i], vst_context_output(context, 0), model, topk,
-                     vst_flag_given(arguments, "json"));
-    }
+    VST_TRY(vst_flag_int(arguments, "topk", 1, MOST_CLASSES, &topk));
+    VST_TRY(vst_session_open(&session, arguments->words[0], NULL));
+    if (topk > vst_session_classes(session)) topk = vst_session_classes(session);
+    const size_t bytes = vst_session_image_floats(session) * sizeof *image;
+    image = vst_alloc(bytes);
+    if (!image) VST_TRY(vst_fail_memory(bytes));
+    for (int i = 1; i < arguments->word_count; i++)
+        VST_TRY(classify(session, arguments->words[i], image, topk, vst_flag_given(arguments, "json")));
 out:
-    vst_image_clear(&image);
-    for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
-    vst_context_destroy(context);
-    vst_program_destroy(program);
-    vst_graph_destroy(graph);
-    vst_model_destroy(model);
+    vst_free(image);
+    vst_session_close(session);
     return vst_command_exit(status);
 }
 

@@ -6,7 +6,9 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/evaluate.h"
+#include "recipes/infer/latency.h"
+#include "recipes/infer/preprocessing.h"
 #include "recipes/model/model.h"
 
 static vst_status print_confusion(const vst_evaluation *e, const vst_model *model) {
@@ -73,7 +75,7 @@ static int run(const vst_arguments *arguments) {
     vst_model *model = NULL;
     vst_dataset *dataset = NULL;
     vst_loader *loader = NULL;
-    vst_evaluator *evaluator = NULL;
+    vst_session *session = NULL;
     vst_evaluation evaluation = {0};
     double latency = 0;
     int batch = 256, workers = 1;
@@ -88,14 +90,14 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "test", &data));
     VST_TRY(vst_model_check_data(model->config, dataset));
     VST_TRY(vst_evaluation_loader(&loader, dataset, model->config, batch, workers, &broken));
-    VST_TRY(vst_evaluator_create(&evaluator, model->config, model->params, batch, vst_dataset_count(dataset)));
-    VST_TRY(vst_evaluate(evaluator, loader, false, vst_catch_interrupt(), &evaluation));
-    VST_TRY(vst_model_latency(model->config, model->params, &latency));
+    VST_TRY(vst_session_create_model(&session, model, NULL));
+    VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false, vst_catch_interrupt(), &evaluation));
+    VST_TRY(vst_model_latency(model, &latency));
     if (vst_flag_given(arguments, "json")) print_json(&evaluation, vst_loader_broken(loader), latency);
     else VST_TRY(print_text(&evaluation, model, vst_loader_broken(loader), latency));
 out:
     vst_evaluation_clear(&evaluation);
-    vst_evaluator_destroy(evaluator);
+    vst_session_close(session);
     vst_loader_destroy(loader);
     vst_dataset_close(dataset);
     vst_model_destroy(model);

@@ -9,22 +9,20 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/model_session.h"
 #include "recipes/model/cost.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "vision/base/memory.h"
-#include "vision/plan/program.h"
 
 enum { PROFILE_RUNS = 20, NAMES_SHOWN = 8, TEXT = 3000 };
 
-/* A model file with its graph of one image; with --plan also a plan of one batch. */
+/* A model file with its graph of one image; with --plan also what a batch costs. */
 typedef struct subject {
     vst_model *model;
     vst_params *declared; /* of `graph` */
-    vst_graph *graph, *planned;
-    vst_program *program;
-    vst_context *context;
+    vst_graph *graph;
+    vst_session_profile profile; /* of --plan */
     vst_model_part *parts;
     size_t part_count;
     int batch;
@@ -32,26 +30,19 @@ typedef struct subject {
 
 static void subject_clear(subject *self) {
     vst_free(self->parts);
-    vst_context_destroy(self->context);
-    vst_program_destroy(self->program);
-    vst_graph_destroy(self->planned);
+    vst_session_profile_clear(&self->profile);
     vst_graph_destroy(self->graph);
     vst_params_destroy(self->declared);
     vst_model_destroy(self->model);
 }
 
-static vst_status make_plan(subject *self) {
+static vst_status measure(subject *self) {
     vst_status status = VST_OK;
-    VST_TRY(vst_graph_create(&self->planned, self->model->params));
-    vst_model_build(self->planned, self->model->config, self->batch);
-    const vst_value scores = vst_model_scores(self->planned);
-    VST_TRY(vst_program_create(&self->program, self->planned, &scores, 1, &(vst_program_options){.mode = VST_INFER}));
-    VST_TRY(vst_context_create(&self->context, self->program, &(vst_context_options){.profile = true}));
-    for (int i = 0; i <= PROFILE_RUNS; i++) {
-        if (i == 1) vst_context_profile_reset(self->context); /* the first run warms up */
-        VST_TRY(vst_context_run(self->context, 0));
-    }
+    vst_session *session = NULL;
+    VST_TRY(vst_session_create_model(&session, self->model, &(vst_session_options){.profile = true}));
+    VST_TRY(vst_session_measure(session, self->batch, PROFILE_RUNS, &self->profile));
 out:
+    vst_session_close(session);
     return status;
 }
 
@@ -60,7 +51,7 @@ static vst_status subject_open(subject *self, const char *path, bool plan) {
     VST_TRY(vst_model_read(&self->model, path));
     VST_TRY(vst_model_declare(&self->graph, &self->declared, self->model->config));
     VST_TRY(vst_model_parts(&self->parts, &self->part_count, self->graph, self->declared));
-    if (plan) VST_TRY(make_plan(self));
+    if (plan) VST_TRY(measure(self));
 out:
     return status;
 }
@@ -223,36 +214,30 @@ static void plan_row(vst_table *table, const vst_profile_row *row, double whole)
     vst_table_cell(table, "%.1f", whole > 0 ? 100 * row->seconds / whole : 0);
 }
 
-static size_t program_bytes(const subject *self) {
-    return vst_program_packed_bytes(self->program) + vst_program_context_bytes(self->program);
+static vst_profile_row add_up(const vst_session_profile *profile) {
+    vst_profile_row total = {.name = "all"};
+    for (size_t i = 0; i < profile->count; i++) {
+        total.bytes += profile->rows[i].bytes;
+        total.flops += profile->rows[i].flops;
+        total.seconds += profile->rows[i].seconds;
+    }
+    return total;
 }
 
-static void add_up(const vst_context *context, vst_profile_row *total) {
-    *total = (vst_profile_row){.name = "all"};
-    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
-        vst_profile_row row;
-        vst_context_profile_at(context, i, &row);
-        total->bytes += row.bytes;
-        total->flops += row.flops;
-        total->seconds += row.seconds;
-    }
-}
+static size_t memory_of(const vst_session_profile *profile) { return profile->packed_bytes + profile->context_bytes; }
 
 static vst_status print_plan(const subject *self) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    vst_profile_row row, total;
-    add_up(self->context, &total);
+    const vst_session_profile *profile = &self->profile;
+    const vst_profile_row total = add_up(profile);
     VST_TRY(vst_table_create(&table,
                              (const char *[]){"node", "shape", "implementation", ">kB", ">MFLOP", ">ms", ">%", NULL}));
-    for (size_t i = 0; i < vst_context_profile_count(self->context); i++) {
-        vst_context_profile_at(self->context, i, &row);
-        plan_row(table, &row, total.seconds);
-    }
+    for (size_t i = 0; i < profile->count; i++) plan_row(table, &profile->rows[i], total.seconds);
     plan_row(table, &total, total.seconds);
     VST_TRY(vst_table_write(table, stdout));
-    printf("\nbatch %d: %.2f MFLOP, %.2f MB of memory besides the parameters\n", self->batch,
-           vst_program_flops(self->program) / 1e6, (double)program_bytes(self) / 1e6);
+    printf("\nbatch %d: %.2f MFLOP, %.2f MB of memory besides the parameters\n", self->batch, profile->flops / 1e6,
+           (double)memory_of(profile) / 1e6);
 out:
     vst_table_destroy(table);
     return status;
@@ -300,15 +285,14 @@ static json_t *tensors_json(const vst_params *params) {
 
 static json_t *plan_json(const subject *self) {
     json_t *nodes = json_array();
-    for (size_t i = 0; i < vst_context_profile_count(self->context); i++) {
-        vst_profile_row row;
-        vst_context_profile_at(self->context, i, &row);
+    for (size_t i = 0; i < self->profile.count; i++) {
+        const vst_profile_row *row = &self->profile.rows[i];
         json_array_append_new(
-            nodes, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "name", row.name, "shape", row.shape, "implementation",
-                             row.implementation, "bytes", row.bytes, "flops", row.flops, "ms", row.seconds * 1e3));
+            nodes, json_pack("{s:s, s:s, s:s, s:f, s:f, s:f}", "name", row->name, "shape", row->shape, "implementation",
+                             row->implementation, "bytes", row->bytes, "flops", row->flops, "ms", row->seconds * 1e3));
     }
-    return json_pack("{s:i, s:f, s:I, s:o}", "batch", self->batch, "flops", vst_program_flops(self->program), "bytes",
-                     (json_int_t)program_bytes(self), "nodes", nodes);
+    return json_pack("{s:i, s:f, s:I, s:o}", "batch", self->batch, "flops", self->profile.flops, "bytes",
+                     (json_int_t)memory_of(&self->profile), "nodes", nodes);
 }
 
 static vst_status print_object(json_t *object) {
@@ -334,7 +318,7 @@ static vst_status print_json(const subject *self, bool tensors) {
         common->image, common->image, "preprocessing", preprocessing, "classes", names_json(self->model), "parameters",
         (json_int_t)vst_params_numel(self->model->params), "gmac", vst_graph_macs(self->graph) / 1e9, "training",
         self->model->training ? json_loads(self->model->training, 0, NULL) : NULL, "parts", parts_json(self), "tensors",
-        tensors ? tensors_json(self->model->params) : NULL, "plan", self->context ? plan_json(self) : NULL);
+        tensors ? tensors_json(self->model->params) : NULL, "plan", self->profile.rows ? plan_json(self) : NULL);
     json_decref(description);
     vst_free(described);
     return print_object(object);

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/report/attention.h"
+#include "recipes/infer/attention.h"
+#include "recipes/infer/model_session.h"
 #include "vision/base/memory.h"
 #include "vision/image/resize.h"
 
@@ -39,14 +40,14 @@ static bool is_same_data(const vsti_measured_run *run, const vst_dataset *test) 
 
 /* ---- Attention ---- */
 
-static vst_status draw_maps(vst_image *out, vsti_attention *attention, const vst_image *view, float *maps) {
+static vst_status draw_maps(vst_image *out, const vst_session *session, const vst_image *view, const float *maps) {
     vst_status status = VST_OK;
     vst_image shown = {0}, scratch = {0};
-    const int side = vsti_attention_side(attention), patches = side * side, scale = (SHOWN_SIDE - 1) / view->width + 1;
+    const int side = vst_session_attention_side(session), scale = (SHOWN_SIDE - 1) / view->width + 1;
     VST_TRY(
         vst_image_resize(view, NULL, view->height * scale, view->width * scale, VST_FILTER_NEAREST, &scratch, &shown));
-    for (int t = 0; t < vsti_attention_tokens(attention); t++)
-        VST_TRY(vsti_attention_overlay(&shown, maps + t * patches, side, &out[t]));
+    for (int t = 0; t < vst_session_attention_tokens(session); t++)
+        VST_TRY(vst_attention_overlay(&shown, maps + t * side * side, side, &out[t]));
 out:
     vst_image_clear(&shown);
     vst_image_clear(&scratch);
@@ -54,22 +55,20 @@ out:
 }
 
 /* One picture as the model sees it, and the attention of its tokens. */
-static vst_status draw_view(vst_image *out, vsti_attention *attention, const vst_model_config *model,
-                            const vst_dataset *test, uint64_t sample) {
+static vst_status draw_view(vst_image *out, vst_session *session, const vst_dataset *test, uint64_t sample) {
     vst_status status = VST_OK;
     vst_image image = {0}, scratch[2] = {{0}};
-    const vst_evaluation_view view = vst_model_view(model);
-    const int side = vsti_attention_side(attention);
-    const size_t patches = (size_t)side * (size_t)side, pixels = 3 * (size_t)view.size * (size_t)view.size;
-    float *floats = vst_alloc((pixels + TOKENS * patches) * sizeof *floats);
+    vst_result result = {0};
+    const size_t bytes = vst_session_image_floats(session) * sizeof(float);
+    float *floats = vst_alloc(bytes);
     int label;
-    if (!floats) VST_TRY(vst_fail_memory(pixels * sizeof *floats));
+    if (!floats) VST_TRY(vst_fail_memory(bytes));
     VST_TRY(vst_dataset_read(test, sample, &image, &label));
-    VST_TRY(vst_image_evaluation_view(&view, &image, scratch));
-    vst_image_to_floats(&image, floats);
-    VST_TRY(vsti_attention_run(attention, floats, floats + pixels));
-    VST_TRY(draw_maps(out, attention, &image, floats + pixels));
+    VST_TRY(vst_session_convert(session, &image, scratch, floats));
+    VST_TRY(vst_session_run(session, floats, 1, &result));
+    VST_TRY(draw_maps(out, session, &image, result.attention));
 out:
+    vst_result_clear(&result);
     vst_image_clear(&image);
     for (int i = 0; i < 2; i++) vst_image_clear(&scratch[i]);
     vst_free(floats);
@@ -79,19 +78,18 @@ out:
 static vst_status show_attention(vsti_page_data *page, const vsti_measured_run *run, vst_image *images,
                                  vst_report_run *row) {
     vst_status status = VST_OK;
-    vsti_attention *attention = NULL;
+    vst_session *session = NULL;
     const int channels = vst_model_common_of(run->model->config)->channels;
     if (channels != vst_dataset_channels(run->test)) return VST_OK; /* no picture can show what it sees */
-    VST_TRY(vsti_attention_create(&attention, run->model->config, run->model->params));
-    if (!attention) goto out;
-    const int tokens = vsti_attention_tokens(attention);
-    for (int i = 0; i < page->report.view_count; i++)
-        VST_TRY(
-            draw_view(images + i * tokens, attention, run->model->config, run->test, page->samples[page->views[i]]));
-    row->attention = images;
+    const vst_session_options options = {.attention = true, .taps_only = true};
+    VST_TRY(vst_session_create_model(&session, run->model, &options));
+    const int tokens = vst_session_attention_tokens(session);
+    for (int i = 0; tokens && i < page->report.view_count; i++)
+        VST_TRY(draw_view(images + i * tokens, session, run->test, page->samples[page->views[i]]));
+    row->attention = tokens ? images : NULL;
     row->attention_tokens = tokens;
 out:
-    vsti_attention_destroy(attention);
+    vst_session_close(session);
     return status;
 }
 

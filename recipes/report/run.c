@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "recipes/infer/latency.h"
+#include "recipes/infer/preprocessing.h"
 #include "recipes/train/data.h"
 #include "recipes/train/run_folder.h"
 #include "vision/base/log.h"
@@ -177,16 +179,16 @@ static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_ru
                            vst_evaluation *evaluation) {
     vst_status status = VST_OK;
     vst_loader *loader = NULL;
-    vst_evaluator *evaluator = NULL;
+    vst_session *session = NULL;
     const vst_recipe *recipe = run->recipe;
     const vst_broken_rule broken = recipe ? vsti_recipe_broken(recipe) : (vst_broken_rule){0};
     const int batch = recipe ? recipe->run.eval_batch : BATCH, workers = recipe ? recipe->data.workers : 1;
     VST_TRY(vst_model_check_data(model->config, run->test));
     VST_TRY(vst_evaluation_loader(&loader, run->test, model->config, batch, workers, &broken));
-    VST_TRY(vst_evaluator_create(&evaluator, model->config, model->params, batch, vst_dataset_count(run->test)));
-    VST_TRY(vst_evaluate(evaluator, loader, false, set->stop, evaluation));
+    VST_TRY(vst_session_create_model(&session, model, NULL));
+    VST_TRY(vst_evaluate(session, loader, vst_dataset_count(run->test), false, set->stop, evaluation));
 out:
-    vst_evaluator_destroy(evaluator);
+    vst_session_close(session);
     vst_loader_destroy(loader);
     return status;
 }
@@ -231,9 +233,7 @@ out:
 static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool latency) {
     vst_status status = VST_OK;
     char *path = NULL;
-    if (latency)
-        VST_TRY(vsti_report_note(run, vst_model_latency(run->model->config, run->model->params, &run->latency_ms),
-                                 "no latency"));
+    if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, &run->latency_ms), "no latency"));
     VST_TRY(vsti_report_note(run, open_data(run, set->data), "not tested, so no accuracy, matrix, pictures"));
     if (!run->test) goto out;
     path = vst_format("%s/%s", run->folder, run->file_name);

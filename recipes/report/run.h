@@ -6,7 +6,7 @@
 #include <signal.h>
 
 #include "recipes/config/recipe.h"
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/evaluate.h"
 #include "recipes/model/model.h"
 #include "recipes/report/curve.h"
 #include "recipes/report/report.h"

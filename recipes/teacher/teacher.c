@@ -2,12 +2,12 @@
 #include "recipes/teacher/teacher.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
-#include "vision/ops/ops.h"
 
 /* ---- Which there are ---- */
 
@@ -26,40 +26,6 @@ static vst_status check_model(const vst_recipe *recipe, const vst_model_config *
                     "%s: the teacher takes images of %d channels, the student of %d, but both see the same "
                     "ones: set model.channels, or take another teacher",
                     path, t->channels, s->channels);
-}
-
-/* The teacher sees what the student sees, resized to its own input where that differs. */
-static void build_graph(vst_graph *graph, const vst_recipe *recipe, const vst_model_config *teacher) {
-    const vst_model_common *s = vst_model_common_of(recipe->model), *t = vst_model_common_of(teacher);
-    vst_value image = vst_input(graph, "image", VST_SHAPE(recipe->optim.batch, s->channels, s->image, s->image));
-    if (s->image != t->image) image = vst_resize(graph, image, t->image, t->image, VST_BICUBIC);
-    vst_model_build_on(graph, teacher, image);
-}
-
-static const vsti_teacher_tap *tap_named(const vsti_teacher *teacher, const char *name) {
-    for (int i = 0; i < teacher->tap_count; i++)
-        if (strcmp(teacher->taps[i].name, name) == 0) return &teacher->taps[i];
-    return NULL;
-}
-
-static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe) {
-    for (int i = 0; i < recipe->term_count; i++) {
-        char taps[500];
-        vsti_teacher_tap tap = {0};
-        if (vst_term_source(&recipe->terms[i]) != teacher->source) continue;
-        tap.value = vst_tap_find(teacher->graph, recipe->terms[i].teacher, tap.name);
-        if (!tap.value.id)
-            return vst_fail(VST_ERROR_NOT_FOUND,
-                            "distill.terms.%d.teacher: %s (%s) has no tap '%s'; it has %s, and blocks of a "
-                            "transformer have .q, .k, .v and .scores: of a CNN's features take transform: relation",
-                            i, teacher->name, teacher->config->variant, recipe->terms[i].teacher,
-                            vst_tap_list(teacher->graph, taps, sizeof taps));
-        if (tap_named(teacher, tap.name)) continue;
-        tap.shape = vst_shape_at(teacher->graph, tap.value);
-        tap.floats = (size_t)vst_shape_count(&tap.shape);
-        teacher->taps[teacher->tap_count++] = tap;
-    }
-    return VST_OK;
 }
 
 /* A model without values: the student's, whose average comes later, or a teacher's that is only looked at. */
@@ -88,27 +54,77 @@ static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, co
     return status == VST_OK ? check_model(recipe, teacher->config, teacher->name) : status;
 }
 
+/* The teacher sees what the student sees, resized to its own input where that differs. */
+static vst_session_options session_options(const vst_recipe *recipe) {
+    return (vst_session_options){.image = vst_model_common_of(recipe->model)->image, .taps_only = true};
+}
+
+static int tap_named(const vsti_teacher *teacher, const char *name) {
+    for (int i = 0; i < teacher->tap_count; i++)
+        if (strcmp(teacher->taps[i].name, name) == 0) return i;
+    return -1;
+}
+
+/* The tap that a term asks for; two terms may call the same one by different names. */
+static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
+    vst_status status = VST_OK;
+    vst_session *session = NULL;
+    vst_session_options options = session_options(recipe);
+    options.taps = &asked;
+    options.tap_count = 1;
+    VST_TRY(vst_session_create(&session, teacher->config, teacher->params, &options));
+    const vst_session_tap *found = vst_session_tap_at(session, 0);
+    int index = tap_named(teacher, found->name);
+    if (index < 0) {
+        vsti_teacher_tap *tap = &teacher->taps[index = teacher->tap_count++];
+        snprintf(tap->name, sizeof tap->name, "%s", found->name);
+        tap->shape = found->shape;
+        tap->shape.dim[0] *= teacher->batch;
+        tap->floats = (size_t)vst_shape_count(&tap->shape);
+    }
+    teacher->asked[teacher->asked_count].name = asked;
+    teacher->asked[teacher->asked_count++].tap = index;
+out:
+    vst_session_close(session);
+    return status;
+}
+
+static const char relation_hint[] = ": to learn from a CNN's features take transform: relation";
+
+static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe) {
+    for (int i = 0; i < recipe->term_count; i++) {
+        if (vst_term_source(&recipe->terms[i]) != teacher->source) continue;
+        const vst_status status = add_tap(teacher, recipe, recipe->terms[i].teacher);
+        if (status == VST_OK) continue;
+        char *reason = vst_strdup(vst_error_message());
+        const vst_status failed =
+            vst_fail(status, "distill.terms.%d.teacher: %s: %s%s", i, teacher->name,
+                     reason ? reason : "no memory for the reason", status == VST_ERROR_NOT_FOUND ? relation_hint : "");
+        vst_free(reason);
+        return failed;
+    }
+    return VST_OK;
+}
+
 static vst_status describe(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model_config *model) {
     vst_status status = VST_OK;
+    teacher->batch = recipe->optim.batch;
     VST_TRY(take_model(teacher, recipe, model));
-    VST_TRY(vst_graph_create(&teacher->graph, teacher->params));
-    build_graph(teacher->graph, recipe, teacher->config);
-    const vst_status chosen = choose_taps(teacher, recipe); /* emits scores: before the graph is finished */
-    VST_TRY(vst_graph_finish(teacher->graph));              /* its error comes first: it may be why a tap is missing */
-    VST_TRY(chosen);
+    VST_TRY(choose_taps(teacher, recipe));
 out:
     return status;
 }
 
-static vst_status make_program(vsti_teacher *teacher) {
+static vst_status prepare(vsti_teacher *teacher, const vst_recipe *recipe) {
     vst_status status = VST_OK;
-    vst_value outputs[VST_MAX_TERMS];
-    for (int i = 0; i < teacher->tap_count; i++) outputs[i] = teacher->taps[i].value;
+    const char *names[VST_MAX_TERMS];
+    vst_session_options options = session_options(recipe);
+    for (int i = 0; i < teacher->tap_count; i++) names[i] = teacher->taps[i].name;
+    options.taps = names;
+    options.tap_count = teacher->tap_count;
     if (teacher->own) VST_TRY(vst_params_allocate(teacher->own, false, 0));
-    VST_TRY(vst_program_create(&teacher->program, teacher->graph, outputs, teacher->tap_count,
-                               &(vst_program_options){.mode = VST_INFER}));
-    VST_TRY(vst_context_create(&teacher->context, teacher->program, NULL));
-    teacher->image = vst_context_input(teacher->context, "image");
+    VST_TRY(vst_session_create(&teacher->session, teacher->config, teacher->params, &options));
+    VST_TRY(vst_session_prepare(teacher->session, teacher->batch));
 out:
     return status;
 }
@@ -118,8 +134,6 @@ out:
 vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                   const vst_model_config *const *models) {
     vst_status status = VST_OK;
-    const vst_model_common *common = vst_model_common_of(recipe->model);
-    teachers->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
     for (int source = VST_FROM_AVERAGE; source < VST_MAX_TEACHERS; source++) {
         if (source == VST_FROM_STUDENT || !is_asked(recipe, source)) continue;
         vsti_teacher *teacher = &teachers->list[teachers->count++];
@@ -134,16 +148,15 @@ out:
 vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached) {
     vst_status status = vsti_teachers_describe(teachers, recipe, NULL);
     for (int i = 0; i < teachers->count && status == VST_OK; i++)
-        if (!cached || !teachers->list[i].model) status = make_program(&teachers->list[i]);
+        if (!cached || !teachers->list[i].model) status = prepare(&teachers->list[i], recipe);
     return status;
 }
 
 void vsti_teachers_clear(vsti_teachers *teachers) {
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
-        vst_context_destroy(teacher->context);
-        vst_program_destroy(teacher->program);
-        vst_graph_destroy(teacher->graph);
+        vst_session_close(teacher->session);
+        vst_result_clear(&teacher->outputs);
         vst_params_destroy(teacher->own);
         vst_model_destroy(teacher->model);
         vst_free(teacher->name);
@@ -153,18 +166,17 @@ void vsti_teachers_clear(vsti_teachers *teachers) {
     *teachers = (vsti_teachers){0};
 }
 
-const vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source) {
+vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source) {
     for (int i = 0; i < teachers->count; i++)
-        if (teachers->list[i].source == source) return &teachers->list[i];
+        if (teachers->list[i].source == source) return (vsti_teacher *)&teachers->list[i];
     return NULL;
 }
 
 const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term) {
     const vsti_teacher *teacher = vsti_teacher_of(teachers, vst_term_source(term));
-    char name[VST_TAP_NAME];
-    if (!teacher) return NULL;
-    vst_tap_find(teacher->graph, term->teacher, name);
-    return tap_named(teacher, name);
+    for (int i = 0; teacher && i < teacher->asked_count; i++)
+        if (strcmp(teacher->asked[i].name, term->teacher) == 0) return &teacher->taps[teacher->asked[i].tap];
+    return NULL;
 }
 
 vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
@@ -176,14 +188,10 @@ vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
     return VST_OK;
 }
 
-static size_t program_bytes(const vsti_teacher *teacher) {
-    if (!teacher->program) return 0;
-    return vst_program_packed_bytes(teacher->program) + vst_program_context_bytes(teacher->program);
-}
-
 size_t vsti_teachers_bytes(const vsti_teachers *teachers) {
     size_t bytes = 0;
     for (int i = 0; i < teachers->count; i++)
-        bytes += program_bytes(&teachers->list[i]) + vst_params_total(teachers->list[i].params) * sizeof(float);
+        bytes += (teachers->list[i].session ? vst_session_bytes(teachers->list[i].session) : 0) +
+                 vst_params_total(teachers->list[i].params) * sizeof(float);
     return bytes;
 }

@@ -6,9 +6,9 @@
 #include "datasets/loader/loader.h"
 #include "recipes/config/recipe.h"
 #include "recipes/distill/term.h"
+#include "recipes/infer/model_session.h"
 #include "recipes/model/model.h"
 #include "vision/base/position.h"
-#include "vision/plan/program.h"
 
 struct vsti_cache;
 struct vsti_cache_teacher;
@@ -17,8 +17,7 @@ struct vsti_cache_tap;
 /* A teacher's tap is copied into the student's input after each of its runs. */
 typedef struct vsti_teacher_tap {
     char name[VST_TAP_NAME];
-    vst_value value;
-    vst_shape shape;
+    vst_shape shape; /* of a batch */
     size_t floats;
     float *target;                       /* the student's input */
     const struct vsti_cache_tap *cached; /* NULL: the teacher runs */
@@ -31,20 +30,23 @@ typedef struct vsti_teacher {
     vst_params *params;
     vst_model *model; /* NULL: the student's moving average */
     vst_params *own;  /* of the moving average, which is copied there before each run */
-    vst_graph *graph;
-    vst_program *program; /* NULL: its outputs are cached */
-    vst_context *context;
-    float *image;
+    vst_session *session;
+    vst_result outputs; /* of the last run: the taps */
+    int batch;
     const struct vsti_cache_teacher *cached;
     double top1; /* measured before the training; NAN: it was not */
     vsti_teacher_tap taps[VST_MAX_TERMS];
     int tap_count;
+    struct { /* what terms call the taps; the names belong to the recipe */
+        const char *name;
+        int tap;
+    } asked[VST_MAX_TERMS];
+    int asked_count;
 } vsti_teacher;
 
 typedef struct vsti_teachers {
     vsti_teacher list[VST_MAX_TEACHERS + 1];
     int count;
-    size_t image_floats;      /* of one image */
     struct vsti_cache *cache; /* of those that are files; NULL: they run; owned */
     const vst_batch *batch;   /* the last one, and where it was */
     vsti_position position;
@@ -52,15 +54,15 @@ typedef struct vsti_teachers {
 
 /* ---- Which there are (teacher.c) ---- */
 
-/* Loads the model files that terms ask for and plans those taps for the training batch; the files' are not planned with
+/* Loads the model files that terms ask for and makes those taps ready for the training batch; not of the files with
  * `cached`, because their outputs are read from a cache then. Starts as {0}. */
 VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached);
-/* Their graphs and taps alone, which cannot run. models[i], if it is not NULL, stands for the file of teacher i from 0.
+/* Their taps alone, which cannot run. models[i], if it is not NULL, stands for the file of teacher i from 0.
  */
 VST_NODISCARD vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                                 const vst_model_config *const *models);
 void vsti_teachers_clear(vsti_teachers *teachers);
-const vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
+vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
 /* The tap that the term learns from; NULL with `from: student`. */
 const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
 /* Adds model and values of a teacher that is a file to the hash. */
@@ -69,10 +71,9 @@ size_t vsti_teachers_bytes(const vsti_teachers *teachers);
 
 /* ---- Running them (online.c) ---- */
 
-/* Runs it on `floats` numbers of images, a batch or the beginning of one; the context's outputs are its taps in order.
- */
-VST_NODISCARD vst_status vsti_teacher_run(const vsti_teacher *teacher, const float *images, size_t floats,
-                                          uint32_t step);
+/* Runs it on the memory of a whole batch, of which the beginning may be filled; outputs.taps are its taps in order. A
+ * last, partial batch is computed as a whole one, so that each image's outputs have the same bits in any batch. */
+VST_NODISCARD vst_status vsti_teacher_run(vsti_teacher *teacher, const float *images);
 /* Runs all on the batch. `student` and `average` are the student's parameters and their moving average (NULL without
  * one). For teachers with a cache the batch is only remembered, and must stay until the next one. */
 VST_NODISCARD vst_status vsti_teachers_run(vsti_teachers *teachers, vst_params *student, const float *average,

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/preprocessing.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 

@@ -6,14 +6,22 @@
 #include "recipes/train/log.h"
 #include "vision/base/memory.h"
 
+/* Whole batches and the last, partial one. */
+static vst_status prepare(vsti_trainer *t, const vst_dataset *dataset) {
+    vst_status status = VST_OK;
+    const uint64_t samples = vst_dataset_count(dataset), batch = (uint64_t)t->recipe->run.eval_batch;
+    if (samples >= batch) VST_TRY(vst_session_prepare(t->session, (int)batch));
+    if (samples % batch) VST_TRY(vst_session_prepare(t->session, (int)(samples % batch)));
+out:
+    return status;
+}
+
 vst_status vsti_evaluation_create(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
-    VST_TRY(vst_evaluator_create(&t->test_evaluator, r->model, t->student.params, r->run.eval_batch,
-                                 vst_dataset_count(t->data.test)));
-    if (t->data.validation)
-        VST_TRY(vst_evaluator_create(&t->validation_evaluator, r->model, t->student.params, r->run.eval_batch,
-                                     vst_dataset_count(t->data.validation)));
+    VST_TRY(vst_session_create(&t->session, r->model, t->student.params, NULL));
+    VST_TRY(prepare(t, t->data.test));
+    if (t->data.validation) VST_TRY(prepare(t, t->data.validation));
     if (vst_optimizer_ema(t->student.optimizer)) {
         const size_t bytes = vst_params_trained(t->student.params) * sizeof *t->raw;
         t->raw = vst_alloc(bytes);
@@ -27,15 +35,11 @@ void vsti_evaluation_destroy(vsti_trainer *t) {
     vst_evaluation_clear(&t->validation);
     vst_evaluation_clear(&t->test);
     vst_evaluation_clear(&t->other);
-    vst_evaluator_destroy(t->validation_evaluator);
-    vst_evaluator_destroy(t->test_evaluator);
+    vst_session_close(t->session);
     vst_free(t->raw);
 }
 
-size_t vsti_evaluation_bytes(const vsti_trainer *t) {
-    return vst_evaluator_bytes(t->test_evaluator) +
-           (t->validation_evaluator ? vst_evaluator_bytes(t->validation_evaluator) : 0);
-}
+size_t vsti_evaluation_bytes(const vsti_trainer *t) { return vst_session_bytes(t->session); }
 
 /* Puts the moving average in the place of the trained values, or back. */
 static void swap_average(vsti_trainer *t, bool in) {
@@ -52,10 +56,12 @@ static vst_status evaluate_weights(vsti_trainer *t, bool average, vst_evaluation
     if (average) swap_average(t, true);
     if (validation) {
         vsti_notify_progress(t, "validation");
-        VST_TRY(vst_evaluate(t->validation_evaluator, t->data.validation_loader, false, t->options->stop, validation));
+        VST_TRY(vst_evaluate(t->session, t->data.validation_loader, vst_dataset_count(t->data.validation), false,
+                             t->options->stop, validation));
     }
     vsti_notify_progress(t, "test");
-    VST_TRY(vst_evaluate(t->test_evaluator, t->data.test_loader, false, t->options->stop, test));
+    VST_TRY(
+        vst_evaluate(t->session, t->data.test_loader, vst_dataset_count(t->data.test), false, t->options->stop, test));
 out:
     if (average) swap_average(t, false);
     return status;

@@ -2,7 +2,8 @@
 #ifndef VISTILL_RECIPES_TRAIN_INTERNAL_H
 #define VISTILL_RECIPES_TRAIN_INTERNAL_H
 
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/evaluate.h"
+#include "recipes/infer/model_session.h"
 #include "recipes/train/checkpoint.h"
 #include "recipes/train/data.h"
 #include "recipes/train/run_folder.h"
@@ -18,7 +19,7 @@ typedef struct vsti_trainer {
     bool distilling;   /* there are terms */
     vst_params *start; /* until the student has them; NULL without run.start */
     vsti_student student;
-    vst_evaluator *validation_evaluator, *test_evaluator;
+    vst_session *session;                   /* over the student's parameters */
     vst_evaluation validation, test, other; /* other: of the weights that are not saved, on the test split */
     vst_schedule schedule;
     float *raw; /* the trained values while the moving average stands in their place; NULL without one */

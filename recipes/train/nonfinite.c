@@ -41,28 +41,25 @@ static bool nonfinite_parameter(vst_params *params, char name[NAMED]) {
     return false;
 }
 
-/* Runs the student once more with all its taps kept; the first that is not finite is named. */
-static vst_status nonfinite_tap(const vsti_student *s, const vst_batch *batch, char name[NAMED]) {
+/* Runs the student once more for all its taps; the first that is not finite is named. */
+static vst_status nonfinite_tap(const vsti_trainer *t, const vst_batch *batch, char name[NAMED]) {
     vst_status status = VST_OK;
-    vst_program *program = NULL;
-    vst_context *context = NULL;
-    const size_t count = vst_tap_count(s->graph);
-    vst_value *taps = vst_calloc(count + 1, sizeof *taps);
+    const vst_graph *graph = t->student.graph;
+    vst_session *session = NULL;
+    vst_result result = {0};
+    const size_t count = vst_tap_count(graph);
+    const char **taps = vst_calloc(count + 1, sizeof *taps);
     if (!taps) VST_TRY(vst_fail_memory(count * sizeof *taps));
-    for (size_t i = 0; i < count; i++) taps[i] = vst_find(s->graph, vst_tap_name(s->graph, i));
-    VST_TRY(vst_program_create(&program, s->graph, taps, (int)count, &(vst_program_options){.mode = VST_INFER}));
-    VST_TRY(vst_context_create(&context, program, NULL));
-    memcpy(vst_context_input(context, "image"), batch->images,
-           (size_t)batch->count * s->image_floats * sizeof *batch->images);
-    VST_TRY(vst_context_run(context, 0));
-    for (size_t i = 0; i < count && !*name; i++) {
-        const vst_shape shape = vst_shape_at(s->graph, taps[i]);
-        if (!all_finite(vst_context_output(context, (int)i), (size_t)vst_shape_count(&shape)))
-            snprintf(name, NAMED, "%s of the student", vst_tap_name(s->graph, i));
-    }
+    for (size_t i = 0; i < count; i++) taps[i] = vst_tap_name(graph, i);
+    VST_TRY(vst_session_create(&session, t->recipe->model, t->student.params,
+                               &(vst_session_options){.taps = taps, .tap_count = (int)count, .taps_only = true}));
+    VST_TRY(vst_session_run(session, batch->images, batch->count, &result));
+    for (int i = 0; i < (int)count && !*name; i++)
+        if (!all_finite(result.taps[i], (size_t)batch->count * vst_session_tap_at(session, i)->floats))
+            snprintf(name, NAMED, "%s of the student", taps[i]);
 out:
-    vst_context_destroy(context);
-    vst_program_destroy(program);
+    vst_result_clear(&result);
+    vst_session_close(session);
     vst_free(taps);
     return status;
 }
@@ -73,7 +70,7 @@ static vst_status find_nonfinite(vsti_trainer *t, const vst_batch *batch, vsti_p
     *name = 0;
     VST_TRY(vsti_fill_inputs(t, batch, position));
     if (!nonfinite_teacher(&t->teachers, name) && !nonfinite_parameter(t->student.params, name))
-        VST_TRY(nonfinite_tap(&t->student, batch, name));
+        VST_TRY(nonfinite_tap(t, batch, name));
 out:
     return status;
 }

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/infer/evaluator.h"
 #include "recipes/model/start.h"
 #include "vision/base/memory.h"
 #include "vision/kernels/kernels.h"

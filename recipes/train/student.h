@@ -19,7 +19,7 @@ typedef struct vsti_student {
     float *labels_weight, *term_weights[VST_MAX_TERMS]; /* inputs; NULL: not part of the total */
     int classes;
     size_t image_floats;                                         /* of one image */
-    int loss_output, labels_output, terms_output, scores_output; /* indices of the context's outputs */
+    int loss_output, labels_output, terms_output, scores_output; /* indices of the program's outputs */
     size_t parameters;                                           /* of the model alone */
     int grid, prefix; /* side of the token grid and tokens before it; 0: no tokens */
 } vsti_student;

@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-#include "recipes/infer/evaluator.h"
+#include "recipes/infer/evaluate.h"
+#include "recipes/infer/preprocessing.h"
 #include "vision/base/log.h"
 
 enum { MEASURED = 2000 }; /* samples, without a validation split */
@@ -47,7 +48,7 @@ static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti
     vst_status status = VST_OK;
     vst_dataset *view = NULL;
     vst_loader *loader = NULL;
-    vst_evaluator *evaluator = NULL;
+    vst_session *session = NULL;
     vst_evaluation evaluation = {0};
     const vst_model_config *model = teacher->config;
     const vst_dataset *dataset = data->validation;
@@ -62,12 +63,12 @@ static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti
     }
     VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
     VST_TRY(check_input(teacher, loader));
-    VST_TRY(vst_evaluator_create(&evaluator, model, teacher->params, r->run.eval_batch, vst_dataset_count(dataset)));
-    VST_TRY(vst_evaluate(evaluator, loader, false, stop, &evaluation));
+    VST_TRY(vst_session_create_model(&session, teacher->model, NULL));
+    VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false, stop, &evaluation));
     teacher->top1 = evaluation.top1;
 out:
     vst_evaluation_clear(&evaluation);
-    vst_evaluator_destroy(evaluator);
+    vst_session_close(session);
     vst_loader_destroy(loader);
     vst_dataset_close(view);
     return status;

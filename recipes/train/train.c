@@ -152,8 +152,8 @@ out:
 static size_t bytes_used(vsti_trainer *t) {
     vst_tensor state[VST_OPTIMIZER_TENSORS];
     const size_t count = vst_optimizer_tensors(t->student.optimizer, state);
-    size_t bytes =
-        2 * vst_params_total(t->student.params) * sizeof(float) + vst_program_context_bytes(t->student.program);
+    size_t bytes = 2 * vst_params_total(t->student.params) * sizeof(float) +
+                   vst_program_context_bytes(t->student.program) + vst_program_packed_bytes(t->student.program);
     for (size_t i = 0; i < count; i++)
         bytes += (size_t)vst_shape_count(&state[i].shape) * vst_dtype_size(state[i].dtype);
     return bytes + vsti_evaluation_bytes(t) + vsti_train_data_bytes(&t->data) + vsti_teachers_bytes(&t->teachers);

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "recipes/distill/tap.h"
-#include "recipes/report/attention.h"
+#include "datasets/loader/transform.h"
+#include "recipes/infer/attention.h"
+#include "recipes/infer/model_session.h"
 #include "recipes/report/page_data.h"
 #include "recipes/train/train.h"
 #include "tests/unit/context.h"
@@ -204,23 +206,27 @@ static void roll_out(const vsti_measured_run *run, const float *image, matrix ro
 
 START_TEST(rollout) {
     vsti_measured_runs set = {0};
-    vsti_attention *attention;
-    float image[SIDE * SIDE], maps[2 * PATCHES];
+    const vst_session_options options = {.attention = true};
+    vst_session *session;
+    vst_result result = {0};
+    float image[SIDE * SIDE];
     matrix rolled;
     ck_ok(vsti_report_add(&set, "teacher", NULL, false));
     ck_ok(vsti_report_add(&set, "student", NULL, false));
-    ck_ok(vsti_attention_create(&attention, set.runs[0].model->config, set.runs[0].model->params));
-    ck_assert_ptr_null(attention); /* a CNN */
-    ck_ok(vsti_attention_create(&attention, set.runs[1].model->config, set.runs[1].model->params));
-    ck_assert_int_eq(vsti_attention_tokens(attention), 2);
-    ck_assert_int_eq(vsti_attention_side(attention), 3);
+    ck_ok(vst_session_create_model(&session, set.runs[0].model, &options));
+    ck_assert_int_eq(vst_session_attention_tokens(session), 0); /* a CNN */
+    vst_session_close(session);
+    ck_ok(vst_session_create_model(&session, set.runs[1].model, &options));
+    ck_assert_int_eq(vst_session_attention_tokens(session), 2);
+    ck_assert_int_eq(vst_session_attention_side(session), 3);
     for (int i = 0; i < SIDE * SIDE; i++) image[i] = (float)(i * 37 % 101) / 101;
-    ck_ok(vsti_attention_run(attention, image, maps));
+    ck_ok(vst_session_run(session, image, 1, &result));
     roll_out(&set.runs[1], image, rolled);
     for (int token = 0; token < 2; token++)
         for (int i = 0; i < PATCHES; i++)
-            ck_assert_double_eq_tol(maps[token * PATCHES + i], rolled[token][2 + i], 1e-6);
-    vsti_attention_destroy(attention);
+            ck_assert_double_eq_tol(result.attention[token * PATCHES + i], rolled[token][2 + i], 1e-6);
+    vst_result_clear(&result);
+    vst_session_close(session);
     vsti_report_set_clear(&set);
 }
 END_TEST
@@ -230,7 +236,7 @@ START_TEST(overlay) {
     const float map[4] = {0, 0, 0, 1};
     ck_ok(vst_image_allocate(&picture, 1, 8, 8));
     memset(picture.pixels, 100, 64);
-    ck_ok(vsti_attention_overlay(&picture, map, 2, &out));
+    ck_ok(vst_attention_overlay(&picture, map, 2, &out));
     ck_assert_int_eq(out.channels, 3);
     ck_assert_int_eq(out.width, 8);
     const uint8_t *least = out.pixels, *most = out.pixels + 3 * 63;

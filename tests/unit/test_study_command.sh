@@ -44,7 +44,7 @@ expect 1 "nowhere" "$vistill" study study.yaml
 
 # What cannot be distilled, or a teacher that is not there, is told before the first run trains.
 sed 's/name: soft, recipe: soft.yaml/name: soft, recipe: soft.yaml, set: {distill.terms.0.teacher: layer9}/' study.yaml > wrong.yaml
-expect 1 "run 'soft': distill.terms.0.teacher: all/teacher-seed3/last.safetensors (resnet8_cifar) has no tap 'layer9'" \
+expect 1 "run 'soft': distill.terms.0.teacher: all/teacher-seed3/last.safetensors: resnet8_cifar has no tap 'layer9'" \
     "$vistill" study wrong.yaml -s data.path=data -s run.epochs=2
 sed 's/name: soft, recipe: soft.yaml/name: soft, recipe: soft.yaml, set: {distill.teacher: gone.safetensors}/' study.yaml > wrong.yaml
 expect 1 "run 'soft': distill.teacher: gone.safetensors" "$vistill" study wrong.yaml -s data.path=data

@@ -1,6 +1,7 @@
 /* Parked threads keep the others from spinning, come and go, and change no result. */
 #include <check.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -64,6 +65,37 @@ START_TEST(parking_comes_and_goes) {
 }
 END_TEST
 
+static void *park_and_release(void *unused) {
+    (void)unused;
+    for (int i = 0; i < 100; i++) {
+        vsti_threads_park(i % 2 == 0);
+        vsti_threads_adapt();
+        vsti_threads_ran();
+    }
+    return NULL;
+}
+
+/* Threads that run contexts at once may all decide, and each something else. */
+START_TEST(parking_from_many_threads) {
+    pthread_t threads[8];
+    for (int i = 0; i < 8; i++) ck_assert_int_eq(pthread_create(&threads[i], NULL, park_and_release, NULL), 0);
+    for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
+    vsti_threads_park(true);
+    ck_assert(vsti_threads_are_parked());
+    vsti_threads_park(false);
+    ck_assert(!vsti_threads_are_parked());
+}
+END_TEST
+
+START_TEST(thread_counts_are_put_back) {
+    omp_set_num_threads(3);
+    ck_assert_int_eq(vsti_threads_use(2), 3);
+    ck_assert_int_eq(vsti_threads_use(0), 2);
+    ck_assert_int_eq(vsti_threads_use(3), 2);
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+}
+END_TEST
+
 /* Whatever it decides, it decides without harm, and not more often than it may. */
 START_TEST(adapting_is_cheap) {
     omp_set_num_threads(2);
@@ -83,6 +115,8 @@ int main(void) {
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, parking_ends_spinning);
     tcase_add_test(cases, parking_comes_and_goes);
+    tcase_add_test(cases, parking_from_many_threads);
+    tcase_add_test(cases, thread_counts_are_put_back);
     tcase_add_test(cases, adapting_is_cheap);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);

@@ -5,7 +5,7 @@
 
 #include "vision/kernels/gemm.h"
 
-enum { BLOCK_ROWS = 72 }; /* the queries worked on at once: two blocks of scores against 200 keys fit in L2 */
+enum { BLOCK_ROWS = VSTI_ATTENTION_ROWS };
 
 /* Sizes of one head. Scratch rows are padded to whole vectors. */
 typedef struct sizes {

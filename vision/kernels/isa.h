@@ -29,13 +29,6 @@ enum { VSTI_LANES = 8 };
 enum { VSTI_LANES = 4 };
 #endif
 
-enum {
-    VSTI_PARALLEL = 16384, /* elements: below that, waking the other threads costs more than it saves */
-    /* Elements of a flat array that one thread takes at a time; fixed, so that which element falls into a vector loop's
-     * tail does not depend on the number of threads. */
-    VSTI_BLOCK = 4096
-};
-
 /* Blocks of a flat array and the length of one of them. */
 static inline int64_t vsti_blocks(int64_t n) { return (n + VSTI_BLOCK - 1) / VSTI_BLOCK; }
 static inline int64_t vsti_block_length(int64_t n, int64_t block) {

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "vision/base/random.h"
+#include "vision/kernels/tuning.h"
 
 typedef enum vsti_activation {
     VSTI_RELU,
@@ -54,6 +55,13 @@ typedef struct vsti_sgd {
     int nesterov, first; /* first: the velocity starts as the gradient, as PyTorch's */
 } vsti_sgd;
 
+/* Between float32 (outer, channels, inner) and 8-bit integers: x = scale[channel] (q - zero_point). */
+typedef struct vsti_quantization {
+    int64_t outer, channels, inner;
+    int32_t zero_point;
+    bool is_signed; /* int8; else uint8 */
+} vsti_quantization;
+
 /* A loop over a tensor of shape `dim`, dense and row-major, whose operands a and b are read with strides of their own,
  * in elements: 0 where one is repeated. */
 enum { VSTI_LOOP_RANK = 6 };
@@ -89,7 +97,6 @@ typedef struct vsti_batch_norm {
 } vsti_batch_norm;
 
 /* Partial sums of column reductions: scratch of vsti_partial_floats(rows, cols) floats. */
-enum { VSTI_PARTIAL_BLOCKS = 16 };
 static inline size_t vsti_partial_floats(int64_t cols) { return (size_t)VSTI_PARTIAL_BLOCKS * (size_t)cols; }
 
 /* The weights by which resampling makes an output pixel of input pixels, along one axis. A weight is an integer of 22
@@ -125,6 +132,13 @@ typedef struct vsti_kernels {
     void (*add)(const float *a, const float *b, float *out, int64_t n);
     void (*mul)(const float *a, const float *b, float *out, int64_t n);
     void (*scale)(const float *a, float factor, float *out, int64_t n);
+    /* Casts: bfloat16 is rounded to nearest, ties to even. */
+    void (*to_bf16)(const float *x, uint16_t *y, int64_t n);
+    void (*from_bf16)(const uint16_t *x, float *y, int64_t n);
+    /* q = round(x / scale) + zero_point, ties to even, cut to the type's range; NaN becomes its least value. Scales of
+     * the channels; bytes of int8 or uint8. */
+    void (*quantize)(const vsti_quantization *shape, const float *scales, const float *x, void *q);
+    void (*dequantize)(const vsti_quantization *shape, const float *scales, const void *q, float *y);
     /* Copies x (outer, channels, inner) to y = (x - mean[c]) * inverse[c]; y may be x. */
     void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer,
                       int64_t channels, int64_t inner);

@@ -10,8 +10,6 @@
 #define B 1.5f
 
 enum { KERNEL = 3, TILE = 4, REACH = 6, POSITIONS = 36, GROUP = 8, PANEL = 2 * VSTI_LANES, LINE = 16 };
-/* Floats of scratch that a chunk of tiles may take: so many stay in the L3 cache. */
-enum { CHUNK_FLOATS = 1 << 20, LEAST_TILES = 24 };
 
 /* Eight channels of a pixel lie side by side in every layout that comes here. */
 typedef float pixel __attribute__((vector_size(4 * GROUP), aligned(4), may_alias));
@@ -37,8 +35,8 @@ static sizes measure(const vsti_winograd *s) {
                .outer = s->out / s->groups};
     z.tiles = s->images * z.rows * z.columns;
     z.padded = round_up(z.outer, VSTI_LANES);
-    z.chunk = CHUNK_FLOATS / (POSITIONS * (s->in + s->groups * z.padded));
-    if (z.chunk < LEAST_TILES) z.chunk = LEAST_TILES;
+    z.chunk = VSTI_WINOGRAD_CHUNK_FLOATS / (POSITIONS * (s->in + s->groups * z.padded));
+    if (z.chunk < VSTI_WINOGRAD_CHUNK_TILES) z.chunk = VSTI_WINOGRAD_CHUNK_TILES;
     if (z.chunk > z.tiles) z.chunk = z.tiles;
     z.from_step = round_up(z.chunk * s->in, LINE) + LINE;
     z.to_step = round_up(z.chunk * s->groups * z.padded, LINE) + LINE;

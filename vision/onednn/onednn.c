@@ -8,14 +8,14 @@
 
 #include "vision/base/memory.h"
 
-struct vsti_layout {
-    dnnl_memory_desc_t descriptor;
+struct vsti_descriptor {
+    dnnl_memory_desc_t md;
 };
 
 struct vsti_primitive {
     dnnl_primitive_t primitive;
     dnnl_primitive_desc_t descriptor;
-    vsti_layout *layouts[VSTI_ROLES]; /* NULL: plain or not used */
+    vsti_descriptor *described[VSTI_ROLES]; /* NULL: plain or not used */
     size_t bytes[VSTI_ROLES];
 };
 
@@ -110,76 +110,84 @@ static bool is_plain(const_dnnl_memory_desc_t descriptor) {
     return true;
 }
 
-static vst_status take_layout(vsti_layout **out, const_dnnl_memory_desc_t descriptor) {
+static vst_status take_descriptor(vsti_descriptor **out, const_dnnl_memory_desc_t md) {
     *out = vst_calloc(1, sizeof **out);
     if (!*out) return vst_fail_memory(sizeof **out);
-    dnnl_status_t status = dnnl_memory_desc_clone(&(*out)->descriptor, descriptor);
+    dnnl_status_t status = dnnl_memory_desc_clone(&(*out)->md, md);
     if (status == dnnl_success) return VST_OK;
     vst_free(*out);
     *out = NULL;
     return failed(status, "layout");
 }
 
-vst_status vsti_layout_strided(vsti_layout **out, const vst_shape *shape, const int64_t *strides) {
-    dnnl_memory_desc_t descriptor;
+vst_status vsti_descriptor_strided(vsti_descriptor **out, const vst_shape *shape, const int64_t *strides) {
+    dnnl_memory_desc_t md;
     *out = NULL;
-    dnnl_status_t created = create_strided(&descriptor, shape->rank, shape->dim, strides);
+    dnnl_status_t created = create_strided(&md, shape->rank, shape->dim, strides);
     if (created != dnnl_success) return failed(created, "layout");
-    vst_status status = take_layout(out, descriptor);
-    dnnl_memory_desc_destroy(descriptor);
+    vst_status status = take_descriptor(out, md);
+    dnnl_memory_desc_destroy(md);
     return status;
 }
 
-static vst_status make_tagged_layout(vsti_layout **out, const vst_shape *shape, dnnl_format_tag_t tag) {
-    dnnl_memory_desc_t descriptor = tagged_descriptor(shape->rank, shape->dim, tag);
-    *out = NULL;
-    if (!descriptor)
-        return vst_fail(VST_ERROR_INTERNAL, "oneDNN: this layout does not exist for %d dimensions", shape->rank);
-    vst_status status = take_layout(out, descriptor);
-    dnnl_memory_desc_destroy(descriptor);
-    return status;
-}
-
-vst_status vsti_layout_channels(vsti_layout **out, const vst_shape *shape, int64_t block) {
+vst_status vsti_descriptor_channels(vsti_descriptor **out, const vst_shape *shape, int64_t block) {
     const bool last = block == shape->dim[1];
     VST_ASSERT(last || block == 8 || block == 16);
-    return make_tagged_layout(out, shape, last ? dnnl_nhwc : block == 8 ? dnnl_nChw8c : dnnl_nChw16c);
+    dnnl_memory_desc_t md = tagged_descriptor(shape->rank, shape->dim,
+                                              last         ? dnnl_nhwc
+                                              : block == 8 ? dnnl_nChw8c
+                                                           : dnnl_nChw16c);
+    *out = NULL;
+    if (!md) return vst_fail(VST_ERROR_INTERNAL, "oneDNN: this layout does not exist for %d dimensions", shape->rank);
+    vst_status status = take_descriptor(out, md);
+    dnnl_memory_desc_destroy(md);
+    return status;
 }
 
-void vsti_layout_destroy(vsti_layout *layout) {
-    if (!layout) return;
-    dnnl_memory_desc_destroy(layout->descriptor);
-    vst_free(layout);
+void vsti_descriptor_destroy(vsti_descriptor *descriptor) {
+    if (!descriptor) return;
+    dnnl_memory_desc_destroy(descriptor->md);
+    vst_free(descriptor);
 }
 
-bool vsti_layout_equal(const vsti_layout *a, const vsti_layout *b) {
-    return dnnl_memory_desc_equal(a->descriptor, b->descriptor) != 0;
+vsti_layout vsti_layout_of(const vsti_descriptor *descriptor) {
+    if (!descriptor || is_plain(descriptor->md)) return (vsti_layout){.kind = VSTI_LAYOUT_PLAIN};
+    return (vsti_layout){VSTI_LAYOUT_DESCRIBED, descriptor};
 }
 
-size_t vsti_layout_bytes(const vsti_layout *layout) { return dnnl_memory_desc_get_size(layout->descriptor); }
+bool vsti_layout_equal(vsti_layout a, vsti_layout b) {
+    if (a.kind != b.kind) return false;
+    return a.kind == VSTI_LAYOUT_PLAIN || a.descriptor == b.descriptor ||
+           dnnl_memory_desc_equal(a.descriptor->md, b.descriptor->md) != 0;
+}
 
-bool vsti_layout_is_plain(const vsti_layout *layout) { return is_plain(layout->descriptor); }
+int64_t vsti_layout_elements(vsti_layout layout, const vst_shape *shape) {
+    if (layout.kind == VSTI_LAYOUT_PLAIN) return vst_shape_count(shape);
+    return (int64_t)(dnnl_memory_desc_get_size(layout.descriptor->md) / sizeof(float));
+}
 
-bool vsti_layout_is_padded(const vsti_layout *layout) {
+bool vsti_layout_is_padded(vsti_layout layout) {
     int rank = 0;
     dnnl_dims_t *dims = NULL, *padded = NULL;
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_ndims_s32, &rank);
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_dims, &dims);
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_padded_dims, &padded);
+    if (layout.kind == VSTI_LAYOUT_PLAIN) return false;
+    dnnl_memory_desc_query(layout.descriptor->md, dnnl_query_ndims_s32, &rank);
+    dnnl_memory_desc_query(layout.descriptor->md, dnnl_query_dims, &dims);
+    dnnl_memory_desc_query(layout.descriptor->md, dnnl_query_padded_dims, &padded);
     return memcmp(*dims, *padded, (size_t)rank * sizeof **dims) != 0;
 }
 
-bool vsti_layout_channel_block(const vsti_layout *layout, int64_t *block) {
+bool vsti_layout_channel_block(vsti_layout layout, int64_t *block) {
     *block = 1;
-    if (!layout) return true;
+    if (layout.kind == VSTI_LAYOUT_PLAIN) return true;
     int rank = 0, inner = 0;
+    const const_dnnl_memory_desc_t md = layout.descriptor->md;
     dnnl_dims_t *dims = NULL, *strides = NULL, *sizes = NULL, *indices = NULL;
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_ndims_s32, &rank);
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_inner_nblks_s32, &inner);
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_dims, &dims);
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_strides, &strides);
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_inner_blks, &sizes);
-    dnnl_memory_desc_query(layout->descriptor, dnnl_query_inner_idxs, &indices);
+    dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &rank);
+    dnnl_memory_desc_query(md, dnnl_query_inner_nblks_s32, &inner);
+    dnnl_memory_desc_query(md, dnnl_query_dims, &dims);
+    dnnl_memory_desc_query(md, dnnl_query_strides, &strides);
+    dnnl_memory_desc_query(md, dnnl_query_inner_blks, &sizes);
+    dnnl_memory_desc_query(md, dnnl_query_inner_idxs, &indices);
     if (rank != 4 || inner > 1 || (inner == 1 && (*indices)[0] != 1)) return false;
     const int64_t channels = (*dims)[1], width = (*dims)[3], pixels = (*dims)[2] * width;
     *block = inner ? (*sizes)[0] : channels; /* without inner blocks: channels last */
@@ -188,6 +196,14 @@ bool vsti_layout_channel_block(const vsti_layout *layout, int64_t *block) {
                image = (*dims)[0] == 1 || (*strides)[0] == blocks * pixels * *block;
     return outer && image && (width == 1 || (*strides)[3] == *block) &&
            ((*dims)[2] == 1 || (*strides)[2] == width * *block);
+}
+
+bool vsti_format_equal(vsti_format a, vsti_format b) {
+    return a.dtype == b.dtype && vsti_layout_equal(a.layout, b.layout);
+}
+
+size_t vsti_format_bytes(vsti_format format, const vst_shape *shape) {
+    return (size_t)vsti_layout_elements(format.layout, shape) * vst_dtype_size(format.dtype);
 }
 
 /* ---- primitives: common ------------------------------------------------------------------------------------------ */
@@ -217,7 +233,7 @@ static const struct {
 
 void vsti_primitive_destroy(vsti_primitive *primitive) {
     if (!primitive) return;
-    for (int i = 0; i < VSTI_ROLES; i++) vsti_layout_destroy(primitive->layouts[i]);
+    for (int i = 0; i < VSTI_ROLES; i++) vsti_descriptor_destroy(primitive->described[i]);
     if (primitive->primitive) dnnl_primitive_destroy(primitive->primitive);
     if (primitive->descriptor) dnnl_primitive_desc_destroy(primitive->descriptor);
     vst_free(primitive);
@@ -238,7 +254,7 @@ static vst_status complete(vsti_primitive **out, dnnl_primitive_desc_t descripto
         const_dnnl_memory_desc_t md = dnnl_primitive_desc_query_md(descriptor, roles[i].query, roles[i].index);
         primitive->bytes[i] = md ? dnnl_memory_desc_get_size(md) : 0;
         if (!primitive->bytes[i] || i == VSTI_SCRATCHPAD || i == VSTI_WORKSPACE || is_plain(md)) continue;
-        VST_TRY(take_layout(&primitive->layouts[i], md));
+        VST_TRY(take_descriptor(&primitive->described[i], md));
     }
 out:
     if (status == VST_OK) *out = primitive;
@@ -246,8 +262,8 @@ out:
     return status;
 }
 
-const vsti_layout *vsti_primitive_layout(const vsti_primitive *primitive, vsti_role role) {
-    return primitive->layouts[role];
+vsti_format vsti_primitive_format(const vsti_primitive *primitive, vsti_role role) {
+    return (vsti_format){VST_F32, vsti_layout_of(primitive->described[role])};
 }
 
 size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role) { return primitive->bytes[role]; }
@@ -400,19 +416,14 @@ static int64_t padding_after(int64_t in, int64_t before, int64_t out, const vsti
     return (out - 1) * c->stride + (c->kernel - 1) * c->dilation + 1 - in - before;
 }
 
-/* On AVX2 oneDNN itself takes channels-last brgemm kernels for all convolutions. With channels in blocks of 8 its older
- * kernels are about 10 % (one image) to 25 % (16 images) faster where the kernel is 1x1 (ResNet-50), and as fast where
- * a 3x3 kernel slides over a large map; smaller maps and strides are up to 1.5 times slower and stay channels-last. The
- * reorders that this costs between the two are cheap: such maps are small. Depthwise convolutions follow the 1x1 ones
- * around them. */
+/* Channels in blocks of 8, where oneDNN would choose channels last and be slower: see tuning.h. */
 static bool prefers_blocks(const vsti_convolution *c) {
-    enum { LARGE_MAP = 28 };
     const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     const bool depthwise = c->groups == c->in && c->groups == c->out;
     const int64_t in = depthwise ? c->in : c->in / c->groups, out = depthwise ? c->out : c->out / c->groups;
     if (!c->inference || c->plain || in % 8 || out % 8) return false;
     if (isa != dnnl_cpu_isa_avx2 && isa != dnnl_cpu_isa_avx2_vnni) return false;
-    return c->kernel == 1 || depthwise || (c->stride == 1 && c->out_height >= LARGE_MAP);
+    return c->kernel == 1 || depthwise || (c->stride == 1 && c->out_height >= VSTI_LARGE_MAP);
 }
 
 static dnnl_memory_desc_t blocks_descriptor(int rank, const int64_t *dims) {
@@ -514,18 +525,19 @@ vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
 /* ---- batch norm ----------------------------------------------------------------------------------------------------
  */
 
-static dnnl_memory_desc_t layout_or_plain(const vst_shape *shape, const vsti_layout *layout) {
+static dnnl_memory_desc_t descriptor_of(const vst_shape *shape, vsti_format format) {
     dnnl_memory_desc_t descriptor = NULL;
-    if (!layout) return plain_descriptor(shape->rank, shape->dim);
-    dnnl_memory_desc_clone(&descriptor, layout->descriptor);
+    VST_ASSERT(format.dtype == VST_F32);
+    if (format.layout.kind == VSTI_LAYOUT_PLAIN) return plain_descriptor(shape->rank, shape->dim);
+    dnnl_memory_desc_clone(&descriptor, format.layout.descriptor->md);
     return descriptor;
 }
 
-vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
-                                   double epsilon, bool training) {
+vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, vsti_format format, double epsilon,
+                                   bool training) {
     vst_status status = ready();
     if (status != VST_OK) return status;
-    dnnl_memory_desc_t data = layout_or_plain(shape, layout);
+    dnnl_memory_desc_t data = descriptor_of(shape, format);
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL;
     const unsigned flags = dnnl_use_scale | dnnl_use_shift | (training ? 0 : dnnl_use_global_stats);
@@ -535,11 +547,10 @@ vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape,
     return finish(out, created, descriptor, "batch norm", attributes, &data, 1);
 }
 
-vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, const vsti_layout *layout,
-                                    double epsilon) {
+vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, vsti_format format, double epsilon) {
     vst_status status = ready();
     if (status != VST_OK) return status;
-    dnnl_memory_desc_t data = layout_or_plain(shape, layout);
+    dnnl_memory_desc_t data = descriptor_of(shape, format);
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL, hint = NULL;
     const unsigned flags = dnnl_use_scale | dnnl_use_shift;
@@ -561,12 +572,12 @@ typedef struct pool_descriptors {
     dnnl_dims_t kernel, strides, dilations, left, right;
 } pool_descriptors;
 
-static pool_descriptors describe_pool(const vsti_pool *p, const vsti_layout *source) {
+static pool_descriptors describe_pool(const vsti_pool *p, vsti_format source) {
     static const dnnl_alg_kind_t algorithms[] = {dnnl_pooling_max, dnnl_pooling_avg_exclude_padding,
                                                  dnnl_pooling_avg_include_padding};
     const vst_shape in = {4, {p->batch, p->channels, p->height, p->width}};
     const int64_t out[] = {p->batch, p->channels, p->out_height, p->out_width};
-    return (pool_descriptors){.source = layout_or_plain(&in, source),
+    return (pool_descriptors){.source = descriptor_of(&in, source),
                               .target = any_descriptor(4, out),
                               .algorithm = algorithms[p->kind],
                               .kernel = {p->kernel, p->kernel},
@@ -583,7 +594,7 @@ static dnnl_status_t describe_pool_forward(dnnl_primitive_desc_t *out, const poo
         d->strides, d->kernel, d->dilations, d->left, d->right, attributes);
 }
 
-vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *p, const vsti_layout *source) {
+vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *p, vsti_format source) {
     vst_status status = ready();
     if (status != VST_OK) return status;
     pool_descriptors d = describe_pool(p, source);
@@ -593,7 +604,7 @@ vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *p, const vst
     return finish(out, created, descriptor, "pooling", attributes, &d.source, 2);
 }
 
-vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *p, const vsti_layout *source) {
+vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *p, vsti_format source) {
     vst_status status = ready();
     if (status != VST_OK) return status;
     pool_descriptors d = describe_pool(p, source);
@@ -611,23 +622,29 @@ vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *p, const vs
 /* ---- reorder -------------------------------------------------------------------------------------------------------
  */
 
-/* A plain tensor as the other side sees it: a convolution's grouped weights have one dimension more than timm's. */
-static dnnl_memory_desc_t plain_like(const vst_shape *shape, const vsti_layout *other) {
-    int rank = 0;
-    dnnl_dims_t *dims = NULL;
-    if (!other) return plain_descriptor(shape->rank, shape->dim);
-    dnnl_memory_desc_query(other->descriptor, dnnl_query_ndims_s32, &rank);
-    dnnl_memory_desc_query(other->descriptor, dnnl_query_dims, &dims);
-    return plain_descriptor(rank, *dims);
+/* A plain tensor is described as the other side sees it: a convolution's grouped weights have one dimension more than
+ * timm's. */
+static dnnl_memory_desc_t side(const vst_shape *shape, vsti_layout layout, vsti_layout other) {
+    int rank = shape->rank;
+    const int64_t *dims = shape->dim;
+    dnnl_dims_t *seen = NULL;
+    dnnl_memory_desc_t descriptor = NULL;
+    if (layout.kind == VSTI_LAYOUT_DESCRIBED) {
+        dnnl_memory_desc_clone(&descriptor, layout.descriptor->md);
+        return descriptor;
+    }
+    if (other.kind == VSTI_LAYOUT_DESCRIBED) {
+        dnnl_memory_desc_query(other.descriptor->md, dnnl_query_ndims_s32, &rank);
+        dnnl_memory_desc_query(other.descriptor->md, dnnl_query_dims, &seen);
+        dims = *seen;
+    }
+    return plain_descriptor(rank, dims);
 }
 
-vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, const vsti_layout *from,
-                               const vsti_layout *to) {
+vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_layout from, vsti_layout to) {
     vst_status status = ready();
     if (status != VST_OK) return status;
-    dnnl_memory_desc_t used[2] = {from ? NULL : plain_like(shape, to), to ? NULL : plain_like(shape, from)};
-    if (from) dnnl_memory_desc_clone(&used[0], from->descriptor);
-    if (to) dnnl_memory_desc_clone(&used[1], to->descriptor);
+    dnnl_memory_desc_t used[2] = {side(shape, from, to), side(shape, to, from)};
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL;
     dnnl_status_t created =
@@ -637,9 +654,9 @@ vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, con
 
 bool vsti_reorder_equal(const vsti_primitive *a, const vsti_primitive *b) {
     for (int i = 0; i < 2; i++) {
-        const dnnl_query_t side = i ? dnnl_query_dst_md : dnnl_query_src_md;
-        if (!dnnl_memory_desc_equal(dnnl_primitive_desc_query_md(a->descriptor, side, 0),
-                                    dnnl_primitive_desc_query_md(b->descriptor, side, 0)))
+        const dnnl_query_t end = i ? dnnl_query_dst_md : dnnl_query_src_md;
+        if (!dnnl_memory_desc_equal(dnnl_primitive_desc_query_md(a->descriptor, end, 0),
+                                    dnnl_primitive_desc_query_md(b->descriptor, end, 0)))
             return false;
     }
     return true;

@@ -13,19 +13,41 @@
 #include "vision/kernels/kernels.h"
 #include "vision/tensor/tensor.h"
 
-/* ---- layouts: how a float32 tensor lies in memory. NULL stands for the plain, dense, row-major one. ---- */
-typedef struct vsti_layout vsti_layout;
-VST_NODISCARD vst_status vsti_layout_strided(vsti_layout **out, const vst_shape *shape, const int64_t *strides);
+/* ---- formats: how a copy of a value lies in memory ---- */
+
+/* oneDNN's description of where the elements lie, owned by a primitive or by who made it. Its type is float32, also
+ * where a format says another one: the places are the same. */
+typedef struct vsti_descriptor vsti_descriptor;
+VST_NODISCARD vst_status vsti_descriptor_strided(vsti_descriptor **out, const vst_shape *shape, const int64_t *strides);
 /* Channels of (N, C, H, W) in blocks of 8 or 16, or last (block = C). */
-VST_NODISCARD vst_status vsti_layout_channels(vsti_layout **out, const vst_shape *shape, int64_t block);
-void vsti_layout_destroy(vsti_layout *layout);
-bool vsti_layout_equal(const vsti_layout *a, const vsti_layout *b); /* two that are not NULL */
-size_t vsti_layout_bytes(const vsti_layout *layout);
-bool vsti_layout_is_plain(const vsti_layout *layout);
-/* Is the layout of a tensor (N, C, H, W) that of vsti_channels (kernels.h), and with which block? NULL: plain, block 1.
- */
-bool vsti_layout_channel_block(const vsti_layout *layout, int64_t *block);
-bool vsti_layout_is_padded(const vsti_layout *layout); /* has elements beyond the shape's */
+VST_NODISCARD vst_status vsti_descriptor_channels(vsti_descriptor **out, const vst_shape *shape, int64_t block);
+void vsti_descriptor_destroy(vsti_descriptor *descriptor);
+
+typedef enum vsti_layout_kind {
+    VSTI_LAYOUT_PLAIN, /* dense, row-major */
+    VSTI_LAYOUT_DESCRIBED
+} vsti_layout_kind;
+
+typedef struct vsti_layout {
+    vsti_layout_kind kind;
+    const vsti_descriptor *descriptor; /* of VSTI_LAYOUT_DESCRIBED */
+} vsti_layout;
+/* The plain layout if that is what the descriptor says. */
+vsti_layout vsti_layout_of(const vsti_descriptor *descriptor);
+bool vsti_layout_equal(vsti_layout a, vsti_layout b);
+/* Is the layout of a tensor (N, C, H, W) that of vsti_channels (kernels.h), and with which block? 1 for plain. */
+bool vsti_layout_channel_block(vsti_layout layout, int64_t *block);
+bool vsti_layout_is_padded(vsti_layout layout); /* has elements beyond the shape's */
+/* Elements of a tensor in memory, padding included. */
+int64_t vsti_layout_elements(vsti_layout layout, const vst_shape *shape);
+
+typedef struct vsti_format {
+    vst_dtype dtype; /* VST_F32, VST_BF16, VST_I8, VST_U8 */
+    vsti_layout layout;
+} vsti_format;
+#define VSTI_PLAIN ((vsti_format){VST_F32, {VSTI_LAYOUT_PLAIN, NULL}}) /* float32, dense, row-major */
+bool vsti_format_equal(vsti_format a, vsti_format b);
+size_t vsti_format_bytes(vsti_format format, const vst_shape *shape);
 
 /* ---- primitives ---- */
 typedef struct vsti_primitive vsti_primitive;
@@ -51,8 +73,8 @@ typedef enum vsti_role {
 } vsti_role;
 
 void vsti_primitive_destroy(vsti_primitive *primitive);
-/* The layout the primitive wants for an argument: NULL if plain. Owned by the primitive. */
-const vsti_layout *vsti_primitive_layout(const vsti_primitive *primitive, vsti_role role);
+/* The format that the primitive wants for an argument; its layout belongs to the primitive. */
+vsti_format vsti_primitive_format(const vsti_primitive *primitive, vsti_role role);
 size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role); /* 0: not used */
 const char *vsti_primitive_implementation(const vsti_primitive *primitive);
 
@@ -102,10 +124,10 @@ typedef struct vsti_matmul {
 VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);
 
 /* Batch norm in the layout of its source. Training writes MEAN and VARIANCE (biased), inference reads them. */
-VST_NODISCARD vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape,
-                                                 const vsti_layout *layout, double epsilon, bool training);
-VST_NODISCARD vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape,
-                                                  const vsti_layout *layout, double epsilon);
+VST_NODISCARD vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, vsti_format format,
+                                                 double epsilon, bool training);
+VST_NODISCARD vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, vsti_format format,
+                                                  double epsilon);
 
 typedef enum vsti_pool_kind { VSTI_POOL_MAX, VSTI_POOL_AVERAGE, VSTI_POOL_AVERAGE_PADDED } vsti_pool_kind;
 typedef struct vsti_pool {
@@ -113,12 +135,12 @@ typedef struct vsti_pool {
     int64_t batch, channels, height, width, out_height, out_width, kernel, stride, padding;
     bool training; /* max pooling: with a workspace for the backward pass */
 } vsti_pool;
-VST_NODISCARD vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *shape, const vsti_layout *source);
-VST_NODISCARD vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *shape, const vsti_layout *source);
+VST_NODISCARD vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *shape, vsti_format source);
+VST_NODISCARD vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *shape, vsti_format source);
 
-/* From one layout to another; NULL is plain. */
-VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, const vsti_layout *from,
-                                             const vsti_layout *to);
+/* From one layout to another, float32. */
+VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_layout from,
+                                             vsti_layout to);
 /* Do two reorders read and write the same layouts? */
 bool vsti_reorder_equal(const vsti_primitive *a, const vsti_primitive *b);
 

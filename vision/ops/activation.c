@@ -21,22 +21,22 @@ static void run_backward(void *const *buffers, const void *raw, const vsti_run *
 
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_activation kind = *(const vsti_activation *)node->attributes;
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     /* oneDNN expects zeros in a layout's padding, and only sigmoid(0) is not 0. */
-    if (layout && kind == VSTI_SIGMOID && vsti_layout_is_padded(layout)) layout = NULL;
-    const arguments a = {kind, vsti_memory_count(lowering, node->inputs[0], layout)};
-    vsti_buffer in = vsti_read(lowering, node->inputs[0], layout);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout);
+    if (kind == VSTI_SIGMOID && vsti_layout_is_padded(format.layout)) format = VSTI_PLAIN;
+    const arguments a = {kind, vsti_memory_count(lowering, node->inputs[0], format)};
+    vsti_buffer in = vsti_read(lowering, node->inputs[0], format);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], format);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     const arguments a = {*(const vsti_activation *)node->attributes,
-                         vsti_memory_count(lowering, node->inputs[0], layout)};
-    vsti_buffer saved = vsti_read(lowering, node->inputs[0], layout);
-    vsti_buffer in = vsti_read(lowering, node->inputs[1], layout);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[1], layout);
+                         vsti_memory_count(lowering, node->inputs[0], format)};
+    vsti_buffer saved = vsti_read(lowering, node->inputs[0], format);
+    vsti_buffer in = vsti_read(lowering, node->inputs[1], format);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[1], format);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, (vsti_buffer[]){saved, in, out}, 3);
 }
 

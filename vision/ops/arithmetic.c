@@ -32,11 +32,11 @@ static void run_broadcast(void *const *buffers, const void *raw, const vsti_run 
 
 static void lower_equal(vsti_lowering *lowering, const vsti_node *node, arguments *a) {
     /* A product would leave zeros in the padding, a sum too: any layout will do, if it is the same for both. */
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
-    a->count = vsti_memory_count(lowering, node->inputs[0], layout);
-    vsti_buffer left = vsti_read(lowering, node->inputs[0], layout),
-                right = vsti_read(lowering, node->inputs[1], layout);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    a->count = vsti_memory_count(lowering, node->inputs[0], format);
+    vsti_buffer left = vsti_read(lowering, node->inputs[0], format),
+                right = vsti_read(lowering, node->inputs[1], format);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], format);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_equal, a, sizeof *a, (vsti_buffer[]){left, right, out}, 3);
 }
 
@@ -49,13 +49,14 @@ static void run_channels(void *const *buffers, const void *raw, const vsti_run *
 static bool lower_channels(vsti_lowering *lowering, const vsti_node *node) {
     const vst_graph *graph = vsti_lowering_graph(lowering);
     const vst_shape *x = vsti_shape(graph, node->inputs[0]), *factor = vsti_shape(graph, node->inputs[1]);
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     const vst_shape wanted = VST_SHAPE(x->dim[0], x->dim[1], 1, 1);
     vsti_channels s = {x->dim[0], x->dim[1], x->dim[2] * x->dim[3], 1};
-    if (x->rank != 4 || !vst_shape_equal(factor, &wanted) || !vsti_layout_channel_block(layout, &s.block)) return false;
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout),
-                                   vsti_read(lowering, node->inputs[1], NULL),
-                                   vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout)};
+    if (x->rank != 4 || !vst_shape_equal(factor, &wanted) || !vsti_layout_channel_block(format.layout, &s.block))
+        return false;
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], format),
+                                   vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
+                                   vsti_write_over(lowering, node->outputs[0], node->inputs[0], format)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_channels, &s, sizeof s, buffers, 3);
     return true;
 }
@@ -72,9 +73,11 @@ static void lower(vsti_lowering *lowering, const vsti_node *node, arithmetic kin
     if (x.kind == MUL && lower_channels(lowering, node)) return;
     vsti_broadcast_strides(a, shape, x.shape.a);
     vsti_broadcast_strides(b, shape, x.shape.b);
-    vsti_buffer left = vsti_read(lowering, node->inputs[0], NULL), right = vsti_read(lowering, node->inputs[1], NULL);
-    vsti_buffer out = vst_shape_equal(a, shape) ? vsti_write_over(lowering, node->outputs[0], node->inputs[0], NULL)
-                                                : vsti_write(lowering, node->outputs[0], NULL);
+    vsti_buffer left = vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                right = vsti_read(lowering, node->inputs[1], VSTI_PLAIN);
+    vsti_buffer out = vst_shape_equal(a, shape)
+                          ? vsti_write_over(lowering, node->outputs[0], node->inputs[0], VSTI_PLAIN)
+                          : vsti_write(lowering, node->outputs[0], VSTI_PLAIN);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_broadcast, &x, sizeof x, (vsti_buffer[]){left, right, out}, 3);
 }
 

@@ -64,8 +64,9 @@ static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_fu
     a.scale = 1.0f / sqrtf((float)a.shape.channels);
     vsti_buffer buffers[6];
     int count = 0;
-    for (int i = 0; i < node->input_count; i++) buffers[count++] = vsti_read(lowering, node->inputs[i], NULL);
-    for (int i = 0; i < node->operation->outputs; i++) buffers[count++] = vsti_write(lowering, node->outputs[i], NULL);
+    for (int i = 0; i < node->input_count; i++) buffers[count++] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
+    for (int i = 0; i < node->operation->outputs; i++)
+        buffers[count++] = vsti_write(lowering, node->outputs[i], VSTI_PLAIN);
     const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, omp_get_max_threads());
     buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
     vsti_kernel_step(lowering, vsti_kernel_name(), function, &a, sizeof a, buffers, count);

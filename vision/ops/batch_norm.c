@@ -29,32 +29,32 @@ static void run_update(void *const *buffers, const void *raw, const vsti_run *ru
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[X]);
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[X]);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[X]);
     const bool training = vsti_is_training(lowering);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_batch_norm_forward(&p, shape, layout, o->epsilon, training);
+    vst_status status = vsti_batch_norm_forward(&p, shape, format, o->epsilon, training);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
-    const vsti_buffer x = vsti_read(lowering, node->inputs[X], layout);
-    const vsti_buffer running_mean = vsti_read(lowering, node->inputs[RUNNING_MEAN], NULL);
-    const vsti_buffer running_variance = vsti_read(lowering, node->inputs[RUNNING_VARIANCE], NULL);
-    const vsti_buffer mean = training ? vsti_write(lowering, node->outputs[1], NULL) : running_mean;
-    const vsti_buffer variance = training ? vsti_write(lowering, node->outputs[2], NULL) : running_variance;
+    const vsti_buffer x = vsti_read(lowering, node->inputs[X], format);
+    const vsti_buffer running_mean = vsti_read(lowering, node->inputs[RUNNING_MEAN], VSTI_PLAIN);
+    const vsti_buffer running_variance = vsti_read(lowering, node->inputs[RUNNING_VARIANCE], VSTI_PLAIN);
+    const vsti_buffer mean = training ? vsti_write(lowering, node->outputs[1], VSTI_PLAIN) : running_mean;
+    const vsti_buffer variance = training ? vsti_write(lowering, node->outputs[2], VSTI_PLAIN) : running_variance;
     const vsti_argument arguments[] = {
         {VSTI_SRC, x},
-        {VSTI_SCALE, vsti_read(lowering, node->inputs[WEIGHT], NULL)},
-        {VSTI_SHIFT, vsti_read(lowering, node->inputs[BIAS], NULL)},
+        {VSTI_SCALE, vsti_read(lowering, node->inputs[WEIGHT], VSTI_PLAIN)},
+        {VSTI_SHIFT, vsti_read(lowering, node->inputs[BIAS], VSTI_PLAIN)},
         {VSTI_MEAN, mean},
         {VSTI_VARIANCE, variance},
-        {VSTI_DST, vsti_write_over(lowering, node->outputs[0], node->inputs[X], layout)}};
+        {VSTI_DST, vsti_write_over(lowering, node->outputs[0], node->inputs[X], format)}};
     vsti_primitive_step(lowering, p, arguments, 6);
     if (!training) return;
     const double n = (double)(shape->dim[0] * shape->dim[2] * shape->dim[3]);
     const update u = {shape->dim[1], (float)o->momentum, (float)(n > 1 ? n / (n - 1) : 1)};
     const vsti_buffer buffers[] = {mean, variance, running_mean, running_variance,
-                                   vsti_read(lowering, node->inputs[COUNTER], NULL)};
+                                   vsti_read(lowering, node->inputs[COUNTER], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_update, &u, sizeof u, buffers, 5);
 }
 
@@ -76,12 +76,12 @@ static vsti_folded fold(vsti_lowering *lowering, const vsti_node *norm, int weig
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), weight);
     const folding f = {shape->dim[0], vst_shape_count(shape) / shape->dim[0],
                        ((const attributes *)norm->attributes)->epsilon};
-    const vsti_buffer inputs[] = {vsti_read(lowering, norm->inputs[WEIGHT], NULL),
-                                  vsti_read(lowering, norm->inputs[BIAS], NULL),
-                                  vsti_read(lowering, norm->inputs[RUNNING_MEAN], NULL),
-                                  vsti_read(lowering, norm->inputs[RUNNING_VARIANCE], NULL),
-                                  vsti_read(lowering, weight, NULL),
-                                  bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+    const vsti_buffer inputs[] = {vsti_read(lowering, norm->inputs[WEIGHT], VSTI_PLAIN),
+                                  vsti_read(lowering, norm->inputs[BIAS], VSTI_PLAIN),
+                                  vsti_read(lowering, norm->inputs[RUNNING_MEAN], VSTI_PLAIN),
+                                  vsti_read(lowering, norm->inputs[RUNNING_VARIANCE], VSTI_PLAIN),
+                                  vsti_read(lowering, weight, VSTI_PLAIN),
+                                  bias ? vsti_read(lowering, bias, VSTI_PLAIN) : VSTI_NO_BUFFER};
     const size_t bytes[] = {(size_t)(f.out * f.inner) * sizeof(float), (size_t)f.out * sizeof(float)};
     vsti_buffer outputs[2];
     vsti_pack_step(lowering, run_fold, &f, sizeof f, inputs, 6, bytes, 2, outputs);
@@ -89,13 +89,13 @@ static vsti_folded fold(vsti_lowering *lowering, const vsti_node *norm, int weig
 }
 
 vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
-                                const vsti_layout *layout) {
+                                vsti_format format) {
     if (!norm)
-        return (vsti_folded){vsti_read(lowering, weight, layout),
-                             bias ? vsti_read(lowering, bias, NULL) : VSTI_NO_BUFFER};
+        return (vsti_folded){vsti_read(lowering, weight, format),
+                             bias ? vsti_read(lowering, bias, VSTI_PLAIN) : VSTI_NO_BUFFER};
     vsti_folded folded = fold(lowering, norm, weight, bias);
-    folded.weight =
-        vsti_pack_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight), NULL, layout);
+    folded.weight = vsti_pack_reorder(lowering, folded.weight, vsti_shape(vsti_lowering_graph(lowering), weight),
+                                      VSTI_PLAIN, format);
     return folded;
 }
 
@@ -108,22 +108,22 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_batch_norm_backward(&p, shape, layout, o->epsilon);
+    vst_status status = vsti_batch_norm_backward(&p, shape, format, o->epsilon);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
     const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], layout)},
-        {VSTI_SCALE, vsti_read(lowering, node->inputs[1], NULL)},
-        {VSTI_MEAN, vsti_read(lowering, node->inputs[2], NULL)},
-        {VSTI_VARIANCE, vsti_read(lowering, node->inputs[3], NULL)},
-        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[4], layout)},
-        {VSTI_DIFF_SRC, vsti_write_over(lowering, node->outputs[0], node->inputs[4], layout)},
-        {VSTI_DIFF_SCALE, vsti_write(lowering, node->outputs[1], NULL)},
-        {VSTI_DIFF_SHIFT, vsti_write(lowering, node->outputs[2], NULL)}};
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], format)},
+        {VSTI_SCALE, vsti_read(lowering, node->inputs[1], VSTI_PLAIN)},
+        {VSTI_MEAN, vsti_read(lowering, node->inputs[2], VSTI_PLAIN)},
+        {VSTI_VARIANCE, vsti_read(lowering, node->inputs[3], VSTI_PLAIN)},
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[4], format)},
+        {VSTI_DIFF_SRC, vsti_write_over(lowering, node->outputs[0], node->inputs[4], format)},
+        {VSTI_DIFF_SCALE, vsti_write(lowering, node->outputs[1], VSTI_PLAIN)},
+        {VSTI_DIFF_SHIFT, vsti_write(lowering, node->outputs[2], VSTI_PLAIN)}};
     vsti_primitive_step(lowering, p, arguments, 8);
 }
 

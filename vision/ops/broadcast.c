@@ -33,8 +33,8 @@ static void run_copy(void *const *b, const void *raw, const vsti_run *state) {
 }
 
 void vsti_copy_strided(vsti_lowering *lowering, const vsti_node *node, const vsti_strided *shape) {
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_copy, shape, sizeof *shape, buffers, 2);
 }
 
@@ -107,12 +107,12 @@ static void run_channels(void *const *b, const void *raw, const vsti_run *state)
 /* Over the pixels of (N, C, H, W): in the layout that a convolution left. */
 static bool lower_channels(vsti_lowering *lowering, const vsti_node *node, float factor) {
     const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     channel_arguments a = {{in->dim[0], in->dim[1], in->dim[2] * in->dim[3], 1}, factor};
     if (in->rank != 4 || ((const attributes *)node->attributes)->axes != (1u << 2 | 1u << 3)) return false;
-    if (!vsti_layout_channel_block(layout, &a.shape.block)) return false;
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], layout),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    if (!vsti_layout_channel_block(format.layout, &a.shape.block)) return false;
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], format),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_channels, &a, sizeof a, buffers, 2);
     return true;
 }
@@ -123,7 +123,8 @@ static void lower_reduce(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_reduction a = measure(in, o);
     if (lower_channels(lowering, node, a.factor)) return;
     const bool leading = a.reduced && o->axes == (1u << a.reduced) - 1 && a.kept;
-    vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL), vsti_write(lowering, node->outputs[0], NULL)};
+    vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                              vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     if (leading) buffers[2] = vsti_scratch(lowering, vsti_partial_floats(a.kept_count) * sizeof(float));
     vsti_kernel_step(lowering, vsti_kernel_name(), leading ? run_leading : run, &a, sizeof a, buffers, leading ? 3 : 2);
 }

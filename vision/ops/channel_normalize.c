@@ -23,8 +23,8 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const arguments a = {*(const attributes *)node->attributes, shape->dim[0], shape->dim[1],
                          shape->dim[2] * shape->dim[3]};
-    vsti_buffer in = vsti_read(lowering, node->inputs[0], NULL);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], NULL);
+    vsti_buffer in = vsti_read(lowering, node->inputs[0], VSTI_PLAIN);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], VSTI_PLAIN);
     vsti_kernel_step(lowering, vsti_kernel_name(), run, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
 }
 

@@ -13,7 +13,7 @@ static void run(void *const *buffers, const void *arguments, const vsti_run *sta
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
-    vsti_buffer out = vsti_write(lowering, node->outputs[0], NULL);
+    vsti_buffer out = vsti_write(lowering, node->outputs[0], VSTI_PLAIN);
     vsti_kernel_step(lowering, "vistill", run, node->attributes, sizeof(float), &out, 1);
 }
 

@@ -80,11 +80,11 @@ static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
         vsti_lowering_fail(lowering, status);
         return;
     }
-    const vsti_layout *target = vsti_primitive_layout(p, VSTI_DST);
+    const vsti_format target = vsti_primitive_format(p, VSTI_DST);
     const vsti_folded weights = vsti_folded_weights(lowering, node->inputs[1], bias_of(node), fusion.norm,
-                                                    vsti_primitive_layout(p, VSTI_WEIGHTS));
+                                                    vsti_primitive_format(p, VSTI_WEIGHTS));
     const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_format(p, VSTI_SRC))},
         {VSTI_WEIGHTS, weights.weight},
         {VSTI_BIAS, weights.bias},
         {VSTI_DST, fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, target)
@@ -101,9 +101,9 @@ static void lower_data(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_argument arguments[] = {
-        {VSTI_WEIGHTS, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_WEIGHTS))},
-        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[1], vsti_primitive_layout(p, VSTI_DIFF_DST))},
-        {VSTI_DIFF_SRC, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DIFF_SRC))}};
+        {VSTI_WEIGHTS, vsti_read(lowering, node->inputs[0], vsti_primitive_format(p, VSTI_WEIGHTS))},
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[1], vsti_primitive_format(p, VSTI_DIFF_DST))},
+        {VSTI_DIFF_SRC, vsti_write(lowering, node->outputs[0], vsti_primitive_format(p, VSTI_DIFF_SRC))}};
     vsti_primitive_step(lowering, p, arguments, 3);
 }
 
@@ -116,10 +116,10 @@ static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_layout(p, VSTI_SRC))},
-        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[1], vsti_primitive_layout(p, VSTI_DIFF_DST))},
-        {VSTI_DIFF_WEIGHTS, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DIFF_WEIGHTS))},
-        {VSTI_DIFF_BIAS, c.bias ? vsti_write(lowering, node->outputs[1], NULL) : VSTI_NO_BUFFER}};
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], vsti_primitive_format(p, VSTI_SRC))},
+        {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[1], vsti_primitive_format(p, VSTI_DIFF_DST))},
+        {VSTI_DIFF_WEIGHTS, vsti_write(lowering, node->outputs[0], vsti_primitive_format(p, VSTI_DIFF_WEIGHTS))},
+        {VSTI_DIFF_BIAS, c.bias ? vsti_write(lowering, node->outputs[1], VSTI_PLAIN) : VSTI_NO_BUFFER}};
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 

@@ -31,8 +31,8 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const int64_t count = vst_shape_count(shape), outer = o->samples ? shape->dim[0] : count;
     const arguments a = {o->rate, o->stream ? o->stream : node->stream, outer, count / outer};
-    vsti_buffer in = vsti_read(lowering, node->inputs[0], NULL);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], NULL);
+    vsti_buffer in = vsti_read(lowering, node->inputs[0], VSTI_PLAIN);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], VSTI_PLAIN);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_mask, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
 }
 

@@ -29,8 +29,8 @@ static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
     vsti_buffer buffers[6];
-    for (int i = 0; i < 3; i++) buffers[i] = vsti_read(lowering, node->inputs[i], NULL);
-    for (int i = 0; i < 3; i++) buffers[3 + i] = vsti_write(lowering, node->outputs[i], NULL);
+    for (int i = 0; i < 3; i++) buffers[i] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
+    for (int i = 0; i < 3; i++) buffers[3 + i] = vsti_write(lowering, node->outputs[i], VSTI_PLAIN);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 6);
 }
 
@@ -50,10 +50,10 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
     vsti_buffer buffers[10];
-    for (int i = 0; i < 5; i++) buffers[i] = vsti_read(lowering, node->inputs[i], NULL);
-    buffers[9] = a.accumulate ? vsti_read(lowering, node->inputs[5], NULL) : VSTI_NO_BUFFER;
-    buffers[5] = vsti_write_over(lowering, node->outputs[0], node->inputs[a.accumulate ? 5 : 4], NULL);
-    for (int i = 1; i < 3; i++) buffers[5 + i] = vsti_write(lowering, node->outputs[i], NULL);
+    for (int i = 0; i < 5; i++) buffers[i] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
+    buffers[9] = a.accumulate ? vsti_read(lowering, node->inputs[5], VSTI_PLAIN) : VSTI_NO_BUFFER;
+    buffers[5] = vsti_write_over(lowering, node->outputs[0], node->inputs[a.accumulate ? 5 : 4], VSTI_PLAIN);
+    for (int i = 1; i < 3; i++) buffers[5 + i] = vsti_write(lowering, node->outputs[i], VSTI_PLAIN);
     buffers[8] = vsti_scratch(lowering, 2 * vsti_partial_floats(a.cols) * sizeof(float));
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 10);
 }

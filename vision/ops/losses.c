@@ -51,9 +51,9 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
     const size_t scratch =
         a.options.kind == MSE ? VSTI_PARTIAL_BLOCKS * sizeof(double) : (size_t)a.rows * sizeof(float);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_read(lowering, node->inputs[1], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL), vsti_scratch(lowering, scratch)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN), vsti_scratch(lowering, scratch)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 4);
 }
 
@@ -61,8 +61,8 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
     const vsti_buffer buffers[] = {
-        vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
-        vsti_read(lowering, node->inputs[2], NULL), vsti_write(lowering, node->outputs[0], NULL)};
+        vsti_read(lowering, node->inputs[0], VSTI_PLAIN), vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
+        vsti_read(lowering, node->inputs[2], VSTI_PLAIN), vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 4);
 }
 
@@ -202,8 +202,8 @@ static void run_one_hot(void *const *b, const void *raw, const vsti_run *run) {
 static void lower_one_hot(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const int64_t size[2] = {vsti_rows(shape), vsti_last(shape)};
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_one_hot, size, sizeof size, buffers, 2);
 }
 

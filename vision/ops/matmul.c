@@ -2,8 +2,6 @@
  * too. An operand is seen either as a stack of matrices or, "flat", as one matrix of all its rows. */
 #include "vision/ops/operation.h"
 
-enum { MOST_ROWS_PACKED = 1024 };
-
 typedef struct attributes {
     bool transpose_a, transpose_b;
     bool flat; /* leading dimensions of both operands are rows of one matrix (b may be a single matrix as well) */
@@ -77,27 +75,25 @@ static vsti_matmul describe(const sizes *s, const attributes *o) {
     return m;
 }
 
-/* An inference program packs a parameter once, as oneDNN likes it best. With many rows the packing of every call is
- * lost in the product (DeiT-Ti on AVX2: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth
- * its memory. */
+/* An inference program packs a parameter once, as oneDNN likes it best. */
 static bool is_packed(const vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m) {
     const vsti_value *b = &vsti_lowering_graph(lowering)->values[node->inputs[1]];
-    return b->kind == VSTI_VALUE_PARAM && m->rank == 2 && m->dims_a[0] <= MOST_ROWS_PACKED &&
+    return b->kind == VSTI_VALUE_PARAM && m->rank == 2 && m->dims_a[0] <= VSTI_MOST_ROWS_PACKED &&
            !vsti_is_training(lowering) && !vsti_is_plain(lowering);
 }
 
 static vsti_buffer packed(vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m,
                           const vsti_primitive *p) {
-    vsti_layout *from = NULL;
-    vsti_buffer b = vsti_read(lowering, node->inputs[1], NULL);
+    vsti_descriptor *from = NULL;
+    vsti_buffer b = vsti_read(lowering, node->inputs[1], VSTI_PLAIN);
     const vst_shape shape = VST_SHAPE(m->dims_b[0], m->dims_b[1]);
-    vst_status status = vsti_layout_strided(&from, &shape, m->strides_b);
+    vst_status status = vsti_descriptor_strided(&from, &shape, m->strides_b);
     if (status == VST_OK) {
-        const bool plain = vsti_layout_is_plain(from);
-        b = vsti_pack_reorder(lowering, b, &shape, plain ? NULL : from, vsti_primitive_layout(p, VSTI_WEIGHTS));
+        const vsti_format lies = {VST_F32, vsti_layout_of(from)};
+        b = vsti_pack_reorder(lowering, b, &shape, lies, vsti_primitive_format(p, VSTI_WEIGHTS));
     }
     vsti_lowering_fail(lowering, status);
-    vsti_layout_destroy(from);
+    vsti_descriptor_destroy(from);
     return b;
 }
 
@@ -117,12 +113,12 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
         return;
     }
     const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], NULL)},
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], VSTI_PLAIN)},
         {VSTI_WEIGHTS,
-         description.pack ? packed(lowering, node, &description, p) : vsti_read(lowering, node->inputs[1], NULL)},
-        {VSTI_BIAS, o->bias ? vsti_read(lowering, node->inputs[2], NULL) : VSTI_NO_BUFFER},
-        {VSTI_DST,
-         addend ? vsti_write_sum(lowering, fusion.output, addend, NULL) : vsti_write(lowering, fusion.output, NULL)}};
+         description.pack ? packed(lowering, node, &description, p) : vsti_read(lowering, node->inputs[1], VSTI_PLAIN)},
+        {VSTI_BIAS, o->bias ? vsti_read(lowering, node->inputs[2], VSTI_PLAIN) : VSTI_NO_BUFFER},
+        {VSTI_DST, addend ? vsti_write_sum(lowering, fusion.output, addend, VSTI_PLAIN)
+                          : vsti_write(lowering, fusion.output, VSTI_PLAIN)}};
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 
@@ -141,8 +137,8 @@ static void run_columns(void *const *buffers, const void *raw, const vsti_run *r
 static void lower_columns(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const int64_t size[2] = {vsti_rows(shape), vsti_last(shape)};
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL),
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN),
                                    vsti_scratch(lowering, vsti_partial_floats(size[1]) * sizeof(float))};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_columns, size, sizeof size, buffers, 3);
 }

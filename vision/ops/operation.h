@@ -21,10 +21,9 @@ static inline int64_t vsti_count(const vst_graph *graph, int value) {
 }
 static inline int64_t vsti_last(const vst_shape *shape) { return shape->rank ? shape->dim[shape->rank - 1] : 1; }
 
-/* Elements in memory of a value in a layout, padding included. */
-static inline int64_t vsti_memory_count(const vsti_lowering *lowering, int value, const vsti_layout *layout) {
-    return layout ? (int64_t)(vsti_layout_bytes(layout) / sizeof(float))
-                  : vsti_count(vsti_lowering_graph(lowering), value);
+/* Elements in memory of a value in a format, padding included. */
+static inline int64_t vsti_memory_count(const vsti_lowering *lowering, int value, vsti_format format) {
+    return vsti_layout_elements(format.layout, vsti_shape(vsti_lowering_graph(lowering), value));
 }
 
 /* Fails the graph unless the value has this rank. */
@@ -54,13 +53,13 @@ static inline vsti_post vsti_after(int residual, const vsti_node *activation) {
     return after;
 }
 
-/* A convolution's weight (out, …) in `layout` and its bias (out; value 0: none), with the batch norm `norm` that
+/* A convolution's weight (out, …) in `format` and its bias (out; value 0: none), with the batch norm `norm` that
  * follows folded in if it is not NULL (ops/batch_norm.c). */
 typedef struct vsti_folded {
     vsti_buffer weight, bias;
 } vsti_folded;
 vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
-                                const vsti_layout *layout);
+                                vsti_format format);
 
 /* NumPy's broadcast shape of two; false if there is none. */
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);

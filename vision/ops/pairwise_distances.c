@@ -31,16 +31,16 @@ static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run, &a, sizeof a, buffers, 2);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_read(lowering, node->inputs[1], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL),
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN),
                                    vsti_scratch(lowering, (size_t)(a.rows * a.rows) * sizeof(float))};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 4);
 }

@@ -24,17 +24,17 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_pool pool = *sizes_of(node);
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     pool.training = vsti_is_training(lowering);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_pool_forward(&p, &pool, layout);
+    vst_status status = vsti_pool_forward(&p, &pool, format);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
     const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], layout)},
-        {VSTI_DST, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DST))},
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], format)},
+        {VSTI_DST, vsti_write(lowering, node->outputs[0], vsti_primitive_format(p, VSTI_DST))},
         {VSTI_WORKSPACE, vsti_primitive_bytes(p, VSTI_WORKSPACE)
                              ? vsti_write_bytes(lowering, node->outputs[1], vsti_primitive_bytes(p, VSTI_WORKSPACE))
                              : VSTI_NO_BUFFER}};
@@ -50,18 +50,19 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_pool *pool = sizes_of(node);
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_pool_backward(&p, pool, layout);
+    vst_status status = vsti_pool_backward(&p, pool, format);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
     const vsti_argument arguments[] = {
         {VSTI_DIFF_DST, vsti_read(lowering, node->inputs[pool->kind == VSTI_POOL_MAX ? 2 : 1],
-                                  vsti_primitive_layout(p, VSTI_DIFF_DST))},
-        {VSTI_DIFF_SRC, vsti_write(lowering, node->outputs[0], vsti_primitive_layout(p, VSTI_DIFF_SRC))},
-        {VSTI_WORKSPACE, pool->kind == VSTI_POOL_MAX ? vsti_read(lowering, node->inputs[1], NULL) : VSTI_NO_BUFFER}};
+                                  vsti_primitive_format(p, VSTI_DIFF_DST))},
+        {VSTI_DIFF_SRC, vsti_write(lowering, node->outputs[0], vsti_primitive_format(p, VSTI_DIFF_SRC))},
+        {VSTI_WORKSPACE,
+         pool->kind == VSTI_POOL_MAX ? vsti_read(lowering, node->inputs[1], VSTI_PLAIN) : VSTI_NO_BUFFER}};
     vsti_primitive_step(lowering, p, arguments, 3);
 }
 

@@ -29,8 +29,8 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 }
 
 static void step(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     const attributes *o = node->attributes;
     const vsti_resize s = {o->planes, o->in_height, o->in_width, o->out_height, o->out_width, o->mode == VST_BICUBIC};
     vsti_kernel_step(lowering, vsti_kernel_name(), function, &s, sizeof s, buffers, 2);

@@ -13,10 +13,10 @@ static void run(void *const *buffers, const void *raw, const vsti_run *run) {
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
-    const vsti_layout *layout = vsti_layout_of(lowering, node->inputs[0]);
-    const arguments a = {*(const float *)node->attributes, vsti_memory_count(lowering, node->inputs[0], layout)};
-    vsti_buffer in = vsti_read(lowering, node->inputs[0], layout);
-    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], layout);
+    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    const arguments a = {*(const float *)node->attributes, vsti_memory_count(lowering, node->inputs[0], format)};
+    vsti_buffer in = vsti_read(lowering, node->inputs[0], format);
+    vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], format);
     vsti_kernel_step(lowering, vsti_kernel_name(), run, &a, sizeof a, (vsti_buffer[]){in, out}, 2);
 }
 

@@ -45,8 +45,8 @@ static void lower_slice(vsti_lowering *lowering, const vsti_node *node) {
                                   .from_width = in->dim[o->axis] * inner,
                                   .from_start = o->start * inner,
                                   .to_width = o->count * inner};
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_slice, &copy, sizeof copy, buffers, 2);
 }
 
@@ -76,12 +76,12 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
                                   .from_width = o->count * inner,
                                   .to_width = o->extent * inner,
                                   .to_start = o->start * inner};
-    vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], NULL)};
+    vsti_buffer buffers[3] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN)};
     if (node->operation->accumulates) {
-        buffers[2] = vsti_read(lowering, node->inputs[1], NULL);
-        buffers[1] = vsti_write_over(lowering, node->outputs[0], node->inputs[1], NULL);
+        buffers[2] = vsti_read(lowering, node->inputs[1], VSTI_PLAIN);
+        buffers[1] = vsti_write_over(lowering, node->outputs[0], node->inputs[1], VSTI_PLAIN);
     } else {
-        buffers[1] = vsti_write(lowering, node->outputs[0], NULL);
+        buffers[1] = vsti_write(lowering, node->outputs[0], VSTI_PLAIN);
     }
     vsti_kernel_step(lowering, vsti_kernel_name(), node->operation->accumulates ? run_backward_add : run_backward,
                      &copy, sizeof copy, buffers, node->operation->accumulates ? 3 : 2);
@@ -165,7 +165,7 @@ static void lower_concat(vsti_lowering *lowering, const vsti_node *node) {
     const int axis = *(const int *)node->attributes;
     const vst_shape *whole = vsti_shape(graph, node->outputs[0]);
     const int64_t inner = product(whole, axis + 1, whole->rank);
-    const vsti_buffer out = vsti_write(lowering, node->outputs[0], NULL);
+    const vsti_buffer out = vsti_write(lowering, node->outputs[0], VSTI_PLAIN);
     int64_t start = 0;
     for (int i = 0; i < node->input_count; i++) {
         const int64_t count = vsti_shape(graph, node->inputs[i])->dim[axis] * inner;
@@ -175,7 +175,7 @@ static void lower_concat(vsti_lowering *lowering, const vsti_node *node) {
                                       .to_width = whole->dim[axis] * inner,
                                       .to_start = start};
         vsti_kernel_step(lowering, vsti_kernel_name(), run_slice, &copy, sizeof copy,
-                         (vsti_buffer[]){vsti_read(lowering, node->inputs[i], NULL), out}, 2);
+                         (vsti_buffer[]){vsti_read(lowering, node->inputs[i], VSTI_PLAIN), out}, 2);
         start += count;
     }
 }

@@ -17,17 +17,17 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const int64_t n = vsti_count(vsti_lowering_graph(lowering), node->inputs[0]);
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_read(lowering, node->inputs[1], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run, &n, sizeof n, buffers, 3);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const int64_t n = vsti_count(vsti_lowering_graph(lowering), node->inputs[0]);
     const vsti_buffer buffers[] = {
-        vsti_read(lowering, node->inputs[0], NULL), vsti_read(lowering, node->inputs[1], NULL),
-        vsti_read(lowering, node->inputs[2], NULL), vsti_write(lowering, node->outputs[0], NULL)};
+        vsti_read(lowering, node->inputs[0], VSTI_PLAIN), vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
+        vsti_read(lowering, node->inputs[2], VSTI_PLAIN), vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &n, sizeof n, buffers, 4);
 }
 

@@ -29,8 +29,8 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const arguments a = {*(const row_map *)node->attributes, vsti_rows(shape), vsti_last(shape)};
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 2);
 }
 
@@ -38,9 +38,9 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const arguments a = {*(const row_map *)node->attributes, vsti_rows(shape), vsti_last(shape)};
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], NULL),
-                                   vsti_read(lowering, node->inputs[1], NULL),
-                                   vsti_write(lowering, node->outputs[0], NULL)};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
+                                   vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 3);
 }
 

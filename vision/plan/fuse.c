@@ -2,6 +2,7 @@
 #include "vision/plan/fuse.h"
 
 #include "vision/base/memory.h"
+#include "vision/kernels/tuning.h"
 
 typedef struct readers { /* by value */
     int *count, *node;   /* node: the last one that reads it */
@@ -16,10 +17,9 @@ static void count_readers(const vst_graph *graph, const bool *needed, const bool
         }
 }
 
-/* oneDNN's GELU in a matrix product on AVX2 costs twice what our own pass over the result does (DeiT-Ti, 16 images: 25
- * ms in place of 12). */
 static bool is_worth_fusing(const vsti_node *host, const vsti_node *activation) {
-    return host->operation->fusion != VSTI_FUSE_HOST || *(const vsti_activation *)activation->attributes != VSTI_GELU;
+    return VSTI_FUSE_GELU_IN_PRODUCT || host->operation->fusion != VSTI_FUSE_HOST ||
+           *(const vsti_activation *)activation->attributes != VSTI_GELU;
 }
 
 /* Takes `next`, which reads `value`, into the host's step, if it can still follow what is in there. */

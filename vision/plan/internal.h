@@ -115,15 +115,25 @@ typedef struct buffer {
     vsti_operand at; /* of roots; in the arena the offset comes last */
 } buffer;
 
-/* One layout in which a value exists. layout NULL: plain. */
+/* One format in which a value exists. */
 typedef struct copy {
-    const vsti_layout *layout;
-    int buffer, next; /* next copy of the same value, or -1 */
+    vsti_format format;
+    const vst_quant_entry *scale; /* of 8-bit formats */
+    int buffer, next;             /* next copy of the same value, or -1 */
 } copy;
 
-typedef struct row { /* of the profile */
-    int node, value; /* value: what a reorder moves, or 0 */
-    char fused[32];  /* what else the node's step computes: "+norm+add+relu" */
+/* What a value is kept as between the nodes that write and read it. */
+typedef struct stored {
+    vst_dtype dtype;
+    const vst_quant_entry *scale; /* of 8-bit types */
+    bool pending; /* it is still to be converted after its node; float32 is needed no longer than that */
+} stored;
+
+typedef struct row {      /* of the profile */
+    int node, value;      /* value: what a reorder or a conversion moves, or 0 */
+    const char *movement; /* of a value: "reorder", "cast", … */
+    size_t element_bytes; /* of a value: read and written for each element */
+    char fused[32];       /* what else the node's step computes: "+norm+add+relu" */
     char implementation[64];
 } row;
 
@@ -138,6 +148,7 @@ struct vsti_lowering {
     int *last_use;        /* by value: last needed node that reads it; node count for outputs; -1 unused */
     int *gradient_of;     /* by value: parameter whose gradient it is, plus one; the last of several that share it */
     int *first_copy;      /* by value: index in copies or -1 */
+    stored *stored;       /* by value */
     copy *copies;
     size_t copy_count, copy_capacity;
     buffer *buffers;
@@ -147,8 +158,8 @@ struct vsti_lowering {
     row *rows;
     size_t row_count, row_capacity;
     pack_list packed;
-    vsti_layout **layouts; /* made for values whose steps are kernels of ours; primitives own theirs */
-    size_t layout_count, layout_capacity;
+    vsti_descriptor **descriptors; /* of values whose steps are kernels of ours; primitives own theirs */
+    size_t descriptor_count, descriptor_capacity;
 };
 
 /* ---- lowering.c ---- */
@@ -158,9 +169,25 @@ buffer *vsti_root_of(vsti_lowering *lowering, int index);
 vsti_operand vsti_parameter_at(const vsti_lowering *lowering, vsti_space space, int parameter);
 /* A buffer over memory outside the arena. */
 vsti_buffer vsti_external(vsti_lowering *lowering, vsti_operand at, size_t bytes);
-size_t vsti_value_bytes(const vsti_lowering *lowering, int value, const vsti_layout *layout);
+size_t vsti_value_bytes(const vsti_lowering *lowering, int value, vsti_format format);
 /* Copies whole bytes from one buffer to another, as a step. */
 void vsti_copy_step(vsti_lowering *lowering, size_t bytes, vsti_buffer from, vsti_buffer to);
+
+/* Converts a value that was just written to the format that it is stored in; later nodes read that. */
+void vsti_store_value(vsti_lowering *lowering, int value);
+
+/* ---- formats.c ---- */
+/* Fills lowering->stored by the program's precision and table of quantised values. */
+VST_NODISCARD vst_status vsti_choose_formats(vsti_lowering *lowering, const vst_program_options *options);
+/* A conversion between float32 and `other` (`scale` for 8-bit types) of a tensor of `shape` in one layout. */
+typedef struct conversion {
+    const char *name; /* "cast", "quantize", "dequantize" */
+    vsti_kernel_function *function;
+    void *arguments; /* to free */
+    size_t argument_bytes;
+} conversion;
+VST_NODISCARD vst_status vsti_conversion_create(conversion *out, bool to_f32, vsti_format other,
+                                                const vst_quant_entry *scale, const vst_shape *shape);
 
 /* ---- arena.c ---- */
 /* Packs the lifetimes into one arena. */

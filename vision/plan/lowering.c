@@ -53,8 +53,9 @@ vsti_operand vsti_parameter_at(const vsti_lowering *lowering, vsti_space space, 
 
 buffer *vsti_root_of(vsti_lowering *lowering, int index) { return &lowering->buffers[lowering->buffers[index].root]; }
 
-/* Records that the value exists in `index` with this layout, and how long its memory is needed for that. */
-static void bind_value(vsti_lowering *lowering, int value, const vsti_layout *layout, vsti_buffer index) {
+/* Records that the value exists in `index` in this format, and how long its memory is needed for that. */
+static void bind_scaled(vsti_lowering *lowering, int value, vsti_format format, const vst_quant_entry *scale,
+                        vsti_buffer index) {
     if (index < 0 || lowering->status != VST_OK) return;
     vst_status status =
         vst_grow(&lowering->copies, &lowering->copy_capacity, lowering->copy_count + 1, sizeof *lowering->copies);
@@ -65,18 +66,18 @@ static void bind_value(vsti_lowering *lowering, int value, const vsti_layout *la
     int *tail = &lowering->first_copy[value];
     while (*tail >= 0) tail = &lowering->copies[*tail].next;
     *tail = (int)lowering->copy_count;
-    lowering->copies[lowering->copy_count++] = (copy){layout, index, -1};
+    lowering->copies[lowering->copy_count++] = (copy){format, scale, index, -1};
     buffer *root = vsti_root_of(lowering, index);
-    if (lowering->last_use[value] > root->last_node) root->last_node = lowering->last_use[value];
+    const int until = lowering->stored[value].pending ? lowering->node : lowering->last_use[value];
+    if (until > root->last_node) root->last_node = until;
 }
 
-static bool same_layout(const vsti_layout *a, const vsti_layout *b) {
-    return a == b || (a && b && vsti_layout_equal(a, b));
+static void bind_value(vsti_lowering *lowering, int value, vsti_format format, vsti_buffer index) {
+    bind_scaled(lowering, value, format, NULL, index);
 }
 
-size_t vsti_value_bytes(const vsti_lowering *lowering, int value, const vsti_layout *layout) {
-    if (layout) return vsti_layout_bytes(layout);
-    return (size_t)vst_shape_count(vsti_shape(lowering->graph, value)) * sizeof(float);
+size_t vsti_value_bytes(const vsti_lowering *lowering, int value, vsti_format format) {
+    return vsti_format_bytes(format, vsti_shape(lowering->graph, value));
 }
 
 /* Parameters and inputs appear when they are first read. */
@@ -84,14 +85,14 @@ static void materialise(vsti_lowering *lowering, int value) {
     if (lowering->first_copy[value] >= 0 || lowering->status != VST_OK) return;
     const vsti_value *v = &lowering->graph->values[value];
     VST_ASSERT(v->kind != VSTI_VALUE_NODE);
-    const size_t bytes = vsti_value_bytes(lowering, value, NULL);
+    const size_t bytes = vsti_value_bytes(lowering, value, VSTI_PLAIN);
     const vsti_buffer index =
         v->kind == VSTI_VALUE_PARAM
             ? vsti_external(lowering, vsti_parameter_at(lowering, SPACE_VALUES, v->parameter), bytes)
             : new_buffer(lowering, bytes);
     if (index < 0) return;
     lowering->buffers[index].first = -1; /* the caller fills an input before the run */
-    bind_value(lowering, value, NULL, index);
+    bind_value(lowering, value, VSTI_PLAIN, index);
 }
 
 static void touch(vsti_lowering *lowering, int index) {
@@ -99,20 +100,22 @@ static void touch(vsti_lowering *lowering, int index) {
     if (root->last < lowering->node) root->last = lowering->node;
 }
 
-const vsti_layout *vsti_layout_of(const vsti_lowering *lowering, int value) {
+vsti_format vsti_f32_format(const vsti_lowering *lowering, int value) {
     const int first = lowering->first_copy[value];
-    return first < 0 ? NULL : lowering->copies[first].layout;
+    if (first < 0) return VSTI_PLAIN;
+    return (vsti_format){VST_F32, lowering->copies[first].format.layout};
 }
 
-const vsti_layout *vsti_channel_layout(vsti_lowering *lowering, int value, int64_t block) {
-    vsti_layout *layout = NULL;
-    if (lowering->status != VST_OK) return NULL;
-    vst_status status =
-        vst_grow(&lowering->layouts, &lowering->layout_capacity, lowering->layout_count + 1, sizeof(vsti_layout *));
-    if (status == VST_OK) status = vsti_layout_channels(&layout, vsti_shape(lowering->graph, value), block);
+vsti_format vsti_channel_format(vsti_lowering *lowering, int value, int64_t block) {
+    vsti_descriptor *descriptor = NULL;
+    if (lowering->status != VST_OK) return VSTI_PLAIN;
+    vst_status status = vst_grow(&lowering->descriptors, &lowering->descriptor_capacity, lowering->descriptor_count + 1,
+                                 sizeof *lowering->descriptors);
+    if (status == VST_OK) status = vsti_descriptor_channels(&descriptor, vsti_shape(lowering->graph, value), block);
     vsti_lowering_fail(lowering, status);
-    if (layout) lowering->layouts[lowering->layout_count++] = layout;
-    return layout;
+    if (!descriptor) return VSTI_PLAIN;
+    lowering->descriptors[lowering->descriptor_count++] = descriptor;
+    return (vsti_format){VST_F32, {VSTI_LAYOUT_DESCRIBED, descriptor}};
 }
 
 static int new_row(vsti_lowering *lowering, int value) {
@@ -122,7 +125,8 @@ static int new_row(vsti_lowering *lowering, int value) {
         vsti_lowering_fail(lowering, status);
         return 0;
     }
-    lowering->rows[lowering->row_count] = (row){.node = lowering->host, .value = value};
+    lowering->rows[lowering->row_count] =
+        (row){.node = lowering->host, .value = value, .movement = "reorder", .element_bytes = 2 * sizeof(float)};
     return (int)lowering->row_count++;
 }
 
@@ -175,6 +179,21 @@ static void add_primitive(vsti_lowering *lowering, int row_index, vsti_primitive
     if (scratch) add_operand(lowering, VSTI_SCRATCHPAD, vsti_scratch(lowering, scratch));
 }
 
+static void add_kernel(vsti_lowering *lowering, int row_index, const char *implementation,
+                       vsti_kernel_function *function, const void *arguments, size_t argument_bytes,
+                       const vsti_buffer *buffers, int buffer_count) {
+    vsti_step *s = new_step(lowering, implementation, row_index, false);
+    if (!s) return;
+    s->function = function;
+    s->arguments = vst_alloc(argument_bytes);
+    if (!s->arguments) {
+        vsti_lowering_fail(lowering, vst_fail_memory(argument_bytes));
+        return;
+    }
+    if (argument_bytes) memcpy(s->arguments, arguments, argument_bytes);
+    for (int i = 0; i < buffer_count; i++) add_operand(lowering, VSTI_ROLES, buffers[i]);
+}
+
 /* ---- packed weights ---- */
 
 /* The place of a pack step's input, which lies outside the arena. */
@@ -217,11 +236,12 @@ static vsti_buffer pack_reorder(vsti_lowering *lowering, vsti_primitive *reorder
     return vsti_external(lowering, to, bytes);
 }
 
-vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
-                              const vsti_layout *from, const vsti_layout *wanted) {
+vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape, vsti_format from,
+                              vsti_format wanted) {
     vsti_primitive *primitive;
-    if (same_layout(from, wanted) || lowering->status != VST_OK) return source;
-    vst_status status = vsti_reorder_create(&primitive, shape, from, wanted);
+    VST_ASSERT(from.dtype == VST_F32 && wanted.dtype == VST_F32);
+    if (vsti_format_equal(from, wanted) || lowering->status != VST_OK) return source;
+    vst_status status = vsti_reorder_create(&primitive, shape, from.layout, wanted.layout);
     if (status == VST_OK) return pack_reorder(lowering, primitive, source);
     vsti_lowering_fail(lowering, status);
     return VSTI_NO_BUFFER;
@@ -229,53 +249,130 @@ vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const
 
 /* ---- values ---- */
 
-/* A reorder of `value` from `source` into a new buffer. */
-static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *source, const vsti_layout *wanted) {
+static bool is_packed_parameter(const vsti_lowering *lowering, int value) {
+    return lowering->graph->values[value].kind == VSTI_VALUE_PARAM && !vsti_is_training(lowering);
+}
+
+/* A reorder of the float32 `value` from `source` into a new buffer. */
+static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *source, vsti_format wanted) {
     vsti_primitive *primitive;
     const copy from = *source; /* adding a copy may move the array */
-    vst_status status = vsti_reorder_create(&primitive, vsti_shape(lowering->graph, value), from.layout, wanted);
+    vst_status status =
+        vsti_reorder_create(&primitive, vsti_shape(lowering->graph, value), from.format.layout, wanted.layout);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return VSTI_NO_BUFFER;
     }
-    const vsti_layout *layout = vsti_primitive_layout(primitive, VSTI_DST);
+    const vsti_format format = vsti_primitive_format(primitive, VSTI_DST);
     vsti_buffer target;
-    if (lowering->graph->values[value].kind == VSTI_VALUE_PARAM && !vsti_is_training(lowering)) {
+    if (is_packed_parameter(lowering, value)) {
         target = pack_reorder(lowering, primitive, from.buffer);
     } else {
         target = new_buffer(lowering, vsti_value_bytes(lowering, value, wanted));
         const vsti_argument arguments[] = {{VSTI_SRC, from.buffer}, {VSTI_DST, target}};
         add_primitive(lowering, new_row(lowering, value), primitive, arguments, 2);
     }
-    bind_value(lowering, value, layout, target);
+    bind_value(lowering, value, format, target);
     return target;
 }
 
-vsti_buffer vsti_read(vsti_lowering *lowering, int value, const vsti_layout *wanted) {
-    materialise(lowering, value);
+/* A cast, quantisation or dequantisation from `source` into a new buffer, in the same layout; `to` is float32 or what
+ * `scale` describes. */
+static vsti_buffer convert(vsti_lowering *lowering, int value, const copy *source, vst_dtype to,
+                           const vst_quant_entry *scale) {
+    const copy from = *source;
+    const vsti_format format = {to, from.format.layout},
+                      other = {to == VST_F32 ? from.format.dtype : to, format.layout};
+    const size_t bytes = vsti_value_bytes(lowering, value, format);
+    vsti_buffer target = VSTI_NO_BUFFER;
+    conversion how = {0};
     if (lowering->status != VST_OK) return VSTI_NO_BUFFER;
-    for (int i = lowering->first_copy[value]; i >= 0; i = lowering->copies[i].next)
-        if (same_layout(lowering->copies[i].layout, wanted)) {
-            touch(lowering, lowering->copies[i].buffer);
-            return lowering->copies[i].buffer;
+    vsti_lowering_fail(lowering, vsti_conversion_create(&how, to == VST_F32, other, to == VST_F32 ? from.scale : scale,
+                                                        vsti_shape(lowering->graph, value)));
+    if (is_packed_parameter(lowering, value)) {
+        vsti_pack_step(lowering, how.function, how.arguments, how.argument_bytes, &from.buffer, 1, &bytes, 1, &target);
+    } else {
+        target = new_buffer(lowering, bytes);
+        const int index = lowering->status == VST_OK ? new_row(lowering, value) : 0;
+        if (lowering->status == VST_OK) {
+            lowering->rows[index].movement = how.name;
+            lowering->rows[index].element_bytes = vst_dtype_size(from.format.dtype) + vst_dtype_size(to);
         }
-    return reorder(lowering, value, &lowering->copies[lowering->first_copy[value]], wanted);
+        add_kernel(lowering, index, vsti_kernel_name(), how.function, how.arguments, how.argument_bytes,
+                   (vsti_buffer[]){from.buffer, target}, 2);
+    }
+    vst_free(how.arguments);
+    bind_scaled(lowering, value, format, to == VST_F32 ? NULL : scale, target);
+    return target;
 }
 
-vsti_buffer vsti_write(vsti_lowering *lowering, int value, const vsti_layout *layout) {
-    const size_t bytes = vsti_value_bytes(lowering, value, layout);
+static const copy *find_copy(const vsti_lowering *lowering, int value, vsti_format wanted) {
+    for (int i = lowering->first_copy[value]; i >= 0; i = lowering->copies[i].next)
+        if (vsti_format_equal(lowering->copies[i].format, wanted)) return &lowering->copies[i];
+    return NULL;
+}
+
+/* The first copy in float32, whatever its layout; one is made if there is none. */
+static const copy *find_f32(vsti_lowering *lowering, int value) {
+    const copy *first = &lowering->copies[lowering->first_copy[value]];
+    for (const copy *c = first;; c = &lowering->copies[c->next]) {
+        if (c->format.dtype == VST_F32) return c;
+        if (c->next < 0) break;
+    }
+    convert(lowering, value, first, VST_F32, NULL);
+    return lowering->status == VST_OK ? &lowering->copies[lowering->copy_count - 1] : NULL;
+}
+
+vsti_buffer vsti_read(vsti_lowering *lowering, int value, vsti_format wanted) {
+    materialise(lowering, value);
+    if (lowering->status != VST_OK) return VSTI_NO_BUFFER;
+    const copy *found = find_copy(lowering, value, wanted);
+    if (found) {
+        touch(lowering, found->buffer);
+        return found->buffer;
+    }
+    if (wanted.dtype == VST_F32) {
+        const copy *f32 = find_f32(lowering, value);
+        if (!f32) return VSTI_NO_BUFFER;
+        return vsti_layout_equal(f32->format.layout, wanted.layout) ? f32->buffer
+                                                                    : reorder(lowering, value, f32, wanted);
+    }
+    const vsti_format f32 = {VST_F32, wanted.layout};
+    vsti_read(lowering, value, f32);
+    found = lowering->status == VST_OK ? find_copy(lowering, value, f32) : NULL;
+    return found ? convert(lowering, value, found, wanted.dtype, lowering->stored[value].scale) : VSTI_NO_BUFFER;
+}
+
+void vsti_store_value(vsti_lowering *lowering, int value) {
+    stored *as = &lowering->stored[value];
+    if (lowering->status != VST_OK || !as->pending || lowering->first_copy[value] < 0) return;
+    const copy *from = &lowering->copies[lowering->first_copy[value]];
+    if (from->format.dtype == VST_F32) {
+        if (as->scale && as->scale->scale_count > 1) { /* only the plain layout has the channels in order */
+            vsti_read(lowering, value, VSTI_PLAIN);
+            from = lowering->status == VST_OK ? find_copy(lowering, value, VSTI_PLAIN) : NULL;
+        }
+        as->pending = false;
+        if (from) convert(lowering, value, from, as->dtype, as->scale);
+        if (lowering->status == VST_OK) lowering->first_copy[value] = (int)lowering->copy_count - 1;
+    }
+    as->pending = false;
+}
+
+vsti_buffer vsti_write(vsti_lowering *lowering, int value, vsti_format format) {
+    const size_t bytes = vsti_value_bytes(lowering, value, format);
     const int parameter = lowering->gradient_of[value];
     const vsti_buffer index =
-        parameter && !layout
+        parameter && vsti_format_equal(format, VSTI_PLAIN)
             ? vsti_external(lowering, vsti_parameter_at(lowering, SPACE_GRADIENTS, parameter - 1), bytes)
             : new_buffer(lowering, bytes);
-    bind_value(lowering, value, layout, index);
+    bind_value(lowering, value, format, index);
     return index;
 }
 
 vsti_buffer vsti_write_bytes(vsti_lowering *lowering, int value, size_t bytes) {
     vsti_buffer index = new_buffer(lowering, bytes);
-    bind_value(lowering, value, NULL, index);
+    bind_value(lowering, value, VSTI_PLAIN, index);
     return index;
 }
 
@@ -293,14 +390,14 @@ static bool read_elsewhere(const vsti_lowering *lowering, int input, vsti_buffer
     return false;
 }
 
-vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, const vsti_layout *layout) {
-    vsti_buffer index = vsti_read(lowering, input, layout);
+vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, vsti_format format) {
+    vsti_buffer index = vsti_read(lowering, input, format);
     if (index < 0) return index;
     const buffer *root = vsti_root_of(lowering, index);
     const bool free_now = !root->pinned && root->last_node <= lowering->node && !lowering->program->plain &&
                           !read_elsewhere(lowering, input, index);
-    if (!free_now || lowering->gradient_of[value]) return vsti_write(lowering, value, layout);
-    bind_value(lowering, value, layout, index);
+    if (!free_now || lowering->gradient_of[value]) return vsti_write(lowering, value, format);
+    bind_value(lowering, value, format, index);
     return index;
 }
 
@@ -313,20 +410,29 @@ void vsti_copy_step(vsti_lowering *lowering, size_t bytes, vsti_buffer from, vst
     vsti_kernel_step(lowering, "copy", run_copy, &bytes, sizeof bytes, (vsti_buffer[]){from, to}, 2);
 }
 
-vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, const vsti_layout *layout) {
-    const vsti_buffer in = vsti_read(lowering, addend, layout), out = vsti_write_over(lowering, value, addend, layout);
-    if (in != out) vsti_copy_step(lowering, vsti_value_bytes(lowering, addend, layout), in, out);
+vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, vsti_format format) {
+    const vsti_buffer in = vsti_read(lowering, addend, format), out = vsti_write_over(lowering, value, addend, format);
+    if (in != out) vsti_copy_step(lowering, vsti_value_bytes(lowering, addend, format), in, out);
     return out;
 }
 
+/* A view has the type of what it shows; 8-bit values with a scale for each channel are shown as float32. */
 void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset) {
-    vsti_buffer source = vsti_read(lowering, input, NULL);
-    vsti_buffer index = new_buffer(lowering, vsti_value_bytes(lowering, value, NULL));
+    vsti_format format = VSTI_PLAIN;
+    const vst_quant_entry *scale = NULL;
+    const int first = lowering->first_copy[input];
+    if (first >= 0 && !(lowering->copies[first].scale && lowering->copies[first].scale->scale_count > 1)) {
+        format.dtype = lowering->copies[first].format.dtype;
+        scale = lowering->copies[first].scale;
+    }
+    const vsti_buffer source = vsti_read(lowering, input, format);
+    const vsti_buffer index = new_buffer(lowering, vsti_value_bytes(lowering, value, format));
     if (index < 0) return;
     buffer *b = &lowering->buffers[index];
     b->root = lowering->buffers[source].root;
-    b->shift = lowering->buffers[source].shift + (size_t)offset * sizeof(float);
-    bind_value(lowering, value, NULL, index);
+    b->shift = lowering->buffers[source].shift + (size_t)offset * vst_dtype_size(format.dtype);
+    if (format.dtype != VST_F32) lowering->stored[value] = (stored){format.dtype, scale, false};
+    bind_scaled(lowering, value, format, scale, index);
 }
 
 vsti_buffer vsti_scratch(vsti_lowering *lowering, size_t bytes) { return new_buffer(lowering, bytes); }
@@ -358,16 +464,8 @@ static int node_row(vsti_lowering *lowering) {
 void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
                       const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count) {
     if (lowering->status != VST_OK) return;
-    vsti_step *s = new_step(lowering, implementation, node_row(lowering), false);
-    if (!s) return;
-    s->function = function;
-    s->arguments = vst_alloc(argument_bytes);
-    if (!s->arguments) {
-        vsti_lowering_fail(lowering, vst_fail_memory(argument_bytes));
-        return;
-    }
-    if (argument_bytes) memcpy(s->arguments, arguments, argument_bytes);
-    for (int i = 0; i < buffer_count; i++) add_operand(lowering, VSTI_ROLES, buffers[i]);
+    add_kernel(lowering, node_row(lowering), implementation, function, arguments, argument_bytes, buffers,
+               buffer_count);
 }
 
 void vsti_primitive_step(vsti_lowering *lowering, vsti_primitive *primitive, const vsti_argument *arguments,

@@ -22,27 +22,27 @@ bool vsti_is_training(const vsti_lowering *lowering);
 bool vsti_is_plain(const vsti_lowering *lowering); /* plain layouts only, nothing overwritten (tests) */
 void vsti_lowering_fail(vsti_lowering *lowering, vst_status status); /* keeps the thread's error */
 
-/* The value in layout `wanted` (NULL: plain); a reorder is inserted if it is not there yet. */
-vsti_buffer vsti_read(vsti_lowering *lowering, int value, const vsti_layout *wanted);
-/* The value's first layout, NULL if plain: what an operation that works in any layout should take. */
-const vsti_layout *vsti_layout_of(const vsti_lowering *lowering, int value);
-/* The layout of a value (N, C, H, W) as vsti_channels describes it (kernels.h), C a multiple of the block; NULL on
- * failure. */
-const vsti_layout *vsti_channel_layout(vsti_lowering *lowering, int value, int64_t block);
+/* The value in format `wanted`; a reorder, cast, quantisation or dequantisation is inserted if it is not there yet. */
+vsti_buffer vsti_read(vsti_lowering *lowering, int value, vsti_format wanted);
+/* float32 in the layout in which the value was written: what an operation that works in any layout should take. */
+vsti_format vsti_f32_format(const vsti_lowering *lowering, int value);
+/* float32 in the layout of a value (N, C, H, W) as vsti_channels describes it (kernels.h), C a multiple of the block.
+ */
+vsti_format vsti_channel_format(vsti_lowering *lowering, int value, int64_t block);
 /* Memory for a value that the node computes. */
-vsti_buffer vsti_write(vsti_lowering *lowering, int value, const vsti_layout *layout);
+vsti_buffer vsti_write(vsti_lowering *lowering, int value, vsti_format format);
 /* The same for a value whose size its shape does not say: a primitive's workspace. */
 vsti_buffer vsti_write_bytes(vsti_lowering *lowering, int value, size_t bytes);
-/* As vsti_write, over the memory of `input` (read in the same layout by this node) if nothing needs that any more. */
-vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, const vsti_layout *layout);
-/* `value` is `input`'s memory (plain), seen with another shape and `offset` floats further. */
+/* As vsti_write, over the memory of `input` (read in the same format by this node) if nothing needs that any more. */
+vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, vsti_format format);
+/* `value` is `input`'s memory (plain), seen with another shape and `offset` elements further. */
 void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset);
 /* Memory for the duration of the node. */
 vsti_buffer vsti_scratch(vsti_lowering *lowering, size_t bytes);
 
 /* Memory for a value to which a primitive adds: it begins with the contents of `addend`, a value of the same shape, and
  * is that one's memory if nothing needs it any more. */
-vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, const vsti_layout *layout);
+vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, vsti_format format);
 
 /* What one step computes besides the node that is being lowered: up to y = activation(norm(node) + residual). */
 typedef struct vsti_fusion {
@@ -63,9 +63,9 @@ enum { VSTI_MAX_PACK_INPUTS = 8 };
 void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
                     size_t argument_bytes, const vsti_buffer *inputs, int input_count, const size_t *output_bytes,
                     int output_count, vsti_buffer *outputs);
-/* A parameter or packed weight in another layout (NULL: plain). */
-vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape,
-                              const vsti_layout *from, const vsti_layout *wanted);
+/* A float32 parameter or packed weight in another layout. */
+vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape, vsti_format from,
+                              vsti_format wanted);
 
 /* Does a consumer exist in this program? Outputs nobody reads need not be written. */
 bool vsti_is_used(const vsti_lowering *lowering, int value);

@@ -42,8 +42,8 @@ static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int
         const vsti_value *value = &graph->values[i];
         if (value->kind != VSTI_VALUE_PARAM || !value->gradient || lowering->status != VST_OK) continue;
         const vsti_operand target = vsti_parameter_at(lowering, SPACE_GRADIENTS, value->parameter);
-        const size_t bytes = vsti_value_bytes(lowering, (int)i, NULL);
-        const vsti_buffer source = vsti_read(lowering, value->gradient, NULL);
+        const size_t bytes = vsti_value_bytes(lowering, (int)i, VSTI_PLAIN);
+        const vsti_buffer source = vsti_read(lowering, value->gradient, VSTI_PLAIN);
         if (source < 0) return;
         const vsti_operand *at = &vsti_root_of(lowering, source)->at;
         if (at->space == target.space && at->offset == target.offset) continue;
@@ -52,7 +52,7 @@ static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int
         vsti_copy_step(lowering, bytes, source, bucket);
     }
     for (int i = 0; i < output_count; i++) {
-        vsti_buffer index = vsti_read(lowering, outputs[i].id, NULL);
+        vsti_buffer index = vsti_read(lowering, outputs[i].id, VSTI_PLAIN);
         if (index >= 0) vsti_root_of(lowering, index)->pinned = true;
     }
 }
@@ -92,6 +92,7 @@ static void lower_nodes(vsti_lowering *lowering) {
         const int written = vsti_fused(lowering, node).output;
         if (lowering->status == VST_OK && lowering->last_use[written] >= 0)
             VST_ASSERT(lowering->first_copy[written] >= 0);
+        vsti_store_value(lowering, written);
     }
     lowering->host = end;
 }
@@ -99,12 +100,12 @@ static void lower_nodes(vsti_lowering *lowering) {
 /* What the profile says about a row apart from its time. */
 static void describe_row(const vst_graph *graph, const row *r, vst_profile_row *out) {
     const vsti_node *node = r->node < (int)graph->node_count ? &graph->nodes[r->node] : NULL;
-    const char *operation = r->value ? "reorder" : node ? node->operation->name : "gradient copy";
+    const char *operation = r->value ? r->movement : node ? node->operation->name : "gradient copy";
     *out = (vst_profile_row){.backward = !node || node->backward};
     snprintf(out->name, sizeof out->name, "%s %s%s", node ? node->name : "", operation, r->fused);
     snprintf(out->implementation, sizeof out->implementation, "%s", r->implementation);
     vst_shape_text(vsti_shape(graph, r->value ? r->value : node ? node->outputs[0] : 0), out->shape);
-    if (r->value) out->bytes = 2.0 * sizeof(float) * (double)vst_shape_count(vsti_shape(graph, r->value));
+    if (r->value) out->bytes = (double)r->element_bytes * (double)vst_shape_count(vsti_shape(graph, r->value));
     if (r->value || !node) return;
     if (node->operation->flops) out->flops = node->operation->flops(graph, node);
     for (int k = 0; k < node->input_count; k++)
@@ -148,7 +149,7 @@ static vst_status take_places(vsti_lowering *lowering, const vst_value *outputs)
         program->operands[i].role = role;
     }
     for (int i = 0; i < program->output_count; i++)
-        program->outputs[i] = place_of(lowering, vsti_read(lowering, outputs[i].id, NULL));
+        program->outputs[i] = place_of(lowering, vsti_read(lowering, outputs[i].id, VSTI_PLAIN));
     VST_TRY(take_inputs(lowering));
     VST_TRY(vsti_store_take(program->store, &lowering->packed, program->operands, program->operand_count));
 out:
@@ -173,7 +174,9 @@ static vst_status allocate_tables(vsti_lowering *lowering) {
     lowering->last_use = vst_alloc(values * sizeof(int));
     lowering->first_copy = vst_alloc(values * sizeof(int));
     lowering->gradient_of = vst_calloc(values, sizeof(int));
-    if (!lowering->needed || !lowering->last_use || !lowering->first_copy || !lowering->gradient_of)
+    lowering->stored = vst_alloc(values * sizeof *lowering->stored);
+    if (!lowering->needed || !lowering->last_use || !lowering->first_copy || !lowering->gradient_of ||
+        !lowering->stored)
         return vst_fail_memory(values * sizeof(int));
     for (size_t i = 0; i < values; i++) lowering->last_use[i] = lowering->first_copy[i] = -1;
     return VST_OK;
@@ -212,11 +215,13 @@ static vst_status begin(vst_program *program, const vst_graph *graph, int output
     return VST_OK;
 }
 
-static vst_status lower(vst_program *program, const vst_graph *graph, const vst_value *outputs) {
+static vst_status lower(vst_program *program, const vst_graph *graph, const vst_value *outputs,
+                        const vst_program_options *options) {
     vst_status status = VST_OK;
     vsti_lowering lowering = {.program = program, .graph = graph};
     VST_TRY(allocate_tables(&lowering));
     mark_needed(&lowering, outputs, program->output_count);
+    VST_TRY(vsti_choose_formats(&lowering, options));
     fuse_nodes(&lowering);
     lower_nodes(&lowering);
     finish_values(&lowering, outputs, program->output_count);
@@ -228,14 +233,15 @@ out:
     vst_free(lowering.needed);
     vst_free(lowering.last_use);
     vst_free(lowering.first_copy);
+    vst_free(lowering.stored);
     vst_free(lowering.gradient_of);
     vst_free(lowering.copies);
     vst_free(lowering.buffers);
     vst_free(lowering.bound);
     vst_free(lowering.rows);
     vsti_pack_list_clear(&lowering.packed);
-    for (size_t i = 0; i < lowering.layout_count; i++) vsti_layout_destroy(lowering.layouts[i]);
-    vst_free(lowering.layouts);
+    for (size_t i = 0; i < lowering.descriptor_count; i++) vsti_descriptor_destroy(lowering.descriptors[i]);
+    vst_free(lowering.descriptors);
     return status;
 }
 
@@ -248,7 +254,7 @@ vst_status vst_program_create(vst_program **out, const vst_graph *graph, const v
     if (!program) return vst_fail_memory(sizeof *program);
     const int before = vsti_threads_use(options->threads); /* scratch is sized by the number of threads */
     VST_TRY(begin(program, graph, output_count, options));
-    VST_TRY(lower(program, graph, outputs));
+    VST_TRY(lower(program, graph, outputs, options));
     *out = program;
     program = NULL;
 out:

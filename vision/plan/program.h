@@ -25,12 +25,35 @@ typedef enum vst_mode {
     VST_TRAIN  /* batch statistics; gradients of all parameters are written to the vst_params' gradient bucket */
 } vst_mode;
 
+typedef enum vst_precision {
+    VST_PRECISION_F32, /* all values are kept as float32 */
+    VST_PRECISION_BF16 /* inference: what one step leaves for another is kept as bfloat16 */
+} vst_precision;
+
+/* One value that is kept in another type than float32 between the step that computes it and those that read it. */
+typedef struct vst_quant_entry {
+    const char
+        *name; /* a tap ("blocks.0"), or scope and operation as a profile shows them ("blocks.0.mlp.fc1 linear") */
+    vst_dtype dtype;     /* VST_F32, VST_BF16; VST_I8, VST_U8: round(x / scale) + zero_point, cut to the type's range */
+    const float *scales; /* positive; of 8-bit types */
+    int scale_count;     /* 1, or as many as there are channels: dimension 1 of the value */
+    int zero_point;      /* of VST_U8 */
+} vst_quant_entry;
+
+typedef struct vst_quant {
+    const vst_quant_entry *entries;
+    size_t count;
+} vst_quant;
+
 typedef struct vst_program_options {
     vst_mode mode;
     uint64_t seed;      /* of dropout and drop path */
     bool plain;         /* for tests: no fusion, no buffer shared or overwritten */
     int threads;        /* OpenMP threads that its contexts run with; 0: omp_get_max_threads() of the caller */
     vst_program *share; /* a program over the same vst_params whose packed weights are shared; NULL: its own */
+    vst_precision precision;
+    const vst_quant *quant; /* goes before the precision; values inside of a fused step are never kept, so that an entry
+                               for one says nothing. NULL: none. Read during the creation only */
 } vst_program_options;
 
 /* Makes a program of the nodes that `outputs` need (and in training the gradients, if vst_differentiate was called).

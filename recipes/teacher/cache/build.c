@@ -153,7 +153,7 @@ out:
 static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_cache_teacher *cached, int count) {
     for (int k = 0; k < teacher->tap_count; k++) {
         const vsti_cache_tap *tap = vsti_cache_tap_named(cached, teacher->taps[k].name);
-        const float *values = vst_context_output(teacher->context, k);
+        const float *values = teacher->outputs.taps[k];
         for (int i = 0; i < count; i++) {
             const vst_status status = vsti_cache_encode(tap, self->cache.dtype, values + (size_t)i * tap->floats,
                                                         self->scratch, self->buffer + (size_t)i * cached->record);
@@ -181,10 +181,9 @@ static vst_status add_batch(builder *self, const vst_batch *batch) {
     const uint64_t block = self->cache.done / self->cache.block;
     for (int i = 0; i < self->cache.teacher_count; i++) {
         const vsti_cache_teacher *cached = &self->cache.teachers[i];
-        const vsti_teacher *teacher = vsti_teacher_of(self->source->teachers, cached->number - 1);
+        vsti_teacher *teacher = vsti_teacher_of(self->source->teachers, cached->number - 1);
         const size_t bytes = (size_t)batch->count * cached->record;
-        VST_TRY(
-            vsti_teacher_run(teacher, batch->images, (size_t)batch->count * self->source->teachers->image_floats, 0));
+        VST_TRY(vsti_teacher_run(teacher, batch->images));
         VST_TRY(encode(self, teacher, cached, batch->count));
         VST_TRY(put(self, cached, bytes));
         if (self->cache.done % self->cache.block == 0) XXH3_64bits_reset(self->sums[i]);

@@ -73,7 +73,7 @@ static vst_status compare_row(checker *self, uint64_t record, int row) {
                     VST_ERROR_FORMAT,
                     "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,
                     self->cache.folder, from->number, (unsigned long long)record, tap->name);
-            compare(self, index, tap, vst_context_output(teacher->context, k) + (size_t)row * tap->floats);
+            compare(self, index, tap, teacher->outputs.taps[k] + (size_t)row * tap->floats);
         }
     }
     self->rows++;
@@ -90,8 +90,7 @@ static vst_status recompute_batch(checker *self, uint64_t record) {
     VST_TRY(vst_loader_next(self->source->loader, &batch));
     for (int i = 0; i < self->source->teachers->count; i++)
         if (self->source->teachers->list[i].model)
-            VST_TRY(vsti_teacher_run(&self->source->teachers->list[i], batch.images,
-                                     (size_t)batch.count * self->source->teachers->image_floats, 0));
+            VST_TRY(vsti_teacher_run(&self->source->teachers->list[i], batch.images));
     for (int i = 0; i < batch.count && first + (uint64_t)i < cache->done; i++)
         VST_TRY(compare_row(self, first + (uint64_t)i, i));
 out:

@@ -1,0 +1,135 @@
+/* Evaluates sessions: losses and counts on the host. */
+#include "recipes/infer/evaluate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "vision/base/memory.h"
+
+static vst_status reserve_ints(int **array, uint64_t count) {
+    if (!*array) *array = vst_calloc((size_t)count, sizeof **array);
+    return *array ? VST_OK : vst_fail_memory((size_t)count * sizeof **array);
+}
+
+static vst_status reserve(vst_evaluation *e, int classes, uint64_t samples, bool want_logits) {
+    vst_status status = VST_OK;
+    size_t cells, scores;
+    if (!vst_multiply((size_t)classes, (size_t)classes, &cells) ||
+        !vst_multiply((size_t)samples, (size_t)classes, &scores))
+        return vst_fail_memory(SIZE_MAX);
+    if (!e->confusion) e->confusion = vst_calloc(cells, sizeof *e->confusion);
+    if (!e->logits && want_logits) e->logits = vst_calloc(scores, sizeof *e->logits);
+    if (!e->confusion || (want_logits && !e->logits)) VST_TRY(vst_fail_memory(cells * sizeof *e->confusion));
+    VST_TRY(reserve_ints(&e->labels, samples));
+    VST_TRY(reserve_ints(&e->predictions, samples));
+    memset(e->confusion, 0, cells * sizeof *e->confusion);
+    e->classes = classes;
+    e->samples = e->labelled = 0;
+out:
+    return status;
+}
+
+/* The first of the largest. */
+static int largest(const float *scores, int classes) {
+    int best = 0;
+    for (int c = 1; c < classes; c++)
+        if (scores[c] > scores[best]) best = c;
+    return best;
+}
+
+/* One sample's scores: its loss (0 without a label), the first largest class, how many classes beat the label. */
+typedef struct sample_result {
+    double loss;
+    int prediction, better;
+} sample_result;
+
+static sample_result score_sample(const float *scores, int classes, int label) {
+    sample_result result = {.prediction = largest(scores, classes)};
+    double sum = 0;
+    if (label < 0) return result;
+    for (int c = 0; c < classes; c++) {
+        sum += exp((double)scores[c] - scores[result.prediction]);
+        const bool worse = scores[c] < scores[label] || (scores[c] == scores[label] && c >= label);
+        result.better += !worse; /* so that a score that is not a number is never right */
+    }
+    result.loss = log(sum) + scores[result.prediction] - scores[label];
+    return result;
+}
+
+typedef struct sums {
+    double loss;
+    uint64_t top1, top5;
+} sums;
+
+/* Each head's own predictions, of models with two. The first batch makes room for them. */
+static vst_status take_heads(const vst_batch *batch, const vst_result *answers, uint64_t samples, vst_evaluation *e) {
+    for (int h = 0; h < VST_HEADS; h++) {
+        if (!answers->heads[h]) continue;
+        const vst_status status = reserve_ints(&e->heads[h], samples);
+        if (status != VST_OK) return status;
+        for (int i = 0; i < batch->count; i++)
+            e->heads[h][batch->samples[i]] = largest(answers->heads[h] + (size_t)i * (size_t)e->classes, e->classes);
+    }
+    return VST_OK;
+}
+
+static vst_status take_batch(const vst_batch *batch, const float *scores, uint64_t samples, vst_evaluation *e,
+                             sums *total) {
+    const int classes = e->classes;
+    for (int i = 0; i < batch->count; i++) {
+        const float *row = scores + (size_t)i * (size_t)classes;
+        const uint64_t sample = batch->samples[i];
+        const int label = batch->labels[i];
+        if (sample >= samples || label >= classes)
+            return vst_fail(VST_ERROR_ARGUMENT,
+                            "sample %llu with label %d is outside of the %llu samples and %d classes that "
+                            "the evaluation was made for",
+                            (unsigned long long)sample, label, (unsigned long long)samples, classes);
+        const sample_result v = score_sample(row, classes, label);
+        e->labels[sample] = label;
+        e->predictions[sample] = v.prediction;
+        if (e->logits) memcpy(e->logits + sample * (size_t)classes, row, (size_t)classes * sizeof *row);
+        e->samples++;
+        if (label < 0) continue;
+        e->labelled++;
+        e->confusion[(size_t)label * (size_t)classes + (size_t)v.prediction]++;
+        total->loss += v.loss;
+        total->top1 += v.better < 1;
+        total->top5 += v.better < 5;
+    }
+    return VST_OK;
+}
+
+vst_status vst_evaluate(vst_session *session, vst_loader *loader, uint64_t samples, bool want_logits,
+                        const volatile sig_atomic_t *stop, vst_evaluation *e) {
+    vst_status status = VST_OK;
+    sums total = {0};
+    vst_result answers = {0};
+    VST_TRY(reserve(e, vst_session_classes(session), samples, want_logits));
+    VST_TRY(vst_loader_start(loader, 0, 0));
+    for (;;) {
+        vst_batch batch;
+        if (stop && *stop) VST_TRY(vst_fail(VST_ERROR_INTERRUPTED, "stopped while evaluating"));
+        VST_TRY(vst_loader_next(loader, &batch));
+        if (!batch.count) break;
+        VST_TRY(vst_session_run(session, batch.images, batch.count, &answers));
+        VST_TRY(take_batch(&batch, answers.scores, samples, e, &total));
+        VST_TRY(take_heads(&batch, &answers, samples, e));
+    }
+    const double n = e->labelled ? (double)e->labelled : NAN;
+    e->loss = total.loss / n;
+    e->top1 = 100 * (double)total.top1 / n;
+    e->top5 = e->classes > 5 ? 100 * (double)total.top5 / n : NAN;
+out:
+    vst_result_clear(&answers);
+    return status;
+}
+
+void vst_evaluation_clear(vst_evaluation *evaluation) {
+    vst_free(evaluation->confusion);
+    vst_free(evaluation->labels);
+    vst_free(evaluation->predictions);
+    vst_free(evaluation->logits);
+    for (int h = 0; h < VST_HEADS; h++) vst_free(evaluation->heads[h]);
+    *evaluation = (vst_evaluation){0};
+}

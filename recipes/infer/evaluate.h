@@ -1,0 +1,35 @@
+/* Evaluation: a session's answers for all samples of a loader, held against their labels. */
+#ifndef VISTILL_RECIPES_INFER_EVALUATE_H
+#define VISTILL_RECIPES_INFER_EVALUATE_H
+
+#include <signal.h>
+
+#include "datasets/loader/loader.h"
+#include "recipes/infer/session.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct vst_evaluation {
+    int classes;
+    uint64_t samples, labelled; /* the figures below are over the labelled ones */
+    double loss;                /* mean cross-entropy with the label */
+    double top1, top5;          /* per cent; top5 is NAN with 5 classes or fewer */
+    uint64_t *confusion;        /* (classes, classes): row label, column prediction */
+    int *labels, *predictions;  /* (samples) by index in the data set; label -1: unlabelled */
+    int *heads[VST_HEADS];      /* (samples) predictions of each head alone; NULL of a model with one head */
+    float *logits;              /* (samples, classes) by index in the data set; NULL if not wanted */
+} vst_evaluation;
+
+/* Fills `evaluation`, which is zeroed or one of the same model and samples (its arrays are then used again). The loader
+ * is one of vst_evaluation_loader, of a data set of `samples`. `stop` may be NULL; when it becomes non-zero the result
+ * is VST_ERROR_INTERRUPTED. */
+VST_NODISCARD vst_status vst_evaluate(vst_session *session, vst_loader *loader, uint64_t samples, bool want_logits,
+                                      const volatile sig_atomic_t *stop, vst_evaluation *evaluation);
+void vst_evaluation_clear(vst_evaluation *evaluation);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,55 @@
+/* Latency of a session that has one thread. */
+#include "recipes/infer/latency.h"
+
+#include <stdlib.h>
+
+#include "vision/base/clock.h"
+#include "vision/base/memory.h"
+
+enum { WARM_UP = 5, MIN_RUNS = 20, MAX_RUNS = 2000 };
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double vst_median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+static vst_status measure(vst_session *session, const float *image, double *times, int *runs) {
+    vst_status status = VST_OK;
+    vst_result result = {0};
+    for (int i = 0; i < WARM_UP; i++) VST_TRY(vst_session_run(session, image, 1, &result));
+    const double start = vst_seconds();
+    for (*runs = 0; *runs < MAX_RUNS && (*runs < MIN_RUNS || vst_seconds() - start < 0.5); ++*runs) {
+        const double begin = vst_seconds();
+        VST_TRY(vst_session_run(session, image, 1, &result));
+        times[*runs] = vst_seconds() - begin;
+    }
+out:
+    vst_result_clear(&result);
+    return status;
+}
+
+vst_status vst_model_latency(const vst_model *model, double *milliseconds) {
+    vst_status status = VST_OK;
+    vst_session *session = NULL;
+    double *times = vst_alloc(MAX_RUNS * sizeof *times);
+    float *image = NULL;
+    int runs;
+    if (!times) VST_TRY(vst_fail_memory(MAX_RUNS * sizeof *times));
+    VST_TRY(vst_session_create_model(&session, model, &(vst_session_options){.threads = 1}));
+    const size_t floats = vst_session_image_floats(session);
+    image = vst_alloc(floats * sizeof *image);
+    if (!image) VST_TRY(vst_fail_memory(floats * sizeof *image));
+    for (size_t i = 0; i < floats; i++) image[i] = 0.5f;
+    VST_TRY(measure(session, image, times, &runs));
+    *milliseconds = 1e3 * vst_median(times, runs);
+out:
+    vst_session_close(session);
+    vst_free(image);
+    vst_free(times);
+    return status;
+}

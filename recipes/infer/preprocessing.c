@@ -1,0 +1,36 @@
+/* A model's view of an image, and the loader of evaluation. */
+#include "recipes/infer/preprocessing.h"
+
+vst_evaluation_view vst_model_view(const vst_model_config *config) {
+    static const vst_filter filters[] = {VST_FILTER_BICUBIC, VST_FILTER_BILINEAR, VST_FILTER_LANCZOS, VST_FILTER_BOX,
+                                         VST_FILTER_NEAREST}; /* in the order of VST_INTERPOLATIONS */
+    const vst_model_common *common = vst_model_common_of(config);
+    return (vst_evaluation_view){common->image, common->crop_pct, filters[common->interpolation]};
+}
+
+vst_status vst_model_check_data(const vst_model_config *config, const vst_dataset *dataset) {
+    const vst_model_common *common = vst_model_common_of(config);
+    if (vst_dataset_classes(dataset) == 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s has no labels; images that belong to classes are wanted",
+                        vst_dataset_path(dataset));
+    if (vst_dataset_classes(dataset) != common->classes)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s has %d classes, the model %d: set model.classes to %d",
+                        vst_dataset_path(dataset), vst_dataset_classes(dataset), common->classes,
+                        vst_dataset_classes(dataset));
+    return VST_OK;
+}
+
+vst_status vst_evaluation_loader(vst_loader **out, const vst_dataset *dataset, const vst_model_config *config,
+                                 int batch, int workers, const vst_broken_rule *broken) {
+    const vst_evaluation_view view = vst_model_view(config);
+    const vst_loader_options options = {.batch = batch,
+                                        .workers = workers,
+                                        .channels = vst_model_common_of(config)->channels,
+                                        .size = view.size,
+                                        .evaluation = true,
+                                        .crop_pct = view.crop_pct,
+                                        .filter = view.filter,
+                                        .broken = broken ? *broken : (vst_broken_rule){0},
+                                        .unlabel_replaced = true};
+    return vst_loader_create(out, dataset, &options);
+}

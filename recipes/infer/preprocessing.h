@@ -1,0 +1,28 @@
+/* How a model sees images of any size: by its options image, crop_pct and interpolation, as timm's create_transform and
+ * torchvision make it. */
+#ifndef VISTILL_RECIPES_INFER_PREPROCESSING_H
+#define VISTILL_RECIPES_INFER_PREPROCESSING_H
+
+#include "backbones/backbone.h"
+#include "datasets/loader/loader.h"
+#include "datasets/loader/transform.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+vst_evaluation_view vst_model_view(const vst_model_config *config);
+
+/* Checks that a data set has as many classes as the model. */
+VST_NODISCARD vst_status vst_model_check_data(const vst_model_config *config, const vst_dataset *dataset);
+
+/* A loader for evaluating: in order, in the model's view, the last batch kept. `broken` NULL: a broken sample is an
+ * error; one that is passed over counts as unlabelled. */
+VST_NODISCARD vst_status vst_evaluation_loader(vst_loader **out, const vst_dataset *dataset,
+                                               const vst_model_config *config, int batch, int workers,
+                                               const vst_broken_rule *broken);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

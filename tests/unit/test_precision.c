@@ -1,0 +1,245 @@
+/* Values kept as bf16, s8 or u8 come back within half a step of their type; the conversion is there once however many
+ * read the value, and the profile shows it; without a policy nothing changes. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/unit/context.h"
+#include "tests/unit/own_folder.h"
+#include "vision/base/memory.h"
+#include "vision/base/random.h"
+#include "vision/kernels/kernels.h"
+#include "vision/ops/ops.h"
+
+enum { IMAGES = 2, CHANNELS = 16, SIDE = 9, VALUES = IMAGES * CHANNELS * SIDE * SIDE };
+
+typedef struct subject {
+    vst_params *params;
+    vst_graph *graph;
+    vst_value out[3];
+} subject;
+
+/* x -> sigmoid "mid" -> the same values through a view, a sum with zero and a convolution's layout. Three readers of
+ * one value, of which the last wants it in a layout of oneDNN's. */
+static subject build(void) {
+    subject s = {0};
+    ck_ok(vst_params_create(&s.params));
+    ck_ok(vst_graph_create(&s.graph, s.params));
+    const vst_value x = vst_input(s.graph, "x", VST_SHAPE(IMAGES, CHANNELS, SIDE, SIDE));
+    vst_value mid;
+    VST_SCOPE (s.graph, "mid") mid = vst_scale(s.graph, x, 1);
+    vst_tap(s.graph, "mid", mid);
+    s.out[0] = vst_scale(s.graph, mid, 1);
+    s.out[1] = vst_reshape(s.graph, mid, VST_SHAPE(IMAGES, CHANNELS * SIDE * SIDE));
+    VST_SCOPE (s.graph, "conv") s.out[2] = vst_conv2d(s.graph, mid, (vst_conv2d_options){.out = 16, .kernel = 1});
+    ck_ok(vst_graph_finish(s.graph));
+    ck_ok(vst_params_allocate(s.params, false, 1));
+    return s;
+}
+
+static void finish(subject *s) {
+    vst_graph_destroy(s->graph);
+    vst_params_destroy(s->params);
+}
+
+/* Channel c reaches ±(c + 1). */
+static void fill(float *x) {
+    vst_random random = vst_random_stream(1, 0, 0, 0);
+    for (int i = 0; i < VALUES; i++)
+        x[i] = (float)((2 * vst_random_uniform(&random) - 1) * (1 + i / (SIDE * SIDE) % CHANNELS));
+}
+
+static vst_context *run(const subject *s, const vst_quant_entry *entry, vst_precision precision) {
+    const vst_quant quant = {entry, entry != NULL};
+    vst_context *context = create_context(
+        s->graph, s->out, 3, &(vst_program_options){.mode = VST_INFER, .precision = precision, .quant = &quant});
+    fill(vst_context_input(context, "x"));
+    ck_ok(vst_context_run(context, 0));
+    return context;
+}
+
+static int count_rows(const vst_context *context, const char *operation) {
+    int count = 0;
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
+        vst_profile_row row;
+        vst_context_profile_at(context, i, &row);
+        count += strcmp(strrchr(row.name, ' ') + 1, operation) == 0;
+    }
+    return count;
+}
+
+/* Largest deviation of the two outputs that show the value itself, by channel in units of `steps`. */
+static double worst(const vst_context *context, const float *steps, bool relative) {
+    float x[VALUES];
+    double most = 0;
+    fill(x);
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < VALUES; i++) {
+            const double got = vst_context_output(context, k)[i], step = steps[i / (SIDE * SIDE) % CHANNELS];
+            const double off = fabs(got - x[i]) / (relative ? fabs((double)x[i]) : step);
+            if (!(off <= most)) most = off;
+        }
+    return most;
+}
+
+static double convolution_off(const vst_context *a, const vst_context *b) {
+    double most = 0;
+    for (int i = 0; i < VALUES; i++) {
+        const double off = fabs((double)vst_context_output(a, 2)[i] - vst_context_output(b, 2)[i]);
+        if (!(off <= most)) most = off;
+    }
+    return most;
+}
+
+START_TEST(values_come_back) {
+    subject s = build();
+    float each[CHANNELS], one[CHANNELS];
+    for (int c = 0; c < CHANNELS; c++) {
+        each[c] = (float)(c + 1) / 127;
+        one[c] = 16.0f / 127;
+    }
+    const struct {
+        vst_quant_entry entry;
+        const char *to, *from;
+        const float *steps;
+        double bound;
+    } cases[] = {{{"mid", VST_BF16, NULL, 0, 0}, "cast", "cast", one, 1.0 / 256},
+                 {{"mid scale", VST_I8, one, 1, 0}, "quantize", "dequantize", one, 0.5},
+                 {{"mid", VST_I8, each, CHANNELS, 0}, "quantize", "dequantize", each, 0.5},
+                 {{"mid", VST_U8, one, 1, 128}, "quantize", "dequantize", one, 0.5},
+                 {{"mid", VST_U8, each, CHANNELS, 128}, "quantize", "dequantize", each, 0.5}};
+    vst_context *exact = run(&s, NULL, VST_PRECISION_F32);
+    ck_assert_double_eq(worst(exact, one, true), 0);
+    ck_assert_int_eq(count_rows(exact, "cast") + count_rows(exact, "quantize") + count_rows(exact, "dequantize"), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const bool cast = cases[i].entry.dtype == VST_BF16;
+        vst_context *context = run(&s, &cases[i].entry, VST_PRECISION_F32);
+        const double off = worst(context, cases[i].steps, cast);
+        printf("%s %d: off by at most %.4f\n", vst_dtype_name(cases[i].entry.dtype), cases[i].entry.scale_count, off);
+        fflush(stdout);
+        ck_assert_double_gt(off, cases[i].bound / 4); /* it was kept in fewer bits */
+        ck_assert_double_lt(off, cases[i].bound * 1.0001);
+        ck_assert_double_gt(convolution_off(context, exact), 0); /* the convolution reads the kept value, too */
+        ck_assert_double_lt(convolution_off(context, exact), 16);
+        /* Converted once, and back once for the two that read float32; a view has the same type and is converted back
+         * for the output, unless its shape does not say where the channels are: then it shows float32. */
+        const int there = 1, back = cases[i].entry.scale_count > 1 ? 1 : 2;
+        ck_assert_int_eq(count_rows(context, cases[i].to), cast ? there + back : there);
+        ck_assert_int_eq(count_rows(context, cases[i].from), cast ? there + back : back);
+        destroy_context(context);
+    }
+    destroy_context(exact);
+    finish(&s);
+}
+END_TEST
+
+START_TEST(whole_programs_in_bf16) {
+    subject s = build();
+    const float one[CHANNELS] = {0};
+    vst_context *exact = run(&s, NULL, VST_PRECISION_F32), *context = run(&s, NULL, VST_PRECISION_BF16);
+    ck_assert_double_lt(worst(context, one, true), 1.0 / 256 * 1.0001);
+    ck_assert_int_gt(count_rows(context, "cast"), 1);
+    ck_assert_double_gt(convolution_off(context, exact), 0);
+    destroy_context(context);
+    destroy_context(exact);
+    finish(&s);
+}
+END_TEST
+
+START_TEST(impossible_entries) {
+    subject s = build();
+    vst_program *program;
+    static const float scales[] = {1, -1};
+    static const struct {
+        vst_quant_entry entry;
+        vst_status status;
+        const char *text;
+    } cases[] = {{{"middle", VST_BF16, NULL, 0, 0}, VST_ERROR_NOT_FOUND, "middle"},
+                 {{"mid", VST_F16, NULL, 0, 0}, VST_ERROR_UNSUPPORTED, "F16"},
+                 {{"mid", VST_I8, scales, 2, 0}, VST_ERROR_ARGUMENT, "2 scales"},
+                 {{"mid", VST_I8, scales + 1, 1, 0}, VST_ERROR_ARGUMENT, "positive"},
+                 {{"mid", VST_I8, scales, 1, 3}, VST_ERROR_ARGUMENT, "zero point"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const vst_quant quant = {&cases[i].entry, 1};
+        ck_fails(vst_program_create(&program, s.graph, s.out, 3, &(vst_program_options){.quant = &quant}),
+                 cases[i].status, cases[i].text);
+    }
+    ck_fails(vst_program_create(&program, s.graph, s.out, 3,
+                                &(vst_program_options){.mode = VST_TRAIN, .precision = VST_PRECISION_BF16}),
+             VST_ERROR_UNSUPPORTED, "inference");
+    finish(&s);
+}
+END_TEST
+
+START_TEST(allocation_failures) {
+    subject s = build();
+    const float scale = 1;
+    const vst_quant_entry entries[] = {{"mid", VST_U8, &scale, 1, 7}, {"conv conv2d", VST_BF16, NULL, 0, 0}};
+    const vst_quant quant = {entries, 2};
+    uint64_t n = 1;
+    for (bool reached = true; reached; n++) {
+        vst_program *program = NULL;
+        const uint64_t before = vst_memory_count();
+        vst_memory_fail_at(n);
+        const vst_status status =
+            vst_program_create(&program, s.graph, s.out, 3, &(vst_program_options){.quant = &quant});
+        vst_memory_fail_at(0);
+        reached = vst_memory_count() - before >= n;
+        ck_assert_int_eq(status, reached ? VST_ERROR_MEMORY : VST_OK);
+        vst_program_destroy(program);
+    }
+    ck_assert_uint_gt(n, 40);
+    finish(&s);
+}
+END_TEST
+
+/* ---- The kernels at the edges of their types ---- */
+
+static const char *const isas[] = {"generic", "avx2", "avx512"};
+
+START_TEST(edges) {
+    const vsti_kernels *k = vsti_find_kernels(isas[_i]);
+    const float x[] = {0, 0.5f, 1.5f, -0.5f, 2.49f, 126.6f, 1e30f, -1e30f, INFINITY, -INFINITY, NAN, -128.4f};
+    enum { COUNT = sizeof x / sizeof *x };
+    const int8_t s8[COUNT] = {0, 0, 2, 0, 2, 127, 127, -128, 127, -128, -128, -128};
+    const uint8_t u8[COUNT] = {3, 3, 5, 3, 5, 130, 255, 0, 255, 0, 0, 0};
+    const float scale = 1;
+    uint8_t q[COUNT];
+    uint16_t half[COUNT];
+    float back[COUNT];
+    if (!k) {
+        printf("skipped: this processor has no %s\n", isas[_i]);
+        return;
+    }
+    k->quantize(&(vsti_quantization){1, 1, COUNT, 0, true}, &scale, x, q);
+    ck_assert_mem_eq(q, s8, COUNT);
+    k->dequantize(&(vsti_quantization){1, 1, COUNT, 0, true}, &scale, q, back);
+    for (int i = 0; i < COUNT; i++) ck_assert_float_eq(back[i], (float)s8[i]);
+    k->quantize(&(vsti_quantization){1, 1, COUNT, 3, false}, &scale, x, q);
+    ck_assert_mem_eq(q, u8, COUNT);
+    const float wide[] = {1, 1 + 1.0f / 256, 1 + 3.0f / 256, INFINITY, NAN, -3.3895314e38f};
+    const uint16_t want[] = {0x3f80, 0x3f80, 0x3f82, 0x7f80, 0x7fc0, 0xff7f};
+    k->to_bf16(wide, half, 6);
+    ck_assert_mem_eq(half, want, sizeof want);
+    k->from_bf16(half, back, 6);
+    ck_assert(isnan(back[4]) && back[3] == INFINITY && back[2] == 1 + 4.0f / 256);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("precision");
+    TCase *cases = tcase_create("precision");
+    tcase_set_timeout(cases, 60);
+    tcase_add_test(cases, values_come_back);
+    tcase_add_test(cases, whole_programs_in_bf16);
+    tcase_add_test(cases, impossible_entries);
+    tcase_add_test(cases, allocation_failures);
+    tcase_add_loop_test(cases, edges, 0, 3);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}

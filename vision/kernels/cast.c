@@ -1,0 +1,65 @@
+/* Between float32 and narrower types: bfloat16, and 8-bit integers with a scale. */
+#include "vision/kernels/exact.h"
+
+/* To the nearest, ties to even; NaN stays NaN. */
+void K(to_bf16)(const float *x, uint16_t *y, int64_t n) {
+#pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        union {
+            float f;
+            uint32_t u;
+        } v = {.f = x[i]};
+        const uint32_t rounded = v.u + 0x7fffu + (v.u >> 16 & 1);
+        const uint32_t nan = (v.u & 0x7fffffffu) > 0x7f800000u;
+        y[i] = (uint16_t)((nan ? v.u | 0x400000u : rounded) >> 16);
+    }
+}
+
+void K(from_bf16)(const uint16_t *x, float *y, int64_t n) {
+#pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        union {
+            uint32_t u;
+            float f;
+        } v = {.u = (uint32_t)x[i] << 16};
+        y[i] = v.f;
+    }
+}
+
+/* round(x / scale), ties to even, cut to [low, high]; NaN becomes `low`. */
+static inline float steps(float x, float scale, float low, float high) {
+    const float quotient = x / scale, above = quotient > low ? quotient : low, cut = above < high ? above : high;
+    return cut + 12582912.0f - 12582912.0f; /* 1.5 * 2^23: the sum has no place for fractions */
+}
+
+/* What one turn of the loops below works on: a row of one channel, or a block where all channels have one scale. */
+static inline int64_t piece_length(const vsti_quantization *s) { return s->channels == 1 ? VSTI_BLOCK : s->inner; }
+
+void K(quantize)(const vsti_quantization *s, const float *scales, const float *x, void *q) {
+    const float zero = (float)s->zero_point, low = (s->is_signed ? -128.0f : 0.0f) - zero,
+                high = (s->is_signed ? 127.0f : 255.0f) - zero;
+    const int64_t n = s->outer * s->channels * s->inner, length = piece_length(s);
+    uint8_t *to = q; /* of int8 the same bits */
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t first = 0; first < n; first += length) {
+        const float scale = scales[first / length % s->channels];
+        const int64_t end = first + length < n ? first + length : n;
+#pragma omp simd
+        for (int64_t i = first; i < end; i++) to[i] = (uint8_t)((int32_t)steps(x[i], scale, low, high) + s->zero_point);
+    }
+}
+
+void K(dequantize)(const vsti_quantization *s, const float *scales, const void *q, float *y) {
+    const int64_t n = s->outer * s->channels * s->inner, length = piece_length(s);
+    const uint8_t *from = q;
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t first = 0; first < n; first += length) {
+        const float scale = scales[first / length % s->channels];
+        const int64_t end = first + length < n ? first + length : n;
+#pragma omp simd
+        for (int64_t i = first; i < end; i++) {
+            const int32_t value = s->is_signed ? (int8_t)from[i] : from[i];
+            y[i] = scale * (float)(value - s->zero_point);
+        }
+    }
+}

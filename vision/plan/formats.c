@@ -1,0 +1,146 @@
+/* What type each value is kept as, and the steps that convert between types. */
+#include <stdio.h>
+#include <string.h>
+
+#include "vision/base/memory.h"
+#include "vision/kernels/kernels.h"
+#include "vision/plan/internal.h"
+
+/* ---- the policy -------------------------------------------------------------------------------------------------- */
+
+/* Does the entry name this value: a tap, or scope and operation of the node that computes it? */
+static bool is_named(const vst_graph *graph, int value, const char *name) {
+    const vsti_node *node = &graph->nodes[graph->values[value].node];
+    const size_t scope = strlen(node->name);
+    for (size_t i = 0; i < graph->tap_count; i++)
+        if (graph->taps[i].value == value && strcmp(graph->taps[i].name, name) == 0) return true;
+    return node->outputs[0] == value && strncmp(name, node->name, scope) == 0 && name[scope] == ' ' &&
+           strcmp(name + scope + 1, node->operation->name) == 0;
+}
+
+static vst_status check_entry(const vst_quant_entry *entry, const vst_shape *shape) {
+    char text[VST_SHAPE_TEXT];
+    const bool integer = entry->dtype == VST_I8 || entry->dtype == VST_U8;
+    if (!integer && entry->dtype != VST_F32 && entry->dtype != VST_BF16)
+        return vst_fail(VST_ERROR_UNSUPPORTED, "%s cannot be kept as %s: F32, BF16, I8 or U8 is possible", entry->name,
+                        vst_dtype_name(entry->dtype));
+    if (!integer) return VST_OK;
+    const int64_t channels = shape->rank > 1 ? shape->dim[1] : 1;
+    if (entry->scale_count != 1 && entry->scale_count != channels)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s %s has %d scales: 1 or %lld are possible", entry->name,
+                        vst_shape_text(shape, text), entry->scale_count, (long long)channels);
+    for (int i = 0; i < entry->scale_count; i++)
+        if (!(entry->scales[i] > 0))
+            return vst_fail(VST_ERROR_ARGUMENT, "scale %d of %s is %g: scales are positive", i, entry->name,
+                            (double)entry->scales[i]);
+    if (entry->zero_point && entry->dtype == VST_I8)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s has the zero point %d: I8 has none", entry->name, entry->zero_point);
+    return VST_OK;
+}
+
+static vst_status apply_entry(vsti_lowering *lowering, const vst_quant_entry *entry) {
+    const vst_graph *graph = lowering->graph;
+    bool found = false;
+    for (size_t i = 1; i < graph->value_count; i++) {
+        if (graph->values[i].kind != VSTI_VALUE_NODE || !is_named(graph, (int)i, entry->name)) continue;
+        const vst_status status = check_entry(entry, vsti_shape(graph, (int)i));
+        if (status != VST_OK) return status;
+        const bool integer = entry->dtype == VST_I8 || entry->dtype == VST_U8;
+        lowering->stored[i] = (stored){entry->dtype, integer ? entry : NULL, entry->dtype != VST_F32};
+        found = true;
+    }
+    if (found) return VST_OK;
+    return vst_fail(VST_ERROR_NOT_FOUND, "no value is named %s: a tap's name, or scope and operation as in a profile",
+                    entry->name);
+}
+
+/* What the last step leaves is an output and stays exact. */
+static void apply_bf16(vsti_lowering *lowering) {
+    const vst_graph *graph = lowering->graph;
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const int value = graph->nodes[i].outputs[0];
+        if (lowering->last_use[value] >= 0 && lowering->last_use[value] < (int)graph->node_count)
+            lowering->stored[value] = (stored){VST_BF16, NULL, true};
+    }
+}
+
+vst_status vsti_choose_formats(vsti_lowering *lowering, const vst_program_options *options) {
+    for (size_t i = 0; i < lowering->graph->value_count; i++) lowering->stored[i] = (stored){.dtype = VST_F32};
+    if (options->precision == VST_PRECISION_BF16 && options->mode == VST_TRAIN)
+        return vst_fail(VST_ERROR_UNSUPPORTED, "a training program keeps its values as float32: bf16 is for inference");
+    if (options->precision == VST_PRECISION_BF16) apply_bf16(lowering);
+    for (size_t i = 0; options->quant && i < options->quant->count; i++) {
+        const vst_status status = apply_entry(lowering, &options->quant->entries[i]);
+        if (status != VST_OK) return status;
+    }
+    return VST_OK;
+}
+
+/* ---- conversions ------------------------------------------------------------------------------------------------- */
+
+static void run_to_bf16(void *const *buffers, const void *arguments, const vsti_run *run) {
+    (void)run;
+    vsti_get_kernels()->to_bf16(buffers[0], buffers[1], *(const int64_t *)arguments);
+}
+
+static void run_from_bf16(void *const *buffers, const void *arguments, const vsti_run *run) {
+    (void)run;
+    vsti_get_kernels()->from_bf16(buffers[0], buffers[1], *(const int64_t *)arguments);
+}
+
+typedef struct quantization {
+    vsti_quantization shape;
+    float scales[];
+} quantization;
+
+static void run_quantize(void *const *buffers, const void *arguments, const vsti_run *run) {
+    (void)run;
+    const quantization *q = arguments;
+    vsti_get_kernels()->quantize(&q->shape, q->scales, buffers[0], buffers[1]);
+}
+
+static void run_dequantize(void *const *buffers, const void *arguments, const vsti_run *run) {
+    (void)run;
+    const quantization *q = arguments;
+    vsti_get_kernels()->dequantize(&q->shape, q->scales, buffers[0], buffers[1]);
+}
+
+/* One scale serves every layout; several are used in the plain one alone. */
+static vsti_quantization describe(vsti_format format, const vst_quant_entry *scale, const vst_shape *shape) {
+    vsti_quantization q;
+    memset(&q, 0, sizeof q);
+    q.outer = q.channels = 1;
+    q.inner = vsti_layout_elements(format.layout, shape);
+    q.is_signed = format.dtype == VST_I8;
+    q.zero_point = scale->zero_point;
+    if (scale->scale_count == 1) return q;
+    VST_ASSERT(format.layout.kind == VSTI_LAYOUT_PLAIN);
+    q.outer = shape->dim[0];
+    q.channels = shape->dim[1];
+    q.inner /= q.outer * q.channels;
+    return q;
+}
+
+vst_status vsti_conversion_create(conversion *out, bool to_f32, vsti_format other, const vst_quant_entry *scale,
+                                  const vst_shape *shape) {
+    const bool integer = other.dtype == VST_I8 || other.dtype == VST_U8;
+    if (integer && !scale)
+        return vst_fail(VST_ERROR_UNSUPPORTED, "a value without a scale cannot be read as %s",
+                        vst_dtype_name(other.dtype));
+    const size_t scales = integer ? (size_t)scale->scale_count * sizeof(float) : 0;
+    *out = (conversion){.argument_bytes = integer ? sizeof(quantization) + scales : sizeof(int64_t)};
+    out->arguments = vst_alloc(out->argument_bytes);
+    if (!out->arguments) return vst_fail_memory(out->argument_bytes);
+    if (integer) {
+        quantization *q = out->arguments;
+        q->shape = describe(other, scale, shape);
+        memcpy(q->scales, scale->scales, scales);
+        out->name = to_f32 ? "dequantize" : "quantize";
+        out->function = to_f32 ? run_dequantize : run_quantize;
+    } else {
+        *(int64_t *)out->arguments = vsti_layout_elements(other.layout, shape);
+        out->name = "cast";
+        out->function = to_f32 ? run_from_bf16 : run_to_bf16;
+    }
+    return VST_OK;
+}
