@@ -4,11 +4,9 @@
 
 #include "recipes/model/model.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
-/* A format is one file export_<name>.c that defines `const vst_export_format vsti_export_<name>`. */
+/* A format is one file export_<name>.c of this folder. */
 typedef struct vst_export_format {
     const char *name; /* "safetensors", also the ending of its files' names */
     const char *help; /* one line: who reads it */
@@ -23,7 +21,5 @@ extern const vst_export_format *const vst_export_formats[]; /* ends with NULL */
  */
 VST_NODISCARD vst_status vst_export_find(const vst_export_format **out, const char *name, const char *path);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

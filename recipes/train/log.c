@@ -9,6 +9,7 @@
 #include "recipes/train/internal.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+#include "vision/base/version.h"
 
 enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step */
 
@@ -276,7 +277,7 @@ char *vsti_training_json(const vsti_trainer *t) {
     if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->at.figures.validation_top1));
     if (t->recipe->distill.teacher) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
     json_object_set_new(object, "date", json_string(date));
-    json_object_set_new(object, "program", json_string("vistill " VISTILL_VERSION));
+    json_object_set_new(object, "program", json_string("vistill " VST_VERSION));
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(object);
     return text;

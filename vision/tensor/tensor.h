@@ -8,9 +8,7 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 enum { VST_MAX_RANK = 6, VST_SHAPE_TEXT = 96 };
 
@@ -61,7 +59,5 @@ void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count);
 /* Writes F16 to `out`, unaligned allowed, rounded to nearest, ties to even; what is too large becomes infinite. */
 void vst_to_half(void *out, const float *values, size_t count);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

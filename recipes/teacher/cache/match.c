@@ -6,6 +6,7 @@
 #include "recipes/teacher/cache/internal.h"
 #include "recipes/train/internal.h"
 #include "vision/base/memory.h"
+#include "vision/base/version.h"
 
 const char *const vsti_cache_precisions[] = {"half", "float"};
 
@@ -63,7 +64,7 @@ vst_status vsti_cache_describe(vsti_cache *cache, const vst_recipe *recipe, cons
                           .dtype = recipe->distill.cache_precision == VST_CACHE_HALF ? VST_F16 : VST_F32,
                           .topk = recipe->distill.cache_topk,
                           .block = block_of(recipe, data, mixing)};
-    snprintf(cache->version, sizeof cache->version, "%s", VISTILL_VERSION);
+    snprintf(cache->version, sizeof cache->version, "%s", VST_VERSION);
     if (!(cache->folder = vst_strdup(recipe->distill.cache))) return vst_fail_memory(4096);
     for (int i = 0; i < teachers->count; i++) {
         uint64_t hash = 0;

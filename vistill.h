@@ -1,0 +1,12 @@
+/* Vistill, to deploy with: the version, status and error messages, and the messages of the library.
+ * How graphs are built is in vision/graph/graph.h and vision/ops/ops.h, how they run in vision/plan/program.h; what a
+ * plug-in implements is in vistill_plugin.h. The folder that holds this file is the include path. */
+#ifndef VISTILL_H
+#define VISTILL_H
+
+#include "vision/base/log.h"
+#include "vision/base/memory.h"
+#include "vision/base/status.h"
+#include "vision/base/version.h"
+
+#endif
