@@ -18,9 +18,9 @@ static auto make(Create create) {
     return std::unique_ptr<T, decltype(destroy)>(made, destroy);
 }
 
-int main() try {
+int main() {
     auto model = make<vst_model_config, vst_model_config_destroy>(
-        [](auto out) { return vst_model_config_create(out, "resnet20_cifar"); });
+        [](auto m) { return vst_model_config_create(m, "resnet20_cifar"); });
     auto params = make<vst_params, vst_params_destroy>(vst_params_create);
     auto graph = make<vst_graph, vst_graph_destroy>([&](auto out) { return vst_graph_create(out, params.get()); });
     vst_model_build(graph.get(), model.get(), 1);
@@ -29,12 +29,10 @@ int main() try {
     check(vst_params_allocate(params.get(), false, 1));
     const vst_program_options infer{};
     auto program = make<vst_program, vst_program_destroy>(
-        [&](auto out) { return vst_program_create(out, graph.get(), &logits, 1, &infer); });
-    auto context = make<vst_context, vst_context_destroy>(
-        [&](auto out) { return vst_context_create(out, program.get(), nullptr); });
+        [&](auto p) { return vst_program_create(p, graph.get(), &logits, 1, &infer); });
+    auto context =
+        make<vst_context, vst_context_destroy>([&](auto c) { return vst_context_create(c, program.get(), nullptr); });
     for (int i = 0; i < 3 * 32 * 32; i++) vst_context_input(context.get(), "image")[i] = 0.5f;
     check(vst_context_run(context.get(), 0));
     std::printf("Vistill %s in C++: %g\n", vst_version(), vst_context_output(context.get(), 0)[0]);
-} catch (const std::exception &error) {
-    return std::fputs(error.what(), stderr), 1;
 }
