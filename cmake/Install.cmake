@@ -1,23 +1,25 @@
-# What `cmake --install` puts under the prefix, which may be moved afterwards: the program, the static library, the public
-# headers, the CMake package Vistill, vistill.pc, and oneDNN where it came from the wheels.
+# What `cmake --install` puts under the prefix, which may be moved afterwards: the program, the shared and the static library,
+# the public headers, the CMake package Vistill, vistill.pc and vistill-static.pc, and oneDNN where it came from the wheels.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-install(TARGETS vistill ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS vistill_program vistill_shared vistill
+        RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-if(TARGET vistill_program)
-  install(TARGETS vistill_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
 
-# A header with extern "C" is public; those of the library's inside are C only and stay here.
+# Headers: those that are marked as public (vision/base/api.h) and, in the root, those that only include them.
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} vision/*.h backbones/*.h datasets/*.h recipes/*.h)
 foreach(header ${headers})
-  file(STRINGS ${header} public REGEX "^extern \"C\"")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${header})
+  file(STRINGS ${header} public REGEX "VST_BEGIN_DECLS")
   if(public)
     get_filename_component(folder ${header} DIRECTORY)
     install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vistill/${folder})
   endif()
 endforeach()
+install(FILES vistill.h vistill_plugin.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vistill)
 
 # The wheels' oneDNN goes into a folder of its own, so that it does not stand in the way of another one.
 set(vistill_onednn_folder ${CMAKE_INSTALL_LIBDIR}/vistill)
@@ -26,16 +28,14 @@ if(VISTILL_ONEDNN_LIBRARY)
   get_filename_component(vistill_onednn ${VISTILL_ONEDNN_LIBRARY} NAME)
   install(FILES ${VISTILL_ONEDNN_LIBRARY} DESTINATION ${vistill_onednn_folder})
   install(FILES ${VISTILL_ONEDNN_LICENSES} DESTINATION ${CMAKE_INSTALL_DOCDIR}/onednn)
-  if(TARGET vistill_program)
-    file(RELATIVE_PATH way ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR}/vistill)
-    set_target_properties(vistill_program PROPERTIES INSTALL_RPATH "$ORIGIN/${way}")
-  endif()
+  file(RELATIVE_PATH way ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR}/vistill)
+  set_target_properties(vistill_program PROPERTIES INSTALL_RPATH "$ORIGIN/${way}")
+  set_target_properties(vistill_shared PROPERTIES INSTALL_RPATH "$ORIGIN/vistill")
 endif()
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/Vistill)
 configure_package_config_file(cmake/VistillConfig.cmake.in VistillConfig.cmake INSTALL_DESTINATION ${package}
-                              PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR vistill_onednn_folder
-                              NO_CHECK_REQUIRED_COMPONENTS_MACRO)
+                              PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR vistill_onednn_folder)
 write_basic_package_version_file(VistillConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/VistillConfig.cmake ${CMAKE_BINARY_DIR}/VistillConfigVersion.cmake DESTINATION ${package})
 
@@ -52,6 +52,8 @@ else()
 endif()
 list(TRANSFORM OpenMP_C_LIB_NAMES PREPEND -l OUTPUT_VARIABLE vistill_pc_openmp)
 list(JOIN vistill_pc_openmp " " vistill_pc_openmp)
-configure_file(cmake/vistill.pc.in vistill.pc.in @ONLY)
-file(GENERATE OUTPUT vistill.pc INPUT ${CMAKE_BINARY_DIR}/vistill.pc.in)
-install(FILES ${CMAKE_BINARY_DIR}/vistill.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+foreach(name vistill vistill-static)
+  configure_file(cmake/${name}.pc.in ${name}.pc.in @ONLY)
+  file(GENERATE OUTPUT ${name}.pc INPUT ${CMAKE_BINARY_DIR}/${name}.pc.in)
+  install(FILES ${CMAKE_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endforeach()

@@ -10,10 +10,6 @@
 #include "datasets/dataset.h"
 #include "datasets/loader/options.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_loader vst_loader;
 
 /* A batch in the ring; valid until the next call on its loader. */
@@ -49,7 +45,4 @@ uint64_t vst_view_id(const vst_loader_options *options);
 /* Seconds the consumer has waited for batches since vst_loader_create. */
 double vst_loader_waited(const vst_loader *loader);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

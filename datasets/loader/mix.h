@@ -8,10 +8,6 @@
 
 #include "vision/image/image.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_mix_options {
     double mixup, cutmix;      /* alpha of the beta distribution that lambda is drawn from; 0: never this one */
     double probability;        /* of mixing a batch at all */
@@ -52,7 +48,4 @@ typedef struct vst_target_options {
 int vst_targets_fill(const vst_target_options *options, const int *labels, const uint64_t *samples, int count,
                      float *targets);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -6,10 +6,6 @@
 #include "datasets/loader/mix.h"
 #include "datasets/loader/order.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* What is done about a sample that cannot be read (vst_dataset_is_broken). */
 typedef enum vst_broken_policy {
     VST_BROKEN_ERROR, /* vst_loader_next fails, naming it */
@@ -45,7 +41,4 @@ typedef struct vst_loader_options {
                               image counts twice; otherwise it has the index and label of its own */
 } vst_loader_options;
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,10 +7,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_order {
     uint64_t samples; /* of the data set */
     uint64_t seed;
@@ -31,7 +27,4 @@ uint64_t vst_order_count(const vst_order *order);
 /* Place `index`, below vst_order_count. */
 vst_place vst_order_at(const vst_order *order, uint32_t epoch, uint64_t index);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

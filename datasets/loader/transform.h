@@ -5,10 +5,6 @@
 
 #include "vision/image/resize.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_evaluation_view {
     int size;          /* of the model's input, height and width */
     double crop_pct;   /* the shorter side becomes floor(size / crop_pct), then the centre is cut out; 0: 1 */
@@ -34,7 +30,4 @@ VST_NODISCARD vst_status vst_image_centre_crop(vst_image *image, int height, int
 /* (H, W, C) bytes to (C, H, W) floats x / 255, as torchvision's ToTensor. */
 void vst_image_to_floats(const vst_image *image, float *out);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -6,10 +6,6 @@
 
 #include "backbones/backbone.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef enum vst_bench_kind {
     VST_BENCH_TRAIN, /* forward, cross-entropy of the scores with labels, backward, AdamW */
     VST_BENCH_INFER, /* scores */
@@ -83,7 +79,4 @@ typedef struct vst_bench_profile {
 VST_NODISCARD vst_status vst_bench_profile_run(vst_bench_profile *profile, const vst_bench_case *which, int steps);
 void vst_bench_profile_clear(vst_bench_profile *profile);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

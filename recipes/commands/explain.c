@@ -68,9 +68,9 @@ static vst_status explain_named(void) {
     vst_table_destroy(table);
     VST_TRY(vst_table_create(&table, distances));
     wrap(table);
-    for (size_t i = 0; i < vsti_distance_count; i++) {
-        vst_table_cell(table, "%s", vsti_distance_table[i]->name);
-        vst_table_cell(table, "%s", vsti_distance_table[i]->help);
+    for (size_t i = 0; i < vst_distance_count(); i++) {
+        vst_table_cell(table, "%s", vst_distance_at(i)->name);
+        vst_table_cell(table, "%s", vst_distance_at(i)->help);
     }
     printf("\n");
     VST_TRY(vst_table_write(table, stdout));
@@ -104,8 +104,8 @@ static vst_status explain_all(void) {
     }
     VST_TRY(vst_table_write(table, stdout));
     VST_TRY(explain_named());
-    for (size_t i = 0; i < vsti_backbone_count; i++) {
-        const vst_backbone *backbone = vsti_backbone_table[i];
+    for (size_t i = 0; i < vst_backbone_count(); i++) {
+        const vst_backbone *backbone = vst_backbone_at(i);
         printf("\n%s: %s\n", backbone->name, backbone->help);
         vst_table_destroy(models);
         VST_TRY(vst_table_create(&models, headers));

@@ -11,6 +11,7 @@
 #include "recipes/commands/table.h"
 #include "vision/base/log.h"
 #include "vision/base/option.h"
+#include "vision/base/version.h"
 
 static volatile sig_atomic_t interrupted;
 
@@ -62,7 +63,7 @@ static int help_all(void) {
     printf(
         "Vistill %s: vision distillation on CPUs. A trained CNN teaches a Vision Transformer.\n\n"
         "Usage: vistill COMMAND …\n\n",
-        VISTILL_VERSION);
+        VST_VERSION);
     VST_TRY(vst_table_create(&table, (const char *[]){"command", "what it does", NULL}));
     for (size_t i = 0; i < vsti_command_count; i++) {
         vst_table_cell(table, "  %s", vsti_command_table[i]->name);
@@ -143,7 +144,7 @@ int main(int argc, char **argv) {
     vst_progress_show();
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
-        printf("vistill %s\n", VISTILL_VERSION);
+        printf("vistill %s\n", VST_VERSION);
         return close_output(VST_EXIT_OK);
     }
     const bool help = strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;

@@ -73,8 +73,8 @@ static bool matches(const char *pattern, const char *name) {
 static vst_status list_models(const char *pattern, vst_table *table, json_t *list) {
     vst_status status = VST_OK;
     int found = 0;
-    for (size_t i = 0; i < vsti_backbone_count; i++)
-        for (const vst_backbone_variant *variant = vsti_backbone_table[i]->variants; variant->name; variant++) {
+    for (size_t i = 0; i < vst_backbone_count(); i++)
+        for (const vst_backbone_variant *variant = vst_backbone_at(i)->variants; variant->name; variant++) {
             facts f = {0};
             if (!matches(pattern, variant->name)) continue;
             found++;

@@ -9,10 +9,6 @@
 #include "backbones/backbone.h"
 #include "vision/base/option.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_data_options {
     char *path;     /* folder or file of the data set */
     char *test;     /* folder or file of the test split, NULL: in `path` */
@@ -152,7 +148,4 @@ char *vst_recipe_to_yaml(const vst_recipe *recipe);
  * shorter than the run, teacher set when there are terms, batch against data. Called by vst_recipe_read. */
 VST_NODISCARD vst_status vst_recipe_check(const vst_recipe *recipe);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -6,10 +6,6 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* A study file:
  *     study: Fashion-MNIST, distillation
  *     output: runs/fashion
@@ -36,7 +32,4 @@ VST_NODISCARD vst_status vst_study_read(vst_study **out, const char *path);
 VST_NODISCARD vst_status vst_study_set(vst_study *study, const char *const *settings, int count);
 void vst_study_destroy(vst_study *study);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -8,10 +8,6 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 enum { VST_YAML_BYTES = 1 << 20, VST_YAML_DEPTH = 16, VST_YAML_NODES = 10000 };
 
 typedef enum vst_yaml_kind { VST_YAML_SCALAR, VST_YAML_LIST, VST_YAML_MAP } vst_yaml_kind;
@@ -48,7 +44,4 @@ VST_NODISCARD vst_status vst_yaml_value(const char *name, const vst_yaml *node, 
 /* `text` as a double-quoted YAML scalar, to be vst_free'd; NULL: out of memory. */
 char *vst_yaml_quote(const char *text);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

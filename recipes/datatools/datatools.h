@@ -6,10 +6,6 @@
 
 #include "datasets/dataset.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* ---- check ---- */
 
 typedef struct vst_data_bad {
@@ -66,7 +62,4 @@ VST_NODISCARD vst_status vst_data_pack(const vst_dataset *dataset, const char *f
 /* folder/classes.txt, one name a line. */
 VST_NODISCARD vst_status vst_data_pack_classes(const vst_dataset *dataset, const char *folder);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

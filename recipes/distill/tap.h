@@ -4,10 +4,6 @@
 
 #include "vision/graph/graph.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef enum vst_tap_kind {
     VST_TAP_VECTOR,    /* (B, D): class scores, pooled features */
     VST_TAP_TOKENS,    /* (B, N, D): class tokens, then the patches of a grid */
@@ -30,7 +26,4 @@ vst_value vst_tap_find(vst_graph *graph, const char *wanted, char name[VST_TAP_N
 /* "layer1, layer2, layer3, logits": without the parts of attention. Cut to `size`. */
 const char *vst_tap_list(const vst_graph *graph, char *text, size_t size);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -6,10 +6,6 @@
 #include "recipes/distill/tap.h"
 #include "vision/graph/graph.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 enum { VST_TOKEN_PREFIX_MAX = 2, VST_TEACHER_INPUT_NAME = 128 };
 
 /* Parameters of terms (projectors) are named "distill.<term index>.…": they are trained, but no part of the model. */
@@ -43,7 +39,4 @@ double vst_term_weight(const vst_term_options *term, double epoch, int epochs);
 /* Side of the square grid in N tokens, prefix tokens (at most VST_TOKEN_PREFIX_MAX) left out; 0 if it is not square. */
 int vst_token_side(int64_t tokens, int *prefix);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,10 +7,6 @@
 #include "vision/graph/graph.h"
 #include "vision/image/image.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 enum { VST_ROLLOUT_BLOCKS = 100 };
 
 typedef struct vst_rollout {
@@ -33,7 +29,4 @@ VST_NODISCARD vst_status vst_rollout_maps(const vst_rollout *attention, const fl
  * its own range. `out` starts as {0} and gets the picture's size. */
 VST_NODISCARD vst_status vst_attention_overlay(const vst_image *picture, const float *map, int side, vst_image *out);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,10 +7,6 @@
 #include "datasets/loader/loader.h"
 #include "recipes/infer/session.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_evaluation {
     int classes;
     uint64_t samples, labelled; /* the figures below are over the labelled ones */
@@ -29,7 +25,4 @@ VST_NODISCARD vst_status vst_evaluate(vst_session *session, vst_loader *loader, 
                                       const volatile sig_atomic_t *stop, vst_evaluation *evaluation);
 void vst_evaluation_clear(vst_evaluation *evaluation);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

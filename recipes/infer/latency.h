@@ -4,17 +4,10 @@
 
 #include "recipes/infer/model_session.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Milliseconds for one image on one core: the median of runs over half a second (at least 20). */
 VST_NODISCARD vst_status vst_model_latency(const vst_model *model, double *milliseconds);
 
 /* The median; sorts the values. count > 0. */
 double vst_median(double *values, int count);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -8,10 +8,6 @@
 #include "vision/image/image.h"
 #include "vision/plan/program.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* `params` holds the model's parameters (others may be there too), both outlive the session. Taps and shapes can be
  * asked for before the params are allocated, answers cannot. Values may change between runs (vst_params_changed), not
  * during one. */
@@ -45,7 +41,4 @@ typedef struct vst_session_profile {
 VST_NODISCARD vst_status vst_session_measure(vst_session *session, int batch, int runs, vst_session_profile *profile);
 void vst_session_profile_clear(vst_session_profile *profile);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

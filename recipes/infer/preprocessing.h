@@ -7,10 +7,6 @@
 #include "datasets/loader/loader.h"
 #include "datasets/loader/transform.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 vst_evaluation_view vst_model_view(const vst_model_config *config);
 
 /* Checks that a data set has as many classes as the model. */
@@ -22,7 +18,4 @@ VST_NODISCARD vst_status vst_evaluation_loader(vst_loader **out, const vst_datas
                                                const vst_model_config *config, int batch, int workers,
                                                const vst_broken_rule *broken);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -21,9 +21,7 @@
 #include "vision/base/status.h"
 #include "vision/tensor/tensor.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef struct vst_session vst_session;
 
@@ -110,7 +108,5 @@ typedef struct vst_class_score {
  * classes, and `top` has room for it. Scores that are not finite are VST_ERROR_NUMERIC. */
 VST_NODISCARD vst_status vst_session_top(const vst_session *session, const float *scores, int k, vst_class_score *top);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -4,10 +4,6 @@
 
 #include "vision/graph/graph.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* A part is what shares the beginning of its names up to the first number ("blocks.0", "layer1.0", "s1.b1",
  * "blocks.0.1"), or the first word where there is none ("patch_embed", "head", "pos_embed"). */
 typedef struct vst_model_part {
@@ -22,7 +18,4 @@ typedef struct vst_model_part {
 VST_NODISCARD vst_status vst_model_parts(vst_model_part **parts, size_t *count, const vst_graph *graph,
                                          const vst_params *params);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -12,6 +12,7 @@
 
 #include "recipes/model/model.h"
 #include "vision/base/memory.h"
+#include "vision/base/version.h"
 #include "vision/tensor/resample.h"
 
 enum { NAME_BYTES = 1024, HASH_BLOCK = 1 << 20, PREFIX_MAX = 2 };
@@ -401,8 +402,8 @@ vst_status vst_import_candidates(vst_import_candidate **list, size_t *count, con
     size_t capacity = 0;
     *list = NULL;
     *count = 0;
-    for (size_t i = 0; i < vsti_backbone_count; i++)
-        for (const vst_backbone_variant *v = vsti_backbone_table[i]->variants; v->name; v++) {
+    for (size_t i = 0; i < vst_backbone_count(); i++)
+        for (const vst_backbone_variant *v = vst_backbone_at(i)->variants; v->name; v++) {
             VST_TRY(vst_grow(list, &capacity, *count + 1, sizeof **list));
             VST_TRY(measure(&(*list)[*count], v->name, weights));
             (*count)++;
@@ -462,12 +463,12 @@ vst_status vst_import_facts(char **json, const vst_weights *weights, const vst_i
     const vst_status status = hash_file(path, hash);
     if (status != VST_OK) return status;
     /* members whose value is NULL are left out ("*"); the facts of a model file that was imported again are kept */
-    json_t *object = json_pack(
-        "{s:s, s:s, s:s*, s:s, s:I, s:I, s:o*, s:o*, s:o*, s:s, s:s}", "imported", slash ? slash + 1 : path, "format",
-        vst_weights_format(weights), "entry", vst_weights_entry(weights), "xxh3", hash, "tensors",
-        (json_int_t)report->taken, "renamed", (json_int_t)report->counts[VST_IMPORT_RENAMED], "resized",
-        names_json(report, VST_IMPORT_RESIZED), "fresh", names_json(report, VST_IMPORT_FRESH), "before",
-        before ? json_loads(before, 0, NULL) : NULL, "date", today(date), "program", "vistill " VISTILL_VERSION);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s*, s:s, s:I, s:I, s:o*, s:o*, s:o*, s:s, s:s}", "imported", slash ? slash + 1 : path,
+                  "format", vst_weights_format(weights), "entry", vst_weights_entry(weights), "xxh3", hash, "tensors",
+                  (json_int_t)report->taken, "renamed", (json_int_t)report->counts[VST_IMPORT_RENAMED], "resized",
+                  names_json(report, VST_IMPORT_RESIZED), "fresh", names_json(report, VST_IMPORT_FRESH), "before",
+                  before ? json_loads(before, 0, NULL) : NULL, "date", today(date), "program", "vistill " VST_VERSION);
     if (object) text = json_dumps(object, JSON_COMPACT);
     if (text) *json = vst_strdup(text);
     free(text);

@@ -5,10 +5,6 @@
 #include "backbones/backbone.h"
 #include "vision/tensor/weights.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef enum vst_import_finding {
     VST_IMPORT_RENAMED,    /* taken under another name; counted, without a row */
     VST_IMPORT_RESIZED,    /* a position embedding of another grid, interpolated */
@@ -72,7 +68,4 @@ VST_NODISCARD vst_status vst_import_candidates(vst_import_candidate **list, size
  * date. */
 VST_NODISCARD vst_status vst_import_facts(char **json, const vst_weights *weights, const vst_import_report *report);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

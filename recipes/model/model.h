@@ -8,9 +8,7 @@
 #include "backbones/backbone.h"
 #include "vision/graph/params.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef struct vst_model {
     vst_model_config *config;
@@ -43,7 +41,5 @@ typedef struct vst_model_content {
 } vst_model_content;
 VST_NODISCARD vst_status vst_model_write(const char *path, const vst_model_content *content);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

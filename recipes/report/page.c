@@ -8,6 +8,7 @@
 
 #include "recipes/report/internal.h"
 #include "vision/base/memory.h"
+#include "vision/base/version.h"
 
 vst_report_run vst_report_unknown(const char *name) {
     return (vst_report_run){.name = name,
@@ -402,7 +403,7 @@ static vst_status write_page(FILE *html, const vst_report *report, bool *drawn) 
         vsti_html_text(html, report->recipe);
         fputs("</pre></details>\n", html);
     }
-    fputs("<footer>Made by Vistill " VISTILL_VERSION "</footer>\n</body>\n</html>\n", html);
+    fputs("<footer>Made by Vistill " VST_VERSION "</footer>\n</body>\n</html>\n", html);
 out:
     return status;
 }

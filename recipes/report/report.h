@@ -9,10 +9,6 @@
 
 #include "vision/image/image.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Who answers: up to four of teacher, class head, distillation head, their mean, or teacher and model. */
 enum { VST_REPORT_ANSWERS = 4 };
 typedef struct vst_report_agreement {
@@ -71,7 +67,4 @@ VST_NODISCARD vst_status vst_report_write(const char *path, const vst_report *re
 /* The page as text, to be vst_free'd. */
 VST_NODISCARD vst_status vst_report_html(const vst_report *report, char **html, bool *figures);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -5,10 +5,6 @@
 #include "recipes/config/study_file.h"
 #include "recipes/train/train.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_study_options {
     bool force; /* begin a run anew whose folder holds another recipe's; finished and interrupted runs of the same
                    recipe are always kept and continued */
@@ -44,7 +40,4 @@ VST_NODISCARD vst_status vst_study_execute(const vst_study *study, const vst_stu
                                            vst_study_result *result);
 void vst_study_result_clear(vst_study_result *result);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -6,6 +6,7 @@
 #include "recipes/teacher/internal.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+#include "vision/base/version.h"
 
 /* ---- What the cache must be ---- */
 
@@ -37,7 +38,7 @@ vst_status vsti_teachers_describe_cache(const vsti_teachers *teachers, const vst
                           .dtype = recipe->distill.cache_precision == VST_CACHE_HALF ? VST_F16 : VST_F32,
                           .topk = recipe->distill.cache_topk,
                           .block = block_of(recipe, data)};
-    snprintf(cache->version, sizeof cache->version, "%s", VISTILL_VERSION);
+    snprintf(cache->version, sizeof cache->version, "%s", VST_VERSION);
     if (!(cache->folder = vst_strdup(recipe->distill.cache))) return vst_fail_memory(4096);
     for (int i = 0; i < teachers->count; i++) {
         uint64_t hash = 0;

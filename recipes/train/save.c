@@ -8,6 +8,7 @@
 
 #include "recipes/train/events.h"
 #include "vision/base/memory.h"
+#include "vision/base/version.h"
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
@@ -28,7 +29,7 @@ static char *training_json(const vsti_trainer *t) {
     if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->progress.figures.validation_top1));
     if (t->recipe->distill.teacher) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
     json_object_set_new(object, "date", json_string(date));
-    json_object_set_new(object, "program", json_string("vistill " VISTILL_VERSION));
+    json_object_set_new(object, "program", json_string("vistill " VST_VERSION));
     char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9));
     json_decref(object);
     return text;

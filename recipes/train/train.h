@@ -24,10 +24,6 @@
 
 #include "recipes/config/recipe.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_train_progress {
     int epoch, epochs;    /* under way, from 0; of the run */
     uint64_t step, steps; /* done in this epoch */
@@ -71,7 +67,4 @@ VST_NODISCARD vst_status vst_train(const vst_recipe *recipe, const vst_train_opt
 /* The run's folder: run.output or runs/<name>; to be vst_free'd, NULL when out of memory. */
 char *vst_run_folder(const vst_recipe *recipe);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -186,8 +186,8 @@ static void check_row(const row *r) {
 
 START_TEST(variants) {
     int known = 0;
-    for (size_t i = 0; i < vsti_backbone_count; i++)
-        for (const vst_backbone_variant *v = vsti_backbone_table[i]->variants; v->name; v++) {
+    for (size_t i = 0; i < vst_backbone_count(); i++)
+        for (const vst_backbone_variant *v = vst_backbone_at(i)->variants; v->name; v++) {
             const row *r = row_of(v->name);
             ck_assert_msg(!r || !is_foreign_to_timm(v->name), "%s is in timm", v->name);
             if (r) {

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "recipes/distill/internal.h"
 #include "backbones/backbone.h"
+#include "recipes/distill/internal.h"
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
 #include "vision/ops/ops.h"

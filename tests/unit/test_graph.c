@@ -284,8 +284,8 @@ static void check_node(const char *variant, const vst_graph *graph, size_t node)
 
 START_TEST(backbones) {
     int families = 0, sums = 0;
-    for (const vst_backbone *const *b = vsti_backbone_table; *b; b++, families++) {
-        const char *variant = (*b)->variants[0].name;
+    for (size_t k = 0; k < vst_backbone_count(); k++, families++) {
+        const char *variant = vst_backbone_at(k)->variants[0].name;
         vst_model_config *model = NULL;
         fixture f = begin();
         ck_assert_msg(vst_model_config_create(&model, variant) == VST_OK, "%s", vst_error_message());

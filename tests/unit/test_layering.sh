@@ -7,9 +7,9 @@ build=$(cd "$1" && pwd)
 cd "$2"
 failed=0
 
-# forbid FOLDER PATTERN REASON: no file of FOLDER includes what matches PATTERN
+# forbid FOLDERS PATTERN REASON: no file of FOLDERS includes what matches PATTERN
 forbid() {
-    if grep -rnE --include='*.[ch]' "^ *# *include *[<\"]($2)" "$1"; then
+    if grep -rnE --include='*.[ch]' "^ *# *include *[<\"]($2)" $1; then
         echo "FAILED: $3"
         failed=1
     fi
@@ -27,6 +27,7 @@ only_in() {
         failed=1
     fi
 }
+forbid 'vision backbones datasets recipes' 'vistill(_plugin)?\.h[>"]' "vistill.h and vistill_plugin.h are for users: include the rooms' own headers"
 only_in 'vision/onednn/' '(oneapi/dnnl/)?dnnl'
 only_in 'vision/image/png\.c' 'png\.h'
 only_in 'vision/image/jpeg\.c' '(jpeglib|jerror|turbojpeg)\.h'

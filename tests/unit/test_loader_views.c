@@ -11,6 +11,7 @@
 #include "tests/unit/data_files.h"
 #include "tests/unit/jpeg_files.h"
 #include "vision/base/memory.h"
+#include "vision/image/decode.h"
 #include "vision/image/geometry.h"
 
 enum { COUNT = 42, BATCH = 8, SIZE = 24, FLOATS = 3 * SIZE * SIZE, CLASSES = 5 };

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "recipes/distill/tap.h"
 #include "datasets/loader/transform.h"
+#include "recipes/distill/tap.h"
 #include "recipes/infer/attention.h"
 #include "recipes/infer/model_session.h"
 #include "recipes/report/page_data.h"

@@ -14,6 +14,7 @@
 #include "recipes/infer/preprocessing.h"
 #include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
+#include "vision/image/decode.h"
 #include "vision/image/image.h"
 #include "vision/ops/ops.h"
 

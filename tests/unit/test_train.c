@@ -195,8 +195,7 @@ START_TEST(teachers_that_cannot_be) {
                   "transform: relation"},
                  {"distill.terms=[{distance: mse, student: blocks.7, teacher: layer3}]", "it has blocks.0, blocks.1"}};
     for (int i = 0; i < 2; i++)
-        expect((session){.recipe = distilled_recipe, .settings = {cases[i].terms}},
-               VST_ERROR_NOT_FOUND, cases[i].word);
+        expect((session){.recipe = distilled_recipe, .settings = {cases[i].terms}}, VST_ERROR_NOT_FOUND, cases[i].word);
     ck_assert(!exists("run")); /* before anything is written */
 }
 END_TEST

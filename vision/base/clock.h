@@ -2,13 +2,6 @@
 #ifndef VISTILL_VISION_BASE_CLOCK_H
 #define VISTILL_VISION_BASE_CLOCK_H
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 double vst_seconds(void); /* from an arbitrary beginning */
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -4,9 +4,7 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef enum vst_log_level { VST_LOG_INFO, VST_LOG_WARNING } vst_log_level;
 typedef void vst_log_sink(vst_log_level level, const char *text, void *user);
@@ -17,7 +15,5 @@ void vst_log_set(vst_log_sink *sink, void *user);
 /* Formats one message of at most 1 KiB for the sink; no newline at its end. Thread-safe if the sink is. */
 void vst_log(vst_log_level level, const char *format, ...) VST_PRINTF(2, 3);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

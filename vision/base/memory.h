@@ -9,9 +9,7 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 #define VST_ALIGNMENT 64 /* bytes; a cache line and a 512-bit vector */
 
@@ -39,7 +37,5 @@ void vst_memory_fail_at(uint64_t n);
 uint64_t vst_memory_count(void);
 uint64_t vst_memory_bytes(void);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -17,9 +17,7 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef enum vst_option_type {
     VST_TYPE_END = 0,
@@ -82,7 +80,5 @@ VST_NODISCARD vst_status vst_options_copy(const vst_option *table, void *target,
 /* Frees the strings and sets them to NULL. */
 void vst_options_clear(const vst_option *table, void *structure);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -12,10 +12,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_progress {
     char label[64];
     char unit[16];
@@ -35,7 +31,4 @@ void vst_progress_start(vst_progress *progress, const char *label, const char *u
 void vst_progress_update(vst_progress *progress, uint64_t done, double loss);
 void vst_progress_finish(vst_progress *progress);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,9 +7,9 @@
 
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "vision/base/api.h"
+
+VST_BEGIN_DECLS
 
 typedef struct vst_random {
     uint32_t key[2], counter[4], block[4];
@@ -33,7 +33,5 @@ double vst_random_beta(vst_random *random, double alpha);      /* Beta(alpha, al
  * list is ever stored. count > 0, index < count. */
 uint64_t vst_random_permute(uint64_t seed, uint32_t epoch, uint64_t count, uint64_t index);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

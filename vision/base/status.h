@@ -3,9 +3,9 @@
 #ifndef VISTILL_VISION_BASE_STATUS_H
 #define VISTILL_VISION_BASE_STATUS_H
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include "vision/base/api.h"
+
+VST_BEGIN_DECLS
 
 typedef enum vst_status {
     VST_OK = 0,
@@ -48,7 +48,5 @@ VST_NODISCARD vst_status vst_fail_in(vst_status status, const char *format, ...)
 #define VST_ASSERT(condition) ((condition) ? (void)0 : vst_assert_failed(#condition, __FILE__, __LINE__))
 void vst_assert_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -15,9 +15,7 @@
 #include "vision/graph/params.h"
 #include "vision/tensor/tensor.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef struct vst_graph vst_graph;
 
@@ -136,7 +134,5 @@ const char *vst_attribute_text(const vst_attribute *attribute, char text[VST_ATT
 char *vst_graph_text(const vst_graph *graph);
 char *vst_graph_dot(const vst_graph *graph);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -6,9 +6,7 @@
 
 #include "vision/tensor/safetensors.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef struct vst_params vst_params;
 
@@ -84,7 +82,5 @@ VST_NODISCARD vst_status vst_params_load(vst_params *params, const vst_safetenso
  * `counters` (room for vst_params_count). Returns how many; 0 before vst_params_allocate. */
 size_t vst_params_tensors(const vst_params *params, vst_tensor *out, int64_t *counters);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

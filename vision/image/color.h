@@ -8,10 +8,6 @@
 
 #include "vision/image/image.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* convert("L").convert("RGB"), torchvision's Grayscale(3): every channel gets the luminance. A grey image stays as it
  * is. */
 void vst_image_grayscale(vst_image *image);
@@ -42,7 +38,4 @@ void vst_image_invert(vst_image *image);
  * radius: 0 or more, finite (else VST_ERROR_ARGUMENT). */
 VST_NODISCARD vst_status vst_image_gaussian_blur(vst_image *image, double radius, vst_image *scratch);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -8,10 +8,6 @@
 
 #include "vision/image/image.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef enum vst_image_format { VST_IMAGE_UNKNOWN, VST_IMAGE_JPEG, VST_IMAGE_PNG } vst_image_format;
 
 /* By magic bytes; the name of a file says nothing. */
@@ -45,7 +41,4 @@ typedef struct vst_decode_options {
 VST_NODISCARD vst_status vst_image_decode(const void *bytes, size_t size, const vst_decode_options *options,
                                           vst_image *out, bool *damaged);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,10 +7,6 @@
 
 #include "vision/image/image.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Cuts `box` out; it lies within the image (else VST_ERROR_ARGUMENT). out may be in. For a crop that hangs over the
  * edge, pad first, as torchvision's RandomCrop does. */
 VST_NODISCARD vst_status vst_image_crop(const vst_image *in, vst_box box, vst_image *out);
@@ -58,7 +54,4 @@ VST_NODISCARD vst_status vst_image_translate_x(const vst_image *in, double pixel
 VST_NODISCARD vst_status vst_image_translate_y(const vst_image *in, double pixels, vst_sampling sampling,
                                                vst_image *out);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -8,9 +8,7 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 /* Pixels in the order (H, W, C), rows from the top, 0 … 255. Starts as {0}; an image that is filled again reuses its
  * memory, so that reading sample after sample does not allocate. */
@@ -74,7 +72,5 @@ VST_NODISCARD vst_status vst_jpeg_encode(const vst_image *image, int quality, ui
 /* Writes a file through a temporary one beside it: `path` is the old file or the whole new one. */
 VST_NODISCARD vst_status vst_png_write(const char *path, const vst_image *image);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -6,10 +6,6 @@
 
 #include "vision/image/image.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* Resizes the part `box` of `in` (NULL: all of it) to height x width pixels. As torchvision's resized_crop, the part is
  * cut out first: the filter does not see pixels outside it. `out` and `scratch` are {0} or images to be overwritten,
  * neither is `in`; `scratch` (what lies in it afterwards means nothing) keeps the memory between calls, so that one
@@ -37,7 +33,4 @@ VST_NODISCARD vst_status vst_image_resize_window(const vst_image *in, const vst_
  * int(side * longer / shorter). */
 void vst_resize_shorter(int height, int width, int side, int *out_height, int *out_width);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -11,7 +11,7 @@ static inline float relu6(float x) {
     const float positive = x < 0 ? 0 : x;
     return positive > 6 ? 6 : positive;
 }
-static inline float relu6_slope(float x) { return (x > 0) & (x < 6) ? 1 : 0; }
+static inline float relu6_slope(float x) { return ((x > 0) & (x < 6)) ? 1 : 0; }
 
 /* x Φ(x) */
 static inline float gelu(float x) { return 0.5f * x * (1 + vsti_erf(x * 0.707106781f)); }
@@ -47,13 +47,22 @@ static inline float hardswish_slope(float x) {
     static void function##_slope_block(const float *x, const float *dy, float *dx, int64_t n) {     \
         _Pragma("omp simd") for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * function##_slope(x[i]); \
     }
-FORWARD(relu)
-FORWARD(relu6) FORWARD(gelu) FORWARD(silu) FORWARD(sigmoid) FORWARD(hardswish) BACKWARD(relu) BACKWARD(relu6)
-    BACKWARD(gelu) BACKWARD(silu) BACKWARD(sigmoid) BACKWARD(hardswish)
+FORWARD(relu);
+FORWARD(relu6);
+FORWARD(gelu);
+FORWARD(silu);
+FORWARD(sigmoid);
+FORWARD(hardswish);
+BACKWARD(relu);
+BACKWARD(relu6);
+BACKWARD(gelu);
+BACKWARD(silu);
+BACKWARD(sigmoid);
+BACKWARD(hardswish);
 
-        static forward_block *const forward[] = {
-            [VSTI_RELU] = relu_block, [VSTI_RELU6] = relu6_block,     [VSTI_GELU] = gelu_block,
-            [VSTI_SILU] = silu_block, [VSTI_SIGMOID] = sigmoid_block, [VSTI_HARDSWISH] = hardswish_block};
+static forward_block *const forward[] = {
+    [VSTI_RELU] = relu_block, [VSTI_RELU6] = relu6_block,     [VSTI_GELU] = gelu_block,
+    [VSTI_SILU] = silu_block, [VSTI_SIGMOID] = sigmoid_block, [VSTI_HARDSWISH] = hardswish_block};
 static backward_block *const backward[] = {
     [VSTI_RELU] = relu_slope_block, [VSTI_RELU6] = relu6_slope_block,     [VSTI_GELU] = gelu_slope_block,
     [VSTI_SILU] = silu_slope_block, [VSTI_SIGMOID] = sigmoid_slope_block, [VSTI_HARDSWISH] = hardswish_slope_block};

@@ -60,19 +60,21 @@ static void copy_back(const sizes *s, const float *x, int64_t rows, float *y) {
 }
 
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int32_t order __attribute__((vector_size(16)));
+
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)    /* their first halves, in turn */
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)   /* their second halves, in turn */
+#define FIRST(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)  /* the first half of each */
+#define SECOND(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7) /* the second half of each */
 
 /* y (4, 4) = x (4, 4) transposed. */
 static void transpose_four(const float *x, int64_t x_row, float *y, int64_t y_row) {
     const four a = *(const four *)x, b = *(const four *)(x + x_row), c = *(const four *)(x + 2 * x_row),
                d = *(const four *)(x + 3 * x_row);
-    const order low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
-    const four ab = __builtin_shuffle(a, b, low), cd = __builtin_shuffle(c, d, low);
-    const four ab2 = __builtin_shuffle(a, b, high), cd2 = __builtin_shuffle(c, d, high);
-    *(four *)y = __builtin_shuffle(ab, cd, first);
-    *(four *)(y + y_row) = __builtin_shuffle(ab, cd, second);
-    *(four *)(y + 2 * y_row) = __builtin_shuffle(ab2, cd2, first);
-    *(four *)(y + 3 * y_row) = __builtin_shuffle(ab2, cd2, second);
+    const four ab = LOW(a, b), cd = LOW(c, d), ab2 = HIGH(a, b), cd2 = HIGH(c, d);
+    *(four *)y = FIRST(ab, cd);
+    *(four *)(y + y_row) = SECOND(ab, cd);
+    *(four *)(y + 2 * y_row) = FIRST(ab2, cd2);
+    *(four *)(y + 3 * y_row) = SECOND(ab2, cd2);
 }
 
 /* y (channels, keys) = x (tokens, channels) transposed, with zeros behind. */

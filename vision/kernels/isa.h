@@ -106,8 +106,8 @@ static inline float vsti_row_max(const float *x, int64_t n) {
     return best.f;
 }
 
-/* Sums are written with GCC's vector extension: from a simd reduction GCC 12 adds up the lanes one after the other,
- * which for short rows takes longer than the loop. Unaligned and may overlay floats. */
+/* Sums are written with vectors as GCC (12 or later) and Clang know them: from a simd reduction GCC 12 adds up the
+ * lanes one after the other, which for short rows takes longer than the loop. Unaligned and may overlay floats. */
 typedef float vsti_vector __attribute__((vector_size(4 * VSTI_LANES), aligned(4), may_alias));
 
 static inline vsti_vector vsti_load(const float *x) { return *(const vsti_vector *)x; }
@@ -118,10 +118,10 @@ typedef uint32_t vsti_bits __attribute__((vector_size(4 * VSTI_LANES))); /* wrap
 /* The sum of the lanes: halves onto halves. */
 static inline float vsti_total(vsti_vector v) {
 #if defined VSTI_ISA_avx512
-    v += __builtin_shuffle(v, (vsti_order){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
-    v += __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
+    v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
 #elif defined VSTI_ISA_avx2
-    v += __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3});
+    v += __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3);
 #endif
     return (v[0] + v[2]) + (v[1] + v[3]);
 }
@@ -144,10 +144,10 @@ static inline vsti_vector vsti_max(vsti_vector a, vsti_vector b) {
 /* The largest lane. */
 static inline float vsti_top(vsti_vector v) {
 #if defined VSTI_ISA_avx512
-    v = vsti_max(v, __builtin_shuffle(v, (vsti_order){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}));
-    v = vsti_max(v, __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11}));
+    v = vsti_max(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+    v = vsti_max(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
 #elif defined VSTI_ISA_avx2
-    v = vsti_max(v, __builtin_shuffle(v, (vsti_order){4, 5, 6, 7, 0, 1, 2, 3}));
+    v = vsti_max(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
 #endif
     const float a = v[0] > v[1] ? v[0] : v[1], b = v[2] > v[3] ? v[2] : v[3];
     return a > b ? a : b;

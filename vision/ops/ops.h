@@ -6,9 +6,7 @@
 
 #include "vision/graph/graph.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 /* ---- layers with parameters, named scope.weight, scope.bias, … ----------------------------------------------------
  */
@@ -135,7 +133,5 @@ vst_value vst_smooth_l1(vst_graph *g, vst_value a, vst_value b);
 /* One-hot rows of the largest logit (the first one of equals): hard distillation's labels. No gradient. */
 vst_value vst_one_hot_argmax(vst_graph *g, vst_value logits);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -11,9 +11,7 @@
 
 #include "vision/graph/params.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef enum vst_optimizer_kind { VST_SGD, VST_ADAMW, VST_LAMB } vst_optimizer_kind;
 
@@ -66,7 +64,5 @@ typedef struct vst_schedule {
 } vst_schedule;
 double vst_schedule_rate(const vst_schedule *schedule, uint64_t step);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

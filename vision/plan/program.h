@@ -13,9 +13,7 @@
 
 #include "vision/graph/graph.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef struct vst_program vst_program;
 typedef struct vst_context vst_context;
@@ -106,7 +104,5 @@ size_t vst_context_profile_count(const vst_context *context);
 void vst_context_profile_at(const vst_context *context, size_t index, vst_profile_row *row);
 void vst_context_profile_reset(vst_context *context);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

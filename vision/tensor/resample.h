@@ -6,10 +6,6 @@
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 /* in (in_h, in_w, channels) -> out (out_h, out_w, channels), as torch.nn.functional.interpolate(mode="bicubic",
  * align_corners=False, antialias=antialias), whose arrays have the channels first. Without antialiasing: cubic
  * convolution with a = -0.75, edges repeated. With it: a = -0.5, widened by the factor of a reduction, weights
@@ -24,7 +20,4 @@ VST_NODISCARD vst_status vst_resample_bicubic(float *out, int out_h, int out_w, 
 VST_NODISCARD vst_status vst_resize_position(float *out, int out_h, int out_w, const float *in, int in_h, int in_w,
                                              int prefix_tokens, int dim, bool antialias);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

@@ -7,9 +7,7 @@
 
 #include "vision/tensor/tensor.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 typedef struct vst_safetensors vst_safetensors; /* an open file: its header and all its data, in memory */
 
@@ -50,7 +48,5 @@ typedef struct vst_metadata {
 VST_NODISCARD vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
                                                const vst_metadata *metadata, size_t metadata_count);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

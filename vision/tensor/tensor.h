@@ -5,12 +5,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifdef __cplusplus
+#include <initializer_list>
+#endif
 
 #include "vision/base/status.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
 enum { VST_MAX_RANK = 6, VST_SHAPE_TEXT = 96 };
 
@@ -19,9 +20,14 @@ typedef struct vst_shape {
     int64_t dim[VST_MAX_RANK];
 } vst_shape;
 
-/* VST_SHAPE(2, 3) is the shape (2, 3); VST_SCALAR that of a scalar. C only. */
+/* VST_SHAPE(2, 3) is the shape (2, 3); VST_SCALAR that of a scalar. */
+#ifdef __cplusplus
+#define VST_SHAPE(...) (vst_shape{(int)std::initializer_list<int64_t>{__VA_ARGS__}.size(), {__VA_ARGS__}})
+#define VST_SCALAR (vst_shape{0, {0}})
+#else
 #define VST_SHAPE(...) ((vst_shape){(int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), {__VA_ARGS__}})
 #define VST_SCALAR ((vst_shape){0, {0}})
+#endif
 
 bool vst_shape_equal(const vst_shape *a, const vst_shape *b);
 int64_t vst_shape_count(const vst_shape *shape); /* product of the dimensions; -1 on overflow or a negative dimension */
@@ -61,7 +67,5 @@ void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count);
 /* Writes F16 to `out`, unaligned allowed, rounded to nearest, ties to even; what is too large becomes infinite. */
 void vst_to_half(void *out, const float *values, size_t count);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -7,10 +7,6 @@
 
 #include "vision/tensor/tensor.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
-
 typedef struct vst_weights vst_weights;
 
 /* Opens a file and finds the state dict in it. `entry` names the dictionary to take from a PyTorch checkpoint
@@ -43,7 +39,4 @@ const char *vst_weights_skipped_at(const vst_weights *weights, size_t index);
 /* A value of a safetensors file's __metadata__, NULL if absent or another format. */
 const char *vst_weights_metadata(const vst_weights *weights, const char *key);
 
-#ifdef __cplusplus
-}
-#endif
 #endif

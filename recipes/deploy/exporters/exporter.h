@@ -4,12 +4,9 @@
 
 #include "recipes/model/model.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+VST_BEGIN_DECLS
 
-/* A format is one file of this folder, NAME.c, that defines `const vst_exporter vsti_exporter_NAME`; the build makes
- * the table of them. */
+/* A format is one file of this folder; its README says what the file defines. The build makes the table of them. */
 typedef struct vst_exporter {
     const char *name; /* "safetensors", also the ending of its files' names */
     const char *help; /* one line: who reads it */
@@ -19,14 +16,13 @@ typedef struct vst_exporter {
     vst_status (*write)(const vst_model *model, const char *path, char **note);
 } vst_exporter;
 
-extern const vst_exporter *const vsti_exporter_table[]; /* in alphabetical order */
-extern const size_t vsti_exporter_count;
+/* All of them, in alphabetical order; index < vst_exporter_count(). */
+size_t vst_exporter_count(void);
+const vst_exporter *vst_exporter_at(size_t index);
 
 /* The exporter of that name, or with NULL the one that the path's ending names; unknown ones are an error that lists
  * all. */
 VST_NODISCARD vst_status vst_exporter_find(const vst_exporter **out, const char *name, const char *path);
 
-#ifdef __cplusplus
-}
-#endif
+VST_END_DECLS
 #endif

@@ -4,6 +4,7 @@
 
 #include "recipes/deploy/exporters/exporter.h"
 #include "vision/base/memory.h"
+#include "vision/base/version.h"
 
 enum { NOTE_BYTES = 512 };
 
@@ -94,7 +95,7 @@ static vst_status write(const vst_model *model, const char *path, char **note) {
     VST_TRY(describe(note, model, path));
     const size_t count = vst_params_tensors(model->params, tensors, counters);
     const vst_metadata metadata[] = {
-        {"format", "pt"}, {"model", model->config->variant}, {"exported_by", "vistill " VISTILL_VERSION}};
+        {"format", "pt"}, {"model", model->config->variant}, {"exported_by", "vistill " VST_VERSION}};
     VST_TRY(vst_safetensors_write(path, tensors, count, metadata, sizeof metadata / sizeof *metadata));
 out:
     if (status != VST_OK) {

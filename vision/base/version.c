@@ -1,0 +1,3 @@
+#include "vision/base/version.h"
+
+const char *vst_version(void) { return VST_VERSION; }
