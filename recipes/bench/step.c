@@ -1,5 +1,4 @@
 /* Our side of a benchmark: one step of a case, and where its time goes. */
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "recipes/infer/evaluator.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
+#include "vision/base/threads.h"
 #include "vision/ops/ops.h"
 
 enum { GEMM_SIDE = 2048, WARM_UP_STEPS = 2 };
@@ -77,7 +77,7 @@ vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *wh
     vst_status status = VST_OK;
     const bool training = which->kind == VST_BENCH_TRAIN;
     *step = (vsti_bench_step){0};
-    omp_set_num_threads(which->threads);
+    step->previous_threads = vsti_threads_use(which->threads);
     VST_TRY(vst_params_create(&step->params));
     VST_TRY(vst_graph_create(&step->graph, step->params));
     const vst_value output = which->kind == VST_BENCH_GEMM ? build_gemm(step->graph) : build_model(step->graph, which);
@@ -101,6 +101,7 @@ void vsti_bench_step_clear(vsti_bench_step *step) {
     vst_program_destroy(step->program);
     vst_graph_destroy(step->graph);
     vst_params_destroy(step->params);
+    if (step->previous_threads) vsti_threads_use(step->previous_threads);
     *step = (vsti_bench_step){0};
 }
 

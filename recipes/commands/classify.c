@@ -15,31 +15,11 @@
 #include "vision/ops/ops.h"
 #include "vision/plan/program.h"
 
-enum { FILE_LIMIT = 64 << 20 };
-
+/* A damaged file is an error, as in evaluation. */
 static vst_status read_file(const char *path, int channels, vst_image *image) {
-    vst_status status = VST_OK;
-    uint8_t *bytes = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return vst_fail(VST_ERROR_NOT_FOUND,
-                        "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
-    long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
-    if (size < 0 || size > FILE_LIMIT || fseek(file, 0, SEEK_SET) != 0) {
-        status = vst_fail(VST_ERROR_LIMIT, "%s: not a file of at most %d bytes", path, FILE_LIMIT);
-        goto out;
-    }
-    bytes = vst_alloc((size_t)size);
-    if (!bytes || fread(bytes, 1, (size_t)size, file) != (size_t)size) {
-        status = bytes ? vst_fail(VST_ERROR_IO, "%s cannot be read", path) : vst_fail_memory((size_t)size);
-        goto out;
-    }
-    status = vst_image_decode(bytes, (size_t)size, &(vst_decode_options){.channels = channels}, image, NULL);
-    if (status != VST_OK) status = vst_fail_in(status, "%s", path);
-out:
-    vst_free(bytes);
-    fclose(file);
-    return status;
+    const vst_status status = vst_image_read(path, &(vst_decode_options){.channels = channels}, image);
+    if (status != VST_ERROR_NOT_FOUND) return status;
+    return vst_fail(status, "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
 }
 
 /* "FOLDER:INDEX", an item of the test split; *found tells whether `word` is of that form. */

@@ -3,6 +3,7 @@
  * over steps takes no memory. */
 #include <check.h>
 #include <math.h>
+#include <omp.h>
 
 #include "tests/unit/train_session.h"
 
@@ -635,6 +636,22 @@ START_TEST(used_folder) {
 }
 END_TEST
 
+/* A training computes with run.threads and leaves its caller's setting alone, also when it fails or is interrupted. */
+START_TEST(threads_are_restored) {
+    omp_set_num_threads(3);
+    run_fine((session){.recipe = student_recipe, .settings = {"run.epochs=1", "run.threads=2"}});
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    expect((session){.recipe = student_recipe}, VST_ERROR_ARGUMENT, "already holds a run");
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    expect((session){.recipe = student_recipe, .settings = {"data.path=none"}, .force = true}, VST_ERROR_NOT_FOUND,
+           "none");
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    session s = {.recipe = student_recipe, .force = true, .stop_phase = "train", .stop_step = 2};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+}
+END_TEST
+
 static void train_beside(const vst_train_progress *p, void *user) {
     if (p->epoch == 0 && p->step == 1) {
         session *s = user;
@@ -840,6 +857,7 @@ int main(void) {
     tcase_add_loop_test(tests, both_checkpoints_broken, 0, DAMAGES);
     tcase_add_test(tests, no_good_checkpoint);
     tcase_add_test(tests, used_folder);
+    tcase_add_test(tests, threads_are_restored);
     tcase_add_test(tests, folder_is_locked);
     tcase_add_test(tests, dry_run);
     tcase_add_loop_test(tests, steps_allocate_nothing, 0, 4);

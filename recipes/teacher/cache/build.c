@@ -12,6 +12,7 @@
 #include "recipes/teacher/cache/work.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+#include "vision/base/threads.h"
 
 enum { COMMIT_SECONDS = 30, CHUNK = 1 << 20 };
 
@@ -30,7 +31,8 @@ vst_status vsti_cache_work_open(vsti_cache_work *work, const vst_recipe *recipe)
     if (!vst_recipe_cached(recipe))
         return vst_fail(VST_ERROR_ARGUMENT,
                         "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER");
-    omp_set_num_threads(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
+    work->previous_threads =
+        vsti_threads_use(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
     work->recipe = recipe;
     work->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
     VST_TRY(vsti_train_data_open(&work->data, recipe));
@@ -46,6 +48,8 @@ void vsti_cache_work_close(vsti_cache_work *work) {
     vsti_cache_clear(&work->wanted);
     vsti_teachers_clear(&work->teachers);
     vsti_train_data_close(&work->data);
+    if (work->previous_threads) vsti_threads_use(work->previous_threads);
+    work->previous_threads = 0;
 }
 
 bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes) {

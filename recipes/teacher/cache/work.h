@@ -14,6 +14,7 @@ typedef struct vsti_cache_work {
     vst_loader
         *loader; /* of the images in the order of the records: epoch and place are a block and the record in it */
     size_t image_floats;
+    int previous_threads; /* OpenMP's number of threads before, to be restored; 0: not changed */
 } vsti_cache_work;
 
 /* Fails if the recipe sets no cache. Computes with run.threads. */
