@@ -115,11 +115,13 @@ vst_status vsti_recover(vsti_trainer *t) {
     vst_status status = VST_OK;
     vst_safetensors *file = NULL;
     const int recoveries = t->at.recoveries + 1;
+    const vsti_identity identity = t->at.identity;
     vst_log(VST_LOG_WARNING, "%s", vst_error_message());
     VST_TRY(vsti_checkpoint_open(&t->folder, &t->at, &file));
     if (!file) VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s holds no checkpoint to return to", t->folder.path));
     VST_TRY(vsti_train_restore(t, file));
     t->at.recoveries = recoveries;
+    t->at.identity = identity;
     t->mark = vst_seconds();
     vst_log(VST_LOG_WARNING, "the learning rate is %g of the recipe's from here on (return %d of at most %d)",
             ldexp(1, -recoveries), recoveries, t->recipe->run.recover);

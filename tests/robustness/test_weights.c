@@ -778,8 +778,7 @@ START_TEST(bad_archives) {
                            {.name = "a/b/version", .data = "3\n", .size = 2}};
     enum { COUNT = sizeof good / sizeof *good };
     member m[COUNT + 1];
-#define RESET() \
-    memcpy(m, good, sizeof good), m[COUNT] = (member) { .name = "a/b/more", .data = "x", .size = 1 }
+#define RESET() memcpy(m, good, sizeof good), m[COUNT] = (member){.name = "a/b/more", .data = "x", .size = 1}
     RESET();
     ck_ok(parse_members(m, COUNT + 1));
     m[0].name = "data.pkl", m[1].name = "data/0"; /* no folder */

@@ -432,7 +432,7 @@ START_TEST(broken_data) {
     write_bytes("cache/teacher1.bin", (uint8_t *)bytes, size - 1);
     expect(s, VST_ERROR_FORMAT, "records of 584 are told of: it was cut; `vistill cache build RECIPE --force`");
     ck_assert_int_eq(unlink("cache/teacher1.bin"), 0);
-    expect(s, VST_ERROR_IO, "cache/teacher1.bin: cannot be opened");
+    expect(s, VST_ERROR_NOT_FOUND, "cache/teacher1.bin: cannot be opened");
     free(bytes);
 }
 END_TEST
