@@ -78,13 +78,16 @@ static bool checksum_of(const json_t *head, uint64_t *sum) {
 
 vst_status vsti_cache_write_head(const vsti_cache *cache) {
     vst_status status = VST_OK;
+    vsti_file_writer output;
     uint64_t sum;
     char *path = vst_format("%s/cache.json", cache->folder), *text = NULL;
     json_t *head = head_json(cache);
     const bool good = path && head && checksum_of(head, &sum) &&
                       json_object_set_new(head, "checksum", hash_json(sum)) == 0 && (text = json_dumps(head, FLAGS));
     if (!good) VST_TRY(vst_fail_memory(4096));
-    VST_TRY(vsti_file_write(path, text, strlen(text)));
+    VST_TRY(vsti_file_create(&output, path));
+    fprintf(output.stream, "%s\n", text);
+    VST_TRY(vsti_file_commit(&output));
 out:
     vst_free(text);
     json_decref(head);
