@@ -193,7 +193,7 @@ vst_status vst_bytes_resize(vst_bytes *bytes, size_t size) {
 /* Of a format that gives image files. */
 static vst_status read_encoded(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
     vst_bytes bytes = {0};
-    const vst_decode_options options = {.channels = dataset->channels, .limits = dataset->limits, .strict = true};
+    const vst_decode_options options = {.channels = dataset->channels, .limits = dataset->limits};
     vst_status status = dataset->methods->read_bytes(dataset, index, &bytes, label);
     if (status == VST_OK) status = vst_image_decode(bytes.data, bytes.size, &options, image, NULL);
     vst_bytes_clear(&bytes);

@@ -61,7 +61,7 @@ VST_NODISCARD vst_status vst_bytes_resize(vst_bytes *bytes, size_t size);
 bool vst_dataset_encoded(const vst_dataset *dataset);
 
 /* The bytes of sample `index`'s image file, not looked at: perhaps no image at all. Decode them with vst_image_decode,
- * channels = vst_dataset_channels, limits = vst_dataset_limits, strict: vst_dataset_read does exactly that. Threads as
+ * channels = vst_dataset_channels, limits = vst_dataset_limits: vst_dataset_read does exactly that. Threads as
  * for vst_dataset_read, each with its own bytes. Without encoded samples: VST_ERROR_UNSUPPORTED. */
 VST_NODISCARD vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes,
                                                 int *label);

@@ -6,9 +6,6 @@
 
 #include "datasets/dataset.h"
 
-/* Bytes of one image file; a larger one is refused before memory is taken for it. */
-#define VSTI_ENCODED_MAX (UINT64_C(256) << 20)
-
 /* Fills `bytes` with `size` bytes at `offset` of an open file. Messages do not name the file. */
 VST_NODISCARD vst_status vsti_read_range(int file, uint64_t offset, uint64_t size, vst_bytes *bytes);
 /* All of the file `path` in an open folder. */

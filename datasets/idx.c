@@ -14,6 +14,7 @@
 #include <zlib.h>
 
 #include "datasets/dataset.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 
 enum {
@@ -71,17 +72,10 @@ static void reader_close(reader *self) {
 
 static vst_status reader_open(reader **out, const char *path) {
     vst_status status = VST_OK;
-    struct stat info;
     reader *self = vst_alloc(sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);
-    *self = (reader){.path = path,
-                     .file = open(path, O_RDONLY | O_CLOEXEC),
-                     .stream = {.zalloc = stream_allocate, .zfree = stream_release}};
-    if (self->file < 0 || fstat(self->file, &info) != 0) {
-        status = vst_fail(VST_ERROR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-        goto out;
-    }
-    self->size = (uint64_t)info.st_size;
+    *self = (reader){.path = path, .file = -1, .stream = {.zalloc = stream_allocate, .zfree = stream_release}};
+    VST_TRY(vsti_file_open(path, O_RDONLY, &self->file, &self->size));
     VST_TRY(reader_fill(self));
     if (self->stream.avail_in >= 2 && self->buffer[0] == 0x1f && self->buffer[1] == 0x8b) {
         const int code = inflateInit2(&self->stream, 15 + 16); /* gzip with its checksum */

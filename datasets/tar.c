@@ -10,7 +10,6 @@
  * below the longest common one; if all images are in one folder, they are unlabelled.
  *
  * A sample takes 24 bytes and its name. Up to 256 shards stay open; of more each is opened when read. */
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include "datasets/files.h"
 #include "datasets/tar_index.h"
 #include "datasets/tar_shards.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 
 enum { OPEN_SHARDS = 256, CLASSES_TEXT_MAX = 64 << 20 };
@@ -49,20 +49,13 @@ typedef struct tar {
 
 /* ---- Methods ---- */
 
-static vst_status open_shard(const char *path, int *file) {
-    *file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    return *file >= 0 ? VST_OK
-                      : vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %s", path,
-                                 strerror(errno));
-}
-
 static vst_status tar_read(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     const tar *self = (const tar *)dataset;
     const tar_sample *sample = &self->samples[index];
     vst_status status = VST_OK;
     int file = self->files ? self->files[sample->shard] : -1;
     *label = sample->label;
-    if (!self->files) status = open_shard(self->shards.paths[sample->shard], &file);
+    if (!self->files) status = vsti_file_open(self->shards.paths[sample->shard], O_RDONLY, &file, NULL);
     if (status == VST_OK) status = vsti_read_range(file, sample->offset, sample->size, bytes);
     if (!self->files && file >= 0) close(file);
     return status;
@@ -130,7 +123,7 @@ static vst_status read_shards(tar *self) {
     for (size_t i = 0; status == VST_OK && i < self->shards.count; i++) {
         vsti_tar_index index = {0};
         int file = -1;
-        status = open_shard(self->shards.paths[i], &file);
+        status = vsti_file_open(self->shards.paths[i], O_RDONLY, &file, NULL);
         if (status == VST_OK) status = vsti_tar_index_read(&index, self->shards.paths[i], file);
         if (status == VST_OK) status = add_index(self, &index, (uint32_t)i);
         vsti_tar_index_clear(&index);

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,8 +19,8 @@
 
 #include "datasets/encoded.h"
 #include "datasets/files.h"
-#include "datasets/output.h"
 #include "datasets/tar_reader.h"
+#include "vision/base/file.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
@@ -278,21 +277,17 @@ vst_status vsti_tar_index_make(const char *path, uint64_t *images) {
     vst_status status = VST_OK;
     vsti_tar_index index = {0};
     vst_bytes bytes = {0};
-    vsti_output output = {0};
     uint64_t size, print;
+    int file = -1;
     char *name = vst_format("%s.idx", path);
-    const int file = open(path, O_RDONLY | O_CLOEXEC);
     if (!name) VST_TRY(vst_fail_memory(strlen(path)));
-    if (file < 0) VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: cannot be opened: %s", path, strerror(errno)));
+    VST_TRY(vsti_file_open(path, O_RDONLY, &file, NULL));
     VST_TRY(build(&index, path, file));
     VST_TRY(fingerprint(file, &size, &print));
     VST_TRY(pack(&index, size, print, &bytes));
-    VST_TRY(vsti_output_open(&output, name));
-    fwrite(bytes.data, 1, bytes.size, output.stream);
-    VST_TRY(vsti_output_commit(&output));
+    VST_TRY(vsti_file_write(name, bytes.data, bytes.size));
     *images = index.count;
 out:
-    vsti_output_discard(&output);
     if (file >= 0) close(file);
     vst_bytes_clear(&bytes);
     vsti_tar_index_clear(&index);

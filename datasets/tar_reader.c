@@ -29,7 +29,6 @@ vst_status vsti_tar_reader_open(vsti_tar_reader **out, const char *path, int fil
     struct stat info;
     *out = NULL;
     if (fstat(file, &info) != 0) return vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(info.st_mode)) return vst_fail(VST_ERROR_FORMAT, "%s: not an ordinary file", path);
     vsti_tar_reader *self = vst_calloc(1, sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);
     self->path = path;

@@ -64,8 +64,8 @@ static vst_status decode(request *r) {
     const vst_bytes *bytes = &r->memory->bytes;
     vst_image_facts facts = {0};
     vst_box part;
-    vst_decode_options options = {
-        .channels = vst_dataset_channels(r->dataset), .limits = vst_dataset_limits(r->dataset), .strict = true};
+    vst_decode_options options = {.channels = vst_dataset_channels(r->dataset),
+                                  .limits = vst_dataset_limits(r->dataset)};
     const bool crops = vst_augment_has_crop(r->options->augment);
     if (crops || r->options->evaluation) {
         VST_TRY(vst_image_inspect(bytes->data, bytes->size, options.limits, &facts));

@@ -26,6 +26,7 @@ typedef struct vsti_bench_step {
     vst_optimizer *optimizer; /* training only */
     vsti_bench_input inputs[VSTI_BENCH_INPUTS];
     vst_bench_facts facts;
+    int previous_threads; /* OpenMP's number of threads before, restored when cleared; 0: not changed */
 } vsti_bench_step;
 
 /* Builds the case and runs the warm-up. Clear also after a failure. */

@@ -51,7 +51,7 @@ static const vst_dataset_methods store_methods = {.read_bytes = store_bytes};
 
 static vst_status decode(const store *self, int index, vst_image *image) {
     const vst_bytes *file = &self->files[index % self->count];
-    return vst_image_decode(file->data, file->size, &(vst_decode_options){.channels = 3, .strict = true}, image, NULL);
+    return vst_image_decode(file->data, file->size, &(vst_decode_options){.channels = 3}, image, NULL);
 }
 
 /* Keeps those that can be decoded. */

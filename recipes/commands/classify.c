@@ -8,29 +8,23 @@
 #include "datasets/dataset.h"
 #include "recipes/commands/main.h"
 #include "recipes/infer/model_session.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
+#include "vision/image/decode.h"
 
-enum { FILE_LIMIT = 64 << 20, MOST_CLASSES = 1000 };
+enum { MOST_CLASSES = 1000 };
 
+/* A damaged file is an error, as in evaluation. */
 static vst_status decode_file(const vst_session *session, const char *path, float *image) {
-    vst_status status = VST_OK;
-    uint8_t *bytes = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return vst_fail(VST_ERROR_NOT_FOUND,
-                        "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
-    long size = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
-    if (size < 0 || size > FILE_LIMIT || fseek(file, 0, SEEK_SET) != 0)
-        VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s: not a file of at most %d bytes", path, FILE_LIMIT));
-    bytes = vst_alloc((size_t)size);
-    if (!bytes) VST_TRY(vst_fail_memory((size_t)size));
-    if (fread(bytes, 1, (size_t)size, file) != (size_t)size) VST_TRY(vst_fail(VST_ERROR_IO, "%s cannot be read", path));
-    status = vst_session_decode(session, (vst_encoded){bytes, (size_t)size}, image);
-    if (status != VST_OK) status = vst_fail_in(status, "%s", path);
-out:
+    char *bytes = NULL;
+    size_t size;
+    vst_status status = vsti_file_read(path, VST_IMAGE_FILE_BYTES, "a JPEG or PNG file", &bytes, &size);
+    if (status == VST_ERROR_NOT_FOUND)
+        return vst_fail(status, "%s cannot be opened: give a JPEG or PNG file, or FOLDER:INDEX for a data set", path);
+    if (status != VST_OK) return status;
+    status = vst_session_decode(session, (vst_encoded){bytes, size}, image);
     vst_free(bytes);
-    fclose(file);
-    return status;
+    return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", path);
 }
 
 /* "FOLDER:INDEX", an item of the test split; *found: whether `word` has that form. */

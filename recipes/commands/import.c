@@ -1,5 +1,4 @@
 /* `vistill import`: weights of other programs become a model file. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +10,10 @@
 #include "recipes/commands/table.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 
-enum { ROWS_SHOWN = 20, LINE = 4096 };
+enum { ROWS_SHOWN = 20, LINE = 4096, NAMES_BYTES = 64 << 20 };
 
 /* ---- Which model ---- */
 
@@ -128,26 +128,26 @@ static vst_status add_name(names *self, size_t *capacity, const char *text, size
 /* One name a line; lines may end as on Windows. */
 static vst_status read_names(names *self, const char *path, int classes) {
     vst_status status = VST_OK;
-    char line[LINE];
     size_t capacity = 0;
-    FILE *file = fopen(path, "r");
-    if (!file) return vst_fail(VST_ERROR_NOT_FOUND, "--classes %s: cannot be opened: %s", path, strerror(errno));
-    while (self->count <= classes && fgets(line, sizeof line, file)) {
-        const size_t length = strcspn(line, "\r\n");
-        if (length == 0 || length + 1 == sizeof line)
+    char *text = NULL;
+    status = vsti_file_read(path, NAMES_BYTES, "a list of class names", &text, NULL);
+    if (status != VST_OK) VST_TRY(vst_fail_in(status, "--classes"));
+    for (char *rest = text, *line; self->count <= classes && *rest && (line = strsep(&rest, "\n"));) {
+        const size_t length = strcspn(line, "\r");
+        if (length == 0 || length >= LINE)
             VST_TRY(vst_fail(
                 VST_ERROR_FORMAT, "%s:%d: %s", path, self->count + 1,
                 length ? "the line is too long for a class name" : "the line is empty: one class name a line"));
         VST_TRY(add_name(self, &capacity, line, length));
+        if (!rest) break;
     }
-    if (ferror(file)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: %s", path, strerror(errno)));
     if (self->count > classes)
         VST_TRY(
             vst_fail(VST_ERROR_ARGUMENT, "%s has more than %d names, the model %d classes", path, classes, classes));
     if (self->count < classes)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s has %d names, the model %d classes", path, self->count, classes));
 out:
-    fclose(file);
+    vst_free(text);
     return status;
 }
 

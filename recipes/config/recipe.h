@@ -144,6 +144,10 @@ void vst_recipe_destroy(vst_recipe *recipe);
  * memory. */
 char *vst_recipe_to_yaml(const vst_recipe *recipe);
 
+/* The keys that differ and may change the result, with both values: "optim.lr was 0.001, is 0.002; …"; "" without any.
+ * Names, the places of files and of the run folder, and the numbers of threads are not compared. To be vst_free'd. */
+VST_NODISCARD vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, char **differences);
+
 /* Checks what no single key can: taps against model and teacher are checked when the run is built; here: warm-up
  * shorter than the run, teacher set when there are terms, batch against data. Called by vst_recipe_read. */
 VST_NODISCARD vst_status vst_recipe_check(const vst_recipe *recipe);

@@ -2,12 +2,12 @@
  * time it hands out a document, and has no limits. */
 #include "recipes/config/yaml.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <yaml.h>
 
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 #include "vision/base/option.h"
 
@@ -209,29 +209,12 @@ out:
 
 /* ---- Files ---- */
 
-static vst_status read_file(const char *path, char **text, size_t *size) {
-    vst_status status = VST_OK;
-    char *buffer = NULL;
-    FILE *file = fopen(path, "rbe");
-    if (!file)
-        VST_TRY(vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot be opened: %m", path));
-    if (!(buffer = vst_alloc(VST_YAML_BYTES + 1))) VST_TRY(vst_fail_memory(VST_YAML_BYTES + 1));
-    *size = fread(buffer, 1, VST_YAML_BYTES + 1, file);
-    if (ferror(file)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %m", path));
-    *text = buffer;
-    buffer = NULL;
-out:
-    vst_free(buffer);
-    if (file) fclose(file);
-    return status;
-}
-
 vst_status vst_yaml_read(vst_yaml **out, const char *path) {
     char *text = NULL;
     size_t size = 0;
     vst_status status = VST_OK;
     *out = NULL;
-    VST_TRY(read_file(path, &text, &size));
+    VST_TRY(vsti_file_read(path, VST_YAML_BYTES, "a recipe or study", &text, &size));
     VST_TRY(vst_yaml_parse(out, path, text, size));
     VST_TRY(vst_yaml_expect(path, *out, VST_YAML_MAP, "the file"));
 out:

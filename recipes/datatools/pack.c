@@ -7,9 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "datasets/output.h"
 #include "datasets/tar_index.h"
 #include "recipes/datatools/datatools.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 #include "vision/base/progress.h"
 #include "vision/base/random.h"
@@ -22,8 +22,8 @@ typedef struct packer {
     const vst_dataset *dataset;
     const vst_pack_options *options;
     const char *folder, *name;
-    vsti_output output; /* the shard under way */
-    uint64_t written;   /* bytes of it */
+    vsti_file_writer output; /* the shard under way */
+    uint64_t written;        /* bytes of it */
     vst_pack_result *result;
     vst_bytes bytes;
     vst_image image, smaller, scratch;
@@ -92,12 +92,12 @@ static vst_status encode(packer *self, vst_image_format format) {
 /* The file in self->bytes, if its picture is too large, is replaced by a smaller one of the same format. */
 static vst_status shrink_file(packer *self, vst_image_format format) {
     const vst_image_limits *limits = vst_dataset_limits(self->dataset);
-    const vst_decode_options strict = {.limits = limits, .strict = true};
+    const vst_decode_options options = {.limits = limits};
     vst_image_facts facts;
     vst_status status = vst_image_inspect(self->bytes.data, self->bytes.size, limits, &facts);
     if (status != VST_OK) return vst_fail_in(status, "cannot be read");
     if (!too_large(self, facts.height, facts.width)) return VST_OK;
-    status = vst_image_decode(self->bytes.data, self->bytes.size, &strict, &self->image, NULL);
+    status = vst_image_decode(self->bytes.data, self->bytes.size, &options, &self->image, NULL);
     if (status == VST_OK) status = shrink(self);
     if (status == VST_OK) status = encode(self, format);
     return status == VST_OK ? VST_OK : vst_fail_in(status, "cannot be made smaller");
@@ -140,7 +140,7 @@ static vst_status open_shard(packer *self) {
                  (unsigned long long)self->result->shards) >= PATH_MAX)
         return vst_fail(VST_ERROR_ARGUMENT, "%s: the path is too long", self->folder);
     self->written = 0;
-    return vsti_output_open(&self->output, path);
+    return vsti_file_create(&self->output, path);
 }
 
 static vst_status close_shard(packer *self) {
@@ -154,7 +154,7 @@ static vst_status close_shard(packer *self) {
         fwrite(zeros, 1, step, self->output.stream);
         left -= step;
     }
-    vst_status status = vsti_output_commit(&self->output);
+    vst_status status = vsti_file_commit(&self->output);
     if (status != VST_OK) return status;
     self->result->shards++;
     self->result->bytes += whole;
@@ -221,7 +221,7 @@ vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const c
     status = close_shard(&self);
 out:
     vst_progress_finish(&progress);
-    vsti_output_discard(&self.output);
+    vsti_file_discard(&self.output);
     vst_bytes_clear(&self.bytes);
     vst_image_clear(&self.image);
     vst_image_clear(&self.smaller);
@@ -231,13 +231,13 @@ out:
 
 vst_status vst_data_pack_classes(const vst_dataset *dataset, const char *folder) {
     vst_status status = VST_OK;
-    vsti_output output = {0};
+    vsti_file_writer output = {0};
     char *path = vst_format("%s/classes.txt", folder);
     if (!path) return vst_fail_memory(strlen(folder));
-    VST_TRY(vsti_output_open(&output, path));
+    VST_TRY(vsti_file_create(&output, path));
     for (int i = 0; i < vst_dataset_classes(dataset); i++)
         fprintf(output.stream, "%s\n", vst_dataset_class_name(dataset, i));
-    VST_TRY(vsti_output_commit(&output));
+    VST_TRY(vsti_file_commit(&output));
 out:
     vst_free(path);
     return status;

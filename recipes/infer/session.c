@@ -416,8 +416,7 @@ vst_status vst_session_decode(const vst_session *session, vst_encoded file, floa
     vst_image_facts facts;
     vst_resize_window window;
     vst_box part;
-    const vst_decode_options options = {
-        .channels = vst_session_channels(session) == 1 ? 1 : 3, .crop = &part, .strict = true};
+    const vst_decode_options options = {.channels = vst_session_channels(session) == 1 ? 1 : 3, .crop = &part};
     VST_TRY(vst_image_inspect(file.bytes, file.size, NULL, &facts));
     VST_TRY(vst_evaluation_begin(&view, facts.height, facts.width, &window, &part));
     VST_TRY(vst_image_decode(file.bytes, file.size, &options, &picture, NULL));

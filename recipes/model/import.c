@@ -1,16 +1,19 @@
 /* Compares a file's tensors with a model's parameters, and copies them over. */
 #include "recipes/model/import.h"
 
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <xxhash.h>
 
 #include "recipes/model/model.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 #include "vision/base/version.h"
 #include "vision/tensor/resample.h"
@@ -424,16 +427,21 @@ static vst_status hash_file(const char *path, char text[17]) {
     vst_status status = VST_OK;
     XXH3_state_t *state = XXH3_createState();
     char *block = vst_alloc(HASH_BLOCK);
-    size_t size;
-    FILE *file = fopen(path, "rb");
-    if (!file) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read again for its checksum: %m", path));
+    uint64_t size;
+    int file = -1;
     if (!state || !block) VST_TRY(vst_fail_memory(HASH_BLOCK));
+    VST_TRY(vsti_file_open(path, O_RDONLY, &file, &size));
     XXH3_64bits_reset(state);
-    while ((size = fread(block, 1, HASH_BLOCK, file)) > 0) XXH3_64bits_update(state, block, size);
-    if (ferror(file)) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read again for its checksum: %m", path));
+    for (uint64_t at = 0; at < size;) {
+        const size_t step = size - at < HASH_BLOCK ? (size_t)(size - at) : HASH_BLOCK;
+        status = vsti_file_read_at(file, at, block, step);
+        if (status != VST_OK) VST_TRY(vst_fail_in(status, "%s: reading it again for its checksum", path));
+        XXH3_64bits_update(state, block, step);
+        at += step;
+    }
     snprintf(text, 17, "%016llx", (unsigned long long)XXH3_64bits_digest(state));
 out:
-    if (file) fclose(file);
+    if (file >= 0) close(file);
     vst_free(block);
     XXH3_freeState(state);
     return status;

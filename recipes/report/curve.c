@@ -1,12 +1,14 @@
 /* The epochs of a run: from its summary.csv, or where that is missing from its log.txt. */
 #include "recipes/report/curve.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 
 enum { COLUMNS = 6, CSV_COLUMNS = 32, LINE = 16384, EPOCHS = 100000 };
@@ -90,14 +92,17 @@ static vst_status read_file(vsti_curve *curve, const char *folder, const char *n
                             vst_status (*read)(FILE *, vsti_curve *)) {
     vst_status status = VST_OK;
     FILE *file = NULL;
+    int fd = -1;
     char *path = vst_format("%s/%s", folder, name);
     if (!path) VST_TRY(vst_fail_memory(strlen(folder)));
-    file = fopen(path, "re");
-    if (!file && errno == ENOENT) goto out;
-    if (!file) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be opened: %m", path));
+    status = vsti_file_open(path, O_RDONLY, &fd, NULL);
+    if (status == VST_ERROR_NOT_FOUND) status = VST_OK;
+    if (fd < 0) goto out;
+    if (!(file = fdopen(fd, "r"))) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %m", path));
     VST_TRY(read(file, curve));
 out:
     if (file) fclose(file);
+    else if (fd >= 0) close(fd);
     vst_free(path);
     return status;
 }

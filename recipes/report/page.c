@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "recipes/report/internal.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 #include "vision/base/version.h"
 
@@ -424,20 +425,9 @@ vst_status vst_report_html(const vst_report *report, char **html, bool *figures)
 }
 
 vst_status vst_report_write(const char *path, const vst_report *report, bool *figures) {
-    vst_status status = VST_OK;
-    char *html = NULL, *temporary = vst_format("%s.part", path);
-    FILE *file = NULL;
-    if (!temporary) VST_TRY(vst_fail_memory(strlen(path) + 6));
-    VST_TRY(vst_report_html(report, &html, figures));
-    if (!(file = fopen(temporary, "we"))) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be written: %m", temporary));
-    const bool wrote = fputs(html, file) >= 0;
-    const bool closed = fclose(file) == 0;
-    if (!wrote || !closed || rename(temporary, path) != 0) {
-        status = vst_fail(VST_ERROR_IO, "%s: cannot be written: %m", path);
-        unlink(temporary);
-    }
-out:
+    char *html = NULL;
+    vst_status status = vst_report_html(report, &html, figures);
+    if (status == VST_OK) status = vsti_file_write(path, html, strlen(html));
     vst_free(html);
-    vst_free(temporary);
     return status;
 }

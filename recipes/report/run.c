@@ -13,6 +13,7 @@
 #include "recipes/infer/preprocessing.h"
 #include "recipes/train/data.h"
 #include "recipes/train/run_folder.h"
+#include "vision/base/file.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
@@ -73,23 +74,11 @@ static vst_status check_folder(const char *folder) {
                     folder, folder);
 }
 
-static vst_status read_text(const char *path, char **text) {
-    FILE *file = fopen(path, "re");
-    if (!file) return vst_fail(VST_ERROR_IO, "%s: cannot be opened: %m", path);
-    char *buffer = vst_alloc(RECIPE_BYTES + 1);
-    if (buffer) buffer[fread(buffer, 1, RECIPE_BYTES, file)] = 0;
-    fclose(file);
-    if (!buffer) return vst_fail_memory(RECIPE_BYTES);
-    *text = vst_strdup(buffer); /* no longer than needed */
-    vst_free(buffer);
-    return *text ? VST_OK : vst_fail_memory(RECIPE_BYTES);
-}
-
 static vst_status read_recipe(vsti_measured_run *run) {
     vst_status status = VST_OK;
     char *path = vst_format("%s/recipe.yaml", run->folder);
     if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
-    status = read_text(path, &run->yaml);
+    status = vsti_file_read(path, RECIPE_BYTES, "a recipe", &run->yaml, NULL);
     if (status == VST_OK) status = vst_recipe_read(&run->recipe, path, NULL, 0);
     VST_TRY(vsti_report_note(run, status, "the recipe cannot be used"));
     if (run->recipe) VST_TRY(replace(&run->seed, vst_format("%d", run->recipe->run.seed)));

@@ -55,6 +55,16 @@ static const field fields[] = {
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
+static const struct hash_field {
+    const char *name;
+    size_t offset; /* in vsti_identity */
+    bool old;      /* version 0.1.0 has it */
+} hashes[] = {{"hash", offsetof(vsti_identity, all), true},
+              {"data", offsetof(vsti_identity, data), false},
+              {"teachers", offsetof(vsti_identity, teachers), false},
+              {"start", offsetof(vsti_identity, start), false}};
+enum { HASHES = sizeof hashes / sizeof *hashes };
+
 /* JSON has no NaN: such a number is null. */
 static json_t *real_json(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
@@ -73,7 +83,9 @@ static json_t *field_json(const field *f, const vsti_checkpoint *checkpoint) {
 static char *to_json(const vsti_checkpoint *checkpoint) {
     json_t *object = json_object(), *terms = json_array();
     bool good = object && terms;
-    good = good && json_object_set_new(object, "hash", json_string(checkpoint->hash)) == 0;
+    for (int i = 0; good && i < HASHES; i++)
+        good = json_object_set_new(object, hashes[i].name,
+                                   json_string((const char *)&checkpoint->identity + hashes[i].offset)) == 0;
     for (int i = 0; good && i < FIELDS; i++)
         good = json_object_set_new(object, fields[i].name, field_json(&fields[i], checkpoint)) == 0;
     for (int i = 0; good && i < VST_MAX_TERMS; i++)
@@ -102,18 +114,26 @@ static bool read_field(const field *f, const json_t *value, vsti_checkpoint *che
     return false;
 }
 
+static bool read_hash(const struct hash_field *f, const json_t *value, vsti_identity *identity) {
+    const char *text = json_string_value(value);
+    if (!value && !f->old) return true; /* left empty */
+    if (!text || strlen(text) != VSTI_HASH - 1) return false;
+    memcpy((char *)identity + f->offset, text, VSTI_HASH);
+    return true;
+}
+
 static vst_status from_json(const char *path, const char *text, vsti_checkpoint *checkpoint) {
     vst_status status = VST_OK;
     json_error_t error;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    const char *hash = json_string_value(json_object_get(object, "hash"));
     *checkpoint = (vsti_checkpoint){0};
     if (!json_is_object(object))
         VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint is no JSON object: %s", path,
                          object ? "wrong type" : error.text));
-    if (!hash || strlen(hash) != VSTI_HASH - 1)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: no hash", path));
-    memcpy(checkpoint->hash, hash, VSTI_HASH);
+    for (int i = 0; i < HASHES; i++)
+        if (!read_hash(&hashes[i], json_object_get(object, hashes[i].name), &checkpoint->identity))
+            VST_TRY(
+                vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: '%s' is missing or wrong", path, hashes[i].name));
     for (int i = 0; i < FIELDS; i++)
         if (!read_field(&fields[i], json_object_get(object, fields[i].name), checkpoint))
             VST_TRY(

@@ -9,10 +9,9 @@
 
 #include "recipes/config/recipe.h"
 #include "recipes/model/model.h"
+#include "recipes/train/identity.h"
 #include "recipes/train/run_folder.h"
 #include "vision/optim/optim.h"
-
-enum { VSTI_HASH = 17 }; /* 16 hexadecimal digits */
 
 /* Sums over the steps of an epoch so far; exact in files, so that a resumed epoch logs the same means. */
 typedef struct vsti_epoch_sums {
@@ -29,9 +28,9 @@ typedef struct vsti_epoch_figures {
 } vsti_epoch_figures;
 
 typedef struct vsti_checkpoint {
-    char hash[VSTI_HASH]; /* of everything that decides the result: recipe, data, teacher */
-    int epoch;            /* epochs completed */
-    uint64_t step;        /* steps done of the next one */
+    vsti_identity identity; /* of the run */
+    int epoch;              /* epochs completed */
+    uint64_t step;          /* steps done of the next one */
     bool finished;
     int threads;
     int recoveries;                 /* returns from values that were not finite; each halved the learning rate */

@@ -24,11 +24,13 @@ vst_status vsti_train_recover(vsti_trainer *t) {
     vst_status status = VST_OK;
     vst_safetensors *file = NULL;
     const int recoveries = t->progress.recoveries + 1;
+    const vsti_identity identity = t->progress.identity;
     vst_log(VST_LOG_WARNING, "%s", vst_error_message());
     VST_TRY(vsti_checkpoint_open(&t->folder, &t->progress, &file));
     if (!file) VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s holds no checkpoint to return to", t->folder.path));
     VST_TRY(vsti_train_restore(t, file));
     t->progress.recoveries = recoveries;
+    t->progress.identity = identity;
     t->counted_until = vst_seconds();
     vst_log(VST_LOG_WARNING, "the learning rate is %g of the recipe's from here on (return %d of at most %d)",
             ldexp(1, -recoveries), recoveries, t->recipe->run.recover);

@@ -10,8 +10,14 @@
 #include <unistd.h>
 
 #include "recipes/train/events.h"
+#include "vision/base/file.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+
+static const char *const files[] = {"last.safetensors", "previous.safetensors", "best.safetensors",
+                                    "log.txt",          "summary.csv",          "recipe.yaml",
+                                    "samples.png",      "report.html",          VSTI_EVENTS_FILE};
+enum { FILES = sizeof files / sizeof *files };
 
 vst_status vsti_make_folders(const char *path, const char *key) {
     char part[VSTI_PATH];
@@ -39,6 +45,13 @@ vst_status vsti_run_folder_file(const vsti_run_folder *folder, const char *name,
                     VSTI_PATH - 1);
 }
 
+/* Temporary files that killed runs left, each perhaps of a whole checkpoint. */
+static void remove_strays(const vsti_run_folder *folder) {
+    char path[VSTI_PATH];
+    for (size_t i = 0; i < FILES; i++)
+        if (vsti_run_folder_file(folder, files[i], path) == VST_OK) vsti_file_remove_strays(path);
+}
+
 vst_status vsti_run_folder_open(vsti_run_folder *folder, const char *path) {
     vst_status status = VST_OK;
     char file[VSTI_PATH];
@@ -46,14 +59,14 @@ vst_status vsti_run_folder_open(vsti_run_folder *folder, const char *path) {
     if (!folder->path) VST_TRY(vst_fail_memory(strlen(path) + 1));
     VST_TRY(vsti_make_folders(path, "run.output"));
     VST_TRY(vsti_run_folder_file(folder, "lock", file));
-    folder->lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (folder->lock < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot open: %s", file, strerror(errno)));
+    VST_TRY(vsti_file_open(file, O_RDWR | O_CREAT, &folder->lock, NULL));
     if (flock(folder->lock, LOCK_EX | LOCK_NB) != 0)
         VST_TRY(vst_fail(VST_ERROR_IO,
                          errno == EWOULDBLOCK ? "%s is in use by another training (%s): wait for it, or choose "
                                                 "another folder with run.output"
                                               : "%s: cannot lock it: %s",
                          path, strerror(errno)));
+    remove_strays(folder);
 out:
     if (status != VST_OK) vsti_run_folder_close(folder);
     return status;
@@ -71,10 +84,7 @@ bool vsti_run_folder_has(const vsti_run_folder *folder, const char *name) {
 }
 
 vst_status vsti_run_folder_clean(const vsti_run_folder *folder) {
-    static const char *const files[] = {"last.safetensors", "previous.safetensors", "best.safetensors",
-                                        "log.txt",          "summary.csv",          "recipe.yaml",
-                                        "samples.png",      "report.html",          VSTI_EVENTS_FILE};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+    for (size_t i = 0; i < FILES; i++) {
         char path[VSTI_PATH];
         vst_status status = vsti_run_folder_file(folder, files[i], path);
         if (status != VST_OK) return status;
@@ -88,22 +98,20 @@ vst_status vsti_run_folder_write(const vsti_run_folder *folder, const char *name
     char path[VSTI_PATH];
     vst_status status = vsti_run_folder_file(folder, name, path);
     if (status != VST_OK) return status;
-    FILE *file = fopen(path, "we");
-    bool good = file && fputs(text, file) >= 0;
-    if (file && fclose(file) != 0) good = false;
-    return good ? VST_OK : vst_fail(VST_ERROR_IO, "%s: cannot write: %s", path, strerror(errno));
+    return vsti_file_write(path, text, strlen(text));
 }
 
 void vsti_run_folder_append(vsti_run_folder *folder, const char *name, const void *bytes, size_t size) {
     char path[VSTI_PATH];
     if (vsti_run_folder_file(folder, name, path) != VST_OK) return;
-    const int file = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    const bool good = file >= 0 && write(file, bytes, size) == (ssize_t)size;
-    const int error = errno;
+    int file;
+    vst_status status = vsti_file_open(path, O_WRONLY | O_CREAT | O_APPEND, &file, NULL);
+    if (status == VST_OK && write(file, bytes, size) != (ssize_t)size)
+        status = vst_fail(VST_ERROR_IO, "%s: cannot write: %s", path, strerror(errno));
     if (file >= 0) close(file);
-    if (good || folder->log_failed) return;
+    if (status == VST_OK || folder->log_failed) return;
     folder->log_failed = true;
-    vst_log(VST_LOG_WARNING, "%s: cannot write: %s; the training goes on without it", path, strerror(error));
+    vst_log(VST_LOG_WARNING, "%s; the training continues without it", vst_error_message());
 }
 
 uint64_t vsti_run_folder_size(const vsti_run_folder *folder, const char *name) {

@@ -20,7 +20,8 @@ typedef struct vsti_run_folder {
 /* Makes a folder and those above it; `key` is the recipe's, for the advice. */
 VST_NODISCARD vst_status vsti_make_folders(const char *path, const char *key);
 
-/* Makes the folder (and those above it) and takes its lock; another process there is an error. Starts as {0}. */
+/* Makes the folder (and those above it), takes its lock and removes temporary files that killed runs left; another
+ * process there is an error. Starts as {0}. */
 VST_NODISCARD vst_status vsti_run_folder_open(vsti_run_folder *folder, const char *path);
 void vsti_run_folder_close(vsti_run_folder *folder);
 

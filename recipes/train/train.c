@@ -5,7 +5,6 @@
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "recipes/model/start.h"
 #include "recipes/train/epoch.h"
@@ -29,25 +28,13 @@ char *vst_run_folder(const vst_recipe *recipe) {
 
 /* ---- What decides the result ---- */
 
-/* Of the recipe without what changes nothing (where it runs, how many workers read), the data, the teachers'
- * values and those that training begins with. */
-static vst_status hash_run(vsti_trainer *t) {
+static vst_status identify(vsti_trainer *t) {
     vst_status status = VST_OK;
-    vst_recipe bare = *t->recipe; /* a view: nothing of it is freed */
-    bare.run.output = NULL;
-    bare.run.log_seconds = 0;
-    bare.data.workers = 0;
-    bare.distill.teacher = NULL;                                    /* their values are hashed, not their paths */
-    bare.distill.cache = vst_recipe_cached(&bare) ? "cache" : NULL; /* that there is one does: half precision rounds */
-    bare.run.start = NULL;
-    char *yaml = vst_recipe_to_yaml(&bare);
-    if (!yaml) return vst_fail_memory(1 << 16);
-    uint64_t parts[4] = {XXH3_64bits(yaml, strlen(yaml)), t->data.hash, 0, t->start ? vsti_start_hash(t->start) : 0};
-    vst_free(yaml);
+    uint64_t teachers = 0;
     for (int i = 0; i < t->teachers.count; i++)
-        if (t->teachers.list[i].model) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &parts[2]));
-    snprintf(t->progress.hash, sizeof t->progress.hash, "%016llx",
-             (unsigned long long)XXH3_64bits(parts, sizeof parts));
+        if (t->teachers.list[i].model) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &teachers));
+    VST_TRY(vsti_identity_make(&t->progress.identity, t->recipe, t->data.hash, teachers,
+                               t->start ? vsti_start_hash(t->start) : 0));
 out:
     return status;
 }
@@ -83,22 +70,23 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     VST_TRY(status);
     if (!*file) {
         vst_log(VST_LOG_INFO, "%s holds no checkpoint: the run begins", t->folder.path);
-    } else if (strcmp(found.hash, t->progress.hash) != 0) {
+        goto out;
+    }
+    status = vsti_identity_check(&found.identity, &t->progress.identity, t->recipe, t->folder.path);
+    if (status == VST_ERROR_ARGUMENT && t->options->force) {
+        status = VST_OK;
         vst_safetensors_close(*file);
         *file = NULL;
-        if (!t->options->force)
-            VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
-                             "%s holds a run of another recipe, data set or teacher, which cannot be continued "
-                             "with this one: compare %s/recipe.yaml, or begin anew with --force",
-                             t->folder.path, t->folder.path));
         vst_log(VST_LOG_INFO, "%s holds another recipe's run: it begins anew", t->folder.path);
-    } else {
-        t->progress = found;
-        if (found.threads != threads && !found.finished)
-            vst_log(VST_LOG_WARNING, "the run used %d threads, now there are %d: it will not be the same bit for bit",
-                    found.threads, threads);
-        t->progress.threads = threads;
+        goto out;
     }
+    VST_TRY(status);
+    found.identity = t->progress.identity;
+    t->progress = found;
+    if (found.threads != threads && !found.finished)
+        vst_log(VST_LOG_WARNING, "the run used %d threads, now there are %d: it will not be the same bit for bit",
+                found.threads, threads);
+    t->progress.threads = threads;
 out:
     return status;
 }
@@ -184,7 +172,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     VST_TRY(vsti_teachers_build(&t->teachers, r, vst_recipe_cached(r)));
     if (vst_recipe_cached(r)) VST_TRY(open_cache(t));
     if (r->run.start && *r->run.start) VST_TRY(load_start(t));
-    VST_TRY(hash_run(t));
+    VST_TRY(identify(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
     VST_TRY(build(t));
     result->parameters = t->student.parameters;

@@ -39,9 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     vst_image image = {0}, small = {0};
     vst_image_facts facts;
     bool damaged = false;
-    const vst_decode_options options = {.limits = &limits}, turned = {.limits = &limits, .turn = true, .channels = 1};
-    const vst_decode_options scaled = {
-        .limits = &limits, .least_height = 3, .least_width = 3, .channels = 3, .strict = true};
+    const vst_decode_options options = {.limits = &limits, .allow_damaged = true},
+                             turned = {.limits = &limits, .turn = true, .channels = 1, .allow_damaged = true};
+    const vst_decode_options scaled = {.limits = &limits, .least_height = 3, .least_width = 3, .channels = 3};
     const vst_status known = vst_image_inspect(data, size, &limits, &facts);
     if (known == VST_OK && facts.format != VST_IMAGE_JPEG) return 0; /* fuzz_png's */
     const vst_status status = vst_image_decode(data, size, &options, &image, &damaged);

@@ -479,9 +479,9 @@ START_TEST(impossible_paths) {
     vst_safetensors *file = (vst_safetensors *)folder;
     ck_fails(vst_safetensors_open(&file, path, NULL), VST_ERROR_NOT_FOUND, path);
     ck_assert_ptr_null(file);
-    ck_fails(vst_safetensors_open(&file, folder, NULL), VST_ERROR_IO, "not a regular file");
+    ck_fails(vst_safetensors_open(&file, folder, NULL), VST_ERROR_FORMAT, "not a regular file");
     ck_assert_int_eq(mkfifo(path, 0600), 0);
-    ck_fails(vst_safetensors_open(&file, path, NULL), VST_ERROR_IO, "not a regular file");
+    ck_fails(vst_safetensors_open(&file, path, NULL), VST_ERROR_FORMAT, "not a regular file");
     unlink(path);
     snprintf(other, sizeof other, "%s/no/m", folder);
     ck_fails(vst_safetensors_write(other, NULL, 0, NULL, 0), VST_ERROR_IO, "/no/: the folder cannot be opened");

@@ -40,7 +40,7 @@ static inline uint8_t *pixel_read_file(size_t size) {
 
 static inline void pixel_decode(vst_image *image, const char *text) {
     size_t size = 0;
-    vst_decode_options options = {0};
+    vst_decode_options options = {.allow_damaged = true}; /* as Pillow does where it is told to */
     vst_box box;
     const int fields =
         sscanf(text, "%zu %d %d %d %d %d", &size, &options.channels, &box.top, &box.left, &box.height, &box.width);

@@ -3,6 +3,7 @@
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
+#include <omp.h>
 #include <xxhash.h>
 
 #include "recipes/teacher/cache/internal.h"
@@ -432,7 +433,7 @@ START_TEST(broken_data) {
     write_bytes("cache/teacher1.bin", (uint8_t *)bytes, size - 1);
     expect(s, VST_ERROR_FORMAT, "records of 584 bytes: the file was cut; `vistill cache build RECIPE --force`");
     ck_assert_int_eq(unlink("cache/teacher1.bin"), 0);
-    expect(s, VST_ERROR_IO, "cache/teacher1.bin: cannot be opened");
+    expect(s, VST_ERROR_NOT_FOUND, "cache/teacher1.bin: cannot be opened");
     free(bytes);
 }
 END_TEST
@@ -534,6 +535,27 @@ static void build_beside(const vst_train_progress *p, void *user) {
     memcpy(said, kept, sizeof said);
 }
 
+/* Building and checking leave the caller's number of threads alone, also when they fail. */
+START_TEST(threads_are_restored) {
+    vst_cache_report report;
+    vst_cache_size size;
+    omp_set_num_threads(3);
+    build_fine((session){0});
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    ck_ok(check_status((session){0}, &report));
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    expect_status(build(with(with((session){0}, CACHE), "distill.teacher=none"), (vst_cache_build_options){0}, &size),
+                  VST_ERROR_NOT_FOUND, "none");
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    expect_status(build(with((session){0}, FLOAT), (vst_cache_build_options){0}, &size), VST_ERROR_ARGUMENT,
+                  "distill.cache is not set");
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    expect_status(build(with(with((session){0}, CACHE), "run.seed=9"), (vst_cache_build_options){0}, &size),
+                  VST_ERROR_ARGUMENT, "seed");
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+}
+END_TEST
+
 START_TEST(cache_is_locked) {
     session s = with((session){.also = build_beside}, CACHE);
     build_fine((session){0});
@@ -604,6 +626,7 @@ int main(void) {
     tcase_add_loop_test(tests, check_reports, 0, 2);
     tcase_add_test(tests, check_finds_wrong_answers);
     tcase_add_test(tests, records);
+    tcase_add_test(tests, threads_are_restored);
     tcase_add_test(tests, cache_is_locked);
     tcase_add_loop_test(tests, steps_allocate_nothing, 0, 2);
     tcase_add_test(tests, allocation_failures);

@@ -46,10 +46,10 @@ for delay in 0.02 0.05 0.1 0.2; do
     timeout -s KILL $delay "$vistill" cache build student.yaml -s distill.cache=parts --epochs 40 > /dev/null 2>&1 || true
     timeout -s INT $delay "$vistill" cache build student.yaml -s distill.cache=parts --epochs 40 > /dev/null 2>&1 || true
 done
-rm -f parts/*.tmp
 expect 0 "4800 records of 40 complete epochs" "$vistill" cache build student.yaml -s distill.cache=parts --epochs 40
 cmp parts/teacher1.bin whole/teacher1.bin
 cmp parts/cache.json whole/cache.json
+[ "$(ls parts)" = "$(ls whole)" ] || fail "the killed builds left: $(ls parts)"
 
 # What is damaged is refused.
 printf X | dd of=whole/teacher1.bin bs=1 seek=100 conv=notrunc 2> out

@@ -248,6 +248,43 @@ START_TEST(gathering) {
 }
 END_TEST
 
+/* A step that is refused leaves the sum as it was: with the batch that spoilt it taken out, the step is the same. */
+START_TEST(refused_step_keeps_the_sum) {
+    vst_optimizer_options options = adamw;
+    options.accumulate = 2;
+    vst_params *params = new_params(), *other = new_params();
+    vst_optimizer *optimizer = new_optimizer(params, &options), *reference = new_optimizer(other, &options);
+    const size_t trained = vst_params_trained(params), bytes = trained * sizeof(float);
+    vst_tensor tensors[VST_OPTIMIZER_TENSORS];
+    float *sum = NULL, *before = malloc(bytes);
+    const size_t count = vst_optimizer_tensors(optimizer, tensors);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(tensors[i].name, "optimizer.gathered") == 0) sum = tensors[i].data;
+    ck_assert_ptr_nonnull(sum);
+    for (int part = 0; part < 2; part++) {
+        fill_gradients(params, part);
+        vst_optimizer_accumulate(optimizer);
+        fill_gradients(other, part);
+        vst_optimizer_accumulate(reference);
+    }
+    const float good = sum[7];
+    sum[7] = NAN;
+    memcpy(before, sum, bytes);
+    ck_fails(vst_optimizer_step(optimizer, 0.1, NULL), VST_ERROR_NUMERIC, "nothing was updated");
+    ck_assert_mem_eq(before, sum, bytes);
+    sum[7] = good;
+    ck_ok(vst_optimizer_step(optimizer, 0.1, NULL));
+    ck_ok(vst_optimizer_step(reference, 0.1, NULL));
+    ck_assert_mem_eq(vst_params_values(params), vst_params_values(other), bytes);
+    for (size_t i = 0; i < trained; i++) ck_assert(sum[i] == 0);
+    free(before);
+    vst_optimizer_destroy(optimizer);
+    vst_optimizer_destroy(reference);
+    vst_params_destroy(params);
+    vst_params_destroy(other);
+}
+END_TEST
+
 /* The gradients' norm is about 6: one limit far below it and one above. */
 START_TEST(clipping) {
     vst_optimizer_options options = sgd;
@@ -502,10 +539,21 @@ int main(void) {
     Suite *suite = suite_create("optim");
     TCase *tcase = tcase_create("optim");
     tcase_set_timeout(tcase, 60);
-    const TTest *const tests[] = {adamw_steps,   lamb_steps, lamb_of_zero, gathering,
-                                  sgd_steps,     clipping,   decay_groups, average_begins_with_values,
-                                  not_finite,    resume,     load_errors,  option_errors,
-                                  out_of_memory, schedule};
+    const TTest *const tests[] = {adamw_steps,
+                                  lamb_steps,
+                                  lamb_of_zero,
+                                  gathering,
+                                  sgd_steps,
+                                  clipping,
+                                  decay_groups,
+                                  average_begins_with_values,
+                                  not_finite,
+                                  resume,
+                                  load_errors,
+                                  option_errors,
+                                  out_of_memory,
+                                  schedule,
+                                  refused_step_keeps_the_sum};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tcase_add_test(tcase, tests[i]);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

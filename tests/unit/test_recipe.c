@@ -14,6 +14,7 @@
 #include "tests/unit/own_folder.h"
 #include "vision/base/memory.h"
 
+#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
 #define MODEL "model: {name: resnet8_cifar}\n"
 #define DATA "data: {path: images}\n"
 
@@ -278,12 +279,13 @@ START_TEST(too_large) {
     FILE *file = fopen("x.yaml", "wb");
     for (int i = 0; i < (1 << 20) + 1; i++) fputc('#', file);
     ck_assert_int_eq(fclose(file), 0);
-    expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0), "larger than 1 MiB");
+    expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0),
+                   "x.yaml: 1048577 bytes, and a recipe or study has at most 1048576");
     file = fopen("x.yaml", "wb");
     for (int i = 0; i < 20000; i++) fprintf(file, "k%d: 1\n", i);
     ck_assert_int_eq(fclose(file), 0);
     expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0), "more values than a recipe may have");
-    expect_message(vst_recipe_read(&recipe, ".", NULL, 0), "cannot be read");
+    expect_message(vst_recipe_read(&recipe, ".", NULL, 0), "not a regular file");
 }
 END_TEST
 
@@ -393,6 +395,64 @@ START_TEST(round_trip) {
 }
 END_TEST
 
+#define COMPARED \
+    "model: {name: vit_mini_patch4_28}\n" DATA "distill: {teacher: t, terms: [{distance: kl}, {distance: mse}]}\n"
+
+/* What decides nothing is not compared; what does is named with both values. */
+START_TEST(comparison) {
+    static const struct {
+        const char *set, *differences;
+    } cases[] = {{"run.epochs=10", ""}, /* its default */
+                 {"data.path=elsewhere", ""},
+                 {"data.test=elsewhere", ""},
+                 {"data.format=tar", ""},
+                 {"data.workers=7", ""},
+                 {"distill.teacher=u", ""},
+                 {"distill.cache=c", ""},
+                 {"run.output=o", ""},
+                 {"run.start=s", ""},
+                 {"run.threads=7", ""},
+                 {"run.log_seconds=7", ""},
+                 {"optim.lr=0.25", "optim.lr was 0.001, is 0.25"},
+                 {"augment.train=flip", "augment.train was unset, is flip"},
+                 {"model.dim=96", "model.dim was 64, is 96"},
+                 {"model.mean=[0.5, 0.25]", "model.mean was "},
+                 {"model.name=deit_mini_distilled_patch4_28",
+                  "model.name was vit_mini_patch4_28, is deit_mini_distilled_patch4_28"},
+                 {"distill.terms.1.weight=2", "distill.terms.1.weight was 0.5, is 2"},
+                 {"distill.terms=[{distance: kl}]", "distill.terms.1 was there, is not there"},
+                 {"distill.terms=[{distance: kl}, {distance: mse}, {distance: mse}]",
+                  "distill.terms.2 was not there, is there"}};
+    vst_recipe *was = read_text(COMPARED, NULL, 0);
+    char *text;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        vst_recipe *is = read_text(COMPARED, &cases[i].set, 1);
+        ck_ok(vst_recipe_compare(was, is, &text));
+        if (strcmp(cases[i].set, "model.mean=[0.5, 0.25]") == 0) text[strlen(cases[i].differences)] = 0;
+        ck_assert_str_eq(text, cases[i].differences);
+        vst_free(text);
+        vst_recipe_destroy(is);
+    }
+    const char *const many[] = {"optim.lr=1",   "optim.momentum=0",   "optim.min_lr=0",    "optim.batch=2",
+                                "run.seed=1",   "optim.warmup_lr=0",  "optim.clip_norm=1", "run.eval_batch=1",
+                                "data.limit=9", "optim.smoothing=0.5"};
+    vst_recipe *is = read_text(COMPARED, many, COUNT(many));
+    ck_ok(vst_recipe_compare(was, is, &text));
+    ck_assert_msg(strstr(text, "; and 2 more"), "%s", text);
+    vst_free(text);
+    vst_status status = VST_ERROR_MEMORY;
+    for (uint64_t n = 1; status != VST_OK; n++) {
+        vst_memory_fail_at(n);
+        status = vst_recipe_compare(was, is, &text);
+        vst_memory_fail_at(0);
+        ck_assert(status == VST_OK || (status == VST_ERROR_MEMORY && !text));
+    }
+    vst_free(text);
+    vst_recipe_destroy(is);
+    vst_recipe_destroy(was);
+}
+END_TEST
+
 /* A key that stands twice in a table, or a default out of its own range, would be found by users only. */
 START_TEST(tables) {
     for (int i = 0; i <= 5; i++) {
@@ -461,8 +521,6 @@ START_TEST(bad_studies) {
 }
 END_TEST
 
-#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
-
 int main(void) {
     Suite *suite = suite_create("recipe");
     TCase *tests = tcase_create("recipe");
@@ -479,6 +537,7 @@ int main(void) {
     tcase_add_test(tests, shipped_recipes);
     tcase_add_test(tests, imagenet_recipes);
     tcase_add_test(tests, round_trip);
+    tcase_add_test(tests, comparison);
     tcase_add_test(tests, tables);
     tcase_add_test(tests, study_file);
     tcase_add_loop_test(tests, bad_studies, 0, COUNT(study_errors));

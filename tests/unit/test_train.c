@@ -2,7 +2,9 @@
  * bits; broken checkpoints, foreign folders, diverging losses and failing allocations are errors with advice; the loop
  * over steps takes no memory. */
 #include <check.h>
+#include <jansson.h>
 #include <math.h>
+#include <omp.h>
 
 #include "tests/unit/train_session.h"
 
@@ -241,7 +243,7 @@ START_TEST(another_resolution) {
     ck_ok(run(&large));
     ck_assert(large.result.reused);
     spoil("small", "patch_embed.proj.weight", 2); /* other weights make another run */
-    expect(large, VST_ERROR_ARGUMENT, "another recipe, data set or teacher");
+    expect(large, VST_ERROR_ARGUMENT, "other contents of the start weights (run.start): give");
 }
 END_TEST
 
@@ -487,6 +489,94 @@ START_TEST(resumes_with_two_threads) {
 }
 END_TEST
 
+/* A run may be continued after its data, its teacher and its test images moved, and with other threads. */
+START_TEST(places_may_change) {
+    static const char *const moved[] = {"data.path=d", "data.test=t", "distill.teacher=x/y.safetensors"};
+    make_teacher();
+    run_fine((session){.recipe = distilled_recipe, .output = "whole"});
+    session parts = {.recipe = distilled_recipe, .output = "parts", .stop_phase = "train", .stop_step = 4};
+    ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED);
+    ck_assert_int_eq(rename("data", "d"), 0);
+    ck_assert_int_eq(mkdir("t", 0700), 0);
+    for (int i = 2; i < 4; i++) {
+        char from[64], to[64];
+        snprintf(from, sizeof from, "d/%s", idx_names[i]);
+        snprintf(to, sizeof to, "t/%s", idx_names[i]);
+        ck_assert_int_eq(rename(from, to), 0);
+    }
+    ck_assert_int_eq(mkdir("x", 0700), 0);
+    ck_assert_int_eq(rename("teacher/last.safetensors", "x/y.safetensors"), 0);
+    memcpy(parts.settings, moved, sizeof moved);
+    parts.resume = true;
+    parts.stop_epoch = 1;
+    ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED); /* and once more, from a checkpoint written since */
+    parts.stop_phase = NULL;
+    run_fine(parts);
+    expect_said("continuing parts in epoch 1");
+    same_tensors("whole", "parts", "last.safetensors");
+    parts.output = "threads";
+    parts.stop_phase = "train";
+    parts.resume = false;
+    ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED);
+    parts.stop_phase = NULL;
+    parts.resume = true;
+    parts.settings[3] = "run.threads=2";
+    run_fine(parts);
+    expect_said("the run used 1 threads, now there are 2");
+}
+END_TEST
+
+/* Makes a checkpoint like those of version 0.1.0, whose one hash was made in another way. */
+static void make_old(const char *output) {
+    static const char *const keys[] = {"vistill.model", "vistill.classes", "vistill.training", "vistill.checkpoint"};
+    vst_safetensors *file = open_tensors(output, "last.safetensors");
+    const size_t count = vst_safetensors_count(file);
+    vst_tensor *tensors = malloc(count * sizeof *tensors);
+    vst_metadata metadata[4];
+    for (size_t i = 0; i < count; i++) tensors[i] = *vst_safetensors_at(file, i);
+    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
+    json_t *json = json_loads(metadata[3].value, 0, NULL);
+    ck_assert_int_eq(json_object_set_new(json, "hash", json_string("0123456789abcdef")), 0);
+    ck_assert(json_object_del(json, "data") == 0 && json_object_del(json, "teachers") == 0 &&
+              json_object_del(json, "start") == 0);
+    char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    metadata[3].value = text;
+    ck_ok(vst_safetensors_write(vst_safetensors_path(file), tensors, count, metadata, 4));
+    free(text);
+    json_decref(json);
+    free(tensors);
+    vst_safetensors_close(file);
+}
+
+/* Checkpoints of version 0.1.0 are continued if the recipe is the same; the next checkpoint knows its data again. */
+START_TEST(old_checkpoints) {
+    make_teacher();
+    run_fine((session){.recipe = distilled_recipe, .output = "whole"});
+    session parts = {.recipe = distilled_recipe, .output = "parts", .stop_phase = "train", .stop_step = 4};
+    ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED);
+    make_old("parts");
+    parts.resume = true;
+    parts.settings[0] = "distill.terms.1.weight=3";
+    expect(parts, VST_ERROR_ARGUMENT, "holds a run of another recipe: distill.terms.1.weight was ");
+    parts.settings[0] = "data.broken_limit=0.5";
+    expect(parts, VST_ERROR_ARGUMENT, "another recipe: data.broken_limit was 0.01, is 0.5; set");
+    parts.settings[0] = NULL;
+    ck_assert_int_eq(rename("parts/recipe.yaml", "kept.yaml"), 0);
+    expect(parts, VST_ERROR_ARGUMENT, "its recipe.yaml cannot be read");
+    ck_assert_int_eq(rename("kept.yaml", "parts/recipe.yaml"), 0);
+    parts.stop_epoch = 1;
+    ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED);
+    expect_said("cannot be verified that the contents of distill.teacher, data.path are the same");
+    spoil("teacher", "fc.weight", 2);
+    expect(parts, VST_ERROR_ARGUMENT, "other contents of the teacher (distill.teacher): give");
+    spoil("teacher", "fc.weight", 0.5f);
+    parts.stop_phase = NULL;
+    run_fine(parts);
+    ck_assert_ptr_null(strstr(said, "verified"));
+    same_tensors("whole", "parts", "last.safetensors");
+}
+END_TEST
+
 /* The state that is compared above is really there, and moves. */
 START_TEST(state_is_saved) {
     static const char *const tensors[] = {"optimizer.values",
@@ -616,11 +706,13 @@ START_TEST(used_folder) {
     expect((session){.recipe = student_recipe}, VST_ERROR_ARGUMENT,
            "run already holds a run: --resume continues it, --force");
     expect((session){.recipe = student_recipe, .resume = true, .settings = {"optim.lr=1e-3"}}, VST_ERROR_ARGUMENT,
-           "holds a run of another recipe, data set or teacher");
-    expect((session){.recipe = teacher_recipe, .resume = true}, VST_ERROR_ARGUMENT, "compare run/recipe.yaml");
+           "run holds a run of another recipe: optim.lr was 0.004, is 0.001; set");
+    expect((session){.recipe = teacher_recipe, .resume = true}, VST_ERROR_ARGUMENT,
+           "another recipe: model.name was vit_mini_patch4_28, is resnet8_cifar; set");
     same_runs("whole", "run", EPOCHS); /* refusing changed nothing */
     write_split(1, TEST - 1, true);
-    expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_ARGUMENT, "data set");
+    expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_ARGUMENT,
+           "other contents of the data set (data.path, data.test): give");
     write_split(1, TEST, true);
     session same = {.recipe = student_recipe, .resume = true, .settings = {"data.workers=2", "run.log_seconds=5"}};
     ck_ok(run(&same));
@@ -631,6 +723,22 @@ START_TEST(used_folder) {
     same_runs("whole", "run", EPOCHS);
     run_fine((session){.recipe = teacher_recipe, .resume = true, .force = true});
     expect_said("another recipe's run: it begins anew");
+}
+END_TEST
+
+/* A training computes with run.threads and leaves its caller's setting alone, also when it fails or is interrupted. */
+START_TEST(threads_are_restored) {
+    omp_set_num_threads(3);
+    run_fine((session){.recipe = student_recipe, .settings = {"run.epochs=1", "run.threads=2"}});
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    expect((session){.recipe = student_recipe}, VST_ERROR_ARGUMENT, "already holds a run");
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    expect((session){.recipe = student_recipe, .settings = {"data.path=none"}, .force = true}, VST_ERROR_NOT_FOUND,
+           "none");
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    session s = {.recipe = student_recipe, .force = true, .stop_phase = "train", .stop_step = 2};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    ck_assert_int_eq(omp_get_max_threads(), 3);
 }
 END_TEST
 
@@ -832,6 +940,8 @@ int main(void) {
     tcase_add_test(tests, only_whole_steps);
     tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 5);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
+    tcase_add_test(tests, places_may_change);
+    tcase_add_test(tests, old_checkpoints);
     tcase_add_test(tests, state_is_saved);
     tcase_add_test(tests, interrupted_before_the_run);
     tcase_add_test(tests, workers_do_not_matter);
@@ -839,6 +949,7 @@ int main(void) {
     tcase_add_loop_test(tests, both_checkpoints_broken, 0, DAMAGES);
     tcase_add_test(tests, no_good_checkpoint);
     tcase_add_test(tests, used_folder);
+    tcase_add_test(tests, threads_are_restored);
     tcase_add_test(tests, folder_is_locked);
     tcase_add_test(tests, dry_run);
     tcase_add_loop_test(tests, steps_allocate_nothing, 0, 4);

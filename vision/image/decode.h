@@ -32,13 +32,19 @@ typedef struct vst_decode_options {
     /* Both above 0: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (the crop's corners are divided alike) as long
      * as the result is not smaller than this. Quicker, but other pixels than a full decode and a resize. 0: exact. */
     int least_height, least_width;
-    bool turn;   /* apply EXIF's orientation; not together with crop */
-    bool strict; /* damage that a decoder could paint over (a cut JPEG) is an error */
+    bool turn; /* apply EXIF's orientation; not together with crop */
+    /* Damage that libjpeg could paint over (a truncated JPEG) is an error, for training, evaluation and classification
+     * alike; with this it is painted over, and *damaged says so. */
+    bool allow_damaged;
 } vst_decode_options;
 
 /* options NULL: all zero. `out` is {0} or an image to be overwritten; it is cleared on failure. *damaged (may be NULL):
  * the decoder painted over something that is missing or broken, in the part of the file that it had to read. */
 VST_NODISCARD vst_status vst_image_decode(const void *bytes, size_t size, const vst_decode_options *options,
                                           vst_image *out, bool *damaged);
+
+/* The same of a file; a larger one than this is refused before memory is taken for it. Messages name the file. */
+#define VST_IMAGE_FILE_BYTES ((size_t)256 << 20)
+VST_NODISCARD vst_status vst_image_read(const char *path, const vst_decode_options *options, vst_image *out);
 
 #endif

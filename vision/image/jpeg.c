@@ -28,7 +28,7 @@ typedef struct codec {
     struct jpeg_progress_mgr progress;
     jmp_buf failed;
     vst_image_limits limits;
-    bool strict, damaged;
+    bool allow_damaged, damaged;
     vst_status status; /* of a failure of ours; VST_OK: the text is libjpeg's */
     char text[JMSG_LENGTH_MAX];
     vst_box box;     /* what is wanted of the (scaled) image */
@@ -66,7 +66,7 @@ static void on_message(j_common_ptr jpeg, int level) {
     jpeg->err->num_warnings++;
     if (!is_damage(jpeg->err->msg_code)) return;
     self->damaged = true;
-    if (self->strict) on_error(jpeg);
+    if (!self->allow_damaged) on_error(jpeg);
 }
 
 /* A progressive file may repeat its scans at next to no cost of bytes. */
@@ -140,7 +140,7 @@ static vst_status inspect(codec *self, const void *bytes, size_t size, vst_image
 }
 
 vst_status vsti_jpeg_inspect(const void *bytes, size_t size, const vst_image_limits *limits, vst_image_facts *facts) {
-    codec self = {0};
+    codec self = {.allow_damaged = true}; /* only pixels can be damaged */
     start(&self, limits);
     vst_status status = inspect(&self, bytes, size, facts);
     jpeg_destroy_decompress(&self.jpeg);
@@ -264,7 +264,7 @@ static vst_status decode(codec *self, const void *bytes, size_t size, const vst_
 
 vst_status vsti_jpeg_decode(const void *bytes, size_t size, const vst_decode_options *options, vst_image *out,
                             bool *damaged) {
-    codec self = {.strict = options->strict};
+    codec self = {.allow_damaged = options->allow_damaged};
     start(&self, options->limits);
     vst_status status = decode(&self, bytes, size, options, out);
     jpeg_destroy_decompress(&self.jpeg);

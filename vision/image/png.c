@@ -2,14 +2,13 @@
  * after the setjmp therefore lives in a `codec` outside the function that calls setjmp.
  * One deviation from Pillow: grey of 16 bits is scaled to 8, where Pillow's convert("RGB") clips, so that what is
  * brighter than 255 of 65535 becomes white. */
-#include <errno.h>
 #include <png.h>
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 #include "vision/image/internal.h"
 
@@ -211,28 +210,11 @@ vst_status vst_png_encode(const vst_image *image, uint8_t **bytes, size_t *size)
     return VST_OK;
 }
 
-static vst_status write_file(const char *path, const uint8_t *bytes, size_t size) {
-    FILE *file = fopen(path, "wb");
-    if (!file) return vst_fail(VST_ERROR_IO, "%s: cannot be created: %s", path, strerror(errno));
-    const bool written = fwrite(bytes, 1, size, file) == size;
-    const int error = errno;
-    if (fclose(file) == 0 && written) return VST_OK;
-    return vst_fail(VST_ERROR_IO, "%s: writing %zu bytes failed: %s", path, size, strerror(written ? errno : error));
-}
-
 vst_status vst_png_write(const char *path, const vst_image *image) {
-    vst_status status = VST_OK;
     uint8_t *bytes = NULL;
     size_t size = 0;
-    char *temporary = vst_format("%s.%ld.tmp", path, (long)getpid());
-    if (!temporary) return vst_fail_memory(strlen(path));
-    VST_TRY(vst_png_encode(image, &bytes, &size));
-    status = write_file(temporary, bytes, size);
-    if (status == VST_OK && rename(temporary, path) != 0)
-        status = vst_fail(VST_ERROR_IO, "%s: cannot be renamed to %s: %s", temporary, path, strerror(errno));
-    if (status != VST_OK) unlink(temporary);
-out:
+    vst_status status = vst_png_encode(image, &bytes, &size);
+    if (status == VST_OK) status = vsti_file_write(path, bytes, size);
     vst_free(bytes);
-    vst_free(temporary);
     return status;
 }

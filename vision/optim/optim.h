@@ -40,7 +40,8 @@ void vst_optimizer_accumulate(vst_optimizer *optimizer);
 
 /* One update with learning rate `rate` from the gradients in the bucket, or from the mean of what was gathered, which
  * the bucket holds afterwards. *norm (may be NULL) gets the gradient's L2 norm before clipping. A norm that is not
- * finite changes nothing and returns VST_ERROR_NUMERIC naming the first parameter whose gradient is not finite. */
+ * finite returns VST_ERROR_NUMERIC naming the first parameter whose gradient is not finite; values, moments and the
+ * accumulated sum are then unchanged. */
 VST_NODISCARD vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *norm);
 
 /* State for checkpoints: flat buckets named optimizer.m, optimizer.v (or optimizer.velocity) and ema.values, F32 of

@@ -207,12 +207,10 @@ void vst_optimizer_accumulate(vst_optimizer *optimizer) {
                             (int64_t)vst_params_trained(optimizer->params));
 }
 
-/* Their mean comes to the bucket. */
-static void take_accumulated(vst_optimizer *optimizer) {
-    const size_t count = vst_params_trained(optimizer->params);
+/* Their mean comes to the bucket; the sum stays until the step is known to be good. */
+static void average_accumulated(vst_optimizer *optimizer) {
     vsti_get_kernels()->scale(optimizer->accumulated, 1.0f / (float)optimizer->options.accumulate,
-                              vst_params_gradients(optimizer->params), (int64_t)count);
-    memset(optimizer->accumulated, 0, count * sizeof *optimizer->accumulated);
+                              vst_params_gradients(optimizer->params), (int64_t)vst_params_trained(optimizer->params));
 }
 
 static double clipping_scale(const vst_optimizer_options *o, double norm) {
@@ -223,10 +221,11 @@ static double clipping_scale(const vst_optimizer_options *o, double norm) {
 vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *norm) {
     const size_t count = vst_params_trained(optimizer->params);
     const float *gradients = vst_params_gradients(optimizer->params);
-    if (optimizer->accumulated) take_accumulated(optimizer);
+    if (optimizer->accumulated) average_accumulated(optimizer);
     const double length = sqrt(vsti_get_kernels()->sum_squares(gradients, (int64_t)count));
     if (norm) *norm = length;
     if (!isfinite(length)) return fail_gradient(optimizer->params);
+    if (optimizer->accumulated) memset(optimizer->accumulated, 0, count * sizeof *optimizer->accumulated);
     if (optimizer->ema && optimizer->step == 0) /* the values may have been loaded since */
         memcpy(optimizer->ema, vst_params_values(optimizer->params), count * sizeof *optimizer->ema);
     const double scale = clipping_scale(&optimizer->options, length);

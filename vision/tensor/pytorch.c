@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <zip.h>
 
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 
 enum {

@@ -1,17 +1,14 @@
 /* Reading and writing safetensors files: 8 bytes of header length, a JSON header, the data. JSON by jansson. */
 #include "vision/tensor/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
 
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 #include "vision/tensor/source.h"
 
@@ -494,59 +491,15 @@ static vst_status hash_data(const vst_tensor *const *order, size_t count, uint64
     return VST_OK;
 }
 
-static vst_status write_all(int fd, const void *bytes, size_t size, const char *path) {
-    for (size_t done = 0; done < size;) {
-        const size_t left = size - done;
-        const ssize_t put = write(fd, (const char *)bytes + done, left < VSTI_IO_CHUNK ? left : VSTI_IO_CHUNK);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return vst_fail(VST_ERROR_IO, "%s: writing failed: %s", path, strerror(errno));
-        done += (size_t)put;
-    }
-    return VST_OK;
-}
-
-/* Opens the folder of a path, to sync it after the rename. */
-static vst_status open_folder(const char *path, int *fd) {
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? vst_format("%.*s", (int)(slash - path) + 1, path) : vst_strdup(".");
-    if (!folder) return vst_fail_memory(strlen(path) + 1);
-    *fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const vst_status status =
-        *fd < 0 ? vst_fail(VST_ERROR_IO, "%s: the folder cannot be opened: %s", folder, strerror(errno)) : VST_OK;
-    vst_free(folder);
-    return status;
-}
-
-/* Fills the open, new file `temporary` and puts it in the place of `path`; closes fd in any case. */
-static vst_status fill_and_rename(int fd, const char *path, const char *temporary, const char *header,
-                                  size_t header_size, const vst_tensor *const *order, size_t count) {
-    vst_status status = VST_OK;
-    VST_TRY(write_all(fd, header, header_size, temporary));
-    for (size_t i = 0; i < count; i++) VST_TRY(write_all(fd, order[i]->data, tensor_bytes(order[i]), temporary));
-    if (fsync(fd) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: syncing failed: %s", temporary, strerror(errno)));
-out:
-    if (close(fd) != 0 && status == VST_OK)
-        status = vst_fail(VST_ERROR_IO, "%s: closing failed: %s", temporary, strerror(errno));
-    if (status == VST_OK && rename(temporary, path) != 0)
-        status = vst_fail(VST_ERROR_IO, "%s: cannot be replaced by %s: %s", path, temporary, strerror(errno));
-    if (status != VST_OK) unlink(temporary);
-    return status;
-}
-
-static vst_status write_file(const char *path, const char *temporary, const char *header, size_t header_size,
-                             const vst_tensor *const *order, size_t count) {
-    vst_status status = VST_OK;
-    int folder = -1;
-    VST_TRY(open_folder(path, &folder));
-    const int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (fd < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be created: %s", temporary, strerror(errno)));
-    VST_TRY(fill_and_rename(fd, path, temporary, header, header_size, order, count));
-    /* Some file systems cannot sync a folder and say EINVAL; their rename is then as durable as they make it. */
-    if (fsync(folder) != 0 && errno != EINVAL)
-        status = vst_fail(VST_ERROR_IO, "%s is written, but syncing its folder failed: %s", path, strerror(errno));
-out:
-    if (folder >= 0) close(folder);
-    return status;
+/* Errors show on commit. */
+static vst_status write_file(const char *path, const char *header, size_t header_size, const vst_tensor *const *order,
+                             size_t count) {
+    vsti_file_writer writer;
+    const vst_status status = vsti_file_create(&writer, path);
+    if (status != VST_OK) return status;
+    fwrite(header, 1, header_size, writer.stream);
+    for (size_t i = 0; i < count; i++) fwrite(order[i]->data, 1, tensor_bytes(order[i]), writer.stream);
+    return vsti_file_commit(&writer);
 }
 
 vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
@@ -554,14 +507,13 @@ vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, si
     vst_status status = VST_OK;
     const vst_tensor **order = NULL;
     json_t *object = NULL;
-    char *header = NULL, *temporary = NULL;
+    char *header = NULL;
     size_t header_size = 0, total = 0;
     uint64_t hash = 0;
 
     for (size_t i = 0; i < tensor_count; i++) VST_TRY(check_tensor(&tensors[i], &total));
     order = vst_calloc(tensor_count, sizeof *order);
-    temporary = vst_format("%s.tmp.%ld", path, (long)getpid());
-    if (!order || !temporary) VST_TRY(vst_fail_memory(tensor_count * sizeof *order));
+    if (!order) VST_TRY(vst_fail_memory(tensor_count * sizeof *order));
     for (size_t i = 0; i < tensor_count; i++) order[i] = &tensors[i];
     qsort(order, tensor_count, sizeof *order, compare_layout);
 
@@ -571,11 +523,10 @@ vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, si
     VST_TRY(describe_metadata(object, metadata, metadata_count, hash));
     VST_TRY(describe_tensors(object, order, tensor_count));
     VST_TRY(encode_header(object, &header, &header_size));
-    VST_TRY(write_file(path, temporary, header, header_size, order, tensor_count));
+    VST_TRY(write_file(path, header, header_size, order, tensor_count));
 out:
     json_decref(object);
     vst_free(header);
-    vst_free(temporary);
     vst_free(order);
     return status;
 }

@@ -40,11 +40,10 @@ typedef struct vst_metadata {
     const char *key, *value;
 } vst_metadata;
 
-/* Writes atomically: a temporary file beside `path` (named by the process: one writer of a path per process at a
- * time), fsync, rename, fsync of the folder. Tensors are laid out as the reference writer does (dtype alignment
- * descending, then name), the header padded to 8 bytes. A key "vistill.xxh3" with the XXH3-64 of the data (16 hex
- * digits) is added to the metadata, and vst_safetensors_open checks it when present. On failure nothing is left behind
- * and an existing file stays as it was. */
+/* Writes atomically: a temporary file beside `path`, fsync, rename, fsync of the folder. Tensors are laid out as the
+ * reference writer does (dtype alignment descending, then name), the header padded to 8 bytes. A key "vistill.xxh3"
+ * with the XXH3-64 of the data (16 hex digits) is added to the metadata, and vst_safetensors_open checks it when
+ * present. On failure nothing is left behind and an existing file stays as it was. */
 VST_NODISCARD vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
                                                const vst_metadata *metadata, size_t metadata_count);
 

@@ -7,9 +7,6 @@
 
 #include "vision/base/status.h"
 
-/* Bytes of one read or write: Linux moves at most 2 GiB at once. */
-#define VSTI_IO_CHUNK ((size_t)1 << 30)
-
 typedef struct vsti_source {
     int fd;            /* -1 in memory */
     const char *bytes; /* NULL in a file */

@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "recipes/teacher/cache/internal.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 
 static void close_files(vsti_cache *cache) {
@@ -39,8 +40,7 @@ static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/teacher%d.bin", cache->folder, teacher->number) >= (int)sizeof path)
         return vst_fail(VST_ERROR_ARGUMENT, "distill.cache: the folder's path is too long");
-    teacher->file = open(path, flags | O_CLOEXEC, 0666);
-    if (teacher->file < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be opened: %s", path, strerror(errno)));
+    VST_TRY(vsti_file_open(path, flags, &teacher->file, NULL));
     if (flock(teacher->file, lock | LOCK_NB) != 0)
         VST_TRY(vst_fail(VST_ERROR_IO,
                          errno == EWOULDBLOCK ? "%s is in use by another training or `vistill cache build` (%s): wait "

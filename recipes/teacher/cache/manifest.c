@@ -1,5 +1,4 @@
 /* The manifest of a cache, cache.json: writing and reading it. */
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,8 +6,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "datasets/output.h"
 #include "recipes/teacher/cache/internal.h"
+#include "vision/base/file.h"
 #include "vision/base/memory.h"
 
 enum { FORMAT = 1, MANIFEST_LIMIT = 64 << 20 };
@@ -79,7 +78,7 @@ static bool checksum_of(const json_t *manifest, uint64_t *sum) {
 
 vst_status vsti_cache_write_manifest(const vsti_cache *cache) {
     vst_status status = VST_OK;
-    vsti_output output = {0};
+    vsti_file_writer output;
     uint64_t sum;
     char *path = vst_format("%s/cache.json", cache->folder), *text = NULL;
     json_t *manifest = manifest_json(cache);
@@ -87,9 +86,9 @@ vst_status vsti_cache_write_manifest(const vsti_cache *cache) {
                       json_object_set_new(manifest, "checksum", hash_json(sum)) == 0 &&
                       (text = json_dumps(manifest, FLAGS));
     if (!good) VST_TRY(vst_fail_memory(4096));
-    VST_TRY(vsti_output_open(&output, path));
+    VST_TRY(vsti_file_create(&output, path));
     fprintf(output.stream, "%s\n", text);
-    VST_TRY(vsti_output_commit(&output));
+    VST_TRY(vsti_file_commit(&output));
 out:
     vst_free(text);
     json_decref(manifest);
@@ -222,37 +221,16 @@ out:
     return status;
 }
 
-/* The file's text, to be freed. */
-static vst_status read_text(const char *path, char **text, size_t *length) {
-    vst_status status = VST_OK;
-    FILE *file = fopen(path, "rbe");
-    *text = NULL;
-    *length = 0;
-    if (!file && errno == ENOENT)
-        return vst_fail(VST_ERROR_NOT_FOUND, "%s is not there: `vistill cache build RECIPE` makes the cache", path);
-    if (!file) return vst_fail(VST_ERROR_IO, "%s: cannot be opened: %s", path, strerror(errno));
-    const off_t size = fseeko(file, 0, SEEK_END) == 0 ? ftello(file) : -1;
-    if (size < 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno)));
-    if (size > MANIFEST_LIMIT)
-        VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s is larger than %d bytes: it is no manifest of a cache", path,
-                         MANIFEST_LIMIT));
-    rewind(file);
-    *length = (size_t)size;
-    if (!(*text = vst_alloc(*length + 1))) VST_TRY(vst_fail_memory(*length));
-    if (fread(*text, 1, *length, file) != *length)
-        VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", path, strerror(errno)));
-out:
-    fclose(file);
-    return status;
-}
-
 vst_status vsti_cache_read_manifest(vsti_cache *cache, const char *folder) {
     vst_status status = VST_OK;
     char *path = vst_format("%s/cache.json", folder), *text = NULL;
     size_t length;
     *cache = (vsti_cache){.folder = vst_strdup(folder)};
     if (!path || !cache->folder) VST_TRY(vst_fail_memory(strlen(folder)));
-    VST_TRY(read_text(path, &text, &length));
+    status = vsti_file_read(path, MANIFEST_LIMIT, "the manifest of a cache", &text, &length);
+    if (status == VST_ERROR_NOT_FOUND)
+        VST_TRY(vst_fail(status, "%s is not there: `vistill cache build RECIPE` makes the cache", path));
+    VST_TRY(status);
     VST_TRY(parse(cache, path, text, length));
 out:
     vst_free(text);
