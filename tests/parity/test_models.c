@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "backbones/backbone.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 
 /* Variants that timm does not have. */
@@ -421,18 +422,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "timm_models.csv cannot be read\n");
         return 1;
     }
-    Suite *suite = suite_create("models");
     TCase *cases = tcase_create("models");
     tcase_set_timeout(cases, 300);
     tcase_add_test(cases, variants);
     tcase_add_test(cases, foreign_names);
     tcase_add_test(cases, initial_values);
     tcase_add_test(cases, drop_path);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
     free(rows);
-    return failed == 0 ? 0 : 1;
+    return run_suite("models", cases);
 }

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "backbones/backbone.h"
+#include "tests/unit/compare.h"
 #include "tests/unit/context.h"
+#include "tests/unit/suite.h"
 #include "vision/ops/ops.h"
 #include "vision/optim/optim.h"
 
@@ -47,14 +49,9 @@ static float *values_of(const vst_safetensors *file, const char *name, size_t *c
 static double deviation(const vst_safetensors *file, const char *name, const float *got, double least) {
     size_t count;
     float *want = values_of(file, name, &count);
-    double squares = 0, most = 0;
-    for (size_t i = 0; i < count; i++) {
-        const double off = fabs((double)got[i] - want[i]);
-        squares += (double)want[i] * want[i];
-        if (!(off <= most)) most = off;
-    }
+    const double off = relative_difference(got, want, count, least);
     free(want);
-    return most / fmax(sqrt(squares / (double)count), least);
+    return off;
 }
 
 static double check(const vst_safetensors *file, const char *name, const float *got, double least, double limit) {
@@ -240,7 +237,7 @@ static void check_step(const session *s) {
         snprintf(name, sizeof name, "%s.%s", running ? "state" : "gradient", info->name);
         const double off = check(s->expected, name, bucket + info->offset, running ? tiny : least,
                                  running ? output_limit : gradient_limit);
-        if (running) worst_state = fmax(worst_state, off);
+        if (running && off > worst_state) worst_state = off;
         if (running || off < worst) continue;
         worst = off;
         worst_name = info->name;
@@ -271,8 +268,9 @@ static void check_curve(const session *s) {
     vst_optimizer *optimizer = optimizer_of(s, &rate);
     for (int step = 0; step < STEPS; step++) {
         run(s, s->train);
-        const double loss = *vst_context_output(s->train, 0), off = fabs(loss - want[step]) / want[step];
-        worst = fmax(worst, off);
+        const double loss = *vst_context_output(s->train, 0), wanted = want[step],
+                     off = largest_difference(&loss, &wanted, 1) / wanted;
+        if (off > worst) worst = off;
         ck_assert_msg(off <= curve_limit, "the loss of step %d is %.8g, PyTorch's %.8g", step, loss,
                       (double)want[step]);
         ck_assert_int_eq(vst_optimizer_step(optimizer, rate, NULL), VST_OK);
@@ -316,16 +314,10 @@ static bool select_cases(const json_t *cases, char **names, int count) {
 }
 
 static int run_cases(void) {
-    Suite *suite = suite_create("parity");
     TCase *cases = tcase_create("parity");
     tcase_set_timeout(cases, 300);
     tcase_add_loop_test(cases, parity, 0, selected_count);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite("parity", cases);
 }
 
 int main(int argc, char **argv) {

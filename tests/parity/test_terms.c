@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "recipes/distill/internal.h"
+#include "tests/unit/compare.h"
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/tensor/safetensors.h"
 
 typedef struct term_case {
@@ -97,16 +99,11 @@ START_TEST(equals_pytorch) {
     const double got = vst_context_output(context, 0)[0], want = *(const float *)loss->data;
     const float *slope =
         vst_params_gradients(params) + vst_params_at(params, (size_t)vst_params_find(params, "student"))->offset;
-    double squares = 0, worst = 0;
-    for (size_t i = 0; i < count_of(gradient); i++) {
-        const double wanted = ((const float *)gradient->data)[i];
-        squares += wanted * wanted;
-        worst = fmax(worst, fabs(slope[i] - wanted));
-    }
-    worst /= sqrt(squares / (double)count_of(gradient));
+    const double worst = relative_difference(slope, (const float *)gradient->data, count_of(gradient), 0);
     printf("%-20s loss %.7f, off by %.1e; gradient off by %.1e of its RMS\n", c->name, got, fabs(got - want), worst);
     fflush(stdout);
-    ck_assert_double_lt(fabs(got - want), 1e-5 * fmax(1, fabs(want)));
+    ck_assert_close("loss", got, want,
+                    (tolerance){.absolute = fabs(want) > 1 ? 0 : 1e-5, .relative = fabs(want) > 1 ? 1e-5 : 0});
     ck_assert_double_lt(worst, 1e-4);
     destroy_context(context);
     vst_graph_destroy(g);
@@ -116,14 +113,8 @@ START_TEST(equals_pytorch) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("terms");
     TCase *tests = tcase_create("terms");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, equals_pytorch, 0, CASES);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("terms", tests);
 }

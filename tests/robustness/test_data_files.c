@@ -6,6 +6,7 @@
 #include "datasets/loader/loader.h"
 #include "tests/unit/data_files.h"
 #include "tests/unit/png_files.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 
@@ -305,7 +306,6 @@ START_TEST(memory_fails) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("data files");
     TCase *tests = tcase_create("data files");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, idx_cut, 0, 4);
@@ -314,10 +314,5 @@ int main(void) {
     tcase_add_loop_test(tests, png_mutated, 0, 2);
     tcase_add_test(tests, png_chunk_bomb);
     tcase_add_loop_test(tests, memory_fails, 0, ACTIONS);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("data files", tests);
 }

@@ -9,6 +9,7 @@
 #include "recipes/config/recipe.h"
 #include "recipes/config/study_file.h"
 #include "recipes/config/yaml.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 
@@ -169,7 +170,6 @@ START_TEST(failing_allocations) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("recipe files");
     TCase *tests = tcase_create("recipe files");
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, open_file, remove_file);
@@ -178,10 +178,5 @@ int main(void) {
     tcase_add_loop_test(tests, mutated, 0, 2);
     tcase_add_loop_test(tests, flooded, 0, (int)(sizeof floods / sizeof *floods));
     tcase_add_test(tests, failing_allocations);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("recipe files", tests);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/tensor/safetensors.h"
@@ -718,15 +719,9 @@ int main(void) {
                                   failing_memory_when_writing,
                                   failing_memory_when_reading,
                                   python_reads_ours_and_we_read_its};
-    Suite *suite = suite_create("safetensors");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
     tcase_add_checked_fixture(all, begin, end);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(all, tests[i]);
-    suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("safetensors", all);
 }

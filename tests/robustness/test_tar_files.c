@@ -6,6 +6,7 @@
 #include "datasets/loader/loader.h"
 #include "datasets/tar_index.h"
 #include "recipes/datatools/datatools.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/random.h"
 
@@ -389,7 +390,6 @@ START_TEST(memory_fails) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("tar files");
     if (!getenv("TMPDIR") && access("/dev/shm", W_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 1); /* ten thousand small files */
     TCase *tests = tcase_create("tar files");
@@ -403,10 +403,5 @@ int main(void) {
     tcase_add_test(tests, linked_folders);
     tcase_add_test(tests, deep_folders);
     tcase_add_loop_test(tests, memory_fails, 0, ACTIONS);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("tar files", tests);
 }

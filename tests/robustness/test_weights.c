@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/tensor/pickle.h"
 #include "vision/tensor/pytorch.h"
@@ -1528,15 +1529,9 @@ int main(void) {
                                   mutation_of_every_byte,
                                   mutation_of_files_of_pytorch,
                                   failing_memory};
-    Suite *suite = suite_create("weights");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 120);
     tcase_add_checked_fixture(all, begin, end);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(all, tests[i]);
-    suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("weights", all);
 }

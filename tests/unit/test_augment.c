@@ -9,6 +9,7 @@
 #include "datasets/augment/operations.h"
 #include "tests/unit/augment_levels.h"
 #include "tests/unit/data_files.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/image/color.h"
 #include "vision/image/resize.h"
@@ -1072,7 +1073,6 @@ static int serve(void) {
 int main(int argc, char **argv) {
     (void)argv;
     if (argc > 1) return serve();
-    Suite *suite = suite_create("augment");
     TCase *tests = tcase_create("augment");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, arguments_are_timms);
@@ -1104,10 +1104,5 @@ int main(int argc, char **argv) {
     tcase_add_test(tests, lists_are_pure);
     tcase_add_test(tests, memory_is_kept);
     tcase_add_test(tests, memory_fails);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("augment", tests);
 }

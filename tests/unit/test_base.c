@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/option.h"
@@ -511,14 +512,8 @@ int main(void) {
                                   half_to_float,
                                   float_to_half,
                                   types_to_float};
-    Suite *suite = suite_create("base");
     TCase *all = tcase_create("all");
     tcase_set_timeout(all, 60);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(all, tests[i]);
-    suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("base", all);
 }

@@ -8,6 +8,7 @@
 
 #include "recipes/teacher/cache/internal.h"
 #include "recipes/train/teacher_cache.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/train_session.h"
 
 #define MODEL "model: {name: deit_mini_distilled_patch4_28, drop_path: 0.2, " SMALL "}\n"
@@ -607,7 +608,6 @@ START_TEST(allocation_failures) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("cache");
     TCase *tests = tcase_create("cache");
     tcase_set_timeout(tests, 300);
     tcase_add_checked_fixture(tests, enter, leave_own_folder);
@@ -630,10 +630,5 @@ int main(void) {
     tcase_add_test(tests, cache_is_locked);
     tcase_add_loop_test(tests, steps_allocate_nothing, 0, 2);
     tcase_add_test(tests, allocation_failures);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("cache", tests);
 }

@@ -6,6 +6,7 @@
 #include "datasets/augment/augment.h"
 #include "datasets/dataset.h"
 #include "tests/unit/data_files.h"
+#include "tests/unit/suite.h"
 #include "vision/base/random.h"
 
 #define FASHION "/usr/share/datasets/fashion-mnist"
@@ -461,7 +462,6 @@ START_TEST(augment_texts) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("datasets");
     TCase *tests = tcase_create("datasets");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, fashion_mnist, 0, 2);
@@ -477,10 +477,5 @@ int main(void) {
     tcase_add_test(tests, flip_rate);
     tcase_add_test(tests, augment_is_pure);
     tcase_add_test(tests, augment_texts);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("datasets", tests);
 }

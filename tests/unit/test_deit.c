@@ -10,9 +10,11 @@
 #include "recipes/distill/term.h"
 #include "recipes/model/model.h"
 #include "recipes/train/schedule.h"
+#include "tests/unit/compare.h"
 #include "tests/unit/context.h"
 #include "tests/unit/deit_numbers.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/ops/ops.h"
 #include "vision/optim/optim.h"
 
@@ -22,8 +24,8 @@ static void fill_sines(float *x, size_t count, double seed, double scale) {
     for (size_t i = 0; i < count; i++) x[i] = (float)(scale * sin(seed + 0.7 * (double)i));
 }
 
-static void near(const char *what, double got, double want, double tolerance) {
-    ck_assert_msg(fabs(got - want) <= tolerance * (1e-3 + fabs(want)), "%s: %.9g, wanted %.9g", what, got, want);
+static void near(const char *what, double got, double want, double share) {
+    ck_assert_close(what, got, want, (tolerance){.absolute = share * 1e-3, .relative = share});
 }
 
 /* ---- LAMB ---- */
@@ -237,7 +239,6 @@ START_TEST(binary_loss_is_deit3s) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("deit");
     TCase *tests = tcase_create("deit");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, lamb_is_timms, 0, COUNT(lamb_numbers));
@@ -247,10 +248,5 @@ int main(void) {
     tcase_add_loop_test(tests, targets_are_timms, 0, COUNT(mixed_numbers));
     tcase_add_loop_test(tests, distillation_losses_are_deits, 0, COUNT(loss_numbers));
     tcase_add_test(tests, binary_loss_is_deit3s);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("deit", tests);
 }

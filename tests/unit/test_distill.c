@@ -5,13 +5,13 @@
 
 #include "backbones/backbone.h"
 #include "recipes/distill/internal.h"
+#include "tests/unit/compare.h"
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/ops/ops.h"
 
-#define ck_near(a, b)                                                                                               \
-    ck_assert_msg(fabs((double)(a) - (double)(b)) < 1e-5 * (1 + fabs((double)(b))), "%g, expected %g", (double)(a), \
-                  (double)(b))
+#define ck_near(a, b) ck_assert_close(#a, a, b, (tolerance){1e-5, 1e-5, false})
 
 /* A graph whose only content is the student's tap. */
 typedef struct fixture {
@@ -106,7 +106,7 @@ START_TEST(standardised_logits_do_not_depend_on_scale_and_shift) {
     term.temperature = 2;
     ck_assert_double_gt(value_of(&term, VST_SHAPE(2, 3), scaled, VST_SHAPE(2, 3), teacher_logits), 0.1);
     term.transform = VSTI_TRANSFORM_STANDARDIZE;
-    ck_assert_double_lt(fabs(value_of(&term, VST_SHAPE(2, 3), scaled, VST_SHAPE(2, 3), teacher_logits)), 1e-5);
+    ck_near(value_of(&term, VST_SHAPE(2, 3), scaled, VST_SHAPE(2, 3), teacher_logits), 0);
 }
 END_TEST
 
@@ -383,7 +383,6 @@ START_TEST(both_heads_are_averaged) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("distill");
     TCase *tests = tcase_create("distill");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, kl_has_both_reductions);
@@ -404,10 +403,5 @@ int main(void) {
     tcase_add_test(tests, distances_are_found_by_name);
     tcase_add_test(tests, rows_without_label_have_no_gradient);
     tcase_add_test(tests, both_heads_are_averaged);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("distill", tests);
 }

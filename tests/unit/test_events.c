@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "recipes/train/events.h"
+#include "tests/unit/suite.h"
 
 static uint64_t number_at(const uint8_t **at) {
     uint64_t number = 0;
@@ -101,16 +102,10 @@ START_TEST(full) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("events");
     TCase *tests = tcase_create("events");
     tcase_add_test(tests, checksum);
     tcase_add_test(tests, head);
     tcase_add_test(tests, scalars);
     tcase_add_test(tests, full);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite("events", tests);
 }

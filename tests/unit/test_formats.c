@@ -8,6 +8,7 @@
 #include "datasets/loader/loader.h"
 #include "datasets/tar_index.h"
 #include "recipes/datatools/datatools.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/log.h"
 #include "vision/image/decode.h"
@@ -963,7 +964,6 @@ START_TEST(preview_sheet) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("formats");
     TCase *tests = tcase_create("formats");
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -989,10 +989,5 @@ int main(void) {
     tcase_add_test(tests, packing_smaller);
     tcase_add_test(tests, packing_smaller_pixels);
     tcase_add_test(tests, preview_sheet);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("formats", tests);
 }

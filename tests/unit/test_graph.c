@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backbones/backbone.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/ops/ops.h"
 
@@ -307,7 +308,6 @@ START_TEST(backbones) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("graph");
     TCase *tcase = tcase_create("graph");
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, operations);
@@ -315,10 +315,5 @@ int main(void) {
     tcase_add_test(tcase, attributes);
     tcase_add_test(tcase, text);
     tcase_add_test(tcase, backbones);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite("graph", tcase);
 }

@@ -9,6 +9,7 @@
 
 #include "tests/unit/own_folder.h"
 #include "tests/unit/png_files.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/image/image.h"
 
@@ -184,7 +185,6 @@ START_TEST(grid) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("image");
     TCase *tests = tcase_create("image");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, every_kind, 0, 2 * PNG_KINDS);
@@ -192,10 +192,5 @@ int main(void) {
     tcase_add_test(tests, round_trip);
     tcase_add_test(tests, limits);
     tcase_add_test(tests, grid);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("image", tests);
 }

@@ -11,6 +11,7 @@
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "tests/unit/data_files.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/ops/ops.h"
 #include "vision/tensor/resample.h"
@@ -649,18 +650,11 @@ int main(void) {
                                        survives_without_memory};
     const TTest *const others[] = {export_formats,        published_macs, macs_by_hand,
                                    macs_of_a_vit_by_hand, parts,          parts_have_shapes};
-    Suite *suite = suite_create("import");
     TCase *files = tcase_create("files"), *rest = tcase_create("rest");
     tcase_set_timeout(files, 300);
     tcase_set_timeout(rest, 300);
     tcase_add_checked_fixture(files, begin, end);
     for (size_t i = 0; i < sizeof with_files / sizeof *with_files; i++) tcase_add_test(files, with_files[i]);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) tcase_add_test(rest, others[i]);
-    suite_add_tcase(suite, files);
-    suite_add_tcase(suite, rest);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("import", files, rest);
 }

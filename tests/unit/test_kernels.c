@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/compare.h"
+#include "tests/unit/suite.h"
 #include "vision/kernels/kernels.h"
 
 static const char *const isas[] = {"generic", "avx2", "avx512"};
@@ -49,15 +51,10 @@ static double *widened(const float *x, int64_t n) {
     return y;
 }
 
-/* Every difference is at most tolerance times the root mean square of what is wanted (but at least `least`). */
-static void near(const char *what, const float *got, const double *want, int64_t n, double tolerance, double least) {
-    double squares = 0;
-    for (int64_t i = 0; i < n; i++) squares += want[i] * want[i];
-    const double scale = fmax(sqrt(squares / (double)n), least);
-    for (int64_t i = 0; i < n; i++)
-        if (!(fabs(got[i] - want[i]) <= tolerance * scale))
-            ck_abort_msg("%s: element %lld of %lld is %.9g, wanted %.9g, off by %.2g of %.3g", what, (long long)i,
-                         (long long)n, (double)got[i], want[i], fabs(got[i] - want[i]) / scale, scale);
+/* Every difference is at most `share` times the root mean square of what is wanted (but at least `least`). */
+static void near(const char *what, const float *got, const double *want, int64_t n, double share, double least) {
+    const double scale = rms(want, n);
+    ck_assert_all_close(what, got, want, n, (tolerance){.absolute = share * (scale > least ? scale : least)});
 }
 
 static void same(const char *what, const void *a, const void *b, size_t bytes) {
@@ -163,7 +160,7 @@ START_TEST(activation_extremes) {
             for (int i = 0; i < 33; i++) in[i] = x[point];
             k->activation(kind, in, out, 33);
             for (int i = 0; i < 33; i++)
-                ck_assert_msg(fabs(out[i] - want) <= 1e-6 * fmax(fabs(want), 1e-6), "kind %d of %g is %g, wanted %g",
+                ck_assert_msg(is_close(out[i], want, (tolerance){1e-12, 1e-6, false}), "kind %d of %g is %g, wanted %g",
                               (int)kind, (double)in[i], (double)out[i], want);
             k->activation_backward(kind, in, one, out, 33);
             for (int i = 0; i < 33; i++)
@@ -475,7 +472,7 @@ START_TEST(attention_reference) {
             for (int j = 0; j < N; j++) sum += sign * out[j] * dout[j];
         }
         qkv[i] = center;
-        ck_assert_double_le(fabs(sum / (2 * h) - slope[i]), 1e-8);
+        ck_assert_close("slope", slope[i], sum / (2 * h), (tolerance){.absolute = 1e-8});
     }
 }
 END_TEST
@@ -1247,7 +1244,6 @@ START_TEST(normals) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("kernels");
     TCase *tcase = tcase_create("kernels");
     tcase_set_timeout(tcase, 300);
     const TTest *const per_isa[] = {activations,
@@ -1284,10 +1280,5 @@ int main(void) {
     tcase_add_test(tcase, attention_reference);
     tcase_add_test(tcase, dispatch);
     tcase_add_test(tcase, dispatch_widest);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite("kernels", tcase);
 }

@@ -9,6 +9,7 @@
 #include "recipes/datatools/datatools.h"
 #include "recipes/train/train.h"
 #include "tests/unit/run_files.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/random.h"
 
@@ -260,7 +261,6 @@ START_TEST(real_cifar10) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("layouts");
     TCase *tests = tcase_create("layouts");
     tcase_set_timeout(tests, 240);
     tcase_add_checked_fixture(tests, enter_folder, leave_own_folder);
@@ -268,10 +268,5 @@ int main(void) {
     tcase_add_test(tests, lossless);
     tcase_add_test(tests, another_order);
     tcase_add_test(tests, real_cifar10);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("layouts", tests);
 }

@@ -5,6 +5,7 @@
 
 #include "datasets/loader/loader.h"
 #include "tests/unit/data_files.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 
 enum { COUNT = 101, SIDE = 6, BATCH = 8, STEPS = 13, BAD = 42 };
@@ -258,7 +259,6 @@ START_TEST(options_are_checked) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("loader");
     TCase *tests = tcase_create("loader");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, workers_do_not_matter);
@@ -268,10 +268,5 @@ int main(void) {
     tcase_add_loop_test(tests, errors_in_order, 0, 6);
     tcase_add_loop_test(tests, no_allocation, 0, 4);
     tcase_add_test(tests, options_are_checked);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("loader", tests);
 }

@@ -10,6 +10,7 @@
 #include "datasets/loader/transform.h"
 #include "tests/unit/data_files.h"
 #include "tests/unit/jpeg_files.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"
 #include "vision/image/geometry.h"
@@ -509,7 +510,6 @@ START_TEST(view_ids) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("loader's views");
     TCase *tests = tcase_create("loader's views");
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, make_files, free_files);
@@ -528,10 +528,5 @@ int main(void) {
     tcase_add_test(tests, mixed_batches);
     tcase_add_test(tests, options_are_checked);
     tcase_add_test(tests, view_ids);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("loader's views", tests);
 }

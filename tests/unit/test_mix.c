@@ -7,6 +7,7 @@
 
 #include "datasets/loader/mix.h"
 #include "tests/unit/data_files.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/timm_mix.h"
 #include "vision/base/random.h"
 
@@ -108,17 +109,11 @@ START_TEST(draws) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("mix");
     TCase *tests = tcase_create("mix");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, equals_timm, 0, (int)(sizeof mix_fixtures / sizeof *mix_fixtures));
     tcase_add_test(tests, targets_hold_smoothed_labels_of_labelled_rows);
     tcase_add_loop_test(tests, beta_distribution, 0, 6);
     tcase_add_test(tests, draws);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("mix", tests);
 }

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/compare.h"
 #include "tests/unit/context.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/suite.h"
 #include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
 
@@ -91,25 +93,24 @@ static void complain(const op_case *c, const char *what) {
     failures++;
 }
 
-static double rms(const double *x, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
-    return sqrt(sum / (double)n);
+/* Complains of the first element that is off by more than `share` of the root mean square, or of `least`. */
+static void complain_of_difference(const op_case *c, const char *what, const float *got, const double *want,
+                                   int64_t count, double share, double least) {
+    const double scale = rms(want, count);
+    const tolerance allowed = {.absolute = share * (scale > least ? scale : least)};
+    const int64_t at = first_difference(got, want, count, allowed);
+    char text[300], difference[192];
+    if (at < 0) return;
+    snprintf(text, sizeof text, "%s: %s", what,
+             describe_difference(difference, NUMBERS(got), NUMBERS(want), count, at, allowed));
+    complain(c, text);
 }
 
 static void compare_forward(const op_case *c, const char *what, const float *got, const ref *want) {
-    const double scale =
-        fmax(rms(want->data, ref_count(want)), 0.1); /* single numbers near 0 are not compared with themselves */
-    for (int64_t i = 0; i < ref_count(want); i++) {
-        const double off = fabs(got[i] - want->data[i]) / scale;
-        if (off > worst_forward) worst_forward = off;
-        if (off <= forward_limit) continue;
-        char text[160];
-        snprintf(text, sizeof text, "%s: element %lld is %.8g, wanted %.8g", what, (long long)i, (double)got[i],
-                 want->data[i]);
-        complain(c, text);
-        return;
-    }
+    const double least = 0.1; /* single numbers near 0 are not compared with themselves */
+    const double off = relative_difference(got, want->data, ref_count(want), least);
+    if (off > worst_forward) worst_forward = off;
+    complain_of_difference(c, what, got, want->data, ref_count(want), forward_limit, least);
 }
 
 /* Central differences of sum(weight * reference) at a sample of one operand's elements. */
@@ -143,17 +144,13 @@ static slopes differences(const op_case *c, ref *x, int which, const double *wei
 }
 
 static void compare_gradient(const op_case *c, const char *name, const float *got, const slopes *want) {
-    const double scale = fmax(rms(want->value, want->count), 1e-3);
-    for (int i = 0; i < want->count; i++) {
-        const double off = fabs(got[want->at[i]] - want->value[i]) / scale;
-        if (off > worst_gradient) worst_gradient = off;
-        if (off <= gradient_limit) continue;
-        char text[160];
-        snprintf(text, sizeof text, "gradient of %s: element %lld is %.8g, wanted %.8g", name, (long long)want->at[i],
-                 (double)got[want->at[i]], want->value[i]);
-        complain(c, text);
-        return;
-    }
+    float sampled[SAMPLES];
+    char what[64];
+    for (int i = 0; i < want->count; i++) sampled[i] = got[want->at[i]];
+    snprintf(what, sizeof what, "gradient of %s, sampled", name);
+    const double off = relative_difference(sampled, want->value, want->count, 1e-3);
+    if (off > worst_gradient) worst_gradient = off;
+    complain_of_difference(c, what, sampled, want->value, want->count, gradient_limit, 1e-3);
 }
 
 /* ---- One case ---- */
@@ -1460,7 +1457,6 @@ START_TEST(finished) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("ops");
     TCase *cases = tcase_create("ops");
     tcase_set_timeout(cases, 240);
     tcase_add_loop_test(cases, conv2d, 0, ISAS);
@@ -1484,10 +1480,5 @@ int main(void) {
     tcase_add_test(cases, misfits);
     tcase_add_test(cases, misuse);
     tcase_add_test(cases, finished);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite("ops", cases);
 }

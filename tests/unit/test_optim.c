@@ -7,7 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/compare.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/optim/optim.h"
 
@@ -133,8 +135,7 @@ static void naive_step(naive *n, vst_params *params, const vst_optimizer_options
 }
 
 static void near(const float *got, const double *want, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        ck_assert_msg(fabs(got[i] - want[i]) <= 3e-6, "element %zu is %.9g, wanted %.9g", i, (double)got[i], want[i]);
+    ck_assert_all_close("values", got, want, count, (tolerance){.absolute = 3e-6});
 }
 
 /* ---- Updates ---- */
@@ -536,7 +537,6 @@ START_TEST(schedule) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("optim");
     TCase *tcase = tcase_create("optim");
     tcase_set_timeout(tcase, 60);
     const TTest *const tests[] = {adamw_steps,
@@ -555,10 +555,5 @@ int main(void) {
                                   schedule,
                                   refused_step_keeps_the_sum};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tcase_add_test(tcase, tests[i]);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite("optim", tcase);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/graph/params.h"
 
@@ -461,18 +462,11 @@ int main(void) {
                                   initialisation_depends_on_seed_and_name_only};
     const TTest *const file_tests[] = {save_and_load, load_converts_and_ignores, load_lists_what_does_not_fit,
                                        load_shortens_long_lists, failing_memory};
-    Suite *suite = suite_create("params");
     TCase *plain = tcase_create("plain"), *files = tcase_create("files");
     tcase_set_timeout(plain, 60);
     tcase_set_timeout(files, 60);
     tcase_add_checked_fixture(files, begin, end);
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) tcase_add_test(plain, tests[i]);
     for (size_t i = 0; i < sizeof file_tests / sizeof *file_tests; i++) tcase_add_test(files, file_tests[i]);
-    suite_add_tcase(suite, plain);
-    suite_add_tcase(suite, files);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("params", plain, files);
 }

@@ -13,6 +13,7 @@
 #include "tests/unit/own_folder.h"
 #include "tests/unit/pixel_commands.h"
 #include "tests/unit/pixel_server.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/image/internal.h"
@@ -600,7 +601,6 @@ END_TEST
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--serve") == 0) return pixel_serve();
-    Suite *suite = suite_create("pixels");
     TCase *tests = tcase_create("pixels");
     tcase_set_timeout(tests, 300);
     tcase_add_loop_test(tests, operations, 0, 3);
@@ -618,10 +618,5 @@ int main(int argc, char **argv) {
     tcase_add_test(tests, failing_allocations);
     tcase_add_test(tests, jpeg_encoding);
     tcase_add_test(tests, shorter_side);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("pixels", tests);
 }

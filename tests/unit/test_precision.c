@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/unit/compare.h"
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/kernels/kernels.h"
@@ -77,19 +79,14 @@ static double worst(const vst_context *context, const float *steps, bool relativ
     for (int k = 0; k < 2; k++)
         for (int i = 0; i < VALUES; i++) {
             const double got = vst_context_output(context, k)[i], step = steps[i / (SIDE * SIDE) % CHANNELS];
-            const double off = fabs(got - x[i]) / (relative ? fabs((double)x[i]) : step);
-            if (!(off <= most)) most = off;
+            const double off = difference_of(got, x[i], false) / (relative ? fabs((double)x[i]) : step);
+            if (off > most) most = off;
         }
     return most;
 }
 
 static double convolution_off(const vst_context *a, const vst_context *b) {
-    double most = 0;
-    for (int i = 0; i < VALUES; i++) {
-        const double off = fabs((double)vst_context_output(a, 2)[i] - vst_context_output(b, 2)[i]);
-        if (!(off <= most)) most = off;
-    }
-    return most;
+    return largest_difference(vst_context_output(a, 2), vst_context_output(b, 2), VALUES);
 }
 
 START_TEST(values_come_back) {
@@ -141,6 +138,7 @@ START_TEST(whole_programs_in_bf16) {
     ck_assert_double_lt(worst(context, one, true), 1.0 / 256 * 1.0001);
     ck_assert_int_gt(count_rows(context, "cast"), 1);
     ck_assert_double_gt(convolution_off(context, exact), 0);
+    ck_assert_double_lt(convolution_off(context, exact), 16);
     destroy_context(context);
     destroy_context(exact);
     finish(&s);
@@ -228,7 +226,6 @@ START_TEST(edges) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("precision");
     TCase *cases = tcase_create("precision");
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, values_come_back);
@@ -236,10 +233,5 @@ int main(void) {
     tcase_add_test(cases, impossible_entries);
     tcase_add_test(cases, allocation_failures);
     tcase_add_loop_test(cases, edges, 0, 3);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite("precision", cases);
 }

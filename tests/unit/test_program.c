@@ -10,6 +10,7 @@
 
 #include "backbones/backbone.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/plan/internal.h"
@@ -286,8 +287,56 @@ START_TEST(threads_give_the_same_bits) {
 }
 END_TEST
 
+typedef struct planner {
+    const subject *s;
+    const float *expected[RUNS]; /* by batch size less one */
+    pthread_barrier_t *start;
+    int wrong;
+    vst_status status;
+} planner;
+
+/* From graph to logits, with nothing made before. */
+static void *plan_and_run(void *argument) {
+    planner *self = argument;
+    pthread_barrier_wait(self->start);
+    for (int i = 0; i < RUNS && self->status == VST_OK; i++) {
+        vst_program *program = NULL;
+        vst_context *context = NULL;
+        self->status = make_program(&program, self->s, 1 + i, &(vst_program_options){.threads = 1});
+        if (self->status == VST_OK) self->status = vst_context_create(&context, program, NULL);
+        if (self->status == VST_OK) self->status = run(context, self->s, 1 + i, (uint32_t)i);
+        if (self->status == VST_OK)
+            self->wrong += memcmp(vst_context_output(context, 0), self->expected[i], logits_bytes(self->s, 1 + i)) != 0;
+        vst_context_destroy(context);
+        vst_program_destroy(program);
+    }
+    return NULL;
+}
+
+/* Two threads with a model each, which share nothing but the library: the same model twice (0) or two models (1). */
+START_TEST(two_programs_are_planned_at_once) {
+    subject s[2] = {open_model(0), open_model(_i)};
+    planner planners[2];
+    pthread_t threads[2];
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, 2);
+    for (int i = 0; i < 2; i++) {
+        planners[i] = (planner){.s = &s[i], .start = &start};
+        for (int k = 0; k < RUNS; k++) planners[i].expected[k] = expected(&s[i], 1 + k, (uint32_t)k);
+    }
+    for (int i = 0; i < 2; i++) ck_assert_int_eq(pthread_create(&threads[i], NULL, plan_and_run, &planners[i]), 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(planners[i].status, VST_OK);
+        ck_assert_int_eq(planners[i].wrong, 0);
+        for (int k = 0; k < RUNS; k++) free((float *)planners[i].expected[k]);
+        close_model(&s[i]);
+    }
+    pthread_barrier_destroy(&start);
+}
+END_TEST
+
 int main(void) {
-    Suite *suite = suite_create("program");
     TCase *cases = tcase_create("program");
     tcase_set_timeout(cases, 120);
     tcase_add_loop_test(cases, further_contexts_cost_their_arena, 0, MODELS);
@@ -296,10 +345,6 @@ int main(void) {
     tcase_add_loop_test(cases, packing_without_memory, 0, MODELS);
     tcase_add_test(cases, thread_count_is_left_alone);
     tcase_add_loop_test(cases, threads_give_the_same_bits, 0, MODELS);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    tcase_add_loop_test(cases, two_programs_are_planned_at_once, 0, MODELS);
+    return run_suite("program", cases);
 }

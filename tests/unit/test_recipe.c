@@ -12,6 +12,7 @@
 #include "recipes/config/study_file.h"
 #include "recipes/config/yaml.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
@@ -522,7 +523,6 @@ START_TEST(bad_studies) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("recipe");
     TCase *tests = tcase_create("recipe");
     tcase_set_timeout(tests, 30);
     tcase_add_checked_fixture(tests, enter_folder, leave_own_folder);
@@ -541,10 +541,5 @@ int main(void) {
     tcase_add_test(tests, tables);
     tcase_add_test(tests, study_file);
     tcase_add_loop_test(tests, bad_studies, 0, COUNT(study_errors));
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("recipe", tests);
 }

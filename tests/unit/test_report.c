@@ -11,6 +11,7 @@
 #include "recipes/report/report.h"
 #include "tests/unit/html_check.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 
 enum { CLASSES = 3, MANY = 40, PICTURES = 2 };
@@ -254,7 +255,6 @@ START_TEST(failing_allocations) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("report");
     TCase *tests = tcase_create("report");
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, set_up, tear_down);
@@ -267,10 +267,5 @@ int main(void) {
     tcase_add_test(tests, bare);
     tcase_add_test(tests, files);
     tcase_add_loop_test(tests, failing_allocations, 0, 2);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("report", tests);
 }

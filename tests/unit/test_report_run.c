@@ -18,6 +18,7 @@
 #include "tests/unit/context.h"
 #include "tests/unit/data_files.h"
 #include "tests/unit/html_check.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 
 enum { SIDE = 12, CLASSES = 3, TRAIN = 48, TEST = 21, TOKENS = 11, PATCHES = 9, BLOCKS = 2, HEADS = 2 };
@@ -344,7 +345,6 @@ START_TEST(failing_allocations) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("report_run");
     TCase *tests = tcase_create("report_run");
     tcase_set_timeout(tests, 300);
     tcase_add_checked_fixture(tests, set_up, leave_own_folder);
@@ -357,10 +357,5 @@ int main(void) {
     tcase_add_test(tests, moved_data);
     tcase_add_test(tests, other_data);
     tcase_add_test(tests, failing_allocations);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("report_run", tests);
 }

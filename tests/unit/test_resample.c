@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "tests/unit/compare.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 #include "vision/tensor/resample.h"
 
@@ -26,9 +28,7 @@ static float *room(int count) {
 }
 
 static void compare(const float *got, const float *want, int count) {
-    for (int i = 0; i < count; i++)
-        ck_assert_msg(fabs((double)got[i] - want[i]) <= limit, "value %d is %.8g, PyTorch's %.8g", i, (double)got[i],
-                      (double)want[i]);
+    ck_assert_all_close("values", got, want, count, (tolerance){.absolute = limit});
 }
 
 static const struct resizing {
@@ -192,7 +192,6 @@ START_TEST(out_of_memory) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("resample");
     TCase *cases = tcase_create("resample");
     tcase_set_timeout(cases, 60);
     tcase_add_loop_test(cases, like_pytorch, 0, sizeof resizings / sizeof *resizings);
@@ -202,10 +201,5 @@ int main(void) {
     tcase_add_test(cases, column_like_row);
     tcase_add_test(cases, impossible_sizes);
     tcase_add_test(cases, out_of_memory);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite("resample", cases);
 }

@@ -6,6 +6,7 @@
 #include "recipes/commands/progress.h"
 #include "recipes/commands/table.h"
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/memory.h"
 
 START_TEST(text_table) {
@@ -95,16 +96,10 @@ START_TEST(reports) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("terminal");
     TCase *tests = tcase_create("terminal");
     tcase_set_timeout(tests, 30);
     tcase_add_test(tests, text_table);
     tcase_add_test(tests, progress_line);
     tcase_add_test(tests, reports);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("terminal", tests);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "tests/unit/suite.h"
 #include "vision/base/threads.h"
 
 static double cpu_seconds(void) {
@@ -110,7 +111,6 @@ START_TEST(adapting_is_cheap) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("threads");
     TCase *cases = tcase_create("threads");
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, parking_ends_spinning);
@@ -118,10 +118,5 @@ int main(void) {
     tcase_add_test(cases, parking_from_many_threads);
     tcase_add_test(cases, thread_counts_are_put_back);
     tcase_add_test(cases, adapting_is_cheap);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite("threads", cases);
 }

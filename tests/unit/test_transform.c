@@ -7,6 +7,7 @@
 #include "datasets/loader/loader.h"
 #include "datasets/loader/transform.h"
 #include "tests/unit/data_files.h"
+#include "tests/unit/suite.h"
 #include "tests/unit/timm_view.h"
 #include "vision/base/memory.h"
 
@@ -128,17 +129,11 @@ static int write_views(char **arguments) {
 
 int main(int count, char **arguments) {
     if (count == 6) return write_views(arguments + 1);
-    Suite *suite = suite_create("transform");
     TCase *tests = tcase_create("transform");
     tcase_add_loop_test(tests, equals_timm, 0, (int)(sizeof view_fixtures / sizeof *view_fixtures));
     tcase_add_loop_test(tests, right_size_is_kept, 0, 2);
     tcase_add_test(tests, centre_crop);
     tcase_add_test(tests, narrow_image_is_refused);
     tcase_add_test(tests, floats);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("transform", tests);
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/compare.h"
+#include "tests/unit/suite.h"
 #include "vision/base/random.h"
 #include "vision/kernels/kernels.h"
 
@@ -91,19 +93,22 @@ static void run(const vsti_kernels *k, data *d) {
     free(scratch);
 }
 
+/* The largest difference as a share of the root mean square before the bounds. */
 static double worst_error(const data *d) {
     const vsti_winograd *s = &d->s;
     const int64_t pixels = s->out_height * s->out_width;
-    double worst = 0, squares = 0;
+    double *expected = calloc((size_t)d->out_count, sizeof *expected), squares = 0;
+    ck_assert_ptr_nonnull(expected);
     for (int64_t i = 0; i < d->out_count; i++) {
         const int64_t image = i / (s->out * pixels), k = i / pixels % s->out, pixel = i % pixels;
         const int64_t at = place(image, k, pixel, s->out, pixels, s->out_block);
         double want =
             direct(d, image, k, pixel / s->out_width, pixel % s->out_width) + (s->sum ? (double)d->start[at] : 0);
         squares += want * want;
-        want = fmin(fmax(want, s->low), s->high);
-        worst = fmax(worst, fabs(d->y[at] - want));
+        expected[at] = want < s->low ? s->low : want > s->high ? s->high : want;
     }
+    const double worst = largest_difference(d->y, expected, d->out_count);
+    free(expected);
     return worst / sqrt(squares / (double)d->out_count);
 }
 
@@ -149,16 +154,10 @@ START_TEST(nan_stays) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("winograd");
     TCase *tcase = tcase_create("winograd");
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, equals_direct, 0, ISAS * CASES);
     tcase_add_loop_test(tcase, any_threads, 0, CASES);
     tcase_add_test(tcase, nan_stays);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite("winograd", tcase);
 }
