@@ -428,6 +428,5 @@ int main(int argc, char **argv) {
     tcase_add_test(cases, foreign_names);
     tcase_add_test(cases, initial_values);
     tcase_add_test(cases, drop_path);
-    free(rows);
     return run_suite("models", cases);
 }
