@@ -47,5 +47,6 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktra
 step asan
 # OpenMP's own library is not instrumented, so the thread sanitizer is kept to the parts that use POSIX threads, and
 # programs run there with one OpenMP thread each.
-step tsan -R 'test_(loader|loader_views|mix|datasets|formats|base|program)$'
+export OMP_NUM_THREADS=1
+step tsan -R 'test_(loader|loader_views|mix|datasets|formats|base|program|session)$'
 printf '\nAll tests passed in %d minutes.\n' $((($(date +%s) - started + 59) / 60))

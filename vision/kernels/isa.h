@@ -22,11 +22,11 @@
 VSTI_FUNCTIONS(VSTI_DECLARE)
 
 #if defined VSTI_ISA_avx512
-enum { VSTI_LANES = 16 };
+enum { VSTI_LANES = 16, VSTI_LEVEL = 2 };
 #elif defined VSTI_ISA_avx2
-enum { VSTI_LANES = 8 };
+enum { VSTI_LANES = 8, VSTI_LEVEL = 1 };
 #else
-enum { VSTI_LANES = 4 };
+enum { VSTI_LANES = 4, VSTI_LEVEL = 0 };
 #endif
 
 /* Blocks of a flat array and the length of one of them. */

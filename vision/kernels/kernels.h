@@ -122,6 +122,7 @@ typedef struct vsti_affine {
 typedef struct vsti_kernels {
     const char *isa;  /* "generic", "avx2", "avx512" */
     const char *name; /* "vistill:avx2", as profiles show it */
+    int level;        /* 0, 1, 2, in that order */
 
     /* y may be x. */
     void (*activation)(vsti_activation kind, const float *x, float *y, int64_t n);
@@ -306,5 +307,18 @@ typedef struct vsti_kernels {
 const vsti_kernels *vsti_get_kernels(void);
 /* A table by name, NULL if unknown or not supported by this processor; for tests. */
 const vsti_kernels *vsti_find_kernels(const char *isa);
+
+/* A kernel that a single operation needs can do without an entry in the table. Its file in this folder, and that of the
+ * operation, declare it outside of functions as
+ *     VSTI_OWN_KERNEL(cube, const float *x, float *y, int64_t n);
+ * the kernel's file defines void K(cube)(...), and the operation calls vsti_own_cube()(x, y, n). */
+#define VSTI_OWN_KERNEL(name, ...)                                                                                    \
+    void vsti_##name##_generic(__VA_ARGS__), vsti_##name##_avx2(__VA_ARGS__), vsti_##name##_avx512(__VA_ARGS__);      \
+    typedef void vsti_own_##name##_function(__VA_ARGS__);                                                             \
+    static inline vsti_own_##name##_function *vsti_own_##name(void) {                                                 \
+        vsti_own_##name##_function *const each[] = {vsti_##name##_generic, vsti_##name##_avx2, vsti_##name##_avx512}; \
+        return each[vsti_get_kernels()->level];                                                                       \
+    }                                                                                                                 \
+    struct vsti_own_##name##_end /* takes the semicolon */
 
 #endif

@@ -6,4 +6,5 @@
 #define ENTRY(name) .name = K(name),
 
 extern const vsti_kernels K(table);
-const vsti_kernels K(table) = {.isa = TEXT(VSTI_ISA), .name = "vistill:" TEXT(VSTI_ISA), VSTI_FUNCTIONS(ENTRY)};
+const vsti_kernels K(table) = {
+    .isa = TEXT(VSTI_ISA), .name = "vistill:" TEXT(VSTI_ISA), .level = VSTI_LEVEL, VSTI_FUNCTIONS(ENTRY)};
