@@ -25,7 +25,7 @@ static bool patches_to_map(const vsti_sides *s, vsti_side *side) {
     const int edge = vst_token_side(tokens, &prefix);
     if (!edge)
         return vsti_refuse(
-            s,
+            s, VST_ERROR_SHAPE,
             "%s has %lld tokens, which are no square grid with at most %d class tokens before it: choose an "
             "image size that is a multiple of the patch size",
             vsti_side_text(s->graph, side, text), (long long)tokens, VST_TOKEN_PREFIX_MAX);
@@ -38,7 +38,7 @@ static bool class_token(const vsti_sides *s, vsti_side *side) {
     char text[VSTI_SIDE_TEXT];
     int prefix;
     if (!vst_token_side(shape.dim[1], &prefix) || !prefix)
-        return vsti_refuse(s, "%s has no class token: set distill.terms.%d.tokens to patches",
+        return vsti_refuse(s, VST_ERROR_ARGUMENT, "%s has no class token: set distill.terms.%d.tokens to patches",
                            vsti_side_text(s->graph, side, text), s->index);
     side->value =
         vst_reshape(s->graph, vst_slice(s->graph, side->value, 1, 0, 1), VST_SHAPE(shape.dim[0], shape.dim[2]));
@@ -71,9 +71,9 @@ static bool pool_to(const vsti_sides *s, vsti_side *side, const vst_shape *to) {
     const int64_t kernel = from.dim[2] / to->dim[2];
     char text[VSTI_SIDE_TEXT];
     if (from.dim[2] != kernel * to->dim[2] || from.dim[3] != kernel * to->dim[3])
-        return vsti_refuse(s, "%s cannot be pooled to %lld x %lld: set distill.terms.%d.align to larger",
-                           vsti_side_text(s->graph, side, text), (long long)to->dim[2], (long long)to->dim[3],
-                           s->index);
+        return vsti_refuse(
+            s, VST_ERROR_SHAPE, "%s cannot be pooled to %lld x %lld: set distill.terms.%d.align to larger",
+            vsti_side_text(s->graph, side, text), (long long)to->dim[2], (long long)to->dim[3], s->index);
     side->value = vst_avg_pool(s->graph, side->value, (vst_pool_options){.kernel = (int)kernel});
     return true;
 }
@@ -83,11 +83,11 @@ static bool align_grids(vsti_sides *s) {
     char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
     if (a.dim[2] == b.dim[2] && a.dim[3] == b.dim[3]) return true;
     if (s->term->align == VSTI_ALIGN_NONE || s->term->tokens == VSTI_TOKENS_ALL)
-        return vsti_refuse(s, "%s and %s have different grids: %s", vsti_side_text(s->graph, &s->student, student),
-                           vsti_side_text(s->graph, &s->teacher, teacher),
-                           s->term->tokens == VSTI_TOKENS_ALL
-                               ? "tokens: all needs as many on both sides; take tokens: patches"
-                               : "set align to larger or smaller");
+        return vsti_refuse(
+            s, VST_ERROR_SHAPE, "%s and %s have different grids: %s", vsti_side_text(s->graph, &s->student, student),
+            vsti_side_text(s->graph, &s->teacher, teacher),
+            s->term->tokens == VSTI_TOKENS_ALL ? "tokens: all needs as many on both sides; take tokens: patches"
+                                               : "set align to larger or smaller");
     vsti_side *larger = is_larger(&a, &b) ? &s->student : &s->teacher,
               *smaller = is_larger(&a, &b) ? &s->teacher : &s->student;
     const vst_shape large = vst_shape_at(s->graph, larger->value), small = vst_shape_at(s->graph, smaller->value);
@@ -108,8 +108,9 @@ static bool refuse_kinds(const vsti_sides *s) {
         attention ? "attention is compared with attention; for features take transform: relation on both sides"
         : classes ? "it compares class scores (B, C): take the logits taps, or the distance mse for features"
                   : "take features on both sides, or logits on both sides";
-    return vsti_refuse(s, "%s cannot be compared with %s by %s: %s", vsti_side_text(s->graph, &s->student, student),
-                       vsti_side_text(s->graph, &s->teacher, teacher), s->distance->name, advice);
+    return vsti_refuse(s, VST_ERROR_SHAPE, "%s cannot be compared with %s by %s: %s",
+                       vsti_side_text(s->graph, &s->student, student), vsti_side_text(s->graph, &s->teacher, teacher),
+                       s->distance->name, advice);
 }
 
 bool vsti_align(vsti_sides *s) {

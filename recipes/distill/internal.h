@@ -33,7 +33,7 @@ typedef struct vsti_sides {
 } vsti_sides;
 
 /* Fails the graph with "distill.terms.N: " before the message; false. */
-bool vsti_refuse(const vsti_sides *sides, const char *format, ...) VST_PRINTF(2, 3);
+bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format, ...) VST_PRINTF(3, 4);
 /* As text: "the student's tap blocks.3 (2, 66, 64)". */
 enum { VSTI_SIDE_TEXT = 200 };
 const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]);

@@ -25,7 +25,7 @@ bool vsti_project(vsti_sides *s) {
     char text[VSTI_SIDE_TEXT];
     if (s->term->projector == VSTI_PROJECTOR_NONE) return true;
     if (s->student.kind != VST_TAP_MAP && s->student.kind != VST_TAP_VECTOR)
-        return vsti_refuse(s, "%s takes no projector: set distill.terms.%d.projector to none",
+        return vsti_refuse(s, VST_ERROR_ARGUMENT, "%s takes no projector: set distill.terms.%d.projector to none",
                            vsti_side_text(g, &s->student, text), s->index);
     const bool vector = s->student.kind == VST_TAP_VECTOR;
     vst_value x =

@@ -29,13 +29,13 @@ const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_IN
 
 /* ---- Messages ---- */
 
-bool vsti_refuse(const vsti_sides *sides, const char *format, ...) {
+bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format, ...) {
     char text[900];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    vst_graph_fail(sides->graph, VST_ERROR_SHAPE, "distill.terms.%d: %s", sides->index, text);
+    vst_graph_fail(sides->graph, status, "distill.terms.%d: %s", sides->index, text);
     return false;
 }
 
@@ -54,7 +54,8 @@ static bool find_student(vsti_sides *s, char name[VST_TAP_NAME]) {
         .whose = "student", .tap = s->term->student, .value = vst_tap_find(s->graph, s->term->student, name)};
     if (!s->student.value.id)
         return vsti_refuse(
-            s, "the student has no tap '%s'; it has %s, and blocks of a transformer have .q, .k, .v and .scores",
+            s, VST_ERROR_NOT_FOUND,
+            "the student has no tap '%s'; it has %s, and blocks of a transformer have .q, .k, .v and .scores",
             s->term->student, vst_tap_list(s->graph, taps, sizeof taps));
     const vst_shape shape = vst_shape_at(s->graph, s->student.value);
     s->student.kind = vst_tap_kind_of(name, &shape);
@@ -68,10 +69,11 @@ static bool find_teacher(vsti_sides *s, const char *tap, vst_shape shape, char n
     if (source == VST_FROM_STUDENT) {
         const vst_value own = vst_tap_find(s->graph, s->term->teacher, name);
         if (!own.id)
-            return vsti_refuse(s, "the student, its own teacher here, has no tap '%s'; it has %s", s->term->teacher,
-                               vst_tap_list(s->graph, taps, sizeof taps));
+            return vsti_refuse(s, VST_ERROR_NOT_FOUND, "the student, its own teacher here, has no tap '%s'; it has %s",
+                               s->term->teacher, vst_tap_list(s->graph, taps, sizeof taps));
         if (own.id == s->student.value.id)
-            return vsti_refuse(s, "the student's tap %s would learn from itself: take a deeper one as teacher",
+            return vsti_refuse(s, VST_ERROR_ARGUMENT,
+                               "the student's tap %s would learn from itself: take a deeper one as teacher",
                                s->term->student);
         shape = vst_shape_at(s->graph, own);
         s->teacher.value = vst_detach(s->graph, own);
@@ -93,12 +95,13 @@ static bool check_classes(const vsti_sides *s) {
     vsti_side_text(s->graph, &s->teacher, teacher);
     if (a.rank != 2 || b.rank != 2)
         return vsti_refuse(
-            s,
+            s, VST_ERROR_ARGUMENT,
             "the distance %s compares class scores (B, C), but it is given %s and %s: take the logits taps, or the "
             "distance mse for features",
             s->term->distance, student, teacher);
     if (!vst_shape_equal(&a, &b))
-        return vsti_refuse(s, "%s and %s differ: the teacher must be trained on the same classes", student, teacher);
+        return vsti_refuse(s, VST_ERROR_SHAPE, "%s and %s differ: the teacher must be trained on the same classes",
+                           student, teacher);
     return true;
 }
 
@@ -109,7 +112,7 @@ static bool check_rows(vsti_sides *s) {
     if (s->student.kind != VST_TAP_ATTENTION) return check_classes(s);
     if (!vst_shape_equal(&a, &b))
         return vsti_refuse(
-            s, "%s and %s differ: %s", vsti_side_text(s->graph, &s->student, student),
+            s, VST_ERROR_SHAPE, "%s and %s differ: %s", vsti_side_text(s->graph, &s->student, student),
             vsti_side_text(s->graph, &s->teacher, teacher),
             s->term->transform == VSTI_TRANSFORM_RELATION
                 ? "relations need as many heads and places on both sides"
@@ -126,7 +129,7 @@ static bool check_same(const vsti_sides *s) {
     if (vst_shape_equal(&a, &b)) return true;
     const bool features = s->student.kind == VST_TAP_MAP || s->student.kind == VST_TAP_VECTOR;
     return vsti_refuse(
-        s, "%s and %s differ: %s%s", vsti_side_text(s->graph, &s->student, student),
+        s, VST_ERROR_SHAPE, "%s and %s differ: %s%s", vsti_side_text(s->graph, &s->student, student),
         vsti_side_text(s->graph, &s->teacher, teacher),
         features ? "set projector to linear" : "they need as many heads, tokens and channels on both sides",
         features ? ", or transform to relation, which needs no equal channels" : "");
@@ -142,8 +145,8 @@ static bool check_taken(vsti_sides *s) {
     }
     char text[VSTI_SIDE_TEXT];
     return s->student.kind == VST_TAP_VECTOR ||
-           vsti_refuse(s, "the distance %s compares images by vectors (B, D), and %s is none", s->term->distance,
-                       vsti_side_text(s->graph, &s->student, text));
+           vsti_refuse(s, VST_ERROR_ARGUMENT, "the distance %s compares images by vectors (B, D), and %s is none",
+                       s->term->distance, vsti_side_text(s->graph, &s->student, text));
 }
 
 /* Class scores are compared as they are. */
@@ -151,7 +154,8 @@ static bool check_projector(const vsti_sides *s) {
     const bool classes =
         s->distance->expects == VST_EXPECTS_CLASS_LOGITS || s->distance->expects == VST_EXPECTS_LOGIT_ROWS;
     if (!classes || s->student.kind != VST_TAP_VECTOR || s->term->projector == VSTI_PROJECTOR_NONE) return true;
-    return vsti_refuse(s, "class scores take no projector: set distill.terms.%d.projector to none", s->index);
+    return vsti_refuse(s, VST_ERROR_ARGUMENT, "class scores take no projector: set distill.terms.%d.projector to none",
+                       s->index);
 }
 
 vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, const char *teacher_tap,
@@ -159,7 +163,8 @@ vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, 
     char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
     vsti_sides s = {.graph = g, .term = term, .index = index, .distance = vst_distance_find(term->distance)};
     if (!s.distance)
-        vsti_refuse(&s, "there is no distance '%s' (a file of recipes/distill); `vistill explain` lists them",
+        vsti_refuse(&s, VST_ERROR_NOT_FOUND,
+                    "there is no distance '%s' (a file of recipes/distill); `vistill explain` lists them",
                     term->distance ? term->distance : "");
     const bool built = s.distance && find_student(&s, student_name) &&
                        find_teacher(&s, teacher_tap, teacher_shape, teacher_name) && check_projector(&s) &&

@@ -33,7 +33,7 @@ static void to_relation(vst_graph *g, vsti_side *side) {
 static bool needs(const vsti_sides *s, bool fits, const char *transform, const char *what) {
     char text[VSTI_SIDE_TEXT];
     if (fits) return true;
-    return vsti_refuse(s, "the transform %s is for %s, and %s is none", transform, what,
+    return vsti_refuse(s, VST_ERROR_ARGUMENT, "the transform %s is for %s, and %s is none", transform, what,
                        vsti_side_text(s->graph, &s->student, text));
 }
 

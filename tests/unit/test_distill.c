@@ -169,23 +169,29 @@ START_TEST(terms_share_a_teachers_tap) {
 }
 END_TEST
 
-/* Building must fail with a message that holds all the words. */
-static void refuse(const vst_term_options *term, const char *tap, vst_shape student, vst_shape teacher,
-                   const char *const *words) {
+/* Building must fail with a message that holds all the words; gives the status. */
+static vst_status refuse(const vst_term_options *term, const char *tap, vst_shape student, vst_shape teacher,
+                         const char *const *words) {
     fixture f = begin(tap, student);
     vst_term_build(f.graph, term, 3, term->teacher, teacher);
-    ck_assert_int_ne(vst_graph_finish(f.graph), VST_OK);
+    const vst_status status = vst_graph_finish(f.graph);
+    ck_assert_int_ne(status, VST_OK);
     for (; *words; words++)
         ck_assert_msg(strstr(vst_error_message(), *words), "'%s' does not say '%s'", vst_error_message(), *words);
     end(&f);
+    return status;
 }
 #define WORDS(...) ((const char *const[]){"distill.terms.3", __VA_ARGS__, NULL})
 
 START_TEST(what_does_not_fit_is_refused) {
     vst_term_options term = feature_term();
-    refuse(&term, "blocks.1", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 64, 8, 8), WORDS("96", "64", "projector to linear"));
+    ck_assert_int_eq(refuse(&term, "blocks.1", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 64, 8, 8),
+                            WORDS("96", "64", "projector to linear")),
+                     VST_ERROR_SHAPE);
     refuse(&term, "blocks.1", VST_SHAPE(2, 7, 96), VST_SHAPE(2, 96, 8, 8), WORDS("7 tokens", "square"));
-    refuse(&term, "blocks.0", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 96, 8, 8), WORDS("no tap 'blocks.1'"));
+    ck_assert_int_eq(
+        refuse(&term, "blocks.0", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 96, 8, 8), WORDS("no tap 'blocks.1'")),
+        VST_ERROR_NOT_FOUND);
     refuse(&term, "blocks.1", VST_SHAPE(2, 10), VST_SHAPE(2, 96, 8, 8), WORDS("(2, 10)", "student's tap blocks.1"));
     refuse(&term, "blocks.1", VST_SHAPE(2, 17, 96), VST_SHAPE(2, 10), WORDS("(2, 10)", "teacher's tap layer2"));
     term.transform = VSTI_TRANSFORM_STANDARDIZE;
@@ -194,9 +200,11 @@ START_TEST(what_does_not_fit_is_refused) {
     refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 100), WORDS("(2, 10)", "(2, 100)", "same classes"));
     refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 64, 8, 8), WORDS("compares class scores", "mse"));
     term.projector = 1;
-    refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("projector to none"));
+    ck_assert_int_eq(refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("projector to none")),
+                     VST_ERROR_ARGUMENT);
     term = logits_term("kll");
-    refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("no distance 'kll'"));
+    ck_assert_int_eq(refuse(&term, "logits", VST_SHAPE(2, 10), VST_SHAPE(2, 10), WORDS("no distance 'kll'")),
+                     VST_ERROR_NOT_FOUND);
 }
 END_TEST
 

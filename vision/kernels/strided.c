@@ -12,18 +12,21 @@ static int64_t rows_of(const vsti_strided *s) {
 
 static int64_t cols_of(const vsti_strided *s) { return s->rank ? s->dim[s->rank - 1] : 1; }
 
-/* Where an operand's part of row `row` begins. */
-static int64_t offset_of(const vsti_strided *s, const int64_t *strides, int64_t row) {
-    int64_t offset = 0;
-    for (int i = s->rank - 1; i-- > 0; row /= s->dim[i]) offset += row % s->dim[i] * strides[i];
-    return offset;
+/* Where the operands' parts of row `row` begin. */
+static void find_row(const vsti_strided *s, int64_t row, const float **a, const float **b) {
+    for (int i = s->rank - 1; i-- > 0; row /= s->dim[i]) {
+        const int64_t index = row % s->dim[i];
+        *a += index * s->a[i];
+        *b += index * s->b[i];
+    }
 }
 
 void K(broadcast_add)(const vsti_strided *s, const float *a, const float *b, float *out) {
     const int64_t rows = rows_of(s), cols = cols_of(s), step_a = s->a[s->rank - 1], step_b = s->b[s->rank - 1];
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
-        const float *x = a + offset_of(s, s->a, row), *y = b + offset_of(s, s->b, row);
+        const float *x = a, *y = b;
+        find_row(s, row, &x, &y);
         float *to = out + row * cols;
         for (int64_t i = 0; i < cols; i++) to[i] = x[i * step_a] + y[i * step_b];
     }
@@ -33,7 +36,8 @@ void K(broadcast_mul)(const vsti_strided *s, const float *a, const float *b, flo
     const int64_t rows = rows_of(s), cols = cols_of(s), step_a = s->a[s->rank - 1], step_b = s->b[s->rank - 1];
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
-        const float *x = a + offset_of(s, s->a, row), *y = b + offset_of(s, s->b, row);
+        const float *x = a, *y = b;
+        find_row(s, row, &x, &y);
         float *to = out + row * cols;
         for (int64_t i = 0; i < cols; i++) to[i] = x[i * step_a] * y[i * step_b];
     }
@@ -43,7 +47,8 @@ void K(copy_strided)(const vsti_strided *s, const float *x, float *out) {
     const int64_t rows = rows_of(s), cols = cols_of(s), step = s->rank ? s->a[s->rank - 1] : 0;
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
-        const float *from = x + offset_of(s, s->a, row);
+        const float *from = x, *unused = x;
+        find_row(s, row, &from, &unused);
         float *to = out + row * cols;
         if (step == 1) memcpy(to, from, (size_t)cols * sizeof *to);
         else
