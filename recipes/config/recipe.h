@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "backbones/backbone.h"
+#include "recipes/distill/term_options.h"
 #include "vision/base/option.h"
 
 #ifdef __cplusplus
@@ -58,25 +59,7 @@ static inline int64_t vst_step_images(const vst_optim_options *options) {
     return (int64_t)options->batch * options->accumulate;
 }
 
-/* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss
- * engine, recipes as data). */
-typedef struct vst_term_options {
-    char *distance; /* kl | hard | mse …: a file of recipes/distill */
-    char *student;  /* tap: "logits", "logits_dist", "blocks.3" … */
-    char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
-    char *teacher;  /* its tap: "logits", "layer3", "features.-1" … */
-    double weight;
-    double temperature; /* kl */
-    int reduction;      /* kl; choice: batchmean | elements, as vst_kl_reduction */
-    int tokens;         /* choice: patches | all | class */
-    int align;          /* choice: larger | smaller | none: what becomes of grids that differ */
-    int projector;      /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
-    int transform;      /* choice: none | standardize | unit | attention | relation */
-    int schedule;       /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
-    double begin, end;  /* end 0: that of the run */
-} vst_term_options;
-
-enum { VST_MAX_TERMS = 16, VST_MAX_TEACHERS = 4 };
+enum { VST_MAX_TERMS = 16 };
 enum { VST_CACHE_HALF, VST_CACHE_FLOAT };
 typedef struct vst_distill_options {
     char *teacher; /* model file, or several with commas between; in a study, names of earlier runs may stand here */
@@ -127,7 +110,6 @@ typedef struct vst_recipe_section {
     size_t offset; /* of the section in vst_recipe */
 } vst_recipe_section;
 const vst_recipe_section *vst_recipe_sections(void);
-extern const vst_option vst_term_table[];
 
 /* Methods of distillation with their published settings: recipes/conf/presets/NAME.yaml, a `distill` section each,
  * whose first line says what it is. `distill.preset: NAME` puts it in the place of the section's keys and terms, before

@@ -2,13 +2,6 @@
 #include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
-int vst_token_side(int64_t tokens, int *prefix) {
-    int64_t side = 0;
-    while ((side + 1) * (side + 1) <= tokens) side++;
-    *prefix = (int)(tokens - side * side);
-    return *prefix <= VST_TOKEN_PREFIX_MAX ? (int)side : 0;
-}
-
 /* Tokens (B, N, D), from `first` on, as the map (B, D, rows, columns). */
 static void tokens_to_map(vst_graph *g, vsti_side *side, int64_t first, int64_t rows, int64_t columns) {
     const vst_shape shape = vst_shape_at(g, side->value);

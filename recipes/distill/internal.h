@@ -3,7 +3,8 @@
 #define VISTILL_RECIPES_DISTILL_INTERNAL_H
 
 #include "recipes/distill/distances/distance.h"
-#include "recipes/distill/term.h"
+#include "recipes/distill/tap.h"
+#include "recipes/distill/term_options.h"
 
 /* The choices of the recipe's table (recipe.c), in its order. */
 enum { VSTI_TOKENS_PATCHES, VSTI_TOKENS_ALL, VSTI_TOKENS_CLASS };

@@ -1,49 +1,18 @@
 /* Builds a term: find the taps, align, project, transform, apply the distance. */
 #include "recipes/distill/term.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
 /* ---- Names ---- */
 
-int vst_term_source(const vst_term_options *term) {
-    char *end = NULL;
-    if (!term->from || strcmp(term->from, "teacher") == 0) return 0;
-    if (strcmp(term->from, "student") == 0) return VST_FROM_STUDENT;
-    if (strcmp(term->from, "ema") == 0) return VST_FROM_AVERAGE;
-    const long number = strtol(term->from, &end, 10);
-    return *end || number < 1 || number > VST_MAX_TEACHERS ? VST_FROM_NOWHERE : (int)number - 1;
-}
-
 const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_INPUT_NAME]) {
     if (source == VST_FROM_AVERAGE) snprintf(name, VST_TEACHER_INPUT_NAME, "ema.%s", tap);
     else if (source == 0) snprintf(name, VST_TEACHER_INPUT_NAME, "teacher.%s", tap);
     else snprintf(name, VST_TEACHER_INPUT_NAME, "teacher%d.%s", source + 1, tap);
     return name;
-}
-
-/* ---- Messages ---- */
-
-bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format, ...) {
-    char text[900];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    vst_graph_fail(sides->graph, status, "distill.terms.%d: %s", sides->index, text);
-    return false;
-}
-
-const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]) {
-    const vst_shape shape = vst_shape_at(graph, side->value);
-    char dims[VST_SHAPE_TEXT];
-    snprintf(text, VSTI_SIDE_TEXT, "the %s's tap %.90s %s", side->whose, side->tap, vst_shape_text(&shape, dims));
-    return text;
 }
 
 /* ---- Sides ---- */

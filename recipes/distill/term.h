@@ -2,24 +2,15 @@
 #ifndef VISTILL_RECIPES_DISTILL_TERM_H
 #define VISTILL_RECIPES_DISTILL_TERM_H
 
-#include "recipes/config/recipe.h"
 #include "recipes/distill/tap.h"
+#include "recipes/distill/term_options.h"
 #include "vision/graph/graph.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { VST_TOKEN_PREFIX_MAX = 2, VST_TEACHER_INPUT_NAME = 128 };
-
-/* Parameters of terms (projectors) are named "distill.<term index>.…": they are trained, but no part of the model. */
-#define VST_DISTILL_PREFIX "distill."
-
-/* Where a term's teacher value comes from: the teacher of that number from 0 on, or one of these. */
-enum { VST_FROM_STUDENT = -1, VST_FROM_AVERAGE = -2, VST_FROM_NOWHERE = -3 };
-/* Of `from`: "teacher" or "1", "2" …, "student" (another tap of the student itself, as a constant), "ema" (the moving
- * average of the student's weights); VST_FROM_NOWHERE if it is none of these. */
-int vst_term_source(const vst_term_options *term);
+enum { VST_TEACHER_INPUT_NAME = 128 };
 
 /* The graph's input for the teacher's value: "teacher.layer3", "teacher2.logits", "ema.blocks.3". */
 const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_INPUT_NAME]);
@@ -39,9 +30,6 @@ vst_value vst_term_build(vst_graph *graph, const vst_term_options *term, int ind
 
 /* The weight at a moment of the training, in epochs: `weight` times 0 … 1 by the schedule. */
 double vst_term_weight(const vst_term_options *term, double epoch, int epochs);
-
-/* Side of the square grid in N tokens, prefix tokens (at most VST_TOKEN_PREFIX_MAX) left out; 0 if it is not square. */
-int vst_token_side(int64_t tokens, int *prefix);
 
 #ifdef __cplusplus
 }

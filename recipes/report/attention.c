@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "recipes/distill/tap.h"
-#include "recipes/distill/term.h"
 #include "vision/base/memory.h"
 #include "vision/image/resize.h"
 #include "vision/ops/ops.h"

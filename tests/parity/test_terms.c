@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recipes/distill/internal.h"
+#include "recipes/distill/term.h"
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
 #include "vision/tensor/safetensors.h"

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "recipes/distill/internal.h"
+#include "recipes/distill/term.h"
 #include "recipes/infer/evaluator.h"
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"

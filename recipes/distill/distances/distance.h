@@ -3,7 +3,7 @@
 #ifndef VISTILL_RECIPES_DISTILL_DISTANCES_DISTANCE_H
 #define VISTILL_RECIPES_DISTILL_DISTANCES_DISTANCE_H
 
-#include "recipes/config/recipe.h"
+#include "recipes/distill/term_options.h"
 #include "vision/graph/graph.h"
 
 #ifdef __cplusplus

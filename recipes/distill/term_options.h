@@ -1,0 +1,45 @@
+/* The keys of a term of a recipe's `distill.terms`. */
+#ifndef VISTILL_RECIPES_DISTILL_TERM_OPTIONS_H
+#define VISTILL_RECIPES_DISTILL_TERM_OPTIONS_H
+
+#include "vision/base/option.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss
+ * engine, recipes as data). */
+typedef struct vst_term_options {
+    char *distance; /* kl | hard | mse …: a file of recipes/distill */
+    char *student;  /* tap: "logits", "logits_dist", "blocks.3" … */
+    char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
+    char *teacher;  /* its tap: "logits", "layer3", "features.-1" … */
+    double weight;
+    double temperature; /* kl */
+    int reduction;      /* kl; choice: batchmean | elements, as vst_kl_reduction */
+    int tokens;         /* choice: patches | all | class */
+    int align;          /* choice: larger | smaller | none: what becomes of grids that differ */
+    int projector;      /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
+    int transform;      /* choice: none | standardize | unit | attention | relation */
+    int schedule;       /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
+    double begin, end;  /* end 0: that of the run */
+} vst_term_options;
+
+extern const vst_option vst_term_table[];
+
+enum { VST_MAX_TEACHERS = 4 };
+
+/* Where a term's teacher value comes from: the teacher of that number from 0 on, or one of these. */
+enum { VST_FROM_STUDENT = -1, VST_FROM_AVERAGE = -2, VST_FROM_NOWHERE = -3 };
+/* Of `from`: "teacher" or "1", "2" …, "student" (another tap of the student itself, as a constant), "ema" (the moving
+ * average of the student's weights); VST_FROM_NOWHERE if it is none of these. */
+int vst_term_source(const vst_term_options *term);
+
+/* Parameters of terms (projectors) are named "distill.<term index>.…": they are trained, but no part of the model. */
+#define VST_DISTILL_PREFIX "distill."
+
+#ifdef __cplusplus
+}
+#endif
+#endif
