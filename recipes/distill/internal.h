@@ -39,6 +39,10 @@ bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format,
 enum { VSTI_SIDE_TEXT = 200 };
 const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]);
 
+/* vst_term_build with a distance that need not be in the table. */
+vst_value vsti_term_build(vst_graph *graph, const vst_term_options *term, const vst_distance *distance, int index,
+                          const char *teacher_tap, vst_shape teacher_shape, vst_value labels);
+
 /* Each gives false after a failure. */
 bool vsti_align(vsti_sides *sides);     /* kinds and grids (align.c) */
 bool vsti_project(vsti_sides *sides);   /* the student's channels become the teacher's (project.c) */

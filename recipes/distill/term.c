@@ -115,7 +115,7 @@ static bool check_taken(vsti_sides *s) {
     char text[VSTI_SIDE_TEXT];
     return s->student.kind == VST_TAP_VECTOR ||
            vsti_refuse(s, VST_ERROR_ARGUMENT, "the distance %s compares images by vectors (B, D), and %s is none",
-                       s->term->distance, vsti_side_text(s->graph, &s->student, text));
+                       s->distance->name, vsti_side_text(s->graph, &s->student, text));
 }
 
 /* Class scores are compared as they are. */
@@ -127,18 +127,41 @@ static bool check_projector(const vsti_sides *s) {
                        s->index);
 }
 
-vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, const char *teacher_tap,
-                         vst_shape teacher_shape) {
+static bool check_labels(const vsti_sides *s, vst_value labels) {
+    return !s->distance->needs_labels || labels.id ||
+           vsti_refuse(s, VST_ERROR_ARGUMENT, "the distance %s reads the labels, and this training has none",
+                       s->distance->name);
+}
+
+static vst_value build_distance(const vsti_sides *s, vst_value labels) {
+    const vst_distance_inputs inputs = {.graph = s->graph,
+                                        .student = s->student.value,
+                                        .teacher = s->teacher.value,
+                                        .labels = labels,
+                                        .options = s->term->own,
+                                        .index = s->index};
+    vst_value value = {0};
+    VST_ASSERT(s->term->own || !s->distance->options);
+    VST_SCOPE (s->graph, VST_DISTILL_PREFIX "%d", s->index) value = s->distance->build(&inputs);
+    return value;
+}
+
+vst_value vsti_term_build(vst_graph *g, const vst_term_options *term, const vst_distance *distance, int index,
+                          const char *teacher_tap, vst_shape teacher_shape, vst_value labels) {
     char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
-    vsti_sides s = {.graph = g, .term = term, .index = index, .distance = vst_distance_find(term->distance)};
-    if (!s.distance)
-        vsti_refuse(&s, VST_ERROR_NOT_FOUND,
-                    "there is no distance '%s' (a file of recipes/distill); `vistill explain` lists them",
+    vsti_sides s = {.graph = g, .term = term, .index = index, .distance = distance};
+    if (!distance)
+        vsti_refuse(&s, VST_ERROR_NOT_FOUND, "there is no distance '%s'; `vistill explain` lists them",
                     term->distance ? term->distance : "");
-    const bool built = s.distance && find_student(&s, student_name) &&
+    const bool built = distance && check_labels(&s, labels) && find_student(&s, student_name) &&
                        find_teacher(&s, teacher_tap, teacher_shape, teacher_name) && check_projector(&s) &&
                        vsti_align(&s) && vsti_project(&s) && vsti_transform(&s) && check_taken(&s);
-    return built ? s.distance->build(g, s.student.value, s.teacher.value, term) : (vst_value){0};
+    return built ? build_distance(&s, labels) : (vst_value){0};
+}
+
+vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, const char *teacher_tap,
+                         vst_shape teacher_shape, vst_value labels) {
+    return vsti_term_build(g, term, vst_distance_find(term->distance), index, teacher_tap, teacher_shape, labels);
 }
 
 /* ---- Weight ---- */

@@ -17,6 +17,8 @@ const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_IN
 
 /* Emits term `index` into the student's graph, whose taps must be there, and gives its unweighted loss, a scalar.
  *
+ * `labels` is the batch's target distribution (B, C), the null value if there is none: for distances that read it.
+ *
  * The teacher's values enter as the input of vst_term_input with the tap's own name `teacher_tap` and shape (both
  * unused with VST_FROM_STUDENT), shared by terms that read the same tap; no gradient flows into them.
  *
@@ -26,7 +28,7 @@ const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_IN
  * (none). A projector brings the student's channels to the teacher's. A transform then makes what is compared. What
  * does not fit goes to the graph as an error that says why and what would fit. */
 vst_value vst_term_build(vst_graph *graph, const vst_term_options *term, int index, const char *teacher_tap,
-                         vst_shape teacher_shape);
+                         vst_shape teacher_shape, vst_value labels);
 
 /* The weight at a moment of the training, in epochs: `weight` times 0 … 1 by the schedule. */
 double vst_term_weight(const vst_term_options *term, double epoch, int epochs);

@@ -1,4 +1,4 @@
-/* The keys of a term of a recipe's `distill.terms`. */
+/* The keys of a term of a recipe's `distill.terms`: those that all terms have, and the options of its distance. */
 #ifndef VISTILL_RECIPES_DISTILL_TERM_OPTIONS_H
 #define VISTILL_RECIPES_DISTILL_TERM_OPTIONS_H
 
@@ -11,22 +11,34 @@ extern "C" {
 /* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss
  * engine, recipes as data). */
 typedef struct vst_term_options {
-    char *distance; /* kl | hard | mse …: a file of recipes/distill */
+    char *distance; /* kl | hard | mse …: a file of recipes/distill/distances */
     char *student;  /* tap: "logits", "logits_dist", "blocks.3" … */
     char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
     char *teacher;  /* its tap: "logits", "layer3", "features.-1" … */
     double weight;
-    double temperature; /* kl */
-    int reduction;      /* kl; choice: batchmean | elements, as vst_kl_reduction */
-    int tokens;         /* choice: patches | all | class */
-    int align;          /* choice: larger | smaller | none: what becomes of grids that differ */
-    int projector;      /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
-    int transform;      /* choice: none | standardize | unit | attention | relation */
-    int schedule;       /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
-    double begin, end;  /* end 0: that of the run */
+    int tokens;        /* choice: patches | all | class */
+    int align;         /* choice: larger | smaller | none: what becomes of grids that differ */
+    int projector;     /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
+    int transform;     /* choice: none | standardize | unit | attention | relation */
+    int schedule;      /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
+    double begin, end; /* end 0: that of the run */
+    void *own;         /* the structure of the distance's own options, owned; NULL: it has none */
 } vst_term_options;
 
+/* The keys that all terms have. */
 extern const vst_option vst_term_table[];
+/* Those of the term's distance; without any if it has none or the term has no distance yet. */
+const vst_option *vst_term_own_table(const vst_term_options *term);
+/* The declared key, one of the two tables'; NULL if it is none. */
+const vst_option *vst_term_find(const vst_term_options *term, const char *key);
+
+/* Fills a zeroed or cleared structure with the defaults; the distance is not set. */
+VST_NODISCARD vst_status vst_term_default(vst_term_options *term);
+/* As vst_options_set, over both tables. Setting another distance sets its own options to their defaults. */
+VST_NODISCARD vst_status vst_term_set(vst_term_options *term, const char *key, const char *value);
+void vst_term_clear(vst_term_options *term);
+
+bool vst_term_needs_labels(const vst_term_options *term);
 
 enum { VST_MAX_TEACHERS = 4 };
 

@@ -16,25 +16,39 @@ says() { grep -q -e "$1" "$folder/log" || { echo "FAILED: '$1' is not in:"; cat 
 mkdir "$folder/copy"
 for part in vision backbones datasets recipes cmake CMakeLists.txt; do cp -r "$source/$part" "$folder/copy/"; done
 cat > "$folder/copy/recipes/distill/distances/made_up.c" <<'C'
-/* Half of the mean squared error. */
+/* A little of the mean squared error, and how sharp the labels are. */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    (void)term;
-    return vst_scale(graph, vst_mse(graph, student, teacher), 0.5);
+typedef struct made_up_options {
+    double sharpness;
+} made_up_options;
+
+static const vst_option options[] = {
+    VST_OPTION_DOUBLE(made_up_options, sharpness, 2, 0, 100, "weight of the labels"), VST_OPTION_END};
+
+static vst_value build(const vst_distance_inputs *in) {
+    const made_up_options *o = in->options;
+    const vst_value squares = vst_reduce_mean(in->graph, vst_mul(in->graph, in->labels, in->labels), 3, false);
+    return vst_add(in->graph, vst_scale(in->graph, vst_mse(in->graph, in->student, in->teacher), 1e-6),
+                   vst_scale(in->graph, squares, o->sharpness));
 }
 
 extern const vst_distance vsti_distance_made_up;
-const vst_distance vsti_distance_made_up = {
-    .name = "made_up", .help = "half of the squares", .expects = VST_EXPECTS_SAME_SHAPE, .build = build};
+const vst_distance vsti_distance_made_up = {.name = "made_up",
+                                            .help = "sharp labels",
+                                            .expects = VST_EXPECTS_SAME_SHAPE,
+                                            .needs_labels = true,
+                                            .options = options,
+                                            .options_size = sizeof(made_up_options),
+                                            .build = build};
 C
 cat > "$folder/copy/recipes/conf/presets/made-up.yaml" <<'Y'
 # The last block follows the first half way.
 distill:
   label_weight: 1
   terms:
-    - {distance: made_up, from: student, student: features.0, teacher: features.-1, weight: 0.5}
+    - {distance: made_up, from: student, student: features.0, teacher: features.-1, weight: 0.5, sharpness: 70}
 Y
 cat > "$folder/copy/recipes/deploy/exporters/made_up.c" <<'C'
 /* The number of parameters as text. */
@@ -83,7 +97,8 @@ quiet cmake -S "$folder/copy" -B "$folder/build" -DVISTILL_TESTS=OFF -DCMAKE_C_F
 quiet cmake --build "$folder/build" -j 2
 vistill=$folder/build/vistill
 quiet "$vistill" explain
-says "made_up .*half of the squares"
+says "made_up .*sharp labels"
+says "made_up.sharpness .*weight of the labels"
 says "made-up .*half way"
 
 # Black images of class 0, as CIFAR-10's binary version has them.
@@ -101,6 +116,13 @@ Y
 cd "$folder"
 quiet "$vistill" train recipe.yaml
 says "made_up, features.0 <- student.features.-1"
+grep -q "sharpness: 70" run/recipe.yaml || { echo "FAILED: the distance's option is not in recipe.yaml"; exit 1; }
+# Eight labels that are sure of one class of ten: 70 * 1 / 10.
+grep -q '"train_term0_made_up": 7\.0' run/log.txt || { echo "FAILED: the labels are not those of the batch"; cat run/log.txt; exit 1; }
+quiet "$vistill" explain --set distill.terms.0.sharpness=30 recipe.yaml
+says "terms.0.sharpness *30 *2 "
+if "$vistill" explain --set distill.terms.0.sharpnes=30 recipe.yaml > log 2>&1; then echo "FAILED: an unknown option is accepted"; exit 1; fi
+says 'unknown key "sharpnes" in distill.terms.0; did you mean "sharpness"? (options of the distance made_up: sharpness)'
 quiet "$vistill" export run/last.safetensors -o run/model.count
 says "(count)"
 grep -q '^[0-9][0-9]*$' run/model.count || { echo "FAILED: the exporter wrote nothing"; exit 1; }

@@ -73,6 +73,10 @@ VST_NODISCARD vst_status vst_options_set(const vst_option *table, void *structur
  * memory. An unset string gives "". */
 char *vst_options_get(const vst_option *option, const void *structure);
 
+/* For messages about an unknown key: `; did you mean "lr"?` if a key is near it, else "; known are lr, beta1, …". */
+enum { VST_OPTION_HINT = 576 };
+const char *vst_options_hint(const vst_option *table, const char *key, char text[VST_OPTION_HINT]);
+
 /* The declared key, or NULL. */
 const vst_option *vst_options_find(const vst_option *table, const char *key);
 
