@@ -24,7 +24,7 @@ typedef struct vst_data_options {
     int labelled; /* distillation: only so many training samples keep their label, the others have the teacher's answers
                      alone; 0: all */
     int workers;  /* loader threads */
-    int broken;   /* choice: error | warn | skip, as vst_broken_policy */
+    int broken;   /* vst_broken_policy */
     double broken_limit;
 } vst_data_options;
 
@@ -36,22 +36,27 @@ typedef struct vst_augment_options {
     bool fast_decode; /* JPEGs may be decoded smaller than they are */
 } vst_augment_options;
 
-enum { VST_LR_RULE_NONE, VST_LR_RULE_LINEAR, VST_LR_RULE_SQRT }; /* lr is for lr_batch images, scaled to a step's */
-enum { VST_LOSS_CE, VST_LOSS_BCE };
-enum { VST_WEIGHTS_AVERAGE, VST_WEIGHTS_RAW };
+#define VST_LR_RULES(X) X(VST_LR_RULE_NONE, "none") X(VST_LR_RULE_LINEAR, "linear") X(VST_LR_RULE_SQRT, "sqrt")
+#define VST_LOSSES(X) X(VST_LOSS_CE, "ce") X(VST_LOSS_BCE, "bce")
+#define VST_WEIGHTS(X) X(VST_WEIGHTS_AVERAGE, "average") X(VST_WEIGHTS_RAW, "raw")
+typedef enum vst_lr_rule {
+    VST_CHOICE_ENUM(VST_LR_RULES)
+} vst_lr_rule; /* lr is for lr_batch images, scaled to a step's */
+typedef enum vst_loss { VST_CHOICE_ENUM(VST_LOSSES) } vst_loss;
+typedef enum vst_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_weights;
 typedef struct vst_optim_options {
-    int name;       /* choice: sgd | adamw | lamb, as vst_optimizer_kind */
+    int name;       /* vst_optimizer_kind */
     int batch;      /* images that are computed together */
     int accumulate; /* batches whose gradients are averaged for one step of batch * accumulate images */
     double lr, min_lr, warmup_lr, warmup_epochs;
-    int lr_rule;        /* choice: none | linear | sqrt */
+    int lr_rule;        /* vst_lr_rule */
     int lr_batch;       /* images of a step that `lr` is meant for, when lr_rule is not none */
     bool warmup_prefix; /* the cosine begins after the warm-up; false: at the first step, as DeiT's */
     double momentum, beta1, beta2, epsilon, weight_decay, clip_norm, ema_decay;
     bool nesterov;
-    int loss;         /* choice: ce | bce, of the labels */
+    int loss;         /* vst_loss, of the labels */
     double smoothing; /* label smoothing of the loss on labels */
-    int weights;      /* choice: average | raw: what the model file gets when there is an average */
+    int weights;      /* vst_weights: what the model file gets when there is an average */
 } vst_optim_options;
 
 /* Images of one step of the optimiser. */
@@ -60,13 +65,14 @@ static inline int64_t vst_step_images(const vst_optim_options *options) {
 }
 
 enum { VST_MAX_TERMS = 16 };
-enum { VST_CACHE_HALF, VST_CACHE_FLOAT };
+#define VST_CACHE_PRECISIONS(X) X(VST_CACHE_HALF, "half") X(VST_CACHE_FLOAT, "float")
+typedef enum vst_cache_precision { VST_CHOICE_ENUM(VST_CACHE_PRECISIONS) } vst_cache_precision;
 typedef struct vst_distill_options {
     char *teacher; /* model file, or several with commas between; in a study, names of earlier runs may stand here */
     double label_weight; /* of the cross-entropy of the class head with the labels, if there are terms; DeiT: 1 - alpha
                             = 0.5 */
     char *cache;         /* folder with the answers of the teachers' files; NULL: they run */
-    int cache_precision; /* choice: half | float */
+    int cache_precision; /* vst_cache_precision */
     int cache_topk;      /* of logits only the largest so many; 0: all */
 } vst_distill_options;
 

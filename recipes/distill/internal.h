@@ -6,19 +6,6 @@
 #include "recipes/distill/tap.h"
 #include "recipes/distill/term_options.h"
 
-/* The choices of the recipe's table (recipe.c), in its order. */
-enum { VSTI_TOKENS_PATCHES, VSTI_TOKENS_ALL, VSTI_TOKENS_CLASS };
-enum { VSTI_ALIGN_LARGER, VSTI_ALIGN_SMALLER, VSTI_ALIGN_NONE };
-enum { VSTI_PROJECTOR_NONE, VSTI_PROJECTOR_LINEAR, VSTI_PROJECTOR_MLP, VSTI_PROJECTOR_NORM };
-enum {
-    VSTI_TRANSFORM_NONE,
-    VSTI_TRANSFORM_STANDARDIZE,
-    VSTI_TRANSFORM_UNIT,
-    VSTI_TRANSFORM_ATTENTION,
-    VSTI_TRANSFORM_RELATION
-};
-enum { VSTI_SCHEDULE_CONSTANT, VSTI_SCHEDULE_UP, VSTI_SCHEDULE_DOWN };
-
 typedef struct vsti_side {
     const char *whose, *tap; /* for messages */
     vst_value value;

@@ -83,7 +83,7 @@ static bool check_rows(vsti_sides *s) {
         return vsti_refuse(
             s, VST_ERROR_SHAPE, "%s and %s differ: %s", vsti_side_text(s->graph, &s->student, student),
             vsti_side_text(s->graph, &s->teacher, teacher),
-            s->term->transform == VSTI_TRANSFORM_RELATION
+            s->term->transform == VST_TRANSFORM_RELATION
                 ? "relations need as many heads and places on both sides"
                 : "scores need as many heads and tokens; with other heads take transform: relation of features");
     const vst_shape rows = VST_SHAPE(-1, a.dim[a.rank - 1]);
@@ -122,7 +122,7 @@ static bool check_taken(vsti_sides *s) {
 static bool check_projector(const vsti_sides *s) {
     const bool classes =
         s->distance->expects == VST_EXPECTS_CLASS_LOGITS || s->distance->expects == VST_EXPECTS_LOGIT_ROWS;
-    if (!classes || s->student.kind != VST_TAP_VECTOR || s->term->projector == VSTI_PROJECTOR_NONE) return true;
+    if (!classes || s->student.kind != VST_TAP_VECTOR || s->term->projector == VST_PROJECTOR_NONE) return true;
     return vsti_refuse(s, VST_ERROR_ARGUMENT, "class scores take no projector: set distill.terms.%d.projector to none",
                        s->index);
 }
@@ -170,8 +170,8 @@ double vst_term_weight(const vst_term_options *term, double epoch, int epochs) {
     const double begin = term->begin, end = term->end > 0 ? term->end : epochs;
     const double passed = epoch <= begin ? 0 : epoch >= end ? 1 : (epoch - begin) / (end - begin);
     switch (term->schedule) {
-    case VSTI_SCHEDULE_UP: return term->weight * passed;
-    case VSTI_SCHEDULE_DOWN: return term->weight * (1 - passed);
+    case VST_SCHEDULE_UP: return term->weight * passed;
+    case VST_SCHEDULE_DOWN: return term->weight * (1 - passed);
     default: return epoch >= begin && epoch < end ? term->weight : 0;
     }
 }

@@ -8,6 +8,27 @@
 extern "C" {
 #endif
 
+/* The choices of a term. */
+#define VST_TERM_TOKENS(X) X(VST_TOKENS_PATCHES, "patches") X(VST_TOKENS_ALL, "all") X(VST_TOKENS_CLASS, "class")
+#define VST_TERM_ALIGNS(X) X(VST_ALIGN_LARGER, "larger") X(VST_ALIGN_SMALLER, "smaller") X(VST_ALIGN_NONE, "none")
+#define VST_TERM_PROJECTORS(X)        \
+    X(VST_PROJECTOR_NONE, "none")     \
+    X(VST_PROJECTOR_LINEAR, "linear") \
+    X(VST_PROJECTOR_MLP, "mlp")       \
+    X(VST_PROJECTOR_NORM, "norm")
+#define VST_TERM_TRANSFORMS(X)                  \
+    X(VST_TRANSFORM_NONE, "none")               \
+    X(VST_TRANSFORM_STANDARDIZE, "standardize") \
+    X(VST_TRANSFORM_UNIT, "unit")               \
+    X(VST_TRANSFORM_ATTENTION, "attention")     \
+    X(VST_TRANSFORM_RELATION, "relation")
+#define VST_TERM_SCHEDULES(X) X(VST_SCHEDULE_CONSTANT, "constant") X(VST_SCHEDULE_UP, "up") X(VST_SCHEDULE_DOWN, "down")
+typedef enum vst_term_tokens { VST_CHOICE_ENUM(VST_TERM_TOKENS) } vst_term_tokens;
+typedef enum vst_term_align { VST_CHOICE_ENUM(VST_TERM_ALIGNS) } vst_term_align;
+typedef enum vst_term_projector { VST_CHOICE_ENUM(VST_TERM_PROJECTORS) } vst_term_projector;
+typedef enum vst_term_transform { VST_CHOICE_ENUM(VST_TERM_TRANSFORMS) } vst_term_transform;
+typedef enum vst_term_schedule { VST_CHOICE_ENUM(VST_TERM_SCHEDULES) } vst_term_schedule;
+
 /* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss
  * engine, recipes as data). */
 typedef struct vst_term_options {
@@ -16,11 +37,11 @@ typedef struct vst_term_options {
     char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
     char *teacher;  /* its tap: "logits", "layer3", "features.-1" … */
     double weight;
-    int tokens;        /* choice: patches | all | class */
-    int align;         /* choice: larger | smaller | none: what becomes of grids that differ */
-    int projector;     /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
-    int transform;     /* choice: none | standardize | unit | attention | relation */
-    int schedule;      /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
+    int tokens;        /* vst_term_tokens */
+    int align;         /* vst_term_align: what becomes of grids that differ */
+    int projector;     /* vst_term_projector: of the student's features to the teacher's channels */
+    int transform;     /* vst_term_transform */
+    int schedule;      /* vst_term_schedule: of the weight, between the epochs `begin` and `end` */
     double begin, end; /* end 0: that of the run */
     void *own;         /* the structure of the distance's own options, owned; NULL: it has none */
 } vst_term_options;

@@ -258,15 +258,15 @@ START_TEST(weights_follow_their_schedule) {
     ck_near(vst_term_weight(&term, 2, 10), 2);
     ck_near(vst_term_weight(&term, 5.99, 10), 2);
     ck_near(vst_term_weight(&term, 6, 10), 0);
-    term.schedule = VSTI_SCHEDULE_UP;
+    term.schedule = VST_SCHEDULE_UP;
     ck_near(vst_term_weight(&term, 1, 10), 0);
     ck_near(vst_term_weight(&term, 3, 10), 0.5);
     ck_near(vst_term_weight(&term, 8, 10), 2);
-    term.schedule = VSTI_SCHEDULE_DOWN;
+    term.schedule = VST_SCHEDULE_DOWN;
     ck_near(vst_term_weight(&term, 1, 10), 2);
     ck_near(vst_term_weight(&term, 5, 10), 0.5);
     ck_near(vst_term_weight(&term, 8, 10), 0);
-    term = (vst_term_options){.weight = 3, .schedule = VSTI_SCHEDULE_DOWN};
+    term = (vst_term_options){.weight = 3, .schedule = VST_SCHEDULE_DOWN};
     ck_near(vst_term_weight(&term, 5, 20), 2.25); /* to the end of the run */
 }
 END_TEST

@@ -106,6 +106,8 @@ mkdir "$folder/data"
 for name in data_batch_1 data_batch_2 data_batch_3 data_batch_4 data_batch_5 test_batch; do
     head -c $((3073 * 8)) /dev/zero > "$folder/data/$name.bin"
 done
+mkdir "$folder/unlabelled"
+cp "$source/tests/fuzz/corpus/fuzz_png/rgb" "$folder/unlabelled/a.png"
 cat > "$folder/recipe.yaml" <<'Y'
 data: {path: data}
 model: {name: vit_mini_patch4_28, image: 32, channels: 3, dim: 16, depth: 2, heads: 2}
@@ -123,6 +125,11 @@ quiet "$vistill" explain --set distill.terms.0.sharpness=30 recipe.yaml
 says "terms.0.sharpness *30 *2 "
 if "$vistill" explain --set distill.terms.0.sharpnes=30 recipe.yaml > log 2>&1; then echo "FAILED: an unknown option is accepted"; exit 1; fi
 says 'unknown key "sharpnes" in distill.terms.0; did you mean "sharpness"? (options of the distance made_up: sharpness)'
+if "$vistill" train recipe.yaml --force --set data.path=unlabelled --set data.format=images --set data.test=data > log 2>&1; then
+    echo "FAILED: labels are read that are not there"
+    exit 1
+fi
+says "unlabelled has no labels, which the distance made_up of distill.terms.0 reads"
 quiet "$vistill" export run/last.safetensors -o run/model.count
 says "(count)"
 grep -q '^[0-9][0-9]*$' run/model.count || { echo "FAILED: the exporter wrote nothing"; exit 1; }
