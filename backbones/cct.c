@@ -5,7 +5,8 @@
  * Position embeddings are learned or absent; a checkpoint with the fixed sine embedding loads as a learned one. */
 #include "backbones/layers.h"
 
-enum { POSITION_LEARNED, POSITION_NONE };
+#define POSITIONS(X) X(POSITION_LEARNED, "learned") X(POSITION_NONE, "none")
+enum { VST_CHOICE_ENUM(POSITIONS) };
 
 typedef struct cct {
     vst_model_common common;
@@ -24,7 +25,7 @@ static const vst_option options[] = {
     VST_OPTION_INT(cct, depth, 7, 1, 100, "number of blocks"),
     VST_OPTION_INT(cct, heads, 4, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(cct, mlp_ratio, 2, 0.01, 64, "width of the MLP's hidden layer / dim"),
-    VST_OPTION_CHOICE(cct, position, "learned", "learned|none",
+    VST_OPTION_CHOICE(cct, position, "learned", VST_CHOICE_TEXT(POSITIONS),
                       "position embedding; none: the convolutions tell the position"),
     VST_OPTION_DOUBLE(cct, dropout, 0, 0, 0.99, "dropout of tokens, projections and the MLP"),
     VST_OPTION_DOUBLE(cct, drop_path, 0.1, 0, 0.99,

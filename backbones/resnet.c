@@ -5,8 +5,11 @@
 
 #include "backbones/layers.h"
 
-enum { BLOCK_BASIC, BLOCK_BOTTLENECK, EXPANSION = 4 };
-enum { STEM_PLAIN, STEM_DEEP };
+#define BLOCKS(X) X(BLOCK_BASIC, "basic") X(BLOCK_BOTTLENECK, "bottleneck")
+#define STEMS(X) X(STEM_PLAIN, "plain") X(STEM_DEEP, "deep")
+enum { VST_CHOICE_ENUM(BLOCKS) };
+enum { VST_CHOICE_ENUM(STEMS) };
+enum { EXPANSION = 4 };
 
 typedef struct resnet {
     vst_model_common common;
@@ -20,10 +23,11 @@ static const vst_option options[] = {
     VST_MODEL_COMMON_OPTIONS(resnet, 224, 3, 1000),
     VST_OPTION_LIST(resnet, layers, "2, 2, 2, 2", 1, 1000,
                     "blocks of each stage; from the second on, stages begin with stride 2"),
-    VST_OPTION_CHOICE(resnet, block, "basic", "basic|bottleneck",
+    VST_OPTION_CHOICE(resnet, block, "basic", VST_CHOICE_TEXT(BLOCKS),
                       "basic: two 3x3; bottleneck: 1x1, 3x3, 1x1 of four times the width"),
     VST_OPTION_INT(resnet, width, 64, 1, 4096, "channels of the first stage's 3x3 convolutions; doubled in each stage"),
-    VST_OPTION_CHOICE(resnet, stem, "plain", "plain|deep", "plain: one 7x7 convolution; deep: three 3x3 (ResNet-D)"),
+    VST_OPTION_CHOICE(resnet, stem, "plain", VST_CHOICE_TEXT(STEMS),
+                      "plain: one 7x7 convolution; deep: three 3x3 (ResNet-D)"),
     VST_OPTION_INT(resnet, stem_width, 64, 2, 4096, "channels that the stem gives; a deep one has half as many inside"),
     VST_OPTION_BOOL(resnet, avg_down, false,
                     "a shortcut halves the image by average pooling, not by stride (ResNet-D)"),

@@ -6,7 +6,8 @@
 
 #include "backbones/layers.h"
 
-enum { SHORTCUT_PROJECTION, SHORTCUT_PAD };
+#define SHORTCUTS(X) X(SHORTCUT_PROJECTION, "projection") X(SHORTCUT_PAD, "pad")
+enum { VST_CHOICE_ENUM(SHORTCUTS) };
 
 typedef struct resnet_cifar {
     vst_model_common common;
@@ -17,7 +18,7 @@ static const vst_option options[] = {
     VST_MODEL_COMMON_OPTIONS(resnet_cifar, 32, 3, 10),
     VST_OPTION_INT(resnet_cifar, depth, 20, 8, 1202, "layers: 6 n + 2"),
     VST_OPTION_INT(resnet_cifar, width, 16, 1, 1024, "channels of the first stage; doubled in each of the next two"),
-    VST_OPTION_CHOICE(resnet_cifar, shortcut, "projection", "projection|pad",
+    VST_OPTION_CHOICE(resnet_cifar, shortcut, "projection", VST_CHOICE_TEXT(SHORTCUTS),
                       "between stages: a 1x1 convolution, or zero channels around the subsampled input (option A)"),
     VST_OPTION_END};
 

@@ -8,8 +8,10 @@
 
 #include "backbones/layers.h"
 
-enum { STEM_PATCH, STEM_CONV };
-enum { INIT_TIMM, INIT_XAVIER };
+#define STEMS(X) X(STEM_PATCH, "patch") X(STEM_CONV, "conv")
+#define INITS(X) X(INIT_TIMM, "timm") X(INIT_XAVIER, "xavier")
+enum { VST_CHOICE_ENUM(STEMS) };
+enum { VST_CHOICE_ENUM(INITS) };
 
 typedef struct vit {
     vst_model_common common;
@@ -34,9 +36,9 @@ static const vst_option options[] = {
     VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with a head of its own"),
     VST_OPTION_BOOL(vit, class_position, true, "the tokens before the patches have a position too; DeiT-III: false"),
     VST_OPTION_CHOICE(
-        vit, stem, "patch", "patch|conv",
+        vit, stem, "patch", VST_CHOICE_TEXT(STEMS),
         "patch: one strided convolution; conv: 3x3 convolutions of stride 2 with ReLU (Xiao et al., 2021)"),
-    VST_OPTION_CHOICE(vit, init, "timm", "timm|xavier",
+    VST_OPTION_CHOICE(vit, init, "timm", VST_CHOICE_TEXT(INITS),
                       "initialisation of the linear layers: truncated normal 0.02, or Glorot uniform"),
     VST_OPTION_END};
 

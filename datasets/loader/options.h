@@ -7,11 +7,12 @@
 #include "datasets/loader/order.h"
 
 /* What is done about a sample that cannot be read (vst_dataset_is_broken). */
-typedef enum vst_broken_policy {
-    VST_BROKEN_ERROR, /* vst_loader_next fails, naming it */
-    VST_BROKEN_WARN,  /* as skip, and each is told once to the log */
-    VST_BROKEN_SKIP   /* the next readable sample (up to 20 further, from the last on to the first) takes its place */
-} vst_broken_policy;
+#define VST_BROKEN_POLICIES(X)                                                                                        \
+    X(VST_BROKEN_ERROR, "error") /* vst_loader_next fails, naming it */                                               \
+    X(VST_BROKEN_WARN, "warn")   /* as skip, and each is told once to the log */                                      \
+    X(VST_BROKEN_SKIP, "skip")   /* the next readable sample (up to 20 further, from the last to the first) takes its \
+                                    place */
+typedef enum vst_broken_policy { VST_CHOICE_ENUM(VST_BROKEN_POLICIES) } vst_broken_policy;
 typedef struct vst_broken_rule {
     vst_broken_policy policy;
     double limit; /* warn and skip: the share of samples, 0 … 1, above which broken ones are an error after all */

@@ -59,7 +59,7 @@ static vst_status print_text(const vst_evaluation *e, const vst_model *model, ui
 }
 
 static vst_status read_policy(const char *word, vst_broken_policy *policy) {
-    static const char *const names[] = {"error", "warn", "skip"};
+    static const char *const names[] = {VST_CHOICE_NAMES(VST_BROKEN_POLICIES)};
     *policy = VST_BROKEN_ERROR;
     if (!word) return VST_OK;
     for (int i = 0; i < 3; i++) {

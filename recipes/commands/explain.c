@@ -56,8 +56,9 @@ static void add_preset(vst_table *table, const vst_preset *preset) {
 
 /* What is chosen by name within the distill section. */
 static vst_status explain_named(void) {
-    static const char *const presets[] = {"distill.preset", "method", NULL}, *const distances[] = {
-                                                                                 "distance", "what it measures", NULL};
+    static const char *const presets[] = {"distill.preset", "method", NULL};
+    static const char *const distances[] = {"distance", "what it measures", NULL};
+    static const char *const options[] = {"option of a distance", "default", "allowed", "meaning", NULL};
     vst_status status = VST_OK;
     vst_table *table = NULL;
     VST_TRY(vst_table_create(&table, presets));
@@ -72,6 +73,13 @@ static vst_status explain_named(void) {
         vst_table_cell(table, "%s", vst_distance_at(i)->name);
         vst_table_cell(table, "%s", vst_distance_at(i)->help);
     }
+    printf("\n");
+    VST_TRY(vst_table_write(table, stdout));
+    vst_table_destroy(table);
+    VST_TRY(vst_table_create(&table, options));
+    wrap(table);
+    for (size_t i = 0; i < vst_distance_count(); i++)
+        if (vst_distance_at(i)->options) add_keys(table, vst_distance_at(i)->name, vst_distance_at(i)->options);
     printf("\n");
     VST_TRY(vst_table_write(table, stdout));
 out:
@@ -150,13 +158,26 @@ static vst_status add_section(vst_table *table, const char *name, const vst_opti
         vst_augment_options augment;
         vst_optim_options optim;
         vst_distill_options distill;
-        vst_term_options term;
         vst_run_options run;
     } usual;
     memset(&usual, 0, sizeof usual);
     vst_status status = vst_options_default(options, &usual);
     if (status == VST_OK) status = add_values(table, name, options, structure, &usual);
     vst_options_clear(options, &usual);
+    return status;
+}
+
+static vst_status add_term(vst_table *table, const char *name, const vst_term_options *term) {
+    vst_term_options usual = {0};
+    vst_status status = VST_OK;
+    VST_TRY(vst_term_default(&usual));
+    VST_TRY(add_values(table, name, vst_term_table, term, &usual));
+    if (term->own) {
+        VST_TRY(vst_term_set(&usual, "distance", term->distance));
+        VST_TRY(add_values(table, name, vst_term_own_table(term), term->own, usual.own));
+    }
+out:
+    vst_term_clear(&usual);
     return status;
 }
 
@@ -185,7 +206,7 @@ static vst_status explain_recipe(const vst_recipe *recipe) {
         for (int i = 0; strcmp(section->name, "distill") == 0 && i < recipe->term_count; i++) {
             char name[40];
             snprintf(name, sizeof name, "distill.terms.%d", i);
-            VST_TRY(add_section(table, name, vst_term_table, &recipe->terms[i]));
+            VST_TRY(add_term(table, name, &recipe->terms[i]));
         }
     }
     VST_TRY(vst_table_write(table, stdout));

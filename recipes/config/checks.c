@@ -4,7 +4,6 @@
 
 #include "datasets/augment/augment.h"
 #include "recipes/config/recipe.h"
-#include "recipes/distill/term.h"
 #include "vision/base/memory.h"
 
 int vst_teacher_count(const vst_recipe *recipe) {

@@ -1,7 +1,9 @@
 /* The keys of a recipe: every one is declared here once, with its type, range, default and help. */
 #include <stddef.h>
 
+#include "datasets/loader/options.h"
 #include "recipes/config/recipe.h"
+#include "vision/optim/optim.h"
 
 static const vst_option data_table[] = {
     VST_OPTION_STRING(vst_data_options, path, NULL, "folder or file of the data set"),
@@ -13,7 +15,7 @@ static const vst_option data_table[] = {
     VST_OPTION_INT(vst_data_options, labelled, 0, 0, 100000000,
                    "distillation: only so many keep their label, the others have the teacher alone; 0: all"),
     VST_OPTION_INT(vst_data_options, workers, 1, 0, 256, "threads that read and augment images"),
-    VST_OPTION_CHOICE(vst_data_options, broken, "error", "error|warn|skip",
+    VST_OPTION_CHOICE(vst_data_options, broken, "error", VST_CHOICE_TEXT(VST_BROKEN_POLICIES),
                       "images that cannot be read: stop, or take the next one; warn names each"),
     VST_OPTION_DOUBLE(vst_data_options, broken_limit, 0.01, 0, 1,
                       "share of images above which broken ones stop it anyway"),
@@ -36,7 +38,8 @@ static const vst_option augment_table[] = {
     VST_OPTION_END};
 
 static const vst_option optim_table[] = {
-    VST_OPTION_CHOICE(vst_optim_options, name, "adamw", "sgd|adamw|lamb", "optimiser; lamb is meant with clip_norm: 1"),
+    VST_OPTION_CHOICE(vst_optim_options, name, "adamw", VST_CHOICE_TEXT(VST_OPTIMIZERS),
+                      "optimiser; lamb is meant with clip_norm: 1"),
     VST_OPTION_INT(vst_optim_options, batch, 128, 1, 65536, "images that are computed together"),
     VST_OPTION_INT(vst_optim_options, accumulate, 1, 1, 65536,
                    "batches whose gradients are averaged for a step, which has batch * accumulate images then"),
@@ -47,7 +50,7 @@ static const vst_option optim_table[] = {
     VST_OPTION_BOOL(
         vst_optim_options, warmup_prefix, true,
         "the cosine begins after the warm-up; false: with the run, so that warm-up hides its beginning, as DeiT"),
-    VST_OPTION_CHOICE(vst_optim_options, lr_rule, "none", "none|linear|sqrt",
+    VST_OPTION_CHOICE(vst_optim_options, lr_rule, "none", VST_CHOICE_TEXT(VST_LR_RULES),
                       "scales lr, which is for lr_batch images, to those of a step"),
     VST_OPTION_INT(vst_optim_options, lr_batch, 512, 1, 65536,
                    "images of a step that lr is meant for, unless lr_rule is none"),
@@ -60,11 +63,11 @@ static const vst_option optim_table[] = {
     VST_OPTION_DOUBLE(vst_optim_options, clip_norm, 0, 0, 1e6, "longest gradient norm; 0: no clipping"),
     VST_OPTION_DOUBLE(vst_optim_options, ema_decay, 0, 0, 0.9999999,
                       "moving average of the weights, once a step; 0: none"),
-    VST_OPTION_CHOICE(vst_optim_options, weights, "average", "average|raw",
+    VST_OPTION_CHOICE(vst_optim_options, weights, "average", VST_CHOICE_TEXT(VST_WEIGHTS),
                       "what the model file gets if there is an average; both are evaluated. DeiT's results are raw"),
     VST_OPTION_BOOL(vst_optim_options, nesterov, true, "sgd: Nesterov's momentum"),
     VST_OPTION_DOUBLE(vst_optim_options, smoothing, 0, 0, 0.999999, "label smoothing"),
-    VST_OPTION_CHOICE(vst_optim_options, loss, "ce", "ce|bce",
+    VST_OPTION_CHOICE(vst_optim_options, loss, "ce", VST_CHOICE_TEXT(VST_LOSSES),
                       "of the labels: cross-entropy, or as DeiT-III each class's own, whose answer is target > 0"),
     VST_OPTION_END};
 
@@ -74,36 +77,10 @@ static const vst_option distill_table[] = {
                       "of the cross-entropy with the labels, beside the terms; without terms it is 1"),
     VST_OPTION_STRING(vst_distill_options, cache, NULL,
                       "folder with the teachers' answers, made by `vistill cache build`; empty: they run in training"),
-    VST_OPTION_CHOICE(vst_distill_options, cache_precision, "half", "half|float",
+    VST_OPTION_CHOICE(vst_distill_options, cache_precision, "half", VST_CHOICE_TEXT(VST_CACHE_PRECISIONS),
                       "of the answers in the cache; with float training is the same bit for bit"),
     VST_OPTION_INT(vst_distill_options, cache_topk, 0, 0, 100000000,
                    "cache only so many of the largest logits, and the sum of the others; 0: all"),
-    VST_OPTION_END};
-
-const vst_option vst_term_table[] = {
-    VST_OPTION_STRING(vst_term_options, distance, NULL, "kl, hard, mse …: how student and teacher are compared"),
-    VST_OPTION_STRING(vst_term_options, student, "logits", "tap of the student: logits, logits_dist, blocks.3 …"),
-    VST_OPTION_STRING(
-        vst_term_options, from, "teacher",
-        "who teaches: teacher (or 1), 2 … of several, ema: the student's moving average, student: itself"),
-    VST_OPTION_STRING(vst_term_options, teacher, "logits", "tap of who teaches: logits, layer3, features.-1 …"),
-    VST_OPTION_DOUBLE(vst_term_options, weight, 0.5, 0, 1e6, "of the term in the loss"),
-    VST_OPTION_DOUBLE(vst_term_options, temperature, 1, 1e-3, 1000, "kl: softens both distributions"),
-    VST_OPTION_CHOICE(vst_term_options, reduction, "batchmean", "batchmean|elements",
-                      "kl: mean over the batch, or over batch and classes as DeiT's code does"),
-    VST_OPTION_CHOICE(vst_term_options, tokens, "patches", "patches|all|class",
-                      "of a transformer's tokens: the patches as a grid, all, or the class token"),
-    VST_OPTION_CHOICE(vst_term_options, align, "larger", "larger|smaller|none",
-                      "grids that differ: resized to the larger, pooled to the smaller, or refused"),
-    VST_OPTION_CHOICE(
-        vst_term_options, projector, "none", "none|linear|mlp|norm",
-        "brings the student's channels to the teacher's: 1x1 convolution, two of them, one with batch norm"),
-    VST_OPTION_CHOICE(vst_term_options, transform, "none", "none|standardize|unit|attention|relation",
-                      "logits standardised, channels of length 1, energy map, places among each other"),
-    VST_OPTION_CHOICE(vst_term_options, schedule, "constant", "constant|up|down",
-                      "of the weight between `begin` and `end`: as it is, from 0 up, down to 0"),
-    VST_OPTION_DOUBLE(vst_term_options, begin, 0, 0, 100000, "epoch from which the schedule counts"),
-    VST_OPTION_DOUBLE(vst_term_options, end, 0, 0, 100000, "epoch to which it counts; 0: the run's last"),
     VST_OPTION_END};
 
 static const vst_option run_table[] = {

@@ -64,9 +64,8 @@ static vst_status set_model_key(vst_recipe *recipe, const char *where, const cha
     return located(vst_model_config_set(recipe->model, key, value), where, "model", key);
 }
 
-/* The text of a key's value; a list only where the table declares one. */
-static vst_status value_of(const char *file, const vst_yaml *node, const vst_option *table, char **text) {
-    const vst_option *option = vst_options_find(table, node->key);
+/* The text of a key's value; a list only where `option`, NULL for an unknown key, is one. */
+static vst_status value_of(const char *file, const vst_yaml *node, const vst_option *option, char **text) {
     *text = NULL;
     if (option && option->type != VST_TYPE_LIST) {
         const vst_status status = vst_yaml_expect(file, node, VST_YAML_SCALAR, node->key);
@@ -79,7 +78,7 @@ static vst_status apply_key(const char *file, const vst_yaml *node, const vst_op
                             const char *section) {
     char where[WHERE_TEXT], *text = NULL;
     vst_status status = VST_OK;
-    VST_TRY(value_of(file, node, table, &text));
+    VST_TRY(value_of(file, node, vst_options_find(table, node->key), &text));
     VST_TRY(located(vst_options_set(table, structure, node->key, text), place(file, node, where), section, node->key));
 out:
     vst_free(text);
@@ -94,10 +93,10 @@ static vst_status apply_model(vst_recipe *recipe, const char *file, const vst_ya
     if (name) VST_TRY(vst_yaml_expect(file, name, VST_YAML_SCALAR, "model.name"));
     if (name) VST_TRY(set_model_name(recipe, place(file, name, where), name->text));
     for (const vst_yaml *child = node->first; child; child = child->next) {
-        static const vst_option none[] = {VST_OPTION_END};
+        const vst_option *table = recipe->model ? recipe->model->backbone->options : NULL;
         if (child == name) continue;
         vst_free(text);
-        VST_TRY(value_of(file, child, recipe->model ? recipe->model->backbone->options : none, &text));
+        VST_TRY(value_of(file, child, table ? vst_options_find(table, child->key) : NULL, &text));
         VST_TRY(set_model_key(recipe, place(file, child, where), child->key, text));
     }
 out:
@@ -106,9 +105,32 @@ out:
 }
 
 static void clear_terms(vst_recipe *recipe) {
-    for (int i = 0; i < recipe->term_count; i++) vst_options_clear(vst_term_table, &recipe->terms[i]);
+    for (int i = 0; i < recipe->term_count; i++) vst_term_clear(&recipe->terms[i]);
     memset(recipe->terms, 0, sizeof recipe->terms);
     recipe->term_count = 0;
+}
+
+static vst_status apply_term_key(vst_term_options *term, const char *file, const vst_yaml *node, const char *section) {
+    char where[WHERE_TEXT], *text = NULL;
+    vst_status status = VST_OK;
+    VST_TRY(value_of(file, node, vst_term_find(term, node->key), &text));
+    VST_TRY(located(vst_term_set(term, node->key, text), place(file, node, where), section, node->key));
+out:
+    vst_free(text);
+    return status;
+}
+
+/* The distance first: which other keys there are depends on it. */
+static vst_status apply_term(vst_term_options *term, const char *file, const vst_yaml *node, const char *section) {
+    vst_status status = VST_OK;
+    VST_TRY(vst_yaml_expect(file, node, VST_YAML_MAP, section));
+    VST_TRY(vst_term_default(term));
+    const vst_yaml *distance = vst_yaml_find(node, "distance");
+    if (distance) VST_TRY(apply_term_key(term, file, distance, section));
+    for (const vst_yaml *child = node->first; child; child = child->next)
+        if (child != distance) VST_TRY(apply_term_key(term, file, child, section));
+out:
+    return status;
 }
 
 /* The list replaces whatever terms there were. */
@@ -122,11 +144,7 @@ static vst_status apply_terms(vst_recipe *recipe, const char *file, const vst_ya
         if (recipe->term_count == VST_MAX_TERMS)
             VST_TRY(vst_yaml_fail(file, item, "distill.terms: at most %d terms", VST_MAX_TERMS));
         snprintf(section, sizeof section, "distill.terms.%d", recipe->term_count);
-        VST_TRY(vst_yaml_expect(file, item, VST_YAML_MAP, section));
-        vst_term_options *term = &recipe->terms[recipe->term_count++];
-        VST_TRY(vst_options_default(vst_term_table, term));
-        for (const vst_yaml *child = item->first; child; child = child->next)
-            VST_TRY(apply_key(file, child, vst_term_table, term, section));
+        VST_TRY(apply_term(&recipe->terms[recipe->term_count++], file, item, section));
     }
 out:
     return status;
@@ -270,7 +288,7 @@ static vst_status set_term(vst_recipe *recipe, const char *where, const char *pa
         return vst_fail(VST_ERROR_ARGUMENT, "%s: expected distill.terms.N.key with N below %d, the number of terms",
                         where, recipe->term_count);
     snprintf(section, sizeof section, "distill.terms.%ld", index);
-    return located(vst_options_set(vst_term_table, &recipe->terms[index], end + 1, value), where, section, end + 1);
+    return located(vst_term_set(&recipe->terms[index], end + 1, value), where, section, end + 1);
 }
 
 /* distill.terms as a whole, written as in a recipe: [] or [{distance: kl}]. */

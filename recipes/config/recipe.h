@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "backbones/backbone.h"
+#include "recipes/distill/term_options.h"
 #include "vision/base/option.h"
 
 typedef struct vst_data_options {
@@ -19,7 +20,7 @@ typedef struct vst_data_options {
     int labelled; /* distillation: only so many training samples keep their label, the others have the teacher's answers
                      alone; 0: all */
     int workers;  /* loader threads */
-    int broken;   /* choice: error | warn | skip, as vst_broken_policy */
+    int broken;   /* vst_broken_policy */
     double broken_limit;
 } vst_data_options;
 
@@ -31,22 +32,27 @@ typedef struct vst_augment_options {
     bool fast_decode; /* JPEGs may be decoded smaller than they are */
 } vst_augment_options;
 
-enum { VST_LR_RULE_NONE, VST_LR_RULE_LINEAR, VST_LR_RULE_SQRT }; /* lr is for lr_batch images, scaled to a step's */
-enum { VST_LOSS_CE, VST_LOSS_BCE };
-enum { VST_WEIGHTS_AVERAGE, VST_WEIGHTS_RAW };
+#define VST_LR_RULES(X) X(VST_LR_RULE_NONE, "none") X(VST_LR_RULE_LINEAR, "linear") X(VST_LR_RULE_SQRT, "sqrt")
+#define VST_LOSSES(X) X(VST_LOSS_CE, "ce") X(VST_LOSS_BCE, "bce")
+#define VST_WEIGHTS(X) X(VST_WEIGHTS_AVERAGE, "average") X(VST_WEIGHTS_RAW, "raw")
+typedef enum vst_lr_rule {
+    VST_CHOICE_ENUM(VST_LR_RULES)
+} vst_lr_rule; /* lr is for lr_batch images, scaled to a step's */
+typedef enum vst_loss { VST_CHOICE_ENUM(VST_LOSSES) } vst_loss;
+typedef enum vst_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_weights;
 typedef struct vst_optim_options {
-    int name;       /* choice: sgd | adamw | lamb, as vst_optimizer_kind */
+    int name;       /* vst_optimizer_kind */
     int batch;      /* images that are computed together */
     int accumulate; /* batches whose gradients are averaged for one step of batch * accumulate images */
     double lr, min_lr, warmup_lr, warmup_epochs;
-    int lr_rule;        /* choice: none | linear | sqrt */
+    int lr_rule;        /* vst_lr_rule */
     int lr_batch;       /* images of a step that `lr` is meant for, when lr_rule is not none */
     bool warmup_prefix; /* the cosine begins after the warm-up; false: at the first step, as DeiT's */
     double momentum, beta1, beta2, epsilon, weight_decay, clip_norm, ema_decay;
     bool nesterov;
-    int loss;         /* choice: ce | bce, of the labels */
+    int loss;         /* vst_loss, of the labels */
     double smoothing; /* label smoothing of the loss on labels */
-    int weights;      /* choice: average | raw: what the model file gets when there is an average */
+    int weights;      /* vst_weights: what the model file gets when there is an average */
 } vst_optim_options;
 
 /* Images of one step of the optimiser. */
@@ -54,32 +60,15 @@ static inline int64_t vst_step_images(const vst_optim_options *options) {
     return (int64_t)options->batch * options->accumulate;
 }
 
-/* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss
- * engine, recipes as data). */
-typedef struct vst_term_options {
-    char *distance; /* kl | hard | mse …: a file of recipes/distill */
-    char *student;  /* tap: "logits", "logits_dist", "blocks.3" … */
-    char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
-    char *teacher;  /* its tap: "logits", "layer3", "features.-1" … */
-    double weight;
-    double temperature; /* kl */
-    int reduction;      /* kl; choice: batchmean | elements, as vst_kl_reduction */
-    int tokens;         /* choice: patches | all | class */
-    int align;          /* choice: larger | smaller | none: what becomes of grids that differ */
-    int projector;      /* choice: none | linear | mlp | norm: of the student's features to the teacher's channels */
-    int transform;      /* choice: none | standardize | unit | attention | relation */
-    int schedule;       /* choice: constant | up | down: of the weight, between the epochs `begin` and `end` */
-    double begin, end;  /* end 0: that of the run */
-} vst_term_options;
-
-enum { VST_MAX_TERMS = 16, VST_MAX_TEACHERS = 4 };
-enum { VST_CACHE_HALF, VST_CACHE_FLOAT };
+enum { VST_MAX_TERMS = 16 };
+#define VST_CACHE_PRECISIONS(X) X(VST_CACHE_HALF, "half") X(VST_CACHE_FLOAT, "float")
+typedef enum vst_cache_precision { VST_CHOICE_ENUM(VST_CACHE_PRECISIONS) } vst_cache_precision;
 typedef struct vst_distill_options {
     char *teacher; /* model file, or several with commas between; in a study, names of earlier runs may stand here */
     double label_weight; /* of the cross-entropy of the class head with the labels, if there are terms; DeiT: 1 - alpha
                             = 0.5 */
     char *cache;         /* folder with the answers of the teachers' files; NULL: they run */
-    int cache_precision; /* choice: half | float */
+    int cache_precision; /* vst_cache_precision */
     int cache_topk;      /* of logits only the largest so many; 0: all */
 } vst_distill_options;
 
@@ -123,7 +112,6 @@ typedef struct vst_recipe_section {
     size_t offset; /* of the section in vst_recipe */
 } vst_recipe_section;
 const vst_recipe_section *vst_recipe_sections(void);
-extern const vst_option vst_term_table[];
 
 /* Methods of distillation with their published settings: recipes/conf/presets/NAME.yaml, a `distill` section each,
  * whose first line says what it is. `distill.preset: NAME` puts it in the place of the section's keys and terms, before

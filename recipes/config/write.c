@@ -29,12 +29,17 @@ static bool write_table(FILE *file, const char *indent, const vst_option *table,
     return true;
 }
 
+/* The first key begins an item of the list. */
+static bool write_term(FILE *file, const vst_term_options *term) {
+    return write_option(file, "    - ", vst_term_table, term) &&
+           write_table(file, "      ", vst_term_table + 1, term) &&
+           write_table(file, "      ", vst_term_own_table(term), term->own);
+}
+
 static bool write_terms(FILE *file, const vst_recipe *recipe) {
     fprintf(file, "  terms:%s\n", recipe->term_count ? "" : " []");
     for (int i = 0; i < recipe->term_count; i++)
-        for (const vst_option *option = vst_term_table; option->type != VST_TYPE_END; option++)
-            if (!write_option(file, option == vst_term_table ? "    - " : "      ", option, &recipe->terms[i]))
-                return false;
+        if (!write_term(file, &recipe->terms[i])) return false;
     return true;
 }
 

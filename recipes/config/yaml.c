@@ -65,11 +65,9 @@ vst_status vst_yaml_known(const char *name, const vst_yaml *map, const char *wha
     for (int i = 0; keys[i] && i + 1 < MOST_KEYS; i++) table[i] = (vst_option){.name = keys[i], .type = VST_TYPE_BOOL};
     for (const vst_yaml *child = map->first; child; child = child->next) {
         if (vst_options_find(table, child->key)) continue;
-        const vst_status status = vst_options_set(table, NULL, child->key, "");
-        const size_t length = strlen(child->key), quoted = strlen("unknown key \"\"") + (length < 100 ? length : 100);
-        if (status != VST_OK)
-            return vst_yaml_fail(name, child, "unknown key \"%.100s\" in %s%s", child->key, what,
-                                 vst_error_message() + quoted);
+        char hint[VST_OPTION_HINT];
+        return vst_yaml_fail(name, child, "unknown key \"%.100s\" in %s%s", child->key, what,
+                             vst_options_hint(table, child->key, hint));
     }
     return VST_OK;
 }

@@ -2,13 +2,6 @@
 #include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
-int vst_token_side(int64_t tokens, int *prefix) {
-    int64_t side = 0;
-    while ((side + 1) * (side + 1) <= tokens) side++;
-    *prefix = (int)(tokens - side * side);
-    return *prefix <= VST_TOKEN_PREFIX_MAX ? (int)side : 0;
-}
-
 /* Tokens (B, N, D), from `first` on, as the map (B, D, rows, columns). */
 static void tokens_to_map(vst_graph *g, vsti_side *side, int64_t first, int64_t rows, int64_t columns) {
     const vst_shape shape = vst_shape_at(g, side->value);
@@ -48,8 +41,8 @@ static bool class_token(const vsti_sides *s, vsti_side *side) {
 
 static bool take_tokens(const vsti_sides *s, vsti_side *side) {
     if (side->kind != VST_TAP_TOKENS) return true;
-    if (s->term->tokens == VSTI_TOKENS_CLASS) return class_token(s, side);
-    if (s->term->tokens == VSTI_TOKENS_PATCHES) return patches_to_map(s, side);
+    if (s->term->tokens == VST_TOKENS_CLASS) return class_token(s, side);
+    if (s->term->tokens == VST_TOKENS_PATCHES) return patches_to_map(s, side);
     tokens_to_map(s->graph, side, 0, vst_shape_at(s->graph, side->value).dim[1], 1);
     return true;
 }
@@ -82,16 +75,16 @@ static bool align_grids(vsti_sides *s) {
     const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
     char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
     if (a.dim[2] == b.dim[2] && a.dim[3] == b.dim[3]) return true;
-    if (s->term->align == VSTI_ALIGN_NONE || s->term->tokens == VSTI_TOKENS_ALL)
+    if (s->term->align == VST_ALIGN_NONE || s->term->tokens == VST_TOKENS_ALL)
         return vsti_refuse(
             s, VST_ERROR_SHAPE, "%s and %s have different grids: %s", vsti_side_text(s->graph, &s->student, student),
             vsti_side_text(s->graph, &s->teacher, teacher),
-            s->term->tokens == VSTI_TOKENS_ALL ? "tokens: all needs as many on both sides; take tokens: patches"
-                                               : "set align to larger or smaller");
+            s->term->tokens == VST_TOKENS_ALL ? "tokens: all needs as many on both sides; take tokens: patches"
+                                              : "set align to larger or smaller");
     vsti_side *larger = is_larger(&a, &b) ? &s->student : &s->teacher,
               *smaller = is_larger(&a, &b) ? &s->teacher : &s->student;
     const vst_shape large = vst_shape_at(s->graph, larger->value), small = vst_shape_at(s->graph, smaller->value);
-    if (s->term->align == VSTI_ALIGN_SMALLER) return pool_to(s, larger, &small);
+    if (s->term->align == VST_ALIGN_SMALLER) return pool_to(s, larger, &small);
     smaller->value = vst_resize(s->graph, smaller->value, (int)large.dim[2], (int)large.dim[3], VST_BILINEAR);
     return true;
 }

@@ -3,20 +3,8 @@
 #define VISTILL_RECIPES_DISTILL_INTERNAL_H
 
 #include "recipes/distill/distances/distance.h"
-#include "recipes/distill/term.h"
-
-/* The choices of the recipe's table (recipe.c), in its order. */
-enum { VSTI_TOKENS_PATCHES, VSTI_TOKENS_ALL, VSTI_TOKENS_CLASS };
-enum { VSTI_ALIGN_LARGER, VSTI_ALIGN_SMALLER, VSTI_ALIGN_NONE };
-enum { VSTI_PROJECTOR_NONE, VSTI_PROJECTOR_LINEAR, VSTI_PROJECTOR_MLP, VSTI_PROJECTOR_NORM };
-enum {
-    VSTI_TRANSFORM_NONE,
-    VSTI_TRANSFORM_STANDARDIZE,
-    VSTI_TRANSFORM_UNIT,
-    VSTI_TRANSFORM_ATTENTION,
-    VSTI_TRANSFORM_RELATION
-};
-enum { VSTI_SCHEDULE_CONSTANT, VSTI_SCHEDULE_UP, VSTI_SCHEDULE_DOWN };
+#include "recipes/distill/tap.h"
+#include "recipes/distill/term_options.h"
 
 typedef struct vsti_side {
     const char *whose, *tap; /* for messages */
@@ -37,6 +25,10 @@ bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format,
 /* As text: "the student's tap blocks.3 (2, 66, 64)". */
 enum { VSTI_SIDE_TEXT = 200 };
 const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]);
+
+/* vst_term_build with a distance that need not be in the table. */
+vst_value vsti_term_build(vst_graph *graph, const vst_term_options *term, const vst_distance *distance, int index,
+                          const char *teacher_tap, vst_shape teacher_shape, vst_value labels);
 
 /* Each gives false after a failure. */
 bool vsti_align(vsti_sides *sides);     /* kinds and grids (align.c) */

@@ -10,10 +10,10 @@ static vst_value convolution(vst_graph *g, vst_value x, const char *name, int64_
 /* x (B, C, H, W) -> (B, out, H, W) */
 static vst_value project(vst_graph *g, vst_value x, int projector, int index, int64_t out) {
     VST_SCOPE (g, VST_DISTILL_PREFIX "%d", index) {
-        if (projector == VSTI_PROJECTOR_MLP)
+        if (projector == VST_PROJECTOR_MLP)
             VST_SCOPE (g, "projector") x = convolution(g, vst_gelu(g, convolution(g, x, "0", out)), "2", out);
         else x = convolution(g, x, "projector", out);
-        if (projector == VSTI_PROJECTOR_NORM)
+        if (projector == VST_PROJECTOR_NORM)
             VST_SCOPE (g, "norm") x = vst_batch_norm(g, x, (vst_norm_options){0});
     }
     return x;
@@ -23,7 +23,7 @@ bool vsti_project(vsti_sides *s) {
     vst_graph *g = s->graph;
     const vst_shape from = vst_shape_at(g, s->student.value), to = vst_shape_at(g, s->teacher.value);
     char text[VSTI_SIDE_TEXT];
-    if (s->term->projector == VSTI_PROJECTOR_NONE) return true;
+    if (s->term->projector == VST_PROJECTOR_NONE) return true;
     if (s->student.kind != VST_TAP_MAP && s->student.kind != VST_TAP_VECTOR)
         return vsti_refuse(s, VST_ERROR_ARGUMENT, "%s takes no projector: set distill.terms.%d.projector to none",
                            vsti_side_text(g, &s->student, text), s->index);

@@ -96,3 +96,10 @@ const char *vst_tap_list(const vst_graph *graph, char *text, size_t size) {
     }
     return text;
 }
+
+int vst_token_side(int64_t tokens, int *prefix) {
+    int64_t side = 0;
+    while ((side + 1) * (side + 1) <= tokens) side++;
+    *prefix = (int)(tokens - side * side);
+    return *prefix <= VST_TOKEN_PREFIX_MAX ? (int)side : 0;
+}

@@ -26,4 +26,8 @@ vst_value vst_tap_find(vst_graph *graph, const char *wanted, char name[VST_TAP_N
 /* "layer1, layer2, layer3, logits": without the parts of attention. Cut to `size`. */
 const char *vst_tap_list(const vst_graph *graph, char *text, size_t size);
 
+/* Side of the square grid in N tokens, prefix tokens (at most VST_TOKEN_PREFIX_MAX) left out; 0 if it is not square. */
+enum { VST_TOKEN_PREFIX_MAX = 2 };
+int vst_token_side(int64_t tokens, int *prefix);
+
 #endif

@@ -1,49 +1,18 @@
 /* Builds a term: find the taps, align, project, transform, apply the distance. */
 #include "recipes/distill/term.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
 /* ---- Names ---- */
 
-int vst_term_source(const vst_term_options *term) {
-    char *end = NULL;
-    if (!term->from || strcmp(term->from, "teacher") == 0) return 0;
-    if (strcmp(term->from, "student") == 0) return VST_FROM_STUDENT;
-    if (strcmp(term->from, "ema") == 0) return VST_FROM_AVERAGE;
-    const long number = strtol(term->from, &end, 10);
-    return *end || number < 1 || number > VST_MAX_TEACHERS ? VST_FROM_NOWHERE : (int)number - 1;
-}
-
 const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_INPUT_NAME]) {
     if (source == VST_FROM_AVERAGE) snprintf(name, VST_TEACHER_INPUT_NAME, "ema.%s", tap);
     else if (source == 0) snprintf(name, VST_TEACHER_INPUT_NAME, "teacher.%s", tap);
     else snprintf(name, VST_TEACHER_INPUT_NAME, "teacher%d.%s", source + 1, tap);
     return name;
-}
-
-/* ---- Messages ---- */
-
-bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format, ...) {
-    char text[900];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    vst_graph_fail(sides->graph, status, "distill.terms.%d: %s", sides->index, text);
-    return false;
-}
-
-const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]) {
-    const vst_shape shape = vst_shape_at(graph, side->value);
-    char dims[VST_SHAPE_TEXT];
-    snprintf(text, VSTI_SIDE_TEXT, "the %s's tap %.90s %s", side->whose, side->tap, vst_shape_text(&shape, dims));
-    return text;
 }
 
 /* ---- Sides ---- */
@@ -114,7 +83,7 @@ static bool check_rows(vsti_sides *s) {
         return vsti_refuse(
             s, VST_ERROR_SHAPE, "%s and %s differ: %s", vsti_side_text(s->graph, &s->student, student),
             vsti_side_text(s->graph, &s->teacher, teacher),
-            s->term->transform == VSTI_TRANSFORM_RELATION
+            s->term->transform == VST_TRANSFORM_RELATION
                 ? "relations need as many heads and places on both sides"
                 : "scores need as many heads and tokens; with other heads take transform: relation of features");
     const vst_shape rows = VST_SHAPE(-1, a.dim[a.rank - 1]);
@@ -146,30 +115,53 @@ static bool check_taken(vsti_sides *s) {
     char text[VSTI_SIDE_TEXT];
     return s->student.kind == VST_TAP_VECTOR ||
            vsti_refuse(s, VST_ERROR_ARGUMENT, "the distance %s compares images by vectors (B, D), and %s is none",
-                       s->term->distance, vsti_side_text(s->graph, &s->student, text));
+                       s->distance->name, vsti_side_text(s->graph, &s->student, text));
 }
 
 /* Class scores are compared as they are. */
 static bool check_projector(const vsti_sides *s) {
     const bool classes =
         s->distance->expects == VST_EXPECTS_CLASS_LOGITS || s->distance->expects == VST_EXPECTS_LOGIT_ROWS;
-    if (!classes || s->student.kind != VST_TAP_VECTOR || s->term->projector == VSTI_PROJECTOR_NONE) return true;
+    if (!classes || s->student.kind != VST_TAP_VECTOR || s->term->projector == VST_PROJECTOR_NONE) return true;
     return vsti_refuse(s, VST_ERROR_ARGUMENT, "class scores take no projector: set distill.terms.%d.projector to none",
                        s->index);
 }
 
-vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, const char *teacher_tap,
-                         vst_shape teacher_shape) {
+static bool check_labels(const vsti_sides *s, vst_value labels) {
+    return !s->distance->needs_labels || labels.id ||
+           vsti_refuse(s, VST_ERROR_ARGUMENT, "the distance %s reads the labels, and this training has none",
+                       s->distance->name);
+}
+
+static vst_value build_distance(const vsti_sides *s, vst_value labels) {
+    const vst_distance_inputs inputs = {.graph = s->graph,
+                                        .student = s->student.value,
+                                        .teacher = s->teacher.value,
+                                        .labels = labels,
+                                        .options = s->term->own,
+                                        .index = s->index};
+    vst_value value = {0};
+    VST_ASSERT(s->term->own || !s->distance->options);
+    VST_SCOPE (s->graph, VST_DISTILL_PREFIX "%d", s->index) value = s->distance->build(&inputs);
+    return value;
+}
+
+vst_value vsti_term_build(vst_graph *g, const vst_term_options *term, const vst_distance *distance, int index,
+                          const char *teacher_tap, vst_shape teacher_shape, vst_value labels) {
     char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
-    vsti_sides s = {.graph = g, .term = term, .index = index, .distance = vst_distance_find(term->distance)};
-    if (!s.distance)
-        vsti_refuse(&s, VST_ERROR_NOT_FOUND,
-                    "there is no distance '%s' (a file of recipes/distill); `vistill explain` lists them",
+    vsti_sides s = {.graph = g, .term = term, .index = index, .distance = distance};
+    if (!distance)
+        vsti_refuse(&s, VST_ERROR_NOT_FOUND, "there is no distance '%s'; `vistill explain` lists them",
                     term->distance ? term->distance : "");
-    const bool built = s.distance && find_student(&s, student_name) &&
+    const bool built = distance && check_labels(&s, labels) && find_student(&s, student_name) &&
                        find_teacher(&s, teacher_tap, teacher_shape, teacher_name) && check_projector(&s) &&
                        vsti_align(&s) && vsti_project(&s) && vsti_transform(&s) && check_taken(&s);
-    return built ? s.distance->build(g, s.student.value, s.teacher.value, term) : (vst_value){0};
+    return built ? build_distance(&s, labels) : (vst_value){0};
+}
+
+vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, const char *teacher_tap,
+                         vst_shape teacher_shape, vst_value labels) {
+    return vsti_term_build(g, term, vst_distance_find(term->distance), index, teacher_tap, teacher_shape, labels);
 }
 
 /* ---- Weight ---- */
@@ -178,8 +170,8 @@ double vst_term_weight(const vst_term_options *term, double epoch, int epochs) {
     const double begin = term->begin, end = term->end > 0 ? term->end : epochs;
     const double passed = epoch <= begin ? 0 : epoch >= end ? 1 : (epoch - begin) / (end - begin);
     switch (term->schedule) {
-    case VSTI_SCHEDULE_UP: return term->weight * passed;
-    case VSTI_SCHEDULE_DOWN: return term->weight * (1 - passed);
+    case VST_SCHEDULE_UP: return term->weight * passed;
+    case VST_SCHEDULE_DOWN: return term->weight * (1 - passed);
     default: return epoch >= begin && epoch < end ? term->weight : 0;
     }
 }

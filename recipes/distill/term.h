@@ -2,25 +2,18 @@
 #ifndef VISTILL_RECIPES_DISTILL_TERM_H
 #define VISTILL_RECIPES_DISTILL_TERM_H
 
-#include "recipes/config/recipe.h"
 #include "recipes/distill/tap.h"
+#include "recipes/distill/term_options.h"
 #include "vision/graph/graph.h"
 
-enum { VST_TOKEN_PREFIX_MAX = 2, VST_TEACHER_INPUT_NAME = 128 };
-
-/* Parameters of terms (projectors) are named "distill.<term index>.…": they are trained, but no part of the model. */
-#define VST_DISTILL_PREFIX "distill."
-
-/* Where a term's teacher value comes from: the teacher of that number from 0 on, or one of these. */
-enum { VST_FROM_STUDENT = -1, VST_FROM_AVERAGE = -2, VST_FROM_NOWHERE = -3 };
-/* Of `from`: "teacher" or "1", "2" …, "student" (another tap of the student itself, as a constant), "ema" (the moving
- * average of the student's weights); VST_FROM_NOWHERE if it is none of these. */
-int vst_term_source(const vst_term_options *term);
+enum { VST_TEACHER_INPUT_NAME = 128 };
 
 /* The graph's input for the teacher's value: "teacher.layer3", "teacher2.logits", "ema.blocks.3". */
 const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_INPUT_NAME]);
 
 /* Emits term `index` into the student's graph, whose taps must be there, and gives its unweighted loss, a scalar.
+ *
+ * `labels` is the batch's target distribution (B, C), the null value if there is none: for distances that read it.
  *
  * The teacher's values enter as the input of vst_term_input with the tap's own name `teacher_tap` and shape (both
  * unused with VST_FROM_STUDENT), shared by terms that read the same tap; no gradient flows into them.
@@ -31,12 +24,9 @@ const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_IN
  * (none). A projector brings the student's channels to the teacher's. A transform then makes what is compared. What
  * does not fit goes to the graph as an error that says why and what would fit. */
 vst_value vst_term_build(vst_graph *graph, const vst_term_options *term, int index, const char *teacher_tap,
-                         vst_shape teacher_shape);
+                         vst_shape teacher_shape, vst_value labels);
 
 /* The weight at a moment of the training, in epochs: `weight` times 0 … 1 by the schedule. */
 double vst_term_weight(const vst_term_options *term, double epoch, int epochs);
-
-/* Side of the square grid in N tokens, prefix tokens (at most VST_TOKEN_PREFIX_MAX) left out; 0 if it is not square. */
-int vst_token_side(int64_t tokens, int *prefix);
 
 #endif

@@ -42,21 +42,21 @@ bool vsti_transform(vsti_sides *s) {
     const vst_tap_kind kind = s->student.kind;
     vsti_side *const both[] = {&s->student, &s->teacher};
     switch (s->term->transform) {
-    case VSTI_TRANSFORM_STANDARDIZE:
+    case VST_TRANSFORM_STANDARDIZE:
         if (!needs(s, kind == VST_TAP_VECTOR, "standardize", "logits")) return false;
         for (int i = 0; i < 2; i++) both[i]->value = vst_standardize(g, both[i]->value);
         break;
-    case VSTI_TRANSFORM_UNIT:
+    case VST_TRANSFORM_UNIT:
         for (int i = 0; i < 2; i++) {
             to_rows(g, both[i]);
             both[i]->value = vst_l2_normalize(g, both[i]->value);
         }
         break;
-    case VSTI_TRANSFORM_ATTENTION:
+    case VST_TRANSFORM_ATTENTION:
         if (!needs(s, kind == VST_TAP_MAP, "attention", "features with a grid")) return false;
         for (int i = 0; i < 2; i++) to_attention_map(g, both[i]);
         break;
-    case VSTI_TRANSFORM_RELATION:
+    case VST_TRANSFORM_RELATION:
         if (!needs(s, kind == VST_TAP_MAP || kind == VST_TAP_HEADS, "relation",
                    "features with a grid, queries, keys or values"))
             return false;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "recipes/distill/term.h"
+#include "recipes/distill/term_options.h"
 #include "vision/base/memory.h"
 
 enum { FORMAT_VERSION = 1, METADATA = 3 };

@@ -1,10 +1,11 @@
 /* What a training begins with instead of random weights. */
 #include "recipes/model/start.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
-#include "recipes/distill/term.h"
+#include "recipes/distill/term_options.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "vision/base/log.h"

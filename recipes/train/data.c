@@ -38,6 +38,12 @@ static vst_status check_training_data(const vst_recipe *recipe, const vst_datase
     if (recipe->data.validation)
         return vst_fail(VST_ERROR_ARGUMENT, "%s has no labels, so none of it can be held out: set data.validation to 0",
                         vst_dataset_path(train));
+    for (int i = 0; i < recipe->term_count; i++)
+        if (vst_term_needs_labels(&recipe->terms[i]))
+            return vst_fail(VST_ERROR_ARGUMENT,
+                            "%s has no labels, which the distance %s of distill.terms.%d reads: take another distance, "
+                            "or a data set with labels",
+                            vst_dataset_path(train), recipe->terms[i].distance, i);
     if (recipe->term_count) return VST_OK;
     return vst_fail(VST_ERROR_ARGUMENT,
                     "%s has no labels, so there is nothing to learn without a teacher: set distill.teacher "

@@ -22,15 +22,15 @@ static const char *weight_name(int index, char name[32]) {
     return name;
 }
 
-/* Labels and terms, each weighted. */
-static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, vst_value labels,
-                            vst_value *terms) {
+/* The loss on labels and the terms, each weighted. */
+static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, vst_value target,
+                            vst_value labels, vst_value *terms) {
     vst_value total = plus(g, (vst_value){0}, labels, recipe->distill.label_weight, "weight.labels");
     for (int i = 0; i < recipe->term_count; i++) {
         char name[32];
         const vst_term_options *term = &recipe->terms[i];
         const vsti_teacher_tap *tap = vsti_teacher_tap_of(teachers, term);
-        terms[i] = vst_term_build(g, term, i, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR);
+        terms[i] = vst_term_build(g, term, i, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR, target);
         total = plus(g, total, terms[i], term->weight, weight_name(i, name));
     }
     if (!total.id)
@@ -50,7 +50,7 @@ static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vs
                                  : vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
     const vst_value scores = vst_model_scores(g);
     vst_value total = labels, terms[VST_MAX_TERMS];
-    if (recipe->term_count) total = emit_terms(g, recipe, teachers, labels, terms);
+    if (recipe->term_count) total = emit_terms(g, recipe, teachers, target, labels, terms);
     outputs[count++] = total;
     if (recipe->term_count) student->labels_output = count, outputs[count++] = labels;
     student->terms_output = count;

@@ -5,48 +5,38 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "recipes/distill/internal.h"
+#include "recipes/distill/term.h"
 #include "tests/unit/compare.h"
 #include "tests/unit/context.h"
 #include "tests/unit/own_folder.h"
 #include "tests/unit/suite.h"
+#include "tests/unit/term_text.h"
 #include "vision/tensor/safetensors.h"
 
 typedef struct term_case {
-    const char *name, *student_tap, *teacher_tap;
-    vst_term_options term;
+    const char *name, *student_tap, *teacher_tap, *keys;
 } term_case;
 
-/* What is left out is the recipe's default, but `from`. */
 static const term_case cases[] = {
-    {"kd_t1", "logits", "logits", {.distance = "kl", .temperature = 1}},
-    {"kd_t20", "logits", "logits", {.distance = "kl", .temperature = 20}},
-    {"deit_soft", "logits_dist", "logits", {.distance = "kl", .temperature = 3, .reduction = 1}},
-    {"deit_hard", "logits_dist", "logits", {.distance = "hard"}},
-    {"standardised", "logits", "logits", {.distance = "kl", .temperature = 2, .transform = VSTI_TRANSFORM_STANDARDIZE}},
-    {"locality", "blocks.1", "layer3", {.distance = "mse", .projector = VSTI_PROJECTOR_LINEAR}},
-    {"hint", "blocks.1", "layer3", {.distance = "mse", .projector = VSTI_PROJECTOR_LINEAR}},
-    {"attention_transfer",
-     "blocks.1",
-     "layer2",
-     {.distance = "mse", .align = VSTI_ALIGN_SMALLER, .transform = VSTI_TRANSFORM_ATTENTION}},
-    {"relation_of_a_map",
-     "blocks.1",
-     "layer3",
-     {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
-    {"minilm_values",
-     "blocks.1.v",
-     "blocks.5.v",
-     {.distance = "kl", .temperature = 1, .transform = VSTI_TRANSFORM_RELATION}},
-    {"attention_kl", "blocks.1.scores", "blocks.5.scores", {.distance = "kl", .temperature = 1}},
-    {"attention_mse", "blocks.1.scores", "blocks.5.scores", {.distance = "mse"}},
-    {"cosine", "blocks.1", "blocks.3", {.distance = "cosine", .tokens = VSTI_TOKENS_ALL}},
-    {"hidden", "blocks.1", "blocks.3", {.distance = "mse", .tokens = VSTI_TOKENS_ALL}},
-    {"class_token", "blocks.1", "blocks.3", {.distance = "mse", .tokens = VSTI_TOKENS_CLASS}},
-    {"unit", "blocks.1", "blocks.3", {.distance = "mse", .transform = VSTI_TRANSFORM_UNIT}},
-    {"rkd_distance", "pooled", "pooled", {.distance = "rkd_distance"}},
-    {"rkd_angle", "pooled", "pooled", {.distance = "rkd_angle"}},
-    {"rkd_pooled", "blocks.1", "layer3", {.distance = "rkd_distance"}},
+    {"kd_t1", "logits", "logits", "distance=kl"},
+    {"kd_t20", "logits", "logits", "distance=kl temperature=20"},
+    {"deit_soft", "logits_dist", "logits", "distance=kl temperature=3 reduction=elements"},
+    {"deit_hard", "logits_dist", "logits", "distance=hard"},
+    {"standardised", "logits", "logits", "distance=kl temperature=2 transform=standardize"},
+    {"locality", "blocks.1", "layer3", "distance=mse projector=linear"},
+    {"hint", "blocks.1", "layer3", "distance=mse projector=linear"},
+    {"attention_transfer", "blocks.1", "layer2", "distance=mse align=smaller transform=attention"},
+    {"relation_of_a_map", "blocks.1", "layer3", "distance=kl transform=relation"},
+    {"minilm_values", "blocks.1.v", "blocks.5.v", "distance=kl transform=relation"},
+    {"attention_kl", "blocks.1.scores", "blocks.5.scores", "distance=kl"},
+    {"attention_mse", "blocks.1.scores", "blocks.5.scores", "distance=mse"},
+    {"cosine", "blocks.1", "blocks.3", "distance=cosine tokens=all"},
+    {"hidden", "blocks.1", "blocks.3", "distance=mse tokens=all"},
+    {"class_token", "blocks.1", "blocks.3", "distance=mse tokens=class"},
+    {"unit", "blocks.1", "blocks.3", "distance=mse transform=unit"},
+    {"rkd_distance", "pooled", "pooled", "distance=rkd_distance"},
+    {"rkd_angle", "pooled", "pooled", "distance=rkd_angle"},
+    {"rkd_pooled", "blocks.1", "layer3", "distance=rkd_distance"},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
@@ -76,16 +66,13 @@ START_TEST(equals_pytorch) {
     const vst_tensor *student = tensor_of(file, c->name, "student"), *teacher = tensor_of(file, c->name, "teacher");
     const vst_tensor *gradient = tensor_of(file, c->name, "gradient"), *loss = tensor_of(file, c->name, "loss");
     ck_assert_msg(student && teacher && gradient && loss, "the fixture lacks %s", c->name);
-    vst_term_options term = c->term;
-    char student_tap[32], teacher_tap[32];
-    snprintf(student_tap, sizeof student_tap, "%s", c->student_tap);
-    snprintf(teacher_tap, sizeof teacher_tap, "%s", c->teacher_tap);
-    term.student = student_tap;
-    term.teacher = teacher_tap;
+    vst_term_options term = term_of(c->keys);
+    ck_ok(vst_term_set(&term, "student", c->student_tap));
+    ck_ok(vst_term_set(&term, "teacher", c->teacher_tap));
     ck_ok(vst_params_create(&params));
     ck_ok(vst_graph_create(&g, params));
     vst_tap(g, c->student_tap, vst_param(g, "student", student->shape, (vst_init){0}));
-    const vst_value value = vst_term_build(g, &term, 0, c->teacher_tap, teacher->shape);
+    const vst_value value = vst_term_build(g, &term, 0, c->teacher_tap, teacher->shape, (vst_value){0});
     vst_differentiate(g, value);
     ck_ok(vst_graph_finish(g));
     ck_ok(vst_params_allocate(params, true, 1));
@@ -109,6 +96,7 @@ START_TEST(equals_pytorch) {
     vst_graph_destroy(g);
     vst_params_destroy(params);
     vst_safetensors_close(file);
+    vst_term_clear(&term);
 }
 END_TEST
 

@@ -105,13 +105,16 @@ typedef struct sample {
     vst_option_list betas;
 } sample;
 
+#define KINDS(X) X(KIND_ADAMW, "adamw") X(KIND_SGD, "sgd") X(KIND_LAMB, "lamb")
+enum { VST_CHOICE_ENUM(KINDS) };
+
 static const vst_option sample_table[] = {VST_OPTION_INT(sample, common.image, 224, 4, 4096, "size"),
                                           VST_OPTION_DOUBLE(sample, lr, 1e-3, 0, 10, "learning rate"),
                                           VST_OPTION_DOUBLE(sample, free, 0, -HUGE_VAL, HUGE_VAL, "any number"),
                                           VST_OPTION_BOOL(sample, nesterov, true, "momentum of Nesterov"),
                                           VST_OPTION_STRING(sample, path, NULL, "a file"),
                                           VST_OPTION_STRING(sample, title, "a \"title\"", "text"),
-                                          VST_OPTION_CHOICE(sample, kind, "sgd", "adamw|sgd|lamb", "optimiser"),
+                                          VST_OPTION_CHOICE(sample, kind, "sgd", VST_CHOICE_TEXT(KINDS), "optimiser"),
                                           VST_OPTION_LIST(sample, betas, "0.9, 0.999", 0, 1, "decays"),
                                           VST_OPTION_END};
 
@@ -123,11 +126,23 @@ START_TEST(options_have_defaults) {
     ck_assert(s.nesterov);
     ck_assert_ptr_null(s.path);
     ck_assert_str_eq(s.title, "a \"title\"");
-    ck_assert_int_eq(s.kind, 1);
+    ck_assert_int_eq(s.kind, KIND_SGD);
     ck_assert_int_eq(s.betas.count, 2);
     ck_assert_double_eq(s.betas.value[1], 0.999);
     vst_options_clear(sample_table, &s);
     ck_assert_ptr_null(s.title);
+}
+END_TEST
+
+START_TEST(a_choice_is_one_list) {
+    static const char *const names[] = {VST_CHOICE_NAMES(KINDS)};
+    ck_assert_str_eq(VST_CHOICE_TEXT(KINDS), "adamw|sgd|lamb");
+    ck_assert_str_eq(names[KIND_LAMB], "lamb");
+    for (int i = 0; i < 3; i++) {
+        sample s = {0};
+        ck_assert_int_eq(vst_options_set(sample_table, &s, "kind", names[i]), VST_OK);
+        ck_assert_int_eq(s.kind, i);
+    }
 }
 END_TEST
 
@@ -495,6 +510,7 @@ int main(void) {
                                   memory_grows,
                                   log_goes_to_the_sink,
                                   options_have_defaults,
+                                  a_choice_is_one_list,
                                   options_default_of_a_wrong_table_fails,
                                   options_read_and_write,
                                   options_refuse,

@@ -15,6 +15,7 @@
 #include "tests/unit/deit_numbers.h"
 #include "tests/unit/own_folder.h"
 #include "tests/unit/suite.h"
+#include "tests/unit/term_text.h"
 #include "vision/ops/ops.h"
 #include "vision/optim/optim.h"
 
@@ -203,13 +204,13 @@ START_TEST(distillation_losses_are_deits) {
     char name[VST_TEACHER_INPUT_NAME];
     heads h = heads_begin();
     const double alpha = loss_numbers[_i].alpha;
-    const vst_term_options term = {.from = "teacher",
-                                   .distance = loss_numbers[_i].hard ? "hard" : "kl",
-                                   .student = loss_numbers[_i].token ? "logits_dist" : "logits",
-                                   .teacher = "logits",
-                                   .temperature = loss_numbers[_i].tau,
-                                   .reduction = VST_KL_ELEMENTS};
-    const vst_value taught = vst_term_build(h.graph, &term, 0, "logits", VST_SHAPE(DEIT_ROWS, DEIT_CLASSES));
+    vst_term_options term = term_of(loss_numbers[_i].hard ? "distance=hard" : "distance=kl reduction=elements");
+    char tau[32];
+    snprintf(tau, sizeof tau, "%g", (double)loss_numbers[_i].tau);
+    ck_ok(vst_term_set(&term, "student", loss_numbers[_i].token ? "logits_dist" : "logits"));
+    if (!loss_numbers[_i].hard) ck_ok(vst_term_set(&term, "temperature", tau));
+    const vst_value none = {0},
+                    taught = vst_term_build(h.graph, &term, 0, "logits", VST_SHAPE(DEIT_ROWS, DEIT_CLASSES), none);
     const vst_value labels = labels_loss(&h);
     heads_plan(&h, vst_add(h.graph, vst_scale(h.graph, labels, 1 - alpha), vst_scale(h.graph, taught, alpha)), 2);
     mixed_target(vst_context_input(h.context, "target"), 0.1);
@@ -221,6 +222,7 @@ START_TEST(distillation_losses_are_deits) {
     compare_gradient(&h, "cls", loss_numbers[_i].gradients);
     if (loss_numbers[_i].token) compare_gradient(&h, "dist", loss_numbers[_i].gradients + DEIT_CELLS);
     heads_end(&h);
+    vst_term_clear(&term);
 }
 END_TEST
 

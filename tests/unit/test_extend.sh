@@ -208,25 +208,39 @@ C
 
 # ---- A distance, a preset, an exporter, a subcommand ----
 cat > "$copy/recipes/distill/distances/made_up.c" <<'C'
-/* Half of the mean squared error. */
+/* A little of the mean squared error, and how sharp the labels are. */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    (void)term;
-    return vst_scale(graph, vst_mse(graph, student, teacher), 0.5);
+typedef struct made_up_options {
+    double sharpness;
+} made_up_options;
+
+static const vst_option options[] = {
+    VST_OPTION_DOUBLE(made_up_options, sharpness, 2, 0, 100, "weight of the labels"), VST_OPTION_END};
+
+static vst_value build(const vst_distance_inputs *in) {
+    const made_up_options *o = in->options;
+    const vst_value squares = vst_reduce_mean(in->graph, vst_mul(in->graph, in->labels, in->labels), 3, false);
+    return vst_add(in->graph, vst_scale(in->graph, vst_mse(in->graph, in->student, in->teacher), 1e-6),
+                   vst_scale(in->graph, squares, o->sharpness));
 }
 
 extern const vst_distance vsti_distance_made_up;
-const vst_distance vsti_distance_made_up = {
-    .name = "made_up", .help = "half of the squares", .expects = VST_EXPECTS_SAME_SHAPE, .build = build};
+const vst_distance vsti_distance_made_up = {.name = "made_up",
+                                            .help = "sharp labels",
+                                            .expects = VST_EXPECTS_SAME_SHAPE,
+                                            .needs_labels = true,
+                                            .options = options,
+                                            .options_size = sizeof(made_up_options),
+                                            .build = build};
 C
 cat > "$copy/recipes/conf/presets/made-up.yaml" <<'Y'
 # The last block follows the first half way.
 distill:
   label_weight: 1
   terms:
-    - {distance: made_up, from: student, student: features.0, teacher: features.-1, weight: 0.5}
+    - {distance: made_up, from: student, student: features.0, teacher: features.-1, weight: 0.5, sharpness: 70}
 Y
 cat > "$copy/recipes/deploy/exporters/made_up.c" <<'C'
 /* The number of parameters as text. */
@@ -319,7 +333,8 @@ vistill=$build/extend/build/vistill
 
 # ---- Used ----
 quiet "$vistill" explain
-says "made_up .*half of the squares"
+says "made_up .*sharp labels"
+says "made_up.sharpness .*weight of the labels"
 says "made-up .*half way"
 for isa in generic avx2 avx512; do # those that the processor lacks fall back
     quiet env VISTILL_ISA=$isa "$vistill" greet everybody
@@ -337,6 +352,8 @@ quiet "$vistill" data preview data --augment made_up -o white.png
 quiet "$vistill" data preview data --augment made_up:value=255 -o again.png
 cmp -s white.png again.png || { echo "FAILED: the augmentation's option has no default"; exit 1; }
 ! cmp -s plain.png white.png || { echo "FAILED: the augmentation changes nothing"; exit 1; }
+mkdir unlabelled
+cp "$source/tests/fuzz/corpus/fuzz_png/rgb" unlabelled/a.png
 cat > recipe.yaml <<'Y'
 data: {path: data}
 model: {name: made_up_tiny, width: 6}
@@ -351,6 +368,18 @@ quiet "$vistill" info --plan run/last.safetensors
 says "made_square"
 says "made_cube"
 quiet "$vistill" eval run/last.safetensors data
+grep -q "sharpness: 70" run/recipe.yaml || { echo "FAILED: the distance's option is not in recipe.yaml"; exit 1; }
+# Eight labels that are sure of one class of ten: 70 * 1 / 10.
+grep -q '"train_term0_made_up": 7\.0' run/log.txt || { echo "FAILED: the labels are not those of the batch"; cat run/log.txt; exit 1; }
+quiet "$vistill" explain --set distill.terms.0.sharpness=30 recipe.yaml
+says "terms.0.sharpness *30 *2 "
+if "$vistill" explain --set distill.terms.0.sharpnes=30 recipe.yaml > log 2>&1; then echo "FAILED: an unknown option is accepted"; exit 1; fi
+says 'unknown key "sharpnes" in distill.terms.0; did you mean "sharpness"? (options of the distance made_up: sharpness)'
+if "$vistill" train recipe.yaml --force --set data.path=unlabelled --set data.format=images --set data.test=data > log 2>&1; then
+    echo "FAILED: labels are read that are not there"
+    exit 1
+fi
+says "unlabelled has no labels, which the distance made_up of distill.terms.0 reads"
 quiet "$vistill" export run/last.safetensors -o run/model.count
 says "(count)"
 # 6 * 48 + 6, 6 * 54 + 6 and 10 * 6 + 10 parameters

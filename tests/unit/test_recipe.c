@@ -11,6 +11,7 @@
 #include "recipes/config/recipe.h"
 #include "recipes/config/study_file.h"
 #include "recipes/config/yaml.h"
+#include "recipes/distill/distances/distance.h"
 #include "tests/unit/own_folder.h"
 #include "tests/unit/suite.h"
 #include "vision/base/memory.h"
@@ -46,6 +47,14 @@ static char *model_value(const vst_recipe *recipe, const char *key) {
 
 static void expect_model(const vst_recipe *recipe, const char *key, const char *expected) {
     char *value = model_value(recipe, key);
+    ck_assert_str_eq(value, expected);
+    vst_free(value);
+}
+
+static void expect_own(const vst_recipe *recipe, int term, const char *key, const char *expected) {
+    const vst_option *option = vst_options_find(vst_term_own_table(&recipe->terms[term]), key);
+    ck_assert_ptr_nonnull(option);
+    char *value = vst_options_get(option, recipe->terms[term].own);
     ck_assert_str_eq(value, expected);
     vst_free(value);
 }
@@ -93,7 +102,7 @@ START_TEST(values) {
     ck_assert_int_eq(recipe->optim.lr_rule, VST_LR_RULE_LINEAR);
     ck_assert_int_eq(recipe->term_count, 2);
     ck_assert_str_eq(recipe->terms[0].distance, "kl");
-    ck_assert_double_eq(recipe->terms[0].temperature, 4);
+    expect_own(recipe, 0, "temperature", "4");
     ck_assert_double_eq(recipe->terms[0].weight, 0.5);
     ck_assert_str_eq(recipe->terms[1].student, "blocks.3");
     ck_assert_str_eq(recipe->terms[1].teacher, "logits");
@@ -196,6 +205,9 @@ static const struct {
     {"distill.terms.0.weight=1", "expected distill.terms.N.key with N below 0"},
     {"distill.terms=kl", "distill.terms: expected a list, got a single value"},
     {"distill.terms=[", "--set distill.terms=[:2:1: not valid YAML"},
+    {"distill.terms=[{distance: kl, temprature: 2}]",
+     ":1:17: unknown key \"temprature\" in distill.terms.0; did you mean \"temperature\"? (options of the distance kl: "
+     "temperature, reduction)"},
     {"run.epochs=1", "x.yaml: optim.warmup_epochs = 1 is not shorter than run.epochs = 1"},
 };
 
@@ -239,6 +251,26 @@ static const struct {
     {"model: {name: resnet8}\n", "x.yaml:1:9: there is no model \"resnet8\""},
     {"distill: {terms: [{weigth: 1}]}\n",
      "x.yaml:1:20: unknown key \"weigth\" in distill.terms.0; did you mean \"weight\"?"},
+    {"distill: {terms: [{weigth: 1, distance: hard}]}\n",
+     "x.yaml:1:20: unknown key \"weigth\" in distill.terms.0; did you mean \"weight\"? (the distance hard has no "
+     "options "
+     "of its own)"},
+    {"distill:\n  terms:\n    - temprature: 1\n      distance: kl\n",
+     "x.yaml:3:7: unknown key \"temprature\" in distill.terms.0; did you mean \"temperature\"? (options of the "
+     "distance "
+     "kl: temperature, reduction)"},
+    {"distill: {terms: [{distance: hard, temperature: 2}]}\n",
+     "x.yaml:1:36: unknown key \"temperature\" in distill.terms.0; the distance hard has no such option; these have: "
+     "kl"},
+    {"distill: {terms: [{distance: hard, reduction: elements}]}\n",
+     "unknown key \"reduction\" in distill.terms.0; the distance hard has no such option; these have: kl"},
+    {"distill: {terms: [{temperature: 2}]}\n", "the distance is missing and has no such option; these have: kl"},
+    {"distill: {terms: [{distance: kll}]}\n",
+     "x.yaml:1:20: distill.terms.0.distance: there is no distance \"kll\"; did you mean \"kl\"?"},
+    {"distill: {terms: [{distance: spread}]}\n", "there is no distance \"spread\"; known are cosine, hard, kl"},
+    {"distill: {terms: [{distance: kl, temperature: 0}]}\n",
+     "x.yaml:1:34: distill.terms.0.temperature = 0: allowed is 0.001"},
+    {"distill: {terms: [{distance: kl, reduction: [1]}]}\n", "reduction: expected a single value, got a list"},
     {"distill: {terms: [3]}\n", "x.yaml:1:19: distill.terms.0: expected keys with values"},
     {"distill: {terms: {}}\n", "x.yaml:1:11: distill.terms: expected a list"},
     {DATA, "x.yaml: model.name is missing"},
@@ -287,6 +319,57 @@ START_TEST(too_large) {
     ck_assert_int_eq(fclose(file), 0);
     expect_message(vst_recipe_read(&recipe, "x.yaml", NULL, 0), "more values than a recipe may have");
     expect_message(vst_recipe_read(&recipe, ".", NULL, 0), "not a regular file");
+}
+END_TEST
+
+/* ---- Options of distances ---- */
+
+START_TEST(options_of_a_distance) {
+    const char *const list[] = {"distill.terms.0.temperature=2", "distill.terms.1.distance=kl",
+                                "distill.terms.1.reduction=elements", "distill.terms.2.distance=kl",
+                                "distill.terms.3.distance=mse"};
+    vst_recipe *recipe = read_text(MODEL DATA
+                                   "distill:\n  teacher: t\n  terms:\n"
+                                   "    - {reduction: elements, temperature: 4, distance: kl}\n"
+                                   "    - {distance: hard, weight: 2}\n"
+                                   "    - {distance: kl, temperature: 4}\n"
+                                   "    - {distance: kl, temperature: 4}\n",
+                                   list, 5),
+               *again;
+    expect_own(recipe, 0, "temperature", "2");
+    expect_own(recipe, 0, "reduction", "elements");
+    expect_own(recipe, 1, "temperature", "1");
+    expect_own(recipe, 1, "reduction", "elements");
+    ck_assert_double_eq(recipe->terms[1].weight, 2);
+    expect_own(recipe, 2, "temperature", "4"); /* the distance that it had */
+    ck_assert_ptr_null(recipe->terms[3].own);
+    char *text = vst_recipe_to_yaml(recipe);
+    ck_assert_ptr_nonnull(strstr(text, "temperature: 2\n      reduction: elements\n    - distance: \"kl\""));
+    ck_assert_ptr_null(strstr(strstr(text, "\"mse\""), "temperature"));
+    write_text("recipe.yaml", text);
+    ck_ok(vst_recipe_read(&again, "recipe.yaml", NULL, 0));
+    char *second = vst_recipe_to_yaml(again);
+    ck_assert_str_eq(text, second);
+    vst_free(text);
+    vst_free(second);
+    vst_recipe_destroy(again);
+    vst_recipe_destroy(recipe);
+}
+END_TEST
+
+/* A run's recipe.yaml of version 0.1.0 has kl's options in every term. */
+START_TEST(options_of_0_1_0) {
+    vst_recipe *recipe =
+        read_text(MODEL DATA
+                  "distill:\n  teacher: \"t\"\n  terms:\n"
+                  "    - distance: \"hard\"\n      student: \"logits\"\n      weight: 0.5\n      temperature: 1\n"
+                  "      reduction: batchmean\n      tokens: patches\n"
+                  "    - distance: \"kl\"\n      temperature: 3\n      reduction: elements\n",
+                  NULL, 0);
+    ck_assert_ptr_null(recipe->terms[0].own);
+    expect_own(recipe, 1, "temperature", "3");
+    expect_own(recipe, 1, "reduction", "elements");
+    vst_recipe_destroy(recipe);
 }
 END_TEST
 
@@ -455,14 +538,26 @@ START_TEST(comparison) {
 END_TEST
 
 /* A key that stands twice in a table, or a default out of its own range, would be found by users only. */
+static void check_table(const vst_option *table) {
+    ck_assert_ptr_nonnull(table);
+    for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
+        ck_assert_ptr_eq(vst_options_find(table, option->name), option);
+        ck_assert_uint_gt(strlen(option->help), 2);
+    }
+}
+
 START_TEST(tables) {
-    for (int i = 0; i <= 5; i++) {
-        const vst_option *table = i < 5 ? vst_recipe_sections()[i].options : vst_term_table;
-        ck_assert_ptr_nonnull(table);
-        for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
-            ck_assert_ptr_eq(vst_options_find(table, option->name), option);
-            ck_assert_uint_gt(strlen(option->help), 2);
-        }
+    for (int i = 0; i < 5; i++) check_table(vst_recipe_sections()[i].options);
+    check_table(vst_term_table);
+    for (size_t i = 0; i < vst_distance_count(); i++) {
+        const vst_option *table = vst_distance_at(i)->options;
+        vst_term_options term = {0};
+        if (!table) continue;
+        check_table(table);
+        for (const vst_option *option = table; option->type != VST_TYPE_END; option++)
+            ck_assert_ptr_null(vst_options_find(vst_term_table, option->name));
+        ck_ok(vst_term_set(&term, "distance", vst_distance_at(i)->name)); /* the defaults are allowed values */
+        vst_term_clear(&term);
     }
     ck_assert_ptr_null(vst_recipe_sections()[5].name);
 }
@@ -534,6 +629,8 @@ int main(void) {
     tcase_add_loop_test(tests, bad_settings, 0, COUNT(setting_errors));
     tcase_add_loop_test(tests, bad_files, 0, COUNT(errors));
     tcase_add_test(tests, too_large);
+    tcase_add_test(tests, options_of_a_distance);
+    tcase_add_test(tests, options_of_0_1_0);
     tcase_add_test(tests, shipped_recipes);
     tcase_add_test(tests, imagenet_recipes);
     tcase_add_test(tests, round_trip);

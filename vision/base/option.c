@@ -70,8 +70,8 @@ static const char *suggestion_text(const suggestion *best, const char *otherwise
     return text;
 }
 
-static vst_status unknown_key(const vst_option *table, const char *key) {
-    char known[512] = "; known are", text[576];
+const char *vst_options_hint(const vst_option *table, const char *key, char text[VST_OPTION_HINT]) {
+    char known[512] = "; known are";
     size_t used = strlen(known);
     suggestion best = {0};
     for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
@@ -80,8 +80,12 @@ static vst_status unknown_key(const vst_option *table, const char *key) {
         if (used + strlen(name) + 2 < sizeof known)
             used += (size_t)sprintf(known + used, "%s %s", option == table ? "" : ",", name);
     }
-    return vst_fail(VST_ERROR_ARGUMENT, "unknown key \"%.100s\"%s", key,
-                    suggestion_text(&best, known, text, sizeof text));
+    return suggestion_text(&best, known, text, VST_OPTION_HINT);
+}
+
+static vst_status unknown_key(const vst_option *table, const char *key) {
+    char hint[VST_OPTION_HINT];
+    return vst_fail(VST_ERROR_ARGUMENT, "unknown key \"%.100s\"%s", key, vst_options_hint(table, key, hint));
 }
 
 /* ---- Parsing ---- */

@@ -25,7 +25,7 @@ typedef enum vst_option_type {
     VST_TYPE_DOUBLE, /* double */
     VST_TYPE_BOOL,   /* bool; true/false, yes/no, on/off, 1/0 */
     VST_TYPE_STRING, /* char *, owned; default may be NULL */
-    VST_TYPE_CHOICE, /* int; `choices` is "a|b|c", the value its position */
+    VST_TYPE_CHOICE, /* int; `choices` is "a|b|c", the value its position (VST_CHOICE_TEXT) */
     VST_TYPE_LIST    /* double list: vst_option_list */
 } vst_option_type;
 
@@ -55,6 +55,17 @@ typedef struct vst_option {
     {#field, VST_TYPE_STRING, offsetof(S, field), 0, 0, default_value, NULL, help}
 #define VST_OPTION_CHOICE(S, field, default_value, choices, help) \
     {#field, VST_TYPE_CHOICE, offsetof(S, field), 0, 0, default_value, choices, help}
+/* A choice is one list, from which its enum and its text come, so that they are always in the same order:
+ *
+ *     #define RESNET_BLOCKS(X) X(BASIC, "basic") X(BOTTLENECK, "bottleneck")
+ *     enum { VST_CHOICE_ENUM(RESNET_BLOCKS) };
+ *     VST_OPTION_CHOICE(resnet, block, "basic", VST_CHOICE_TEXT(RESNET_BLOCKS), "residual block") */
+#define VST_CHOICE_ENUM(LIST) LIST(VST_CHOICE_CONSTANT_)
+#define VST_CHOICE_TEXT(LIST) (&("" LIST(VST_CHOICE_WORD_))[1])
+#define VST_CHOICE_NAMES(LIST) LIST(VST_CHOICE_NAME_) /* to initialise an array of texts */
+#define VST_CHOICE_CONSTANT_(constant, text) constant,
+#define VST_CHOICE_WORD_(constant, text) "|" text
+#define VST_CHOICE_NAME_(constant, text) text,
 #define VST_OPTION_LIST(S, field, default_value, minimum, maximum, help) \
     {#field, VST_TYPE_LIST, offsetof(S, field), minimum, maximum, default_value, NULL, help}
 #define VST_OPTION_END {NULL, VST_TYPE_END, 0, 0, 0, NULL, NULL, NULL}
@@ -70,6 +81,10 @@ VST_NODISCARD vst_status vst_options_set(const vst_option *table, void *structur
 /* The value of one field as text that vst_options_set reads back to the same value; to be vst_free'd; NULL when out of
  * memory. An unset string gives "". */
 char *vst_options_get(const vst_option *option, const void *structure);
+
+/* For messages about an unknown key: `; did you mean "lr"?` if a key is near it, else "; known are lr, beta1, …". */
+enum { VST_OPTION_HINT = 576 };
+const char *vst_options_hint(const vst_option *table, const char *key, char text[VST_OPTION_HINT]);
 
 /* The declared key, or NULL. */
 const vst_option *vst_options_find(const vst_option *table, const char *key);

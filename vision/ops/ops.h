@@ -4,6 +4,7 @@
 #ifndef VISTILL_VISION_OPS_OPS_H
 #define VISTILL_VISION_OPS_OPS_H
 
+#include "vision/base/option.h"
 #include "vision/graph/graph.h"
 
 VST_BEGIN_DECLS
@@ -117,10 +118,10 @@ vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, do
  * (torch.nn.BCEWithLogitsLoss on mixed targets > 0; timm: BinaryCrossEntropy(target_threshold=0)). A row whose targets
  * are all 0 has no label and takes no part. logits, target (B, C). No gradient flows into target. */
 vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target);
-typedef enum vst_kl_reduction {
-    VST_KL_BATCHMEAN, /* sum over classes, mean over the batch: the textbook's and timm's */
-    VST_KL_ELEMENTS   /* mean over batch and classes: facebookresearch/deit (losses.py divides by numel) */
-} vst_kl_reduction;
+/* batchmean: sum over classes, mean over the batch, the textbook's and timm's; elements: mean over batch and classes,
+ * facebookresearch/deit (losses.py divides by numel). */
+#define VST_KL_REDUCTIONS(X) X(VST_KL_BATCHMEAN, "batchmean") X(VST_KL_ELEMENTS, "elements")
+typedef enum vst_kl_reduction { VST_CHOICE_ENUM(VST_KL_REDUCTIONS) } vst_kl_reduction;
 /* T² KL(softmax(teacher / T) || softmax(student / T)), Hinton et al. 2015. student, teacher (B, C). No gradient flows
  * into teacher. */
 vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, double temperature,

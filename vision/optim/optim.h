@@ -9,11 +9,13 @@
 #ifndef VISTILL_VISION_OPTIM_OPTIM_H
 #define VISTILL_VISION_OPTIM_OPTIM_H
 
+#include "vision/base/option.h"
 #include "vision/graph/params.h"
 
 VST_BEGIN_DECLS
 
-typedef enum vst_optimizer_kind { VST_SGD, VST_ADAMW, VST_LAMB } vst_optimizer_kind;
+#define VST_OPTIMIZERS(X) X(VST_SGD, "sgd") X(VST_ADAMW, "adamw") X(VST_LAMB, "lamb")
+typedef enum vst_optimizer_kind { VST_CHOICE_ENUM(VST_OPTIMIZERS) } vst_optimizer_kind;
 
 typedef struct vst_optimizer_options {
     vst_optimizer_kind kind;

@@ -4,12 +4,13 @@
 #include "vision/ops/ops.h"
 
 /* |u - v|² = 2 (1 - cos) for unit vectors. */
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    (void)term;
-    const vst_shape shape = vst_shape_at(graph, student);
+static vst_value build(const vst_distance_inputs *in) {
+    const vst_shape shape = vst_shape_at(in->graph, in->student);
     const double channels = (double)shape.dim[shape.rank - 1];
-    return vst_scale(graph, vst_mse(graph, vst_l2_normalize(graph, student), vst_l2_normalize(graph, teacher)),
-                     channels / 2);
+    return vst_scale(
+        in->graph,
+        vst_mse(in->graph, vst_l2_normalize(in->graph, in->student), vst_l2_normalize(in->graph, in->teacher)),
+        channels / 2);
 }
 
 extern const vst_distance vsti_distance_cosine;

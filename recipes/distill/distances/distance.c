@@ -1,4 +1,4 @@
-/* Looks distances up by name. */
+/* Looks distances up. */
 #include "recipes/distill/distances/distance.h"
 
 #include <string.h>

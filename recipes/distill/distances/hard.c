@@ -4,9 +4,8 @@
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    (void)term;
-    return vst_cross_entropy(graph, student, vst_one_hot_argmax(graph, teacher), 0);
+static vst_value build(const vst_distance_inputs *in) {
+    return vst_cross_entropy(in->graph, in->student, vst_one_hot_argmax(in->graph, in->teacher), 0);
 }
 
 extern const vst_distance vsti_distance_hard;

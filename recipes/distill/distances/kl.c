@@ -4,12 +4,26 @@
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    return vst_kl_divergence(graph, student, teacher, term->temperature, (vst_kl_reduction)term->reduction);
+typedef struct kl_options {
+    double temperature;
+    int reduction; /* vst_kl_reduction */
+} kl_options;
+
+static const vst_option options[] = {
+    VST_OPTION_DOUBLE(kl_options, temperature, 1, 1e-3, 1000, "softens both distributions"),
+    VST_OPTION_CHOICE(kl_options, reduction, "batchmean", VST_CHOICE_TEXT(VST_KL_REDUCTIONS),
+                      "mean over the batch, or over batch and classes as DeiT's code does"),
+    VST_OPTION_END};
+
+static vst_value build(const vst_distance_inputs *in) {
+    const kl_options *o = in->options;
+    return vst_kl_divergence(in->graph, in->student, in->teacher, o->temperature, (vst_kl_reduction)o->reduction);
 }
 
 extern const vst_distance vsti_distance_kl;
 const vst_distance vsti_distance_kl = {.name = "kl",
                                        .help = "soft labels: T^2 KL(teacher || student) of softmax(logits / T)",
                                        .expects = VST_EXPECTS_LOGIT_ROWS,
+                                       .options = options,
+                                       .options_size = sizeof(kl_options),
                                        .build = build};

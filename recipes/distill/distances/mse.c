@@ -2,10 +2,7 @@
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    (void)term;
-    return vst_mse(graph, student, teacher);
-}
+static vst_value build(const vst_distance_inputs *in) { return vst_mse(in->graph, in->student, in->teacher); }
 
 extern const vst_distance vsti_distance_mse;
 const vst_distance vsti_distance_mse = {.name = "mse",

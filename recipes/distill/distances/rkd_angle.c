@@ -12,9 +12,8 @@ static vst_value angles(vst_graph *g, vst_value x) {
     return vst_matmul(g, directions, directions, false, true);
 }
 
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    (void)term;
-    return vst_smooth_l1(graph, angles(graph, student), angles(graph, teacher));
+static vst_value build(const vst_distance_inputs *in) {
+    return vst_smooth_l1(in->graph, angles(in->graph, in->student), angles(in->graph, in->teacher));
 }
 
 extern const vst_distance vsti_distance_rkd_angle;

@@ -3,9 +3,9 @@
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
-static vst_value build(vst_graph *graph, vst_value student, vst_value teacher, const vst_term_options *term) {
-    (void)term;
-    return vst_smooth_l1(graph, vst_pairwise_distances(graph, student), vst_pairwise_distances(graph, teacher));
+static vst_value build(const vst_distance_inputs *in) {
+    return vst_smooth_l1(in->graph, vst_pairwise_distances(in->graph, in->student),
+                         vst_pairwise_distances(in->graph, in->teacher));
 }
 
 extern const vst_distance vsti_distance_rkd_distance;

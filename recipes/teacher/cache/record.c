@@ -6,7 +6,7 @@
 
 enum { SMALL_CLASSES = 65536 };
 
-const char *const vsti_cache_precisions[] = {"half", "float"};
+const char *const vsti_cache_precisions[] = {VST_CHOICE_NAMES(VST_CACHE_PRECISIONS)};
 
 static size_t id_bytes(const vsti_cache_tap *tap) {
     return tap->floats <= SMALL_CLASSES ? sizeof(uint16_t) : sizeof(uint32_t);
