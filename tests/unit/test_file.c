@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tests/unit/own_folder.h"
+#include "tests/unit/suite.h"
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
 
@@ -399,7 +400,6 @@ START_TEST(concurrent_writers) {
 END_TEST
 
 int main(void) {
-    Suite *suite = suite_create("file");
     const TTest *const all[] = {reads,
                                 refuses_at_once,
                                 reads_parts,
@@ -416,10 +416,5 @@ int main(void) {
     tcase_add_checked_fixture(tests, enter, leave_own_folder);
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) tcase_add_test(tests, all[i]);
     tcase_add_loop_test(tests, concurrent_writers, 0, 2);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite("file", tests);
 }

@@ -222,7 +222,8 @@ static moments moments_of(const float *values, size_t count) {
     for (size_t i = 0; i < count; i++) {
         m.mean += values[i] / (double)count;
         m.deviation += (double)values[i] * values[i] / (double)count;
-        m.largest = fmax(m.largest, fabs(values[i]));
+        ck_assert(isfinite(values[i]));
+        if (fabs(values[i]) > m.largest) m.largest = fabs(values[i]);
     }
     m.deviation = sqrt(m.deviation - m.mean * m.mean);
     return m;
