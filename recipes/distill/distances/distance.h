@@ -9,6 +9,8 @@
 #include "vision/base/option.h"
 #include "vision/graph/graph.h"
 
+VST_BEGIN_DECLS
+
 typedef enum vst_distance_expects {
     VST_EXPECTS_SAME_SHAPE,    /* any two values of one shape: class scores, features, relations */
     VST_EXPECTS_CHANNELS_LAST, /* the same, channels last */
@@ -50,4 +52,5 @@ const vst_distance *vst_distance_at(size_t index);
 /* The distance of that name, NULL if there is none. */
 const vst_distance *vst_distance_find(const char *name);
 
+VST_END_DECLS
 #endif
