@@ -1,52 +1,114 @@
 #!/bin/sh
 # Installs what Vistill needs (Debian 12 or 13), builds it and runs every test: the ordinary build with warnings as errors,
-# clang's if it is installed, the address and undefined-behaviour sanitizers over everything, the thread sanitizer over the
-# threaded parts.
+# its tests of what is computed once more with nothing wider than AVX2, clang's build if clang is installed, the address and
+# undefined-behaviour sanitizers over everything, the thread sanitizer over the threaded parts. All parts run, even if one
+# fails; the last lines say what passed and what failed.
 #
-# usage: sh tests/run.sh [--no-install] [--only dev|clang|asan|tsan]
+# usage: sh tests/run.sh [--no-install] [--only dev|avx2|clang|asan|tsan]
 set -eu
 cd "$(dirname "$0")/.."
+usage() { sed -n '2,7p' "$0"; exit 2; }
 install=yes
 only=""
 while [ $# -gt 0 ]; do
     case $1 in
         --no-install) install=no ;;
-        --only) only=$2; shift ;;
-        *) sed -n '2,7p' "$0"; exit 2 ;;
+        --only)
+            case ${2:-} in dev | avx2 | clang | asan | tsan) only=$2 ;; *) usage ;; esac
+            shift
+            ;;
+        *) usage ;;
     esac
     shift
 done
 
-[ "$install" = no ] || sh recipes/install.sh --tests
+mkdir -p build
+started=$(date +%s)
+failed=no
+summary=build/tests.txt # a line for each part
+advice=""
+: > $summary
+
+if [ $install = yes ] && ! sh recipes/install.sh --tests; then
+    advice="Packages are missing that need a network and root (or sudo) to be installed: \
+run \`sh recipes/install.sh --tests\` once with both, then this again."
+fi
 # The version that all files are formatted with. Without a network the test of it is skipped.
 format=build/tools/clang_format/data/bin/clang-format
 [ -x $format ] || python3 -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --target build/tools clang-format==18.1.8 ||
     echo "clang-format could not be fetched: the format is not checked"
 
-# step NAME CMAKE_PRESET CTEST_ARGUMENTS…: one build and its tests
-step() {
-    preset=$1
-    shift
-    [ -z "$only" ] || [ "$only" = "$preset" ] || return 0
-    printf '\n== %s ==\n' "$preset"
-    cmake --preset "$preset" > "build/$preset.log" 2>&1 || { cat "build/$preset.log"; exit 1; }
-    cmake --build --preset "$preset" -j "$(nproc)" > "build/$preset.log" 2>&1 || { tail -n 60 "build/$preset.log"; exit 1; }
-    ctest --preset "$preset" "$@"
+# wanted PART: prints its heading, unless another part alone was asked for
+wanted() {
+    [ -z "$only" ] || [ "$only" = "$1" ] || return 1
+    printf '\n== %s ==\n' "$1"
 }
 
-mkdir -p build
-started=$(date +%s)
-step dev
+# note PART RESULT: for the last lines
+note() { printf '  %-6s%s\n' "$1" "$2" >> $summary; }
+
+skip() {
+    echo "skipped: $2"
+    note "$1" "skipped: $2"
+}
+
+# build PRESET: its output is shown only if it fails
+build() {
+    log=build/$1.log
+    cmake --preset "$1" > "$log" 2>&1 || { cat "$log"; return 1; }
+    cmake --build --preset "$1" -j "$(nproc)" > "$log" 2>&1 || { tail -n 60 "$log"; return 1; }
+}
+
+# part NAME PRESET CTEST_ARGUMENTS…: one build and its tests
+part() {
+    name=$1 preset=$2
+    shift 2
+    if ! build "$preset"; then
+        failed=yes
+        note "$name" "FAILED: does not build, see build/$preset.log"
+        return 0
+    fi
+    results=$PWD/build/$name.xml
+    names=build/$preset/Testing/Temporary/LastTestsFailed.log
+    rm -f "$results" "$names"
+    result=passed
+    # Two at a time: many use a thread for each core. Those that measure time run alone (see CMakeLists.txt).
+    ctest --preset "$preset" -j 2 --no-tests=error --output-junit "$results" "$@" || { result=FAILED; failed=yes; }
+    count() { sed -n "s/^[[:space:]]*$1=\"\([0-9]*\)\".*/\1/p" "$results" 2> /dev/null | head -n 1; }
+    note "$name" "$result: $(count tests) tests, $(count failures) failed, $(count skipped) skipped"
+    [ ! -s "$names" ] || sed 's/^[0-9]*:/          /' "$names" >> $summary
+}
+
+! wanted dev || part dev dev
+# What is computed, as a processor without AVX-512 computes it.
+if wanted avx2; then
+    if grep -q '^flags.* avx512f' /proc/cpuinfo; then
+        export VISTILL_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+        part avx2 dev -R 'test_(kernels|pixels|ops|winograd|fuse|plan|program|optim|distill|deit|models|parity|terms|train)$'
+        unset VISTILL_ISA ONEDNN_MAX_CPU_ISA
+    else
+        skip avx2 "this processor has nothing wider than AVX2"
+    fi
+fi
 # Another compiler, with the OpenMP that belongs to it: the whole library, and the tests of what is computed.
-if echo 'int main(void) { return 0; }' | clang -fopenmp -x c - -o build/clang-openmp 2> /dev/null; then
-    step clang -R 'test_(ops|parity|plan|kernels|fuse|winograd|pixels|install)$'
-else
-    printf '\nclang with its OpenMP (Debian: clang, libomp-dev) is not installed: no build with clang\n'
+if wanted clang; then
+    if echo 'int main(void) { return 0; }' | clang -fopenmp -x c - -o build/clang-openmp 2> /dev/null; then
+        part clang clang -R 'test_(ops|parity|plan|kernels|fuse|winograd|pixels|install)$'
+    else
+        skip clang "clang with its OpenMP (Debian: clang, libomp-dev) is not installed"
+    fi
 fi
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
-step asan
+! wanted asan || part asan asan
 # OpenMP's own library is not instrumented, so the thread sanitizer is kept to the parts that use POSIX threads, and
 # programs run there with one OpenMP thread each.
-export OMP_NUM_THREADS=1
-step tsan -R 'test_(loader|loader_views|mix|datasets|formats|base|program|session)$'
-printf '\nAll tests passed in %d minutes.\n' $((($(date +%s) - started + 59) / 60))
+if wanted tsan; then
+    export OMP_NUM_THREADS=1
+    part tsan tsan -R 'test_(loader|loader_views|mix|datasets|formats|base|program|session)$'
+    unset OMP_NUM_THREADS
+fi
+
+printf '\nAfter %d minutes:\n' $((($(date +%s) - started + 59) / 60))
+cat $summary
+[ -z "$advice" ] || echo "$advice"
+[ $failed = no ]
