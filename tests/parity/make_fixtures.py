@@ -2,6 +2,7 @@
 """Writes the fixtures of test_parity.c with PyTorch and timm: weights, inputs and what they should give.
 
 Usage: make_fixtures.py [NAME…]                       committed cases of cases.json (or all) into this folder
+       make_fixtures.py --sensitivity [NAME…]         sensitivity.json alone, of the committed files
        make_fixtures.py --full-size FOLDER NAME…      cases that are not committed, into FOLDER
        make_fixtures.py --list                        names of the cases that are not committed
 Needs torch, timm, numpy and safetensors; made with torch 2.13 and timm 1.0.31.
@@ -12,6 +13,12 @@ Weights and inputs are float32; everything expected is computed in float64 from 
 measures the engine's error alone. NAME.weights.safetensors is a state dict with timm's names, NAME.expected.safetensors
 holds the rest: inputs, logits, losses, "gradient.*", "state.*" (running statistics after one step) and "curve" (losses of
 ten steps). A full-size case has inputs and logits of inference only.
+
+sensitivity.json says how much rounding moves "curve": for each step the largest deviation up to there, relative to the loss,
+of RUNS curves in double with noise on the output of every layer and on its gradient. Training amplifies rounding: batch
+norms of few values do, and where a ReLU's input moves over zero its gradient jumps. Weights disturbed at the start alone are
+not enough, since each step rounds anew. ROUNDING is 16 times float32's unit: so far are kernels for old processors off,
+which add up thousands of values one after the other.
 """
 import argparse
 import json
@@ -24,7 +31,7 @@ import timm.models.efficientnet as mobile
 import timm.models.resnet
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.models.deit import VisionTransformerDistilled  # noqa: F401 (named in cases.json)
 from timm.models.vision_transformer import VisionTransformer  # noqa: F401
 from torch import nn
@@ -34,6 +41,7 @@ from cct import CCT  # noqa: F401
 HERE = pathlib.Path(__file__).resolve().parent
 BATCH, FULL_BATCH, CLASSES, STEPS = 8, 2, 10, 10
 MARGIN_FIRST, MARGIN_LATER = 1e-5, 2e-6
+RUNS, ROUNDING = 32, 2.0**-20
 margins = []  # how near the inputs of each call of an activation or max pool came to a kink
 
 
@@ -208,7 +216,7 @@ def curve(model, optimizer, loss_of):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return torch.tensor(losses)
+    return torch.tensor(losses, dtype=torch.float64)
 
 
 def save(folder, name, weights, expected):
@@ -227,6 +235,56 @@ def copy(weights):
     return {k: v.clone() for k, v in weights.items()}
 
 
+def trained_loss(expected):
+    """The loss of the curve, of a model's outputs."""
+    target, teacher = (expected[k].double() if k in expected else None for k in ("target", "teacher"))
+    if teacher is None:
+        return lambda outputs: cross_entropy(outputs, target)
+    return lambda outputs: distillation("hard", outputs, target, teacher, alpha=0.5, temperature=1.0)
+
+
+def add_rounding(model):
+    """From now on outputs of layers with parameters, and gradients of them, are as if computed in a short format."""
+
+    def disturb(value):
+        return value + ROUNDING * value.detach().square().mean().sqrt() * torch.randn_like(value)
+
+    def hook(layer, inputs, output):
+        output = disturb(output)
+        if output.requires_grad:
+            output.register_hook(disturb)
+        return output
+
+    for layer in model.modules():
+        if not list(layer.children()) and list(layer.parameters()):
+            layer.register_forward_hook(hook)
+
+
+def rounded_curve(case, weights, expected, seed):
+    torch.manual_seed(seed)
+    model = make_model(case)
+    if "teacher" in expected:
+        model.set_distilled_training(True)
+    model.load_state_dict(weights)
+    model.double().train()
+    add_rounding(model)
+    x, loss_of = expected["image"].double(), trained_loss(expected)
+    return curve(model, make_optimizer(model, case["optimizer"]), lambda: loss_of(model(x)))
+
+
+def save_sensitivity(case):
+    weights, expected = (load_file(HERE / f"{case['name']}.{part}.safetensors") for part in ("weights", "expected"))
+    want = expected["curve"].double()
+    off = [(rounded_curve(case, weights, expected, seed) - want).abs() / want for seed in range(RUNS)]
+    largest = torch.stack(off).amax(0).cummax(0).values
+    path = HERE / "sensitivity.json"
+    table = json.loads(path.read_text()) if path.exists() else {}
+    table[case["name"]] = [float(f"{value:.1e}") for value in largest.tolist()]
+    lines = [f'  "{name}": {json.dumps(table[name])}' for name in sorted(table)]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{case['name']}: rounding moves the curve by up to {largest[-1]:.1e}", flush=True)
+
+
 def try_case(case, seed):
     """A value so near to a kink that rounding decides which gradient it gets would make the fixture a matter of luck:
     False for such a seed."""
@@ -243,12 +301,7 @@ def try_case(case, seed):
         expected["teacher"] = 3 * torch.randn(BATCH, CLASSES)
     model.double()
     x, t, z = (expected[k].double() if k in expected else None for k in ("image", "target", "teacher"))
-
-    def loss_of(outputs):
-        if distilled:
-            return distillation("hard", outputs, t, z, alpha=0.5, temperature=1.0)
-        return cross_entropy(outputs, t)
-
+    loss_of = trained_loss(expected)
     expected["logits_eval"] = model.eval()(x)
     margins.clear()
     outputs = model.train()(x)
@@ -277,6 +330,7 @@ def make_small(case):
     seed = case["seed"]
     while not try_case(case, seed):
         seed += 1
+    save_sensitivity(case)
 
 
 def make_full_size(case, folder):
@@ -295,6 +349,7 @@ def make_full_size(case, folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--sensitivity", action="store_true")
     parser.add_argument("--full-size", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
@@ -311,6 +366,8 @@ def main():
             print(case["name"])
         elif options.full_size:
             make_full_size(case, options.full_size)
+        elif options.sensitivity:
+            save_sensitivity(case)
         else:
             make_small(case)
 
