@@ -152,8 +152,8 @@ out:
     return status;
 }
 
-static double per_channel(const vst_option_list *list, int channel, double fallback) {
-    if (list->count == 0) return fallback;
+static double per_channel(const vst_option_list *list, int channel, double default_value) {
+    if (list->count == 0) return default_value;
     return list->value[list->count == 1 ? 0 : channel];
 }
 

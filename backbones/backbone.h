@@ -16,10 +16,14 @@ typedef struct vst_model_common {
     vst_option_list mean,
         std;           /* of the input in 0 … 1, per channel or one for all; empty: 0 and 1 (no normalisation) */
     double crop_pct;   /* evaluation: the image's shorter side is resized to image / crop_pct, the centre cut out */
-    int interpolation; /* of that resizing: position in VST_INTERPOLATIONS */
+    int interpolation; /* of that resizing: a vst_interpolation */
 } vst_model_common;
 
-#define VST_INTERPOLATIONS "bicubic|bilinear|lanczos|box|nearest"
+#define VST_INTERPOLATIONS(X)                 \
+    X(VST_INTERPOLATION_BICUBIC, "bicubic")   \
+    X(VST_INTERPOLATION_BILINEAR, "bilinear") \
+    X(VST_INTERPOLATION_LANCZOS, "lanczos") X(VST_INTERPOLATION_BOX, "box") X(VST_INTERPOLATION_NEAREST, "nearest")
+typedef enum vst_interpolation { VST_CHOICE_ENUM(VST_INTERPOLATIONS) } vst_interpolation;
 
 #define VST_MODEL_COMMON_OPTIONS(S, image_default, channels_default, classes_default)                                \
     VST_OPTION_INT(S, common.image, image_default, 4, 4096, "input height and width, pixels"),                       \
@@ -28,7 +32,7 @@ typedef struct vst_model_common {
         VST_OPTION_LIST(S, common.mean, "", -1e6, 1e6, "mean of the input (pixels in 0..1), one or one a channel"),  \
         VST_OPTION_LIST(S, common.std, "", 1e-6, 1e6, "deviation of the input, one or one a channel"),               \
         VST_OPTION_DOUBLE(S, common.crop_pct, 1, 0.01, 1, "evaluation: share of the resized image that is cut out"), \
-        VST_OPTION_CHOICE(S, common.interpolation, "bicubic", VST_INTERPOLATIONS,                                    \
+        VST_OPTION_CHOICE(S, common.interpolation, "bicubic", VST_CHOICE_TEXT(VST_INTERPOLATIONS),                   \
                           "evaluation: how images are resized")
 
 /* Overrides for a variant: the normalisation of ImageNet, and timm's mean and deviation of one half. */

@@ -2,8 +2,11 @@
 #include "recipes/infer/preprocessing.h"
 
 vst_evaluation_view vst_model_view(const vst_model_config *config) {
-    static const vst_filter filters[] = {VST_FILTER_BICUBIC, VST_FILTER_BILINEAR, VST_FILTER_LANCZOS, VST_FILTER_BOX,
-                                         VST_FILTER_NEAREST}; /* in the order of VST_INTERPOLATIONS */
+    static const vst_filter filters[] = {[VST_INTERPOLATION_BICUBIC] = VST_FILTER_BICUBIC,
+                                         [VST_INTERPOLATION_BILINEAR] = VST_FILTER_BILINEAR,
+                                         [VST_INTERPOLATION_LANCZOS] = VST_FILTER_LANCZOS,
+                                         [VST_INTERPOLATION_BOX] = VST_FILTER_BOX,
+                                         [VST_INTERPOLATION_NEAREST] = VST_FILTER_NEAREST};
     const vst_model_common *common = vst_model_common_of(config);
     return (vst_evaluation_view){common->image, common->crop_pct, filters[common->interpolation]};
 }

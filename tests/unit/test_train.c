@@ -166,7 +166,7 @@ START_TEST(presets_train) {
 }
 END_TEST
 
-/* What a term pulls at the model is told apart, whatever its weight. */
+/* The gradient norm of each term is logged by itself, whatever its weight. */
 START_TEST(gradients_are_told_apart) {
     make_teachers_of(crowd_recipe);
     session s = {.recipe = crowd_recipe, .dry_run = true};
