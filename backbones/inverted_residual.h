@@ -1,5 +1,5 @@
-/* Networks of inverted residual blocks (Sandler et al., 2018; with squeeze-and-excitation, Tan & Le, 2019): what
- * efficientnet.c and mobilenet_v2.c have in common. Names and initialisation are those of timm's EfficientNet class. */
+/* Networks of inverted residual blocks (Sandler et al., 2018; with squeeze-and-excitation, Tan & Le, 2019): shared by
+ * efficientnet.c and mobilenet_v2.c. Names and initialisation follow timm's EfficientNet class. */
 #ifndef VISTILL_BACKBONES_INVERTED_RESIDUAL_H
 #define VISTILL_BACKBONES_INVERTED_RESIDUAL_H
 
@@ -20,9 +20,9 @@ typedef struct vsti_mobile {
     vst_value (*activation)(vst_graph *graph, vst_value x);
 } vsti_mobile;
 
-/* Takes `stages` of a published network, with the repeats and channels that a user may have set, widened and deepened
- * as EfficientNet's compound scaling does; fixed: the first and last stage keep their depth. False if the lists do not
- * fit. */
+/* Sets net->stages from the `stages` of a published network, with the user's repeats and channels and EfficientNet's
+ * compound scaling of width and depth. fixed: the depth of the first and last stage is not scaled. False if the lists
+ * have different or invalid lengths. */
 static inline bool vsti_mobile_scale(vst_graph *g, vsti_mobile *net, const vsti_mobile_stage *stages,
                                      const vst_option_list *repeats, const vst_option_list *channels, double width,
                                      double depth, bool fixed) {
@@ -51,7 +51,7 @@ static inline vst_value vsti_mobile_conv(vst_graph *g, vst_value x, const vsti_m
     return vsti_batch_norm(g, vsti_conv(g, x, names[0], conv), names[1], net->norm);
 }
 
-/* A block; without expansion it is timm's depthwise separable one, whose layers have other names. */
+/* A block. Without expansion it is timm's depthwise separable block, whose layers have other names. */
 static inline vst_value vsti_mobile_block(vst_graph *g, vst_value x, const vsti_mobile *net,
                                           const vsti_mobile_stage *stage, int stride, double drop_path) {
     static const char *const names[2][3][2] = {{{"", ""}, {"conv_dw", "bn1"}, {"conv_pw", "bn2"}},
@@ -102,7 +102,7 @@ static inline void vsti_mobile_build(vst_graph *g, vst_value x, const vsti_mobil
     vsti_pooled_head(g, x, "classifier", vsti_mobile_classifier(net->features, classes));
 }
 
-/* Stage and place in it of block `index`, counted through the network; false if there are fewer. */
+/* Stage and position within it of block `index`, counted over the whole network; false if there are fewer blocks. */
 static inline bool vsti_mobile_locate(const vsti_mobile *net, int index, int *stage, int *place) {
     for (*stage = 0, *place = index; *stage < net->count && *place >= 0; ++*stage) {
         if (*place < net->stages[*stage].repeats) return true;

@@ -1,5 +1,5 @@
-/* Layers that the convolutional families have in common, with the names and initialisations that timm gives them.
- * Static, since every .c file of this folder but backbone.c is a family. */
+/* Layers shared by the convolutional families, with timm's names and initialisations. They are static functions in a
+ * header because every .c file of this folder except backbone.c is a family. */
 #ifndef VISTILL_BACKBONES_LAYERS_H
 #define VISTILL_BACKBONES_LAYERS_H
 
@@ -22,8 +22,8 @@ static inline vst_value vsti_conv(vst_graph *g, vst_value x, const char *name, v
     return x;
 }
 
-/* A convolution whose bias begins with 0. The operation's own bias is PyTorch's uniform one, but of a parameter's
- * initialisations the first one counts. */
+/* A convolution whose bias is initialised with 0. vst_conv2d itself uses PyTorch's uniform initialisation, but the
+ * first registration of a parameter wins. */
 static inline vst_value vsti_conv_bias(vst_graph *g, vst_value x, const char *name, vst_conv2d_options options) {
     options.bias = true;
     VST_SCOPE (g, "%s", name) {
@@ -38,8 +38,8 @@ static inline vst_value vsti_batch_norm(vst_graph *g, vst_value x, const char *n
     return x;
 }
 
-/* Batch norm at the end of a residual branch, whose scale begins with 0, so that the block begins as the identity
- * (timm's zero_init_last; Goyal et al., 2017). */
+/* Batch norm at the end of a residual branch: its weight is initialised with 0, so that the block starts as the
+ * identity (timm's zero_init_last; Goyal et al., 2017). */
 static inline vst_value vsti_batch_norm_last(vst_graph *g, vst_value x, const char *name, vst_norm_options options) {
     const vst_shape shape = vst_shape_at(g, x);
     VST_SCOPE (g, "%s", name) {
@@ -56,8 +56,8 @@ static inline vst_value vsti_drop_path(vst_graph *g, vst_value x, double rate) {
     return x;
 }
 
-/* Squeeze-and-excitation (Hu et al., 2018): x (N, C, H, W) times a gate (N, C, 1, 1) that two 1x1 convolutions make of
- * its mean. */
+/* Squeeze-and-excitation (Hu et al., 2018): x (N, C, H, W) times a gate (N, C, 1, 1), which two 1x1 convolutions
+ * compute from the mean over pixels. */
 static inline vst_value vsti_squeeze_excite(vst_graph *g, vst_value x, const char *const names[2], int reduced,
                                             vst_value (*activation)(vst_graph *, vst_value)) {
     const int channels = (int)vst_shape_at(g, x).dim[1];
@@ -73,8 +73,8 @@ static inline vst_value vsti_squeeze_excite(vst_graph *g, vst_value x, const cha
     return vst_mul(g, x, gate);
 }
 
-/* Taps what attention over the projection qkv (B, N, 3 D) is made of: TAP.q, .k and .v (B, heads, N, D / heads). No
- * plan computes them unless somebody reads them. */
+/* Adds the taps TAP.q, TAP.k and TAP.v (B, heads, N, D / heads) of the attention projection qkv (B, N, 3 D). A program
+ * computes them only if they are outputs. */
 static inline void vsti_tap_attention(vst_graph *g, vst_value qkv, int heads, const char *tap) {
     static const char *const parts[] = {"q", "k", "v"};
     const vst_shape shape = vst_shape_at(g, qkv);
@@ -88,7 +88,7 @@ static inline void vsti_tap_attention(vst_graph *g, vst_value qkv, int heads, co
     }
 }
 
-/* (N, C, H, W) to "pooled" (N, C) and "logits" (N, features). */
+/* Global average pooling and the classifier: x (N, C, H, W) to the taps "pooled" (N, C) and "logits" (N, features). */
 static inline void vsti_pooled_head(vst_graph *g, vst_value x, const char *name, vst_linear_options linear) {
     x = vst_global_avg_pool(g, x);
     vst_tap(g, "pooled", x);
@@ -96,15 +96,15 @@ static inline void vsti_pooled_head(vst_graph *g, vst_value x, const char *name,
     vst_tap(g, "logits", x);
 }
 
-/* The nearest multiple of `divisor`, but not less than 0.9 of the value (timm's make_divisible). */
+/* timm's make_divisible: the nearest multiple of `divisor`, but not less than 0.9 of the value. */
 static inline int vsti_divisible(double value, int divisor) {
     int result = (int)(value + divisor / 2.0) / divisor * divisor;
     if (result < divisor) result = divisor;
     return result < 0.9 * value ? result + divisor : result;
 }
 
-/* For rename(): finds the pair {theirs, ours} whose first name `name` begins with and writes prefix + ours + the rest;
- * pairs end with {NULL, NULL}. False without such a pair. */
+/* For rename(): finds the pair {theirs, ours} for which `name` starts with `theirs`, and writes prefix + ours + the
+ * remaining name. The list ends with {NULL, NULL}. Returns false if no pair matches. */
 static inline bool vsti_rename(const char *const (*pairs)[2], const char *prefix, const char *name, char *out,
                                size_t size) {
     for (; (*pairs)[0]; pairs++) {

@@ -1,4 +1,4 @@
-/* Data sets: labelled images behind one interface, whatever their format. A format is one file of this folder. */
+/* Data sets of labelled images, with one interface for all formats. Each format is one file of this folder. */
 #ifndef VISTILL_DATASETS_DATASET_H
 #define VISTILL_DATASETS_DATASET_H
 
@@ -11,87 +11,87 @@ VST_BEGIN_DECLS
 
 typedef struct vst_dataset vst_dataset;
 
-/* What a format may load into memory, in bytes; a larger file is refused. */
+/* Maximum size in bytes of a file that a format loads into memory; a larger file is refused. */
 #define VST_DATASET_MEMORY (UINT64_C(1) << 30)
 
 typedef struct vst_dataset_options {
-    const char *format; /* a format's name; NULL: found out from the files */
-    int channels;       /* 1 grey or 3 RGB: what every image is converted to; 0: what the format stores, RGB for
-                           image files, whichever each of them is */
+    const char *format; /* name of a format; NULL: detected from the files */
+    int channels; /* convert every image to 1 (grey) or 3 (RGB) channels; 0: those that the format stores, always RGB
+                     for image files */
     const vst_image_limits *limits; /* for image files; NULL: the defaults. Must outlive the data set */
 } vst_dataset_options;
 
-/* Opens the split "train" or "test" of the data set at `path` (a folder, a file or a pattern of files, as the format
- * says). options NULL: the defaults. Close with vst_dataset_close. */
+/* Opens the split "train" or "test" of the data set at `path` (a folder, a file or a file pattern, depending on the
+ * format). `options` may be NULL (the defaults). The caller closes *out with vst_dataset_close. */
 VST_NODISCARD vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split,
                                           const vst_dataset_options *options);
 void vst_dataset_close(vst_dataset *dataset); /* NULL allowed */
 
-uint64_t vst_dataset_count(const vst_dataset *dataset); /* samples, at least 1 */
-int vst_dataset_classes(const vst_dataset *dataset);    /* 0: it has no labels, every sample's is -1 */
-const char *vst_dataset_class_name(const vst_dataset *dataset, int index); /* NULL if there is no such class */
-int vst_dataset_channels(const vst_dataset *dataset);     /* of the images that vst_dataset_read gives: 1 grey, 3 RGB */
-const char *vst_dataset_path(const vst_dataset *dataset); /* the file or folder it was read from, for messages */
-/* True if there are no splits at `path`, so that "train" and "test" are both all of it. */
+uint64_t vst_dataset_count(const vst_dataset *dataset);                    /* samples, at least 1 */
+int vst_dataset_classes(const vst_dataset *dataset);                       /* 0: unlabelled, every label is -1 */
+const char *vst_dataset_class_name(const vst_dataset *dataset, int index); /* NULL if out of range */
+int vst_dataset_channels(const vst_dataset *dataset);     /* of images from vst_dataset_read: 1 grey, 3 RGB */
+const char *vst_dataset_path(const vst_dataset *dataset); /* the file or folder, for messages */
+/* True if the data set has no splits; "train" and "test" are then both the whole data set. */
 bool vst_dataset_has_no_splits(const vst_dataset *dataset);
 
-/* What messages call sample `index`, and what packing names it by: the path of its file within the data set
- * ("cat/7.jpg", "000017.jpg"), "sample 17" where there are no files. Written to `buffer`, cut to `size` bytes (PATH_MAX
- * is always enough); returns `buffer`. index < count. */
+/* The name of sample `index` in messages and packed files: the path of its file within the data set ("cat/7.jpg",
+ * "000017.jpg"), or "sample 17" without files. Writes it to `buffer`, truncated to `size` bytes (PATH_MAX is always
+ * enough), and returns `buffer`. index < count. */
 char *vst_dataset_sample_name(const vst_dataset *dataset, uint64_t index, char *buffer, size_t size);
 
-/* Reads and decodes sample `index`: `image` is {0} or an image to be overwritten, *label the class or -1 for an
- * unlabelled sample. Its size is that of the file, its channels are vst_dataset_channels. Any number of threads may
- * read at the same time, each into its own image. An error names the sample. */
+/* Reads and decodes sample `index`: `image` is {0} or an image to overwrite; *label is the class, or -1 for an
+ * unlabelled sample. The image has the stored size and vst_dataset_channels channels. Any number of threads may read at
+ * the same time, each into its own image. Error messages name the sample. */
 VST_NODISCARD vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label);
 
-/* ---- Image files as they are, for those who decode a part of a picture or copy it ---- */
+/* ---- Encoded image files, for callers that decode a part of an image or copy the file ---- */
 
-/* Bytes that grow and are reused from sample to sample. Starts as {0}. */
+/* A growing buffer that is reused from sample to sample. Initialise it with {0}. */
 typedef struct vst_bytes {
     uint8_t *data; /* owned */
     size_t size, capacity;
 } vst_bytes;
-void vst_bytes_clear(vst_bytes *bytes); /* frees them and zeroes the structure */
-/* size = `size`; what is in it is unspecified. On failure it is as it was. */
+void vst_bytes_clear(vst_bytes *bytes); /* frees the data and zeroes the structure */
+/* Sets the size; the contents are unspecified. On failure the buffer is unchanged. */
 VST_NODISCARD vst_status vst_bytes_resize(vst_bytes *bytes, size_t size);
 
-/* Whether the samples are image files (JPEG, PNG), so that vst_dataset_read_bytes can be asked; otherwise they are
- * stored as pixels and only vst_dataset_read gives them. */
+/* True if the samples are image files (JPEG, PNG) that vst_dataset_read_bytes can read; false if they are stored as
+ * pixels, for vst_dataset_read only. */
 bool vst_dataset_encoded(const vst_dataset *dataset);
 
-/* The bytes of sample `index`'s image file, not looked at: perhaps no image at all. Decode them with vst_image_decode,
- * channels = vst_dataset_channels, limits = vst_dataset_limits: vst_dataset_read does exactly that. Threads as
- * for vst_dataset_read, each with its own bytes. Without encoded samples: VST_ERROR_UNSUPPORTED. */
+/* Reads the image file of sample `index` without checking its contents. To decode it as vst_dataset_read does, use
+ * vst_image_decode with channels = vst_dataset_channels and limits = vst_dataset_limits. Any number of threads may read
+ * at the same time, each into its own buffer. VST_ERROR_UNSUPPORTED if the samples are not encoded. */
 VST_NODISCARD vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes,
                                                 int *label);
-const vst_image_limits *vst_dataset_limits(const vst_dataset *dataset); /* as given on opening, perhaps NULL */
+const vst_image_limits *vst_dataset_limits(const vst_dataset *dataset); /* as given on opening; may be NULL */
 
-/* Whether a failed read is the sample's own fault (missing, not an image, damaged, too large), not that of memory or
- * caller: what a policy for broken samples may pass over. */
+/* True if a read failed because of the sample itself (missing, not an image, damaged, too large), not because of memory
+ * or an invalid argument: an error that a policy for broken samples may skip. */
 bool vst_dataset_is_broken(vst_status status);
 
-/* ---- All of it ---- */
+/* ---- Hash and views ---- */
 
-/* A 64-bit hash (xxh3): equal for equal samples in equal order, wherever they lie. Of data that is held in memory (IDX,
- * CIFAR) it is over all pixels and labels. Of image files it is over names within the data set, sizes in bytes, labels
- * and class names: cheap for 150 GB, but blind to a file whose content changes and whose size does not. Views have
- * their own. */
+/* A 64-bit hash (xxh3): equal for equal samples in equal order, independent of their path. For data in memory (IDX,
+ * CIFAR) it covers all pixels and labels. For image files it covers names within the data set, sizes in bytes, labels
+ * and class names: fast for 150 GB, but a change of a file that keeps its size is not detected. A view has its own
+ * hash. */
 VST_NODISCARD vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash);
 
-/* Views: they do not own the data set, which must outlive them; each is closed on its own.
- * split: `validation_count` samples drawn by `seed` become *validation, all others *train. */
+/* Views do not own the data set, which must outlive them; close each with vst_dataset_close. split: `validation_count`
+ * samples drawn by `seed` become *validation, all others *train. */
 VST_NODISCARD vst_status vst_dataset_split(const vst_dataset *dataset, uint64_t validation_count, uint64_t seed,
                                            vst_dataset **train, vst_dataset **validation);
-/* sample: `count` samples drawn by `seed`; those of a smaller count are the beginning of those of a larger one. */
+/* sample: `count` samples drawn by `seed`; a smaller count selects the first samples of a larger one. */
 VST_NODISCARD vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64_t seed,
                                             vst_dataset **view);
 
 /* ---- For formats ---- */
 
 typedef struct vst_dataset_methods {
-    /* index < count in all of them. A format offers either `read` (pixels, of any number of channels) or `read_bytes`
-     * (image files; decoding is then done for it). */
+    /* index < count in all of them. A format has either `read` (pixels with any number of channels) or `read_bytes`
+     * (image files, which dataset.c decodes). */
     vst_status (*read)(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label);
     vst_status (*read_bytes)(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label);
     void (*name)(const vst_dataset *dataset, uint64_t index, char *buffer, size_t size); /* NULL: "sample INDEX" */
@@ -99,23 +99,22 @@ typedef struct vst_dataset_methods {
     void (*close)(vst_dataset *dataset); /* frees everything, the structure included */
 } vst_dataset_methods;
 
-/* The beginning of a format's own structure. */
+/* The first member of a format's own structure. */
 struct vst_dataset {
     const vst_dataset_methods *methods;
-    const char *path; /* what vst_dataset_path says; the format's */
+    const char *path; /* for vst_dataset_path; owned by the format */
     uint64_t count;
-    int channels; /* 1 or 3, of what `read` gives; the format's choice, which vst_dataset_open overrides by its options
-                   */
+    int channels; /* 1 or 3, set by the format; vst_dataset_open replaces it by its option */
     int classes;
-    const char *const *class_names; /* `classes` of them; the format's */
-    bool whole;                     /* what vst_dataset_has_no_splits says */
+    const char *const *class_names; /* `classes` names; owned by the format */
+    bool whole;                     /* for vst_dataset_has_no_splits */
     const vst_image_limits *limits; /* set by vst_dataset_open */
 };
 
 typedef struct vst_dataset_format {
-    const char *name, *help; /* help: one line, says which files it looks for */
-    /* Whether `path`, which may not exist, looks like this format; by names, cheap. The first format in the order of
-     * names that says yes is taken. */
+    const char *name, *help; /* help: one line that lists the files it reads */
+    /* True if `path`, which may not exist, looks like this format; checks names only. The first matching format in
+     * alphabetical order is used. */
     bool (*probe)(const char *path);
     vst_status (*open)(vst_dataset **out, const char *path, const char *split);
 } vst_dataset_format;

@@ -1,5 +1,5 @@
-/* Augmentations: random changes to a training image. A policy is one file of this folder; a list of them is built from
- * text. What happens to a sample is a pure function of (seed, epoch, sample). */
+/* Augmentations: random changes to a training image. Each policy is one file of this folder; a list of policies is
+ * built from text. The result is a pure function of the sample and (seed, epoch, sample index, copy). */
 #ifndef VISTILL_DATASETS_AUGMENT_AUGMENT_H
 #define VISTILL_DATASETS_AUGMENT_AUGMENT_H
 
@@ -13,8 +13,8 @@
 
 VST_BEGIN_DECLS
 
-/* Images that a policy may overwrite and leave changed; one set for each thread. They keep their memory from sample to
- * sample. A policy that makes its result in one of them swaps it with the image. */
+/* Working images that a policy may overwrite, one set per thread. Their memory is reused from sample to sample. A
+ * policy that writes its result to one of them swaps it with the image. */
 enum { VST_AUGMENT_SCRATCH = 3 };
 typedef struct vst_augment_scratch {
     vst_image images[VST_AUGMENT_SCRATCH];
@@ -25,23 +25,23 @@ void vst_augment_scratch_clear(vst_augment_scratch *scratch);
 typedef struct vst_augment_floats {
     float *values;
     int channels, height, width;
-    const double *mean, *std; /* of the normalisation that the model will apply, one a channel */
+    const double *mean, *std; /* normalisation of the model, one value per channel */
 } vst_augment_floats;
 
-/* A policy has `apply` or `apply_floats`, and may have `crop`. All randomness comes from `random`. Called by several
- * threads at the same time with their own samples. */
+/* A policy has `apply` or `apply_floats`, and may have `crop`. Use only `random` for random numbers. The functions are
+ * called by several threads at the same time with different samples. */
 typedef struct vst_augmentation {
     const char *name, *help;
     const vst_option *options; /* table of the options structure */
     size_t options_size;       /* its sizeof */
-    /* Refuses options that are wrong together or that their table cannot check, when a list is built; NULL: there are
-     * none. So `crop`, `apply` and `apply_floats` only ever get options that it has let through. */
+    /* Checks options that the table cannot check (combinations, policy strings) when a list is built, so that `crop`,
+     * `apply` and `apply_floats` get valid options only. May be NULL. */
     vst_status (*check)(const void *options);
-    /* For a policy that begins by cutting a part out of the picture: chooses the part. `apply` then gets that part
-     * alone, and `random` as `crop` left it. The first policy of a list is asked before decoding, so that only the part
-     * is decoded. */
+    /* For a policy that begins with a crop: chooses the box. `apply` then gets only that part of the image, and
+     * `random` in the state that `crop` left. For the first policy of a list it is called before decoding, so that only
+     * the box is decoded. */
     void (*crop)(const void *options, vst_random *random, int height, int width, vst_box *box);
-    /* Changes the image, its size too if that is what it is for. */
+    /* Changes the image; may change its size. */
     vst_status (*apply)(const void *options, vst_random *random, vst_image *image, vst_augment_scratch *scratch);
     /* Changes the sample after conversion; such policies come last in a list. */
     void (*apply_floats)(const void *options, vst_random *random, const vst_augment_floats *sample);
@@ -49,40 +49,40 @@ typedef struct vst_augmentation {
 
 typedef struct vst_augment vst_augment;
 
-/* Builds a list of policies, applied in their order, from "crop:padding=2, flip:probability=0.5"; further options of a
- * policy follow after another colon. "" and "none" give an empty list. Unknown policies and options are errors that say
- * what there is, and so are options that a policy's `check` refuses. Destroy with vst_augment_destroy. */
+/* Builds a list of policies, applied in their order, from "crop:padding=2, flip:probability=0.5"; options of a policy
+ * are separated by colons. "" and "none" give an empty list. Unknown policies and options (the message lists the known
+ * ones) and options that fail a policy's `check` are errors. The caller destroys *out with vst_augment_destroy. */
 VST_NODISCARD vst_status vst_augment_create(vst_augment **out, const char *text);
 void vst_augment_destroy(vst_augment *augment); /* NULL allowed */
-/* Equal for lists that do the same, however they are written; NULL as an empty list. */
+/* A hash that is equal for equal policies and options, independent of the spelling. NULL counts as an empty list. */
 uint64_t vst_augment_hash(const vst_augment *augment);
 
-/* Which random changes of which sample: everything that the random numbers of a list depend on. Policy "crop" draws
- * from the stream (seed, id of "augment.crop", epoch, sample); a second "crop" in the list, and every copy of a sample
- * that an epoch shows several times, has a stream of its own. */
+/* Selects the random numbers of a list for one sample. Policy "crop" uses the stream (seed, id of "augment.crop",
+ * epoch, sample); a second "crop" in the list and every further copy of a sample in an epoch use streams of their
+ * own. */
 typedef struct vst_augment_view {
     uint64_t seed, sample;
-    uint32_t epoch, copy; /* copy: 0 for the first or only one */
+    uint32_t epoch, copy; /* copy: 0 for the first one */
 } vst_augment_view;
 
-/* A list is applied in these stages, in this order and each once; they are a pure function of the view and the pixels.
- * `augment` may be NULL: none. Thread-safe: a thread has its own state, scratch and sample. */
+/* A list is applied in three stages, in this order and each once. The result is a pure function of the view and the
+ * pixels. `augment` may be NULL (no policies). Thread-safe if every thread has its own state, scratch and sample. */
 typedef struct vst_augment_state {
     vst_augment_view view;
-    vst_random random; /* of the first policy, as its `crop` left it */
+    vst_random random; /* of the first policy, after its `crop` */
     bool cropped;
 } vst_augment_state;
-/* 1. Given the whole picture's size, says which part of it is needed: decode that part, or cut it out. */
+/* 1. Computes, from the size of the whole image, the box that is needed. The caller decodes or crops to it. */
 void vst_augment_begin(const vst_augment *augment, vst_augment_view view, int height, int width,
                        vst_augment_state *state, vst_box *part);
-/* 2. Applies the policies for images to that part. */
+/* 2. Applies the image policies to that part. */
 VST_NODISCARD vst_status vst_augment_image(const vst_augment *augment, vst_augment_state *state, vst_image *image,
                                            vst_augment_scratch *scratch);
-/* 3. Applies those for floats to the converted sample. */
+/* 3. Applies the float policies to the converted sample. */
 void vst_augment_finish(const vst_augment *augment, const vst_augment_state *state, const vst_augment_floats *sample);
-bool vst_augment_has_crop(const vst_augment *augment); /* whether the part can be less than all of the picture */
+bool vst_augment_has_crop(const vst_augment *augment); /* true if the box may be smaller than the image */
 
-/* Stages 1 and 2 for a whole image in memory, first copy, with scratch images of its own: for previews. */
+/* Stages 1 and 2 for an image in memory (copy 0), with its own scratch images; for previews. */
 VST_NODISCARD vst_status vst_augment_apply(const vst_augment *augment, uint64_t seed, uint32_t epoch, uint64_t sample,
                                            vst_image *image);
 

@@ -1,10 +1,10 @@
-/* Samples that cannot be read: the list of one batch, and the tally of all. Internal to the loader. */
+/* Samples that cannot be read: a list per batch and a count for the whole data set. Internal to the loader. */
 #ifndef VISTILL_DATASETS_LOADER_BROKEN_H
 #define VISTILL_DATASETS_LOADER_BROKEN_H
 
 #include "datasets/dataset.h"
 
-/* How far to go on for a readable sample, as timm's readers do. */
+/* Number of following samples to try, as in timm's readers. */
 enum { VSTI_BROKEN_RETRIES = 20, VSTI_BROKEN_TEXT = 512 };
 
 typedef struct vsti_broken {
@@ -12,7 +12,7 @@ typedef struct vsti_broken {
     char text[VSTI_BROKEN_TEXT]; /* why */
 } vsti_broken;
 
-/* Those that a worker met while it filled a batch. Starts as {0}. */
+/* The broken samples of one batch, filled by a worker. Initialise it with {0}. */
 typedef struct vsti_broken_list {
     vsti_broken *items; /* owned */
     size_t count, capacity;
@@ -22,14 +22,14 @@ typedef struct vsti_broken_list {
 VST_NODISCARD vst_status vsti_broken_add(vsti_broken_list *list, uint64_t sample);
 void vsti_broken_clear(vsti_broken_list *list);
 
-/* All that the consumer has met, each sample once. Starts as {0}. */
+/* All broken samples of the batches returned so far, each counted once. Initialise it with {0}. */
 typedef struct vsti_broken_tally {
-    uint64_t *seen; /* a bit for each sample of the data set; NULL before the first; owned */
+    uint64_t *seen; /* one bit per sample of the data set; NULL before the first broken sample; owned */
     uint64_t count; /* of the bits */
 } vsti_broken_tally;
 
-/* Adds a batch's list. `warn`: new ones are told to the log. More of them than `limit` (a share of all samples) is an
- * error with the last one's reason. */
+/* Adds the list of a batch. `warn`: log new ones. If their fraction of all samples exceeds `limit`, returns an error
+ * with the reason of the last one. */
 VST_NODISCARD vst_status vsti_broken_take(vsti_broken_tally *tally, const vsti_broken_list *list,
                                           const vst_dataset *dataset, bool warn, double limit);
 void vsti_broken_tally_clear(vsti_broken_tally *tally);

@@ -1,6 +1,6 @@
-/* Which sample stands where in an epoch, and in whose part of it: computed for each place alone, without lists. Several
- * processes take turns: of three, the first has places 0, 3, 6 … of the common order, so that the batches of all of
- * them at one step are one larger batch, whatever their number. Thread-safe. */
+/* The order of samples in an epoch and its distribution to processes, computed for each position without lists.
+ * Positions are distributed in turn: of three processes, the first gets positions 0, 3, 6 … of the common order, so
+ * that the batches of all processes at one step form one larger batch, independent of their number. Thread-safe. */
 #ifndef VISTILL_DATASETS_LOADER_ORDER_H
 #define VISTILL_DATASETS_LOADER_ORDER_H
 
@@ -10,21 +10,22 @@
 typedef struct vst_order {
     uint64_t samples; /* of the data set */
     uint64_t seed;
-    bool shuffle; /* a new permutation each epoch */
+    bool shuffle; /* a new permutation every epoch */
     int repeats;  /* repeated augmentation, as DeiT's RASampler: an epoch has samples / repeats different samples, each
-                     so often  one after the other, so that processes, or one batch, show it side by side; 0: 1 */
-    int rank, world; /* this process, 0 … world - 1, among so many; 0: 1 */
+                     `repeats` times in succession, so that the copies are spread over the processes or share a batch; 0:
+                     1 */
+    int rank, world; /* index of this process, 0 … world - 1, and number of processes; world 0: 1 */
 } vst_order;
 
 typedef struct vst_place {
     uint64_t sample;
-    uint32_t copy; /* which one of its repetitions in this epoch, from 0 */
+    uint32_t copy; /* index of the repetition in this epoch, from 0 */
 } vst_place;
 
-/* Places that this process has in an epoch, the same number in each: what is left over when they are dealt out stays
- * out. */
+/* Number of positions of this process in an epoch, the same for every process: the remainder of the division is
+ * dropped. */
 uint64_t vst_order_count(const vst_order *order);
-/* Place `index`, below vst_order_count. */
+/* The sample at position `index`, below vst_order_count. */
 vst_place vst_order_at(const vst_order *order, uint32_t epoch, uint64_t index);
 
 #endif

@@ -1,6 +1,6 @@
-/* Marks a header as public. What stands between VST_BEGIN_DECLS and VST_END_DECLS has C linkage in C++ and is visible
- * in the shared library, all else is hidden; and CMake installs every header that contains them (cmake/Install.cmake).
- * A public header includes public headers only and names nothing internal. */
+/* Marks a header as public. Declarations between VST_BEGIN_DECLS and VST_END_DECLS have C linkage in C++ and are
+ * exported from the shared library; everything else is hidden. CMake installs every header that contains these macros
+ * (cmake/Install.cmake). A public header includes public headers only and does not mention internal names. */
 #ifndef VISTILL_VISION_BASE_API_H
 #define VISTILL_VISION_BASE_API_H
 

@@ -1,7 +1,7 @@
-/* A clock that only goes forward. */
+/* A monotonic clock. */
 #ifndef VISTILL_VISION_BASE_CLOCK_H
 #define VISTILL_VISION_BASE_CLOCK_H
 
-double vst_seconds(void); /* from an arbitrary beginning */
+double vst_seconds(void); /* seconds since an arbitrary start */
 
 #endif

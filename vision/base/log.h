@@ -1,4 +1,4 @@
-/* Messages for people: the library never prints, it hands text to a sink that the program sets. */
+/* Logging. The library never prints: it passes messages to a sink (a callback) that the program sets. */
 #ifndef VISTILL_VISION_BASE_LOG_H
 #define VISTILL_VISION_BASE_LOG_H
 
@@ -12,7 +12,8 @@ typedef void vst_log_sink(vst_log_level level, const char *text, void *user);
 /* Sets the sink (NULL: messages are dropped, the default). Call before other threads use the library. */
 void vst_log_set(vst_log_sink *sink, void *user);
 
-/* Formats one message of at most 1 KiB for the sink; no newline at its end. Thread-safe if the sink is. */
+/* Formats a message of at most 1 KiB, without a newline at its end, and passes it to the sink. Thread-safe if the sink
+ * is. */
 void vst_log(vst_log_level level, const char *format, ...) VST_PRINTF(2, 3);
 
 VST_END_DECLS

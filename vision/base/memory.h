@@ -1,5 +1,5 @@
-/* The one door to the heap. Every allocation of the product goes through here, so that a test can let the n-th fail.
- * All functions are thread-safe. Memory is given back with vst_free (NULL allowed). */
+/* Memory allocation. All allocations of the library use these functions, so that a test can make the n-th one fail. All
+ * functions are thread-safe. Memory is freed with vst_free (NULL allowed). */
 #ifndef VISTILL_VISION_BASE_MEMORY_H
 #define VISTILL_VISION_BASE_MEMORY_H
 
@@ -18,21 +18,22 @@ void *vst_calloc(size_t count, size_t size); /* zeroed; NULL on failure or overf
 void *vst_realloc(void *old, size_t bytes);  /* NULL on failure, `old` stays valid */
 void *vst_alloc_aligned(size_t bytes);       /* aligned to VST_ALIGNMENT, uninitialised */
 void vst_free(void *pointer);
-char *vst_strdup(const char *text);                         /* NULL on failure or if text is NULL */
-char *vst_format(const char *format, ...) VST_PRINTF(1, 2); /* a formatted string to vst_free, NULL on failure */
+char *vst_strdup(const char *text); /* NULL on failure or if text is NULL */
+char *vst_format(const char *format, ...)
+    VST_PRINTF(1, 2); /* printf to a new string; free it with vst_free; NULL on failure */
 
-/* The text for a failed allocation; returns VST_ERROR_MEMORY. */
+/* Sets the error message for a failed allocation and returns VST_ERROR_MEMORY. */
 VST_NODISCARD vst_status vst_fail_memory(size_t bytes);
 
 /* *product = a * b; false on overflow. */
 static inline bool vst_multiply(size_t a, size_t b, size_t *product) { return !__builtin_mul_overflow(a, b, product); }
 
-/* Makes room for `needed` elements of `size` bytes in a growing array; doubles the capacity. */
+/* Grows an array, if necessary, to at least `needed` elements of `size` bytes, by doubling its capacity. */
 VST_NODISCARD vst_status vst_grow(void *array_pointer, size_t *capacity, size_t needed, size_t size);
 
-/* Test hooks. fail_at(n): the n-th allocation from now on fails once (n = 1 is the next one); 0 switches off.
- * count() and bytes(): number of allocations since the process began and the bytes that they asked for, freed or not; a
- * step loop must not change them. */
+/* Test hooks. fail_at(n): the n-th allocation from now on fails once (n = 1 is the next one); 0 disables it. count()
+ * and bytes(): number and requested bytes of all allocations since the start of the process, freed or not. A training
+ * or inference loop must not change them. */
 void vst_memory_fail_at(uint64_t n);
 uint64_t vst_memory_count(void);
 uint64_t vst_memory_bytes(void);

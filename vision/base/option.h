@@ -1,5 +1,5 @@
-/* Declared keys: one table per structure says each field's name, type, range, default and help. Recipes, --set,
- * explain, model files and error messages all come from these tables.
+/* Options: one table per structure declares each field's name, type, range, default and help. Recipes, --set, explain,
+ * model files and error messages are all based on these tables.
  *
  *     typedef struct resnet_options { int width; double drop; } resnet_options;
  *     static const vst_option options[] = {
@@ -7,8 +7,8 @@
  *         VST_OPTION_DOUBLE(resnet_options, drop, 0, 0, 1, "drop-path rate"),
  *         VST_OPTION_END};
  *
- * A field of a nested structure ("common.image") has the key after its last dot: "image".
- * String fields are `char *` owned by the structure: free with vst_options_clear. */
+ * The key of a field is the part of its name after the last dot: "image" for "common.image". String fields are `char *`
+ * owned by the structure; vst_options_clear frees them. */
 #ifndef VISTILL_VISION_BASE_OPTION_H
 #define VISTILL_VISION_BASE_OPTION_H
 
@@ -25,7 +25,7 @@ typedef enum vst_option_type {
     VST_TYPE_DOUBLE, /* double */
     VST_TYPE_BOOL,   /* bool; true/false, yes/no, on/off, 1/0 */
     VST_TYPE_STRING, /* char *, owned; default may be NULL */
-    VST_TYPE_CHOICE, /* int; `choices` is "a|b|c", the value its position (VST_CHOICE_TEXT) */
+    VST_TYPE_CHOICE, /* int; `choices` is "a|b|c", the value is the position in it (VST_CHOICE_TEXT) */
     VST_TYPE_LIST    /* double list: vst_option_list */
 } vst_option_type;
 
@@ -55,7 +55,7 @@ typedef struct vst_option {
     {#field, VST_TYPE_STRING, offsetof(S, field), 0, 0, default_value, NULL, help}
 #define VST_OPTION_CHOICE(S, field, default_value, choices, help) \
     {#field, VST_TYPE_CHOICE, offsetof(S, field), 0, 0, default_value, choices, help}
-/* A choice is one list, from which its enum and its text come, so that they are always in the same order:
+/* A choice is declared as one list that defines both its enum and its text, so that they are always in the same order:
  *
  *     #define RESNET_BLOCKS(X) X(BASIC, "basic") X(BOTTLENECK, "bottleneck")
  *     enum { VST_CHOICE_ENUM(RESNET_BLOCKS) };
@@ -73,23 +73,24 @@ typedef struct vst_option {
 /* Fills a zeroed or cleared structure with the defaults. */
 VST_NODISCARD vst_status vst_options_default(const vst_option *table, void *structure);
 
-/* Sets one key from text. Unknown key (with the nearest known one suggested), wrong type, out of range: an error that
- * names the key, the value and what is allowed; the field stays as it was. Lists are written "0.5, 0.25", brackets
- * around them are allowed; an empty text unsets a string. */
+/* Sets one key from text. An unknown key (the message suggests the nearest one), a wrong type or a value out of range
+ * is an error; the message names the key, the value and the allowed values, and the field is unchanged. Lists are
+ * written "0.5, 0.25", with or without brackets. An empty text sets a string to NULL. */
 VST_NODISCARD vst_status vst_options_set(const vst_option *table, void *structure, const char *key, const char *value);
 
-/* The value of one field as text that vst_options_set reads back to the same value; to be vst_free'd; NULL when out of
- * memory. An unset string gives "". */
+/* Formats the value of one field as text that vst_options_set parses to the same value. The caller frees it with
+ * vst_free. NULL if out of memory. A NULL string gives "". */
 char *vst_options_get(const vst_option *option, const void *structure);
 
-/* For messages about an unknown key: `; did you mean "lr"?` if a key is near it, else "; known are lr, beta1, …". */
+/* Text for messages about an unknown key: `; did you mean "lr"?` if a similar key exists, else "; known are lr, beta1,
+ * …". */
 enum { VST_OPTION_HINT = 576 };
 const char *vst_options_hint(const vst_option *table, const char *key, char text[VST_OPTION_HINT]);
 
 /* The declared key, or NULL. */
 const vst_option *vst_options_find(const vst_option *table, const char *key);
 
-/* Deep copy of the fields into a zeroed or cleared structure. */
+/* Deep-copies the fields to a zeroed or cleared structure. */
 VST_NODISCARD vst_status vst_options_copy(const vst_option *table, void *target, const void *source);
 
 /* Frees the strings and sets them to NULL. */

@@ -1,4 +1,4 @@
-/* Where in a training a batch is: what a teacher's cache, schedules and random decisions depend on. */
+/* The position of a batch in a training run. Teacher caches, schedules and random streams depend on it. */
 #ifndef VISTILL_VISION_BASE_POSITION_H
 #define VISTILL_VISION_BASE_POSITION_H
 
@@ -6,8 +6,8 @@
 
 typedef struct vsti_position {
     uint32_t epoch;  /* from 0 */
-    uint64_t step;   /* batches of the whole run before this one */
-    uint64_t sample; /* place in the epoch of the batch's first image */
+    uint64_t step;   /* number of batches before this one in the whole run */
+    uint64_t sample; /* index in the epoch of the batch's first sample */
 } vsti_position;
 
 #endif

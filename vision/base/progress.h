@@ -1,11 +1,10 @@
-/* Progress of long work: the library never draws, it reports to a sink that the program sets, as vision/base/log.h does
- * with messages. One piece of work at a time in a process.
+/* Progress reports of long tasks, passed to a sink (a callback) that the program sets, as log.h does with messages. One
+ * task at a time per process.
  *
  *     vst_progress progress;
  *     vst_progress_start(&progress, "epoch 3/10", "images", 60000);
  *     while (…) vst_progress_update(&progress, done, loss);
- *     vst_progress_finish(&progress);
- */
+ *     vst_progress_finish(&progress); */
 #ifndef VISTILL_VISION_BASE_PROGRESS_H
 #define VISTILL_VISION_BASE_PROGRESS_H
 
@@ -20,14 +19,14 @@ typedef struct vst_progress {
     double started;       /* seconds of the monotonic clock */
 } vst_progress;
 
-/* Called for every update, and with `finished` at the end, on the thread that works. */
+/* Called for every update, and with `finished` at the end, on the thread that runs the task. */
 typedef void vst_progress_sink(const vst_progress *progress, bool finished, void *user);
 
 /* Sets the sink (NULL: nothing is reported, the default). Call before other threads use the library. */
 void vst_progress_set(vst_progress_sink *sink, void *user);
 
 void vst_progress_start(vst_progress *progress, const char *label, const char *unit, uint64_t total);
-/* `done` of `total`; `loss` NAN: there is none. Cheap enough for every step. */
+/* Reports `done` of `total` units and the loss (NAN: none). Cheap enough to call in every step. */
 void vst_progress_update(vst_progress *progress, uint64_t done, double loss);
 void vst_progress_finish(vst_progress *progress);
 

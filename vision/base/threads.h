@@ -1,26 +1,26 @@
-/* How OpenMP's threads wait for each other. On a machine of their own they spin, which is fastest. Beside other busy
- * programs a spinning thread keeps the processor from the one it waits for (measured: 5 to 40 times slower than a fair
- * share), so they should go to sleep soon. libgomp reads its settings only at the start of a process, but documents
- * (GOMP_SPINCOUNT) that it spins hardly at all while it manages more threads than there are processors: so a few parked
- * threads are enough to tell it. */
+/* How OpenMP threads wait for each other. On an idle machine they spin, which is fastest. If other programs are busy, a
+ * spinning thread takes the processor from the thread it waits for (measured: 5 to 40 times slower than a fair share),
+ * so waiting threads should sleep early. libgomp reads its settings only at the start of a process, but it hardly spins
+ * while it manages more threads than there are processors (documented for GOMP_SPINCOUNT). Creating a few parked
+ * (sleeping) threads therefore disables spinning. */
 #ifndef VISTILL_VISION_BASE_THREADS_H
 #define VISTILL_VISION_BASE_THREADS_H
 
 #include <stdbool.h>
 
-/* Sets the number of OpenMP threads that the calling thread's parallel regions have, 0 or less: leaves it, and gives
- * the number before, to set it back. Other threads keep theirs. */
+/* Sets the number of OpenMP threads of the calling thread's parallel regions (0 or less: no change) and returns the
+ * previous number, for restoring it. Other threads are not affected. */
 int vsti_threads_use(int threads);
 
-/* To be called often by the threads that run programs: looks, at most twice a second, how much of the processors that
- * we may run on others use (/proc/stat), and changes the way of waiting. Does nothing where the user has set
- * OMP_WAIT_POLICY or GOMP_SPINCOUNT. Never fails: if a thread cannot be had, waiting stays as it was. Thread-safe, as
- * all of these functions. */
+/* Call it before every run of a program. At most twice a second it measures how much other processes use the processors
+ * of this process (/proc/stat) and parks or releases threads. Does nothing if the user has set OMP_WAIT_POLICY or
+ * GOMP_SPINCOUNT. Never fails: if a thread cannot be created, nothing changes. All functions of this header are
+ * thread-safe. */
 void vsti_threads_adapt(void);
-/* To be called at the end of a run: while no program runs, others are welcome to the processors. */
+/* Call it at the end of a run: load of other processes between runs is not counted. */
 void vsti_threads_ran(void);
 
-/* The two halves of it, for tests: parks threads, or lets them go; whether they are parked. */
+/* For tests: parks or releases threads; returns whether they are parked. */
 void vsti_threads_park(bool parked);
 bool vsti_threads_are_parked(void);
 

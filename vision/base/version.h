@@ -1,4 +1,4 @@
-/* The version of these headers, and that of the library that is linked. CMakeLists.txt reads the numbers from here. */
+/* The version of these headers and of the linked library. CMakeLists.txt reads the numbers from this file. */
 #ifndef VISTILL_VISION_BASE_VERSION_H
 #define VISTILL_VISION_BASE_VERSION_H
 
@@ -17,7 +17,7 @@ VST_BEGIN_DECLS
 #define VST_VERSION_EXPAND_(major, minor, patch) VST_VERSION_TEXT_(major, minor, patch)
 #define VST_VERSION VST_VERSION_EXPAND_(VST_VERSION_MAJOR, VST_VERSION_MINOR, VST_VERSION_PATCH) /* "0.1.0" */
 
-/* VST_VERSION of the library that the program runs with; static storage. */
+/* VST_VERSION of the linked library; static storage. */
 const char *vst_version(void);
 
 VST_END_DECLS

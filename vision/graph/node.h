@@ -1,4 +1,4 @@
-/* Inside the engine: nodes, values and what an operation is. Included by graph/, ops/ and plan/ only. */
+/* Internal: nodes, values and operations. Included by graph/, ops/ and plan/ only. */
 #ifndef VISTILL_VISION_GRAPH_NODE_H
 #define VISTILL_VISION_GRAPH_NODE_H
 
@@ -10,15 +10,15 @@ typedef struct vsti_lowering vsti_lowering;   /* a program under construction, s
 
 enum { VSTI_MAX_INPUTS = 6, VSTI_MAX_OUTPUTS = 4 }; /* that an operation names */
 
-/* What a program may do with a node, so that one step computes several (plan/fuse.c). */
+/* The role of an operation in fusion, where one step computes several nodes (plan/fuse.c). */
 typedef enum vsti_fusion_role {
     VSTI_FUSE_NONE,
-    VSTI_FUSE_HOST,       /* a product that can add a residual to its result and apply an activation */
-    VSTI_FUSE_NORM_HOST,  /* the same, and its weights can take in a batch norm that follows */
+    VSTI_FUSE_HOST,       /* a matrix product or convolution that can add a residual and apply an activation */
+    VSTI_FUSE_NORM_HOST,  /* the same, and a following batch norm can be folded into its weights */
     VSTI_FUSE_NORM,       /* batch norm, in inference */
-    VSTI_FUSE_ADD,        /* sum of two inputs, a residual where the shapes are equal */
+    VSTI_FUSE_ADD,        /* sum of two inputs; a residual if the shapes are equal */
     VSTI_FUSE_ACTIVATION, /* of its only input; its attributes are a vsti_activation */
-    VSTI_FUSE_IDENTITY    /* passes its only input through in inference */
+    VSTI_FUSE_IDENTITY    /* returns its only input in inference */
 } vsti_fusion_role;
 
 /* Lists in attributes. */
@@ -31,7 +31,7 @@ typedef struct vsti_floats {
     float values[VSTI_MAX_FLOATS];
 } vsti_floats;
 
-/* The C type of an attribute, and what it is for readers. */
+/* The C type of an attribute, and its public type. */
 typedef enum vsti_attribute_type {
     VSTI_INT = 1, /* int: VST_ATTRIBUTE_INT */
     VSTI_INT64,   /* int64_t: VST_ATTRIBUTE_INT */
@@ -45,39 +45,40 @@ typedef enum vsti_attribute_type {
     VSTI_FLOATS   /* vsti_floats: VST_ATTRIBUTE_FLOATS */
 } vsti_attribute_type;
 
-/* One field of a node's attributes, under the name that PyTorch or ONNX gives it. */
+/* One field of a node's attributes, with PyTorch's or ONNX' name. */
 typedef struct vsti_attribute {
     const char *name;
     vsti_attribute_type type;
     size_t offset;
-    const char *const *names; /* VSTI_ENUM: by value, NULL behind the last one */
+    const char *const *names; /* VSTI_ENUM: names by value, terminated by NULL */
 } vsti_attribute;
 
-/* An operation: rules, side by side in one file of ops/. Backward and accumulating forms are operations of their own.
- */
+/* An operation and its rules, defined in one file of ops/. Backward and accumulating forms are separate operations. */
 typedef struct vsti_operation {
     const char *name;
-    int outputs;                      /* number of outputs, at most VSTI_MAX_OUTPUTS */
-    size_t attribute_bytes;           /* of the structure copied into each node */
-    const vsti_attribute *attributes; /* its fields, {0} behind the last; those that the name tells are left out */
+    int outputs;            /* number of outputs, at most VSTI_MAX_OUTPUTS */
+    size_t attribute_bytes; /* of the structure copied into each node */
+    const vsti_attribute
+        *attributes; /* its fields, terminated by {0}; those implied by the operation's name are omitted */
     const char *input_names[VSTI_MAX_INPUTS], *output_names[VSTI_MAX_OUTPUTS]; /* one output: "y" if it has no name */
-    bool optional; /* the last input may be absent, as the bool attribute of the same name says */
+    bool optional; /* the last input may be absent; the bool attribute of the same name says whether it is present */
     bool variadic; /* any number of inputs, all named as the first */
-    /* Fills output_shapes; on a misfit calls vst_graph_fail and returns. */
+    /* Computes output_shapes; calls vst_graph_fail if the inputs do not match. */
     void (*shapes)(vst_graph *graph, const vsti_node *node, vst_shape *output_shapes);
-    /* Emits nodes for the gradients of the inputs with vsti_add_gradient; NULL: no gradient passes. */
+    /* Emits nodes for the gradients of the inputs with vsti_add_gradient; NULL: not differentiable. */
     void (*gradient)(vsti_gradients *gradients, const vsti_node *node);
-    /* Chooses implementation and layouts and emits steps into the program. */
+    /* Selects implementation and layouts and appends steps to the program. */
     void (*lower)(vsti_lowering *lowering, const vsti_node *node);
     double (*flops)(const vst_graph *graph, const vsti_node *node); /* NULL: 0 */
-    /* Cheap and memory-bound: its result is computed again in the backward pass instead of being kept. */
+    /* Cheap and memory-bound: the backward pass recomputes the result instead of storing it. */
     bool recompute;
-    /* The form of this operation that takes one more, last input, "sum", and adds it to its first output in place, so
-     * that gradients are accumulated without a pass; NULL: there is none. That form itself has `accumulates`. */
+    /* The form of this operation with one more input at the end, "sum", which is added to its first output in place, so
+     * that gradients are accumulated without a separate pass. NULL if there is none. That form has `accumulates`
+     * set. */
     const struct vsti_operation *accumulating;
     bool accumulates;
     vsti_fusion_role fusion;
-    bool products; /* its flops are multiply-accumulates, which vst_graph_macs counts */
+    bool products; /* its flops are multiply-accumulates and counted by vst_graph_macs */
 } vsti_operation;
 
 struct vsti_node {
@@ -88,7 +89,7 @@ struct vsti_node {
     int input_count;
     int outputs[VSTI_MAX_OUTPUTS]; /* value ids */
     bool backward;                 /* emitted by vst_differentiate */
-    uint64_t stream;               /* random stream id, kept by a recomputed copy */
+    uint64_t stream;               /* random stream id; a recomputed copy has the same one */
 };
 
 typedef enum vsti_value_kind { VSTI_VALUE_INPUT, VSTI_VALUE_PARAM, VSTI_VALUE_NODE } vsti_value_kind;
@@ -96,7 +97,7 @@ typedef enum vsti_value_kind { VSTI_VALUE_INPUT, VSTI_VALUE_PARAM, VSTI_VALUE_NO
 typedef struct vsti_value {
     vsti_value_kind kind;
     vst_shape shape;
-    int node;      /* VSTI_VALUE_NODE: index of its producer */
+    int node;      /* VSTI_VALUE_NODE: index of the node that computes it */
     int parameter; /* VSTI_VALUE_PARAM: index in params */
     char *name;    /* inputs and taps; NULL otherwise */
     int gradient;  /* value id of d loss / d this after vst_differentiate, or 0 */
@@ -121,13 +122,14 @@ struct vst_graph {
     char *message;
 };
 
-/* Of operations whose name says it all (describe.c). */
+/* For operations without attributes (describe.c). */
 extern const vsti_attribute vsti_no_attributes[];
 
 /* The multiply-accumulates of a node that vst_graph_macs counts (measure.c). */
 double vsti_node_macs(const vst_graph *graph, size_t index);
 
-/* Emits a node; the null value if the graph has failed or an input is null. `attributes` is copied. */
+/* Emits a node and returns its first output. Returns the null value if the graph has failed or an input is null.
+ * `attributes` is copied. */
 vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst_value *inputs, int input_count,
                     const void *attributes);
 /* Output `index` of the node that produced `value`. */
@@ -136,7 +138,7 @@ vst_value vsti_output(const vst_graph *graph, vst_value value, int index);
 static inline const vst_shape *vsti_shape(const vst_graph *graph, int value) { return &graph->values[value].shape; }
 static inline vst_value vsti_input_of(const vsti_node *node, int index) { return (vst_value){node->inputs[index]}; }
 static inline vst_value vsti_output_of(const vsti_node *node, int index) { return (vst_value){node->outputs[index]}; }
-/* Outermost dimensions multiplied: elements / last dimension. */
+/* Number of rows: the product of all dimensions but the last. */
 static inline int64_t vsti_rows(const vst_shape *shape) {
     int64_t rows = 1;
     for (int i = 0; i + 1 < shape->rank; i++) rows *= shape->dim[i];
@@ -145,23 +147,24 @@ static inline int64_t vsti_rows(const vst_shape *shape) {
 
 /* ---- differentiation (autodiff.c) ---- */
 
-/* What it emits by itself: graph/ knows no operation. */
+/* The operations that differentiation itself emits, passed in because graph/ does not depend on ops/. */
 typedef struct vsti_gradient_rules {
-    vst_value (*constant)(vst_graph *graph, float value);         /* the loss's gradient of itself: 1 */
-    vst_value (*add)(vst_graph *graph, vst_value a, vst_value b); /* of a value's gradients */
+    vst_value (*constant)(vst_graph *graph, float value);         /* d loss / d loss: 1 */
+    vst_value (*add)(vst_graph *graph, vst_value a, vst_value b); /* sum of two gradients of a value */
 } vsti_gradient_rules;
 /* vst_differentiate (ops/differentiate.c) with these rules. */
 void vsti_differentiate(vst_graph *graph, vst_value loss, const vsti_gradient_rules *rules);
 
 /* For the operations' gradient rules: */
 vst_graph *vsti_gradient_graph(vsti_gradients *gradients);
-/* Gradient that arrived at output `index`; the null value if none did. */
+/* The gradient of output `index`; the null value if there is none. */
 vst_value vsti_incoming(const vsti_gradients *gradients, const vsti_node *node, int index);
-/* Does the loss's gradient with respect to this value have a use? */
+/* True if d loss / d value is needed. */
 bool vsti_wanted(const vsti_gradients *gradients, vst_value value);
 /* Adds a contribution to d loss / d value. */
 void vsti_add_gradient(vsti_gradients *gradients, vst_value value, vst_value contribution);
-/* The forward value for use in the backward pass: itself, or a recomputed copy if its operation says so. */
+/* The forward value for use in the backward pass: the value itself, or a recomputed copy if its operation has
+ * `recompute`. */
 vst_value vsti_saved(vsti_gradients *gradients, vst_value value);
 
 #endif

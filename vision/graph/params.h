@@ -1,6 +1,7 @@
-/* The parameters of one model, shared by all its graphs and programs. Values, gradients and optimiser state lie
- * contiguous in the same order, so that clipping, EMA, checkpoints and the optimiser are flat loops. Names are those of
- * timm's state dict. Not thread-safe; programs only read it while they run (and write gradients). */
+/* The parameters of one model, shared by all its graphs and programs. Values, gradients and optimiser state are
+ * contiguous arrays (buckets) in the same order, so that clipping, EMA, checkpoints and the optimiser are flat loops.
+ * Names follow timm's state dict. Not thread-safe. A program that runs only reads the values (and writes the gradients
+ * in training). */
 #ifndef VISTILL_VISION_GRAPH_PARAMS_H
 #define VISTILL_VISION_GRAPH_PARAMS_H
 
@@ -31,7 +32,7 @@ typedef enum vst_param_kind {
 typedef struct vst_init {
     vst_init_kind kind;
     double scale;
-    vst_param_kind role; /* VST_PARAM_WEIGHT becomes VST_PARAM_NODECAY for 1-D parameters by itself */
+    vst_param_kind role; /* VST_PARAM_WEIGHT is changed to VST_PARAM_NODECAY for 1-D parameters */
 } vst_init;
 
 typedef struct vst_param_info {
@@ -45,18 +46,19 @@ typedef struct vst_param_info {
 VST_NODISCARD vst_status vst_params_create(vst_params **out);
 void vst_params_destroy(vst_params *params);
 
-/* Registers a parameter (or checks an existing one's shape) and gives its index. Used by vst_param. After the first
- * vst_params_allocate a new name is an error. */
+/* Adds a parameter, or checks the shape of an existing one, and stores its index. Used by vst_param. Adding a new name
+ * after the first vst_params_allocate is an error. */
 VST_NODISCARD vst_status vst_params_add(vst_params *params, const char *name, vst_shape shape, vst_init init,
                                         int *index);
 
 /* Allocates values (and gradients, if training) and initialises all values as a pure function of (seed, name). Trained
- * parameters come first, so that [0, trained) is the optimiser's range; offsets are known only now. Each begins on a
- * multiple of 16 floats, the padding is zero. Idempotent: gradients may be added later, values are initialised once. */
+ * parameters come first, so that the optimiser works on [0, trained). Offsets are valid only after this call. Each
+ * parameter starts at a multiple of 16 floats; the padding is zero. May be called again, for instance to add gradients:
+ * values are initialised once. */
 VST_NODISCARD vst_status vst_params_allocate(vst_params *params, bool gradients, uint64_t seed);
 
-/* Allocates values that are all zero, for those who fill every one of them: drawing initial values takes longer than
- * reading a file. Idempotent; vst_params_allocate does not draw any afterwards. */
+/* Allocates values and sets them to zero, for callers that load every value: random initialisation takes longer than
+ * reading a file. May be called again. A later vst_params_allocate does not initialise the values. */
 VST_NODISCARD vst_status vst_params_reserve(vst_params *params);
 
 size_t vst_params_count(const vst_params *params);
@@ -69,17 +71,19 @@ size_t vst_params_numel(const vst_params *params);   /* trained parameters as ti
 float *vst_params_values(vst_params *params);        /* NULL before allocation */
 float *vst_params_gradients(vst_params *params);     /* NULL without gradients */
 
-/* Must be called after the values were changed from outside, so that programs renew what they derived from them. */
+/* Must be called after the values were changed by other code, so that programs pack their weights again. */
 void vst_params_changed(vst_params *params);
 uint64_t vst_params_version(const vst_params *params);
 
-/* Copies values from a file by name. Every parameter must be there with its shape and a floating type. Counters are I64
- * and may be missing; they are kept as floats, exact up to 2^24. Tensors that no parameter wants are errors too, unless
- * their name begins with "optimizer." or "ema.". The message says what does not fit. Nothing is changed on failure. */
+/* Copies values from a file by name. Every parameter must be present with its shape and a floating-point dtype.
+ * Counters are I64 and may be missing; they are stored as floats, exact up to 2^24. Unexpected tensors are an error
+ * unless their name begins with "optimizer." or "ema.". The message lists the tensors that do not match. Nothing is
+ * changed on failure. */
 VST_NODISCARD vst_status vst_params_load(vst_params *params, const vst_safetensors *file);
 
-/* Fills `out` (room for vst_params_count) with tensors for vst_safetensors_write; views into params, counters as I64 in
- * `counters` (room for vst_params_count). Returns how many; 0 before vst_params_allocate. */
+/* Fills `out` with tensors for vst_safetensors_write: views into params, except counters, which are written as I64 to
+ * `counters`. Both arrays need room for vst_params_count elements. Returns the number of tensors, 0 before
+ * vst_params_allocate. */
 size_t vst_params_tensors(const vst_params *params, vst_tensor *out, int64_t *counters);
 
 VST_END_DECLS

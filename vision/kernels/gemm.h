@@ -1,5 +1,5 @@
-/* A small matrix product for attention and Winograd's convolution: its operands lie in the L1 and L2 cache, so nothing
- * is packed, and a tile of the result stays in registers. Written with GCC's vector extension. */
+/* A small matrix product for attention and Winograd's convolution: its operands fit in the L1 and L2 caches, so they
+ * are not packed, and a tile of the result stays in registers. Written with GCC's vector extension. */
 #ifndef VISTILL_VISION_KERNELS_GEMM_H
 #define VISTILL_VISION_KERNELS_GEMM_H
 
@@ -7,7 +7,7 @@
 
 #include "vision/kernels/isa.h"
 
-/* Rows of a tile of two vectors a row, and of one of three, as many as leave registers for the vectors of b and one of
+/* Rows of a tile with two and with three vectors per row: as many as leave registers for the vectors of b and one of
  * a. */
 #if defined VSTI_ISA_avx512
 enum { VSTI_TILE_ROWS = 12, VSTI_WIDE_ROWS = 8 };
@@ -26,7 +26,7 @@ typedef struct vsti_product {
     bool accumulate; /* c += a b instead of c = a b */
 } vsti_product;
 
-/* One tile; rows and vectors are constants wherever this is inlined. */
+/* One tile; rows and vectors are constants at every call site. */
 static inline __attribute__((always_inline)) void vsti_tile(int rows, int vectors, const vsti_product *p, int64_t row,
                                                             int64_t column) {
     vsti_vector sum[VSTI_TILE_ROWS][3];
@@ -76,8 +76,8 @@ static inline __attribute__((always_inline)) void vsti_tile_of(int rows, int vec
     }
 }
 
-/* Some vectors of all rows, split into tiles of nearly equal height, so that none is too low to hide the latency of the
- * multiply-add. */
+/* All rows of some vectors, split into tiles of nearly equal height, so that every tile is high enough to hide the
+ * latency of the multiply-add. */
 static inline __attribute__((always_inline)) void vsti_columns(int vectors, int highest, const vsti_product *p,
                                                                int64_t rows, int64_t vector) {
     const int64_t tiles = (rows + highest - 1) / highest;
@@ -88,7 +88,7 @@ static inline __attribute__((always_inline)) void vsti_columns(int vectors, int 
 }
 
 /* c (rows, vectors * lanes) from a (rows, inner) and b (inner, vectors * lanes). An odd number of vectors ends with a
- * tile of three: a single one has too few sums to hide the latency. */
+ * tile of three, because a tile of one has too few sums to hide the latency. */
 static void vsti_gemm(const vsti_product *p, int64_t rows, int64_t vectors) {
     int64_t vector = 0;
     for (; vectors - vector >= 2 && vectors - vector != 3; vector += 2)

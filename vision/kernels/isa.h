@@ -17,7 +17,7 @@
 
 /* VSTI_FUNCTIONS(X): X(name) for every function of the table, made from kernels.h by cmake/Kernels.cmake. */
 #include "kernel_functions.h"
-/* Declares each with the type that the table gives it. */
+/* Declares each function with its type in the table. */
 #define VSTI_DECLARE(name) __typeof__(*((vsti_kernels *)0)->name) K(name);
 VSTI_FUNCTIONS(VSTI_DECLARE)
 
@@ -36,13 +36,13 @@ static inline int64_t vsti_block_length(int64_t n, int64_t block) {
     return left < VSTI_BLOCK ? left : VSTI_BLOCK;
 }
 
-/* Where part `part` of VSTI_PARTIAL_BLOCKS begins among n rows; part VSTI_PARTIAL_BLOCKS is the end. */
+/* The first row of part `part` when n rows are split into VSTI_PARTIAL_BLOCKS parts; part VSTI_PARTIAL_BLOCKS is the
+ * end. */
 static inline int64_t vsti_part(int64_t n, int64_t part) {
     return n / VSTI_PARTIAL_BLOCKS * part + n % VSTI_PARTIAL_BLOCKS * part / VSTI_PARTIAL_BLOCKS;
 }
 
-/* e^x within 2 ulp. Infinite above x = 88.37; 0 below -87.3, so that no slow denormal gets into the sums that follow.
- * NaN stays NaN. */
+/* e^x within 2 ulp. Infinite above x = 88.37; 0 below -87.3, to avoid slow denormals in later sums. NaN stays NaN. */
 static inline float vsti_exp(float x) {
     union {
         float f;
@@ -86,10 +86,10 @@ static inline float vsti_erf(float x) {
     return t * p / q;
 }
 
-/* The row loops that several files need. */
+/* Row loops shared by several files. */
 
-/* Compares the bits as integers, made to order as the floats do: that compilers vectorise without promises about NaN. A
- * NaN is either the result or passed over. */
+/* Compares the bits as integers that are mapped to the order of floats, which compilers can vectorise without
+ * assumptions about NaN. A NaN is either the result or ignored. */
 static inline float vsti_row_max(const float *x, int64_t n) {
     union {
         float f;
@@ -106,16 +106,16 @@ static inline float vsti_row_max(const float *x, int64_t n) {
     return best.f;
 }
 
-/* Sums are written with vectors as GCC (12 or later) and Clang know them: from a simd reduction GCC 12 adds up the
- * lanes one after the other, which for short rows takes longer than the loop. Unaligned and may overlay floats. */
+/* Sums use the vector extension of GCC (12 or later) and Clang: for a simd reduction GCC 12 adds the lanes one by one,
+ * which for short rows takes longer than the loop. The type is unaligned and may alias floats. */
 typedef float vsti_vector __attribute__((vector_size(4 * VSTI_LANES), aligned(4), may_alias));
 
 static inline vsti_vector vsti_load(const float *x) { return *(const vsti_vector *)x; }
 
 typedef int32_t vsti_order __attribute__((vector_size(4 * VSTI_LANES)));
-typedef uint32_t vsti_bits __attribute__((vector_size(4 * VSTI_LANES))); /* wraps around where a loss has diverged */
+typedef uint32_t vsti_bits __attribute__((vector_size(4 * VSTI_LANES))); /* wraps around if a loss has diverged */
 
-/* The sum of the lanes: halves onto halves. */
+/* The sum of the lanes, by adding halves. */
 static inline float vsti_total(vsti_vector v) {
 #if defined VSTI_ISA_avx512
     v += __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
@@ -126,7 +126,7 @@ static inline float vsti_total(vsti_vector v) {
     return (v[0] + v[2]) + (v[1] + v[3]);
 }
 
-/* The larger of each lane; b where one of them is NaN. */
+/* The maximum of each lane; b if one of them is NaN. */
 static inline vsti_vector vsti_max(vsti_vector a, vsti_vector b) {
 #if defined VSTI_ISA_avx512
     return (vsti_vector)_mm512_max_ps((__m512)a, (__m512)b);

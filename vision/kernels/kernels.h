@@ -1,8 +1,8 @@
-/* Our own loops, for what oneDNN has no fast primitive. Each file of this folder is compiled once per instruction set
- * (generic, AVX2, AVX-512); vsti_kernels() gives the table for the running processor. float32 throughout, but for
- * pixels, arrays dense and row-major unless strides are given. Every function, but those of pixels, is multi-threaded
- * with OpenMP inside, and its result does not depend on the number of threads: sums over rows go through fixed blocks
- * whose partial sums are added in order. Pointers of one call must not overlap, except where a comment allows it. */
+/* Our kernels, for operations without a fast oneDNN primitive. Each file of this folder is compiled once per
+ * instruction set (generic, AVX2, AVX-512); vsti_get_kernels() returns the table for the running processor. Except for
+ * pixels, data are float32. Arrays are dense and row-major unless strides are given. Except for pixels, every function
+ * uses OpenMP threads, and its result does not depend on their number: sums over rows use fixed blocks whose partial
+ * sums are added in order. Pointers of one call must not overlap unless a comment allows it. */
 #ifndef VISTILL_VISION_KERNELS_KERNELS_H
 #define VISTILL_VISION_KERNELS_KERNELS_H
 
@@ -22,20 +22,20 @@ typedef enum vsti_activation {
     VSTI_HARDSWISH
 } vsti_activation;
 
-/* B images, N tokens of which the first Q ask and all answer, H heads of d channels; qkv (B, N, 3, H, d), out (B, Q, H,
- * d), lse (B, H, Q). */
+/* B images, N tokens of which the first Q are queries and all are keys, H heads of d channels; qkv (B, N, 3, H, d), out
+ * (B, Q, H, d), lse (B, H, Q). */
 typedef struct vsti_attention_shape {
     int64_t batch, tokens, heads, channels, queries;
 } vsti_attention_shape;
 
-/* A float32 tensor (images, channels, pixels) whose channels lie in blocks: (images, ceil(channels / block), pixels,
- * block). block 1: one channel after the other; block = channels: channels last. What fills the last block up is 0. */
+/* A float32 tensor (images, channels, pixels) with blocked channels: (images, ceil(channels / block), pixels, block).
+ * block 1: channels first; block = channels: channels last. The padding of the last block is 0. */
 typedef struct vsti_channels {
     int64_t images, channels, pixels, block;
 } vsti_channels;
 
-/* A convolution with a 3x3 kernel and stride 1: in and out are channels in blocks, multiples of 8 as the channels of a
- * group of outputs are; weights (out, in / groups, 3, 3). y = min(max(convolution + bias (+ y), low), high). */
+/* A convolution with a 3x3 kernel and stride 1: in and out have blocked channels; blocks and the output channels of a
+ * group are multiples of 8; weights (out, in / groups, 3, 3). y = min(max(convolution + bias (+ y), low), high). */
 typedef struct vsti_winograd {
     int64_t images, in, out, groups, height, width, out_height, out_width, top, left; /* top, left: padding */
     int64_t in_block, out_block;
@@ -44,15 +44,15 @@ typedef struct vsti_winograd {
 } vsti_winograd;
 
 typedef struct vsti_adamw {                   /* and LAMB */
-    float rate, beta1, beta2, epsilon, decay; /* decay: of this run of parameters, 0 for those without */
+    float rate, beta1, beta2, epsilon, decay; /* decay: weight decay of this range of parameters, 0 for none */
     float correction1, correction2;           /* 1 - beta^t */
     float gradient_scale;                     /* clipping */
 } vsti_adamw;
 
 typedef struct vsti_sgd {
-    float rate, momentum, decay; /* decay is added to the gradient, as torch.optim.SGD */
+    float rate, momentum, decay; /* decay is added to the gradient, as in torch.optim.SGD */
     float gradient_scale;
-    int nesterov, first; /* first: the velocity starts as the gradient, as PyTorch's */
+    int nesterov, first; /* first: the velocity is initialised with the gradient, as in PyTorch */
 } vsti_sgd;
 
 /* Between float32 (outer, channels, inner) and 8-bit integers: x = scale[channel] (q - zero_point). */
@@ -62,8 +62,8 @@ typedef struct vsti_quantization {
     bool is_signed; /* int8; else uint8 */
 } vsti_quantization;
 
-/* A loop over a tensor of shape `dim`, dense and row-major, whose operands a and b are read with strides of their own,
- * in elements: 0 where one is repeated. */
+/* A loop over a tensor of shape `dim`, dense and row-major, with separate strides, in elements, for its operands a and
+ * b; stride 0 repeats an operand. */
 enum { VSTI_LOOP_RANK = 6 };
 typedef struct vsti_strided {
     int rank;
@@ -72,14 +72,14 @@ typedef struct vsti_strided {
 
 /* out = factor * sum over the reduced dimensions, for each index of the kept ones; strides in elements. */
 typedef struct vsti_reduction {
-    int64_t kept_count, reduced_count; /* elements: the products of the dimensions */
+    int64_t kept_count, reduced_count; /* numbers of elements: the products of the dimensions */
     int kept, reduced;                 /* dimensions of each kind */
     int64_t kept_dim[VSTI_LOOP_RANK], kept_stride[VSTI_LOOP_RANK];
     int64_t reduced_dim[VSTI_LOOP_RANK], reduced_stride[VSTI_LOOP_RANK];
     float factor;
 } vsti_reduction;
 
-/* `outer` blocks of `count` floats between two tensors seen as (outer, width), from column `start` of each. */
+/* Copies `outer` blocks of `count` floats between two tensors of shape (outer, width), from column `start` of each. */
 typedef struct vsti_block_copy {
     int64_t outer, count, from_width, from_start, to_width, to_start;
 } vsti_block_copy;
@@ -90,7 +90,7 @@ typedef struct vsti_resize {
     bool bicubic;
 } vsti_resize;
 
-/* A batch norm of inference: y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, for each channel. */
+/* Batch norm in inference: y = (x - mean) / sqrt(variance + epsilon) * gamma + beta per channel. */
 typedef struct vsti_batch_norm {
     const float *gamma, *beta, *mean, *variance;
     double epsilon;
@@ -99,16 +99,16 @@ typedef struct vsti_batch_norm {
 /* Partial sums of column reductions: scratch of vsti_partial_floats(rows, cols) floats. */
 static inline size_t vsti_partial_floats(int64_t cols) { return (size_t)VSTI_PARTIAL_BLOCKS * (size_t)cols; }
 
-/* The weights by which resampling makes an output pixel of input pixels, along one axis. A weight is an integer of 22
- * binary places, kept as high * 4096 + low: two factors that 16-bit multipliers take. */
+/* The filter weights of resampling along one axis. A weight is a fixed-point number with 22 fractional bits, stored as
+ * high * 4096 + low, two factors for 16-bit multiplications. */
 typedef struct vsti_taps {
-    int groups;             /* of four taps, kept for each output; what is not used is 0 */
-    const int32_t *bounds;  /* of each output: the first input and the number of taps */
+    int groups;             /* of four taps, stored per output; unused taps are 0 */
+    const int32_t *bounds;  /* per output: the first input and the number of taps */
     const int16_t *weights; /* (outputs, groups, 8): four high parts, then four low parts */
 } vsti_taps;
 enum {
-    VSTI_TAP_ROWS = 4,  /* that are resampled at a time */
-    VSTI_TAP_SLACK = 16 /* bytes behind the end of an input row that must be readable; they do not matter */
+    VSTI_TAP_ROWS = 4,  /* resampled at a time */
+    VSTI_TAP_SLACK = 16 /* bytes after the end of an input row that must be readable; their values are ignored */
 };
 
 /* An affine map: output (x, y) is the input, of 1 or 3 channels, at matrix (x + 0.5, y + 0.5, 1), or `fill` outside. */
@@ -121,12 +121,12 @@ typedef struct vsti_affine {
 
 typedef struct vsti_kernels {
     const char *isa;  /* "generic", "avx2", "avx512" */
-    const char *name; /* "vistill:avx2", as profiles show it */
+    const char *name; /* name in profiles, such as "vistill:avx2" */
     int level;        /* 0, 1, 2, in that order */
 
     /* y may be x. */
     void (*activation)(vsti_activation kind, const float *x, float *y, int64_t n);
-    /* dx = dy f'(x); dx may be dy. ReLU and ReLU6 may be given y instead of x. */
+    /* dx = dy f'(x); dx may be dy. For ReLU and ReLU6, x may be y. */
     void (*activation_backward)(vsti_activation kind, const float *x, const float *dy, float *dx, int64_t n);
 
     /* out = a + b, out = a * b, out = factor a; out may be an input. */
@@ -136,30 +136,30 @@ typedef struct vsti_kernels {
     /* Casts: bfloat16 is rounded to nearest, ties to even. */
     void (*to_bf16)(const float *x, uint16_t *y, int64_t n);
     void (*from_bf16)(const uint16_t *x, float *y, int64_t n);
-    /* q = round(x / scale) + zero_point, ties to even, cut to the type's range; NaN becomes its least value. Scales of
-     * the channels; bytes of int8 or uint8. */
+    /* q = round(x / scale) + zero_point, ties to even, clamped to the range of the dtype; NaN becomes the minimum.
+     * Scales of the channels; bytes of int8 or uint8. */
     void (*quantize)(const vsti_quantization *shape, const float *scales, const float *x, void *q);
     void (*dequantize)(const vsti_quantization *shape, const float *scales, const void *q, float *y);
     /* Copies x (outer, channels, inner) to y = (x - mean[c]) * inverse[c]; y may be x. */
     void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer,
                       int64_t channels, int64_t inner);
 
-    /* out = a + b and a * b with broadcasting; out may be an operand that is not repeated. Rank 1 or more. The same
-     * bits on every instruction set, as all that follows down to smooth_l1_backward. */
+    /* out = a + b and a * b with broadcasting; out may be an operand that is not repeated. Rank 1 or more. These and
+     * all functions down to smooth_l1_backward give the same bits on every instruction set. */
     void (*broadcast_add)(const vsti_strided *shape, const float *a, const float *b, float *out);
     void (*broadcast_mul)(const vsti_strided *shape, const float *a, const float *b, float *out);
-    /* out = x, read with the strides a: permuted or repeated. */
+    /* out = x, permuted or repeated: x is read with the strides a. */
     void (*copy_strided)(const vsti_strided *shape, const float *x, float *out);
     void (*reduce)(const vsti_reduction *shape, const float *x, float *out);
-    /* Copies the blocks; what lies around them in `to` is kept, set to 0, or that of `sum`, to which they are added.
-     * sum may be to. On the calling thread alone. */
+    /* Copies the blocks. The rest of `to` is unchanged, set to 0, or copied from `sum`, to which the blocks are then
+     * added. sum may be to. Single-threaded. */
     void (*copy_blocks)(const vsti_block_copy *blocks, const float *from, float *to);
     void (*pad_blocks)(const vsti_block_copy *blocks, const float *from, float *to);
     void (*add_blocks)(const vsti_block_copy *blocks, const float *from, const float *sum, float *to);
     void (*resize)(const vsti_resize *shape, const float *x, float *y);
     void (*resize_backward)(const vsti_resize *shape, const float *dy, float *dx);
-    /* Moves running statistics by momentum (batch - running), the batch's variance times `unbiased`, and counts the
-     * batch. On the calling thread alone, as is the next one. */
+    /* Updates running statistics by momentum (batch - running), with the batch variance times `unbiased`, and
+     * increments the batch counter. This function and the next one are single-threaded. */
     void (*running_statistics)(const float *mean, const float *variance, float momentum, float unbiased,
                                float *running_mean, float *running_variance, float *batches, int64_t channels);
     /* The weights (out, inner) and bias (out, or NULL) of a convolution with the batch norm that follows folded in. */
@@ -168,7 +168,7 @@ typedef struct vsti_kernels {
     /* y = x / max(|x|, 1e-12) for each row. */
     void (*l2_normalize)(const float *x, float *y, int64_t rows, int64_t cols);
     void (*l2_normalize_backward)(const float *x, const float *dy, float *dx, int64_t rows, int64_t cols);
-    /* y (rows, rows): the distances between the rows of x, divided by the mean of those of different rows. */
+    /* y (rows, rows): the distances between the rows of x, divided by their mean over pairs of different rows. */
     void (*pairwise_distances)(const float *x, float *y, int64_t rows, int64_t cols);
     /* distances: rows * rows floats of scratch. */
     void (*pairwise_distances_backward)(const float *x, const float *dy, float *dx, float *distances, int64_t rows,
@@ -182,8 +182,8 @@ typedef struct vsti_kernels {
     /* out[image, channel] = factor * sum of x over the pixels; out (images, channels), plain. */
     void (*channel_sum)(const float *x, float *out, float factor, vsti_channels shape);
 
-    /* Winograd's convolution: packs the weights once; bias (out) or NULL. In float32 its error is about twice the
-     * direct sum's. */
+    /* Winograd's convolution: weights are packed once; bias (out) or NULL. In float32 its error is about twice that of
+     * direct convolution. */
     size_t (*winograd_weights_floats)(const vsti_winograd *shape);
     size_t (*winograd_scratch_floats)(const vsti_winograd *shape);
     void (*winograd_weights)(const vsti_winograd *shape, const float *weight, float *packed);
@@ -205,7 +205,7 @@ typedef struct vsti_kernels {
     /* Over the last dimension; y may be x. */
     void (*softmax)(const float *x, float *y, int64_t rows, int64_t cols);
     void (*log_softmax)(const float *x, float *y, int64_t rows, int64_t cols);
-    /* From the forward result y; dx may be dy. */
+    /* Uses the forward result y; dx may be dy. */
     void (*softmax_backward)(const float *y, const float *dy, float *dx, int64_t rows, int64_t cols);
     void (*log_softmax_backward)(const float *y, const float *dy, float *dx, int64_t rows, int64_t cols);
     /* (x - mean) / (std + 1e-7), unbiased std, per row. */
@@ -217,7 +217,8 @@ typedef struct vsti_kernels {
                       float *scratch);
     void (*attention_backward)(const vsti_attention_shape *shape, float scale, const float *qkv, const float *out,
                                const float *lse, const float *dout, float *dqkv, float *scratch);
-    size_t (*attention_scratch)(const vsti_attention_shape *shape, int threads); /* enough for both directions */
+    size_t (*attention_scratch)(const vsti_attention_shape *shape,
+                                int threads); /* sufficient for forward and backward */
 
     /* *loss = mean over rows; t = (1 - smoothing) target + smoothing / cols. row_loss: rows floats of scratch. */
     void (*cross_entropy)(const float *logits, const float *target, float smoothing, float *loss, float *row_loss,
@@ -225,8 +226,8 @@ typedef struct vsti_kernels {
     /* dlogits = *dloss * d loss / d logits. */
     void (*cross_entropy_backward)(const float *logits, const float *target, float smoothing, const float *dloss,
                                    float *dlogits, int64_t rows, int64_t cols);
-    /* Each class a question of its own, whose answer is target > 0: *loss = mean of log(1 + e^z) - [target > 0] z over
-     * the rows that have such a class at all, 0 if none has. row_loss: rows floats of scratch. */
+    /* Binary cross-entropy per class with the label target > 0: *loss = mean of log(1 + e^z) - [target > 0] z over the
+     * rows with at least one such class, 0 without such rows. row_loss: rows floats of scratch. */
     void (*binary_cross_entropy)(const float *logits, const float *target, float *loss, float *row_loss, int64_t rows,
                                  int64_t cols);
     void (*binary_cross_entropy_backward)(const float *logits, const float *target, const float *dloss, float *dlogits,
@@ -241,7 +242,7 @@ typedef struct vsti_kernels {
     /* da = *dloss * 2 (a - b) / n. */
     void (*mse_backward)(const float *a, const float *b, const float *dloss, float *da, int64_t n);
 
-    /* One-hot rows of the largest element, the first one of equals. */
+    /* One-hot rows of the largest element, the first of equal ones. */
     void (*one_hot_argmax)(const float *x, float *y, int64_t rows, int64_t cols);
 
     /* Random masks: element i (dropout) or row i of `inner` elements (drop path) is kept with probability 1 - rate and
@@ -250,20 +251,20 @@ typedef struct vsti_kernels {
     void (*dropout)(const float *x, float *y, float rate, uint64_t seed, uint64_t stream, uint32_t step, int64_t outer,
                     int64_t inner);
 
-    /* n independent numbers N(mean, std²) from whole blocks of the stream, on the calling thread; the same bits on
-     * every instruction set. */
+    /* n independent numbers N(mean, std²) from whole blocks of the stream. Single-threaded; the same bits on every
+     * instruction set. */
     void (*normals)(vst_random *random, float mean, float std, float *out, int64_t n);
 
     /* Sum of squares in double, for clipping by norm. */
     double (*sum_squares)(const float *x, int64_t n);
-    /* One pass over a run of parameters: clip, decay, moments, update (torch.optim.AdamW); ema NULL or updated with
-     * ema = ema_decay ema + (1 - ema_decay) value. */
+    /* One pass over a range of parameters: clip, decay, moments, update (torch.optim.AdamW); ema is NULL or updated
+     * with ema = ema_decay ema + (1 - ema_decay) value. */
     void (*adamw)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
                   float ema_decay, int64_t n);
-    /* LAMB in two passes over a tensor, for the step's length depends on the whole of it: u = m / correction1 / (sqrt(v
-     * / correction2) + epsilon) + decay value is made of the new moments, and once more instead of being stored.
-     * squares gets the sums of the squares of value and of u; then value -= rate u, where rate includes the trust
-     * ratio. */
+    /* LAMB in two passes over a tensor, because the trust ratio depends on the whole tensor: u = m / correction1 /
+     * (sqrt(v / correction2) + epsilon) + decay value is computed from the new moments in both passes instead of being
+     * stored. squares receives the sums of the squares of value and of u; then value -= rate u, where rate includes the
+     * trust ratio. */
     void (*lamb_moments)(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
                          double squares[2], int64_t n);
     void (*lamb_apply)(const vsti_adamw *options, float *value, const float *m, const float *v, float *ema,
@@ -271,13 +272,13 @@ typedef struct vsti_kernels {
     void (*sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema,
                 float ema_decay, int64_t n);
 
-    /* Pixels, 8 bits each: unlike the above on the calling thread alone, for the loader's threads have an image each,
-     * and with the same result on every instruction set, for it is compared with Pillow's bit by bit. */
+    /* 8-bit pixels. These functions are single-threaded, because each loader thread has its own image, and give the
+     * same bits on every instruction set, because they must be equal to Pillow's. */
 
-    /* Resamples VSTI_TAP_ROWS rows to `outputs` pixels; the rows out[i] may be the same, if in[i] are. */
+    /* Resamples VSTI_TAP_ROWS rows to `outputs` pixels; rows out[i] may be equal if the rows in[i] are. */
     void (*resample_rows)(const uint8_t *const *in, uint8_t *const *out, int channels, const vsti_taps *taps,
                           int outputs);
-    /* Resamples `rows` rows of n values to one: that of taps number `output`. */
+    /* Resamples `rows` rows of n values to one row, with the taps of output `output`. */
     void (*resample_column)(const uint8_t *in, size_t stride, int rows, const vsti_taps *taps, int output, uint8_t *out,
                             int64_t n);
     /* out = a + factor (b - a), rounded towards 0 and clipped; out may be a or b. */
@@ -288,14 +289,13 @@ typedef struct vsti_kernels {
     void (*spread)(const uint8_t *grey, uint8_t *rgb, int64_t n);
     /* Mirrors a row of pixels, in place. */
     void (*mirror)(uint8_t *row, int channels, int64_t width);
-    /* n pixels to planes of floats x / 255: out (channels, n). */
+    /* Converts n pixels to planes of floats x / 255: out (channels, n). */
     void (*unit_floats)(const uint8_t *in, int channels, float *out, int64_t n);
-    /* The mean of 3 x 3 pixels, the middle one counting five times; values above[-channels] … below[n + channels - 1]
-     * are read. */
+    /* The weighted mean of 3 x 3 pixels, with weight 5 for the centre and 1 for the others; values above[-channels] …
+     * below[n + channels - 1] are read. */
     void (*smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, int channels, uint8_t *out,
                    int64_t n);
-    /* One row of a box blur down the columns: sum += enter - leave; out = (sum whole + (leave + edge) part) / 2^24,
-     * rounded. */
+    /* One row of a vertical box blur: sum += enter - leave; out = (sum whole + (leave + edge) part) / 2^24, rounded. */
     void (*box_blur)(uint32_t *sum, const uint8_t *leave, const uint8_t *enter, const uint8_t *edge, uint32_t whole,
                      uint32_t part, uint8_t *out, int64_t n);
     /* Row y of an affine map. */
@@ -308,10 +308,9 @@ const vsti_kernels *vsti_get_kernels(void);
 /* A table by name, NULL if unknown or not supported by this processor; for tests. */
 const vsti_kernels *vsti_find_kernels(const char *isa);
 
-/* A kernel that a single operation needs can do without an entry in the table. Its file in this folder, and that of the
- * operation, declare it outside of functions as
- *     VSTI_OWN_KERNEL(cube, const float *x, float *y, int64_t n);
- * the kernel's file defines void K(cube)(...), and the operation calls vsti_own_cube()(x, y, n). */
+/* A kernel of a single operation needs no entry in the table. Declare it at file scope, in the kernel's file and in the
+ * operation's file, with VSTI_OWN_KERNEL(cube, const float *x, float *y, int64_t n); define void K(cube)(...) in the
+ * kernel's file and call vsti_own_cube()(x, y, n) in the operation. */
 #define VSTI_OWN_KERNEL(name, ...)                                                                                    \
     void vsti_##name##_generic(__VA_ARGS__), vsti_##name##_avx2(__VA_ARGS__), vsti_##name##_avx512(__VA_ARGS__);      \
     typedef void vsti_own_##name##_function(__VA_ARGS__);                                                             \

@@ -6,7 +6,7 @@
 
 /* ---- threads and vectors ---- */
 enum {
-    VSTI_PARALLEL = 16384, /* elements: below that, waking the other threads costs more than it saves */
+    VSTI_PARALLEL = 16384, /* elements: below that, starting the other threads costs more than it saves */
     /* Elements of a flat array that one thread takes at a time; fixed, so that which element falls into a vector loop's
      * tail does not depend on the number of threads. */
     VSTI_BLOCK = 4096,
@@ -17,9 +17,9 @@ enum {
 
 /* ---- matrix products ---- */
 enum {
-    /* An inference program packs a weight once for so many rows at most. With more rows the packing of every call is
-     * lost in the product (DeiT-Ti: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth its
-     * memory. */
+    /* Maximum number of rows for which an inference program packs a weight once. With more rows the cost of packing in
+     * every call is negligible (DeiT-Ti: 8 % faster with 198 rows, nothing gained with 3168), and the copy is not worth
+     * its memory. */
     VSTI_MOST_ROWS_PACKED = 1024,
     /* oneDNN's GELU in a matrix product on AVX2 costs twice what our own pass over the result does (DeiT-Ti, 16 images:
      * 25 ms in place of 12). In convolutions it is fused. */
@@ -27,13 +27,13 @@ enum {
 };
 
 /* ---- attention ---- */
-enum { VSTI_ATTENTION_ROWS = 72 }; /* the queries worked on at once: two blocks of scores against 200 keys fit in L2 */
+enum { VSTI_ATTENTION_ROWS = 72 }; /* queries per block: two blocks of scores against 200 keys fit in L2 */
 
 /* ---- convolutions ---- */
 enum {
     /* On AVX2 oneDNN itself takes channels-last brgemm kernels for all convolutions. With channels in blocks of 8 its
      * older kernels are about 10 % (one image) to 25 % (16 images) faster where the kernel is 1x1 (ResNet-50), and as
-     * fast where a 3x3 kernel slides over a map of at least so many rows; smaller maps and strides are up to 1.5 times
+     * fast for 3x3 kernels on maps with at least this number of rows; smaller maps and strides are up to 1.5 times
      * slower and stay channels-last. The reorders that this costs between the two are cheap: such maps are small.
      * Depthwise convolutions follow the 1x1 ones around them. */
     VSTI_LARGE_MAP = 28,
@@ -42,12 +42,11 @@ enum {
      * cost what its products save. */
     VSTI_WINOGRAD_LEAST_CHANNELS = 32,
     /* Its weights are four times as large: with fewer tiles than these (4x4 outputs each) reading them takes longer
-     * than the products that it saves. Tiles that hang over the edge are work for nothing: at most as much as there are
-     * outputs. */
+     * than the products that it saves. Tiles that extend beyond the edge are wasted work: at most as much as the
+     * outputs themselves. */
     VSTI_WINOGRAD_LEAST_TILES = 8,
     VSTI_WINOGRAD_MOST_WASTE = 2, /* outputs of all tiles for each output */
-    /* Floats of scratch that a chunk of tiles may take, so many stay in the L3 cache, and the tiles of a chunk at
-       least. */
+    /* Maximum floats of scratch for a chunk of tiles, which fit in the L3 cache, and minimum tiles of a chunk. */
     VSTI_WINOGRAD_CHUNK_FLOATS = 1 << 20,
     VSTI_WINOGRAD_CHUNK_TILES = 24
 };

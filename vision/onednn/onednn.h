@@ -1,7 +1,7 @@
-/* The only door to oneDNN: layouts and primitives behind our own names. All functions set an error and return NULL or a
- * status on failure, and are safe to call from several threads. A primitive never changes after its creation: threads
- * share it, each with arguments and a stream of its own.
- * Shapes and argument meanings follow oneDNN's developer guide (https://uxlfoundation.github.io/oneDNN). */
+/* The only interface to oneDNN: wrappers of layouts and primitives. Functions that can fail return a status and set the
+ * error message; all are thread-safe. A primitive is immutable after creation and may be shared by threads; each thread
+ * needs its own arguments and stream. Shapes and argument meanings follow oneDNN's developer guide
+ * (https://uxlfoundation.github.io/oneDNN). */
 #ifndef VISTILL_VISION_ONEDNN_ONEDNN_H
 #define VISTILL_VISION_ONEDNN_ONEDNN_H
 
@@ -13,10 +13,10 @@
 #include "vision/kernels/kernels.h"
 #include "vision/tensor/tensor.h"
 
-/* ---- formats: how a copy of a value lies in memory ---- */
+/* ---- formats: dtype and memory layout of a copy of a value ---- */
 
-/* oneDNN's description of where the elements lie, owned by a primitive or by who made it. Its type is float32, also
- * where a format says another one: the places are the same. */
+/* oneDNN's memory descriptor, owned by a primitive or by its creator. Its dtype is always float32; for a format with
+ * another dtype it gives the element offsets only. */
 typedef struct vsti_descriptor vsti_descriptor;
 VST_NODISCARD vst_status vsti_descriptor_strided(vsti_descriptor **out, const vst_shape *shape, const int64_t *strides);
 /* Channels of (N, C, H, W) in blocks of 8 or 16, or last (block = C). */
@@ -32,13 +32,13 @@ typedef struct vsti_layout {
     vsti_layout_kind kind;
     const vsti_descriptor *descriptor; /* of VSTI_LAYOUT_DESCRIBED */
 } vsti_layout;
-/* The plain layout if that is what the descriptor says. */
+/* The layout of a descriptor: plain if the descriptor is dense and row-major. */
 vsti_layout vsti_layout_of(const vsti_descriptor *descriptor);
 bool vsti_layout_equal(vsti_layout a, vsti_layout b);
-/* Is the layout of a tensor (N, C, H, W) that of vsti_channels (kernels.h), and with which block? 1 for plain. */
+/* True if the layout of a tensor (N, C, H, W) is that of vsti_channels (kernels.h); sets *block, 1 for plain. */
 bool vsti_layout_channel_block(vsti_layout layout, int64_t *block);
 bool vsti_layout_is_padded(vsti_layout layout); /* has elements beyond the shape's */
-/* Elements of a tensor in memory, padding included. */
+/* Number of elements of a tensor in memory, including padding. */
 int64_t vsti_layout_elements(vsti_layout layout, const vst_shape *shape);
 
 typedef struct vsti_format {
@@ -73,42 +73,42 @@ typedef enum vsti_role {
 } vsti_role;
 
 void vsti_primitive_destroy(vsti_primitive *primitive);
-/* The format that the primitive wants for an argument; its layout belongs to the primitive. */
+/* The format that the primitive requires for an argument; its layout is owned by the primitive. */
 vsti_format vsti_primitive_format(const vsti_primitive *primitive, vsti_role role);
 size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role); /* 0: not used */
 const char *vsti_primitive_implementation(const vsti_primitive *primitive);
 
-/* What a primitive reads and writes, in one place of memory. */
+/* The arguments of a primitive, bound to memory. */
 typedef struct vsti_arguments vsti_arguments;
 VST_NODISCARD vst_status vsti_arguments_create(vsti_arguments **out, const vsti_primitive *primitive,
                                                const vsti_role *roles, void *const *memory, int count);
 void vsti_arguments_destroy(vsti_arguments *arguments);
-size_t vsti_arguments_bytes(int count); /* that _create allocates */
+size_t vsti_arguments_bytes(int count); /* bytes that _create allocates */
 
-/* In which one thread at a time runs primitives. */
+/* A stream for running primitives; one thread at a time. */
 typedef struct vsti_stream vsti_stream;
 VST_NODISCARD vst_status vsti_stream_create(vsti_stream **out);
 void vsti_stream_destroy(vsti_stream *stream);
-size_t vsti_stream_bytes(void); /* that _create allocates */
+size_t vsti_stream_bytes(void); /* bytes that _create allocates */
 VST_NODISCARD vst_status vsti_primitive_run(const vsti_primitive *primitive, vsti_stream *stream,
                                             const vsti_arguments *arguments);
 
-/* What a product does to its result besides: y = activation(product + y). */
+/* Post-operations of a product: y = activation(product + y). */
 typedef struct vsti_post {
-    bool sum; /* adds what the output's memory holds */
+    bool sum; /* add the previous contents of the output */
     bool activate;
     vsti_activation activation;
 } vsti_post;
 
 typedef struct vsti_convolution {
     int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, dilation;
-    int64_t top, left; /* padding; what the output's size needs besides lies at the bottom and right */
+    int64_t top, left; /* padding; that at the bottom and right follows from the output's size */
     bool bias;
     bool plain; /* plain layouts everywhere, for tests */
     bool inference;
     vsti_post after; /* forward only */
 } vsti_convolution;
-/* Weights (out, in / groups, kernel, kernel) in the plain layout of timm; the other layouts are oneDNN's choice. */
+/* Weights (out, in / groups, kernel, kernel) in timm's plain layout; oneDNN chooses the other layouts. */
 VST_NODISCARD vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution *shape);
 VST_NODISCARD vst_status vsti_convolution_backward_data(vsti_primitive **out, const vsti_convolution *shape);
 VST_NODISCARD vst_status vsti_convolution_backward_weights(vsti_primitive **out, const vsti_convolution *shape);
@@ -118,12 +118,12 @@ typedef struct vsti_matmul {
     int rank; /* 2 or 3 */
     int64_t dims_a[3], strides_a[3], dims_b[3], strides_b[3], dims_c[3], strides_c[3];
     bool bias; /* (N), plain */
-    bool pack; /* B in a layout of oneDNN's choice, for a B that is used again and again */
+    bool pack; /* oneDNN chooses the layout of B; for a B that is used repeatedly */
     vsti_post after;
 } vsti_matmul;
 VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);
 
-/* Batch norm in the layout of its source. Training writes MEAN and VARIANCE (biased), inference reads them. */
+/* Batch norm in the layout of its input. Training writes MEAN and VARIANCE (biased), inference reads them. */
 VST_NODISCARD vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, vsti_format format,
                                                  double epsilon, bool training);
 VST_NODISCARD vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, vsti_format format,
@@ -138,10 +138,10 @@ typedef struct vsti_pool {
 VST_NODISCARD vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *shape, vsti_format source);
 VST_NODISCARD vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *shape, vsti_format source);
 
-/* From one layout to another, float32. */
+/* Reorders float32 from one layout to another. */
 VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_layout from,
                                              vsti_layout to);
-/* Do two reorders read and write the same layouts? */
+/* True if two reorders have the same source and destination layouts. */
 bool vsti_reorder_equal(const vsti_primitive *a, const vsti_primitive *b);
 
 enum { VSTI_VERSION_TEXT = 32 };

@@ -1,4 +1,4 @@
-/* What the files of this folder share: attribute access, kernels without arguments' boilerplate, broadcasting. */
+/* Helpers shared by the files of this folder: shape checks, constants, broadcasting, folded weights. */
 #ifndef VISTILL_VISION_OPS_OPERATION_H
 #define VISTILL_VISION_OPS_OPERATION_H
 
@@ -8,7 +8,7 @@
 #include "vision/ops/ops.h"
 #include "vision/plan/lowering.h"
 
-/* A scalar that is the same in every run (ops/constant.c). */
+/* A constant scalar (ops/constant.c). */
 vst_value vsti_constant(vst_graph *graph, float value);
 
 /* Output 0 (and any other) has the shape of input 0. */
@@ -21,7 +21,7 @@ static inline int64_t vsti_count(const vst_graph *graph, int value) {
 }
 static inline int64_t vsti_last(const vst_shape *shape) { return shape->rank ? shape->dim[shape->rank - 1] : 1; }
 
-/* Elements in memory of a value in a format, padding included. */
+/* Number of elements that a value occupies in a format, including padding. */
 static inline int64_t vsti_memory_count(const vsti_lowering *lowering, int value, vsti_format format) {
     return vsti_layout_elements(format.layout, vsti_shape(vsti_lowering_graph(lowering), value));
 }
@@ -46,33 +46,32 @@ static inline bool vsti_need_equal(vst_graph *graph, const vsti_node *node, int 
     return false;
 }
 
-/* What a product does to its result for a residual (a value, 0: none) and an activation node (NULL: none). */
+/* Post-operations of a product for a residual (a value; 0: none) and an activation node (NULL: none). */
 static inline vsti_post vsti_after(int residual, const vsti_node *activation) {
     vsti_post after = {.sum = residual != 0, .activate = activation != NULL};
     if (activation) after.activation = *(const vsti_activation *)activation->attributes;
     return after;
 }
 
-/* A convolution's weight (out, …) in `format` and its bias (out; value 0: none), with the batch norm `norm` that
- * follows folded in if it is not NULL (ops/batch_norm.c). */
+/* A convolution's weight (out, …) in `format` and bias (out; value 0: none). If `norm` is not NULL, this batch norm is
+ * folded into both (ops/batch_norm.c). */
 typedef struct vsti_folded {
     vsti_buffer weight, bias;
 } vsti_folded;
 vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
                                 vsti_format format);
 
-/* NumPy's broadcast shape of two; false if there is none. */
+/* The broadcast shape of two shapes, as in NumPy; false if they cannot be broadcast. */
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);
-/* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/broadcast.c, as the next four).
- */
+/* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/broadcast.c, like the next
+ * four). */
 vst_value vsti_reduce_to(vst_graph *graph, vst_value value, vst_shape shape);
-/* Strides, in elements, with which a tensor of `shape` is read at the indices of the larger shape `as`: 0 where
- * repeated. */
+/* Strides, in elements, of a tensor of `shape` broadcast to the shape `as`: 0 in repeated dimensions. */
 void vsti_broadcast_strides(const vst_shape *shape, const vst_shape *as, int64_t strides[VST_MAX_RANK]);
 _Static_assert((int)VSTI_LOOP_RANK == (int)VST_MAX_RANK, "kernels loop over tensors of any rank");
-/* A loop over a tensor of this shape, its strides still 0. */
+/* A loop over a tensor of this shape, with strides 0. */
 vsti_strided vsti_loop_over(const vst_shape *shape);
-/* The step that copies a node's input to its output, read with the strides a. */
+/* Appends a step that copies the node's input, read with the strides `a` of the loop, to its output. */
 void vsti_copy_strided(vsti_lowering *lowering, const vsti_node *node, const vsti_strided *shape);
 
 #endif

@@ -14,10 +14,10 @@ VST_BEGIN_DECLS
 
 typedef struct vst_conv2d_options {
     int out, kernel, stride, padding, dilation, groups; /* stride, dilation and groups: 0 means 1 */
-    bool same; /* in place of `padding`: TensorFlow's SAME, H' = ceil(H / stride), an odd pixel at the bottom and right
-                */
+    bool same; /* TensorFlow's SAME instead of `padding`: H' = ceil(H / stride), an odd pixel of padding goes to the
+                  bottom and right */
     bool bias;
-    vst_init init; /* of the weight; a zeroed one means VST_INIT_LECUN_UNIFORM, PyTorch's default */
+    vst_init init; /* of the weight; zeroed: VST_INIT_LECUN_UNIFORM, PyTorch's default */
 } vst_conv2d_options;
 /* x (N, C, H, W) -> (N, out, H', W'), H' = (H + 2 padding - dilation (kernel - 1) - 1) / stride + 1. Cross-correlation,
  * as in torch.nn.Conv2d. weight (out, C / groups, kernel, kernel), bias (out). */
@@ -33,11 +33,11 @@ vst_value vst_linear(vst_graph *g, vst_value x, vst_linear_options options);
 
 typedef struct vst_norm_options {
     double epsilon;  /* 0: 1e-5 (batch norm), 1e-6 (layer norm, timm's ViT) */
-    double momentum; /* batch norm: of the running statistics; 0: 0.1 */
+    double momentum; /* batch norm: of the running statistics; 0 means 0.1 */
 } vst_norm_options;
-/* Batch norm over (N, H, W) of x (N, C, H, W). Training programs use and record the batch's statistics (running
- * variance unbiased, as PyTorch), inference programs the running ones. weight, bias, running_mean, running_var,
- * num_batches_tracked. */
+/* Batch norm over (N, H, W) of x (N, C, H, W). Training programs normalise with the batch statistics and update the
+ * running ones (with the unbiased variance, as PyTorch); inference programs use the running statistics. Parameters:
+ * weight, bias, running_mean, running_var, num_batches_tracked. */
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options);
 /* Layer norm over the last dimension: y = (x - mean) / sqrt(var + epsilon) * weight + bias. */
 vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options);
@@ -65,19 +65,20 @@ vst_value vst_channel_normalize(vst_graph *g, vst_value x, const double *mean, c
 vst_value vst_standardize(vst_graph *g, vst_value x);
 /* x / max(|x|, 1e-12) over the last dimension, as torch.nn.functional.normalize. */
 vst_value vst_l2_normalize(vst_graph *g, vst_value x);
-/* x (B, D) -> (B, B): the Euclidean distances between the rows, divided by the mean of those of different rows. */
+/* x (B, D) -> (B, B): Euclidean distances between all pairs of rows, divided by their mean over pairs of different
+ * rows. */
 vst_value vst_pairwise_distances(vst_graph *g, vst_value x);
-/* x, through which no gradient flows. */
+/* Returns x; no gradient flows through it. */
 vst_value vst_detach(vst_graph *g, vst_value x);
 
 /* ---- shape ---------------------------------------------------------------------------------------------------------
  */
 vst_value vst_reshape(vst_graph *g, vst_value x, vst_shape shape);  /* one dimension may be -1 */
-vst_value vst_permute(vst_graph *g, vst_value x, const int *order); /* order[i]: which dimension of x becomes i */
+vst_value vst_permute(vst_graph *g, vst_value x, const int *order); /* output dimension i is dimension order[i] of x */
 vst_value vst_slice(vst_graph *g, vst_value x, int axis, int64_t start, int64_t count);
 vst_value vst_concat(vst_graph *g, const vst_value *values, int count, int axis);
 vst_value vst_expand(vst_graph *g, vst_value x, vst_shape shape); /* broadcast to a shape, as NumPy does */
-/* Sum or mean over the axes whose bit is set in `axes`; the dimensions stay with size 1 if keep, else they go. */
+/* Sum or mean over the axes whose bit is set in `axes`; `keep` keeps the reduced dimensions with size 1. */
 vst_value vst_reduce_sum(vst_graph *g, vst_value x, unsigned axes, bool keep);
 vst_value vst_reduce_mean(vst_graph *g, vst_value x, unsigned axes, bool keep);
 typedef enum vst_resize_mode { VST_BILINEAR, VST_BICUBIC } vst_resize_mode;
@@ -90,7 +91,7 @@ vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resiz
 typedef struct vst_pool_options {
     int kernel, stride, padding; /* stride 0: kernel */
     bool count_padding;          /* average: padding counts in the divisor (PyTorch's default is true) */
-    bool ceil;                   /* a last, partial window too: PyTorch's ceil_mode; not together with count_padding */
+    bool ceil; /* PyTorch's ceil_mode: the last window may be partial; not together with count_padding */
 } vst_pool_options;
 vst_value vst_max_pool(vst_graph *g, vst_value x, vst_pool_options options);
 vst_value vst_avg_pool(vst_graph *g, vst_value x, vst_pool_options options);
@@ -100,13 +101,14 @@ vst_value vst_global_avg_pool(vst_graph *g, vst_value x); /* (N, C, H, W) -> (N,
  */
 vst_value vst_softmax(vst_graph *g, vst_value x);     /* over the last dimension */
 vst_value vst_log_softmax(vst_graph *g, vst_value x); /* over the last dimension */
-/* Multi-head attention over a fused projection qkv (B, N, 3 D), rows [q; k; v], each head-major as timm's:
- * softmax(q kᵀ / sqrt(D / heads)) v, (B, queries, D): of the first `queries` tokens, 0 for all of them. */
+/* Multi-head attention over a fused projection qkv (B, N, 3 D), rows [q; k; v], each head-major as timm's: softmax(q kᵀ
+ * / sqrt(D / heads)) v -> (B, queries, D). Only the first `queries` tokens are queries; 0 means all. */
 vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries);
-/* Training: zeroes elements with probability rate, the others / (1 - rate). Inference: x. */
+/* Training: each element is set to zero with probability `rate`, the others are divided by 1 - rate. Inference: returns
+ * x. */
 vst_value vst_dropout(vst_graph *g, vst_value x, double rate);
-/* Training: zeroes whole samples (first dimension) with probability rate, the others / (1 - rate). Inference: x. Calls
- * in one scope drop the same samples. */
+/* Stochastic depth. Training: each sample (first dimension) is set to zero with probability `rate`, the others are
+ * divided by 1 - rate. Inference: returns x. Calls in the same scope drop the same samples. */
 vst_value vst_drop_path(vst_graph *g, vst_value x, double rate);
 
 /* ---- losses: scalars -----------------------------------------------------------------------------------------------
@@ -116,10 +118,10 @@ vst_value vst_drop_path(vst_graph *g, vst_value x, double rate);
 vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, double smoothing);
 /* mean over rows and classes of -log sigmoid(z) where target > 0 and -log sigmoid(-z) elsewhere, as DeiT-III trains
  * (torch.nn.BCEWithLogitsLoss on mixed targets > 0; timm: BinaryCrossEntropy(target_threshold=0)). A row whose targets
- * are all 0 has no label and takes no part. logits, target (B, C). No gradient flows into target. */
+ * are all 0 is unlabelled and ignored. logits, target (B, C). No gradient flows into target. */
 vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target);
-/* batchmean: sum over classes, mean over the batch, the textbook's and timm's; elements: mean over batch and classes,
- * facebookresearch/deit (losses.py divides by numel). */
+/* batchmean: sum over classes, mean over the batch, as in PyTorch's "batchmean" and timm. elements: mean over batch and
+ * classes, as in facebookresearch/deit (losses.py divides by numel). */
 #define VST_KL_REDUCTIONS(X) X(VST_KL_BATCHMEAN, "batchmean") X(VST_KL_ELEMENTS, "elements")
 typedef enum vst_kl_reduction { VST_CHOICE_ENUM(VST_KL_REDUCTIONS) } vst_kl_reduction;
 /* T² KL(softmax(teacher / T) || softmax(student / T)), Hinton et al. 2015. student, teacher (B, C). No gradient flows
@@ -131,7 +133,7 @@ vst_value vst_mse(vst_graph *g, vst_value a, vst_value b);
 /* torch.nn.functional.smooth_l1_loss: mean of d² / 2 where |d| < 1, of |d| - 1 / 2 elsewhere; gradients flow into both.
  */
 vst_value vst_smooth_l1(vst_graph *g, vst_value a, vst_value b);
-/* One-hot rows of the largest logit (the first one of equals): hard distillation's labels. No gradient. */
+/* One-hot rows of the largest logit (the first of equal ones): the labels of hard distillation. No gradient. */
 vst_value vst_one_hot_argmax(vst_graph *g, vst_value logits);
 
 VST_END_DECLS

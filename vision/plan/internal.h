@@ -1,5 +1,4 @@
-/* The parts of a program, of its packed weights and of its lowering, as the files of this folder share them. Internal
- * to vision/plan. */
+/* Structures shared by the files of this folder: programs, packed weights, lowering. Internal to vision/plan. */
 #ifndef VISTILL_VISION_PLAN_INTERNAL_H
 #define VISTILL_VISION_PLAN_INTERNAL_H
 
@@ -11,7 +10,7 @@
 
 typedef enum vsti_space { SPACE_NONE, SPACE_ARENA, SPACE_VALUES, SPACE_GRADIENTS, SPACE_PACKED } vsti_space;
 
-/* What a step reads or writes: its address is known once there is a context. */
+/* An operand of a step. A context resolves it to an address. */
 typedef struct vsti_operand {
     vsti_space space;
     vsti_role role; /* of a primitive's operand */
@@ -23,7 +22,7 @@ typedef struct vsti_step {
     vsti_kernel_function *function; /* NULL: a primitive */
     void *arguments;
     vsti_primitive *primitive;
-    size_t first; /* of its operands in the program's */
+    size_t first; /* index of its first operand in the program's operands */
     int operand_count;
     int row; /* of the profile */
 } vsti_step;
@@ -63,77 +62,77 @@ typedef struct pack_step {
     void *arguments;
     size_t argument_bytes;
     vsti_primitive *reorder;
-    vsti_arguments *bound; /* of a reorder between places that stay; NULL until it has run */
+    vsti_arguments *bound; /* arguments of a reorder between permanent addresses; NULL before its first run */
     vsti_operand *inputs;  /* SPACE_VALUES, SPACE_PACKED or SPACE_NONE */
     int input_count, output_count;
-    int first_output; /* its outputs are entries one after the other */
+    int first_output; /* its outputs are consecutive entries */
     bool needed;      /* while packing */
 } pack_step;
 
 typedef struct pack_entry {
     size_t bytes;
-    char *memory;     /* of a weight that a program's steps read; NULL: only other pack steps read it */
+    char *memory;     /* of a weight that steps of a program read; NULL: read by other pack steps only */
     uint64_t version; /* of the params that `memory` was computed from, plus one */
     char *temporary;  /* while packing */
-    int last_reader;  /* while packing: the last needed step that reads it, -1: none */
+    int last_reader;  /* while packing: index of the last needed step that reads it, or -1 */
 } pack_entry;
 
 typedef struct pack_list {
-    pack_step *steps; /* in an order in which they can run */
+    pack_step *steps; /* in order of execution */
     pack_entry *entries;
     size_t step_count, step_capacity, entry_count, entry_capacity;
 } pack_list;
 
 void vsti_pack_list_clear(pack_list *list);
-/* Appends a step with `output_count` new entries; the first is list->entry_count as it was before. `arguments` and
- * `inputs` are copied, `reorder` is taken over, also on failure. */
+/* Appends a step with `output_count` new entries, starting at the previous list->entry_count. `arguments` and `inputs`
+ * are copied. The list takes ownership of `reorder`, also on failure. */
 VST_NODISCARD vst_status vsti_pack_list_add(pack_list *list, const pack_step *what, const size_t *output_bytes);
 
-/* Packed weights of programs over the same params. Each is there once, however many programs read it. */
+/* The store of packed weights for programs over the same params. Weights are stored once for all programs. */
 VST_NODISCARD vst_status vsti_store_create(vsti_store **out, vst_params *params);
 vsti_store *vsti_store_share(vsti_store *store);
 void vsti_store_release(vsti_store *store);
-/* Moves the steps of `list` to the store, except for those that are there already, and allocates memory for the entries
- * that `operands` name. Their entries become the store's. */
+/* Moves the steps of `list` to the store, except those that it already has, and allocates memory for the entries that
+ * `operands` refer to. The entries in `operands` are renumbered to those of the store. */
 VST_NODISCARD vst_status vsti_store_take(vsti_store *store, pack_list *list, vsti_operand *operands,
                                          size_t operand_count);
-/* Computes what does not belong to the present version of the params. */
+/* Packs all weights that are not of the current version of the params. */
 VST_NODISCARD vst_status vsti_store_refresh(vsti_store *store);
 char *vsti_store_memory(vsti_store *store, int entry);
 size_t vsti_store_bytes(vsti_store *store);
 
 /* ---- lowering ---- */
 
-/* Lifetimes count nodes: [first, last], both inclusive. */
+/* A buffer and its lifetime in nodes, [first, last], both inclusive. */
 typedef struct buffer {
     size_t bytes;
     int first, last;
-    int root;        /* itself, or the buffer whose memory this one is a view of */
-    size_t shift;    /* bytes from the root's start */
+    int root;        /* its own index, or that of the buffer of which it is a view */
+    size_t shift;    /* offset in the root, bytes */
     int last_node;   /* of roots: the last node that reads any value in it */
     bool pinned;     /* of roots: never overwritten (parameters, packed weights, outputs) */
-    vsti_operand at; /* of roots; in the arena the offset comes last */
+    vsti_operand at; /* of roots; offsets in the arena are assigned last */
 } buffer;
 
-/* One format in which a value exists. */
+/* A copy of a value in one format. */
 typedef struct copy {
     vsti_format format;
     const vst_quant_entry *scale; /* of 8-bit formats */
     int buffer, next;             /* next copy of the same value, or -1 */
 } copy;
 
-/* What a value is kept as between the nodes that write and read it. */
+/* The dtype in which a value is stored between the nodes that write and read it. */
 typedef struct stored {
     vst_dtype dtype;
     const vst_quant_entry *scale; /* of 8-bit types */
-    bool pending; /* it is still to be converted after its node; float32 is needed no longer than that */
+    bool pending; /* true until it is converted after its node; the float32 copy is not needed afterwards */
 } stored;
 
 typedef struct row {      /* of the profile */
-    int node, value;      /* value: what a reorder or a conversion moves, or 0 */
+    int node, value;      /* value: the value of a reorder or conversion, or 0 */
     const char *movement; /* of a value: "reorder", "cast", … */
-    size_t element_bytes; /* of a value: read and written for each element */
-    char fused[32];       /* what else the node's step computes: "+norm+add+relu" */
+    size_t element_bytes; /* of a value: bytes read and written per element */
+    char fused[32];       /* fused operations, such as "+norm+add+relu" */
     char implementation[64];
 } row;
 
@@ -141,14 +140,14 @@ struct vsti_lowering {
     vst_program *program;
     const vst_graph *graph;
     vst_status status;
-    int node;             /* the time: the node in whose place a step is made */
-    int host;             /* the node being lowered: `node`, or an earlier one that is fused with it */
+    int node;             /* the position of the current step, in nodes */
+    int host;             /* the node that is lowered: `node`, or an earlier one that is fused with it */
     vsti_fusions fusions; /* of optimised programs */
     bool *needed;         /* by node */
-    int *last_use;        /* by value: last needed node that reads it; node count for outputs; -1 unused */
-    int *gradient_of;     /* by value: parameter whose gradient it is, plus one; the last of several that share it */
-    int *first_copy;      /* by value: index in copies or -1 */
-    stored *stored;       /* by value */
+    int *last_use; /* by value: index of the last needed node that reads it; the node count for outputs; -1 if unused */
+    int *gradient_of; /* by value: parameter whose gradient it is, plus one; the last of several that share it */
+    int *first_copy;  /* by value: index in copies or -1 */
+    stored *stored;   /* by value */
     copy *copies;
     size_t copy_count, copy_capacity;
     buffer *buffers;
@@ -158,26 +157,26 @@ struct vsti_lowering {
     row *rows;
     size_t row_count, row_capacity;
     pack_list packed;
-    vsti_descriptor **descriptors; /* of values whose steps are kernels of ours; primitives own theirs */
+    vsti_descriptor **descriptors; /* layouts of values written by our kernels; primitives own theirs */
     size_t descriptor_count, descriptor_capacity;
 };
 
 /* ---- lowering.c ---- */
-/* The buffer whose memory this one is, or is a view of. */
+/* The root of a buffer: the buffer itself, or the one of which it is a view. */
 buffer *vsti_root_of(vsti_lowering *lowering, int index);
-/* Where a parameter's value or gradient is, in SPACE_VALUES or SPACE_GRADIENTS. */
+/* The operand of a parameter's value (SPACE_VALUES) or gradient (SPACE_GRADIENTS). */
 vsti_operand vsti_parameter_at(const vsti_lowering *lowering, vsti_space space, int parameter);
-/* A buffer over memory outside the arena. */
+/* A buffer for memory outside the arena. */
 vsti_buffer vsti_external(vsti_lowering *lowering, vsti_operand at, size_t bytes);
 size_t vsti_value_bytes(const vsti_lowering *lowering, int value, vsti_format format);
-/* Copies whole bytes from one buffer to another, as a step. */
+/* Appends a step that copies bytes from one buffer to another. */
 void vsti_copy_step(vsti_lowering *lowering, size_t bytes, vsti_buffer from, vsti_buffer to);
 
-/* Converts a value that was just written to the format that it is stored in; later nodes read that. */
+/* Converts a value that was just written to the format in which it is stored for later nodes. */
 void vsti_store_value(vsti_lowering *lowering, int value);
 
 /* ---- formats.c ---- */
-/* Fills lowering->stored by the program's precision and table of quantised values. */
+/* Fills lowering->stored from `precision` and `quant` of the options. */
 VST_NODISCARD vst_status vsti_choose_formats(vsti_lowering *lowering, const vst_program_options *options);
 /* A conversion between float32 and `other` (`scale` for 8-bit types) of a tensor of `shape` in one layout. */
 typedef struct conversion {
@@ -190,7 +189,7 @@ VST_NODISCARD vst_status vsti_conversion_create(conversion *out, bool to_f32, vs
                                                 const vst_quant_entry *scale, const vst_shape *shape);
 
 /* ---- arena.c ---- */
-/* Packs the lifetimes into one arena. */
+/* Assigns arena offsets to all buffers. */
 VST_NODISCARD vst_status vsti_place_buffers(vsti_lowering *lowering);
 
 /* ---- context.c ---- */

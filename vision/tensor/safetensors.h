@@ -1,7 +1,7 @@
-/* Reading and writing safetensors files (https://github.com/huggingface/safetensors), little-endian hosts.
- * Reading checks everything that the reference reader checks, and in addition: nesting, name length, control characters
- * in names, rank, tensor count, header size, duplicate keys, integers only. Nothing is trusted before it is checked;
- * offsets are multiplied and added with overflow checks. */
+/* Reading and writing safetensors files (https://github.com/huggingface/safetensors), little-endian hosts. The reader
+ * makes all checks of the reference reader and in addition limits nesting, name length, rank, tensor count and header
+ * size, and refuses control characters in names, duplicate keys and numbers that are not integers. Files are untrusted
+ * input: all arithmetic on sizes and offsets is checked for overflow. */
 #ifndef VISTILL_VISION_TENSOR_SAFETENSORS_H
 #define VISTILL_VISION_TENSOR_SAFETENSORS_H
 
@@ -9,7 +9,7 @@
 
 VST_BEGIN_DECLS
 
-typedef struct vst_safetensors vst_safetensors; /* an open file: its header and all its data, in memory */
+typedef struct vst_safetensors vst_safetensors; /* an open file; header and data are in memory */
 
 typedef struct vst_safetensors_limits {
     size_t header_bytes; /* default 16 MiB (the format's own limit is 100 MB) */
@@ -19,31 +19,32 @@ typedef struct vst_safetensors_limits {
 } vst_safetensors_limits;
 extern const vst_safetensors_limits vst_safetensors_default_limits;
 
-/* Opens and checks a file. limits may be NULL. On failure *out is NULL, the message names file, tensor and offset. */
+/* Opens and checks a file. `limits` may be NULL (the defaults). On failure *out is NULL and the message names file,
+ * tensor and offset. */
 VST_NODISCARD vst_status vst_safetensors_open(vst_safetensors **out, const char *path,
                                               const vst_safetensors_limits *limits);
-/* The same from memory; the bytes are copied. `name` stands for the path in messages. */
+/* Parses a file in memory; the bytes are copied. Messages use `name` in place of the path. */
 VST_NODISCARD vst_status vst_safetensors_parse(vst_safetensors **out, const char *name, const void *bytes, size_t size,
                                                const vst_safetensors_limits *limits);
 void vst_safetensors_close(vst_safetensors *file);
 
-const char *vst_safetensors_path(const vst_safetensors *file); /* the path or name it was opened with; owned by file */
+const char *vst_safetensors_path(const vst_safetensors *file); /* the path or name given on opening; owned by `file` */
 
-/* Tensors in order of their offsets; views into `file`, valid until it is closed. */
+/* The tensors in order of their offsets: views into `file`, valid until it is closed. */
 size_t vst_safetensors_count(const vst_safetensors *file);
 const vst_tensor *vst_safetensors_at(const vst_safetensors *file, size_t index);
 const vst_tensor *vst_safetensors_find(const vst_safetensors *file, const char *name); /* NULL if absent */
-/* A value of __metadata__, NULL if absent; owned by file. */
+/* A value of __metadata__, owned by `file`. NULL if absent. */
 const char *vst_safetensors_metadata(const vst_safetensors *file, const char *key);
 
 typedef struct vst_metadata {
     const char *key, *value;
 } vst_metadata;
 
-/* Writes atomically: a temporary file beside `path`, fsync, rename, fsync of the folder. Tensors are laid out as the
- * reference writer does (dtype alignment descending, then name), the header padded to 8 bytes. A key "vistill.xxh3"
- * with the XXH3-64 of the data (16 hex digits) is added to the metadata, and vst_safetensors_open checks it when
- * present. On failure nothing is left behind and an existing file stays as it was. */
+/* Writes a file atomically: a temporary file beside `path`, fsync, rename, fsync of the folder. Tensors are in the
+ * order of the reference writer (dtype alignment descending, then name), and the header is padded to 8 bytes. The
+ * metadata key "vistill.xxh3", the XXH3-64 of the data in 16 hex digits, is added; vst_safetensors_open verifies it if
+ * present. On failure the temporary file is removed and an existing file is unchanged. */
 VST_NODISCARD vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
                                                const vst_metadata *metadata, size_t metadata_count);
 

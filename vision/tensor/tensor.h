@@ -20,7 +20,7 @@ typedef struct vst_shape {
     int64_t dim[VST_MAX_RANK];
 } vst_shape;
 
-/* VST_SHAPE(2, 3) is the shape (2, 3); VST_SCALAR that of a scalar. */
+/* VST_SHAPE(2, 3) is the shape (2, 3); VST_SCALAR is the shape of a scalar. */
 #ifdef __cplusplus
 #define VST_SHAPE(...) (vst_shape{(int)std::initializer_list<int64_t>{__VA_ARGS__}.size(), {__VA_ARGS__}})
 #define VST_SCALAR (vst_shape{0, {0}})
@@ -51,20 +51,21 @@ typedef enum vst_dtype {
 } vst_dtype;
 
 size_t vst_dtype_size(vst_dtype dtype);      /* bytes of one element */
-const char *vst_dtype_name(vst_dtype dtype); /* as safetensors writes it: "F32" */
+const char *vst_dtype_name(vst_dtype dtype); /* safetensors' name, such as "F32" */
 
-/* A view: who owns `data` is said where a tensor is handed out. */
+/* A view of memory that it does not own: the function that returns a tensor documents the owner of `data`. */
 typedef struct vst_tensor {
-    const char *name; /* NULL if it has none */
+    const char *name; /* may be NULL */
     vst_dtype dtype;
     vst_shape shape;
-    void *data; /* need not be aligned when it comes from a file */
+    void *data; /* may be unaligned if it was read from a file */
 } vst_tensor;
 
-/* Converts `count` elements at `data` of type `dtype` to float (F64, F32, F16, BF16, integers and BOOL), unaligned data
- * allowed. F64 and large integers are rounded. */
+/* Converts `count` elements of type `dtype` (any) to float. `data` may be unaligned. F64 and large integers are
+ * rounded. */
 void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count);
-/* Writes F16 to `out`, unaligned allowed, rounded to nearest, ties to even; what is too large becomes infinite. */
+/* Converts `count` floats to F16, rounded to nearest, ties to even; values out of range become infinite. `out` may be
+ * unaligned. */
 void vst_to_half(void *out, const float *values, size_t count);
 
 VST_END_DECLS
