@@ -498,7 +498,10 @@ static vst_status write_file(const char *path, const char *header, size_t header
     const vst_status status = vsti_file_create(&writer, path);
     if (status != VST_OK) return status;
     fwrite(header, 1, header_size, writer.stream);
-    for (size_t i = 0; i < count; i++) fwrite(order[i]->data, 1, tensor_bytes(order[i]), writer.stream);
+    for (size_t i = 0; i < count; i++) {
+        const size_t bytes = tensor_bytes(order[i]);
+        if (bytes) fwrite(order[i]->data, 1, bytes, writer.stream); /* an empty tensor may have no data */
+    }
     return vsti_file_commit(&writer);
 }
 
