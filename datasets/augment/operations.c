@@ -223,11 +223,13 @@ const vsti_operation *vsti_operation_find(const char *name) {
 /* ---- Deciding and performing ---- */
 
 vst_filter vsti_filter(int interpolation, double uniform) {
-    static const vst_filter filters[] = {VST_FILTER_BICUBIC, VST_FILTER_BILINEAR, VST_FILTER_BILINEAR,
-                                         VST_FILTER_NEAREST, VST_FILTER_BOX,      VST_FILTER_HAMMING,
-                                         VST_FILTER_LANCZOS};
-    const bool drawn = interpolation == 2;
-    return drawn && uniform >= 0.5 ? VST_FILTER_BICUBIC : filters[interpolation];
+    static const vst_filter filters[] = {
+        [VSTI_FILTER_BICUBIC] = VST_FILTER_BICUBIC, [VSTI_FILTER_BILINEAR] = VST_FILTER_BILINEAR,
+        [VSTI_FILTER_RANDOM] = VST_FILTER_BILINEAR, [VSTI_FILTER_NEAREST] = VST_FILTER_NEAREST,
+        [VSTI_FILTER_BOX] = VST_FILTER_BOX,         [VSTI_FILTER_HAMMING] = VST_FILTER_HAMMING,
+        [VSTI_FILTER_LANCZOS] = VST_FILTER_LANCZOS};
+    const bool bicubic = interpolation == VSTI_FILTER_RANDOM && uniform >= 0.5;
+    return bicubic ? VST_FILTER_BICUBIC : filters[interpolation];
 }
 
 vsti_decision vsti_decide(const vsti_operation *operation, double probability, const vsti_strength *strength,

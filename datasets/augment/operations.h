@@ -14,8 +14,17 @@
 
 /* The first choices of every policy's option `interpolation`. random: bilinear or bicubic with equal probability, drawn
  * for every use. The filters after `nearest` are for resizing only. */
-#define VSTI_FILTERS_MOVE "bicubic|bilinear|random|nearest"
-#define VSTI_FILTERS_RESIZE VSTI_FILTERS_MOVE "|box|hamming|lanczos"
+#define VSTI_MOVE_FILTERS(X)            \
+    X(VSTI_FILTER_BICUBIC, "bicubic")   \
+    X(VSTI_FILTER_BILINEAR, "bilinear") \
+    X(VSTI_FILTER_RANDOM, "random")     \
+    X(VSTI_FILTER_NEAREST, "nearest")
+#define VSTI_RESIZE_FILTERS(X)        \
+    VSTI_MOVE_FILTERS(X)              \
+    X(VSTI_FILTER_BOX, "box")         \
+    X(VSTI_FILTER_HAMMING, "hamming") \
+    X(VSTI_FILTER_LANCZOS, "lanczos")
+enum { VST_CHOICE_ENUM(VSTI_RESIZE_FILTERS) };
 
 /* For a policy's `check`: fails if the lower bound of a range is above the upper one. The names are those of the
  * options. */
@@ -26,16 +35,24 @@ vst_filter vsti_filter(int interpolation, double uniform);
 
 /* Interpolation and fill colour of geometric operations. */
 typedef struct vsti_look {
-    int interpolation; /* of VSTI_FILTERS_MOVE */
+    int interpolation; /* of VSTI_MOVE_FILTERS */
     int fill_red, fill_green, fill_blue;
 } vsti_look;
 
 /* Options for the fields of a structure's member `look`. */
 #define VSTI_FILL_OPTION(S, name, default_value, help) \
     {#name, VST_TYPE_INT, offsetof(S, look.name), 0, 255, #default_value, NULL, help}
+#define VSTI_MOVE_OPTION(S, filter)      \
+    {"interpolation",                    \
+     VST_TYPE_CHOICE,                    \
+     offsetof(S, look.interpolation),    \
+     0,                                  \
+     0,                                  \
+     filter,                             \
+     VST_CHOICE_TEXT(VSTI_MOVE_FILTERS), \
+     "of rotations, shears, translations"}
 #define VSTI_LOOK_OPTIONS(S, filter, red, green, blue)                                                         \
-    {"interpolation", VST_TYPE_CHOICE,   offsetof(S, look.interpolation),     0, 0,                            \
-     filter,          VSTI_FILTERS_MOVE, "of rotations, shears, translations"},                                \
+    VSTI_MOVE_OPTION(S, filter),                                                                               \
         VSTI_FILL_OPTION(S, fill_red, red, "fill colour outside the image; its luminance if images are grey"), \
         VSTI_FILL_OPTION(S, fill_green, green, "the same"), VSTI_FILL_OPTION(S, fill_blue, blue, "the same")
 

@@ -18,7 +18,7 @@ static const vst_option options[] = {
     VST_OPTION_DOUBLE(random_resized_crop_options, ratio_min, 0.75, 0.01, 100, "least width / height of the part"),
     VST_OPTION_DOUBLE(random_resized_crop_options, ratio_max, 1.3333333333333333, 0.01, 100,
                       "greatest width / height of the part"),
-    VST_OPTION_CHOICE(random_resized_crop_options, interpolation, "bicubic", VSTI_FILTERS_RESIZE,
+    VST_OPTION_CHOICE(random_resized_crop_options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS),
                       "filter of the resizing"),
     VST_OPTION_END};
 

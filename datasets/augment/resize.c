@@ -9,7 +9,8 @@ typedef struct resize_options {
 static const vst_option options[] = {
     VST_OPTION_INT(resize_options, size, 256, 1, 8192,
                    "the shorter side in pixels; the longer one keeps the picture's shape"),
-    VST_OPTION_CHOICE(resize_options, interpolation, "bicubic", VSTI_FILTERS_RESIZE, "filter"), VST_OPTION_END};
+    VST_OPTION_CHOICE(resize_options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS), "filter"),
+    VST_OPTION_END};
 
 /* Draws the filter. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {

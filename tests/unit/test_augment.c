@@ -469,10 +469,34 @@ START_TEST(grey_images) {
 }
 END_TEST
 
+/* Every word of the option `interpolation` selects the filter of its name. */
+START_TEST(filters_by_name) {
+    typedef struct options {
+        int interpolation;
+    } options;
+    static const vst_option table[] = {
+        VST_OPTION_CHOICE(options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS), "filter"),
+        VST_OPTION_END};
+    static const struct {
+        const char *name;
+        double uniform;
+        vst_filter filter;
+    } list[] = {{"bicubic", 0.1, VST_FILTER_BICUBIC}, {"bilinear", 0.9, VST_FILTER_BILINEAR},
+                {"random", 0.4, VST_FILTER_BILINEAR}, {"random", 0.5, VST_FILTER_BICUBIC},
+                {"nearest", 0.9, VST_FILTER_NEAREST}, {"box", 0.9, VST_FILTER_BOX},
+                {"hamming", 0.9, VST_FILTER_HAMMING}, {"lanczos", 0.9, VST_FILTER_LANCZOS}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        options o;
+        ck_assert_int_eq(vst_options_set(table, &o, "interpolation", list[i].name), VST_OK);
+        ck_assert_msg(vsti_filter(o.interpolation, list[i].uniform) == list[i].filter, "%s", list[i].name);
+    }
+}
+END_TEST
+
 /* What lies outside a grey picture has the luminance of the fill colour, Pillow's. */
 START_TEST(grey_fill) {
     const vsti_decision moved = {.operation = vsti_operation_find("TranslateXRel"), .argument = 0.5};
-    const vsti_look look = {.interpolation = 3, .fill_red = 124, .fill_green = 116, .fill_blue = 104};
+    const vsti_look look = {.interpolation = VSTI_FILTER_NEAREST, .fill_red = 124, .fill_green = 116, .fill_blue = 104};
     vst_augment_scratch scratch = {0};
     vst_image image = {0};
     ck_ok(vst_image_allocate(&image, 1, 1, 4));
@@ -1087,6 +1111,7 @@ int main(int argc, char **argv) {
     tcase_add_test(tests, wrong_strings);
     tcase_add_test(tests, too_small_for_a_crop);
     tcase_add_test(tests, grey_images);
+    tcase_add_test(tests, filters_by_name);
     tcase_add_test(tests, grey_fill);
     tcase_add_test(tests, rand_images);
     tcase_add_test(tests, trivial_images);

@@ -59,11 +59,13 @@ typedef struct vst_option {
  *
  *     #define RESNET_BLOCKS(X) X(BASIC, "basic") X(BOTTLENECK, "bottleneck")
  *     enum { VST_CHOICE_ENUM(RESNET_BLOCKS) };
- *     VST_OPTION_CHOICE(resnet, block, "basic", VST_CHOICE_TEXT(RESNET_BLOCKS), "residual block") */
+ *     VST_OPTION_CHOICE(resnet, block, "basic", VST_CHOICE_TEXT(RESNET_BLOCKS), "residual block")
+ *
+ * VST_CHOICE_ENUM also takes lists with more columns. */
 #define VST_CHOICE_ENUM(LIST) LIST(VST_CHOICE_CONSTANT_)
 #define VST_CHOICE_TEXT(LIST) (&("" LIST(VST_CHOICE_WORD_))[1])
 #define VST_CHOICE_NAMES(LIST) LIST(VST_CHOICE_NAME_) /* to initialise an array of texts */
-#define VST_CHOICE_CONSTANT_(constant, text) constant,
+#define VST_CHOICE_CONSTANT_(constant, ...) constant,
 #define VST_CHOICE_WORD_(constant, text) "|" text
 #define VST_CHOICE_NAME_(constant, text) text,
 #define VST_OPTION_LIST(S, field, default_value, minimum, maximum, help) \

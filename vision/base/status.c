@@ -10,8 +10,18 @@ enum { MESSAGE_SIZE = 2048 };
 static _Thread_local char message[MESSAGE_SIZE];
 
 const char *vst_status_name(vst_status status) {
-    static const char *const names[] = {"ok",    "memory",    "argument",    "shape",   "io",          "format",
-                                        "limit", "not found", "unsupported", "numeric", "interrupted", "internal"};
+    static const char *const names[] = {[VST_OK] = "ok",
+                                        [VST_ERROR_MEMORY] = "memory",
+                                        [VST_ERROR_ARGUMENT] = "argument",
+                                        [VST_ERROR_SHAPE] = "shape",
+                                        [VST_ERROR_IO] = "io",
+                                        [VST_ERROR_FORMAT] = "format",
+                                        [VST_ERROR_LIMIT] = "limit",
+                                        [VST_ERROR_NOT_FOUND] = "not found",
+                                        [VST_ERROR_UNSUPPORTED] = "unsupported",
+                                        [VST_ERROR_NUMERIC] = "numeric",
+                                        [VST_ERROR_INTERRUPTED] = "interrupted",
+                                        [VST_ERROR_INTERNAL] = "internal"};
     return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown";
 }
 

@@ -40,15 +40,11 @@ const char *vst_shape_text(const vst_shape *shape, char text[VST_SHAPE_TEXT]) {
     return text;
 }
 
+#define DTYPE_ROW(constant, name, size) {name, size},
 static const struct {
     const char *name;
     size_t size;
-} dtypes[] = {
-    [VST_F64] = {"F64", 8},   [VST_F32] = {"F32", 4}, [VST_F16] = {"F16", 2}, [VST_BF16] = {"BF16", 2},
-    [VST_I64] = {"I64", 8},   [VST_I32] = {"I32", 4}, [VST_I16] = {"I16", 2}, [VST_I8] = {"I8", 1},
-    [VST_U64] = {"U64", 8},   [VST_U32] = {"U32", 4}, [VST_U16] = {"U16", 2}, [VST_U8] = {"U8", 1},
-    [VST_BOOL] = {"BOOL", 1},
-};
+} dtypes[] = {VST_DTYPES(DTYPE_ROW)};
 
 size_t vst_dtype_size(vst_dtype dtype) { return dtypes[dtype].size; }
 const char *vst_dtype_name(vst_dtype dtype) { return dtypes[dtype].name; }

@@ -9,6 +9,7 @@
 #include <initializer_list>
 #endif
 
+#include "vision/base/option.h"
 #include "vision/base/status.h"
 
 VST_BEGIN_DECLS
@@ -34,21 +35,22 @@ int64_t vst_shape_count(const vst_shape *shape); /* product of the dimensions; -
 /* Writes "(2, 3, 224, 224)" into text and returns it. */
 const char *vst_shape_text(const vst_shape *shape, char text[VST_SHAPE_TEXT]);
 
-typedef enum vst_dtype {
-    VST_F64,
-    VST_F32,
-    VST_F16,
-    VST_BF16,
-    VST_I64,
-    VST_I32,
-    VST_I16,
-    VST_I8,
-    VST_U64,
-    VST_U32,
-    VST_U16,
-    VST_U8,
-    VST_BOOL
-} vst_dtype;
+/* X(constant, name as safetensors writes it, bytes of one element) */
+#define VST_DTYPES(X)      \
+    X(VST_F64, "F64", 8)   \
+    X(VST_F32, "F32", 4)   \
+    X(VST_F16, "F16", 2)   \
+    X(VST_BF16, "BF16", 2) \
+    X(VST_I64, "I64", 8)   \
+    X(VST_I32, "I32", 4)   \
+    X(VST_I16, "I16", 2)   \
+    X(VST_I8, "I8", 1)     \
+    X(VST_U64, "U64", 8)   \
+    X(VST_U32, "U32", 4)   \
+    X(VST_U16, "U16", 2)   \
+    X(VST_U8, "U8", 1)     \
+    X(VST_BOOL, "BOOL", 1)
+typedef enum vst_dtype { VST_CHOICE_ENUM(VST_DTYPES) } vst_dtype;
 
 size_t vst_dtype_size(vst_dtype dtype);      /* bytes of one element */
 const char *vst_dtype_name(vst_dtype dtype); /* safetensors' name, such as "F32" */

@@ -362,7 +362,8 @@ void vst_weights_close(vst_weights *weights) {
 const char *vst_weights_path(const vst_weights *weights) { return weights->path; }
 
 const char *vst_weights_format(const vst_weights *weights) {
-    static const char *const names[] = {"safetensors", "PyTorch", "PyTorch before 1.6"};
+    static const char *const names[] = {
+        [SAFETENSORS] = "safetensors", [PYTORCH] = "PyTorch", [PYTORCH_OLD] = "PyTorch before 1.6"};
     return names[weights->format];
 }
 

@@ -78,7 +78,7 @@ VST_NODISCARD vst_status vsti_cache_write_manifest(const vsti_cache *cache);
 
 /* ---- Records (record.c) ---- */
 
-extern const char *const vsti_cache_precisions[]; /* "half", "float": VST_CACHE_HALF … */
+const char *vsti_cache_precision(vst_dtype dtype); /* as a recipe says it: "half" for F16, "float" for F32 */
 
 /* Lays the taps out and sets teacher->record; false if the sizes overflow. */
 bool vsti_cache_lay_out(vsti_cache_teacher *teacher, vst_dtype dtype);

@@ -56,7 +56,7 @@ static json_t *manifest_json(const vsti_cache *cache) {
     good &= json_object_set_new(object, "seed", json_integer(cache->seed)) == 0;
     good &= json_object_set_new(object, "batch", json_integer(cache->batch)) == 0;
     good &= json_object_set_new(object, "views", json_integer(cache->views)) == 0;
-    good &= json_object_set_new(object, "precision", json_string(vsti_cache_precisions[cache->dtype == VST_F32])) == 0;
+    good &= json_object_set_new(object, "precision", json_string(vsti_cache_precision(cache->dtype))) == 0;
     good &= json_object_set_new(object, "topk", json_integer(cache->topk)) == 0;
     good &= json_object_set_new(object, "block", json_integer((json_int_t)cache->block)) == 0;
     good &= json_object_set_new(object, "done", json_integer((json_int_t)cache->done)) == 0;
@@ -161,8 +161,8 @@ static bool read_teacher(const vsti_cache *cache, const json_t *object, vsti_cac
 
 static bool read_precision(const json_t *object, vst_dtype *dtype) {
     const char *text = json_string_value(json_object_get(object, "precision"));
-    *dtype = text && strcmp(text, vsti_cache_precisions[1]) == 0 ? VST_F32 : VST_F16;
-    return text && (*dtype == VST_F32 || strcmp(text, vsti_cache_precisions[0]) == 0);
+    *dtype = text && strcmp(text, vsti_cache_precision(VST_F32)) == 0 ? VST_F32 : VST_F16;
+    return text && strcmp(text, vsti_cache_precision(*dtype)) == 0;
 }
 
 /* What all teachers share. NULL, or the key that is missing or wrong. */

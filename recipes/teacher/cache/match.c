@@ -54,8 +54,8 @@ static vst_status compare_shared(const vsti_cache *found, const vsti_cache *want
                       "std",
                       (unsigned long long)found->view, (unsigned long long)wanted->view);
     if (found->dtype != wanted->dtype)
-        return refuse(found, "with distill.cache_precision = %s, and this is %s",
-                      vsti_cache_precisions[found->dtype == VST_F32], vsti_cache_precisions[wanted->dtype == VST_F32]);
+        return refuse(found, "with distill.cache_precision = %s, and this is %s", vsti_cache_precision(found->dtype),
+                      vsti_cache_precision(wanted->dtype));
     if (found->topk != wanted->topk)
         return refuse(found, "with distill.cache_topk = %d, and this is %d", found->topk, wanted->topk);
     if (found->block != wanted->block)

@@ -6,7 +6,10 @@
 
 enum { SMALL_CLASSES = 65536 };
 
-const char *const vsti_cache_precisions[] = {VST_CHOICE_NAMES(VST_CACHE_PRECISIONS)};
+const char *vsti_cache_precision(vst_dtype dtype) {
+    static const char *const names[] = {VST_CHOICE_NAMES(VST_CACHE_PRECISIONS)};
+    return names[dtype == VST_F32 ? VST_CACHE_FLOAT : VST_CACHE_HALF];
+}
 
 static size_t id_bytes(const vsti_cache_tap *tap) {
     return tap->floats <= SMALL_CLASSES ? sizeof(uint16_t) : sizeof(uint32_t);
