@@ -59,7 +59,8 @@ build() {
     cmake --build --preset "$1" -j "$(nproc)" > "$log" 2>&1 || { tail -n 60 "$log"; return 1; }
 }
 
-# part NAME PRESET CTEST_ARGUMENTS…: one build and its tests
+# part NAME PRESET CTEST_ARGUMENTS…: one build and its tests, with the variables of $with besides the caller's
+with=""
 part() {
     name=$1 preset=$2
     shift 2
@@ -73,7 +74,8 @@ part() {
     rm -f "$results" "$names"
     result=passed
     # Two at a time: many use a thread for each core. Those that measure time run alone (see CMakeLists.txt).
-    ctest --preset "$preset" -j 2 --no-tests=error --output-junit "$results" "$@" || { result=FAILED; failed=yes; }
+    # shellcheck disable=SC2086 # a list of variables
+    env $with ctest --preset "$preset" -j 2 --no-tests=error --output-junit "$results" "$@" || { result=FAILED; failed=yes; }
     count() { sed -n "s/^[[:space:]]*$1=\"\([0-9]*\)\".*/\1/p" "$results" 2> /dev/null | head -n 1; }
     note "$name" "$result: $(count tests) tests, $(count failures) failed, $(count skipped) skipped"
     [ ! -s "$names" ] || sed 's/^[0-9]*:/          /' "$names" >> $summary
@@ -83,9 +85,9 @@ part() {
 # What is computed, as a processor without AVX-512 computes it.
 if wanted avx2; then
     if grep -q '^flags.* avx512f' /proc/cpuinfo; then
-        export VISTILL_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+        with="VISTILL_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2"
         part avx2 dev -R 'test_(kernels|pixels|ops|winograd|fuse|plan|program|optim|distill|deit|models|parity|terms|train|session|precision)$'
-        unset VISTILL_ISA ONEDNN_MAX_CPU_ISA
+        with=""
     else
         skip avx2 "this processor has nothing wider than AVX2"
     fi
@@ -103,9 +105,9 @@ export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktra
 # OpenMP's own library is not instrumented, so the thread sanitizer is kept to the parts that use POSIX threads, and
 # programs run there with one OpenMP thread each.
 if wanted tsan; then
-    export OMP_NUM_THREADS=1
+    with=OMP_NUM_THREADS=1
     part tsan tsan -R 'test_(loader|loader_views|mix|datasets|formats|base|program|session)$'
-    unset OMP_NUM_THREADS
+    with=""
 fi
 
 printf '\nAfter %d minutes:\n' $((($(date +%s) - started + 59) / 60))

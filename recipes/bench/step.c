@@ -181,14 +181,6 @@ static vst_status sum_profile(const vst_profile_row *rows, size_t row_count, vst
     return VST_OK;
 }
 
-static vst_status copy_rows(vst_session_profile *cost, const vst_context *context) {
-    cost->count = vst_context_profile_count(context);
-    cost->rows = vst_calloc(cost->count + 1, sizeof *cost->rows);
-    if (!cost->rows) return vst_fail_memory(cost->count * sizeof *cost->rows);
-    for (size_t i = 0; i < cost->count; i++) vst_context_profile_at(context, i, &cost->rows[i]);
-    return VST_OK;
-}
-
 vst_status vst_bench_profile_run(vst_bench_profile *profile, const vst_bench_case *which, int steps) {
     vst_status status = VST_OK;
     vsti_bench_step step;
@@ -202,7 +194,7 @@ vst_status vst_bench_profile_run(vst_bench_profile *profile, const vst_bench_cas
     } else {
         vst_context_profile_reset(step.context);
         VST_TRY(vsti_bench_step_run(&step, steps, &seconds));
-        VST_TRY(copy_rows(&cost, step.context));
+        VST_TRY(vst_session_profile_rows(&cost, step.context));
     }
     profile->seconds = seconds / steps;
     VST_TRY(sum_profile(cost.rows, cost.count, profile));

@@ -17,7 +17,6 @@ VST_NODISCARD vst_status vst_session_create(vst_session **out, const vst_model_c
 VST_NODISCARD vst_status vst_session_create_model(vst_session **out, const vst_model *model,
                                                   const vst_session_options *options);
 
-const vst_model_config *vst_session_config(const vst_session *session);
 size_t vst_session_image_floats(const vst_session *session); /* of one image (C, H, W) */
 
 /* As vst_session_decode, of a decoded picture, which is changed; `scratch`: two images that are overwritten. */
@@ -39,6 +38,8 @@ typedef struct vst_session_profile {
 /* Runs `runs` batches of grey images, after one that warms up. The session has options.profile. `profile` starts as
  * {0}. */
 VST_NODISCARD vst_status vst_session_measure(vst_session *session, int batch, int runs, vst_session_profile *profile);
+/* The rows of a context that ran outside of a session; `profile` has none yet. */
+VST_NODISCARD vst_status vst_session_profile_rows(vst_session_profile *profile, const vst_context *context);
 void vst_session_profile_clear(vst_session_profile *profile);
 
 #endif

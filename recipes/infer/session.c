@@ -366,7 +366,6 @@ void vst_session_close(vst_session *session) {
 
 /* ---- What it is ---------------------------------------------------------------------------------------------- */
 
-const vst_model_config *vst_session_config(const vst_session *session) { return session->config; }
 int vst_session_classes(const vst_session *session) { return vst_model_common_of(session->config)->classes; }
 int vst_session_image(const vst_session *session) { return session->image; }
 int vst_session_channels(const vst_session *session) { return vst_model_common_of(session->config)->channels; }
@@ -581,7 +580,7 @@ size_t vst_session_bytes(vst_session *session) {
     return bytes;
 }
 
-static vst_status take_rows(vst_session_profile *profile, const vst_context *context) {
+vst_status vst_session_profile_rows(vst_session_profile *profile, const vst_context *context) {
     profile->count = vst_context_profile_count(context);
     profile->rows = vst_calloc(profile->count + 1, sizeof *profile->rows);
     if (!profile->rows) return vst_fail_memory(profile->count * sizeof *profile->rows);
@@ -601,7 +600,7 @@ vst_status vst_session_measure(vst_session *session, int batch, int runs, vst_se
         if (i == 1) vst_context_profile_reset(lent->context); /* the first run warms up */
         VST_TRY(vst_context_run(lent->context, 0));
     }
-    VST_TRY(take_rows(profile, lent->context));
+    VST_TRY(vst_session_profile_rows(profile, lent->context));
     profile->packed_bytes = vst_program_packed_bytes(lent->owner->program);
     profile->context_bytes = vst_program_context_bytes(lent->owner->program);
     profile->flops = vst_program_flops(lent->owner->program);

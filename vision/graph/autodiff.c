@@ -28,7 +28,7 @@ vst_value vsti_incoming(const vsti_gradients *gradients, const vsti_node *node, 
 /* Lets the contribution's own node add the earlier sum in place of a separate addition. */
 static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value contribution) {
     vsti_value *value = &graph->values[contribution.id];
-    if (value->kind != VSTI_VALUE_NODE) return false;
+    if (value->kind != VST_VALUE_NODE) return false;
     vsti_node *node = &graph->nodes[value->node];
     if (!node->operation->accumulating || node->outputs[0] != contribution.id) return false;
     if ((size_t)value->node + 1 != graph->node_count) return false; /* others may have read it already */
@@ -55,7 +55,7 @@ void vsti_add_gradient(vsti_gradients *gradients, vst_value value, vst_value con
 
 vst_value vsti_saved(vsti_gradients *gradients, vst_value value) {
     vst_graph *graph = gradients->graph;
-    if ((size_t)value.id >= gradients->value_count || graph->values[value.id].kind != VSTI_VALUE_NODE) return value;
+    if ((size_t)value.id >= gradients->value_count || graph->values[value.id].kind != VST_VALUE_NODE) return value;
     const int index = graph->values[value.id].node;
     const vsti_operation *operation = graph->nodes[index].operation;
     if (!operation->recompute || graph->nodes[index].outputs[0] != value.id) return value;
@@ -76,10 +76,10 @@ static void mark_wanted(vsti_gradients *gradients) {
     const vst_graph *graph = gradients->graph;
     for (size_t i = 1; i < gradients->value_count; i++) {
         const vsti_value *value = &graph->values[i];
-        if (value->kind == VSTI_VALUE_PARAM) {
+        if (value->kind == VST_VALUE_PARAMETER) {
             vst_param_kind kind = vst_params_at(graph->params, (size_t)value->parameter)->kind;
             gradients->wanted[i] = kind == VST_PARAM_WEIGHT || kind == VST_PARAM_NODECAY;
-        } else if (value->kind == VSTI_VALUE_NODE) {
+        } else if (value->kind == VST_VALUE_NODE) {
             const vsti_node *node = &graph->nodes[value->node];
             for (int k = 0; k < node->input_count; k++)
                 if (gradients->wanted[node->inputs[k]]) gradients->wanted[i] = true;

@@ -36,21 +36,10 @@ vst_node_info vst_graph_node_at(const vst_graph *graph, size_t index) {
 
 static vst_operand operand(const vst_graph *graph, const char *role, int id) {
     const vsti_value *value = &graph->values[id];
-    vst_operand o = {.role = role, .value = {id}, .shape = value->shape};
-    switch (value->kind) {
-    case VSTI_VALUE_INPUT:
-        o.kind = VST_VALUE_INPUT;
-        o.name = value->name;
-        break;
-    case VSTI_VALUE_PARAM:
-        o.kind = VST_VALUE_PARAMETER;
-        o.name = vst_params_at(graph->params, (size_t)value->parameter)->name;
-        break;
-    case VSTI_VALUE_NODE:
-        o.kind = VST_VALUE_NODE;
-        o.node = (size_t)value->node;
-        break;
-    }
+    vst_operand o = {.role = role, .value = {id}, .kind = value->kind, .shape = value->shape};
+    if (o.kind == VST_VALUE_INPUT) o.name = value->name;
+    else if (o.kind == VST_VALUE_PARAMETER) o.name = vst_params_at(graph->params, (size_t)value->parameter)->name;
+    else o.node = (size_t)value->node;
     return o;
 }
 

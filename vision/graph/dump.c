@@ -74,7 +74,7 @@ char *vst_graph_dot(const vst_graph *graph) {
     text t = {0};
     append(&t, "digraph vistill {\n  node [shape=box, fontname=\"sans-serif\", fontsize=10];\n");
     for (size_t i = 1; i < graph->value_count; i++)
-        if (graph->values[i].kind == VSTI_VALUE_INPUT)
+        if (graph->values[i].kind == VST_VALUE_INPUT)
             append(&t, "  v%zu [label=\"%s\", shape=ellipse];\n", i, graph->values[i].name);
     for (size_t i = 0; i < graph->node_count; i++) {
         const vsti_node *node = &graph->nodes[i];
@@ -85,8 +85,8 @@ char *vst_graph_dot(const vst_graph *graph) {
         append(&t, "\"%s];\n", node->backward ? ", style=filled, fillcolor=\"#fde9d9\"" : "");
         for (int k = 0; k < node->input_count; k++) {
             const vsti_value *in = &graph->values[node->inputs[k]];
-            if (in->kind == VSTI_VALUE_NODE) append(&t, "  n%d -> n%zu;\n", in->node, i);
-            else if (in->kind == VSTI_VALUE_INPUT) append(&t, "  v%d -> n%zu;\n", node->inputs[k], i);
+            if (in->kind == VST_VALUE_NODE) append(&t, "  n%d -> n%zu;\n", in->node, i);
+            else if (in->kind == VST_VALUE_INPUT) append(&t, "  v%d -> n%zu;\n", node->inputs[k], i);
         }
     }
     append(&t, "}\n");

@@ -90,7 +90,7 @@ vst_value vst_input(vst_graph *graph, const char *name, vst_shape shape) {
         keep_status(graph, vst_fail_memory(strlen(name)));
         return (vst_value){0};
     }
-    return add_value(graph, (vsti_value){.kind = VSTI_VALUE_INPUT, .shape = shape, .name = copy});
+    return add_value(graph, (vsti_value){.kind = VST_VALUE_INPUT, .shape = shape, .name = copy});
 }
 
 vst_value vst_param(vst_graph *graph, const char *name, vst_shape shape, vst_init init) {
@@ -101,9 +101,9 @@ vst_value vst_param(vst_graph *graph, const char *name, vst_shape shape, vst_ini
     keep_status(graph, vst_params_add(graph->params, full, shape, init, &index));
     if (graph->status != VST_OK) return (vst_value){0};
     for (size_t i = 1; i < graph->value_count; i++) /* a shared parameter is one value, so that its gradients add up */
-        if (graph->values[i].kind == VSTI_VALUE_PARAM && graph->values[i].parameter == index)
+        if (graph->values[i].kind == VST_VALUE_PARAMETER && graph->values[i].parameter == index)
             return (vst_value){(int)i};
-    return add_value(graph, (vsti_value){.kind = VSTI_VALUE_PARAM, .shape = shape, .parameter = index});
+    return add_value(graph, (vsti_value){.kind = VST_VALUE_PARAMETER, .shape = shape, .parameter = index});
 }
 
 void vst_scope_push(vst_graph *graph, const char *format, ...) {
@@ -151,7 +151,7 @@ vst_value vst_find(const vst_graph *graph, const char *name) {
     for (size_t i = 0; i < graph->tap_count; i++)
         if (strcmp(graph->taps[i].name, name) == 0) return (vst_value){graph->taps[i].value};
     for (size_t i = 1; i < graph->value_count; i++)
-        if (graph->values[i].kind == VSTI_VALUE_INPUT && strcmp(graph->values[i].name, name) == 0)
+        if (graph->values[i].kind == VST_VALUE_INPUT && strcmp(graph->values[i].name, name) == 0)
             return (vst_value){(int)i};
     return (vst_value){0};
 }
@@ -218,7 +218,7 @@ vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst
     operation->shapes(graph, &graph->nodes[index], shapes);
     for (int i = 0; i < operation->outputs && graph->status == VST_OK; i++) {
         vst_value value =
-            add_value(graph, (vsti_value){.kind = VSTI_VALUE_NODE, .shape = shapes[i], .node = (int)index});
+            add_value(graph, (vsti_value){.kind = VST_VALUE_NODE, .shape = shapes[i], .node = (int)index});
         graph->nodes[index].outputs[i] = value.id;
     }
     return graph->status == VST_OK ? vsti_output_of(&graph->nodes[index], 0) : (vst_value){0};

@@ -92,13 +92,11 @@ struct vsti_node {
     uint64_t stream;               /* random stream id; a recomputed copy has the same one */
 };
 
-typedef enum vsti_value_kind { VSTI_VALUE_INPUT, VSTI_VALUE_PARAM, VSTI_VALUE_NODE } vsti_value_kind;
-
 typedef struct vsti_value {
-    vsti_value_kind kind;
+    vst_value_kind kind;
     vst_shape shape;
-    int node;      /* VSTI_VALUE_NODE: index of the node that computes it */
-    int parameter; /* VSTI_VALUE_PARAM: index in params */
+    int node;      /* VST_VALUE_NODE: index of the node that computes it */
+    int parameter; /* VST_VALUE_PARAMETER: index in params */
     char *name;    /* inputs and taps; NULL otherwise */
     int gradient;  /* value id of d loss / d this after vst_differentiate, or 0 */
 } vsti_value;

@@ -78,7 +78,7 @@ static vsti_matmul describe(const sizes *s, const attributes *o) {
 /* An inference program packs a parameter once, as oneDNN likes it best. */
 static bool is_packed(const vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m) {
     const vsti_value *b = &vsti_lowering_graph(lowering)->values[node->inputs[1]];
-    return b->kind == VSTI_VALUE_PARAM && m->rank == 2 && m->dims_a[0] <= VSTI_MOST_ROWS_PACKED &&
+    return b->kind == VST_VALUE_PARAMETER && m->rank == 2 && m->dims_a[0] <= VSTI_MOST_ROWS_PACKED &&
            !vsti_is_training(lowering) && !vsti_is_plain(lowering);
 }
 

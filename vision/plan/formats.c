@@ -42,7 +42,7 @@ static vst_status apply_entry(vsti_lowering *lowering, const vst_quant_entry *en
     const vst_graph *graph = lowering->graph;
     bool found = false;
     for (size_t i = 1; i < graph->value_count; i++) {
-        if (graph->values[i].kind != VSTI_VALUE_NODE || !is_named(graph, (int)i, entry->name)) continue;
+        if (graph->values[i].kind != VST_VALUE_NODE || !is_named(graph, (int)i, entry->name)) continue;
         const vst_status status = check_entry(entry, vsti_shape(graph, (int)i));
         if (status != VST_OK) return status;
         const bool integer = entry->dtype == VST_I8 || entry->dtype == VST_U8;

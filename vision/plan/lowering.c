@@ -84,10 +84,10 @@ size_t vsti_value_bytes(const vsti_lowering *lowering, int value, vsti_format fo
 static void materialise(vsti_lowering *lowering, int value) {
     if (lowering->first_copy[value] >= 0 || lowering->status != VST_OK) return;
     const vsti_value *v = &lowering->graph->values[value];
-    VST_ASSERT(v->kind != VSTI_VALUE_NODE);
+    VST_ASSERT(v->kind != VST_VALUE_NODE);
     const size_t bytes = vsti_value_bytes(lowering, value, VSTI_PLAIN);
     const vsti_buffer index =
-        v->kind == VSTI_VALUE_PARAM
+        v->kind == VST_VALUE_PARAMETER
             ? vsti_external(lowering, vsti_parameter_at(lowering, SPACE_VALUES, v->parameter), bytes)
             : new_buffer(lowering, bytes);
     if (index < 0) return;
@@ -250,7 +250,7 @@ vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const
 /* ---- values ---- */
 
 static bool is_packed_parameter(const vsti_lowering *lowering, int value) {
-    return lowering->graph->values[value].kind == VSTI_VALUE_PARAM && !vsti_is_training(lowering);
+    return lowering->graph->values[value].kind == VST_VALUE_PARAMETER && !vsti_is_training(lowering);
 }
 
 /* A reorder of the float32 `value` from `source` into a new buffer. */

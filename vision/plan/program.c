@@ -13,7 +13,7 @@
 
 static void need(vsti_lowering *lowering, int value, int reader) {
     if (lowering->last_use[value] < reader) lowering->last_use[value] = reader;
-    if (lowering->graph->values[value].kind == VSTI_VALUE_NODE)
+    if (lowering->graph->values[value].kind == VST_VALUE_NODE)
         lowering->needed[lowering->graph->values[value].node] = true;
 }
 
@@ -25,7 +25,7 @@ static void mark_needed(vsti_lowering *lowering, const vst_value *outputs, int o
     if (vsti_is_training(lowering))
         for (size_t i = 1; i < graph->value_count; i++) {
             const vsti_value *value = &graph->values[i];
-            if (value->kind != VSTI_VALUE_PARAM || !value->gradient) continue;
+            if (value->kind != VST_VALUE_PARAMETER || !value->gradient) continue;
             need(lowering, value->gradient, end);
             lowering->gradient_of[value->gradient] = value->parameter + 1;
         }
@@ -40,7 +40,7 @@ static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int
     const vst_graph *graph = lowering->graph;
     for (size_t i = 1; i < graph->value_count && vsti_is_training(lowering); i++) {
         const vsti_value *value = &graph->values[i];
-        if (value->kind != VSTI_VALUE_PARAM || !value->gradient || lowering->status != VST_OK) continue;
+        if (value->kind != VST_VALUE_PARAMETER || !value->gradient || lowering->status != VST_OK) continue;
         const vsti_operand target = vsti_parameter_at(lowering, SPACE_GRADIENTS, value->parameter);
         const size_t bytes = vsti_value_bytes(lowering, (int)i, VSTI_PLAIN);
         const vsti_buffer source = vsti_read(lowering, value->gradient, VSTI_PLAIN);
@@ -126,7 +126,7 @@ static vst_status take_inputs(vsti_lowering *lowering) {
     vst_program *program = lowering->program;
     for (size_t i = 1; i < lowering->graph->value_count; i++) {
         const vsti_value *value = &lowering->graph->values[i];
-        if (value->kind != VSTI_VALUE_INPUT || lowering->first_copy[i] < 0) continue;
+        if (value->kind != VST_VALUE_INPUT || lowering->first_copy[i] < 0) continue;
         const vst_status status =
             vst_grow(&program->inputs, &program->input_capacity, program->input_count + 1, sizeof *program->inputs);
         if (status != VST_OK) return status;
