@@ -122,3 +122,15 @@ vst_status vst_flag_int(const vst_arguments *arguments, const char *name, int mi
     *value = (int)number;
     return VST_OK;
 }
+
+vst_status vst_flag_double(const vst_arguments *arguments, const char *name, double minimum, double maximum,
+                           double *value) {
+    const char *text = vst_flag_value(arguments, name);
+    if (!text) return VST_OK;
+    char *end;
+    const double number = strtod(text, &end);
+    if (end == text || *end || !(number >= minimum && number <= maximum))
+        return vst_fail(VST_ERROR_ARGUMENT, "--%s %.100s: expected a number, %g … %g", name, text, minimum, maximum);
+    *value = number;
+    return VST_OK;
+}

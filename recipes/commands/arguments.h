@@ -43,5 +43,7 @@ const char *const *vst_flag_values(const vst_arguments *arguments, const char *n
 /* *value keeps what it holds if the flag was not given. */
 VST_NODISCARD vst_status vst_flag_int(const vst_arguments *arguments, const char *name, int minimum, int maximum,
                                       int *value);
+VST_NODISCARD vst_status vst_flag_double(const vst_arguments *arguments, const char *name, double minimum,
+                                         double maximum, double *value);
 
 #endif

@@ -52,12 +52,28 @@ static long feature_count(const vst_graph *graph) {
     return count;
 }
 
+/* What the linear layer or convolution of a scope reads or writes: "blocks.0.attn.qkv:input", "…:output". */
+static vst_value find_operand(const vst_graph *graph, const char *name) {
+    const char *colon = strrchr(name, ':');
+    const bool input = colon && strcmp(colon, ":input") == 0;
+    if (!colon || (!input && strcmp(colon, ":output") != 0)) return (vst_value){0};
+    const size_t length = (size_t)(colon - name);
+    for (size_t i = 0; i < vst_graph_node_count(graph); i++) {
+        const vst_node_info info = vst_graph_node_at(graph, i);
+        const bool product = strcmp(info.operation, "linear") == 0 || strcmp(info.operation, "conv2d") == 0;
+        if (!product || strlen(info.scope) != length || memcmp(info.scope, name, length) != 0) continue;
+        return (input ? vst_node_input_at(graph, i, 0) : vst_node_output_at(graph, i, 0)).value;
+    }
+    return (vst_value){0};
+}
+
 /* A tap by its own name. */
 static vst_value find(vst_graph *graph, const char *name) {
     static const char scores[] = ".scores";
     const size_t length = strlen(name), block = length > strlen(scores) ? length - strlen(scores) : 0;
     char part[VST_TAP_NAME];
-    const vst_value known = vst_find(graph, name);
+    vst_value known = vst_find(graph, name);
+    if (!known.id) known = find_operand(graph, name);
     if (known.id || !block || strcmp(name + block, scores) != 0) return known;
     snprintf(part, sizeof part, "%.*s.q", (int)block, name);
     const vst_value q = vst_find(graph, part);

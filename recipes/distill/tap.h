@@ -19,7 +19,8 @@ enum { VST_TAP_NAME = 96 };
 
 /* The value of a tap by its name, or by its place among the model's features, which are its blocks or stages in order:
  * "features.0" is the first, "features.-1" the last, "features.50%" the one in the middle; ".q", ".k", ".v" and
- * ".scores" may follow. Scores q kᵀ / sqrt(d) are added to the graph when they are first asked for. `name` gets the
+ * ".scores" may follow. Scores q kᵀ / sqrt(d) are added to the graph when they are first asked for.
+ * "blocks.0.attn.qkv:input" and ":output" are what a linear layer or convolution reads and writes. `name` gets the
  * tap's own name. The null value if there is no such tap; then vst_tap_list says which there are. */
 vst_value vst_tap_find(vst_graph *graph, const char *wanted, char name[VST_TAP_NAME]);
 

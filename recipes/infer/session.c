@@ -46,6 +46,7 @@ struct vst_session {
     const vst_model_config *config;
     vst_params *params;
     const char *const *class_names;
+    vst_quant quant; /* of the model */
     int threads, image, limit;
     bool attention_wanted, taps_only, profile;
     vst_session_tap *taps; /* name: owned */
@@ -167,7 +168,8 @@ static vst_status build_program(batch_program **out, const vst_session *self, in
     for (int i = 0; i < self->tap_count; i++) wanted[i] = self->taps[i].name;
     VST_TRY(build_graph(&graph, self, batch, wanted, outputs, names, &attention, &places));
     made->batch = batch;
-    const vst_program_options options = {.mode = VST_INFER, .threads = self->threads, .share = share};
+    const vst_program_options options = {
+        .mode = VST_INFER, .threads = self->threads, .share = share, .quant = &self->quant};
     VST_TRY(vst_program_create(&made->program, graph, outputs, places.count, &options));
     *out = made;
     made = NULL;
@@ -340,7 +342,12 @@ vst_status vst_session_create(vst_session **out, const vst_model_config *config,
 }
 
 vst_status vst_session_create_model(vst_session **out, const vst_model *model, const vst_session_options *options) {
-    return create(out, model->config, model->params, (const char *const *)model->class_names, options);
+    const vst_status status =
+        create(out, model->config, model->params, (const char *const *)model->class_names, options);
+    if (status == VST_OK)
+        (*out)->quant =
+            (vst_quant){.products = model->quantization.products, .product_count = model->quantization.count};
+    return status;
 }
 
 vst_status vst_session_open(vst_session **out, const char *path, const vst_session_options *options) {

@@ -8,7 +8,9 @@
 #include "recipes/distill/term_options.h"
 #include "vision/base/memory.h"
 
-enum { FORMAT_VERSION = 1, METADATA = 3 };
+enum { METADATA = 4 };
+/* Programs that know the first alone must not take integers for weights. */
+static const char format[] = "1", quantised_format[] = "2";
 
 /* ---- Reading ---- */
 
@@ -24,10 +26,10 @@ static vst_status required(const vst_safetensors *file, const char *key, const c
 static vst_status check_version(const vst_safetensors *file) {
     const char *text;
     vst_status status = required(file, "vistill.format", &text);
-    if (status != VST_OK || strcmp(text, "1") == 0) return status;
+    if (status != VST_OK || strcmp(text, format) == 0 || strcmp(text, quantised_format) == 0) return status;
     return vst_fail(VST_ERROR_UNSUPPORTED,
-                    "%s: its vistill.format is '%.40s', this program reads %d: use a newer vistill",
-                    vst_safetensors_path(file), text, FORMAT_VERSION);
+                    "%s: its vistill.format is '%.40s', this program reads %s and %s: use a newer vistill",
+                    vst_safetensors_path(file), text, format, quantised_format);
 }
 
 static vst_status read_class_names(vst_model *self, const vst_safetensors *file, int classes) {
@@ -88,6 +90,7 @@ static vst_status fill(vst_model *self, const vst_safetensors *file) {
     status = make_params(&self->params, self->config);
     if (status != VST_OK) return vst_fail_in(status, "%s: building its model", vst_safetensors_path(file));
     VST_TRY(vst_params_load(self->params, file));
+    VST_TRY(vst_quantization_read(&self->quantization, file));
     training = vst_safetensors_metadata(file, "vistill.training");
     if (training && !(self->training = vst_strdup(training))) VST_TRY(vst_fail_memory(strlen(training) + 1));
 out:
@@ -116,6 +119,7 @@ void vst_model_destroy(vst_model *model) {
     for (int i = 0; i < model->class_count; i++) vst_free(model->class_names[i]);
     vst_free(model->class_names);
     vst_free(model->training);
+    vst_quantization_clear(&model->quantization);
     vst_params_destroy(model->params);
     vst_model_config_destroy(model->config);
     vst_free(model);
@@ -132,6 +136,11 @@ static char *class_names_json(const vst_model_content *content) {
     char *text = good ? json_dumps(list, JSON_COMPACT) : NULL;
     json_decref(list);
     return text;
+}
+
+static bool is_weight_of(const char *tensor, const char *scope) {
+    const size_t length = strlen(scope);
+    return strncmp(tensor, scope, length) == 0 && strcmp(tensor + length, ".weight") == 0;
 }
 
 /* Whether a tensor of the params belongs to the model: projectors of distillation terms do not. */
@@ -152,26 +161,55 @@ static size_t choose_tensors(const vst_model_content *content, vst_tensor *tenso
     return kept;
 }
 
+/* Replaces the weights of quantised products by integers and appends their steps. `made`: one for each product, to be
+ * freed after writing. */
+static vst_status quantize_tensors(const vst_quantization *quantization, vst_tensor *tensors, size_t *count,
+                                   vst_integer_weight *made) {
+    vst_status status = VST_OK;
+    const size_t floats = *count;
+    for (size_t p = 0; p < quantization->count; p++) {
+        const char *scope = quantization->products[p].name;
+        size_t at = 0;
+        while (at < floats && !is_weight_of(tensors[at].name, scope)) at++;
+        if (at == floats)
+            VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "the quantised product %s has no tensor %s.weight", scope, scope));
+        VST_TRY(vst_integer_weight_create(&made[p], &tensors[at]));
+        tensors[at].dtype = VST_I8;
+        tensors[at].data = made[p].integers;
+        tensors[(*count)++] = (vst_tensor){made[p].steps_name, VST_F32, made[p].steps_shape, made[p].steps};
+    }
+out:
+    return status;
+}
+
 vst_status vst_model_write(const char *path, const vst_model_content *content) {
     vst_status status = VST_OK;
-    const size_t room = vst_params_count(content->params);
-    char *model = vst_model_config_to_json(content->config), *classes = class_names_json(content);
+    static const vst_quantization none = {0};
+    const vst_quantization *quantization = content->quantization ? content->quantization : &none;
+    const size_t room = vst_params_count(content->params) + quantization->count;
+    char *products = NULL, *model = vst_model_config_to_json(content->config), *classes = class_names_json(content);
     vst_tensor *tensors = vst_calloc(room + content->extra_count + 1, sizeof *tensors);
     int64_t *counters = vst_calloc(room + 1, sizeof *counters);
+    vst_integer_weight *integers = vst_calloc(quantization->count + 1, sizeof *integers);
     vst_metadata *metadata = vst_calloc(METADATA + 1 + content->metadata_count, sizeof *metadata);
     if (!classes) VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s: a class name is not UTF-8, or memory ran out", path));
-    if (!model || !tensors || !counters || !metadata) VST_TRY(vst_fail_memory(room * sizeof *tensors));
+    if (!model || !tensors || !counters || !metadata || !integers) VST_TRY(vst_fail_memory(room * sizeof *tensors));
 
     size_t count = choose_tensors(content, tensors, vst_params_tensors(content->params, tensors, counters));
     if (!count) VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s: a model file needs allocated parameters", path));
+    VST_TRY(quantize_tensors(quantization, tensors, &count, integers));
     if (content->extra_count) memcpy(tensors + count, content->extra, content->extra_count * sizeof *tensors);
     count += content->extra_count;
 
     size_t used = 0;
-    metadata[used++] = (vst_metadata){"vistill.format", "1"};
+    metadata[used++] = (vst_metadata){"vistill.format", quantization->count ? quantised_format : format};
     metadata[used++] = (vst_metadata){"vistill.model", model};
     metadata[used++] = (vst_metadata){"vistill.classes", classes};
     if (content->training) metadata[used++] = (vst_metadata){"vistill.training", content->training};
+    if (quantization->count) {
+        VST_TRY(vst_quantization_json(&products, quantization));
+        metadata[used++] = (vst_metadata){"vistill.quantization", products};
+    }
     if (content->metadata_count) memcpy(metadata + used, content->metadata, content->metadata_count * sizeof *metadata);
     used += content->metadata_count;
     VST_TRY(vst_safetensors_write(path, tensors, count, metadata, used));
@@ -181,5 +219,8 @@ out:
     vst_free(tensors);
     vst_free(counters);
     vst_free(metadata);
+    for (size_t i = 0; integers && i < quantization->count; i++) vst_free(integers[i].memory);
+    vst_free(integers);
+    vst_free(products);
     return status;
 }

@@ -6,6 +6,7 @@
 #define VISTILL_RECIPES_MODEL_MODEL_H
 
 #include "backbones/backbone.h"
+#include "recipes/model/quantization.h"
 #include "vision/graph/params.h"
 
 VST_BEGIN_DECLS
@@ -15,7 +16,8 @@ typedef struct vst_model {
     vst_params *params; /* allocated, loaded; no gradients */
     char **class_names; /* class_count strings */
     int class_count;
-    char *training; /* JSON text, NULL if absent */
+    char *training;                /* JSON text, NULL if absent */
+    vst_quantization quantization; /* products on 8-bit integers; none of a float32 model */
 } vst_model;
 
 /* Builds the model's graph for one image, which declares its parameters; nothing is allocated for them. Both are the
@@ -33,7 +35,8 @@ typedef struct vst_model_content {
     const float *values; /* of the trained bucket instead of the params' own (the EMA), or NULL */
     const char *const *class_names;
     int class_count;
-    const char *training; /* JSON or NULL */
+    const char *training;                 /* JSON or NULL */
+    const vst_quantization *quantization; /* weights to be written as integers; NULL: none */
     const vst_tensor *extra;
     size_t extra_count;
     const vst_metadata *metadata;

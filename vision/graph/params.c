@@ -284,20 +284,56 @@ static vst_status report(const vst_safetensors *file, const complaint *missing, 
                     vst_safetensors_path(file), missing->count, unexpected->count, wrong->count, text);
 }
 
-static void check_shape(complaint *list, const vst_param_info *info, const vst_tensor *tensor) {
+/* The steps (out) of a tensor of integers, which is named as the tensor with "_scale" after it; NULL if there are none.
+ */
+static const vst_tensor *steps_of(const vst_safetensors *file, const vst_tensor *integers) {
+    if (integers->dtype != VST_I8 || integers->shape.rank < 1) return NULL;
+    char *name = vst_format("%s_scale", integers->name);
+    const vst_tensor *steps = name ? vst_safetensors_find(file, name) : NULL;
+    vst_free(name);
+    const bool fits = steps && steps->dtype == VST_F32 && vst_shape_count(&steps->shape) == integers->shape.dim[0];
+    return fits ? steps : NULL;
+}
+
+static void check_shape(complaint *list, const vst_safetensors *file, const vst_param_info *info,
+                        const vst_tensor *tensor) {
     char ours[VST_SHAPE_TEXT], theirs[VST_SHAPE_TEXT];
     const bool counter = info->kind == VST_PARAM_COUNTER;
-    const bool right_type = counter ? tensor->dtype == VST_I64 : tensor->dtype <= VST_BF16;
+    const bool right_type =
+        counter ? tensor->dtype == VST_I64 : tensor->dtype <= VST_BF16 || steps_of(file, tensor) != NULL;
     if (!vst_shape_equal(&info->shape, &tensor->shape))
         complain(list, "%.*s is %s in the file, %s in the model", NAME_SHOWN, info->name,
                  vst_shape_text(&tensor->shape, theirs), vst_shape_text(&info->shape, ours));
     else if (!right_type)
         complain(list, "%.*s has the type %s, expected %s", NAME_SHOWN, info->name, vst_dtype_name(tensor->dtype),
-                 counter ? "I64" : "F32, F64, F16 or BF16");
+                 counter ? "I64" : "F32, F64, F16, BF16, or I8 with a tensor of steps");
+}
+
+/* Is it the steps of a parameter of integers? */
+static bool is_steps(const vst_safetensors *file, const vst_tensor *tensor) {
+    static const char suffix[] = "_scale";
+    const size_t length = strlen(tensor->name), end = sizeof suffix - 1;
+    if (length <= end || strcmp(tensor->name + length - end, suffix) != 0) return false;
+    char *name = vst_format("%.*s", (int)(length - end), tensor->name);
+    const vst_tensor *integers = name ? vst_safetensors_find(file, name) : NULL;
+    vst_free(name);
+    return integers && steps_of(file, integers) == tensor;
 }
 
 static bool is_ignored(const char *name) {
     return strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0;
+}
+
+static void read_values(float *values, const vst_safetensors *file, const vst_tensor *tensor) {
+    const vst_tensor *steps = steps_of(file, tensor);
+    const size_t count = (size_t)vst_shape_count(&tensor->shape);
+    vst_to_float(values, tensor->data, tensor->dtype, count);
+    const size_t rows = steps ? (size_t)tensor->shape.dim[0] : 0;
+    for (size_t row = 0; row < rows; row++) {
+        float step;
+        vst_to_float(&step, (const char *)steps->data + row * sizeof step, VST_F32, 1);
+        for (size_t i = 0; i < count / rows; i++) values[row * (count / rows) + i] *= step;
+    }
 }
 
 vst_status vst_params_load(vst_params *params, const vst_safetensors *file) {
@@ -307,19 +343,20 @@ vst_status vst_params_load(vst_params *params, const vst_safetensors *file) {
     for (size_t i = 0; i < params->count; i++) {
         const vst_param_info *info = &params->list[i].info;
         const vst_tensor *tensor = vst_safetensors_find(file, info->name);
-        if (tensor) check_shape(&wrong, info, tensor);
+        if (tensor) check_shape(&wrong, file, info, tensor);
         else if (info->kind != VST_PARAM_COUNTER) complain(&missing, "%.*s", NAME_SHOWN, info->name);
     }
     for (size_t i = 0; i < vst_safetensors_count(file); i++) {
-        const char *name = vst_safetensors_at(file, i)->name;
-        if (!is_ignored(name) && vst_params_find(params, name) < 0) complain(&unexpected, "%.*s", NAME_SHOWN, name);
+        const vst_tensor *tensor = vst_safetensors_at(file, i);
+        if (!is_ignored(tensor->name) && vst_params_find(params, tensor->name) < 0 && !is_steps(file, tensor))
+            complain(&unexpected, "%.*s", NAME_SHOWN, tensor->name);
     }
     if (missing.count + unexpected.count + wrong.count) return report(file, &missing, &unexpected, &wrong);
 
     for (size_t i = 0; i < params->count; i++) {
         const vst_param_info *info = &params->list[i].info;
         const vst_tensor *tensor = vst_safetensors_find(file, info->name);
-        if (tensor) vst_to_float(params->values + info->offset, tensor->data, tensor->dtype, info->count);
+        if (tensor) read_values(params->values + info->offset, file, tensor);
     }
     vst_params_changed(params);
     return VST_OK;

@@ -76,6 +76,7 @@ void vst_params_changed(vst_params *params);
 uint64_t vst_params_version(const vst_params *params);
 
 /* Copies values from a file by name. Every parameter must be present with its shape and a floating-point dtype.
+ * A parameter X may also be I8 with a tensor X_scale, F32 (first dimension of X): each row is multiplied by its step.
  * Counters are I64 and may be missing; they are stored as floats, exact up to 2^24. Unexpected tensors are an error
  * unless their name begins with "optimizer." or "ema.". The message lists the tensors that do not match. Nothing is
  * changed on failure. */

@@ -62,6 +62,16 @@ typedef struct vsti_quantization {
     bool is_signed; /* int8; else uint8 */
 } vsti_quantization;
 
+/* Weights (out, inner) of a product whose input is x = input_scale (u - input_zero_point), u of uint8. Row o becomes
+ * integers of step s[o] = max |weight| / 63: products of two neighbours with any uint8 then fit in 16 bits, as
+ * processors without VNNI add them, and all processors compute the same integers. */
+enum { VSTI_WEIGHT_LEVELS = 63 };
+typedef struct vsti_weight_quantization {
+    int64_t out, inner;
+    float input_scale;
+    int32_t input_zero_point;
+} vsti_weight_quantization;
+
 /* A loop over a tensor of shape `dim`, dense and row-major, with separate strides, in elements, for its operands a and
  * b; stride 0 repeats an operand. */
 enum { VSTI_LOOP_RANK = 6 };
@@ -140,6 +150,9 @@ typedef struct vsti_kernels {
      * Scales of the channels; bytes of int8 or uint8. */
     void (*quantize)(const vsti_quantization *shape, const float *scales, const float *x, void *q);
     void (*dequantize)(const vsti_quantization *shape, const float *scales, const void *q, float *y);
+    /* The product is scales[o] (q u)[o] + shifts[o], bias (NULL: none) and batch norm (NULL: none) included. */
+    void (*quantize_weights)(const vsti_weight_quantization *shape, const vsti_batch_norm *norm, const float *weight,
+                             const float *bias, int8_t *q, float *scales, float *shifts);
     /* Copies x (outer, channels, inner) to y = (x - mean[c]) * inverse[c]; y may be x. */
     void (*normalize)(const float *x, const float *mean, const float *inverse, float *y, int64_t outer,
                       int64_t channels, int64_t inner);

@@ -55,16 +55,17 @@ const char *vsti_onednn_version(char text[VSTI_VERSION_TEXT]) {
 /* ---- layouts ----------------------------------------------------------------------------------------------------- */
 
 /* oneDNN's functions take arrays of DNNL_MAX_NDIMS, of which they read `rank` elements. */
-static dnnl_status_t create_strided(dnnl_memory_desc_t *out, int rank, const int64_t *dims, const int64_t *strides) {
+static dnnl_status_t create_strided(dnnl_memory_desc_t *out, int rank, const int64_t *dims, const int64_t *strides,
+                                    dnnl_data_type_t type) {
     dnnl_dims_t all_dims = {0}, all_strides = {0};
     memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
     memcpy(all_strides, strides, (size_t)rank * sizeof *strides);
-    return dnnl_memory_desc_create_with_strides(out, rank, all_dims, dnnl_f32, all_strides);
+    return dnnl_memory_desc_create_with_strides(out, rank, all_dims, type, all_strides);
 }
 
 static dnnl_memory_desc_t strided_descriptor(int rank, const int64_t *dims, const int64_t *strides) {
     dnnl_memory_desc_t descriptor = NULL;
-    create_strided(&descriptor, rank, dims, strides);
+    create_strided(&descriptor, rank, dims, strides, dnnl_f32);
     return descriptor;
 }
 
@@ -75,12 +76,17 @@ static dnnl_memory_desc_t plain_descriptor(int rank, const int64_t *dims) {
     return strided_descriptor(rank, dims, strides);
 }
 
-static dnnl_memory_desc_t tagged_descriptor(int rank, const int64_t *dims, dnnl_format_tag_t tag) {
+static dnnl_memory_desc_t typed_descriptor(int rank, const int64_t *dims, dnnl_data_type_t type,
+                                           dnnl_format_tag_t tag) {
     dnnl_memory_desc_t descriptor = NULL;
     dnnl_dims_t all_dims = {0};
     memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
-    dnnl_memory_desc_create_with_tag(&descriptor, rank, all_dims, dnnl_f32, tag);
+    dnnl_memory_desc_create_with_tag(&descriptor, rank, all_dims, type, tag);
     return descriptor;
+}
+
+static dnnl_memory_desc_t tagged_descriptor(int rank, const int64_t *dims, dnnl_format_tag_t tag) {
+    return typed_descriptor(rank, dims, dnnl_f32, tag);
 }
 
 static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
@@ -123,7 +129,7 @@ static vst_status take_descriptor(vsti_descriptor **out, const_dnnl_memory_desc_
 vst_status vsti_descriptor_strided(vsti_descriptor **out, const vst_shape *shape, const int64_t *strides) {
     dnnl_memory_desc_t md;
     *out = NULL;
-    dnnl_status_t created = create_strided(&md, shape->rank, shape->dim, strides);
+    dnnl_status_t created = create_strided(&md, shape->rank, shape->dim, strides, dnnl_f32);
     if (created != dnnl_success) return failed(created, "layout");
     vst_status status = take_descriptor(out, md);
     dnnl_memory_desc_destroy(md);
@@ -229,6 +235,8 @@ static const struct {
     [VSTI_DIFF_SHIFT] = {dnnl_query_undef, 0, DNNL_ARG_DIFF_SHIFT},
     [VSTI_WORKSPACE] = {dnnl_query_workspace_md, 0, DNNL_ARG_WORKSPACE},
     [VSTI_SCRATCHPAD] = {dnnl_query_scratchpad_md, 0, DNNL_ARG_SCRATCHPAD},
+    [VSTI_WEIGHTS_SCALE] = {dnnl_query_undef, 0, DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS},
+    [VSTI_DST_SCALE] = {dnnl_query_undef, 0, DNNL_ARG_ATTR_SCALES | DNNL_ARG_DST},
 };
 
 void vsti_primitive_destroy(vsti_primitive *primitive) {
@@ -281,11 +289,12 @@ static vst_status create_memory(dnnl_memory_t *out, const vsti_primitive *primit
     dnnl_memory_desc_t vector = NULL;
     if (roles[role].query != dnnl_query_undef) {
         md = dnnl_primitive_desc_query_md(primitive->descriptor, roles[role].query, roles[role].index);
-    } else { /* a vector over the channels of the source */
-        const_dnnl_memory_desc_t source = dnnl_primitive_desc_query_md(primitive->descriptor, dnnl_query_src_md, 0);
+    } else { /* a vector over the channels of the source, or of the product */
+        const dnnl_query_t over = role == VSTI_WEIGHTS_SCALE ? dnnl_query_dst_md : dnnl_query_src_md;
+        const_dnnl_memory_desc_t described = dnnl_primitive_desc_query_md(primitive->descriptor, over, 0);
         dnnl_dims_t *dims = NULL;
-        dnnl_memory_desc_query(source, dnnl_query_dims, &dims);
-        vector = plain_descriptor(1, &(*dims)[1]);
+        dnnl_memory_desc_query(described, dnnl_query_dims, &dims);
+        vector = plain_descriptor(1, role == VSTI_DST_SCALE ? (int64_t[]){1} : &(*dims)[1]);
         md = vector;
     }
     const dnnl_status_t created = dnnl_memory_create(out, md, engine, memory);
@@ -367,14 +376,35 @@ static dnnl_status_t append_activation(dnnl_post_ops_t post, vsti_activation act
     return dnnl_invalid_arguments;
 }
 
-/* Attributes of a product: user scratchpad, and what is done to the result. */
-static dnnl_primitive_attr_t product_attributes(const vsti_post *after) {
+/* Scales of a product on integers. `weights_mask` has a bit for each dimension of the weights that has its own. */
+static dnnl_status_t set_scales(dnnl_primitive_attr_t attributes, vsti_arithmetic arithmetic, int weights_mask) {
+    if (arithmetic == VSTI_FLOAT32) return dnnl_success;
+    const dnnl_status_t status = dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_WEIGHTS, weights_mask);
+    if (status != dnnl_success || arithmetic == VSTI_INT8) return status;
+    return dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_DST, 0);
+}
+
+static dnnl_data_type_t source_type(vsti_arithmetic arithmetic) {
+    return arithmetic == VSTI_FLOAT32 ? dnnl_f32 : dnnl_u8;
+}
+static dnnl_data_type_t weights_type(vsti_arithmetic arithmetic) {
+    return arithmetic == VSTI_FLOAT32 ? dnnl_f32 : dnnl_s8;
+}
+static dnnl_data_type_t target_type(vsti_arithmetic arithmetic) {
+    return arithmetic == VSTI_INT8_TO_UINT8 ? dnnl_u8 : dnnl_f32;
+}
+
+/* Attributes of a product: user scratchpad, scales, and what is done to the result. */
+static dnnl_primitive_attr_t product_attributes(const vsti_post *after, vsti_arithmetic arithmetic, int weights_mask) {
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_post_ops_t post = NULL;
-    if (!after->sum && !after->activate) return attributes;
-    dnnl_status_t status = dnnl_post_ops_create(&post);
+    dnnl_status_t status = attributes ? set_scales(attributes, arithmetic, weights_mask) : dnnl_out_of_memory;
+    if (status == dnnl_success && !after->sum && !after->activate && after->offset == 0) return attributes;
+    if (status == dnnl_success) status = dnnl_post_ops_create(&post);
     if (status == dnnl_success && after->sum) status = dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_f32);
     if (status == dnnl_success && after->activate) status = append_activation(post, after->activation);
+    if (status == dnnl_success && after->offset != 0)
+        status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_linear, 1, after->offset);
     if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, post);
     if (post) dnnl_post_ops_destroy(post);
     if (status == dnnl_success) return attributes;
@@ -426,8 +456,11 @@ static bool prefers_blocks(const vsti_convolution *c) {
     return c->kernel == 1 || depthwise || (c->stride == 1 && c->out_height >= VSTI_LARGE_MAP);
 }
 
-static dnnl_memory_desc_t blocks_descriptor(int rank, const int64_t *dims) {
-    return tagged_descriptor(rank, dims, dnnl_nChw8c);
+/* Images of `type`: on integers channels-last, as the fast convolutions have them. */
+static dnnl_memory_desc_t image_descriptor(const vsti_convolution *c, const int64_t dims[4], dnnl_data_type_t type) {
+    if (c->arithmetic != VSTI_FLOAT32) return typed_descriptor(4, dims, type, dnnl_nhwc);
+    if (prefers_blocks(c)) return tagged_descriptor(4, dims, dnnl_nChw8c);
+    return c->plain ? plain_descriptor(4, dims) : any_descriptor(4, dims);
 }
 
 static convolution_descriptors describe(const vsti_convolution *c) {
@@ -435,17 +468,17 @@ static convolution_descriptors describe(const vsti_convolution *c) {
                   out[] = {c->batch, c->out, c->out_height, c->out_width};
     int64_t weights[5];
     const int rank = weight_dims(c, weights);
-    dnnl_memory_desc_t (*make)(int, const int64_t *) = c->plain ? plain_descriptor : any_descriptor;
-    dnnl_memory_desc_t (*make_image)(int, const int64_t *) = prefers_blocks(c) ? blocks_descriptor : make;
-    convolution_descriptors d = {.source = make_image(4, in),
-                                 .weights = make(rank, weights),
-                                 .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
-                                 .target = make_image(4, out),
-                                 .strides = {c->stride, c->stride},
-                                 .dilations = {c->dilation - 1, c->dilation - 1},
-                                 .left = {c->top, c->left},
-                                 .right = {padding_after(c->height, c->top, c->out_height, c),
-                                           padding_after(c->width, c->left, c->out_width, c)}};
+    convolution_descriptors d = {
+        .source = image_descriptor(c, in, source_type(c->arithmetic)),
+        .weights = c->plain ? plain_descriptor(rank, weights)
+                            : typed_descriptor(rank, weights, weights_type(c->arithmetic), dnnl_format_tag_any),
+        .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
+        .target = image_descriptor(c, out, target_type(c->arithmetic)),
+        .strides = {c->stride, c->stride},
+        .dilations = {c->dilation - 1, c->dilation - 1},
+        .left = {c->top, c->left},
+        .right = {padding_after(c->height, c->top, c->out_height, c),
+                  padding_after(c->width, c->left, c->out_width, c)}};
     return d;
 }
 
@@ -453,7 +486,7 @@ vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution
     vst_status status = ready();
     if (status != VST_OK) return status;
     convolution_descriptors d = describe(c);
-    dnnl_primitive_attr_t attributes = product_attributes(&c->after);
+    dnnl_primitive_attr_t attributes = product_attributes(&c->after, c->arithmetic, c->groups > 1 ? 3 : 1);
     dnnl_primitive_desc_t descriptor = NULL;
     dnnl_status_t created =
         !attributes ? dnnl_out_of_memory
@@ -509,12 +542,13 @@ vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
     vst_status status = ready();
     if (status != VST_OK) return status;
     const int64_t bias_dims[3] = {1, 1, m->dims_c[m->rank - 1]};
-    dnnl_memory_desc_t used[4] = {
-        strided_descriptor(m->rank, m->dims_a, m->strides_a),
-        m->pack ? any_descriptor(m->rank, m->dims_b) : strided_descriptor(m->rank, m->dims_b, m->strides_b),
-        m->bias ? plain_descriptor(m->rank, bias_dims + 3 - m->rank) : NULL,
-        strided_descriptor(m->rank, m->dims_c, m->strides_c)};
-    dnnl_primitive_attr_t attributes = product_attributes(&m->after);
+    dnnl_memory_desc_t used[4] = {NULL, NULL, m->bias ? plain_descriptor(m->rank, bias_dims + 3 - m->rank) : NULL,
+                                  NULL};
+    create_strided(&used[0], m->rank, m->dims_a, m->strides_a, source_type(m->arithmetic));
+    create_strided(&used[3], m->rank, m->dims_c, m->strides_c, target_type(m->arithmetic));
+    used[1] = m->pack ? typed_descriptor(m->rank, m->dims_b, weights_type(m->arithmetic), dnnl_format_tag_any)
+                      : strided_descriptor(m->rank, m->dims_b, m->strides_b);
+    dnnl_primitive_attr_t attributes = product_attributes(&m->after, m->arithmetic, 2);
     dnnl_primitive_desc_t descriptor = NULL;
     dnnl_status_t created = !attributes ? dnnl_out_of_memory
                                         : dnnl_matmul_primitive_desc_create(&descriptor, engine, used[0], used[1],
@@ -650,6 +684,25 @@ vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vst
     dnnl_status_t created =
         dnnl_reorder_primitive_desc_create(&descriptor, used[0], engine, used[1], engine, attributes);
     return finish(out, created, descriptor, "reorder", attributes, used, 2);
+}
+
+vst_status vsti_weights_reorder_create(vsti_primitive **out, const vsti_primitive *product, const int64_t *strides) {
+    vst_status status = VST_OK;
+    const_dnnl_memory_desc_t to = dnnl_primitive_desc_query_md(product->descriptor, dnnl_query_weights_md, 0);
+    dnnl_memory_desc_t from = NULL;
+    dnnl_primitive_desc_t descriptor = NULL;
+    dnnl_dims_t *dims = NULL, grouped;
+    int rank = 0;
+    dnnl_memory_desc_query(to, dnnl_query_ndims_s32, &rank);
+    dnnl_memory_desc_query(to, dnnl_query_dims, &dims);
+    grouped[0] = (*dims)[1] * strides[0]; /* weights of one group */
+    memcpy(grouped + 1, strides, (size_t)(rank - 1) * sizeof *strides);
+    VST_TRY(failed(create_strided(&from, rank, *dims, rank == 5 ? grouped : strides, dnnl_s8), "layout"));
+    dnnl_primitive_attr_t attributes = new_attributes();
+    const dnnl_status_t created = dnnl_reorder_primitive_desc_create(&descriptor, from, engine, to, engine, attributes);
+    status = finish(out, created, descriptor, "reorder of weights", attributes, &from, 1);
+out:
+    return status;
 }
 
 bool vsti_reorder_equal(const vsti_primitive *a, const vsti_primitive *b) {

@@ -69,6 +69,8 @@ typedef enum vsti_role {
     VSTI_DIFF_SHIFT,
     VSTI_WORKSPACE,
     VSTI_SCRATCHPAD,
+    VSTI_WEIGHTS_SCALE, /* of products on 8-bit integers: (out) */
+    VSTI_DST_SCALE,     /* (1) */
     VSTI_ROLES
 } vsti_role;
 
@@ -93,12 +95,18 @@ size_t vsti_stream_bytes(void); /* bytes that _create allocates */
 VST_NODISCARD vst_status vsti_primitive_run(const vsti_primitive *primitive, vsti_stream *stream,
                                             const vsti_arguments *arguments);
 
-/* Post-operations of a product: y = activation(product + y). */
+/* Post-operations of a product: y = activation(product + y) + offset. */
 typedef struct vsti_post {
     bool sum; /* add the previous contents of the output */
     bool activate;
     vsti_activation activation;
+    float offset; /* the zero point of a uint8 output, times its scale */
 } vsti_post;
+
+/* What a product computes on. With integers: SRC is uint8 and WEIGHTS int8; DST = activation(WEIGHTS_SCALE (SRC
+ * WEIGHTS)
+ * + BIAS + DST), of float32, or of uint8 after division by DST_SCALE. Images are channels-last then. */
+typedef enum vsti_arithmetic { VSTI_FLOAT32, VSTI_INT8, VSTI_INT8_TO_UINT8 } vsti_arithmetic;
 
 typedef struct vsti_convolution {
     int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, dilation;
@@ -106,7 +114,8 @@ typedef struct vsti_convolution {
     bool bias;
     bool plain; /* plain layouts everywhere, for tests */
     bool inference;
-    vsti_post after; /* forward only */
+    vsti_arithmetic arithmetic; /* forward in inference only */
+    vsti_post after;            /* forward only */
 } vsti_convolution;
 /* Weights (out, in / groups, kernel, kernel) in timm's plain layout; oneDNN chooses the other layouts. */
 VST_NODISCARD vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution *shape);
@@ -117,8 +126,9 @@ VST_NODISCARD vst_status vsti_convolution_backward_weights(vsti_primitive **out,
 typedef struct vsti_matmul {
     int rank; /* 2 or 3 */
     int64_t dims_a[3], strides_a[3], dims_b[3], strides_b[3], dims_c[3], strides_c[3];
-    bool bias; /* (N), plain */
-    bool pack; /* oneDNN chooses the layout of B; for a B that is used repeatedly */
+    bool bias;                  /* (N), plain */
+    bool pack;                  /* oneDNN chooses the layout of B; for a B that is used repeatedly */
+    vsti_arithmetic arithmetic; /* integers need rank 2 and `pack` */
     vsti_post after;
 } vsti_matmul;
 VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);
@@ -141,6 +151,10 @@ VST_NODISCARD vst_status vsti_pool_backward(vsti_primitive **out, const vsti_poo
 /* Reorders float32 from one layout to another. */
 VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_layout from,
                                              vsti_layout to);
+/* Reorders int8 weights, dense in the strides given (of a convolution with groups: without a dimension for them, as in
+ * timm), to the layout that a product on integers requires. */
+VST_NODISCARD vst_status vsti_weights_reorder_create(vsti_primitive **out, const vsti_primitive *product,
+                                                     const int64_t *strides);
 /* True if two reorders have the same source and destination layouts. */
 bool vsti_reorder_equal(const vsti_primitive *a, const vsti_primitive *b);
 

@@ -112,6 +112,8 @@ static vsti_folded fold(vsti_lowering *lowering, const vsti_node *norm, int weig
     return (vsti_folded){outputs[0], outputs[1]};
 }
 
+double vsti_batch_norm_epsilon(const vsti_node *norm) { return ((const attributes *)norm->attributes)->epsilon; }
+
 vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
                                 vsti_format format) {
     if (!norm)

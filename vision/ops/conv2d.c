@@ -1,4 +1,5 @@
 /* 2-D convolution through oneDNN: forward, to its input, to its weights and bias. */
+#include "vision/ops/quantized.h"
 #include "vision/ops/winograd.h"
 
 /* The output's extent and the padding before the input along one side; false if the kernel does not fit. */
@@ -68,9 +69,52 @@ static vsti_convolution configured(const vsti_lowering *lowering, const vsti_nod
 /* The value of the bias, 0: none. */
 static int bias_of(const vsti_node *node) { return sizes_of(node)->bias ? node->inputs[2] : 0; }
 
+/* A product on 8-bit integers, channels-last. Padding is with zeros, so that the zero point has to be 0. */
+static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_convolution *c) {
+    const vsti_fusion fusion = vsti_fused(lowering, node);
+    const vst_quant_entry *input = vsti_quantized_input(lowering, node);
+    const vsti_ints padding = ((const attributes *)node->attributes)->padding;
+    const bool padded = padding.values[0] || padding.values[1] || padding.values[2] || padding.values[3],
+               narrow = c->arithmetic == VSTI_INT8_TO_UINT8;
+    const vst_quant_entry *output = narrow ? vsti_quantized_output(lowering, fusion.output) : NULL;
+    vsti_primitive *p = NULL;
+    c->bias = true;
+    c->plain = false;
+    c->after = vsti_after(fusion.residual, fusion.activation);
+    if (narrow) c->after.offset = output->scales[0] * (float)output->zero_point;
+    vst_status status = VST_OK;
+    if (padded && input->zero_point)
+        status = vst_fail(VST_ERROR_UNSUPPORTED, "a convolution with padding on integers needs the zero point 0");
+    if (status == VST_OK) status = vsti_convolution_forward(&p, c);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const int64_t inner = c->in / c->groups, window = c->kernel * c->kernel,
+                  strides[] = {inner * window, window, c->kernel, 1};
+    const vsti_integer_weights weights = vsti_pack_integers(lowering, node, bias_of(node), fusion.norm, p, strides);
+    const vsti_layout in = vsti_channel_format(lowering, node->inputs[0], c->in).layout;
+    const vsti_format out = vsti_channel_format(lowering, fusion.output, c->out);
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], (vsti_format){VST_U8, in})},
+        {VSTI_WEIGHTS, weights.weights},
+        {VSTI_BIAS, weights.shifts},
+        {VSTI_WEIGHTS_SCALE, weights.scales},
+        {VSTI_DST_SCALE, narrow ? vsti_pack_constant(lowering, output->scales[0]) : VSTI_NO_BUFFER},
+        {VSTI_DST, narrow            ? vsti_write_quantized(lowering, fusion.output, out.layout)
+                   : fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, out)
+                                     : vsti_write(lowering, fusion.output, out)}};
+    vsti_primitive_step(lowering, p, arguments, 6);
+}
+
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
     vsti_convolution c = configured(lowering, node);
+    c.arithmetic = vsti_arithmetic_of(lowering, node, &fusion);
+    if (c.arithmetic != VSTI_FLOAT32) {
+        lower_integers(lowering, node, &c);
+        return;
+    }
     if (vsti_lower_winograd(lowering, node, &c)) return;
     c.bias = c.bias || fusion.norm;
     c.after = vsti_after(fusion.residual, fusion.activation);
@@ -167,6 +211,7 @@ static const vsti_operation forward = {.name = "conv2d",
                                        .lower = lower_forward,
                                        .flops = flops,
                                        .fusion = VSTI_FUSE_NORM_HOST,
+                                       .quantizable = true,
                                        .products = true};
 
 /* Checks the options against the input and fills in the sizes. */

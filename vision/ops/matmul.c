@@ -1,6 +1,6 @@
 /* Matrix products through oneDNN: the batched product, the linear layer, and the gradients of both, which are products
  * too. An operand is seen either as a stack of matrices or, "flat", as one matrix of all its rows. */
-#include "vision/ops/operation.h"
+#include "vision/ops/quantized.h"
 
 typedef struct attributes {
     bool transpose_a, transpose_b;
@@ -97,6 +97,34 @@ static vsti_buffer packed(vsti_lowering *lowering, const vsti_node *node, const 
     return b;
 }
 
+/* A linear layer on 8-bit integers. */
+static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_matmul *m) {
+    const vsti_fusion fusion = vsti_fused(lowering, node);
+    const attributes *o = node->attributes;
+    const bool narrow = m->arithmetic == VSTI_INT8_TO_UINT8;
+    const vst_quant_entry *output = narrow ? vsti_quantized_output(lowering, fusion.output) : NULL;
+    vsti_primitive *p = NULL;
+    m->bias = m->pack = true;
+    if (narrow) m->after.offset = output->scales[0] * (float)output->zero_point;
+    vst_status status = vsti_matmul_create(&p, m);
+    if (status != VST_OK) {
+        vsti_lowering_fail(lowering, status);
+        return;
+    }
+    const vsti_integer_weights weights =
+        vsti_pack_integers(lowering, node, o->bias ? node->inputs[2] : 0, NULL, p, m->strides_b);
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], (vsti_format){VST_U8, VSTI_PLAIN.layout})},
+        {VSTI_WEIGHTS, weights.weights},
+        {VSTI_BIAS, weights.shifts},
+        {VSTI_WEIGHTS_SCALE, weights.scales},
+        {VSTI_DST_SCALE, narrow ? vsti_pack_constant(lowering, output->scales[0]) : VSTI_NO_BUFFER},
+        {VSTI_DST, narrow            ? vsti_write_quantized(lowering, fusion.output, VSTI_PLAIN.layout)
+                   : fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, VSTI_PLAIN)
+                                     : vsti_write(lowering, fusion.output, VSTI_PLAIN)}};
+    vsti_primitive_step(lowering, p, arguments, 6);
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vsti_fusion fusion = vsti_fused(lowering, node);
@@ -105,6 +133,11 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     measure(vsti_lowering_graph(lowering), node, &s);
     vsti_matmul description = describe(&s, o);
     description.after = vsti_after(addend, fusion.activation);
+    description.arithmetic = vsti_arithmetic_of(lowering, node, &fusion);
+    if (description.arithmetic != VSTI_FLOAT32) {
+        lower_integers(lowering, node, &description);
+        return;
+    }
     description.pack = is_packed(lowering, node, &description);
     vsti_primitive *p = NULL;
     vst_status status = vsti_matmul_create(&p, &description);
@@ -188,6 +221,7 @@ static const vsti_operation linear = {.name = "linear",
                                       .lower = lower,
                                       .flops = flops,
                                       .fusion = VSTI_FUSE_HOST,
+                                      .quantizable = true,
                                       .products = true};
 
 static vst_value multiply(vst_graph *graph, vst_value a, vst_value b, bool transpose_a, bool transpose_b, bool flat) {

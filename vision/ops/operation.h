@@ -61,6 +61,8 @@ typedef struct vsti_folded {
 vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
                                 vsti_format format);
 
+double vsti_batch_norm_epsilon(const vsti_node *norm);
+
 /* The broadcast shape of two shapes, as in NumPy; false if they cannot be broadcast. */
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);
 /* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/broadcast.c, like the next

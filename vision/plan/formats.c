@@ -54,6 +54,79 @@ static vst_status apply_entry(vsti_lowering *lowering, const vst_quant_entry *en
                     entry->name);
 }
 
+/* ---- products on 8-bit integers ---- */
+
+static int find_product(const vst_graph *graph, const char *name) {
+    for (size_t i = 0; i < graph->node_count; i++)
+        if (graph->nodes[i].operation->quantizable && strcmp(graph->nodes[i].name, name) == 0) return (int)i;
+    return -1;
+}
+
+static vst_status check_product(const vst_graph *graph, const vst_quant_product *product, int node) {
+    if (node < 0)
+        return vst_fail(VST_ERROR_NOT_FOUND, "no product is named %s: the scope of a linear or conv2d is wanted",
+                        product->name);
+    if (!(product->scale > 0) || product->zero_point < 0 || product->zero_point > 255)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: the scale %g is positive, the zero point %d is 0 … 255", product->name,
+                        (double)product->scale, product->zero_point);
+    if (graph->values[graph->nodes[node].inputs[1]].kind != VST_VALUE_PARAMETER)
+        return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its weight is no parameter, so it cannot be quantised",
+                        product->name);
+    return VST_OK;
+}
+
+/* Its nodes: a layer may be emitted twice, for all tokens and for the first tokens only. */
+static vst_status apply_product(vsti_lowering *lowering, const vst_quant_product *product, product_scale *scale) {
+    const vst_graph *graph = lowering->graph;
+    const int first = find_product(graph, product->name);
+    const vst_status status = check_product(graph, product, first);
+    if (status != VST_OK) return status;
+    scale->scale = product->scale;
+    scale->entry = (vst_quant_entry){product->name, VST_U8, &scale->scale, 1, product->zero_point};
+    for (size_t i = (size_t)first; i < graph->node_count; i++) {
+        const vsti_node *node = &graph->nodes[i];
+        if (!node->operation->quantizable || strcmp(node->name, product->name) != 0) continue;
+        const vst_quant_entry *known = lowering->stored[node->inputs[0]].scale;
+        if (known && (known->scales[0] != product->scale || known->zero_point != product->zero_point))
+            return vst_fail(VST_ERROR_ARGUMENT, "%s and %s read the same value: their scales must be equal",
+                            known->name, product->name);
+        lowering->quantized[i] = true;
+        lowering->stored[node->inputs[0]].scale = &scale->entry;
+    }
+    return VST_OK;
+}
+
+static vst_status apply_products(vsti_lowering *lowering, const vst_program_options *options) {
+    const vst_quant *quant = options->quant;
+    if (!quant || !quant->product_count) return VST_OK;
+    if (options->mode == VST_TRAIN)
+        return vst_fail(VST_ERROR_UNSUPPORTED, "products on 8-bit integers are for inference");
+    lowering->product_scales = vst_calloc(quant->product_count, sizeof *lowering->product_scales);
+    if (!lowering->product_scales) return vst_fail_memory(quant->product_count * sizeof *lowering->product_scales);
+    for (size_t i = 0; i < quant->product_count; i++) {
+        const vst_status status = apply_product(lowering, &quant->products[i], &lowering->product_scales[i]);
+        if (status != VST_OK) return status;
+    }
+    return VST_OK;
+}
+
+const vst_quant_entry *vsti_quantized_input(const vsti_lowering *lowering, const vsti_node *node) {
+    return lowering->quantized[node - lowering->graph->nodes] ? lowering->stored[node->inputs[0]].scale : NULL;
+}
+
+const vst_quant_entry *vsti_quantized_output(const vsti_lowering *lowering, int value) {
+    const vst_graph *graph = lowering->graph;
+    const vst_quant_entry *scale = lowering->stored[value].scale;
+    if (!scale || lowering->stored[value].dtype != VST_F32 || lowering->last_use[value] >= (int)graph->node_count)
+        return NULL;
+    for (size_t i = 0; i < graph->node_count; i++)
+        for (int k = 0; lowering->needed[i] && k < graph->nodes[i].input_count; k++)
+            if (graph->nodes[i].inputs[k] == value && (k || !lowering->quantized[i])) return NULL;
+    return scale;
+}
+
+/* ---- the whole ---- */
+
 /* What the last step leaves is an output and stays exact. */
 static void apply_bf16(vsti_lowering *lowering) {
     const vst_graph *graph = lowering->graph;
@@ -73,7 +146,7 @@ vst_status vsti_choose_formats(vsti_lowering *lowering, const vst_program_option
         const vst_status status = apply_entry(lowering, &options->quant->entries[i]);
         if (status != VST_OK) return status;
     }
-    return VST_OK;
+    return apply_products(lowering, options);
 }
 
 /* ---- conversions ------------------------------------------------------------------------------------------------- */

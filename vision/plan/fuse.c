@@ -17,14 +17,15 @@ static void count_readers(const vst_graph *graph, const bool *needed, const bool
         }
 }
 
-static bool is_worth_fusing(const vsti_node *host, const vsti_node *activation) {
-    return VSTI_FUSE_GELU_IN_PRODUCT || host->operation->fusion != VSTI_FUSE_HOST ||
+/* On integers a fused GELU saves writing float32 and reading it twice. */
+static bool is_worth_fusing(const vsti_node *host, const vsti_node *activation, bool integers) {
+    return VSTI_FUSE_GELU_IN_PRODUCT || integers || host->operation->fusion != VSTI_FUSE_HOST ||
            *(const vsti_activation *)activation->attributes != VSTI_GELU;
 }
 
 /* Takes `next`, which reads `value`, into the host's step, if it can still follow what is in there. */
 static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node *next, int value, bool training,
-                 vsti_fusion *fusion) {
+                 bool integers, vsti_fusion *fusion) {
     const bool untouched = !fusion->norm && !fusion->residual;
     switch (next->operation->fusion) {
     case VSTI_FUSE_IDENTITY: return !training;
@@ -40,19 +41,21 @@ static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node 
         return true;
     }
     case VSTI_FUSE_ACTIVATION:
-        if (!is_worth_fusing(host, next)) return false;
+        if (!is_worth_fusing(host, next, integers)) return false;
         fusion->activation = next;
         return true;
     default: return false;
     }
 }
 
-static void extend(const vst_graph *graph, int host, const readers *r, bool training, vsti_fusions *out) {
+static void extend(const vst_graph *graph, int host, const readers *r, bool training, bool integers,
+                   vsti_fusions *out) {
     vsti_fusion *fusion = &out->fusion[host];
     int value = graph->nodes[host].outputs[0];
     while (r->count[value] == 1 && !fusion->activation) {
         const int next = r->node[value];
-        if (out->host[next] >= 0 || !take(graph, &graph->nodes[host], &graph->nodes[next], value, training, fusion))
+        if (out->host[next] >= 0 ||
+            !take(graph, &graph->nodes[host], &graph->nodes[next], value, training, integers, fusion))
             break;
         out->host[next] = out->host[host] = host;
         out->last[host] = next;
@@ -63,15 +66,17 @@ static void extend(const vst_graph *graph, int host, const readers *r, bool trai
 
 /* From the last node to the first: of two products that meet in a sum, the later one takes it, the earlier is its
  * residual. */
-static void find(const vst_graph *graph, const bool *needed, const readers *r, bool training, vsti_fusions *out) {
+static void find(const vst_graph *graph, const bool *needed, const readers *r, bool training, const bool *quantized,
+                 vsti_fusions *out) {
     for (int i = (int)graph->node_count; i-- > 0;) {
         const vsti_fusion_role role = graph->nodes[i].operation->fusion;
-        if (needed[i] && (role == VSTI_FUSE_HOST || role == VSTI_FUSE_NORM_HOST)) extend(graph, i, r, training, out);
+        if (needed[i] && (role == VSTI_FUSE_HOST || role == VSTI_FUSE_NORM_HOST))
+            extend(graph, i, r, training, quantized[i], out);
     }
 }
 
 vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bool *needed, const bool *kept,
-                             bool training) {
+                             bool training, const bool *quantized) {
     const size_t nodes = graph->node_count + 1;
     readers r = {vst_calloc(graph->value_count, sizeof(int)), vst_calloc(graph->value_count, sizeof(int))};
     *out = (vsti_fusions){vst_alloc(nodes * sizeof(int)), vst_alloc(nodes * sizeof(int)),
@@ -80,7 +85,7 @@ vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bo
     for (size_t i = 0; room && i < nodes; i++) out->host[i] = out->last[i] = -1;
     if (room) {
         count_readers(graph, needed, kept, &r);
-        find(graph, needed, &r, training, out);
+        find(graph, needed, &r, training, quantized, out);
     } else {
         vsti_fusions_clear(out);
     }

@@ -12,9 +12,9 @@ typedef struct vsti_fusions { /* by node */
 } vsti_fusions;
 
 /* Finds the fusions among the needed nodes. A value with more than one reader, or with `kept` set (by value) because it
- * is read after the last node, is not fused. */
+ * is read after the last node, is not fused. quantized (by node): products on 8-bit integers. */
 VST_NODISCARD vst_status vsti_fusions_find(vsti_fusions *out, const vst_graph *graph, const bool *needed,
-                                           const bool *kept, bool training);
+                                           const bool *kept, bool training, const bool *quantized);
 void vsti_fusions_clear(vsti_fusions *fusions);
 
 #endif

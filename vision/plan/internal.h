@@ -129,6 +129,11 @@ typedef struct stored {
     bool pending; /* true until it is converted after its node; the float32 copy is not needed afterwards */
 } stored;
 
+typedef struct product_scale {
+    vst_quant_entry entry; /* its scales: `scale` */
+    float scale;
+} product_scale;
+
 typedef struct row {      /* of the profile */
     int node, value;      /* value: the value of a reorder or conversion, or 0 */
     const char *movement; /* of a value: "reorder", "cast", … */
@@ -149,6 +154,8 @@ struct vsti_lowering {
     int *gradient_of; /* by value: parameter whose gradient it is, plus one; the last of several that share it */
     int *first_copy;  /* by value: index in copies or -1 */
     stored *stored;   /* by value */
+    bool *quantized;  /* by node: a product on 8-bit integers */
+    product_scale *product_scales; /* of options.quant's products */
     copy *copies;
     size_t copy_count, copy_capacity;
     buffer *buffers;

@@ -226,8 +226,7 @@ void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, con
             vsti_external(lowering, (vsti_operand){.space = SPACE_PACKED, .entry = first + i}, output_bytes[i]);
 }
 
-/* Takes the reorder over, also on failure. */
-static vsti_buffer pack_reorder(vsti_lowering *lowering, vsti_primitive *reorder, vsti_buffer source) {
+vsti_buffer vsti_pack_primitive(vsti_lowering *lowering, vsti_primitive *reorder, vsti_buffer source) {
     vsti_operand from = pack_input(lowering, source);
     const size_t bytes = vsti_primitive_bytes(reorder, VSTI_DST);
     const vsti_operand to = {.space = SPACE_PACKED, .entry = (int)lowering->packed.entry_count};
@@ -242,7 +241,7 @@ vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const
     VST_ASSERT(from.dtype == VST_F32 && wanted.dtype == VST_F32);
     if (vsti_format_equal(from, wanted) || lowering->status != VST_OK) return source;
     vst_status status = vsti_reorder_create(&primitive, shape, from.layout, wanted.layout);
-    if (status == VST_OK) return pack_reorder(lowering, primitive, source);
+    if (status == VST_OK) return vsti_pack_primitive(lowering, primitive, source);
     vsti_lowering_fail(lowering, status);
     return VSTI_NO_BUFFER;
 }
@@ -266,7 +265,7 @@ static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *sourc
     const vsti_format format = vsti_primitive_format(primitive, VSTI_DST);
     vsti_buffer target;
     if (is_packed_parameter(lowering, value)) {
-        target = pack_reorder(lowering, primitive, from.buffer);
+        target = vsti_pack_primitive(lowering, primitive, from.buffer);
     } else {
         target = new_buffer(lowering, vsti_value_bytes(lowering, value, wanted));
         const vsti_argument arguments[] = {{VSTI_SRC, from.buffer}, {VSTI_DST, target}};
@@ -367,6 +366,13 @@ vsti_buffer vsti_write(vsti_lowering *lowering, int value, vsti_format format) {
             ? vsti_external(lowering, vsti_parameter_at(lowering, SPACE_GRADIENTS, parameter - 1), bytes)
             : new_buffer(lowering, bytes);
     bind_value(lowering, value, format, index);
+    return index;
+}
+
+vsti_buffer vsti_write_quantized(vsti_lowering *lowering, int value, vsti_layout layout) {
+    const vsti_format format = {VST_U8, layout};
+    const vsti_buffer index = new_buffer(lowering, vsti_value_bytes(lowering, value, format));
+    bind_scaled(lowering, value, format, lowering->stored[value].scale, index);
     return index;
 }
 

@@ -5,6 +5,7 @@
 
 #include "vision/graph/node.h"
 #include "vision/onednn/onednn.h"
+#include "vision/plan/program.h"
 
 typedef int vsti_buffer; /* memory whose address a context provides */
 enum { VSTI_NO_BUFFER = -1 };
@@ -67,6 +68,19 @@ void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, con
 /* Adds a reorder of a float32 parameter or packed weight to another layout. */
 vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape, vsti_format from,
                               vsti_format wanted);
+
+/* Adds a primitive that brings a packed weight to the layout of another primitive. The program takes ownership of it,
+ * also on failure. */
+vsti_buffer vsti_pack_primitive(vsti_lowering *lowering, vsti_primitive *reorder, vsti_buffer source);
+
+/* ---- products on 8-bit integers ---- */
+
+/* How the node's input 0 is read: uint8 of this scale. NULL: the node computes in float32. */
+const vst_quant_entry *vsti_quantized_input(const vsti_lowering *lowering, const vsti_node *node);
+/* The scale of a value that products alone read, as uint8; NULL: it has to be written as float32. */
+const vst_quant_entry *vsti_quantized_output(const vsti_lowering *lowering, int value);
+/* Like vsti_write, of a value with vsti_quantized_output, as uint8. */
+vsti_buffer vsti_write_quantized(vsti_lowering *lowering, int value, vsti_layout layout);
 
 /* True if the program reads this value. Unused outputs need not be written. */
 bool vsti_is_used(const vsti_lowering *lowering, int value);

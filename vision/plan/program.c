@@ -64,9 +64,9 @@ static void fuse_nodes(vsti_lowering *lowering) {
     if (vsti_is_plain(lowering)) return;
     bool *kept = vst_calloc(graph->value_count, sizeof *kept);
     for (size_t i = 0; kept && i < graph->value_count; i++) kept[i] = lowering->last_use[i] == (int)graph->node_count;
-    vsti_lowering_fail(lowering,
-                       kept ? vsti_fusions_find(fusions, graph, lowering->needed, kept, vsti_is_training(lowering))
-                            : vst_fail_memory(graph->value_count));
+    vsti_lowering_fail(lowering, kept ? vsti_fusions_find(fusions, graph, lowering->needed, kept,
+                                                          vsti_is_training(lowering), lowering->quantized)
+                                      : vst_fail_memory(graph->value_count));
     vst_free(kept);
     for (int i = 0; i < (int)graph->node_count && lowering->status == VST_OK; i++)
         for (int k = 0; fusions->host[i] == i && k < graph->nodes[i].input_count; k++)
@@ -175,8 +175,9 @@ static vst_status allocate_tables(vsti_lowering *lowering) {
     lowering->first_copy = vst_alloc(values * sizeof(int));
     lowering->gradient_of = vst_calloc(values, sizeof(int));
     lowering->stored = vst_alloc(values * sizeof *lowering->stored);
+    lowering->quantized = vst_calloc(nodes + 1, sizeof *lowering->quantized);
     if (!lowering->needed || !lowering->last_use || !lowering->first_copy || !lowering->gradient_of ||
-        !lowering->stored)
+        !lowering->stored || !lowering->quantized)
         return vst_fail_memory(values * sizeof(int));
     for (size_t i = 0; i < values; i++) lowering->last_use[i] = lowering->first_copy[i] = -1;
     return VST_OK;
@@ -234,6 +235,8 @@ out:
     vst_free(lowering.last_use);
     vst_free(lowering.first_copy);
     vst_free(lowering.stored);
+    vst_free(lowering.quantized);
+    vst_free(lowering.product_scales);
     vst_free(lowering.gradient_of);
     vst_free(lowering.copies);
     vst_free(lowering.buffers);

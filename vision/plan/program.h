@@ -40,9 +40,21 @@ typedef struct vst_quant_entry {
     int zero_point;      /* VST_U8 only */
 } vst_quant_entry;
 
+/* A product, "linear" or "conv2d", computed on 8-bit integers in an inference program. Its input is read as uint8,
+ * x = scale (u - zero_point); its weights as integers in [-63, 63] times the largest of their output channel, divided
+ * by 63; sums are 32-bit. Products that read the same value have the same scale. A convolution with padding has the
+ * zero point 0. */
+typedef struct vst_quant_product {
+    const char *name; /* scope: "blocks.0.attn.qkv" */
+    float scale;      /* positive */
+    int zero_point;   /* 0 … 255 */
+} vst_quant_product;
+
 typedef struct vst_quant {
     const vst_quant_entry *entries;
     size_t count;
+    const vst_quant_product *products;
+    size_t product_count;
 } vst_quant;
 
 typedef struct vst_program_options {

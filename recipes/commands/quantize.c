@@ -1,0 +1,163 @@
+/* vistill quantize: a model whose layers compute on 8-bit integers. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "recipes/commands/main.h"
+#include "recipes/commands/table.h"
+#include "recipes/infer/preprocessing.h"
+#include "recipes/quant/quantize.h"
+
+extern const vst_command vsti_command_quantize;
+
+static const char help[] =
+    "Linear layers and convolutions compute on 8-bit integers: weights with a step for each output channel, what the\n"
+    "layers read with one scale, found on some hundred images of the training split. The first layer, the classifier "
+    "and\n"
+    "depthwise convolutions stay in float32, and the layers that cost the most accuracy on other images of that "
+    "split,\n"
+    "until the loss of top-1 is within --max-drop. The result is a model file that every command takes.";
+
+static double megabytes(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 ? (double)info.st_size / 1e6 : 0;
+}
+
+static vst_status print_layers(const vst_quantize_report *r) {
+    vst_status status = VST_OK;
+    vst_table *table = NULL;
+    VST_TRY(vst_table_create(
+        &table, (const char *[]){"layer", "type", ">input error", ">logit error", ">ms", ">int8 ms", NULL}));
+    for (size_t i = 0; i < r->count; i++) {
+        const vst_quantized_layer *l = &r->layers[i];
+        vst_table_cell(table, "%s", l->name);
+        if (l->integers) vst_table_cell(table, "int8");
+        else vst_table_cell(table, "float32: %s", l->reason ? l->reason : "");
+        vst_table_cell(table, "%.2f %%", 100 * l->input_error);
+        if (isnan(l->logit_error)) vst_table_cell(table, "-");
+        else vst_table_cell(table, "%.2f %%", 100 * l->logit_error);
+        vst_table_cell(table, "%.3f", l->float_ms);
+        vst_table_cell(table, "%.3f", l->integer_ms);
+    }
+    VST_TRY(vst_table_write(table, stdout));
+out:
+    vst_table_destroy(table);
+    return status;
+}
+
+static size_t on_integers(const vst_quantize_report *r) {
+    size_t count = 0;
+    for (size_t i = 0; i < r->count; i++) count += r->layers[i].integers;
+    return count;
+}
+
+static void print_summary(const vst_quantize_report *r, const char *from, const char *to) {
+    printf("\nlayers     %zu of %zu on 8-bit integers\n", on_integers(r), r->count);
+    printf("images     %d for calibration, %d others to judge\n", r->images, r->held_out);
+    if (r->labelled) printf("top-1      %.2f %% float32, %.2f %% int8\n", r->top1_float, r->top1);
+    printf("agreement  %.2f %% of the predictions are those of float32\n", r->agreement);
+    printf("latency    %.2f ms float32, %.2f ms int8: one image, all threads\n", r->float_ms, r->integer_ms);
+    printf("size       %.2f MB float32, %.2f MB int8\n", megabytes(from), megabytes(to));
+    printf("written    %s\n", to);
+}
+
+static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+static void print_json(const vst_quantize_report *r, const char *to) {
+    json_t *whole = json_object(), *layers = json_array();
+    for (size_t i = 0; i < r->count; i++) {
+        const vst_quantized_layer *l = &r->layers[i];
+        json_t *layer = json_object();
+        json_object_set_new(layer, "name", json_string(l->name));
+        json_object_set_new(layer, "type", json_string(l->integers ? "int8" : "float32"));
+        json_object_set_new(layer, "reason", l->reason ? json_string(l->reason) : json_null());
+        json_object_set_new(layer, "input_error", number(l->input_error));
+        json_object_set_new(layer, "logit_error", number(l->logit_error));
+        json_object_set_new(layer, "float_ms", number(l->float_ms));
+        json_object_set_new(layer, "int8_ms", number(l->integer_ms));
+        json_array_append_new(layers, layer);
+    }
+    json_object_set_new(whole, "model", json_string(to));
+    json_object_set_new(whole, "calibration_images", json_integer(r->images));
+    json_object_set_new(whole, "held_out_images", json_integer(r->held_out));
+    json_object_set_new(whole, "top1_float", number(r->labelled ? r->top1_float : (double)NAN));
+    json_object_set_new(whole, "top1", number(r->labelled ? r->top1 : (double)NAN));
+    json_object_set_new(whole, "agreement", number(r->agreement));
+    json_object_set_new(whole, "float_ms", number(r->float_ms));
+    json_object_set_new(whole, "int8_ms", number(r->integer_ms));
+    json_object_set_new(whole, "layers", layers);
+    json_dumpf(whole, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    putchar('\n');
+    json_decref(whole);
+}
+
+static vst_status read_options(const vst_arguments *arguments, vst_quantize_options *o) {
+    vst_status status = VST_OK;
+    *o = (vst_quantize_options){.images = 256, .held_out = 512, .batch = 16, .max_drop = 0.5};
+    VST_TRY(vst_flag_int(arguments, "images", 1, 1000000, &o->images));
+    VST_TRY(vst_flag_int(arguments, "held-out", 1, 1000000, &o->held_out));
+    VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &o->batch));
+    VST_TRY(vst_flag_double(arguments, "max-drop", 0, 100, &o->max_drop));
+    if (vst_flag_given(arguments, "all")) o->max_drop = -1;
+out:
+    return status;
+}
+
+static int run(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_model *model = NULL;
+    vst_dataset *dataset = NULL;
+    vst_quantize_report report = {0};
+    vst_quantize_options options;
+    const char *output = vst_flag_value(arguments, "output"), *split = vst_flag_value(arguments, "split"),
+               *from = arguments->words[0];
+    if (!output) return vst_command_usage(&vsti_command_quantize, "say with -o FILE where to write the model");
+    VST_TRY(read_options(arguments, &options));
+    VST_TRY(vst_model_read(&model, from));
+    const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
+                                      .channels = vst_model_common_of(model->config)->channels == 1 ? 1 : 3};
+    VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "train", &data));
+    if (vst_dataset_classes(dataset)) VST_TRY(vst_model_check_data(model->config, dataset));
+    VST_TRY(vst_quantize(model, dataset, &options, vst_catch_interrupt(), &report));
+    VST_TRY(vst_model_write(output, &(vst_model_content){.config = model->config,
+                                                         .params = model->params,
+                                                         .class_names = (const char *const *)model->class_names,
+                                                         .class_count = model->class_count,
+                                                         .training = model->training,
+                                                         .quantization = &model->quantization}));
+    if (vst_flag_given(arguments, "json")) {
+        print_json(&report, output);
+    } else {
+        VST_TRY(print_layers(&report));
+        print_summary(&report, from, output);
+    }
+out:
+    vst_quantize_report_clear(&report);
+    vst_dataset_close(dataset);
+    vst_model_destroy(model);
+    return vst_command_exit(status);
+}
+
+static const vst_flag flags[] = {
+    {"output", 'o', "FILE", "the model file to write"},
+    {"images", 0, "N", "images for calibration, 256 by default"},
+    {"held-out", 0, "N", "other images by which layers are chosen, 512 by default"},
+    {"max-drop", 0, "POINTS",
+     "how much top-1 may fall on those, 0.5 by default; without labels the share of changed answers"},
+    {"all", 0, NULL, "all layers that can be on integers are, whatever they cost"},
+    {"split", 0, "SPLIT", "train, the default, or test"},
+    {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
+    {"batch", 0, "N", "images at a time, 16 by default"},
+    {"json", 0, NULL, "one JSON object for machines"},
+    {0}};
+
+const vst_command vsti_command_quantize = {.name = "quantize",
+                                           .words = "MODEL DATA -o FILE",
+                                           .summary = "make a model compute on 8-bit integers",
+                                           .help = help,
+                                           .flags = flags,
+                                           .minimum = 2,
+                                           .maximum = 2,
+                                           .run = run};

@@ -1,0 +1,46 @@
+/* Post-training quantisation of a model: which of its linear layers and convolutions compute on 8-bit integers, and
+ * with which scales. */
+#ifndef VISTILL_RECIPES_QUANT_QUANTIZE_H
+#define VISTILL_RECIPES_QUANT_QUANTIZE_H
+
+#include <signal.h>
+
+#include "datasets/dataset.h"
+#include "recipes/model/model.h"
+
+typedef struct vst_quantize_options {
+    int images;      /* for calibration; 0: 256 */
+    int held_out;    /* other images, by which layers are chosen; 0: 512. Both are cut to what the data has */
+    double max_drop; /* points of top-1 on the held-out images; without labels, per cent of changed predictions. Layers
+                        stay in float32 until the drop is within it. Below 0: all layers on integers */
+    int batch;       /* 0: 16 */
+    uint64_t seed;   /* of the choice of images */
+} vst_quantize_options;
+
+typedef struct vst_quantized_layer {
+    char *name; /* scope */
+    bool integers;
+    const char *reason;          /* why it stays in float32; NULL */
+    float low, high;             /* range of what it reads, after the cut */
+    double input_error;          /* of quantising what it reads: root of mean square error over root of mean square */
+    double logit_error;          /* the same of the logits, if this layer alone is quantised; NAN if not measured */
+    double float_ms, integer_ms; /* of one image on all threads */
+} vst_quantized_layer;
+
+typedef struct vst_quantize_report {
+    vst_quantized_layer *layers;
+    size_t count;
+    int images, held_out;
+    bool labelled;
+    double top1_float, top1;     /* on the held-out images; NAN without labels */
+    double agreement;            /* per cent of equal predictions */
+    double float_ms, integer_ms; /* of the whole model: one image on all threads */
+} vst_quantize_report;
+
+/* Sets model->quantization. `data` gives the images, labelled or not. When *stop (NULL: never) becomes non-zero the
+ * result is VST_ERROR_INTERRUPTED. `report` starts as {0}. */
+VST_NODISCARD vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_quantize_options *options,
+                                      const volatile sig_atomic_t *stop, vst_quantize_report *report);
+void vst_quantize_report_clear(vst_quantize_report *report);
+
+#endif
