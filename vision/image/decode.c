@@ -1,4 +1,4 @@
-/* Recognises image files, asks their decoder, turns what EXIF wants turned. */
+/* Detects the file format, calls the decoder and applies the EXIF orientation. */
 #include "vision/image/decode.h"
 
 #include <string.h>

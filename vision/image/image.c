@@ -1,4 +1,4 @@
-/* Memory, channel conversion and contact sheets of images. */
+/* Memory, channel conversion and image grids. */
 #include "vision/image/image.h"
 
 #include <string.h>
@@ -35,12 +35,11 @@ vst_status vst_image_allocate(vst_image *image, int channels, int height, int wi
 
 vst_status vst_image_convert(vst_image *image, int channels) {
     if (channels == image->channels) return VST_OK;
-    vst_status status =
-        vst_image_allocate(image, channels, image->height, image->width); /* keeps the bytes as they lie */
+    vst_status status = vst_image_allocate(image, channels, image->height, image->width); /* keeps the existing bytes */
     if (status != VST_OK) return status;
     const size_t count = (size_t)image->height * (size_t)image->width;
     uint8_t *p = image->pixels;
-    if (channels == 3) { /* backwards, for the result grows over its source */
+    if (channels == 3) { /* from the end, because the result is larger than its source and overlaps it */
         for (size_t i = count; i-- > 0;) p[3 * i] = p[3 * i + 1] = p[3 * i + 2] = p[i];
     } else {
         for (size_t i = 0; i < count; i++)
@@ -49,7 +48,7 @@ vst_status vst_image_convert(vst_image *image, int channels) {
     return VST_OK;
 }
 
-/* Draws one image at pixel (top, left) of the sheet, enlarged. */
+/* Draws one enlarged image with its top left corner at pixel (top, left) of the sheet. */
 static void draw(vst_image *sheet, const vst_image *image, int top, int left, int scale) {
     const size_t stride = (size_t)sheet->width * (size_t)sheet->channels;
     const size_t line = (size_t)image->width * (size_t)scale * (size_t)sheet->channels;
@@ -65,7 +64,7 @@ static void draw(vst_image *sheet, const vst_image *image, int top, int left, in
 }
 
 vst_status vst_image_grid(const vst_image *images, int count, int columns, int scale, int padding, vst_image *out) {
-    enum { SIDE_MAX = 32768 }; /* pixels; also keeps the products below within an int64_t */
+    enum { SIDE_MAX = 32768 }; /* pixels; larger values could overflow int64_t below */
     if (count < 1 || columns < 1 || scale < 1 || scale > SIDE_MAX || padding < 0 || padding > SIDE_MAX)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "a grid of %d images in %d columns, scale %d, padding %d: the first three must be "

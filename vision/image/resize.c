@@ -1,5 +1,5 @@
-/* Pillow's resampling: weights in double, rounded to 22 binary places; a horizontal pass to bytes, then a vertical one.
- */
+/* Pillow's resampling: weights in double, rounded to 22 fractional bits; a horizontal pass that rounds to bytes, then a
+ * vertical pass. */
 #include "vision/image/resize.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@
 
 enum { GROUP = 4, PLACES = 22, LOW_PLACES = 12 };
 
-/* ---- Filters, in Pillow's order of operations ---- */
+/* ---- Filters, with Pillow's order of operations ---- */
 
 static double sinc(double x) {
     if (x == 0.0) return 1.0;
@@ -35,7 +35,7 @@ static double filter_at(vst_filter filter, double x) {
     }
 }
 
-/* How far from its centre a filter reaches, in pixels. */
+/* Half the width of the filter's support, in pixels. */
 static double reach_of(vst_filter filter) {
     switch (filter) {
     case VST_FILTER_BOX: return 0.5;
@@ -48,11 +48,12 @@ static double reach_of(vst_filter filter) {
 
 /* ---- Weights ---- */
 
-/* One axis: `inputs` pixels to `all`, of which `outputs` from `first` on are wanted. */
+/* One axis: `inputs` pixels are resized to `all`, of which `outputs` pixels from `first` on are computed. */
 typedef struct axis {
     vst_filter filter;
     int inputs, all, first, outputs;
-    double scale, stretch, reach; /* inputs per output; how much the filter is widened; its reach then */
+    double scale, stretch, reach; /* scale: inputs per output; stretch: factor by which the filter is widened; reach:
+                                     half its width then */
     int groups;
     int32_t *bounds;
     int16_t *weights;
@@ -63,7 +64,7 @@ static axis axis_of(vst_filter filter, int inputs, int all, int first, int outpu
     self.scale = (double)(float)inputs / all;
     self.stretch = self.scale < 1.0 ? 1.0 : self.scale;
     self.reach = reach_of(filter) * self.stretch;
-    const double most = ceil(self.reach) * 2 + 1; /* taps */
+    const double most = ceil(self.reach) * 2 + 1; /* upper bound of taps per output */
     self.groups = ((most < inputs ? (int)most : inputs) + GROUP - 1) / GROUP;
     return self;
 }
@@ -76,7 +77,7 @@ static axis down_of(const vst_resize_window *w) {
     return axis_of(w->filter, w->in_height, w->height, w->box.top, w->box.height);
 }
 
-/* The inputs that output x is made of: from *first to before *end. Returns its centre. */
+/* Sets the range of inputs, *first to *end - 1, that output x depends on. Returns the filter's centre. */
 static double find_taps(const axis *self, int x, int *first, int *end) {
     const double centre = 0.0f + (x + 0.5) * self->scale;
     *first = (int)(centre - self->reach + 0.5);
@@ -86,12 +87,12 @@ static double find_taps(const axis *self, int x, int *first, int *end) {
     return centre;
 }
 
-/* The inputs that the wanted outputs are made of. */
+/* The range of inputs that the computed outputs depend on. */
 static void find_source(const axis *self, int *first, int *count) {
     int end, unused;
     *first = self->first;
     *count = self->outputs;
-    if (self->inputs == self->all) return; /* copied */
+    if (self->inputs == self->all) return; /* not resized */
     find_taps(self, self->first, first, &unused);
     find_taps(self, self->first + self->outputs - 1, &unused, &end);
     *count = end - *first;
@@ -99,14 +100,15 @@ static void find_source(const axis *self, int *first, int *count) {
 
 vst_box vst_resize_source(const vst_resize_window *window) {
     vst_box box = {0, 0, window->in_height, window->in_width};
-    if (window->filter == VST_FILTER_NEAREST) return box; /* positions are sums of steps from the edge on */
+    if (window->filter == VST_FILTER_NEAREST)
+        return box; /* positions are sums of steps from the edge, so all of the input is needed */
     const axis across = across_of(window), down = down_of(window);
     find_source(&down, &box.top, &box.height);
     find_source(&across, &box.left, &box.width);
     return box;
 }
 
-/* Rounded to PLACES places, half away from zero, in two parts. */
+/* Rounds a weight to PLACES fractional bits, half away from zero, and splits it into two factors. */
 static void put_weight(int16_t *weights, int tap, double value) {
     const double scaled = value * (1 << PLACES);
     const int32_t whole = (int32_t)(value < 0 ? -0.5 + scaled : 0.5 + scaled);
@@ -116,7 +118,7 @@ static void put_weight(int16_t *weights, int tap, double value) {
     group[GROUP] = (int16_t)(whole - high * (1 << LOW_PLACES));
 }
 
-/* values: room for the taps of one output. The input at hand begins with that of number `origin`. */
+/* `values` is scratch for the taps of one output. `origin` is the index of the first input that is present. */
 static void fill_axis(axis *self, int origin, double *values) {
     const double narrow = 1.0 / self->stretch;
     memset(self->weights, 0, (size_t)self->outputs * (size_t)self->groups * 2 * GROUP * sizeof *self->weights);
@@ -137,21 +139,21 @@ static void fill_axis(axis *self, int origin, double *values) {
 
 static vsti_taps taps_of(const axis *self) { return (vsti_taps){self->groups, self->bounds, self->weights}; }
 
-/* ---- Scratch: one block of memory, given out piece by piece ---- */
+/* ---- Scratch: one block of memory, divided into pieces ---- */
 
 typedef struct arena {
-    size_t size; /* SIZE_MAX: does not fit */
+    size_t size; /* so far; above SIZE_MAX / 2 after an overflow */
     uint8_t *memory;
 } arena;
 
-/* Without memory, only counts. */
+/* Returns the next piece. Only counts if there is no memory yet. */
 static void *take(arena *self, size_t count, size_t size) {
     enum { ALIGNMENT = 16 };
     size_t bytes;
     void *piece = self->memory ? self->memory + self->size : NULL;
     if (!vst_multiply(count, size, &bytes) || __builtin_add_overflow(bytes, ALIGNMENT - 1, &bytes) ||
         __builtin_add_overflow(self->size, bytes / ALIGNMENT * ALIGNMENT, &self->size))
-        self->size = SIZE_MAX / 2 + 1; /* and stays too large, whatever is added */
+        self->size = SIZE_MAX / 2 + 1; /* stays too large, whatever is added later */
     return piece;
 }
 
@@ -164,9 +166,9 @@ static vst_status reserve(vst_image *scratch, size_t bytes) {
 typedef struct resizing {
     axis across, down;
     double *values;
-    uint8_t *lines; /* VSTI_TAP_ROWS rows of the input with slack behind them */
-    uint8_t *half;  /* after the horizontal pass */
-    size_t line;    /* bytes of one of `lines` */
+    uint8_t *lines; /* VSTI_TAP_ROWS input rows, each followed by VSTI_TAP_SLACK bytes */
+    uint8_t *half;  /* result of the horizontal pass */
+    size_t line;    /* bytes of one row of `lines` */
 } resizing;
 
 static void lay_out(resizing *self, arena *memory, const vsti_view *in) {
@@ -187,8 +189,8 @@ static void lay_out(resizing *self, arena *memory, const vsti_view *in) {
 
 /* ---- The two passes ---- */
 
-/* VSTI_TAP_ROWS rows at a time. Rows near the end of the memory that `in` is known to have are copied first, for the
- * kernel reads a little more than the row. */
+/* The horizontal pass, VSTI_TAP_ROWS rows at a time. The kernel reads up to VSTI_TAP_SLACK bytes beyond a row, so rows
+ * near the end of the input are copied first. */
 static void pass_across(const resizing *self, const vsti_view *in, uint8_t *out) {
     const vsti_kernels *kernels = vsti_get_kernels();
     const vsti_taps taps = taps_of(&self->across);
@@ -221,7 +223,7 @@ static void pass_down(const resizing *self, const vsti_view *in, vst_image *out)
                                  (int64_t)row);
 }
 
-/* `in` is the window's source. */
+/* `in` is the part of the input given by vst_resize_source. */
 static vst_status resample(const vsti_view *in, const vst_resize_window *window, vst_image *scratch, vst_image *out) {
     const bool horizontal = window->width != window->in_width, vertical = window->height != window->in_height;
     const vst_box source = vst_resize_source(window);
@@ -274,7 +276,7 @@ vst_status vst_image_resize(const vst_image *in, const vst_box *box, int height,
     return VST_OK;
 }
 
-/* The view of a window's source in `in`, which is the whole input or already that part. */
+/* Sets `out` to the window's source. `in` is the whole input or already that part. */
 static vst_status find_view(const vst_image *in, const vst_resize_window *window, vsti_view *out) {
     const vst_box source = vst_resize_source(window);
     if (in->height == window->in_height && in->width == window->in_width) *out = vsti_view_box(in, source);
