@@ -1,9 +1,9 @@
-/* Losses over rows of logits, and the mean squared error. Row losses are added up in double and in order. */
+/* Losses over rows of logits, and the mean squared error. The losses of rows are added in double and in order. */
 #include <stdbool.h>
 
 #include "vision/kernels/isa.h"
 
-/* What a softmax of x / temperature needs: p = exp((x - max) inverse) / sum. */
+/* For a softmax of x / temperature: p = exp((x - max) inverse) / sum. */
 typedef struct row_softmax {
     float max, sum, log_sum, inverse;
 } row_softmax;
@@ -19,7 +19,7 @@ static double total(const float *row_loss, int64_t rows) {
     return sum;
 }
 
-/* - sum of t log p, t the smoothed target. A target of 0 takes no part, even where p is 0. */
+/* - sum of t log p, where t is the smoothed target. A target of 0 is skipped, so that p = 0 does not give NaN. */
 static float cross_entropy_row(const float *z, const float *target, float keep, float floor, int64_t cols) {
     const row_softmax s = softmax_of(z, 1, cols);
     float sum = 0;
@@ -60,7 +60,7 @@ static bool has_answer(const float *target, int64_t cols) {
     return false;
 }
 
-/* Those of the mean, at least 1. */
+/* Number of rows with a label, at least 1, because it is a divisor. */
 static int64_t answered_rows(const float *target, int64_t rows, int64_t cols) {
     int64_t count = 0;
     for (int64_t row = 0; row < rows; row++) count += has_answer(target + row * cols, cols);

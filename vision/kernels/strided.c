@@ -1,5 +1,5 @@
-/* Sums and products with broadcasting, and copies that permute or repeat dimensions: loops over rows whose operands are
- * read with strides of their own. */
+/* Sums and products with broadcasting, and copies that permute or repeat dimensions: loops over rows with separate
+ * strides for each operand. */
 #include <string.h>
 
 #include "vision/kernels/exact.h"
@@ -12,7 +12,7 @@ static int64_t rows_of(const vsti_strided *s) {
 
 static int64_t cols_of(const vsti_strided *s) { return s->rank ? s->dim[s->rank - 1] : 1; }
 
-/* Where the operands' parts of row `row` begin. */
+/* Moves a and b to the start of row `row`. */
 static void find_row(const vsti_strided *s, int64_t row, const float **a, const float **b) {
     for (int i = s->rank - 1; i-- > 0; row /= s->dim[i]) {
         const int64_t index = row % s->dim[i];

@@ -1,4 +1,5 @@
-/* Reading and writing safetensors files: 8 bytes of header length, a JSON header, the data. JSON by jansson. */
+/* Reading and writing safetensors files: 8 bytes of header length, a JSON header, the data. JSON is parsed by jansson.
+ */
 #include "vision/tensor/safetensors.h"
 
 #include <inttypes.h>
@@ -16,7 +17,7 @@ enum {
     LENGTH_BYTES = 8,
     DEPTH_MAX = 8, /* the format itself needs 3 */
     CHECKSUM_TEXT = 17,
-    SHOWN = 100 /* bytes of a name in a message */
+    SHOWN = 100 /* bytes of a name that a message shows */
 };
 static const char checksum_key[] = "vistill.xxh3";
 static const char metadata_key[] = "__metadata__";
@@ -25,25 +26,25 @@ const vst_safetensors_limits vst_safetensors_default_limits = {
     .header_bytes = (size_t)16 << 20, .file_bytes = (size_t)16 << 30, .tensors = 100000, .name_bytes = 1024};
 
 typedef struct entry {
-    vst_tensor tensor; /* the name belongs to the JSON */
-    size_t begin, end; /* in the data */
+    vst_tensor tensor; /* the name is owned by the JSON */
+    size_t begin, end; /* in bytes, from the start of the data */
 } entry;
 
 struct vst_safetensors {
     char *path;
     json_t *header;
-    const json_t *metadata; /* within header; NULL if there is none */
-    entry *entries;         /* by offset */
+    const json_t *metadata; /* part of `header`; NULL if absent */
+    entry *entries;         /* sorted by offset */
     const entry **by_name;
     size_t count;
     void *data;
     size_t data_size;
 };
 
-/* ---- jansson's memory ---- */
+/* ---- Memory for jansson ---- */
 
-/* jansson's scanner does not notice when its buffer cannot grow and loses a byte (strbuffer_append in lex_save). So a
- * refused allocation is noted here and tried once more; whoever called jansson then gives up by out_of_memory(). */
+/* jansson ignores a failed allocation in one place and loses a byte (strbuffer_append in lex_save). A failed allocation
+ * is therefore recorded here and retried, and callers of jansson check out_of_memory() afterwards. */
 static _Thread_local bool json_refused;
 
 static void *json_alloc(size_t bytes) {
@@ -53,7 +54,7 @@ static void *json_alloc(size_t bytes) {
     return vst_alloc(bytes);
 }
 
-/* jansson has one allocator for the whole process; set before main, no thread can see it change. */
+/* jansson has one allocator per process; it is set before main, so that no thread sees it change. */
 __attribute__((constructor)) static void set_json_allocator(void) { json_set_alloc_funcs(json_alloc, vst_free); }
 
 /* ---- Reading ---- */
@@ -64,7 +65,7 @@ static uint64_t from_little_endian(const unsigned char bytes[LENGTH_BYTES]) {
     return value;
 }
 
-/* Bounds the nesting before jansson recurses. Syntax is jansson's business: wrong text is refused there. */
+/* Limits the nesting, because jansson recurses. Syntax errors are left to jansson. */
 static vst_status check_depth(const char *text, size_t length) {
     int depth = 0;
     bool quoted = false;
@@ -123,7 +124,7 @@ static vst_status check_name(const char *name, size_t limit) {
     return VST_OK;
 }
 
-/* A JSON integer that is not negative; reals such as 1.0 or 1e3 are refused. */
+/* Reads a non-negative JSON integer. Reals such as 1.0 or 1e3 are refused. */
 static vst_status read_size(const json_t *value, const char *what, int64_t *out) {
     if (!json_is_integer(value) || json_integer_value(value) < 0)
         return vst_fail(VST_ERROR_FORMAT, "%s must hold integers of 0 or more", what);
@@ -209,7 +210,7 @@ static int compare_names(const void *a, const void *b) {
     return strcmp((*x)->tensor.name, (*y)->tensor.name);
 }
 
-/* The tensors must cover the data without holes or overlap. */
+/* Checks that the tensors cover the data without holes and overlaps. */
 static vst_status check_cover(const vst_safetensors *file) {
     size_t end = 0;
     for (size_t i = 0; i < file->count; i++) {
@@ -292,7 +293,7 @@ static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safet
     return VST_OK;
 }
 
-/* Everything is checked before the data are read. */
+/* Checks the whole header before it reads the data. */
 static vst_status load(vst_safetensors *file, const vsti_source *from, const vst_safetensors_limits *limits) {
     vst_status status = VST_OK;
     unsigned char length[LENGTH_BYTES];
@@ -385,7 +386,7 @@ static size_t tensor_bytes(const vst_tensor *tensor) {
     return (size_t)vst_shape_count(&tensor->shape) * vst_dtype_size(tensor->dtype);
 }
 
-/* Whether a tensor can be written; adds its bytes to *total. */
+/* Checks that a tensor can be written and adds its bytes to *total. */
 static vst_status check_tensor(const vst_tensor *tensor, size_t *total) {
     char text[VST_SHAPE_TEXT];
     size_t bytes;
@@ -404,7 +405,7 @@ static vst_status check_tensor(const vst_tensor *tensor, size_t *total) {
     return VST_OK;
 }
 
-/* The reference writer's order: large elements first, so that each tensor is aligned to its type; then by name. */
+/* The reference writer's order: larger element size first, so that every tensor is aligned; then by name. */
 static int compare_layout(const void *a, const void *b) {
     const vst_tensor *const *x = a, *const *y = b;
     const size_t x_size = vst_dtype_size((*x)->dtype), y_size = vst_dtype_size((*y)->dtype);
@@ -416,7 +417,7 @@ static vst_status header_memory(void) {
     return vst_fail(VST_ERROR_MEMORY, "out of memory while writing the header of a safetensors file");
 }
 
-/* What json_object_set_new said, as a status. A key or value that is not UTF-8 is the only other reason to fail. */
+/* Converts the result of json_object_set_new to a status. If memory did not fail, a key or value is not UTF-8. */
 static vst_status json_result(int result, const char *key) {
     if (json_refused) return header_memory();
     if (result != 0) return vst_fail(VST_ERROR_ARGUMENT, "\"%.*s\" or its value is not valid UTF-8", SHOWN, key);
@@ -426,7 +427,7 @@ static vst_status json_result(int result, const char *key) {
 static vst_status describe_metadata(json_t *header, const vst_metadata *metadata, size_t count, uint64_t hash) {
     vst_status status = VST_OK;
     char checksum[CHECKSUM_TEXT];
-    json_t *object = json_object(); /* owned by the header from the next line on */
+    json_t *object = json_object(); /* json_object_set_new below takes ownership */
     VST_TRY(json_result(json_object_set_new(header, metadata_key, object), metadata_key));
     checksum_text(hash, checksum);
     VST_TRY(json_result(json_object_set_new(object, checksum_key, json_string(checksum)), checksum_key));
@@ -461,7 +462,7 @@ out:
     return status;
 }
 
-/* The length and the header as they stand in the file: *out is to be vst_free'd. */
+/* The header's length and text as stored in the file. The caller frees *out with vst_free. */
 static vst_status encode_header(const json_t *header, char **out, size_t *size) {
     json_refused = false;
     char *json = json_dumps(header, JSON_COMPACT);
@@ -491,7 +492,7 @@ static vst_status hash_data(const vst_tensor *const *order, size_t count, uint64
     return VST_OK;
 }
 
-/* Errors show on commit. */
+/* Write errors are reported by vsti_file_commit. */
 static vst_status write_file(const char *path, const char *header, size_t header_size, const vst_tensor *const *order,
                              size_t count) {
     vsti_file_writer writer;
@@ -500,7 +501,7 @@ static vst_status write_file(const char *path, const char *header, size_t header
     fwrite(header, 1, header_size, writer.stream);
     for (size_t i = 0; i < count; i++) {
         const size_t bytes = tensor_bytes(order[i]);
-        if (bytes) fwrite(order[i]->data, 1, bytes, writer.stream); /* an empty tensor may have no data */
+        if (bytes) fwrite(order[i]->data, 1, bytes, writer.stream); /* data of an empty tensor may be NULL */
     }
     return vsti_file_commit(&writer);
 }
