@@ -1,12 +1,12 @@
-/* Losses with our kernels, each a scalar: cross-entropy with soft targets, of each class alone (binary),
- * Kullback-Leibler divergence with temperature, mean squared error; and the one-hot rows of the largest logit. */
+/* Scalar losses: cross-entropy with soft targets, binary cross-entropy per class, Kullback-Leibler divergence with
+ * temperature, mean squared error; and the one-hot rows of the largest logit. */
 #include "vision/ops/operation.h"
 
 typedef enum loss { CROSS_ENTROPY, BINARY, KL, MSE } loss;
 
 typedef struct attributes {
     loss kind;
-    float smoothing, temperature, factor; /* factor: of the Kullback-Leibler sum */
+    float smoothing, temperature, factor; /* factor: of the Kullback-Leibler divergence */
 } attributes;
 
 typedef struct arguments {
@@ -57,7 +57,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 4);
 }
 
-/* Inputs: both sides and the gradient of the loss. */
+/* Inputs: both inputs of the loss and the gradient of the loss. */
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
     const vsti_buffer buffers[] = {
@@ -66,7 +66,8 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 4);
 }
 
-/* Towards one side of the loss; the mean squared error is symmetric. */
+/* Adds the gradient of one input of the loss. Exchanging the inputs is right for the mean squared error, which is
+ * symmetric. */
 static void towards(vsti_gradients *gradients, const vsti_node *node, int side, const vsti_operation *backward) {
     if (!vsti_wanted(gradients, vsti_input_of(node, side))) return;
     const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, side)),

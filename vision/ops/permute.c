@@ -1,4 +1,4 @@
-/* Permutation of dimensions: a copy that reads with other strides. */
+/* Permutation of dimensions: a copy with other strides. */
 #include "vision/ops/operation.h"
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {

@@ -1,4 +1,4 @@
-/* Reshape: the same memory seen with another shape. */
+/* Reshape: a view with another shape. */
 #include "vision/ops/operation.h"
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {

@@ -1,9 +1,9 @@
-/* Lowers a convolution to Winograd's method. */
+/* Lowers a convolution to the Winograd kernel. */
 #include "vision/ops/winograd.h"
 
 #include <math.h>
 
-enum { GROUP = 8, TILE = 4 }; /* channels that the kernel works on at a time; outputs of a tile along one side */
+enum { GROUP = 8, TILE = 4 }; /* GROUP: channels per vector of the kernel; TILE: outputs of a tile along one side */
 
 static bool is_worth_it(const vsti_convolution *c) {
     const int64_t in = c->in / c->groups, out = c->out / c->groups;
@@ -13,7 +13,7 @@ static bool is_worth_it(const vsti_convolution *c) {
            tiles * TILE * TILE <= VSTI_WINOGRAD_MOST_WASTE * c->out_height * c->out_width;
 }
 
-/* The bounds that the activation puts on the result. */
+/* Sets the bounds of the activation. Returns false for an activation other than ReLU and ReLU6. */
 static bool bounds(const vsti_node *activation, vsti_winograd *s) {
     s->low = -INFINITY;
     s->high = INFINITY;
@@ -39,7 +39,8 @@ static bool suits(const vsti_convolution *c, const vsti_node *activation, vsti_w
            c->out / c->groups % GROUP == 0 && is_worth_it(c) && bounds(activation, s);
 }
 
-typedef struct channels { /* all that the packed weights depend on, so that programs of all batch sizes share them */
+typedef struct channels { /* everything that the packed weights depend on; the batch size is left out, so that programs
+                             share them */
     int64_t in, out, groups;
 } channels;
 
@@ -58,7 +59,7 @@ static void run(void *const *b, const void *arguments, const vsti_run *run) {
     vsti_get_kernels()->winograd(arguments, b[0], b[1], b[2], b[3], b[4]);
 }
 
-/* The input's own layout if its channels lie in blocks of eights, else channels in blocks of 8. */
+/* The input's own layout if its channels are in blocks of a multiple of 8, else channels in blocks of 8. */
 static vsti_format input_format(vsti_lowering *lowering, int value, int64_t count, int64_t *block) {
     const vsti_format format = vsti_f32_format(lowering, value);
     if (vsti_layout_channel_block(format.layout, block) && *block % GROUP == 0 && count % *block == 0) return format;
