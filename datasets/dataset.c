@@ -1,4 +1,4 @@
-/* The interface of data sets: finding the format, passing calls on, and views. */
+/* The interface of data sets: detecting the format, calling its methods, and views. */
 #include "datasets/dataset.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@ static const char *list_formats(char *text, size_t size) {
     return text;
 }
 
-/* A path that no format knows is first of all one that is not there. */
+/* If no format matches, first reports a path that does not exist. */
 static vst_status find_format(const char *path, const char *name, const vst_dataset_format **out) {
     char known[2048];
     for (size_t i = 0; i < vsti_dataset_format_count; i++) {
@@ -111,7 +111,7 @@ static void view_close(vst_dataset *dataset) { vst_free(dataset); }
 
 static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
 
-/* The data set behind all views, and the sample's index there. */
+/* Resolves views: returns the underlying data set and sets *index to the sample's index in it. */
 static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *index) {
     while (dataset->methods == &view_methods) {
         const view *self = (const view *)dataset;
@@ -121,8 +121,7 @@ static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *ind
     return dataset;
 }
 
-/* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not
- * coincide. */
+/* `purpose` is part of the seed, so that a split, a sample and the loader's first epoch with the same seed differ. */
 static vst_status view_create(vst_dataset **out, const vst_dataset *parent, const char *purpose, uint64_t seed,
                               uint64_t first, uint64_t count) {
     view *self = vst_alloc(sizeof *self);
@@ -172,7 +171,7 @@ char *vst_dataset_sample_name(const vst_dataset *dataset, uint64_t index, char *
     return buffer;
 }
 
-/* Puts data set and sample before the error's text. */
+/* Adds the data set and the sample to the error message. */
 static vst_status name_sample(vst_status status, const vst_dataset *dataset, uint64_t index) {
     char name[PATH_MAX];
     if (status == VST_OK) return status;
@@ -190,7 +189,7 @@ vst_status vst_bytes_resize(vst_bytes *bytes, size_t size) {
     return status;
 }
 
-/* Of a format that gives image files. */
+/* Reads a sample of a format with `read_bytes`. */
 static vst_status read_encoded(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
     vst_bytes bytes = {0};
     const vst_decode_options options = {.channels = dataset->channels, .limits = dataset->limits};

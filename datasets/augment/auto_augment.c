@@ -1,5 +1,5 @@
-/* AutoAugment as timm has it, with timm's strings: one of 25 learnt pairs of operations, each with its probability and
- * level. */
+/* timm's AutoAugment with timm's policy strings: applies one of 25 learned pairs of operations, each operation with its
+ * probability and level. */
 #include <math.h>
 #include <string.h>
 
@@ -15,12 +15,12 @@ static const vst_option options[] = {
     VSTI_LOOK_OPTIONS(auto_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
     VST_OPTION_END};
 
-/* ---- The tables ---- */
+/* ---- Sub-policies ---- */
 /* clang-format off */
 
 enum { SUB_POLICIES = 25 };
 
-/* ORIGINAL of https://arxiv.org/abs/1805.09501, for either kind of posterize. */
+/* ORIGINAL of https://arxiv.org/abs/1805.09501; the argument is the name of the posterize operation. */
 #define ORIGINAL(POSTERIZE)                                            \
     {{{{POSTERIZE, 0.4, 8}, {"Rotate", 0.6, 9}}},                      \
      {{{"Solarize", 0.6, 5}, {"AutoContrast", 0.6, 5}}},               \
@@ -48,7 +48,7 @@ enum { SUB_POLICIES = 25 };
      {{{"Color", 0.6, 4}, {"Contrast", 1.0, 8}}},                      \
      {{{"Equalize", 0.8, 8}, {"Equalize", 0.6, 3}}}}
 
-/* The policy that EfficientNet was trained with. */
+/* The policy used to train EfficientNet. */
 #define V0(POSTERIZE)                                                  \
     {{{{"Equalize", 0.8, 1}, {"ShearY", 0.8, 4}}},                     \
      {{{"Color", 0.4, 9}, {"Equalize", 0.6, 3}}},                      \
@@ -103,13 +103,13 @@ const vsti_sub_policy *vsti_auto_augment_table(const char *name, int *count) {
     return NULL;
 }
 
-/* ---- timm's string ---- */
+/* ---- Parsing timm's string ---- */
 
 static vst_status parse(const char *policy, const vsti_sub_policy **table, int *count, double *spread) {
     const char *text = policy;
     vsti_section part = {0};
     *spread = 0;
-    (void)vsti_next_section(&text, &part); /* of an empty string: "", which is no table's name */
+    (void)vsti_next_section(&text, &part); /* "" for an empty string, which is not the name of a table */
     *table = vsti_auto_augment_table(part.text, count);
     if (!*table)
         return vst_fail(VST_ERROR_ARGUMENT,
@@ -135,9 +135,9 @@ static vst_status check(const void *opaque) {
     return parse(self->policy ? self->policy : "", &table, &count, &spread);
 }
 
-/* ---- Planning and applying ---- */
+/* ---- Drawing and applying ---- */
 
-/* Draws the sub-policy, then for each of its operations what vsti_decide draws. */
+/* Random numbers, in order: the sub-policy, then those of vsti_decide for each of its operations. */
 vst_status vsti_auto_augment_plan(const char *policy, vst_random *random, vsti_decision *decisions, int *count) {
     const vsti_sub_policy *table;
     int tables;

@@ -1,4 +1,4 @@
-/* The square in the middle: torchvision's CenterCrop(size), with black around pictures that are smaller. */
+/* torchvision's CenterCrop(size); smaller images are padded with black. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -11,7 +11,7 @@ static const vst_option options[] = {
     VST_OPTION_INT(center_crop_options, size, 224, 1, 8192, "height and width of the result in pixels"),
     VST_OPTION_END};
 
-/* Along one axis: as much of the middle as there is. Halves are rounded to the even number, as Python does. */
+/* The crop along one axis: all of it if `have` is smaller than `want`. Halves are rounded to even, as in Python. */
 static void cut(int have, int want, int *start, int *length) {
     *length = have < want ? have : want;
     *start = (int)nearbyint((have - *length) / 2.0);
@@ -24,12 +24,12 @@ static void crop(const void *opaque, vst_random *random, int height, int width, 
     cut(width, self->size, &box->left, &box->width);
 }
 
-/* Draws nothing. */
+/* Uses no random numbers. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const center_crop_options *self = opaque;
     (void)random;
     const int rows = self->size - image->height, columns = self->size - image->width;
-    if (rows == 0 && columns == 0) return VST_OK; /* they are never negative: `crop` has cut the rest away */
+    if (rows == 0 && columns == 0) return VST_OK; /* not negative, because `crop` has already been applied */
     const vst_status status = vst_image_pad(image, rows / 2, columns / 2, rows - rows / 2, columns - columns / 2,
                                             VST_BORDER_CONSTANT, NULL, &scratch->images[0]);
     if (status == VST_OK) vsti_swap_images(image, &scratch->images[0]);

@@ -1,4 +1,4 @@
-/* Random brightness, contrast, saturation and hue in random order: torchvision's ColorJitter. */
+/* torchvision's ColorJitter: random brightness, contrast, saturation and hue in random order. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -17,11 +17,11 @@ static const vst_option options[] = {
     VST_OPTION_DOUBLE(color_jitter_options, hue, 0, 0, 0.5, "turn of the hue from -x to x; 1 is the whole circle"),
     VST_OPTION_END};
 
-/* ---- Hue by way of Pillow's 8-bit HSV ---- */
+/* ---- Hue in Pillow's 8-bit HSV ---- */
 
 static uint8_t to_byte(double value) { return (uint8_t)fmin(255, fmax(0, value)); }
 
-/* Pillow's convert("HSV"): mixed float and double, cut off to bytes. */
+/* Pillow's convert("HSV"): mixed float and double, truncated to bytes. */
 static void to_hsv(const uint8_t rgb[3], uint8_t hsv[3]) {
     const uint8_t red = rgb[0], green = rgb[1], blue = rgb[2];
     const uint8_t brighter = red > green ? red : green, darker = red < green ? red : green;
@@ -71,9 +71,9 @@ void vsti_turn_hue(vst_image *image, double turn) {
     }
 }
 
-/* ---- The jitter ---- */
+/* ---- Applying ---- */
 
-/* The order of four things, by three draws. */
+/* A random permutation of 0 … 3 from three random numbers. */
 static void draw_order(vst_random *random, int order[4]) {
     for (int i = 0; i < 4; i++) order[i] = i;
     for (int i = 3; i > 0; i--) {
@@ -90,7 +90,8 @@ static void change(vst_image *image, int what, double factor) {
     if (what == 3) vsti_turn_hue(image, factor);
 }
 
-/* Draws whether, the order, then brightness, contrast, saturation and hue, used or not. */
+/* Random numbers, in order: whether to apply, the permutation, then brightness, contrast, saturation and hue, even if
+ * unused. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const color_jitter_options *self = opaque;
     const double ranges[4] = {self->brightness, self->contrast, self->saturation, self->hue};

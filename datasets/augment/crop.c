@@ -1,4 +1,4 @@
-/* Random crop after padding: torchvision's RandomCrop(size, padding=p, padding_mode=…). */
+/* torchvision's RandomCrop(size, padding=p, padding_mode=…): random crop after padding. */
 #include "datasets/augment/operations.h"
 
 typedef struct crop_options {
@@ -16,7 +16,7 @@ static const vst_option options[] = {
 
 static int positive(int value) { return value > 0 ? value : 0; }
 
-/* Draws row and column. */
+/* Random numbers, in order: row, column. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const crop_options *self = opaque;
     const int height = self->size ? self->size : image->height, width = self->size ? self->size : image->width;
@@ -28,7 +28,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
                         image->height, image->width, self->padding, height, height);
     const int top = (int)vst_random_below(random, (uint32_t)rows + 1) - self->padding;
     const int left = (int)vst_random_below(random, (uint32_t)columns + 1) - self->padding;
-    /* Only as much is added as the crop hangs over. */
+    /* Pads only the sides that the crop extends beyond. */
     const int above = positive(-top), below = positive(top + height - image->height);
     const int before = positive(-left), after = positive(left + width - image->width);
     if (above || below || before || after) {

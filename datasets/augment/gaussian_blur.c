@@ -1,4 +1,4 @@
-/* Random blur of random radius: DeiT's augment.py, whose numbers are the defaults, on Pillow's GaussianBlur. */
+/* Gaussian blur with a random radius, by Pillow's GaussianBlur. The defaults are those of DeiT's augment.py. */
 #include "datasets/augment/operations.h"
 #include "vision/image/color.h"
 
@@ -16,7 +16,7 @@ static vst_status check(const void *opaque) {
     return vsti_check_range("radius_min", self->radius_min, "radius_max", self->radius_max);
 }
 
-/* Draws whether, then the radius. */
+/* Random numbers, in order: whether to apply, radius. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const gaussian_blur_options *self = opaque;
     const bool applied = vst_random_uniform(random) < self->probability;

@@ -1,5 +1,5 @@
-/* RandAugment as timm has it, with timm's strings: some operations drawn from a set, each applied with a probability,
- * all at one level that may have noise. */
+/* timm's RandAugment with timm's policy strings: draws operations from a set and applies each with a probability, at
+ * one level that may have noise. */
 #include <math.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ static const vst_option options[] = {
 
 /* ---- Sets of operations ---- */
 
-/* weight: the chance of being drawn is in proportion to it. */
+/* weight: relative probability of being drawn */
 typedef struct member {
     const char *name;
     double weight;
@@ -80,10 +80,10 @@ static const member weighted_three[] = {{"SolarizeIncreasing", 6},
                                         {"Invert", 1}};
 
 typedef struct set {
-    const char *part; /* of the string that chooses it; NULL: `inc` does */
+    const char *part; /* the part of the string that selects this set; NULL: selected by `inc` */
     const member *members;
     int count;
-    bool once; /* no operation twice for one image */
+    bool once; /* each operation at most once per image */
 } set;
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
@@ -93,7 +93,7 @@ static const set sets[] = {{NULL, plain, COUNT(plain), false},
                            {"t3a", three, COUNT(three), false},
                            {"t3aw", weighted_three, COUNT(weighted_three), true}};
 
-/* ---- timm's string ---- */
+/* ---- Parsing timm's string ---- */
 
 typedef struct config {
     vsti_strength strength;
@@ -118,15 +118,15 @@ static const set *find_set(const char *part) {
     return NULL;
 }
 
-/* Takes one part of the string; false if it is not allowed. */
+/* Parses one part of the string; false if it is not allowed. */
 static bool take_part(config *out, const vsti_section *part) {
     const char *key = part->key;
     const double number = part->number;
     if (*key == 't') return (out->set = find_set(part->text)) != NULL;
-    if (!(number >= 0)) return false; /* NaN, too */
+    if (!(number >= 0)) return false; /* also rejects NaN */
     if (strcmp(key, "m") == 0 && part->whole && number <= 1000) out->strength.level = number;
     else if (strcmp(key, "mmax") == 0 && part->whole && number <= 1000)
-        out->strength.maximum = number > 0 ? number : 10; /* timm takes 0 for none given */
+        out->strength.maximum = number > 0 ? number : 10; /* as in timm, 0 means the default */
     else if (strcmp(key, "mstd") == 0) out->strength.spread = number > 100 ? INFINITY : number;
     else if (strcmp(key, "p") == 0 && number <= 1) out->probability = number;
     else if (strcmp(key, "n") == 0 && part->whole && number >= 1 && number <= VSTI_DECISIONS) out->layers = (int)number;
@@ -161,9 +161,9 @@ static vst_status check(const void *opaque) {
     return parse(self->policy ? self->policy : "", &setup);
 }
 
-/* ---- Planning and applying ---- */
+/* ---- Drawing and applying ---- */
 
-/* One member, in proportion to the weights of those not in `taken` (bits). */
+/* Draws one member with its relative weight, except those whose bit in `taken` is set. */
 static int draw_member(const set *from, uint32_t taken, double uniform) {
     double total = 0;
     for (int i = 0; i < from->count; i++)
@@ -179,7 +179,7 @@ static int draw_member(const set *from, uint32_t taken, double uniform) {
     return last;
 }
 
-/* Draws for each operation: which, then what vsti_decide draws. */
+/* Random numbers, in order, for each operation: which one, then those of vsti_decide. */
 vst_status vsti_rand_augment_plan(const char *policy, vst_random *random, vsti_decision *decisions, int *count) {
     config setup;
     const vst_status status = parse(policy ? policy : "", &setup);

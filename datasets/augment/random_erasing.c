@@ -1,5 +1,5 @@
-/* Random rectangles replaced by noise or a colour: timm's RandomErasing. timm applies it to normalised values; here
- * they are not yet, so that a normalised v is written as mean + std x v, which the normalisation turns back into v. */
+/* timm's RandomErasing: replaces random rectangles by noise or a colour. timm applies it to normalised values; here
+ * values are not normalised yet, so a normalised value v is written as mean + std v. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -30,8 +30,8 @@ static vst_status check(const void *opaque) {
 
 enum { TRIES = 10 };
 
-/* Each try draws area and shape; one that fits, leaving something on both axes, draws row and column, and is the last.
- */
+/* Draws area and aspect ratio for up to TRIES tries. The first rectangle that is smaller than the image along both axes
+ * is used, and its row and column are drawn. */
 static bool choose(const random_erasing_options *self, double area, vst_random *random, int height, int width,
                    vst_box *box) {
     for (int i = 0; i < TRIES; i++) {
@@ -47,7 +47,7 @@ static bool choose(const random_erasing_options *self, double area, vst_random *
     return false;
 }
 
-/* Draws, with mode rand, a number for each channel, with mode pixel one for each value, row by row. */
+/* Random numbers: one per channel with mode rand, one per value in row order with mode pixel. */
 static void fill(int mode, const vst_box *box, vst_random *random, const vst_augment_floats *sample) {
     const vsti_kernels *kernels = vsti_get_kernels();
     for (int c = 0; c < sample->channels; c++) {
@@ -62,7 +62,7 @@ static void fill(int mode, const vst_box *box, vst_random *random, const vst_aug
     }
 }
 
-/* Draws whether and how many; then for each rectangle its place and its contents. */
+/* Random numbers, in order: whether to apply, how many, then for each rectangle its position and contents. */
 static void apply(const void *opaque, vst_random *random, const vst_augment_floats *sample) {
     const random_erasing_options *self = opaque;
     const bool applied = vst_random_uniform(random) < self->probability;

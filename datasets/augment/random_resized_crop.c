@@ -1,5 +1,5 @@
-/* A random part of the picture, brought to one size: timm's RandomResizedCropAndInterpolation, torchvision's
- * RandomResizedCrop. */
+/* torchvision's RandomResizedCrop, timm's RandomResizedCropAndInterpolation: resizes a random part of the image to a
+ * fixed size. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -31,11 +31,10 @@ static vst_status check(const void *opaque) {
 
 enum { TRIES = 10 };
 
-/* Python's round(): to the nearest even number between two. At least 1, where timm fails on an image of a few pixels.
- */
+/* Python's round(): ties to even. At least 1; timm fails on images of a few pixels instead. */
 static int pixels(double length) { return (int)fmax(1, nearbyint(length)); }
 
-/* The largest part in the middle whose shape is allowed. */
+/* The largest centred box with an allowed aspect ratio. */
 static vst_box middle(const random_resized_crop_options *self, int height, int width) {
     const double shape = (double)width / height;
     vst_box box = {.height = height, .width = width};
@@ -46,7 +45,8 @@ static vst_box middle(const random_resized_crop_options *self, int height, int w
     return box;
 }
 
-/* Each try draws area and shape; one whose part fits into the picture draws row and column, and is the last. */
+/* Draws area and aspect ratio for up to TRIES tries. The first box that fits is used, and its row and column are drawn.
+ */
 static void crop(const void *opaque, vst_random *random, int height, int width, vst_box *box) {
     const random_resized_crop_options *self = opaque;
     for (int i = 0; i < TRIES; i++) {
@@ -63,7 +63,7 @@ static void crop(const void *opaque, vst_random *random, int height, int width, 
     *box = middle(self, height, width);
 }
 
-/* Draws the filter. */
+/* Random numbers: the filter. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const random_resized_crop_options *self = opaque;
     const vst_filter filter = vsti_filter(self->interpolation, vst_random_uniform(random));

@@ -1,4 +1,4 @@
-/* Resizing to a given shorter side: torchvision's Resize(size). */
+/* torchvision's Resize(size): resizes the shorter side to a given size. */
 #include "vision/image/resize.h"
 #include "datasets/augment/operations.h"
 
@@ -12,7 +12,7 @@ static const vst_option options[] = {
     VST_OPTION_CHOICE(resize_options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS), "filter"),
     VST_OPTION_END};
 
-/* Draws the filter. */
+/* Random numbers: the filter. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const resize_options *self = opaque;
     const vst_filter filter = vsti_filter(self->interpolation, vst_random_uniform(random));

@@ -1,6 +1,5 @@
-/* DeiT III's 3-Augment (https://arxiv.org/abs/2204.07118, DeiT's augment.py): exactly one of loss of colour,
- * solarization and blur, each with the same chance. The colour jitter that follows it there is a policy of its own,
- * color_jitter. */
+/* DeiT III's 3-Augment (https://arxiv.org/abs/2204.07118, DeiT's augment.py): one of greyscale, solarization and blur
+ * with equal probability. The colour jitter that follows in DeiT's code is a separate policy, color_jitter. */
 #include "datasets/augment/operations.h"
 #include "vision/image/color.h"
 
@@ -20,7 +19,7 @@ static vst_status check(const void *opaque) {
     return vsti_check_range("radius_min", self->radius_min, "radius_max", self->radius_max);
 }
 
-/* Draws which, then the radius. */
+/* Random numbers, in order: which operation, radius. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const three_augment_options *self = opaque;
     const int chosen = vsti_pick(vst_random_uniform(random), 3);

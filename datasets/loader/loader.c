@@ -1,5 +1,5 @@
 /* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in order. One
- * mutex guards all positions; pixels are written outside it, by the only worker that has claimed the step. */
+ * mutex protects all positions. Pixels are written without it, by the one worker that has claimed the step. */
 #include "datasets/loader/loader.h"
 
 #include <limits.h>
@@ -27,15 +27,15 @@ enum {
 };
 
 typedef struct slot {
-    float *images, *targets; /* targets: NULL if not wanted */
+    float *images, *targets; /* targets: NULL without targets */
     int *labels;
     uint64_t *samples;
     int count;
     bool ready;
     vst_mix mix;
-    vst_status status; /* of the batch; its text is in `error` */
+    vst_status status; /* of the batch; its message is in `error` */
     char error[1024];
-    vsti_broken_list broken; /* met on the way */
+    vsti_broken_list broken; /* broken samples found while loading it */
 } slot;
 
 typedef struct worker {
@@ -49,30 +49,30 @@ struct vst_loader {
     const vst_dataset *dataset;
     vst_order order;
     uint64_t steps;
-    size_t image_floats; /* in one image */
+    size_t image_floats; /* floats per image */
     size_t bytes;        /* of all slots */
     slot *slots;
     int ring;
     worker *workers;
-    int running; /* threads that were started */
+    int running; /* number of started threads */
 
     pthread_mutex_t mutex;
-    pthread_cond_t work, done; /* a step may be claimed; a batch is ready or a worker idle */
-    /* Guarded by mutex. */
+    pthread_cond_t work, done; /* work: a step may be claimed; done: a batch is ready or a worker is idle */
+    /* Protected by mutex. */
     uint32_t epoch;
-    uint64_t claimed;  /* the next step to fill; `steps` stops the workers */
-    uint64_t position; /* the consumer's batch: handed out if `holding`, else the next */
-    int busy;          /* workers in the middle of a batch */
+    uint64_t claimed;  /* the next step to fill; `steps`: nothing to do */
+    uint64_t position; /* the consumer's batch (if `holding`), else the next one */
+    int busy;          /* number of workers that are filling a batch */
     bool quit;
-    atomic_bool cancel; /* what is being filled is not wanted any more */
-    /* Only the consumer's. */
+    atomic_bool cancel; /* stop filling batches */
+    /* Used by the consumer only. */
     bool started, holding;
     double waited;
     vsti_broken_tally broken;
 };
 
-/* Loads view.sample or, by the policy, the next readable one, which brings its own label and random numbers, and is
- * then *sample: what a position of an epoch shows is a function of the data alone. */
+/* Loads view.sample. If it is broken and the policy allows it, loads the next readable sample with its own label and
+ * random numbers, and sets *sample to it, so that the result depends on the data only. */
 static vst_status load_readable(const vst_loader *self, vst_augment_view view, vsti_sample_memory *memory,
                                 float *pixels, uint64_t *sample, int *label, vsti_broken_list *broken) {
     const vst_loader_options *options = &self->options;
@@ -91,7 +91,7 @@ static vst_status load_readable(const vst_loader *self, vst_augment_view view, v
     return vst_fail_in(status, "too many broken samples in a row; the last one");
 }
 
-/* Targets and mixing, once all samples are there. */
+/* Fills targets and mixes, after all samples are loaded. */
 static void finish_batch(const vst_loader *self, slot *target, uint32_t epoch, uint64_t step) {
     const vst_loader_options *o = &self->options;
     target->mix =
@@ -106,7 +106,7 @@ static uint32_t view_of(const vst_loader_options *options, uint32_t epoch) {
     return options->views ? epoch % (uint32_t)options->views : epoch;
 }
 
-/* Fills a slot with batch `step`. Errors are kept in it, for the consumer. */
+/* Fills a slot with batch `step`. An error is stored in the slot for the consumer. */
 static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
     const vst_loader_options *options = &self->options;
     slot *target = &self->slots[step % (uint64_t)self->ring];
@@ -125,7 +125,7 @@ static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_me
     else snprintf(target->error, sizeof target->error, "%s", vst_error_message());
 }
 
-/* Whether a worker may begin the next step: not more than the ring ahead of the consumer's batch. */
+/* True if the next step may be claimed: it must be less than `ring` steps ahead of the consumer. */
 static bool claimable(const vst_loader *self) {
     return self->claimed < self->steps && self->claimed - self->position < (uint64_t)self->ring;
 }
@@ -144,7 +144,7 @@ static void *work(void *opaque) {
         fill(self, epoch, step, &me->memory);
         pthread_mutex_lock(&self->mutex);
         self->busy--;
-        self->slots[step % (uint64_t)self->ring].ready = true; /* a cancelled one is reset by vst_loader_start */
+        self->slots[step % (uint64_t)self->ring].ready = true; /* vst_loader_start resets a cancelled slot */
         pthread_cond_signal(&self->done);                      /* only the consumer waits for it */
     }
     pthread_mutex_unlock(&self->mutex);
@@ -202,7 +202,7 @@ static vst_status create_slots(vst_loader *self) {
     const size_t batch = (size_t)self->options.batch, side = (size_t)self->options.size;
     const size_t classes = (size_t)self->options.targets.classes;
     size_t bytes, targets, all;
-    self->image_floats = (size_t)self->options.channels * side * side; /* both are bounded: no overflow up to here */
+    self->image_floats = (size_t)self->options.channels * side * side; /* no overflow: both are bounded */
     if (!vst_multiply(batch * sizeof(float), self->image_floats, &bytes) ||
         !vst_multiply(batch * sizeof(float), classes, &targets) ||
         !vst_multiply((size_t)self->ring, bytes + targets + batch * (sizeof(int) + sizeof(uint64_t)), &all))
@@ -222,10 +222,9 @@ static vst_status create_slots(vst_loader *self) {
     return VST_OK;
 }
 
-/* Signals stay with the program's own threads. */
+/* Workers block all signals, which are left to the program's own threads. */
 static vst_status create_workers(vst_loader *self) {
-    const int count =
-        self->options.workers ? self->options.workers : 1; /* without threads the consumer uses the first */
+    const int count = self->options.workers ? self->options.workers : 1; /* 0 threads: memory of the consumer */
     self->workers = vst_calloc((size_t)count, sizeof *self->workers);
     if (!self->workers) return vst_fail_memory((size_t)count * sizeof *self->workers);
     sigset_t all, old;
@@ -264,9 +263,9 @@ vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const
                               .world = options->world};
     const uint64_t count = vst_order_count(&self->order);
     self->steps = count / batch + (!options->drop_last && count % batch != 0);
-    self->claimed = self->steps; /* idle until the first start */
+    self->claimed = self->steps; /* nothing to do before vst_loader_start */
     self->ring = options->workers ? (options->prefetch ? options->prefetch : DEFAULT_PREFETCH) + 1 : 1;
-    pthread_mutex_init(&self->mutex, NULL); /* with default attributes these three cannot fail */
+    pthread_mutex_init(&self->mutex, NULL); /* these cannot fail with default attributes */
     pthread_cond_init(&self->work, NULL);
     pthread_cond_init(&self->done, NULL);
     status = check_length(self);
@@ -308,7 +307,7 @@ uint64_t vst_loader_broken(const vst_loader *self) { return self->broken.count; 
 double vst_loader_waited(const vst_loader *self) { return self->waited; }
 size_t vst_loader_bytes(const vst_loader *self) { return self->bytes; }
 
-/* Fields are listed one by one: a structure's padding is not for hashing. */
+/* Hashes each field, because a structure's padding is undefined. */
 uint64_t vst_view_id(const vst_loader_options *o) {
     const double seen[] = {o->size, o->channels, o->repeats > 1 ? o->repeats : 1, o->fast_decode};
     const double view[] = {o->crop_pct > 0 ? o->crop_pct : 1, o->filter};
@@ -333,7 +332,7 @@ vst_status vst_loader_start(vst_loader *self, uint32_t epoch, uint64_t step) {
         return vst_fail(VST_ERROR_ARGUMENT, "loader: step %llu asked for, an epoch has %llu", (unsigned long long)step,
                         (unsigned long long)self->steps);
     pthread_mutex_lock(&self->mutex);
-    self->claimed = self->steps; /* no new work, and what is under way ends soon */
+    self->claimed = self->steps; /* workers claim nothing more, and finish their batch early */
     atomic_store(&self->cancel, true);
     while (self->busy > 0) pthread_cond_wait(&self->done, &self->mutex);
     atomic_store(&self->cancel, false);
@@ -347,7 +346,7 @@ vst_status vst_loader_start(vst_loader *self, uint32_t epoch, uint64_t step) {
     return VST_OK;
 }
 
-/* Gives the batch handed out last back to the ring and waits for the next one; NULL at the end of the epoch. */
+/* Returns the consumer's batch to the ring and waits for the next one. NULL at the end of the epoch. */
 static const slot *take(vst_loader *self) {
     slot *target = NULL;
     pthread_mutex_lock(&self->mutex);

@@ -1,4 +1,4 @@
-/* The transform of evaluation and the conversion to floats. */
+/* The evaluation transform and the conversion to floats. */
 #include "datasets/loader/transform.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 #include "vision/image/resize.h"
 #include "vision/kernels/kernels.h"
 
-#define LIMIT UINT64_C(64000000) /* pixels, as a decoder's */
+#define LIMIT UINT64_C(64000000) /* pixels, as the decoders' default */
 
 static void swap(vst_image *a, vst_image *b) {
     const vst_image image = *a;
@@ -15,7 +15,7 @@ static void swap(vst_image *a, vst_image *b) {
     *b = image;
 }
 
-/* rest / 2, a half rounded to even as Python's round does. */
+/* rest / 2, rounded to even as Python's round */
 static int half(int rest) { return rest / 2 + (rest % 2 && rest / 2 % 2); }
 
 static int above_zero(int value) { return value > 0 ? value : 0; }
@@ -34,7 +34,7 @@ out:
     return status;
 }
 
-/* The middle `size` of `all` pixels, or all of them. */
+/* The centred range of `size` pixels, or all pixels if there are fewer. */
 static void find_middle(int all, int size, int *first, int *count) {
     *first = half(above_zero(all - size));
     *count = all < size ? all : size;
