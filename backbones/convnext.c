@@ -54,7 +54,7 @@ static vst_value layer_norm_2d(vst_graph *g, vst_value x, const char *name) {
     return channels_first(g, layer_norm(g, channels_last(g, x), name));
 }
 
-/* Norm, MLP and LayerScale all run over the last dimension, between the block's one pair of permutations. */
+/* Norm, MLP and LayerScale work on the last dimension, between one pair of permutations. */
 static vst_value block(vst_graph *g, vst_value x, const convnext *o, double drop_path) {
     const int dim = (int)vst_shape_at(g, x).dim[1];
     vst_value y = conv(g, x, "conv_dw", (vst_conv2d_options){.out = dim, .kernel = 7, .padding = 3, .groups = dim});

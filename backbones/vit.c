@@ -78,7 +78,7 @@ static const vst_backbone_variant variants[] = {
 
 static const vst_init token_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_NODECAY};
 
-/* gain: sqrt(2) for the fused projection, whose three parts are each square. */
+/* gain: sqrt(2) for the fused projection, whose three parts are square matrices. */
 static vst_init linear_init(const vit *o, double gain) {
     return o->init == INIT_XAVIER ? (vst_init){VST_INIT_XAVIER_UNIFORM, gain, VST_PARAM_WEIGHT}
                                   : (vst_init){VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT};
@@ -95,8 +95,8 @@ static vst_value norm(vst_graph *g, vst_value x, const char *name) {
     return x;
 }
 
-/* 3x3 convolutions of stride 2 until the patch size is reached, widths halving backwards from dim, with batch norm and
- * ReLU between them. */
+/* 3x3 convolutions of stride 2 down to the patch size, with batch norm and ReLU between them; the width doubles up to
+ * dim. */
 static vst_value conv_stem(vst_graph *g, vst_value x, const vit *o) {
     int steps = 0;
     while (1 << steps < o->patch) steps++;
@@ -136,7 +136,7 @@ static vst_value add_position(vst_graph *g, vst_value x, const vit *o) {
     return vst_add(g, x, vst_param(g, "pos_embed", VST_SHAPE(1, shape.dim[1], o->dim), token_init));
 }
 
-/* Puts the class and distillation tokens before the patches and adds the position embedding. */
+/* Prepends the class and distillation tokens and adds the position embedding. */
 static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
     const vst_shape one = VST_SHAPE(1, 1, o->dim), repeated = VST_SHAPE(vst_shape_at(g, patches).dim[0], 1, o->dim);
     vst_value parts[3];
@@ -148,7 +148,7 @@ static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
     return o->class_position ? add_position(g, x, o) : x;
 }
 
-/* x plus the n-th branch of its block, scaled by channel and dropped for some samples. */
+/* x plus branch n of its block, with LayerScale and drop path. */
 static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const vit *o, int n, double drop_path) {
     if (o->layer_scale > 0) {
         const vst_init init = {VST_INIT_CONSTANT, o->layer_scale, VST_PARAM_NODECAY};
@@ -158,7 +158,8 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const v
     return vst_add(g, x, branch);
 }
 
-/* A block from its projection qkv of all tokens on, for the first `tokens` (0: all), whose x is given. */
+/* The rest of a block after the projection qkv of all tokens, for the first `tokens` tokens (0: all), whose input is x.
+ */
 static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int tokens, const vit *o, double drop_path) {
     vst_value y = {0};
     VST_SCOPE (g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
@@ -171,9 +172,8 @@ static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int toke
     return add_branch(g, x, y, o, 2, drop_path);
 }
 
-/* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A
- * plan computes only what is asked for, so where nobody reads the last block's patches, their share of the work falls
- * away. */
+/* Returns the block's output for all tokens. *heads (may be NULL) is the output of the class and distillation tokens
+ * only. A program computes only what is read, so if nothing reads the patches of the last block, they cost nothing. */
 static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, const char *tap, vst_value *heads) {
     vst_value y = norm(g, x, "norm1");
     VST_SCOPE (g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
