@@ -16,14 +16,14 @@
 #include "vision/image/decode.h"
 #include "vision/image/resize.h"
 
-enum { BLOCK = 512, RECORD = 20 * BLOCK }; /* a tar's size is a multiple of RECORD */
+enum { BLOCK = 512, RECORD = 20 * BLOCK }; /* the size of a tar is a multiple of RECORD */
 
 typedef struct packer {
     const vst_dataset *dataset;
     const vst_pack_options *options;
     const char *folder, *name;
-    vsti_file_writer output; /* the shard under way */
-    uint64_t written;        /* bytes of it */
+    vsti_file_writer output; /* the current shard */
+    uint64_t written;        /* bytes written to it */
     vst_pack_result *result;
     vst_bytes bytes;
     vst_image image, smaller, scratch;
@@ -33,7 +33,8 @@ typedef struct packer {
 
 static uint64_t padded(uint64_t size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
 
-/* An ustar member; owner and time are left out, so that equal data give equal shards. Errors show on commit. */
+/* Writes a ustar member. Owner and time are omitted, so that equal data give equal shards. Errors are reported on
+ * commit. */
 static void write_member(packer *self, const char *name, const void *data, size_t size) {
     static const char zeros[BLOCK];
     char header[BLOCK] = {0};
@@ -45,7 +46,7 @@ static void write_member(packer *self, const char *name, const void *data, size_
            "0000000",
            24);
     snprintf(header + 124, 12, "%011llo", (unsigned long long)size);
-    memcpy(header + 136, "00000000000\0        0", 21); /* time, blanks for the sum, type */
+    memcpy(header + 136, "00000000000\0        0", 21); /* time, a blank checksum, type */
     memcpy(header + 257,
            "ustar\0"
            "00",
@@ -72,12 +73,12 @@ static vst_status shrink(packer *self) {
     if (status != VST_OK) return status;
     const vst_image large = self->image;
     self->image = self->smaller;
-    self->smaller = large; /* its memory is used again */
+    self->smaller = large; /* keep its memory for the next image */
     self->result->resized++;
     return VST_OK;
 }
 
-/* self->image to self->bytes. */
+/* Encodes self->image to self->bytes. */
 static vst_status encode(packer *self, vst_image_format format) {
     uint8_t *file = NULL;
     size_t size = 0;
@@ -89,7 +90,7 @@ static vst_status encode(packer *self, vst_image_format format) {
     return status;
 }
 
-/* The file in self->bytes, if its picture is too large, is replaced by a smaller one of the same format. */
+/* Replaces the file in self->bytes by a smaller one of the same format if its image is too large. */
 static vst_status shrink_file(packer *self, vst_image_format format) {
     const vst_image_limits *limits = vst_dataset_limits(self->dataset);
     const vst_decode_options options = {.limits = limits};
@@ -123,7 +124,7 @@ static vst_status get_pixels(packer *self, uint64_t index, int *label) {
     return status == VST_OK ? encode(self, VST_IMAGE_PNG) : status;
 }
 
-/* The bytes of a sample's image file, made where there is none, and its extension. */
+/* Gets the image file of a sample, encoding it if the data set stores pixels, and its extension. */
 static vst_status get_file(packer *self, uint64_t index, int *label, const char **extension) {
     vst_image_format format = VST_IMAGE_PNG;
     const vst_status status =
@@ -186,7 +187,8 @@ static vst_status pack_sample(packer *self, uint64_t position) {
     return VST_OK;
 }
 
-/* Makes the folder; shards left by an earlier run would be read together with the new ones. */
+/* Creates the folder. Fails if it has shards of an earlier run, because they would be read together with the new ones.
+ */
 static vst_status prepare_folder(const char *folder, const char *name) {
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vst_fail(VST_ERROR_IO, "%s: the folder cannot be made: %s", folder, strerror(errno));

@@ -1,4 +1,4 @@
-/* A contact sheet of a data set with the classes' names. */
+/* Preview: a grid of samples with their class names. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 
 enum { COUNT_MAX = 1024, CELL = 160, GLYPH_WIDTH = 6, GLYPH_HEIGHT = 8, LINE = 12, GAP = 4, WHITE = 255, INK = 32 };
 
-/* Letters of 5 x 8 points, from ' ' to '~': five columns each, the lowest bit is the top. */
+/* A 5 x 8 font for ' ' to '~': five columns per letter, lowest bit on top. */
 static const uint8_t font[95][5] = {
     {0x00, 0x00, 0x00, 0x00, 0x00}, {0x00, 0x00, 0x5f, 0x00, 0x00}, {0x00, 0x07, 0x00, 0x07, 0x00},
     {0x14, 0x7f, 0x14, 0x7f, 0x14}, {0x24, 0x2a, 0x7f, 0x2a, 0x12}, {0x23, 0x13, 0x08, 0x64, 0x62},
@@ -43,11 +43,11 @@ static const uint8_t font[95][5] = {
     {0x44, 0x64, 0x54, 0x4c, 0x44}, {0x00, 0x08, 0x36, 0x41, 0x00}, {0x00, 0x00, 0x77, 0x00, 0x00},
     {0x00, 0x41, 0x36, 0x08, 0x00}, {0x02, 0x01, 0x02, 0x04, 0x02}};
 
-/* Draws text from (top, left) as far as `width` pixels go; other letters than ASCII become '?'. The image is RGB. */
+/* Draws text at (top, left), at most `width` pixels wide; non-ASCII letters become '?'. The image is RGB. */
 static void draw_text(vst_image *image, int top, int left, int width, const char *text) {
     const int right = left + width;
     for (const uint8_t *at = (const uint8_t *)text; *at && left + GLYPH_WIDTH <= right; at++) {
-        if ((*at & 0xc0) == 0x80) continue; /* the later bytes of a UTF-8 letter */
+        if ((*at & 0xc0) == 0x80) continue; /* continuation bytes of UTF-8 */
         const uint8_t *glyph = font[*at >= ' ' && *at <= '~' ? *at - ' ' : '?' - ' '];
         for (int x = 0; x < 5; x++)
             for (int y = 0; y < GLYPH_HEIGHT; y++)
@@ -57,13 +57,13 @@ static void draw_text(vst_image *image, int top, int left, int width, const char
     }
 }
 
-/* Replaces the image by the means of its step x step blocks, so that it fits into a cell. */
+/* Shrinks the image to fit into a cell, replacing blocks of step x step pixels by their mean. */
 static void shrink(vst_image *image) {
     const int longer = image->height > image->width ? image->height : image->width, step = (longer + CELL - 1) / CELL;
     if (step <= 1) return;
     const int height = image->height / step > 0 ? image->height / step : 1;
     const int width = image->width / step > 0 ? image->width / step : 1, channels = image->channels;
-    for (int y = 0; y < height; y++) /* every block lies behind what is written in its place */
+    for (int y = 0; y < height; y++) /* in place: every block is read before its position is overwritten */
         for (int x = 0; x < width; x++)
             for (int c = 0; c < channels; c++) {
                 int sum = 0, count = 0;
@@ -79,7 +79,7 @@ static void shrink(vst_image *image) {
     image->width = width;
 }
 
-/* Copies an image into the sheet, every pixel scale x scale times. */
+/* Draws an image on the sheet, each pixel as scale x scale pixels. */
 static void place(vst_image *sheet, const vst_image *image, int top, int left, int scale) {
     for (int y = 0; y < image->height * scale; y++)
         for (int x = 0; x < image->width * scale; x++)

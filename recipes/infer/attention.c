@@ -1,4 +1,4 @@
-/* Attention rollout and its picture. */
+/* Attention rollout and its overlay on the image. */
 #include "recipes/infer/attention.h"
 
 #include <math.h>
@@ -30,7 +30,7 @@ vst_rollout vst_rollout_find(vst_graph *graph, vst_value values[VST_ROLLOUT_BLOC
     return found.side > 0 && found.prefix > 0 ? found : (vst_rollout){0};
 }
 
-/* next = row (A + I)/2: one row of the product needs no product of matrices. */
+/* next = row (A + I)/2. One row is enough, so no matrix product is needed. */
 static void roll(const vst_rollout *a, const float *attention, const double *row, double *next) {
     const size_t all = (size_t)a->all;
     for (size_t i = 0; i < all; i++) next[i] = row[i] / 2;
@@ -61,10 +61,10 @@ vst_status vst_rollout_maps(const vst_rollout *a, const float *const *blocks, fl
     return VST_OK;
 }
 
-/* ---- The picture ---- */
+/* ---- Overlay ---- */
 
-/* 0 … 1 from black through purple and orange to a light yellow: brighter the more, also in print and for the
- * colour-blind. */
+/* Maps 0 … 1 to black, purple, orange and light yellow. Brightness increases, so that it is readable in greyscale and
+ * for the colour-blind. */
 static void heat_colour(double heat, double colour[3]) {
     static const double stops[5][3] = {{8, 6, 28}, {92, 24, 110}, {196, 56, 84}, {246, 132, 42}, {252, 232, 130}};
     const double at = fmin(fmax(heat, 0), 1) * 4;

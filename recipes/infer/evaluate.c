@@ -1,4 +1,4 @@
-/* Evaluates sessions: losses and counts on the host. */
+/* Evaluation of sessions: loss, accuracy and confusion matrix. */
 #include "recipes/infer/evaluate.h"
 
 #include <math.h>
@@ -37,7 +37,7 @@ static int largest(const float *scores, int classes) {
     return best;
 }
 
-/* One sample's scores: its loss (0 without a label), the first largest class, how many classes beat the label. */
+/* Result of one sample: loss (0 without a label), prediction, number of classes ranked before the label. */
 typedef struct sample_result {
     double loss;
     int prediction, better;
@@ -50,7 +50,7 @@ static sample_result score_sample(const float *scores, int classes, int label) {
     for (int c = 0; c < classes; c++) {
         sum += exp((double)scores[c] - scores[result.prediction]);
         const bool worse = scores[c] < scores[label] || (scores[c] == scores[label] && c >= label);
-        result.better += !worse; /* so that a score that is not a number is never right */
+        result.better += !worse; /* written so that a NaN score is never correct */
     }
     result.loss = log(sum) + scores[result.prediction] - scores[label];
     return result;
@@ -61,7 +61,7 @@ typedef struct sums {
     uint64_t top1, top5;
 } sums;
 
-/* Each head's own predictions, of models with two. The first batch makes room for them. */
+/* Stores the predictions of each head of a model with two heads. Allocates them at the first batch. */
 static vst_status take_heads(const vst_batch *batch, const vst_result *answers, uint64_t samples, vst_evaluation *e) {
     for (int h = 0; h < VST_HEADS; h++) {
         if (!answers->heads[h]) continue;

@@ -1,4 +1,4 @@
-/* Which teachers a recipe has, and building them: model files, and the moving average of the student's weights. */
+/* Finds and builds the teachers of a recipe: model files, and the moving average of the student's weights. */
 #include "recipes/teacher/teacher.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
 
-/* ---- Which there are ---- */
+/* ---- Which teachers there are ---- */
 
 static bool is_asked(const vst_recipe *recipe, int source) {
     for (int i = 0; i < recipe->term_count; i++)
@@ -28,7 +28,7 @@ static vst_status check_model(const vst_recipe *recipe, const vst_model_config *
                     path, t->channels, s->channels);
 }
 
-/* A model without values: the student's, whose average comes later, or a teacher's that is only looked at. */
+/* A model without values: the student's, whose average is copied later, or a teacher's that is only described. */
 static vst_status take_bare(vsti_teacher *teacher, const vst_model_config *model) {
     const vst_status status = vst_params_create(&teacher->own);
     teacher->config = model;
@@ -44,7 +44,7 @@ static vst_status take_file(vsti_teacher *teacher) {
     return VST_OK;
 }
 
-/* `model` in place of the file's, if it is given. */
+/* If `model` is given, it is used instead of the file's. */
 static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model_config *model) {
     const bool average = teacher->source == VST_FROM_AVERAGE;
     teacher->name = average ? vst_strdup("the student's moving average") : vst_teacher_path(recipe, teacher->source);
@@ -54,7 +54,7 @@ static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, co
     return status == VST_OK ? check_model(recipe, teacher->config, teacher->name) : status;
 }
 
-/* The teacher sees what the student sees, resized to its own input where that differs. */
+/* Teachers see the student's images, resized to their own input size if it differs. */
 static vst_session_options session_options(const vst_recipe *recipe) {
     return (vst_session_options){.image = vst_model_common_of(recipe->model)->image, .taps_only = true};
 }
@@ -65,7 +65,7 @@ static int tap_named(const vsti_teacher *teacher, const char *name) {
     return -1;
 }
 
-/* The tap that a term asks for; two terms may call the same one by different names. */
+/* Adds the tap that a term asks for. Two terms may use different names of one tap. */
 static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
@@ -129,7 +129,7 @@ out:
     return status;
 }
 
-/* ---- All ---- */
+/* ---- All teachers ---- */
 
 vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                   const vst_model_config *const *models) {

@@ -1,4 +1,4 @@
-/* The data files of a cache: locks, maps, checksums. */
+/* The data files of a cache: locking, mapping, checksums. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -32,7 +32,7 @@ void vsti_cache_clear(vsti_cache *cache) {
     *cache = (vsti_cache){0};
 }
 
-/* Opens and locks, and checks that all records of the manifest are there. */
+/* Opens and locks a file, and checks that it has all records counted by the manifest. */
 static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher, int flags, int lock,
                             uint64_t *bytes) {
     vst_status status = VST_OK;
@@ -84,7 +84,7 @@ vst_status vsti_cache_open_read(vsti_cache *cache) {
     return cache->sound ? VST_OK : vst_fail_memory((size_t)blocks);
 }
 
-/* Asks for the whole block at once: it is about to be read from end to end. */
+/* Requests the whole block, because it will be read sequentially. */
 static void prefetch(const uint8_t *from, size_t bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)from % page;
     madvise((void *)(from - before), bytes + before, MADV_WILLNEED);

@@ -8,16 +8,16 @@
 #include "vision/base/memory.h"
 #include "vision/base/progress.h"
 
-static const double most_error = 0.01, least_same = 99; /* of the magnitude; per cent */
+static const double most_error = 0.01, least_same = 99; /* fraction of the magnitude; per cent */
 
 typedef struct checker {
     const vsti_cache_source *source;
-    vsti_cache wanted; /* what the recipe's cache must be */
+    vsti_cache wanted; /* describes the cache that the recipe needs */
     vsti_cache cache;
     vst_cache_report *report;
-    float *values;                         /* of one tap, out of the cache */
-    uint32_t *places;                      /* of the largest */
-    uint64_t numbers[VST_MAX_TERMS], rows; /* that the report's sums are over */
+    float *values;                         /* of one tap, read from the cache */
+    uint32_t *places;                      /* positions of the largest values */
+    uint64_t numbers[VST_MAX_TERMS], rows; /* counts for the means of the report */
 } checker;
 
 static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
@@ -34,7 +34,7 @@ static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
     return status;
 }
 
-/* ---- Against the teacher ---- */
+/* ---- Comparing with the teacher ---- */
 
 static size_t largest(const float *values, size_t count) {
     size_t best = 0;
@@ -43,7 +43,7 @@ static size_t largest(const float *values, size_t count) {
     return best;
 }
 
-/* Adds what `self->values` is away from the teacher's. */
+/* Adds the differences between self->values and the teacher's values. */
 static void compare(checker *self, int index, const vsti_cache_tap *tap, const float *fresh) {
     vst_cache_tap_check *to = &self->report->taps[index];
     const size_t count = tap->kept ? tap->kept : tap->floats;
