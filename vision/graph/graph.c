@@ -226,9 +226,7 @@ vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst
 }
 
 vst_status vst_graph_finish(vst_graph *graph) {
-    if (!graph->finished)
-        graph->finished = true; /* test first: several threads may call this at the same time, and a finished graph must
-                                   not be written */
+    if (!graph->finished) graph->finished = true; /* never written again: several threads may call this */
     if (graph->status == VST_OK) return VST_OK;
     return vst_fail(graph->status, "%s", graph->message ? graph->message : "out of memory while building the graph");
 }

@@ -242,8 +242,7 @@ static int clamp(int64_t i, int size) { return i < 0 ? 0 : i < size ? (int)i : s
 /* Blurs `rows` rows of n values vertically; edge rows are repeated beyond the ends. `sum` is scratch of n values. */
 static void blur_down(const uint8_t *in, uint8_t *out, int rows, size_t n, const box *b, uint32_t *sum) {
     const vsti_kernels *kernels = vsti_get_kernels();
-    const int radius = b->radius,
-              reach = radius < rows ? radius : rows; /* number of rows that differ from the last one */
+    const int radius = b->radius, reach = radius < rows ? radius : rows; /* rows that differ from the last */
     const uint8_t *last = in + (size_t)(rows - 1) * n;
     for (size_t i = 0; i < n; i++) sum[i] = in[i] * (uint32_t)(radius + 1) + last[i] * (uint32_t)(radius - reach);
     for (int y = 0; y < reach; y++)

@@ -100,8 +100,7 @@ static void find_source(const axis *self, int *first, int *count) {
 
 vst_box vst_resize_source(const vst_resize_window *window) {
     vst_box box = {0, 0, window->in_height, window->in_width};
-    if (window->filter == VST_FILTER_NEAREST)
-        return box; /* positions are sums of steps from the edge, so all of the input is needed */
+    if (window->filter == VST_FILTER_NEAREST) return box; /* positions are summed from the edge on */
     const axis across = across_of(window), down = down_of(window);
     find_source(&down, &box.top, &box.height);
     find_source(&across, &box.left, &box.width);

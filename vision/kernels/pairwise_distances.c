@@ -5,8 +5,8 @@
 
 #include "vision/kernels/exact.h"
 
-static const double least =
-    1e-12; /* minimum of a squared distance, as in the authors' code, so that the distance of equal rows is not 0 */
+/* Minimum of a squared distance, as in the authors' code, so that the distance of equal rows is not 0. */
+static const double least = 1e-12;
 
 static double distance(const float *a, const float *b, int64_t n) {
     double sum = 0;

@@ -111,8 +111,7 @@ static inline __attribute__((always_inline)) void store_four(uint8_t *const *out
 }
 
 static void resample_rgb(const uint8_t *const *in, uint8_t *const *out, const vsti_taps *taps, int outputs) {
-    const uint8_t *const from[VSTI_TAP_ROWS] = {in[0], in[1], in[2],
-                                                in[3]}; /* local copies: a store of pixels cannot change them */
+    const uint8_t *const from[VSTI_TAP_ROWS] = {in[0], in[1], in[2], in[3]}; /* unchanged by stores */
     uint8_t *const to[VSTI_TAP_ROWS] = {out[0], out[1], out[2], out[3]};
     const vsti_taps own = *taps;
     int x = 0;
@@ -190,8 +189,7 @@ void K(resample_column)(const uint8_t *in, size_t stride, int rows, const vsti_t
         for (int i = 0; i < count + count % 2; i++) /* an odd last row is paired with weight 0 */
             lines[i] = in + (size_t)(first + i < rows ? first + i : rows - 1) * stride;
         for (int64_t i = 0; i < n - LANES; i += LANES) resample_32(lines, (count + 1) / 2, weights, i, out);
-        resample_32(lines, (count + 1) / 2, weights, n - LANES,
-                    out); /* overlaps the last block, computing some values twice */
+        resample_32(lines, (count + 1) / 2, weights, n - LANES, out); /* overlaps the last block */
         return;
     }
 #endif
@@ -265,8 +263,7 @@ void K(mirror)(uint8_t *row, int channels, int64_t width) {
     const int64_t c = channels;
     int64_t a = 0, b = width * c; /* the part that is not yet mirrored */
 #if defined __AVX2__
-    const __m128i pixels =
-        _mm_setr_epi8(12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2, -1); /* reverses five pixels */
+    const __m128i pixels = _mm_setr_epi8(12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2, -1); /* five pixels */
     const __m128i values = _mm_setr_epi8(14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, -1);
     const __m128i order = channels == 3 ? pixels : values;
     for (; b - a >= 31; a += 15, b -= 15) {

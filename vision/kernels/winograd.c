@@ -24,8 +24,8 @@ typedef struct sizes {
     int64_t rows, columns, tiles; /* number of tiles, in an image and in all */
     int64_t inner, outer, padded; /* channels of a group; `padded`: outer rounded up to whole vectors */
     int64_t chunk;                /* tiles transformed at a time */
-    int64_t from_step,
-        to_step; /* floats between positions: not a power of two, which would map all positions to one cache set */
+    /* Floats between positions: not a power of two, which would map all positions to one cache set. */
+    int64_t from_step, to_step;
     int64_t weights_step;
 } sizes;
 

@@ -11,10 +11,9 @@ enum { MOST_OPERANDS = 16 };
 struct vsti_store {
     vst_params *params;
     atomic_int references;
-    atomic_uint_fast64_t
-        version; /* version of the params, plus one, that all packed weights belong to; 0: not all belong to the same */
-    pthread_mutex_t mutex; /* protects the following fields */
-    vsti_stream *stream;   /* NULL until the first reorder */
+    atomic_uint_fast64_t version; /* of the params that all weights belong to, plus one; 0: not all are equal */
+    pthread_mutex_t mutex;        /* protects the following fields */
+    vsti_stream *stream;          /* NULL until the first reorder */
     pack_list list;
 };
 
