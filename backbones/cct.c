@@ -146,8 +146,8 @@ static vst_value classify(vst_graph *g, vst_value x, const cct *o) {
 static void build(vst_graph *g, vst_value x, const void *raw) {
     const cct *o = raw;
     if (o->dim % o->heads || o->kernel % 2 == 0) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT, "%d heads must divide the width %d, and the kernel's side %d must be odd",
-                       o->heads, o->dim, o->kernel);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "dim %d must be a multiple of heads %d, and kernel %d must be odd",
+                       o->dim, o->heads, o->kernel);
         return;
     }
     VST_SCOPE (g, "tokenizer") x = tokenize(g, x, o);

@@ -101,8 +101,7 @@ static vst_value conv_stem(vst_graph *g, vst_value x, const vit *o) {
     int steps = 0;
     while (1 << steps < o->patch) steps++;
     if (1 << steps != o->patch || steps < 1) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT,
-                       "a convolutional stem needs a patch that is a power of 2 from 2 on, not %d", o->patch);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "stem conv needs a patch of 2, 4, 8, 16, …, not %d", o->patch);
         return (vst_value){0};
     }
     for (int i = 1; i < steps; i++) {
@@ -194,8 +193,8 @@ static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const 
 static void build(vst_graph *g, vst_value image, const void *raw) {
     const vit *o = raw;
     if (o->common.image % o->patch || o->dim % o->heads) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT, "patch %d must divide the image's side %d, and %d heads the width %d",
-                       o->patch, o->common.image, o->heads, o->dim);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "image %d must be a multiple of patch %d, and dim %d of heads %d",
+                       o->common.image, o->patch, o->dim, o->heads);
         return;
     }
     vst_value x = add_tokens(g, embed(g, image, o), o), heads = {0};

@@ -95,7 +95,7 @@ static vst_status load_file(cifar *self, int folder, const char *name) {
     const size_t size = record_size(self), before = self->records.size;
     VST_TRY(vsti_read_file(folder, name, &file));
     if (file.size == 0 || file.size % size)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%zu bytes are not a number of records of %zu bytes: fetch the file again",
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%zu bytes are not a multiple of the record size %zu: fetch the file again",
                          file.size, size));
     for (size_t at = (size_t)self->version->label_bytes - 1; at < file.size; at += size)
         if (file.data[at] >= self->version->classes)

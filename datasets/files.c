@@ -142,7 +142,7 @@ vst_status vsti_split_folder(const char *path, const char *split, vsti_folder_ki
         return vst_fail(VST_ERROR_ARGUMENT, "%s: the path is too long", path);
     }
     if (find_split(path, split, kind, folder)) return VST_OK;
-    return vst_fail(VST_ERROR_NOT_FOUND, "%s: there is no split \"%s\": no folder %s with %s is in it", path, split,
+    return vst_fail(VST_ERROR_NOT_FOUND, "%s: split \"%s\" not found: there is no folder %s with %s", path, split,
                     strcmp(split, "train") == 0 ? "train" : "test, val or validation",
                     kind == VSTI_FOLDER_CLASSES ? "class folders of images" : "images");
 }
@@ -196,14 +196,15 @@ static vst_status push_folder(scan *self, size_t parent, const char *path, const
     if (snprintf(full, sizeof full, "%s%s%s%s%s", self->root, *path ? "/" : "", path, *name ? "/" : "", name) >=
         PATH_MAX)
         return vst_fail(VST_ERROR_LIMIT, "%s/%s/%s: the path is too long", self->root, path, name);
-    if (stat(full, &info) != 0) return vst_fail(VST_ERROR_IO, "%s: cannot be looked at: %s", full, strerror(errno));
+    if (stat(full, &info) != 0) return vst_fail(VST_ERROR_IO, "%s: cannot be examined: %s", full, strerror(errno));
     const int depth = parent == SIZE_MAX ? 0 : self->places[parent].depth + 1;
     for (size_t i = parent; i != SIZE_MAX; i = self->places[i].parent)
         if (self->places[i].device == info.st_dev && self->places[i].inode == info.st_ino) return VST_OK;
     if (depth > DEPTH_MAX || files->folder_count >= FOLDERS_MAX)
-        return vst_fail(VST_ERROR_LIMIT,
-                        "%s: more than %d folders in each other, or %d in all: do links multiply them?", full,
-                        DEPTH_MAX, FOLDERS_MAX);
+        return vst_fail(
+            VST_ERROR_LIMIT,
+            "%s: folders nested more than %d deep, or more than %d folders: do symbolic links multiply them?", full,
+            DEPTH_MAX, FOLDERS_MAX);
     status = vst_grow(&files->folders, &files->folder_capacity, files->folder_count + 1, sizeof *files->folders);
     if (status == VST_OK) status = vst_grow(&self->places, &self->capacity, count + 1, sizeof *self->places);
     uint32_t offset = 0;

@@ -263,8 +263,8 @@ static bool find_file(const place *at, const char *stem, const char *name, char 
 
 static vst_status need_file(const place *at, const char *stem, const char *name, char out[PATH_MAX]) {
     if (find_file(at, stem, name, out)) return VST_OK;
-    return vst_fail(VST_ERROR_NOT_FOUND, "%.*s: there is no %.*s%s-%s, nor one with .gz", at->folder_length, at->folder,
-                    at->prefix_length, at->prefix, stem, name);
+    return vst_fail(VST_ERROR_NOT_FOUND, "%.*s: there is neither %.*s%s-%s nor the same with .gz", at->folder_length,
+                    at->folder, at->prefix_length, at->prefix, stem, name);
 }
 
 static bool probe(const char *path) {

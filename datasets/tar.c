@@ -376,7 +376,7 @@ static vst_status arrange(tar *self, const char *path, const char *split) {
     bool any = false;
     const char *word = self->labelled ? NULL : best_word(self, split, &any);
     if (any && !word && self->shards.whole)
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no folder of the split \"%s\" is in it", self->base.path, split));
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no folder of the split \"%s\" found", self->base.path, split));
     if (!word && !self->shards.whole && strcmp(split, "test") == 0) {
         status = open_tar(&train, path, "train");
         if (status != VST_OK && status != VST_ERROR_NOT_FOUND) goto out;

@@ -240,7 +240,7 @@ static vst_status read_header(vsti_tar_reader *self, const extras *extra, vsti_t
     uint64_t size;
     if (at >= self->size)
         return vst_fail(VST_ERROR_FORMAT,
-                        "%s: cut off: there is no end of the archive before the file's end at byte %llu: "
+                        "%s: cut off: the file ends at byte %llu without an end-of-archive block: "
                         "fetch it again",
                         self->path, AT(self->size));
     vst_status status = need(self, at, VSTI_TAR_BLOCK, &block);

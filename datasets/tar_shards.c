@@ -151,7 +151,7 @@ static vst_status find_in_folder(vsti_shards *shards, const char *path, const ch
     }
     if (shards->count == 0)
         VST_TRY(
-            vst_fail(VST_ERROR_NOT_FOUND, "%s: no tar file of the split \"%s\" is there", path, split ? split : "any"));
+            vst_fail(VST_ERROR_NOT_FOUND, "%s: no tar file of the split \"%s\" found", path, split ? split : "any"));
 out:
     vsti_shards_clear(&other);
     return status;

@@ -47,7 +47,7 @@ static vst_status add_step(vst_augment *self, const char *name) {
     const vst_augmentation *last = self->count ? self->steps[self->count - 1].policy : NULL;
     if (last && last->apply_floats && !policy->apply_floats)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "augmentation %s works on images and %s on what they are converted to: put %s before it", name,
+                        "augmentation %s works on images, %s on floats made from them: put %s before it", name,
                         last->name, name);
     vst_status status = vst_grow(&self->steps, &self->capacity, self->count + 1, sizeof *self->steps);
     if (status != VST_OK) return status;

@@ -119,7 +119,7 @@ static vst_status parse(const char *policy, const vsti_sub_policy **table, int *
     while (vsti_next_section(&text, &part)) {
         if (strcmp(part.key, "mstd") != 0 || isnan(part.number))
             return vst_fail(VST_ERROR_ARGUMENT,
-                            "\"%.100s\": \"%s\" means nothing here; after the name there may be mstd and a "
+                            "\"%.100s\": \"%s\" is not a part of a policy; the name may be followed by mstd and a "
                             "number, the noise of the levels, such as \"original-mstd0.5\"",
                             policy, part.text);
         *spread = part.number;

@@ -105,10 +105,11 @@ typedef struct config {
 static vst_status unknown_part(const char *policy, const char *part) {
     return vst_fail(
         VST_ERROR_ARGUMENT,
-        "\"%.100s\": \"%s\" means nothing here; after \"rand\" there may be, joined by dashes: m0 … m1000 (whole; "
-        "level, without it 10), n1 … n%d (operations per image, 2), p0 … p1 (probability of each, 0.5), mstd0.5 "
-        "(noise of the level, none; above 100: uniform), mmax30 (whole; highest level, 10), inc0 or inc1 "
-        "(operations grow stronger with the level, inc0), tweights, t3a or t3aw (another set of operations)",
+        "\"%.100s\": \"%s\" is not a part of a policy; \"rand\" may be followed by, separated by dashes: m0 … m1000 "
+        "(level, an integer; default 10), n1 … n%d (operations per image; 2), p0 … p1 (probability of each; 0.5), "
+        "mstd0.5 (standard deviation of the level; 0; above 100: uniform level), mmax30 (highest level, an integer; "
+        "10), inc0 or inc1 (1: every operation gets stronger with the level; inc0), tweights, t3a or t3aw (another set "
+        "of operations)",
         policy, part, VSTI_DECISIONS);
 }
 
@@ -149,8 +150,8 @@ static vst_status parse(const char *policy, config *out) {
         if (!take_part(out, &part)) return unknown_part(policy, part.text);
     if (out->set->once && out->layers > out->set->count)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "\"%.100s\": n%d is more than the %d operations of %s, which takes none twice for "
-                        "one image",
+                        "\"%.100s\": n%d is more than the %d operations of %s, each of which is used at "
+                        "most once per image",
                         policy, out->layers, out->set->count, out->set->part);
     return VST_OK;
 }

@@ -39,7 +39,7 @@ vst_status vsti_broken_take(vsti_broken_tally *tally, const vsti_broken_list *li
         if (tally->seen[item->sample / 64] & bit) continue;
         tally->seen[item->sample / 64] |= bit;
         tally->count++;
-        if (warn) vst_log(VST_LOG_WARNING, "left out, the next readable sample takes its place: %s", item->text);
+        if (warn) vst_log(VST_LOG_WARNING, "broken sample, replaced by the next readable one: %s", item->text);
         if ((double)tally->count > limit * (double)all)
             return vst_fail(
                 VST_ERROR_LIMIT,

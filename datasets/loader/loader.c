@@ -171,19 +171,19 @@ static vst_status check_options(const vst_loader_options *options) {
     if (options->channels != 1 && options->channels != 3)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: channels is %d, it must be 1 or 3", options->channels);
     if (options->evaluation && options->augment)
-        return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation shows images as they are: no augmentation with it");
+        return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation cannot be combined with augmentation");
     if (options->views && vst_mix_enabled(&options->mix))
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "loader: views cannot repeat where mixup or CutMix make them anew in each batch");
+                        "loader: views cannot be combined with mixup or CutMix, whose images depend on the batch");
     if (options->world > 1 && !options->drop_last)
-        return vst_fail(VST_ERROR_ARGUMENT, "loader: partial batches must be dropped where %d processes share an epoch",
+        return vst_fail(VST_ERROR_ARGUMENT, "loader: with %d processes, partial batches must be dropped (drop_last)",
                         options->world);
     if (vst_mix_enabled(&options->mix) && (options->batch % 2 || !options->drop_last))
-        return vst_fail(
-            VST_ERROR_ARGUMENT,
-            "loader: mixup and CutMix pair the images of a batch: it must be even, it is %d, and partial batches "
-            "must be dropped",
-            options->batch);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "loader: mixup and CutMix mix pairs of images: the batch must be even (it is %d), and partial "
+                        "batches must be "
+                        "dropped (drop_last)",
+                        options->batch);
     return VST_OK;
 }
 
@@ -239,7 +239,7 @@ static vst_status create_workers(vst_loader *self) {
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!error) return VST_OK;
-    return vst_fail(VST_ERROR_IO, "loader: the system refuses thread %d of %d (%s): use fewer workers",
+    return vst_fail(VST_ERROR_IO, "loader: worker thread %d of %d cannot be created (%s): use fewer workers",
                     self->running + 1, self->options.workers, strerror(error));
 }
 

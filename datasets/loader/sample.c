@@ -101,8 +101,8 @@ static vst_status check_shape(const vst_loader_options *options, const vst_image
         return VST_OK;
     return vst_fail(
         VST_ERROR_SHAPE,
-        "(%d, %d, %d) (channels, height, width), asked for is (%d, %d, %d): set the model's image size and channels, "
-        "or crop or resize the image: augment.train = random_resized_crop:size=%d does",
+        "the image has the shape (%d, %d, %d) (channels, height, width), the model needs (%d, %d, %d): set model.image "
+        "and model.channels, or crop or resize images, such as with augment.train = random_resized_crop:size=%d",
         image->channels, image->height, image->width, options->channels, options->size, options->size, options->size);
 }
 

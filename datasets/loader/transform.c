@@ -47,8 +47,11 @@ vst_status vst_evaluation_begin(const vst_evaluation_view *view, int height, int
     vst_resize_shorter(height, width, side, &window->height, &window->width);
     if ((window->height != height || window->width != width) &&
         (uint64_t)window->height * (uint64_t)window->width > LIMIT)
-        return vst_fail(VST_ERROR_LIMIT, "an image of %d x %d pixels would be resized to %d x %d: it is too narrow",
-                        width, height, window->width, window->height);
+        return vst_fail(
+            VST_ERROR_LIMIT,
+            "an image of %d x %d pixels (height x width) is too narrow: resized to %d x %d it would have more than "
+            "%llu pixels",
+            height, width, window->height, window->width, (unsigned long long)LIMIT);
     find_middle(window->height, view->size, &window->box.top, &window->box.height);
     find_middle(window->width, view->size, &window->box.left, &window->box.width);
     *part = vst_resize_source(window);

@@ -161,7 +161,7 @@ static const struct {
     {"{\"a\":" T("U8", "[1]", "[0,1.0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers"},
     {"{\"a\":" T("U8", "[1]", "[0,1e0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers"},
     {"{\"a\":" T("U8", "[1]", "[-1,0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers of 0 or more"},
-    {"{\"a\":" T("U8", "[1]", "[1,0]") "}", 1, VST_ERROR_FORMAT, "run backwards"},
+    {"{\"a\":" T("U8", "[1]", "[1,0]") "}", 1, VST_ERROR_FORMAT, "end before they begin"},
     {"{\"a\":" T("U8", "[2]", "[0,2]") "}", 1, VST_ERROR_FORMAT, "go beyond the 1 bytes of data"},
     {"{\"a\":" T("U8", "[2]", "[9223372036854775805,9223372036854775807]") "}", 1, VST_ERROR_FORMAT, "go beyond"},
     {"{\"a\":" T("F32", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT,
@@ -427,8 +427,8 @@ START_TEST(writer_refuses) {
         {{"a\nb", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "control character"},
         {{"\xff", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "not valid UTF-8"},
         {{long_name, VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "has 1099 bytes"},
-        {{"__metadata__", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "cannot be called __metadata__"},
-        {{"first", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "\"first\" is there twice"},
+        {{"__metadata__", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "cannot be named __metadata__"},
+        {{"first", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "\"first\" appears twice"},
         {{"a", VST_U8, {1, {1}}, NULL}, VST_ERROR_ARGUMENT, "\"a\" has no data"},
         {{"a", VST_U8, {1, {-1}}, "x"}, VST_ERROR_SHAPE, "(-1) is not possible"},
         {{"a", VST_F64, {1, {INT64_MAX / 2}}, "x"}, VST_ERROR_SHAPE, "is not possible"},
@@ -442,8 +442,8 @@ START_TEST(writer_refuses) {
     ck_fails(vst_safetensors_write(path, large, 2, NULL, 0), VST_ERROR_LIMIT, "more bytes than a file can hold");
     const vst_metadata twice[] = {{"k", "1"}, {"k", "2"}}, sum[] = {{"vistill.xxh3", "0"}}, null[] = {{"k", NULL}},
                        broken[] = {{"k", "\xff"}};
-    ck_fails(vst_safetensors_write(path, NULL, 0, twice, 2), VST_ERROR_ARGUMENT, "\"k\" is there twice");
-    ck_fails(vst_safetensors_write(path, NULL, 0, sum, 1), VST_ERROR_ARGUMENT, "is there twice");
+    ck_fails(vst_safetensors_write(path, NULL, 0, twice, 2), VST_ERROR_ARGUMENT, "\"k\" appears twice");
+    ck_fails(vst_safetensors_write(path, NULL, 0, sum, 1), VST_ERROR_ARGUMENT, "appears twice");
     ck_fails(vst_safetensors_write(path, NULL, 0, null, 1), VST_ERROR_ARGUMENT, "without key or value");
     ck_fails(vst_safetensors_write(path, NULL, 0, broken, 1), VST_ERROR_ARGUMENT, "not valid UTF-8");
     ck_assert_int_eq(files_in_folder(), 0);

@@ -412,7 +412,7 @@ START_TEST(tar_errors) {
     expect_error(VST_ERROR_FORMAT, "no valid size", try_open(path, "train", "tar"));
     tar_picture(&tar, "a/1.png", 1);
     tar_write(path, &tar);
-    expect_error(VST_ERROR_FORMAT, "no end of the archive", try_open(path, "train", "tar"));
+    expect_error(VST_ERROR_FORMAT, "without an end-of-archive block", try_open(path, "train", "tar"));
     write_bytes(path, (const uint8_t *)"\x1f\x8b compressed", 13);
     expect_error(VST_ERROR_FORMAT, "cut off", try_open(path, "train", "tar"));
     tar_picture(&tar, "set/test/a/1.png", 1);
@@ -495,7 +495,7 @@ END_TEST
 static int warnings;
 static void count_warnings(vst_log_level level, const char *text, void *user) {
     (void)user;
-    if (level == VST_LOG_WARNING && strstr(text, "does not belong to the tar")) warnings++;
+    if (level == VST_LOG_WARNING && strstr(text, "does not match its tar")) warnings++;
 }
 
 START_TEST(index_files) {
@@ -599,7 +599,7 @@ START_TEST(cifar) {
     write_records("hundred/test.bin", 2, 2, 120, 256);
     expect_error(VST_ERROR_FORMAT, "test.bin: label 120 at byte 1", try_open(in("hundred"), "test", NULL));
     write_in(folder, "hundred/test.bin", text, 300);
-    expect_error(VST_ERROR_FORMAT, "300 bytes are not a number of records of 3074 bytes",
+    expect_error(VST_ERROR_FORMAT, "300 bytes are not a multiple of the record size 3074",
                  try_open(in("hundred"), "test", NULL));
     unlink(in("hundred/test.bin"));
     expect_error(VST_ERROR_NOT_FOUND, "test.bin: cannot be opened", try_open(in("hundred"), "test", NULL));
@@ -653,7 +653,7 @@ static void write_many(void) {
 static int told;
 static void count_told(vst_log_level level, const char *text, void *user) {
     (void)user;
-    if (level == VST_LOG_WARNING && strstr(text, "left out") && strstr(text, ".png")) told++;
+    if (level == VST_LOG_WARNING && strstr(text, "broken sample") && strstr(text, ".png")) told++;
 }
 
 /* What a number of workers makes of two epochs: samples, labels, first pixels. */

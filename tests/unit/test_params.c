@@ -162,7 +162,7 @@ START_TEST(add_refuses) {
     ck_assert_uint_eq(vst_params_count(params), 1);
     const vst_shape wanted = VST_SHAPE(10, 5);
     ck_fails(vst_params_add(params, "fc.weight", wanted, normal, &index), VST_ERROR_SHAPE,
-             "parameter fc.weight is (10, 4), but is wanted as (10, 5)");
+             "parameter fc.weight has the shape (10, 4), but (10, 5) was requested");
     static const struct {
         const char *name;
         vst_shape shape;

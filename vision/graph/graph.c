@@ -74,7 +74,7 @@ static vst_value add_value(vst_graph *graph, vsti_value value) {
 static bool is_open(vst_graph *graph, const char *what) {
     if (graph->finished)
         vst_graph_fail(graph, VST_ERROR_ARGUMENT,
-                       "%s was added after vst_graph_finish: build all that is wanted of the graph before", what);
+                       "%s was added after vst_graph_finish: finish the graph when it is complete", what);
     return graph->status == VST_OK;
 }
 
@@ -203,7 +203,7 @@ vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst
     for (int i = 0; i < input_count; i++)
         if (!inputs[i].id) {
             vst_graph_fail(graph, VST_ERROR_NOT_FOUND,
-                           "%s: its input %d is the null value: was the tap or input it came from ever made?",
+                           "%s: input %d is the null value: does the tap or input that it comes from exist?",
                            operation->name, i);
             return (vst_value){0};
         }

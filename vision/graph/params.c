@@ -113,10 +113,11 @@ vst_status vst_params_add(vst_params *params, const char *name, vst_shape shape,
         char old[VST_SHAPE_TEXT], wanted[VST_SHAPE_TEXT];
         const vst_shape *known = &params->list[found].info.shape;
         if (!vst_shape_equal(known, &shape))
-            return vst_fail(VST_ERROR_SHAPE,
-                            "parameter %s is %s, but is wanted as %s: two layers share a name, or the graphs of one "
-                            "model differ",
-                            name, vst_shape_text(known, old), vst_shape_text(&shape, wanted));
+            return vst_fail(
+                VST_ERROR_SHAPE,
+                "parameter %s has the shape %s, but %s was requested: two layers share a name, or the graphs of one "
+                "model differ",
+                name, vst_shape_text(known, old), vst_shape_text(&shape, wanted));
         *index = found;
         return VST_OK;
     }

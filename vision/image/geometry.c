@@ -214,7 +214,7 @@ vst_status vst_image_affine(const vst_image *in, const double matrix[6], int hei
                             matrix[i]);
     if (sampling.filter != VST_FILTER_NEAREST && sampling.filter != VST_FILTER_BILINEAR &&
         sampling.filter != VST_FILTER_BICUBIC)
-        return vst_fail(VST_ERROR_ARGUMENT, "an affine map with filter %d: nearest, bilinear and bicubic are possible",
+        return vst_fail(VST_ERROR_ARGUMENT, "an affine map with filter %d: nearest, bilinear and bicubic are supported",
                         (int)sampling.filter);
     const vst_status status = vst_image_allocate(out, in->channels, height, width);
     if (status != VST_OK) return status;

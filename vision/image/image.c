@@ -17,7 +17,7 @@ vst_status vst_image_allocate(vst_image *image, int channels, int height, int wi
     if ((channels != 1 && channels != 3) || height < 1 || width < 1)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "an image of %d channels, %d x %d pixels (height x width): channels must be 1 or 3 "
-                        "and no side empty",
+                        "and both sides at least 1",
                         channels, height, width);
     if (!vst_multiply((size_t)height, (size_t)width, &bytes) || !vst_multiply(bytes, (size_t)channels, &bytes))
         return vst_fail_memory(SIZE_MAX);

@@ -248,7 +248,7 @@ static vst_status resample(const vsti_view *in, const vst_resize_window *window,
 
 static vst_status check_filter(vst_filter filter) {
     if ((unsigned)filter <= VST_FILTER_LANCZOS) return VST_OK;
-    return vst_fail(VST_ERROR_ARGUMENT, "resizing an image with filter %d: there is none of this number", (int)filter);
+    return vst_fail(VST_ERROR_ARGUMENT, "resizing an image: unknown filter %d", (int)filter);
 }
 
 static void scale_nearest(const vsti_view *in, vst_image *out) {

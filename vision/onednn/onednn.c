@@ -37,7 +37,7 @@ static void start(void) { start_status = dnnl_engine_create(&engine, dnnl_cpu, 0
 static vst_status failed(dnnl_status_t status, const char *what) {
     if (status == dnnl_success) return VST_OK;
     if (status == dnnl_out_of_memory) return vst_fail(VST_ERROR_MEMORY, "oneDNN: out of memory in %s", what);
-    if (status == dnnl_unimplemented) return vst_fail(VST_ERROR_UNSUPPORTED, "oneDNN cannot do this %s", what);
+    if (status == dnnl_unimplemented) return vst_fail(VST_ERROR_UNSUPPORTED, "oneDNN does not support this %s", what);
     return vst_fail(VST_ERROR_INTERNAL, "oneDNN: %s failed with status %d", what, (int)status);
 }
 

@@ -42,8 +42,9 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     sizes s;
     if (!measure(graph, node, &s)) {
-        vst_graph_fail(graph, VST_ERROR_SHAPE, "matmul: %s%s and %s%s do not fit", vst_shape_text(a, first),
-                       o->transpose_a ? "ᵀ" : "", vst_shape_text(b, second), o->transpose_b ? "ᵀ" : "");
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "matmul: the shapes %s%s and %s%s do not match",
+                       vst_shape_text(a, first), o->transpose_a ? "ᵀ" : "", vst_shape_text(b, second),
+                       o->transpose_b ? "ᵀ" : "");
         return;
     }
     out[0] = o->flat && o->transpose_a ? VST_SHAPE(0, 0) : *a; /* the gradient of a weight has no leading dimensions */

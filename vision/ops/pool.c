@@ -144,8 +144,7 @@ static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_k
         return (vst_value){0};
     }
     if (o.ceil && o.count_padding) {
-        vst_graph_fail(g, VST_ERROR_UNSUPPORTED,
-                       "pool: partial windows (ceil) and counted padding are not offered together");
+        vst_graph_fail(g, VST_ERROR_UNSUPPORTED, "pool: ceil and count_padding cannot be combined");
         return (vst_value){0};
     }
     const attributes a = {.sizes = {.kind = kind,

@@ -165,7 +165,7 @@ static vst_status read_offsets(const json_t *value, size_t data_size, entry *out
     VST_TRY(read_size(json_array_get(value, 0), "data_offsets", &begin));
     VST_TRY(read_size(json_array_get(value, 1), "data_offsets", &end));
     if (end < begin)
-        return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] run backwards", begin, end);
+        return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] end before they begin", begin, end);
     if ((uint64_t)end > data_size)
         return vst_fail(VST_ERROR_FORMAT,
                         "data_offsets [%" PRId64 ", %" PRId64
@@ -394,7 +394,7 @@ static vst_status check_tensor(const vst_tensor *tensor, size_t *total) {
     const vst_status status = check_name(tensor->name, vst_safetensors_default_limits.name_bytes);
     if (status != VST_OK) return vst_fail_in(VST_ERROR_ARGUMENT, "cannot be written");
     if (strcmp(tensor->name, metadata_key) == 0)
-        return vst_fail(VST_ERROR_ARGUMENT, "a tensor cannot be called %s", metadata_key);
+        return vst_fail(VST_ERROR_ARGUMENT, "a tensor cannot be named %s", metadata_key);
     const int64_t count = vst_shape_count(&tensor->shape);
     if (count < 0 || !vst_multiply((size_t)count, vst_dtype_size(tensor->dtype), &bytes))
         return vst_fail(VST_ERROR_SHAPE, "tensor \"%s\": the shape %s is not possible", tensor->name,
@@ -435,7 +435,7 @@ static vst_status describe_metadata(json_t *header, const vst_metadata *metadata
         if (!metadata[i].key || !metadata[i].value)
             return vst_fail(VST_ERROR_ARGUMENT, "metadata without key or value");
         if (json_object_get(object, metadata[i].key))
-            return vst_fail(VST_ERROR_ARGUMENT, "the metadata key \"%.*s\" is there twice", SHOWN, metadata[i].key);
+            return vst_fail(VST_ERROR_ARGUMENT, "the metadata key \"%.*s\" appears twice", SHOWN, metadata[i].key);
         VST_TRY(
             json_result(json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)), metadata[i].key));
     }
@@ -449,7 +449,7 @@ static vst_status describe_tensors(json_t *header, const vst_tensor *const *orde
     for (size_t i = 0; i < count; i++) {
         const vst_tensor *tensor = order[i];
         if (json_object_get(header, tensor->name))
-            return vst_fail(VST_ERROR_ARGUMENT, "the tensor \"%s\" is there twice", tensor->name);
+            return vst_fail(VST_ERROR_ARGUMENT, "the tensor \"%s\" appears twice", tensor->name);
         const size_t end = begin + tensor_bytes(tensor);
         json_t *shape = json_array();
         for (int d = 0; d < tensor->shape.rank; d++) json_array_append_new(shape, json_integer(tensor->shape.dim[d]));
