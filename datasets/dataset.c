@@ -112,7 +112,7 @@ static void view_close(vst_dataset *dataset) { vst_free(dataset); }
 static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
 
 /* Resolves views: returns the underlying data set and sets *index to the sample's index in it. */
-static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *index) {
+static const vst_dataset *resolve_views(const vst_dataset *dataset, uint64_t *index) {
     while (dataset->methods == &view_methods) {
         const view *self = (const view *)dataset;
         dataset = self->parent;
@@ -165,7 +165,7 @@ static vst_status check_index(const vst_dataset *dataset, uint64_t index) {
 }
 
 char *vst_dataset_sample_name(const vst_dataset *dataset, uint64_t index, char *buffer, size_t size) {
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     if (dataset->methods->name) dataset->methods->name(dataset, index, buffer, size);
     else snprintf(buffer, size, "sample %llu", (unsigned long long)index);
     return buffer;
@@ -203,7 +203,7 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
     const int channels = dataset->channels;
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
                                     : read_encoded(dataset, index, image, label);
     if (status == VST_OK) status = vst_image_convert(image, channels);
@@ -212,13 +212,13 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
 
 bool vst_dataset_encoded(const vst_dataset *dataset) {
     uint64_t index = 0;
-    return behind_views(dataset, &index)->methods->read_bytes != NULL;
+    return resolve_views(dataset, &index)->methods->read_bytes != NULL;
 }
 
 vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     if (!dataset->methods->read_bytes)
         return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files",
                         dataset->path);

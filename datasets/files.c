@@ -170,18 +170,18 @@ static vst_status keep_name(vsti_files *files, const char *a, const char *b, uin
 }
 
 /* A scan. Folders to be read are appended to files->folders; `places` has their identity and parent. */
-typedef struct place {
+typedef struct scanned_folder {
     dev_t device;
     ino_t inode;
     size_t parent; /* SIZE_MAX: none */
     int depth;
-} place;
+} scanned_folder;
 
 typedef struct scan {
     vsti_files *files;
     const char *root;
     size_t base; /* index of its first folder in files->folders */
-    place *places;
+    scanned_folder *places;
     size_t capacity;
 } scan;
 
@@ -211,7 +211,7 @@ static vst_status push_folder(scan *self, size_t parent, const char *path, const
     if (status == VST_OK) status = keep_name(files, relative, name, &offset);
     if (status != VST_OK) return status;
     files->folders[files->folder_count++] = (struct vsti_files_folder){.path = offset, .label = label};
-    self->places[count] = (place){info.st_dev, info.st_ino, parent, depth};
+    self->places[count] = (scanned_folder){info.st_dev, info.st_ino, parent, depth};
     return VST_OK;
 }
 

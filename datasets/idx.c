@@ -225,16 +225,16 @@ static const char *const images_name = "images-idx3-ubyte", *const labels_name =
 static const char *const stems[2] = {"train", "t10k"};
 
 /* Where the four files are, as parts of the given path. */
-typedef struct place {
+typedef struct location {
     const char *folder, *prefix;
     int folder_length, prefix_length;
-} place;
+} location;
 
 /* False if `path` is neither a folder nor a file with one of the four names. */
-static bool locate(const char *path, place *out) {
+static bool locate(const char *path, location *out) {
     struct stat info;
     if (stat(path, &info) != 0) return false;
-    *out = (place){path, "", (int)strlen(path), 0};
+    *out = (location){path, "", (int)strlen(path), 0};
     if (S_ISDIR(info.st_mode)) return true;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     for (int i = 0; i < 4; i++) {
@@ -252,7 +252,7 @@ static bool locate(const char *path, place *out) {
 }
 
 /* Finds the plain or the .gz file; false if neither exists. */
-static bool find_file(const place *at, const char *stem, const char *name, char out[PATH_MAX]) {
+static bool find_file(const location *at, const char *stem, const char *name, char out[PATH_MAX]) {
     for (int i = 0; i < 2; i++) {
         const int length = snprintf(out, PATH_MAX, "%.*s/%.*s%s-%s%s", at->folder_length, at->folder, at->prefix_length,
                                     at->prefix, stem, name, i ? ".gz" : "");
@@ -261,7 +261,7 @@ static bool find_file(const place *at, const char *stem, const char *name, char 
     return false;
 }
 
-static vst_status need_file(const place *at, const char *stem, const char *name, char out[PATH_MAX]) {
+static vst_status need_file(const location *at, const char *stem, const char *name, char out[PATH_MAX]) {
     if (find_file(at, stem, name, out)) return VST_OK;
     return vst_fail(VST_ERROR_NOT_FOUND, "%.*s: there is neither %.*s%s-%s nor the same with .gz", at->folder_length,
                     at->folder, at->prefix_length, at->prefix, stem, name);
@@ -269,7 +269,7 @@ static vst_status need_file(const place *at, const char *stem, const char *name,
 
 static bool probe(const char *path) {
     char found[PATH_MAX];
-    place at;
+    location at;
     return locate(path, &at) &&
            (find_file(&at, stems[0], images_name, found) || find_file(&at, stems[1], images_name, found));
 }
@@ -321,7 +321,7 @@ static void count_classes(idx *self, const uint8_t *labels, uint32_t count) {
 }
 
 /* True for a folder named like fashion-mnist (or FashionMNIST/raw, torchvision's layout). */
-static bool is_fashion(const place *at) {
+static bool is_fashion(const location *at) {
     char folder[PATH_MAX], full[PATH_MAX];
     snprintf(folder, sizeof folder, "%.*s", at->folder_length, at->folder);
     if (!realpath(folder, full)) return false;
@@ -331,7 +331,7 @@ static bool is_fashion(const place *at) {
     return last && strcasestr(last, "fashion");
 }
 
-static void name_classes(idx *self, const place *at) {
+static void name_classes(idx *self, const location *at) {
     static const char *const fashion[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                                           "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
     const bool is = self->base.classes == 10 && is_fashion(at);
@@ -343,7 +343,7 @@ static void name_classes(idx *self, const place *at) {
 }
 
 /* Loads images and labels of one split. */
-static vst_status load_split(idx *self, const place *at, const char *stem) {
+static vst_status load_split(idx *self, const location *at, const char *stem) {
     vst_status status = VST_OK;
     char path[PATH_MAX];
     uint32_t dims[3], count;
@@ -365,7 +365,7 @@ out:
 }
 
 /* The number of classes is that of both splits, so the labels of the other split are read too. */
-static vst_status look_at_labels(idx *self, const place *at, const char *stem) {
+static vst_status count_other_split(idx *self, const location *at, const char *stem) {
     char path[PATH_MAX];
     uint8_t *labels = NULL;
     uint32_t count;
@@ -378,7 +378,7 @@ static vst_status look_at_labels(idx *self, const place *at, const char *stem) {
 
 static vst_status open_idx(vst_dataset **out, const char *path, const char *split) {
     vst_status status = VST_OK;
-    place at;
+    location at;
     if (!locate(path, &at))
         return vst_fail(VST_ERROR_NOT_FOUND, "%s: not a folder, and not named like train-%s or t10k-%s", path,
                         images_name, images_name);
@@ -388,7 +388,7 @@ static vst_status open_idx(vst_dataset **out, const char *path, const char *spli
     self->base.methods = &idx_methods;
     self->base.channels = 1;
     VST_TRY(load_split(self, &at, stems[which]));
-    VST_TRY(look_at_labels(self, &at, stems[!which]));
+    VST_TRY(count_other_split(self, &at, stems[!which]));
     name_classes(self, &at);
     *out = &self->base;
     self = NULL;

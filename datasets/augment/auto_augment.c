@@ -7,12 +7,12 @@
 
 typedef struct auto_augment_options {
     char *policy;
-    vsti_look look;
+    vsti_resampling resampling;
 } auto_augment_options;
 
 static const vst_option options[] = {
     VST_OPTION_STRING(auto_augment_options, policy, "original", "timm's string: original, originalr, v0, v0r or 3a"),
-    VSTI_LOOK_OPTIONS(auto_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
+    VSTI_RESAMPLING_OPTIONS(auto_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
     VST_OPTION_END};
 
 /* ---- Sub-policies ---- */
@@ -137,7 +137,7 @@ static vst_status check(const void *opaque) {
 
 /* ---- Drawing and applying ---- */
 
-/* Random numbers, in order: the sub-policy, then those of vsti_decide for each of its operations. */
+/* Random numbers, in order: the sub-policy, then those of vsti_draw_decision for each of its operations. */
 vst_status vsti_auto_augment_plan(const char *policy, vst_random *random, vsti_decision *decisions, int *count) {
     const vsti_sub_policy *table;
     int tables;
@@ -150,7 +150,7 @@ vst_status vsti_auto_augment_plan(const char *policy, vst_random *random, vsti_d
         const vsti_operation *operation = vsti_operation_find(chosen->steps[i].name);
         VST_ASSERT(operation);
         const vsti_strength strength = {.level = chosen->steps[i].level, .spread = spread, .maximum = 10};
-        decisions[(*count)++] = vsti_decide(operation, chosen->steps[i].probability, &strength, random);
+        decisions[(*count)++] = vsti_draw_decision(operation, chosen->steps[i].probability, &strength, random);
     }
     return VST_OK;
 }
@@ -160,7 +160,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     vsti_decision decisions[VSTI_DECISIONS];
     int count;
     const vst_status status = vsti_auto_augment_plan(self->policy, random, decisions, &count);
-    return status == VST_OK ? vsti_perform(decisions, count, &self->look, image, scratch) : status;
+    return status == VST_OK ? vsti_apply_decisions(decisions, count, &self->resampling, image, scratch) : status;
 }
 
 extern const vst_augmentation vsti_augmentation_auto_augment;

@@ -12,7 +12,7 @@ static const vst_option options[] = {
     VST_OPTION_END};
 
 /* The crop along one axis: all of it if `have` is smaller than `want`. Halves are rounded to even, as in Python. */
-static void cut(int have, int want, int *start, int *length) {
+static void centred_range(int have, int want, int *start, int *length) {
     *length = have < want ? have : want;
     *start = (int)nearbyint((have - *length) / 2.0);
 }
@@ -20,8 +20,8 @@ static void cut(int have, int want, int *start, int *length) {
 static void crop(const void *opaque, vst_random *random, int height, int width, vst_box *box) {
     const center_crop_options *self = opaque;
     (void)random;
-    cut(height, self->size, &box->top, &box->height);
-    cut(width, self->size, &box->left, &box->width);
+    centred_range(height, self->size, &box->top, &box->height);
+    centred_range(width, self->size, &box->left, &box->width);
 }
 
 /* Uses no random numbers. */

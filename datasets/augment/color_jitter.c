@@ -59,7 +59,7 @@ static void to_rgb(const uint8_t hsv[3], uint8_t rgb[3]) {
     for (int i = 0; i < 3; i++) rgb[i] = sectors[sector % 6][i];
 }
 
-void vsti_turn_hue(vst_image *image, double turn) {
+void vsti_shift_hue(vst_image *image, double turn) {
     if (image->channels == 1) return;
     const uint8_t steps = (uint8_t)(int)(turn * 255);
     uint8_t hsv[3];
@@ -87,7 +87,7 @@ static void change(vst_image *image, int what, double factor) {
     if (what == 0) vst_image_brightness(image, factor);
     if (what == 1) vst_image_contrast(image, factor);
     if (what == 2) vst_image_color(image, factor);
-    if (what == 3) vsti_turn_hue(image, factor);
+    if (what == 3) vsti_shift_hue(image, factor);
 }
 
 /* Random numbers, in order: whether to apply, the permutation, then brightness, contrast, saturation and hue, even if
@@ -102,7 +102,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     draw_order(random, order);
     for (int i = 0; i < 4; i++) {
         const double middle = i < 3 ? 1 : 0, low = i < 3 ? fmax(0, 1 - ranges[i]) : -ranges[i];
-        factors[i] = vsti_between(vst_random_uniform(random), low, middle + ranges[i]);
+        factors[i] = vsti_uniform(vst_random_uniform(random), low, middle + ranges[i]);
     }
     for (int i = 0; applied && i < 4; i++)
         if (ranges[order[i]] > 0) change(image, order[i], factors[order[i]]);

@@ -20,7 +20,7 @@ static vst_status check(const void *opaque) {
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const gaussian_blur_options *self = opaque;
     const bool applied = vst_random_uniform(random) < self->probability;
-    const double radius = vsti_between(vst_random_uniform(random), self->radius_min, self->radius_max);
+    const double radius = vsti_uniform(vst_random_uniform(random), self->radius_min, self->radius_max);
     return applied ? vst_image_gaussian_blur(image, radius, &scratch->images[0]) : VST_OK;
 }
 

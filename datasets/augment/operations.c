@@ -179,7 +179,7 @@ static vst_status blur(vst_image *image, double radius, const vsti_context *cont
 }
 
 static vst_status blur_random(vst_image *image, double share, const vsti_context *context) {
-    return blur(image, vsti_between(context->uniform, 0.1, 2 * share), context);
+    return blur(image, vsti_uniform(context->uniform, 0.1, 2 * share), context);
 }
 
 /* To add an operation, add a line here. */
@@ -232,8 +232,8 @@ vst_filter vsti_filter(int interpolation, double uniform) {
     return bicubic ? VST_FILTER_BICUBIC : filters[interpolation];
 }
 
-vsti_decision vsti_decide(const vsti_operation *operation, double probability, const vsti_strength *strength,
-                          vst_random *random) {
+vsti_decision vsti_draw_decision(const vsti_operation *operation, double probability, const vsti_strength *strength,
+                                 vst_random *random) {
     const bool applied = vst_random_uniform(random) < probability;
     const double noise = vst_random_normal(random), share = vst_random_uniform(random);
     const bool negative = vst_random_uniform(random) >= 0.5;
@@ -246,16 +246,17 @@ vsti_decision vsti_decide(const vsti_operation *operation, double probability, c
     return decision;
 }
 
-vst_status vsti_perform(const vsti_decision *decisions, int count, const vsti_look *look, vst_image *image,
-                        vst_augment_scratch *scratch) {
-    uint8_t fill[3] = {(uint8_t)look->fill_red, (uint8_t)look->fill_green, (uint8_t)look->fill_blue};
+vst_status vsti_apply_decisions(const vsti_decision *decisions, int count, const vsti_resampling *resampling,
+                                vst_image *image, vst_augment_scratch *scratch) {
+    uint8_t fill[3] = {(uint8_t)resampling->fill_red, (uint8_t)resampling->fill_green, (uint8_t)resampling->fill_blue};
     if (image->channels == 1) /* Pillow's luminance */
-        fill[0] =
-            (uint8_t)((19595 * look->fill_red + 38470 * look->fill_green + 7471 * look->fill_blue + 0x8000) >> 16);
+        fill[0] = (uint8_t)((19595 * resampling->fill_red + 38470 * resampling->fill_green +
+                             7471 * resampling->fill_blue + 0x8000) >>
+                            16);
     for (int i = 0; i < count; i++) {
         const vsti_decision *decision = &decisions[i];
         if (!decision->operation) continue;
-        const vsti_context context = {.sampling = {vsti_filter(look->interpolation, decision->filter), fill},
+        const vsti_context context = {.sampling = {vsti_filter(resampling->interpolation, decision->filter), fill},
                                       .uniform = decision->uniform,
                                       .scratch = &scratch->images[0]};
         const vst_status status = decision->operation->apply(image, decision->argument, &context);

@@ -7,12 +7,12 @@
 
 typedef struct rand_augment_options {
     char *policy;
-    vsti_look look;
+    vsti_resampling resampling;
 } rand_augment_options;
 
 static const vst_option options[] = {
     VST_OPTION_STRING(rand_augment_options, policy, "rand-m9-mstd0.5-inc1", "timm's string"),
-    VSTI_LOOK_OPTIONS(rand_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
+    VSTI_RESAMPLING_OPTIONS(rand_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
     VST_OPTION_END};
 
 /* ---- Sets of operations ---- */
@@ -180,7 +180,7 @@ static int draw_member(const set *from, uint32_t taken, double uniform) {
     return last;
 }
 
-/* Random numbers, in order, for each operation: which one, then those of vsti_decide. */
+/* Random numbers, in order, for each operation: which one, then those of vsti_draw_decision. */
 vst_status vsti_rand_augment_plan(const char *policy, vst_random *random, vsti_decision *decisions, int *count) {
     config setup;
     const vst_status status = parse(policy ? policy : "", &setup);
@@ -191,7 +191,7 @@ vst_status vsti_rand_augment_plan(const char *policy, vst_random *random, vsti_d
         if (setup.set->once) taken |= UINT32_C(1) << chosen;
         const vsti_operation *operation = vsti_operation_find(setup.set->members[chosen].name);
         VST_ASSERT(operation);
-        decisions[i] = vsti_decide(operation, setup.probability, &setup.strength, random);
+        decisions[i] = vsti_draw_decision(operation, setup.probability, &setup.strength, random);
     }
     *count = setup.layers;
     return VST_OK;
@@ -202,7 +202,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     vsti_decision decisions[VSTI_DECISIONS];
     int count;
     const vst_status status = vsti_rand_augment_plan(self->policy, random, decisions, &count);
-    return status == VST_OK ? vsti_perform(decisions, count, &self->look, image, scratch) : status;
+    return status == VST_OK ? vsti_apply_decisions(decisions, count, &self->resampling, image, scratch) : status;
 }
 
 extern const vst_augmentation vsti_augmentation_rand_augment;

@@ -35,8 +35,8 @@ enum { TRIES = 10 };
 static bool choose(const random_erasing_options *self, double area, vst_random *random, int height, int width,
                    vst_box *box) {
     for (int i = 0; i < TRIES; i++) {
-        const double target = vsti_between(vst_random_uniform(random), self->area_min, self->area_max) * area;
-        const double shape = exp(vsti_between(vst_random_uniform(random), log(self->aspect), log(1 / self->aspect)));
+        const double target = vsti_uniform(vst_random_uniform(random), self->area_min, self->area_max) * area;
+        const double shape = exp(vsti_uniform(vst_random_uniform(random), log(self->aspect), log(1 / self->aspect)));
         box->height = (int)nearbyint(sqrt(target * shape));
         box->width = (int)nearbyint(sqrt(target / shape));
         if (box->width >= width || box->height >= height) continue;

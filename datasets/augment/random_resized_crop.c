@@ -35,7 +35,7 @@ enum { TRIES = 10 };
 static int pixels(double length) { return (int)fmax(1, nearbyint(length)); }
 
 /* The largest centred box with an allowed aspect ratio. */
-static vst_box middle(const random_resized_crop_options *self, int height, int width) {
+static vst_box centred_box(const random_resized_crop_options *self, int height, int width) {
     const double shape = (double)width / height;
     vst_box box = {.height = height, .width = width};
     if (shape < self->ratio_min) box.height = pixels(width / self->ratio_min);
@@ -51,8 +51,8 @@ static void crop(const void *opaque, vst_random *random, int height, int width, 
     const random_resized_crop_options *self = opaque;
     for (int i = 0; i < TRIES; i++) {
         const double area =
-            vsti_between(vst_random_uniform(random), self->scale_min, self->scale_max) * ((double)width * height);
-        const double shape = exp(vsti_between(vst_random_uniform(random), log(self->ratio_min), log(self->ratio_max)));
+            vsti_uniform(vst_random_uniform(random), self->scale_min, self->scale_max) * ((double)width * height);
+        const double shape = exp(vsti_uniform(vst_random_uniform(random), log(self->ratio_min), log(self->ratio_max)));
         box->width = pixels(sqrt(area * shape));
         box->height = pixels(sqrt(area / shape));
         if (box->width > width || box->height > height) continue;
@@ -60,7 +60,7 @@ static void crop(const void *opaque, vst_random *random, int height, int width, 
         box->left = vsti_pick(vst_random_uniform(random), width - box->width + 1);
         return;
     }
-    *box = middle(self, height, width);
+    *box = centred_box(self, height, width);
 }
 
 /* Random numbers: the filter. */

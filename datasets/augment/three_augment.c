@@ -23,7 +23,7 @@ static vst_status check(const void *opaque) {
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const three_augment_options *self = opaque;
     const int chosen = vsti_pick(vst_random_uniform(random), 3);
-    const double radius = vsti_between(vst_random_uniform(random), self->radius_min, self->radius_max);
+    const double radius = vsti_uniform(vst_random_uniform(random), self->radius_min, self->radius_max);
     if (chosen == 0) vst_image_grayscale(image);
     else if (chosen == 1) vst_image_solarize(image, self->threshold);
     else return vst_image_gaussian_blur(image, radius, &scratch->images[0]);

@@ -6,12 +6,13 @@
 
 typedef struct trivial_augment_options {
     int bins;
-    vsti_look look;
+    vsti_resampling resampling;
 } trivial_augment_options;
 
-static const vst_option options[] = {VST_OPTION_INT(trivial_augment_options, bins, 31, 2, 1000, "number of strengths"),
-                                     VSTI_LOOK_OPTIONS(trivial_augment_options, "nearest", 0, 0, 0), /* torchvision's */
-                                     VST_OPTION_END};
+static const vst_option options[] = {
+    VST_OPTION_INT(trivial_augment_options, bins, 31, 2, 1000, "number of strengths"),
+    VSTI_RESAMPLING_OPTIONS(trivial_augment_options, "nearest", 0, 0, 0), /* torchvision's */
+    VST_OPTION_END};
 
 /* ---- The search space ---- */
 
@@ -82,7 +83,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     vsti_decision decision = {.filter = vst_random_uniform(random)};
     decision.operation =
         vsti_operation_find(vsti_trivial_argument(index, bin, self->bins, negative, &decision.argument));
-    return vsti_perform(&decision, 1, &self->look, image, scratch);
+    return vsti_apply_decisions(&decision, 1, &self->resampling, image, scratch);
 }
 
 extern const vst_augmentation vsti_augmentation_trivial_augment;

@@ -1,5 +1,6 @@
-/* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in order. One
- * mutex protects all positions. Pixels are written without it, by the one worker that has claimed the step. */
+/* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in
+ * order. One mutex protects all positions. Pixels are written without it, by the one worker that has claimed the step.
+ */
 #include "datasets/loader/loader.h"
 
 #include <limits.h>
@@ -107,7 +108,7 @@ static uint32_t view_of(const vst_loader_options *options, uint32_t epoch) {
 }
 
 /* Fills a slot with batch `step`. An error is stored in the slot for the consumer. */
-static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
+static void fill_slot(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
     const vst_loader_options *options = &self->options;
     slot *target = &self->slots[step % (uint64_t)self->ring];
     const uint64_t first = step * (uint64_t)options->batch, left = vst_order_count(&self->order) - first;
@@ -126,7 +127,7 @@ static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_me
 }
 
 /* True if the next step may be claimed: it must be less than `ring` steps ahead of the consumer. */
-static bool claimable(const vst_loader *self) {
+static bool can_claim(const vst_loader *self) {
     return self->claimed < self->steps && self->claimed - self->position < (uint64_t)self->ring;
 }
 
@@ -135,13 +136,13 @@ static void *work(void *opaque) {
     vst_loader *self = me->loader;
     pthread_mutex_lock(&self->mutex);
     for (;;) {
-        while (!self->quit && !claimable(self)) pthread_cond_wait(&self->work, &self->mutex);
+        while (!self->quit && !can_claim(self)) pthread_cond_wait(&self->work, &self->mutex);
         if (self->quit) break;
         const uint64_t step = self->claimed++;
         const uint32_t epoch = self->epoch;
         self->busy++;
         pthread_mutex_unlock(&self->mutex);
-        fill(self, epoch, step, &me->memory);
+        fill_slot(self, epoch, step, &me->memory);
         pthread_mutex_lock(&self->mutex);
         self->busy--;
         self->slots[step % (uint64_t)self->ring].ready = true; /* vst_loader_start resets a cancelled slot */
@@ -361,7 +362,7 @@ static const slot *take(vst_loader *self) {
         while (self->options.workers && !target->ready) pthread_cond_wait(&self->done, &self->mutex);
     }
     pthread_mutex_unlock(&self->mutex);
-    if (target && !self->options.workers) fill(self, self->epoch, self->position, &self->workers[0].memory);
+    if (target && !self->options.workers) fill_slot(self, self->epoch, self->position, &self->workers[0].memory);
     return target;
 }
 

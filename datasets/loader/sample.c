@@ -11,7 +11,7 @@
 
 /* Buffers above this size are freed after each sample, so that one large image does not occupy memory for the whole
  * training. */
-enum { KEEP = 32 << 20 };
+enum { KEEP_BYTES = 32 << 20 };
 
 void vsti_sample_memory_clear(vsti_sample_memory *memory) {
     vst_bytes_clear(&memory->bytes);
@@ -20,11 +20,11 @@ void vsti_sample_memory_clear(vsti_sample_memory *memory) {
 }
 
 static void trim_image(vst_image *image) {
-    if (image->capacity > KEEP) vst_image_clear(image);
+    if (image->capacity > KEEP_BYTES) vst_image_clear(image);
 }
 
 static void trim(vsti_sample_memory *memory) {
-    if (memory->bytes.capacity > KEEP) vst_bytes_clear(&memory->bytes);
+    if (memory->bytes.capacity > KEEP_BYTES) vst_bytes_clear(&memory->bytes);
     trim_image(&memory->image);
     for (int i = 0; i < VST_AUGMENT_SCRATCH; i++) trim_image(&memory->scratch.images[i]);
 }
@@ -80,7 +80,7 @@ out:
 }
 
 /* Copies the needed part of a decoded image to `image`, which may be the same image. */
-static vst_status cut_out(request *r, const vst_image *picture, vst_image *image) {
+static vst_status crop_part(request *r, const vst_image *picture, vst_image *image) {
     vst_box part;
     const vst_status status = choose_part(r, picture->height, picture->width, &part);
     return status == VST_OK ? vst_image_crop(picture, part, image) : status;
@@ -93,7 +93,7 @@ static vst_status fetch(request *r, int *label) {
         return status == VST_OK ? name_sample(decode(r), r) : status; /* `status` names the sample already */
     }
     const vst_status status = vst_dataset_read(r->dataset, r->view.sample, image, label);
-    return status == VST_OK ? name_sample(cut_out(r, image, image), r) : status;
+    return status == VST_OK ? name_sample(crop_part(r, image, image), r) : status;
 }
 
 static vst_status check_shape(const vst_loader_options *options, const vst_image *image) {
@@ -130,7 +130,7 @@ vst_status vsti_sample_transform(const vst_image *picture, const vst_loader_opti
                                  vsti_sample_memory *memory, float *pixels) {
     request r = request_of(NULL, options, view, memory);
     vst_status status = VST_OK;
-    VST_TRY(cut_out(&r, picture, &memory->image));
+    VST_TRY(crop_part(&r, picture, &memory->image));
     VST_TRY(to_floats(&r, pixels));
 out:
     trim(memory);

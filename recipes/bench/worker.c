@@ -73,7 +73,7 @@ static void run_script(const vsti_bench_script *peer) {
 
 /* Makes the pipes standard input and output and closes everything else: a worker that inherits another worker's pipe
  * would keep that worker from ending. */
-static void become_worker(int in, int out) {
+static void redirect_pipes(int in, int out) {
     if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0) _exit(1);
     closefrom(STDERR_FILENO + 1);
 }
@@ -91,7 +91,7 @@ static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, c
         return vst_fail(VST_ERROR_IO, "a benchmark process cannot be started: %s", strerror(errno));
     }
     if (worker->process == 0) {
-        become_worker(down[0], up[1]);
+        redirect_pipes(down[0], up[1]);
         if (peer) run_script(peer);
         run_ours(which);
     }

@@ -133,7 +133,7 @@ START_TEST(hue_is_torchvisions) {
     vst_image image = {.channels = 3, .height = 1, .width = 1, .pixels = pixels};
     for (size_t i = 0; i < COUNT(hue_rows); i++) {
         memcpy(pixels, hue_rows[i].before, 3);
-        vsti_turn_hue(&image, hue_rows[i].turn);
+        vsti_shift_hue(&image, hue_rows[i].turn);
         ck_assert_msg(memcmp(pixels, hue_rows[i].after, 3) == 0, "colour %zu: %d %d %d", i, pixels[0], pixels[1],
                       pixels[2]);
     }
@@ -496,12 +496,13 @@ END_TEST
 /* What lies outside a grey picture has the luminance of the fill colour, Pillow's. */
 START_TEST(grey_fill) {
     const vsti_decision moved = {.operation = vsti_operation_find("TranslateXRel"), .argument = 0.5};
-    const vsti_look look = {.interpolation = VSTI_FILTER_NEAREST, .fill_red = 124, .fill_green = 116, .fill_blue = 104};
+    const vsti_resampling resampling = {
+        .interpolation = VSTI_FILTER_NEAREST, .fill_red = 124, .fill_green = 116, .fill_blue = 104};
     vst_augment_scratch scratch = {0};
     vst_image image = {0};
     ck_ok(vst_image_allocate(&image, 1, 1, 4));
     memcpy(image.pixels, "\1\2\3\4", 4);
-    ck_ok(vsti_perform(&moved, 1, &look, &image, &scratch));
+    ck_ok(vsti_apply_decisions(&moved, 1, &resampling, &image, &scratch));
     ck_assert_mem_eq(image.pixels, ((uint8_t[]){3, 4, 117, 117}), 4);
     vst_image_clear(&image);
     vst_augment_scratch_clear(&scratch);
@@ -649,7 +650,7 @@ START_TEST(jitter_order) {
                 if (what == 0) vst_image_brightness(&expected, factors[0]);
                 if (what == 1) vst_image_contrast(&expected, factors[1]);
                 if (what == 2) vst_image_color(&expected, factors[2]);
-                if (what == 3) vsti_turn_hue(&expected, factors[3]);
+                if (what == 3) vsti_shift_hue(&expected, factors[3]);
             }
             if (!same(&got, &expected)) continue;
             matches++;
@@ -1073,7 +1074,7 @@ static int serve(void) {
             status = vsti_operation_find(name)->apply(&image, argument, &context);
         } else if (sscanf(line, "hue %lf %d %d %d", &argument, &channels, &height, &width) == 4) {
             read_pixels(&image, channels, height, width);
-            vsti_turn_hue(&image, argument);
+            vsti_shift_hue(&image, argument);
         } else if (sscanf(line, "list %" SCNu64 " %d %d %d %511[^\n]", &sample, &channels, &height, &width, text) ==
                    5) {
             vst_augment *augment;

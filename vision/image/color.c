@@ -20,7 +20,7 @@ typedef struct table {
     uint8_t of[3][VALUES]; /* by channel and value */
 } table;
 
-static void look_up(vst_image *image, const table *t) {
+static void apply_table(vst_image *image, const table *t) {
     const size_t size = size_of(image);
     uint8_t *p = image->pixels;
     if (image->channels == 1) {
@@ -84,7 +84,7 @@ static void by_histogram(vst_image *image, void (*make)(const uint32_t *counts, 
     table t;
     count_values(image, counts);
     for (int c = 0; c < image->channels; c++) make(counts[c], t.of[c]);
-    look_up(image, &t);
+    apply_table(image, &t);
 }
 
 void vst_image_autocontrast(vst_image *image) { by_histogram(image, stretch_table); }
@@ -168,7 +168,7 @@ static void blend_with(vst_image *image, uint8_t value, double factor) {
     kernels->blend(same, all, (float)factor, t.of[0], VALUES);
     memcpy(t.of[1], t.of[0], VALUES);
     memcpy(t.of[2], t.of[0], VALUES);
-    look_up(image, &t);
+    apply_table(image, &t);
 }
 
 static uint64_t sum_of(const uint8_t *values, size_t n) {

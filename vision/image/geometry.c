@@ -95,38 +95,38 @@ void vst_image_flip(vst_image *image) {
 
 /* The input index of the first output pixel, and the steps to the next pixel in its row and in its column, in pixels.
  */
-typedef struct path {
+typedef struct pixel_steps {
     ptrdiff_t start, across, down;
-} path;
+} pixel_steps;
 
-static path path_of(int orientation, ptrdiff_t height, ptrdiff_t width) {
+static pixel_steps steps_of(int orientation, ptrdiff_t height, ptrdiff_t width) {
     const ptrdiff_t right = width - 1, bottom = (height - 1) * width;
     switch (orientation) {
-    case 2: return (path){right, -1, width};
-    case 3: return (path){bottom + right, -1, -width};
-    case 4: return (path){bottom, 1, -width};
-    case 5: return (path){0, width, 1};
-    case 6: return (path){bottom, -width, 1};
-    case 7: return (path){bottom + right, -width, -1};
-    case 8: return (path){right, width, -1};
-    default: return (path){0, 1, width};
+    case 2: return (pixel_steps){right, -1, width};
+    case 3: return (pixel_steps){bottom + right, -1, -width};
+    case 4: return (pixel_steps){bottom, 1, -width};
+    case 5: return (pixel_steps){0, width, 1};
+    case 6: return (pixel_steps){bottom, -width, 1};
+    case 7: return (pixel_steps){bottom + right, -width, -1};
+    case 8: return (pixel_steps){right, width, -1};
+    default: return (pixel_steps){0, 1, width};
     }
 }
 
 vst_status vst_image_turn(const vst_image *in, int orientation, vst_image *out) {
     enum { TILE = 16 }; /* rows written together, so that a column of the input is read from memory once */
-    const bool on_its_side = orientation >= 5 && orientation <= 8;
-    const int height = on_its_side ? in->width : in->height, width = on_its_side ? in->height : in->width;
+    const bool transposed = orientation >= 5 && orientation <= 8;
+    const int height = transposed ? in->width : in->height, width = transposed ? in->height : in->width;
     const vst_status status = vst_image_allocate(out, in->channels, height, width);
     if (status != VST_OK) return status;
-    const path way = path_of(orientation, in->height, in->width);
+    const pixel_steps walk = steps_of(orientation, in->height, in->width);
     const ptrdiff_t channels = in->channels;
     for (int top = 0; top < height; top += TILE)
         for (int left = 0; left < width; left += TILE)
             for (int y = top; y < height && y < top + TILE; y++) {
-                const uint8_t *from = in->pixels + (way.start + y * way.down + left * way.across) * channels;
+                const uint8_t *from = in->pixels + (walk.start + y * walk.down + left * walk.across) * channels;
                 uint8_t *to = out->pixels + ((ptrdiff_t)y * width + left) * channels;
-                for (int x = left; x < width && x < left + TILE; x++, from += way.across * channels, to += channels)
+                for (int x = left; x < width && x < left + TILE; x++, from += walk.across * channels, to += channels)
                     copy_pixel(to, from, (size_t)channels);
             }
     return VST_OK;

@@ -176,7 +176,7 @@ static bool choose_part(codec *self, const vst_decode_options *options) {
 /* Skips rows and columns outside the box. With subsampled chroma one more block is decoded on each side, because smooth
  * upsampling reads neighbours. A file with several scans is decoded whole: libjpeg has to read all scans before the
  * first row, and libjpeg-turbo 2.1 has bugs in partial decoding of such files. */
-static void leave_out(codec *self) {
+static void skip_unneeded(codec *self) {
     struct jpeg_decompress_struct *jpeg = &self->jpeg;
     const int height = (int)jpeg->output_height, width = (int)jpeg->output_width;
     const vst_box *box = &self->box;
@@ -242,7 +242,7 @@ static bool prepare(codec *self, const vst_decode_options *options, vst_image *o
     self->status = vst_image_allocate(out, channels_of(self), self->box.height, self->box.width);
     if (self->status != VST_OK) return false;
     jpeg_start_decompress(jpeg);
-    leave_out(self);
+    skip_unneeded(self);
     self->row_size = (size_t)jpeg->output_width * (size_t)jpeg->output_components;
     if (self->row_size == (size_t)out->width * (size_t)out->channels &&
         jpeg->output_scanline == (JDIMENSION)self->box.top)

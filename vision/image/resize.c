@@ -36,7 +36,7 @@ static double filter_at(vst_filter filter, double x) {
 }
 
 /* Half the width of the filter's support, in pixels. */
-static double reach_of(vst_filter filter) {
+static double filter_radius(vst_filter filter) {
     switch (filter) {
     case VST_FILTER_BOX: return 0.5;
     case VST_FILTER_BILINEAR:
@@ -52,7 +52,7 @@ static double reach_of(vst_filter filter) {
 typedef struct axis {
     vst_filter filter;
     int inputs, all, first, outputs;
-    double scale, stretch, reach; /* scale: inputs per output; stretch: factor by which the filter is widened; reach:
+    double scale, stretch, radius; /* scale: inputs per output; stretch: factor by which the filter is widened; radius:
                                      half its width then */
     int groups;
     int32_t *bounds;
@@ -63,25 +63,25 @@ static axis axis_of(vst_filter filter, int inputs, int all, int first, int outpu
     axis self = {.filter = filter, .inputs = inputs, .all = all, .first = first, .outputs = outputs};
     self.scale = (double)(float)inputs / all;
     self.stretch = self.scale < 1.0 ? 1.0 : self.scale;
-    self.reach = reach_of(filter) * self.stretch;
-    const double most = ceil(self.reach) * 2 + 1; /* upper bound of taps per output */
+    self.radius = filter_radius(filter) * self.stretch;
+    const double most = ceil(self.radius) * 2 + 1; /* upper bound of taps per output */
     self.groups = ((most < inputs ? (int)most : inputs) + GROUP - 1) / GROUP;
     return self;
 }
 
-static axis across_of(const vst_resize_window *w) {
+static axis horizontal_axis(const vst_resize_window *w) {
     return axis_of(w->filter, w->in_width, w->width, w->box.left, w->box.width);
 }
 
-static axis down_of(const vst_resize_window *w) {
+static axis vertical_axis(const vst_resize_window *w) {
     return axis_of(w->filter, w->in_height, w->height, w->box.top, w->box.height);
 }
 
 /* Sets the range of inputs, *first to *end - 1, that output x depends on. Returns the filter's centre. */
 static double find_taps(const axis *self, int x, int *first, int *end) {
     const double centre = 0.0f + (x + 0.5) * self->scale;
-    *first = (int)(centre - self->reach + 0.5);
-    *end = (int)(centre + self->reach + 0.5);
+    *first = (int)(centre - self->radius + 0.5);
+    *end = (int)(centre + self->radius + 0.5);
     if (*first < 0) *first = 0;
     if (*end > self->inputs) *end = self->inputs;
     return centre;
@@ -101,14 +101,14 @@ static void find_source(const axis *self, int *first, int *count) {
 vst_box vst_resize_source(const vst_resize_window *window) {
     vst_box box = {0, 0, window->in_height, window->in_width};
     if (window->filter == VST_FILTER_NEAREST) return box; /* positions are summed from the edge on */
-    const axis across = across_of(window), down = down_of(window);
+    const axis across = horizontal_axis(window), down = vertical_axis(window);
     find_source(&down, &box.top, &box.height);
     find_source(&across, &box.left, &box.width);
     return box;
 }
 
 /* Rounds a weight to PLACES fractional bits, half away from zero, and splits it into two factors. */
-static void put_weight(int16_t *weights, int tap, double value) {
+static void store_weight(int16_t *weights, int tap, double value) {
     const double scaled = value * (1 << PLACES);
     const int32_t whole = (int32_t)(value < 0 ? -0.5 + scaled : 0.5 + scaled);
     const int32_t high = (whole + (1 << (LOW_PLACES - 1))) >> LOW_PLACES;
@@ -130,7 +130,7 @@ static void fill_axis(axis *self, int origin, double *values) {
             sum += values[i - first];
         }
         int16_t *weights = self->weights + (size_t)x * (size_t)self->groups * 2 * GROUP;
-        for (int i = 0; i < end - first; i++) put_weight(weights, i, sum != 0.0 ? values[i] / sum : values[i]);
+        for (int i = 0; i < end - first; i++) store_weight(weights, i, sum != 0.0 ? values[i] / sum : values[i]);
         self->bounds[2 * x] = first - origin;
         self->bounds[2 * x + 1] = end - first;
     }
@@ -146,7 +146,7 @@ typedef struct arena {
 } arena;
 
 /* Returns the next piece. Only counts if there is no memory yet. */
-static void *take(arena *self, size_t count, size_t size) {
+static void *take_piece(arena *self, size_t count, size_t size) {
     enum { ALIGNMENT = 16 };
     size_t bytes;
     void *piece = self->memory ? self->memory + self->size : NULL;
@@ -175,22 +175,22 @@ static void lay_out(resizing *self, arena *memory, const vsti_view *in) {
     const int taps = GROUP * (self->across.groups > self->down.groups ? self->across.groups : self->down.groups);
     axis *axes[] = {&self->across, &self->down};
     for (int i = 0; i < 2; i++) {
-        axes[i]->bounds = take(memory, (size_t)axes[i]->outputs, 2 * sizeof *axes[i]->bounds);
-        axes[i]->weights =
-            take(memory, (size_t)axes[i]->outputs * (size_t)axes[i]->groups, 2 * GROUP * sizeof *axes[i]->weights);
+        axes[i]->bounds = take_piece(memory, (size_t)axes[i]->outputs, 2 * sizeof *axes[i]->bounds);
+        axes[i]->weights = take_piece(memory, (size_t)axes[i]->outputs * (size_t)axes[i]->groups,
+                                      2 * GROUP * sizeof *axes[i]->weights);
     }
-    self->values = take(memory, (size_t)taps, sizeof *self->values);
+    self->values = take_piece(memory, (size_t)taps, sizeof *self->values);
     self->line = (size_t)in->width * (size_t)in->channels + VSTI_TAP_SLACK;
-    self->lines = take(memory, horizontal ? VSTI_TAP_ROWS : 0, self->line);
-    self->half = take(memory, horizontal && vertical ? (size_t)in->height : 0,
-                      (size_t)self->across.outputs * (size_t)in->channels);
+    self->lines = take_piece(memory, horizontal ? VSTI_TAP_ROWS : 0, self->line);
+    self->half = take_piece(memory, horizontal && vertical ? (size_t)in->height : 0,
+                            (size_t)self->across.outputs * (size_t)in->channels);
 }
 
 /* ---- The two passes ---- */
 
 /* The horizontal pass, VSTI_TAP_ROWS rows at a time. The kernel reads up to VSTI_TAP_SLACK bytes beyond a row, so rows
  * near the end of the input are copied first. */
-static void pass_across(const resizing *self, const vsti_view *in, uint8_t *out) {
+static void horizontal_pass(const resizing *self, const vsti_view *in, uint8_t *out) {
     const vsti_kernels *kernels = vsti_get_kernels();
     const vsti_taps taps = taps_of(&self->across);
     const size_t row = (size_t)in->width * (size_t)in->channels;
@@ -213,7 +213,7 @@ static void pass_across(const resizing *self, const vsti_view *in, uint8_t *out)
     }
 }
 
-static void pass_down(const resizing *self, const vsti_view *in, vst_image *out) {
+static void vertical_pass(const resizing *self, const vsti_view *in, vst_image *out) {
     const vsti_kernels *kernels = vsti_get_kernels();
     const vsti_taps taps = taps_of(&self->down);
     const size_t row = (size_t)out->width * (size_t)out->channels;
@@ -226,7 +226,7 @@ static void pass_down(const resizing *self, const vsti_view *in, vst_image *out)
 static vst_status resample(const vsti_view *in, const vst_resize_window *window, vst_image *scratch, vst_image *out) {
     const bool horizontal = window->width != window->in_width, vertical = window->height != window->in_height;
     const vst_box source = vst_resize_source(window);
-    resizing self = {across_of(window), down_of(window), NULL, NULL, NULL, 0};
+    resizing self = {horizontal_axis(window), vertical_axis(window), NULL, NULL, NULL, 0};
     arena memory = {0};
     lay_out(&self, &memory, in);
     const vst_status status = reserve(scratch, memory.size);
@@ -236,12 +236,12 @@ static vst_status resample(const vsti_view *in, const vst_resize_window *window,
     vsti_view half = *in;
     if (horizontal) {
         fill_axis(&self.across, source.left, self.values);
-        pass_across(&self, in, vertical ? self.half : out->pixels);
+        horizontal_pass(&self, in, vertical ? self.half : out->pixels);
         half = (vsti_view){self.half, (size_t)out->width * (size_t)in->channels, in->channels, in->height, out->width};
     }
     if (vertical) {
         fill_axis(&self.down, source.top, self.values);
-        pass_down(&self, &half, out);
+        vertical_pass(&self, &half, out);
     }
     return VST_OK;
 }

@@ -24,19 +24,19 @@ typedef double doubles4 __attribute__((vector_size(32)));
 enum { PIECE = 128, OUTSIDE = -2 };
 
 /* A position between input pixels. */
-typedef struct place {
+typedef struct pixel_position {
     int x, y; /* the pixel above and to the left, -1 … size - 1; x is OUTSIDE if the position is not in the image */
     double dx, dy;
-} place;
+} pixel_position;
 
 /* Positions of consecutive outputs. */
-typedef struct places {
+typedef struct positions {
     int32_t x[PIECE], y[PIECE];
     double dx[PIECE], dy[PIECE];
-} places;
+} positions;
 
 /* Positions of outputs x, x + 1, … of row y. */
-static void find_places(const vsti_affine *map, int x, int y, int count, places *out) {
+static void find_positions(const vsti_affine *map, int x, int y, int count, positions *out) {
     const double *m = map->matrix, down = y + 0.5, width = map->width, height = map->height;
 #pragma omp simd
     for (int i = 0; i < count; i++) {
@@ -82,15 +82,18 @@ static inline void store_pixel(uint8_t *out, const doubles4 *value, bool room) {
 }
 
 /* A copy of the image's last pixel: reading its fourth byte in the image would be out of bounds. */
-typedef struct corner {
+typedef struct last_pixel {
     uint8_t pixels[4];
     const uint8_t *last; /* the pixel in the image */
-} corner;
+} last_pixel;
 
 /* The address from which a pixel can be read with four bytes. */
-static inline const uint8_t *safe(const uint8_t *at, const corner *end) { return at == end->last ? end->pixels : at; }
+static inline const uint8_t *readable(const uint8_t *at, const last_pixel *end) {
+    return at == end->last ? end->pixels : at;
+}
 
-static void bicubic_rgb(const vsti_affine *map, const place *p, const corner *end, uint8_t *out, bool room) {
+static void bicubic_rgb(const vsti_affine *map, const pixel_position *p, const last_pixel *end, uint8_t *out,
+                        bool room) {
     const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
     const size_t stride = (size_t)map->width * 3;
     size_t column[4];
@@ -98,8 +101,8 @@ static void bicubic_rgb(const vsti_affine *map, const place *p, const corner *en
     for (int i = 0; i < 4; i++) column[i] = (size_t)clamp(p->x - 1 + i, map->width) * 3;
     for (int i = 0; i < 4; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y - 1 + i, map->height) * stride;
-        const ints4 a = pixel_at(safe(row + column[0], end)), b = pixel_at(safe(row + column[1], end));
-        const ints4 c = pixel_at(safe(row + column[2], end)), d = pixel_at(safe(row + column[3], end));
+        const ints4 a = pixel_at(readable(row + column[0], end)), b = pixel_at(readable(row + column[1], end));
+        const ints4 c = pixel_at(readable(row + column[2], end)), d = pixel_at(readable(row + column[3], end));
         v[i] = CUBIC(DOUBLES(b), DOUBLES(CUBIC2(a, b, c, d)), DOUBLES(CUBIC3(a, b, c, d)), DOUBLES(CUBIC4(a, b, c, d)),
                      dx);
     }
@@ -118,7 +121,7 @@ static inline doubles4 coefficient(__m128i channels, int a, int b, int c, int d)
 }
 
 /* True if all 16 pixels are in the image and four more bytes can be read after each row of them. */
-static inline bool is_inner(const vsti_affine *map, const places *all, int i) {
+static inline bool is_inner(const vsti_affine *map, const positions *all, int i) {
     return all->x[i] >= 1 && all->x[i] < map->width - 2 && all->y[i] >= 1 && all->y[i] < map->height - 3;
 }
 
@@ -138,7 +141,7 @@ static inline doubles4 bicubic_down(const doubles4 v[4], double at) {
 }
 
 /* Computes outputs first … end - 1, all of which are inner. */
-static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine *map, const places *all, int first,
+static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine *map, const positions *all, int first,
                                                               int end, bool across, bool down, uint8_t *out,
                                                               bool room) {
     const size_t stride = (size_t)map->width * 3;
@@ -160,7 +163,7 @@ static bool all_zero(const double *x, int first, int end) {
 }
 
 /* Finds the first run of inner outputs, *first … *end - 1. */
-static void find_inner(const vsti_affine *map, const places *all, int count, int *first, int *end) {
+static void find_inner(const vsti_affine *map, const positions *all, int count, int *first, int *end) {
     *first = 0;
     while (*first < count && !is_inner(map, all, *first)) ++*first;
     *end = *first;
@@ -169,28 +172,29 @@ static void find_inner(const vsti_affine *map, const places *all, int count, int
 
 /* Shears and translations interpolate along one axis only: with an offset of 0 the formula returns the pixel exactly,
  * so the other axis is skipped. */
-static void bicubic_inner(const vsti_affine *map, const places *all, int first, int end, uint8_t *out, bool room) {
+static void bicubic_inner(const vsti_affine *map, const positions *all, int first, int end, uint8_t *out, bool room) {
     if (all_zero(all->dy, first, end)) bicubic_run(map, all, first, end, true, false, out, room);
     else if (all_zero(all->dx, first, end)) bicubic_run(map, all, first, end, false, true, out, room);
     else bicubic_run(map, all, first, end, true, true, out, room);
 }
 #endif
 
-static inline void bilinear_rgb(const vsti_affine *map, const place *p, const corner *end, uint8_t *out, bool room) {
+static inline void bilinear_rgb(const vsti_affine *map, const pixel_position *p, const last_pixel *end, uint8_t *out,
+                                bool room) {
     const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
     const size_t stride = (size_t)map->width * 3;
     const size_t left = (size_t)clamp(p->x, map->width) * 3, right = (size_t)clamp(p->x + 1, map->width) * 3;
     doubles4 v[2], result;
     for (int i = 0; i < 2; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y + i, map->height) * stride;
-        const ints4 a = pixel_at(safe(row + left, end)), b = pixel_at(safe(row + right, end));
+        const ints4 a = pixel_at(readable(row + left, end)), b = pixel_at(readable(row + right, end));
         v[i] = DOUBLES(a) + DOUBLES(b - a) * dx;
     }
     result = v[0] + (v[1] - v[0]) * dy;
     store_pixel(out, &result, room);
 }
 
-static double bicubic_grey(const vsti_affine *map, const place *p) {
+static double bicubic_grey(const vsti_affine *map, const pixel_position *p) {
     double v[4];
     for (int i = 0; i < 4; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y - 1 + i, map->height) * (size_t)map->width;
@@ -203,7 +207,7 @@ static double bicubic_grey(const vsti_affine *map, const place *p) {
                  p->dy);
 }
 
-static double bilinear_grey(const vsti_affine *map, const place *p) {
+static double bilinear_grey(const vsti_affine *map, const pixel_position *p) {
     double v[2];
     for (int i = 0; i < 2; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y + i, map->height) * (size_t)map->width;
@@ -214,10 +218,11 @@ static double bilinear_grey(const vsti_affine *map, const place *p) {
 }
 
 /* Computes outputs first … end - 1; they need not be inner. */
-static inline __attribute__((always_inline)) void any_run(const vsti_affine *map, const places *all, int first, int end,
-                                                          const corner *last, uint8_t *out, bool bicubic, bool room) {
+static inline __attribute__((always_inline)) void general_run(const vsti_affine *map, const positions *all, int first,
+                                                              int end, const last_pixel *last, uint8_t *out,
+                                                              bool bicubic, bool room) {
     for (int i = first; i < end; i++) {
-        const place p = {all->x[i], all->y[i], all->dx[i], all->dy[i]};
+        const pixel_position p = {all->x[i], all->y[i], all->dx[i], all->dy[i]};
         uint8_t *to = out + (size_t)i * (size_t)map->channels;
         if (p.x == OUTSIDE) {
             for (int c = 0; c < map->channels; c++) to[c] = map->fill[c];
@@ -235,24 +240,24 @@ static inline __attribute__((always_inline)) void any_run(const vsti_affine *map
 static inline __attribute__((always_inline)) void affine_row(const vsti_affine *map, int y, uint8_t *out, int width,
                                                              bool bicubic) {
     const size_t channels = (size_t)map->channels;
-    corner end = {.last = map->pixels + ((size_t)map->height * (size_t)map->width - 1) * channels};
+    last_pixel end = {.last = map->pixels + ((size_t)map->height * (size_t)map->width - 1) * channels};
     memcpy(end.pixels, end.last, channels);
     for (int x = 0; x < width; x += PIECE, out += PIECE * channels) {
         const int count = width - x < PIECE ? width - x : PIECE;
         const bool room = x + count < width;
         int first = 0;
-        places all;
-        find_places(map, x, y, count, &all);
+        positions all;
+        find_positions(map, x, y, count, &all);
 #if defined __AVX2__
         if (bicubic && channels == 3) { /* left to right: storing a pixel overwrites a byte of the next one */
             int behind;
             find_inner(map, &all, count, &first, &behind);
-            any_run(map, &all, 0, first, &end, out, true, room || first < count);
+            general_run(map, &all, 0, first, &end, out, true, room || first < count);
             bicubic_inner(map, &all, first, behind, out, room || behind < count);
             first = behind;
         }
 #endif
-        any_run(map, &all, first, count, &end, out, bicubic, room);
+        general_run(map, &all, first, count, &end, out, bicubic, room);
     }
 }
 

@@ -42,7 +42,7 @@ size_t K(attention_scratch)(const vsti_attention_shape *shape, int threads) {
 }
 
 /* Takes a piece of a thread's scratch. */
-static float *take(float **scratch, int64_t floats) {
+static float *take_scratch(float **scratch, int64_t floats) {
     float *piece = *scratch;
     *scratch += floats;
     return piece;
@@ -94,7 +94,7 @@ static void transpose(const sizes *s, const float *x, float *y) {
 }
 
 /* The largest score of a row. `padding` is added to the last vector: -infinity in the lanes after the last token. */
-static float row_top(const sizes *s, vsti_vector padding, float *score) {
+static float row_max(const sizes *s, vsti_vector padding, float *score) {
     const int64_t last = s->keys - VSTI_LANES;
     vsti_vector top = vsti_load(score + last) + padding;
     *(vsti_vector *)(score + last) = top;
@@ -117,15 +117,15 @@ static float row_exp(const sizes *s, float scale, float top, float *score) {
 static void softmax_rows(const sizes *s, float scale, int64_t rows, float *score, float *sum, float *lse) {
     vsti_vector padding = {0};
     for (int64_t k = s->tokens; k < s->keys; k++) padding[k - (s->keys - VSTI_LANES)] = -INFINITY;
-    for (int64_t i = 0; i < rows; i++) lse[i] = row_top(s, padding, score + i * s->keys);
+    for (int64_t i = 0; i < rows; i++) lse[i] = row_max(s, padding, score + i * s->keys);
     for (int64_t i = 0; i < rows; i++) sum[i] = row_exp(s, scale, lse[i], score + i * s->keys);
     for (int64_t i = 0; i < rows; i++) lse[i] = lse[i] * scale + logf(sum[i]);
 }
 
 static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out,
                          float *lse, float *scratch) {
-    float *keys = take(&scratch, s->channels * s->keys), *values = take(&scratch, s->tokens * s->width);
-    float *score = take(&scratch, s->block * s->keys), *sum = take(&scratch, s->block * s->width);
+    float *keys = take_scratch(&scratch, s->channels * s->keys), *values = take_scratch(&scratch, s->tokens * s->width);
+    float *score = take_scratch(&scratch, s->block * s->keys), *sum = take_scratch(&scratch, s->block * s->width);
     transpose(s, k, keys);
     copy_rows(s, s->tokens, v, s->row, values);
     for (int64_t begin = 0; begin < s->queries; begin += s->block) {
@@ -165,11 +165,12 @@ typedef struct head {
 static void head_backward(const sizes *s, float scale, const head *h, float *scratch) {
     const int64_t key_floats = s->channels * s->keys, token_floats = s->tokens * s->width;
     const int64_t key_vectors = s->keys / VSTI_LANES, width_vectors = s->width / VSTI_LANES;
-    float *keys = take(&scratch, key_floats), *values = take(&scratch, key_floats);
-    float *q = take(&scratch, token_floats), *k = take(&scratch, token_floats), *dout = take(&scratch, token_floats);
-    float *dk = take(&scratch, token_floats), *dv = take(&scratch, token_floats);
-    float *dq = take(&scratch, s->block * s->width);
-    float *score = take(&scratch, s->block * s->keys), *gradient = take(&scratch, s->block * s->keys);
+    float *keys = take_scratch(&scratch, key_floats), *values = take_scratch(&scratch, key_floats);
+    float *q = take_scratch(&scratch, token_floats), *k = take_scratch(&scratch, token_floats),
+          *dout = take_scratch(&scratch, token_floats);
+    float *dk = take_scratch(&scratch, token_floats), *dv = take_scratch(&scratch, token_floats);
+    float *dq = take_scratch(&scratch, s->block * s->width);
+    float *score = take_scratch(&scratch, s->block * s->keys), *gradient = take_scratch(&scratch, s->block * s->keys);
     transpose(s, h->k, keys);
     transpose(s, h->v, values);
     copy_rows(s, s->queries, h->q, s->row, q);

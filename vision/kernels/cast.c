@@ -27,7 +27,7 @@ void K(from_bf16)(const uint16_t *x, float *y, int64_t n) {
 }
 
 /* round(x / scale), ties to even, clamped to [low, high]; NaN becomes `low`. */
-static inline float steps(float x, float scale, float low, float high) {
+static inline float quantized(float x, float scale, float low, float high) {
     const float quotient = x / scale, above = quotient > low ? quotient : low, cut = above < high ? above : high;
     return cut + 12582912.0f - 12582912.0f; /* adding 1.5 * 2^23 rounds to an integer */
 }
@@ -45,7 +45,8 @@ void K(quantize)(const vsti_quantization *s, const float *scales, const float *x
         const float scale = scales[first / length % s->channels];
         const int64_t end = first + length < n ? first + length : n;
 #pragma omp simd
-        for (int64_t i = first; i < end; i++) to[i] = (uint8_t)((int32_t)steps(x[i], scale, low, high) + s->zero_point);
+        for (int64_t i = first; i < end; i++)
+            to[i] = (uint8_t)((int32_t)quantized(x[i], scale, low, high) + s->zero_point);
     }
 }
 

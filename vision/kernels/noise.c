@@ -30,7 +30,7 @@ static inline float ln(float x) {
 }
 
 /* Sine and cosine of the angle 2 pi x / 2^32: Taylor series around the nearest multiple of a quarter turn. */
-static inline void circle(uint32_t x, float *sine, float *cosine) {
+static inline void sine_cosine(uint32_t x, float *sine, float *cosine) {
     const uint32_t quarter = (x + 0x20000000u) >> 30;
     const float t = (float)(int32_t)(x - (quarter << 30)) * 1.46291808e-9f, square = t * t; /* pi / 2^31 */
     float s = -1.9515296e-4f, c = 2.4433157e-5f;
@@ -64,7 +64,7 @@ static void make_pairs(vst_random *random, float mean, float std, float *a, floa
         /* 31 bits, because signed integers are converted faster. Never 0. */
         const float u = ((float)(int32_t)(numbers[i] >> 1) + 0.5f) * 0x1p-31f;
         float sine, cosine;
-        circle(numbers[pairs + i], &sine, &cosine);
+        sine_cosine(numbers[pairs + i], &sine, &cosine);
         const float radius = sqrtf(-2.0f * ln(u)) * std;
         a[i] = mean + radius * cosine;
         b[i] = mean + radius * sine;

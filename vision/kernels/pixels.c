@@ -63,7 +63,7 @@ static inline void add_taps(sums *sum, __m256i pixels, __m256i high, __m256i low
 static inline __m256i total(const sums *sum) { return _mm256_add_epi32(_mm256_slli_epi32(sum->high, 12), sum->low); }
 
 /* Rounds 32-bit sums and drops the fractional bits. */
-static inline __m256i cut(__m256i sum) {
+static inline __m256i round_sums(__m256i sum) {
     return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << (PLACES - 1))), PLACES);
 }
 
@@ -75,8 +75,8 @@ static inline __m256i repeat8(const int16_t *four) {
 
 /* Converts the sums of four rows (r r g g | b b - -) to pixels: r g b - of each row in 32 bits. */
 static inline __m128i pixels_of(const sums sum[VSTI_TAP_ROWS]) {
-    const __m256i first = cut(_mm256_hadd_epi32(total(&sum[0]), total(&sum[1]))); /* r0 g0 r1 g1 | b0 - b1 - */
-    const __m256i second = cut(_mm256_hadd_epi32(total(&sum[2]), total(&sum[3])));
+    const __m256i first = round_sums(_mm256_hadd_epi32(total(&sum[0]), total(&sum[1]))); /* r0 g0 r1 g1 | b0 - b1 - */
+    const __m256i second = round_sums(_mm256_hadd_epi32(total(&sum[2]), total(&sum[3])));
     const __m256i words = _mm256_packs_epi32(first, second), bytes = _mm256_packus_epi16(words, words);
     return _mm_unpacklo_epi16(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
 }
@@ -132,7 +132,7 @@ static void resample_grey(const uint8_t *const *in, uint8_t *const *out, const v
             const __m128i bytes = _mm_setr_epi32(four[0], four[1], four[2], four[3]);
             add_taps(&sum, _mm256_cvtepu8_epi16(bytes), repeat8(weights), repeat8(weights + GROUP));
         }
-        const __m256i all = total(&sum), rows = cut(_mm256_hadd_epi32(all, all)); /* 0 1 0 1 | 2 3 2 3 */
+        const __m256i all = total(&sum), rows = round_sums(_mm256_hadd_epi32(all, all)); /* 0 1 0 1 | 2 3 2 3 */
         const __m256i words = _mm256_packs_epi32(rows, rows), bytes = _mm256_packus_epi16(words, words);
         const uint32_t low = (uint32_t)_mm256_extract_epi32(bytes, 0), high = (uint32_t)_mm256_extract_epi32(bytes, 4);
         out[0][x] = (uint8_t)low;
@@ -161,8 +161,8 @@ static inline void resample_32(const uint8_t *const *rows, int pairs, const int1
         add_taps(&sum[2], _mm256_unpacklo_epi8(second, zero), high, low);
         add_taps(&sum[3], _mm256_unpackhi_epi8(second, zero), high, low);
     }
-    const __m256i left = _mm256_packs_epi32(cut(total(&sum[0])), cut(total(&sum[1])));
-    const __m256i right = _mm256_packs_epi32(cut(total(&sum[2])), cut(total(&sum[3])));
+    const __m256i left = _mm256_packs_epi32(round_sums(total(&sum[0])), round_sums(total(&sum[1])));
+    const __m256i right = _mm256_packs_epi32(round_sums(total(&sum[2])), round_sums(total(&sum[3])));
     _mm256_storeu_si256((__m256i *)(out + at), _mm256_packus_epi16(left, right));
 }
 #endif

@@ -80,7 +80,7 @@ static void transform_weight(const float *g, float out[POSITIONS]) {
 
 /* Offset of the weight of output `k` for the first input of a group. Weights are stored in panels as wide as the
  * product's tiles, with one row per input. *row: floats between inputs. */
-static int64_t panel_place(const sizes *z, int64_t k, int64_t *row) {
+static int64_t panel_offset(const sizes *z, int64_t k, int64_t *row) {
     const int64_t first = k / PANEL * PANEL, left = z->padded - first;
     *row = left < PANEL ? left : PANEL;
     return z->inner * first + k - first;
@@ -92,7 +92,7 @@ void K(winograd_weights)(const vsti_winograd *s, const float *weight, float *pac
     for (int64_t k = 0; k < s->groups * z.padded; k++) {
         const int64_t group = k / z.padded, output = k % z.padded;
         int64_t row;
-        float *to = packed + group * z.inner * z.padded + panel_place(&z, output, &row);
+        float *to = packed + group * z.inner * z.padded + panel_offset(&z, output, &row);
         for (int64_t c = 0; c < z.inner; c++) {
             float points[POSITIONS] = {0};
             if (output < z.outer)
@@ -117,7 +117,7 @@ static inline __attribute__((always_inline)) void input_points(pixel *d, int ste
 }
 
 /* Offset of channels channel … channel + 7 of pixel 0 in an image with blocked channels. */
-static int64_t group_place(int64_t channel, int64_t block, int64_t pixels) {
+static int64_t group_offset(int64_t channel, int64_t block, int64_t pixels) {
     return channel / block * pixels * block + channel % block;
 }
 
@@ -145,7 +145,7 @@ static void transform_input(const vsti_winograd *s, const sizes *z, const float 
     const float *from = x + image * blocks * pixels * s->in_block;
     for (int64_t c = 0; c < s->in; c += GROUP) {
         pixel d[POSITIONS];
-        read_window(from + group_place(c, s->in_block, pixels), s->height, s->width, s->in_block, row * TILE - s->top,
+        read_window(from + group_offset(c, s->in_block, pixels), s->height, s->width, s->in_block, row * TILE - s->top,
                     column * TILE - s->left, d);
 #pragma GCC unroll 6
         for (int i = 0; i < REACH; i++) input_points(d + i, REACH);
@@ -178,7 +178,7 @@ static void multiply(const vsti_winograd *s, const sizes *z, const float *from, 
 
 /* ---- Output ---- */
 
-static inline __attribute__((always_inline)) void output_values(pixel *m, int step) {
+static inline __attribute__((always_inline)) void output_points(pixel *m, int step) {
     const pixel near_sum = m[step] + m[2 * step], near_difference = m[step] - m[2 * step];
     const pixel far_sum = m[3 * step] + m[4 * step], far_difference = m[3 * step] - m[4 * step];
     m[0] = m[0] + near_sum + far_sum;
@@ -222,10 +222,10 @@ static void transform_output(const vsti_winograd *s, const sizes *z, const float
 #pragma GCC unroll 36
         for (int p = 0; p < POSITIONS; p++) m[p] = *(const pixel *)(sums + p * z->to_step);
 #pragma GCC unroll 6
-        for (int i = 0; i < REACH; i++) output_values(m + i, REACH);
+        for (int i = 0; i < REACH; i++) output_points(m + i, REACH);
 #pragma GCC unroll 4
-        for (int i = 0; i < TILE; i++) output_values(m + i * REACH, 1);
-        write_window(s, m, &shift, to + group_place(k, s->out_block, pixels), row * TILE, column * TILE);
+        for (int i = 0; i < TILE; i++) output_points(m + i * REACH, 1);
+        write_window(s, m, &shift, to + group_offset(k, s->out_block, pixels), row * TILE, column * TILE);
     }
 }
 

@@ -169,7 +169,7 @@ static const vsti_operation forward = {.name = "conv2d",
                                        .products = true};
 
 /* Checks the options against the input and sets the sizes. */
-static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {
+static bool set_sizes(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4) {
@@ -213,7 +213,7 @@ static vsti_ints padding_of(const vsti_convolution *c) {
 
 vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
     vsti_convolution c;
-    if (g->status != VST_OK || !geometry(g, x, &options, &c)) return (vst_value){0};
+    if (g->status != VST_OK || !set_sizes(g, x, &options, &c)) return (vst_value){0};
     if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;
     vst_value inputs[3] = {x, vst_param(g, "weight", weight_shape(&c), options.init)};
     if (options.bias) {

@@ -68,7 +68,8 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
 
 /* Adds the gradient of one input of the loss. Exchanging the inputs is right for the mean squared error, which is
  * symmetric. */
-static void towards(vsti_gradients *gradients, const vsti_node *node, int side, const vsti_operation *backward) {
+static void add_input_gradient(vsti_gradients *gradients, const vsti_node *node, int side,
+                               const vsti_operation *backward) {
     if (!vsti_wanted(gradients, vsti_input_of(node, side))) return;
     const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, side)),
                                 vsti_saved(gradients, vsti_input_of(node, 1 - side)),
@@ -88,7 +89,7 @@ static void cross_entropy_gradient(vsti_gradients *gradients, const vsti_node *n
                                             .output_names = {"dlogits"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
 }
 
 vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, double smoothing) {
@@ -113,7 +114,7 @@ static void binary_gradient(vsti_gradients *gradients, const vsti_node *node) {
                                             .output_names = {"dlogits"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
 }
 
 vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target) {
@@ -141,7 +142,7 @@ static void kl_gradient(vsti_gradients *gradients, const vsti_node *node) {
                                             .output_names = {"dstudent"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
 }
 
 vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, double temperature,
@@ -176,8 +177,8 @@ static void mse_gradient(vsti_gradients *gradients, const vsti_node *node) {
                                             .output_names = {"da"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
-    towards(gradients, node, 1, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 1, &backward);
 }
 
 vst_value vst_mse(vst_graph *g, vst_value a, vst_value b) {

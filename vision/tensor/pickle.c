@@ -104,7 +104,7 @@ static vst_status limited(const machine *m, const char *what, size_t limit) {
 
 /* ---- The arena ---- */
 
-static vst_status allot(machine *m, size_t bytes, void *pointer) {
+static vst_status allocate(machine *m, size_t bytes, void *pointer) {
     vsti_pickle *pickle = m->pickle;
     const size_t rounded = (bytes + GRAIN - 1) / GRAIN * GRAIN; /* no overflow: callers stay far below SIZE_MAX */
     if (rounded > VSTI_PICKLE_ARENA - pickle->arena_bytes) return limited(m, "bytes of values", VSTI_PICKLE_ARENA);
@@ -122,7 +122,7 @@ static vst_status allot(machine *m, size_t bytes, void *pointer) {
     return VST_OK;
 }
 
-static vst_status deeper(const machine *m, vsti_pickled *container, const vsti_pickled *item) {
+static vst_status check_depth(const machine *m, vsti_pickled *container, const vsti_pickled *item) {
     if (item->depth >= VSTI_PICKLE_DEPTH) return limited(m, "nested containers", VSTI_PICKLE_DEPTH);
     if (container->depth <= item->depth) container->depth = item->depth + 1;
     return VST_OK;
@@ -131,11 +131,11 @@ static vst_status deeper(const machine *m, vsti_pickled *container, const vsti_p
 /* Appends to a tuple, list, set or dict. */
 static vst_status append(machine *m, vsti_pickled *container, vsti_pickled *item) {
     vst_status status = VST_OK;
-    VST_TRY(deeper(m, container, item));
+    VST_TRY(check_depth(m, container, item));
     if (container->as.list.count == container->as.list.capacity) {
         const size_t capacity = container->as.list.capacity ? 2 * container->as.list.capacity : 4;
         vsti_pickled **items;
-        VST_TRY(allot(m, capacity * sizeof *items, &items));
+        VST_TRY(allocate(m, capacity * sizeof *items, &items));
         if (container->as.list.count > 0)
             memcpy(items, container->as.list.items, container->as.list.count * sizeof *items);
         container->as.list.items = items;
@@ -182,7 +182,7 @@ static vst_status pop_mark(machine *m, size_t *first) {
 static vst_status push_new(machine *m, vsti_pickled value) {
     vst_status status = VST_OK;
     vsti_pickled *made = NULL;
-    VST_TRY(allot(m, sizeof *made, &made));
+    VST_TRY(allocate(m, sizeof *made, &made));
     *made = value;
     VST_TRY(push(m, made));
 out:
@@ -273,7 +273,7 @@ static vst_status collect(machine *m, vsti_kind kind, size_t first) {
     vst_status status = VST_OK;
     vsti_pickled *made = NULL;
     if (kind == VSTI_DICT && (m->height - first) % 2) return broken(m, "a key has no value");
-    VST_TRY(allot(m, sizeof *made, &made));
+    VST_TRY(allocate(m, sizeof *made, &made));
     *made = (vsti_pickled){.kind = kind, .depth = 1};
     for (size_t i = first; i < m->height; i++) VST_TRY(append(m, made, m->stack[i]));
     m->height = first;
@@ -353,7 +353,7 @@ static vst_status intern(machine *m, const char *name, const char **out) {
         if (strcmp(*out, name) == 0) return VST_OK;
     }
     if (pickle->global_count == VSTI_PICKLE_GLOBALS) return limited(m, "different classes", VSTI_PICKLE_GLOBALS);
-    VST_TRY(allot(m, length + 1, &copy));
+    VST_TRY(allocate(m, length + 1, &copy));
     VST_TRY(vst_grow(&pickle->globals, &pickle->global_capacity, pickle->global_count + 1, sizeof(char *)));
     *out = memcpy(copy, name, length + 1);
     pickle->globals[pickle->global_count++] = copy;
@@ -410,7 +410,7 @@ out:
 static vst_status push_ordered_dict(machine *m, const vsti_pickled *arguments) {
     vst_status status = VST_OK;
     vsti_pickled *dict = NULL;
-    VST_TRY(allot(m, sizeof *dict, &dict));
+    VST_TRY(allocate(m, sizeof *dict, &dict));
     *dict = (vsti_pickled){.kind = VSTI_DICT, .depth = 1};
     if (arguments->as.list.count > 0) {
         const vsti_pickled *pairs = arguments->as.list.items[0];
@@ -433,8 +433,8 @@ static vst_status push_call(machine *m, vsti_pickled *function, vsti_pickled *ar
     vsti_pickled made = {.kind = VSTI_CALL, .depth = 1, .as.call = {function, arguments}};
     if (arguments->kind != VSTI_TUPLE) return broken(m, "the arguments of a call are no tuple");
     if (vsti_pickled_is_global(function, "collections.OrderedDict")) return push_ordered_dict(m, arguments);
-    VST_TRY(deeper(m, &made, arguments));
-    VST_TRY(deeper(m, &made, function));
+    VST_TRY(check_depth(m, &made, arguments));
+    VST_TRY(check_depth(m, &made, function));
     VST_TRY(push_new(m, made));
 out:
     return status;
@@ -457,7 +457,7 @@ static vst_status push_persistent(machine *m) {
     vsti_pickle *pickle = m->pickle;
     vsti_pickled made = {.kind = VSTI_PERSISTENT, .depth = 1};
     VST_TRY(pop(m, &made.as.id));
-    VST_TRY(deeper(m, &made, made.as.id));
+    VST_TRY(check_depth(m, &made, made.as.id));
     VST_TRY(push_new(m, made));
     VST_TRY(vst_grow(&pickle->persistents, &pickle->persistent_capacity, pickle->persistent_count + 1,
                      sizeof *pickle->persistents));
