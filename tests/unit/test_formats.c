@@ -33,7 +33,7 @@ static const char *in(const char *name) {
     return path[next];
 }
 
-/* The picture's number, as make_picture drew it. */
+/* The number that make_picture encoded in the image. */
 static int number_of(const vst_dataset *dataset, uint64_t index, int *label) {
     vst_image image = {0};
     ck_ok(vst_dataset_read(dataset, index, &image, label));
@@ -67,8 +67,7 @@ static uint64_t hash_of(const char *path, const char *split, const char *format)
 
 /* ---- The same images in three layouts ---- */
 
-/* In the order of torchvision's ImageFolder: by class, by the path of the file's folder, by name, each compared by
- * bytes. */
+/* In the order of torchvision's ImageFolder: by class, folder and name, each compared by bytes. */
 static const struct {
     const char *name;
     int label;
@@ -141,7 +140,7 @@ START_TEST(three_layouts) {
     for (int i = 0; i < 4; i++) ck_assert_str_eq(vst_dataset_class_name(shards, i), vst_dataset_class_name(dataset, i));
     ck_assert_str_eq(vst_dataset_class_name(dataset, 0), "Zebra");
     ck_assert(vst_dataset_has_no_splits(shards) && !vst_dataset_has_no_splits(dataset));
-    for (uint64_t i = 0; i < TREE; i++) { /* the files' own bytes */
+    for (uint64_t i = 0; i < TREE; i++) { /* the original bytes */
         vst_bytes a = {0}, b = {0};
         char name[PATH_MAX];
         int label;
@@ -189,14 +188,14 @@ START_TEST(split_folders) {
     write_picture(in("a"), "train/cat/1.png", 1);
     write_picture(in("a"), "train/dog/1.png", 2);
     write_picture(in("a"), "train/dog/2.png", 3);
-    write_picture(in("a"), "val/dog/3.png", 4); /* no cat: dog keeps its number */
+    write_picture(in("a"), "val/dog/3.png", 4); /* without cat: dog keeps its number */
     check_facts(in("a"), "train", 3, 2, false, "/a/train");
     check_facts(in("a"), "test", 1, 2, false, "/a/val");
     ck_ok(vst_dataset_open(&dataset, in("a"), "test", NULL));
     ck_assert_int_eq(number_of(dataset, 0, &label), 4);
     ck_assert_int_eq(label, 1);
     vst_dataset_close(dataset);
-    write_picture(in("a"), "test/loose.png", 5); /* without classes, as ImageNet's: val stays the one */
+    write_picture(in("a"), "test/loose.png", 5); /* no classes, as in ImageNet: val is still the test split */
     check_facts(in("a"), "test", 1, 2, false, "/a/val");
     write_picture(in("a"), "test/cat/6.png", 6);
     write_picture(in("a"), "test/cat/7.png", 7);
@@ -212,7 +211,7 @@ START_TEST(split_folders) {
 }
 END_TEST
 
-/* A class called "train" is a class; hidden folders without images, and empty ones. */
+/* A class called "train" is a class; hidden folders without images and empty folders. */
 START_TEST(odd_classes) {
     vst_dataset *dataset;
     write_picture(in("v"), "bus/1.png", 1);
@@ -241,7 +240,7 @@ START_TEST(links) {
     write_picture(in("elsewhere"), "2.png", 2);
     write_picture(in("elsewhere"), "deep/3.png", 3);
     ck_assert_int_eq(symlink("../../elsewhere", in("l/a/more")), 0);
-    ck_assert_int_eq(symlink("..", in("l/a/up")), 0); /* l/a/up/a would go on for ever */
+    ck_assert_int_eq(symlink("..", in("l/a/up")), 0); /* l/a/up/a … would be endless */
     ck_assert_int_eq(symlink(".", in("l/a/self")), 0);
     ck_assert_int_eq(symlink("../elsewhere/deep", in("elsewhere/back")), 0);
     ck_assert_int_eq(symlink("1.png", in("l/a/9.png")), 0);
@@ -356,7 +355,7 @@ START_TEST(tar_names_and_sizes) {
     tar_append(&tar, png, size);
     tar_pad(&tar);
     tar_header(&tar, NULL, "b/old.png/", '\0', 0, 0);     /* a folder before ustar */
-    tar_header(&tar, NULL, "b/folder.png", '5', 4096, 0); /* no data, whatever it says */
+    tar_header(&tar, NULL, "b/folder.png", '5', 4096, 0); /* no data, whatever its size says */
     tar_end(&tar);
     tar_write(in("t.tar"), &tar);
     vst_dataset *dataset;
@@ -373,7 +372,7 @@ START_TEST(tar_names_and_sizes) {
 }
 END_TEST
 
-/* The content of a tar that is wrong, and what is said about it. */
+/* Broken tars and the expected messages. */
 START_TEST(tar_errors) {
     tar_file tar = {0};
     const char *path = in("bad.tar");
@@ -387,7 +386,7 @@ START_TEST(tar_errors) {
     } headers[] = {
         {NULL, "a/1.png", '0', 5000, 0, VST_ERROR_FORMAT, "cut off: the member at byte 0"},
         {NULL, "a/1.png", '0', 1500, 0, VST_ERROR_FORMAT,
-         "cut off: the member at byte 0"}, /* less than all of the file */
+         "cut off: the member at byte 0"}, /* smaller than all of the file */
         {NULL, "a/1.png", '0', UINT64_MAX, 1, VST_ERROR_FORMAT, "no valid size"},
         {NULL, "a/1.png", '0', INT64_MAX >> 8, 1, VST_ERROR_FORMAT, "cut off"},
         {NULL, "a/1.png", '1', 0, 0, VST_ERROR_UNSUPPORTED, "a/1.png is a link"},
@@ -435,7 +434,7 @@ START_TEST(webdataset) {
     tar_picture(&tar, "d/one.seg.png", 77); /* not the image */
     tar_picture(&tar, "d/one.png", 1);
     tar_text(&tar, "d/one.cls", "2\n");
-    tar_text(&tar, "d/two.json", "{\"label\": 5, \"x\": [1]}"); /* cls counts more */
+    tar_text(&tar, "d/two.json", "{\"label\": 5, \"x\": [1]}"); /* cls takes precedence */
     tar_text(&tar, "d/two.cls", "0");
     tar_picture(&tar, "d/two.PNG", 2);
     tar_picture(&tar, "d/two.jpg", 78);
@@ -464,7 +463,7 @@ START_TEST(webdataset) {
 }
 END_TEST
 
-/* Shards of both splits in one folder and in two; the training split's classes hold for both. */
+/* Shards of both splits in one folder and in two folders; both splits have the classes of the training split. */
 START_TEST(shard_folders) {
     static const char *const names[] = {"n/set-train-0.tar", "n/x-medieval-train-1.tar",
                                         "n/set-val-0.tar",   "f/train/b.tar",
@@ -507,7 +506,7 @@ START_TEST(index_files) {
     vst_log_set(count_warnings, NULL);
     ck_assert_uint_eq(hash_of(in("t.tar"), "train", NULL), hash);
     ck_assert_int_eq(warnings, 0);
-    /* The first block is one of those that are looked at: the index is another tar's now. */
+    /* The first block is part of the fingerprint, so the index no longer matches. */
     FILE *file = fopen(in("t.tar"), "r+b");
     uint8_t byte = 'x';
     ck_assert_uint_eq(fwrite(&byte, 1, 1, file), 1);
@@ -517,7 +516,7 @@ START_TEST(index_files) {
 }
 END_TEST
 
-/* With an index, a header that nobody needs may be broken. */
+/* If the index is used, headers are not read and may be broken. */
 START_TEST(index_is_read) {
     uint64_t images;
     tar_file tar = {0};
@@ -606,7 +605,7 @@ START_TEST(cifar) {
 }
 END_TEST
 
-/* The real thing, as class folders in one tar: 50000 and 10000 images in ten classes. */
+/* The real data set as class folders in one tar: 50000 and 10000 images in ten classes. */
 START_TEST(cifar10_tar) {
     const char *path = getenv("VISTILL_CIFAR10");
     if (!path) {
@@ -656,7 +655,7 @@ static void count_told(vst_log_level level, const char *text, void *user) {
     if (level == VST_LOG_WARNING && strstr(text, "broken sample") && strstr(text, ".png")) told++;
 }
 
-/* What a number of workers makes of two epochs: samples, labels, first pixels. */
+/* Samples, labels and first pixels of two epochs, for a number of workers. */
 typedef struct seen {
     uint64_t samples[2 * MANY];
     int labels[2 * MANY];
@@ -707,11 +706,11 @@ START_TEST(broken_are_replaced) {
         const vst_broken_rule rule = {i % 2 ? VST_BROKEN_WARN : VST_BROKEN_SKIP, 0.1};
         told = 0;
         run_loader(dataset, rule, false, workers[i], i ? &other : &first, &broken);
-        ck_assert_uint_eq(broken, 4); /* each once, though met in both epochs */
+        ck_assert_uint_eq(broken, 4); /* each counted once, although found in both epochs */
         ck_assert_int_eq(told, i % 2 ? 4 : 0);
         if (i) ck_assert_int_eq(memcmp(&first, &other, sizeof first), 0);
     }
-    for (int i = 0; i < 2 * MANY; i++) { /* it brings its own index and label */
+    for (int i = 0; i < 2 * MANY; i++) { /* the replacement has its own index and label */
         ck_assert(!is_bad((int)first.samples[i]));
         ck_assert_int_eq(first.labels[i], first.samples[i] >= 60);
         ck_assert_int_eq((int)(first.pixels[i] * 255 + 0.5f), (int)first.samples[i]);
@@ -719,7 +718,7 @@ START_TEST(broken_are_replaced) {
     int times[MANY] = {0};
     for (int i = 0; i < MANY; i++) times[first.samples[i]]++;
     ck_assert_int_eq(times[52], 3); /* for 50, 51 and itself */
-    ck_assert_int_eq(times[1], 3);  /* for 0, and for the last, behind which it begins again */
+    ck_assert_int_eq(times[1], 3);  /* for 0, and for the last sample, where the search wraps around */
     run_loader(dataset, (vst_broken_rule){VST_BROKEN_SKIP, 0.1}, true, 2, &first, &broken);
     for (int i = 0; i < MANY; i++) {
         ck_assert_uint_eq(first.samples[i], (uint64_t)i);
@@ -729,7 +728,7 @@ START_TEST(broken_are_replaced) {
 }
 END_TEST
 
-/* The batch at which there are too many is the same for any number of workers. */
+/* The batch at which the limit is exceeded does not depend on the number of workers. */
 START_TEST(broken_limit) {
     static const int workers[] = {0, 1, 5};
     vst_dataset *dataset;
@@ -771,7 +770,7 @@ START_TEST(broken_in_a_row) {
     for (int i = 0; i < 40; i++) {
         char name[64];
         snprintf(name, sizeof name, "row/a/%03d.png", i);
-        if (i < 21 + _i) write_in(folder, name, "no", 2); /* 20 further ones are tried */
+        if (i < 21 + _i) write_in(folder, name, "no", 2); /* 20 following samples are tried */
         else write_picture(folder, name, i);
     }
     ck_ok(vst_dataset_open(&dataset, in("row"), "train", NULL));
@@ -814,7 +813,7 @@ START_TEST(check_report) {
 }
 END_TEST
 
-/* Pixels become PNG; the shuffled order is another one, the same each time; old shards are not touched. */
+/* Pixels become PNG; the shuffled order is different and reproducible; old shards are not overwritten. */
 START_TEST(packing) {
     vst_dataset *dataset, *shards;
     vst_pack_result result;
@@ -848,7 +847,7 @@ START_TEST(packing) {
 }
 END_TEST
 
-/* A file of a picture of noise, in folder/wide/a. */
+/* Writes an image of noise to folder/wide/a. */
 static void write_noise(const char *name, int planes, int height, int width, bool jpeg) {
     vst_image image = {0};
     uint8_t *bytes;
@@ -861,7 +860,7 @@ static void write_noise(const char *name, int planes, int height, int width, boo
     vst_image_clear(&image);
 }
 
-/* The file that packing with a resize to 10 and quality 60 must make of `file`, in its place. */
+/* Replaces `file` by the file that packing with --resize 10 and quality 60 must give. */
 static void expect_small(vst_bytes *file) {
     vst_image large = {0}, small = {0}, scratch = {0};
     uint8_t *bytes;
@@ -882,7 +881,7 @@ out:
     vst_image_clear(&scratch);
 }
 
-/* Large pictures become small ones of their own format; small ones keep their bytes; a broken large one is an error. */
+/* Large images are resized in their own format; small ones keep their bytes; a broken large one is an error. */
 START_TEST(packing_smaller) {
     vst_dataset *dataset, *shards;
     vst_pack_result result;
@@ -952,7 +951,7 @@ START_TEST(preview_sheet) {
     ck_ok(vst_dataset_open(&dataset, in("t"), "train", NULL));
     ck_ok(vst_data_preview(dataset, "flip", 3, 4, &sheet));
     ck_assert(sheet.channels == 3 && sheet.width == 2 * (160 + 4) + 4 && sheet.height == 2 * (160 + 12 + 4) + 4);
-    int dark = 0; /* letters under the first picture, of the colour that only they have */
+    int dark = 0; /* pixels in the colour of the letters under the first image, which nothing else has */
     for (int y = 4 + 160; y < 4 + 160 + 12; y++)
         for (int x = 0; x < 164; x++) dark += sheet.pixels[3 * (y * sheet.width + x)] == 32;
     ck_assert_int_gt(dark, 10);

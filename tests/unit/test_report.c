@@ -1,5 +1,4 @@
-/* The report: what it says, that it says it safely and without gnuplot, and that failing allocations leave nothing
- * behind. */
+/* The report: its contents, escaping, pages without gnuplot, and no leaks if allocations fail. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -109,14 +108,14 @@ START_TEST(page) {
     ck_assert_int_eq(occurrences(html, "data:image/png;base64,iVBORw0KGgo"), 2);
     ck_assert_int_eq(occurrences(html, "<li class=\"right\">✓ &lt;dog&gt;"), 1);
     ck_assert_int_eq(occurrences(html, "<li class=\"wrong\">✗ a &amp; b"), 1);
-    ck_assert_int_eq(occurrences(html, "<li class=\"\">"), 2); /* the picture without a label */
+    ck_assert_int_eq(occurrences(html, "<li class=\"\">"), 2); /* the image without a label */
     ck_assert_ptr_nonnull(strstr(html, "a: &lt;i&gt;"));
     ck_assert_ptr_nonnull(
         strstr(html, "is right most often, about 93.12 % of the test images, 5.62 points ahead of <b>plain"));
     ck_assert_ptr_nonnull(strstr(html, "<td>17</td><td>7.5</td><td>0, 1</td>"));
     ck_assert_ptr_nonnull(strstr(html, "</b> no &lt;map&gt;: it is gone</li>\n<li>"));
     ck_assert_ptr_nonnull(strstr(html, "</b> no more</li>"));
-    /* Nothing is fetched: the only addresses are names of XML's. */
+    /* Nothing is downloaded: the only addresses are XML namespaces. */
     ck_assert_int_eq(occurrences(html, "http"), occurrences(html, "http://www.w3.org/"));
     if (figures) {
         ck_assert_int_eq(occurrences(html, "<figure>"), 4);
@@ -153,7 +152,7 @@ START_TEST(many_classes) {
     ck_ok(vst_report_html(&report, &html, NULL));
     ck_assert_ptr_nonnull(strstr(html, "<img class=matrix width=480 height=480"));
     ck_assert_int_eq(occurrences(html, "taken for"), 1);
-    ck_assert_ptr_null(strstr(html, "<h2>Runs")); /* one run has its numbers on top */
+    ck_assert_ptr_null(strstr(html, "<h2>Runs")); /* a single run has its numbers at the top */
     ck_assert_ptr_nonnull(strstr(html, "of the 24 hardest of 40 classes"));
     ck_assert_ptr_nonnull(strstr(html, "best.safetensors · 17 epochs · 92.50 % after the last one · seed 0, 1"));
     check_html(html);
@@ -161,7 +160,7 @@ START_TEST(many_classes) {
 }
 END_TEST
 
-/* Attention and agreement of one of two runs; classes from the hardest on. */
+/* Attention and agreement of one of two runs; classes sorted by difficulty. */
 START_TEST(parts) {
     static const vst_report_agreement agreement = {
         .count = 2, .names = {"teacher", "student"}, .right = {91, 88.5}, .same = {{100, 93.25}, {93.25, 100}}};
@@ -188,7 +187,7 @@ START_TEST(parts) {
 }
 END_TEST
 
-/* Without summary.csv the epochs come from log.txt; lines of steps, and lines that are cut off, are not epochs. */
+/* Without summary.csv the epochs are read from log.txt; lines of steps and truncated lines are not epochs. */
 START_TEST(log_file) {
     vsti_curve curve = {0};
     FILE *file = fopen("log.txt", "w");
@@ -199,7 +198,7 @@ START_TEST(log_file) {
         file);
     ck_assert_int_eq(fclose(file), 0);
     ck_ok(vsti_curve_read(&curve, own_folder));
-    ck_assert_uint_eq(curve.count, 3); /* summary.csv comes first */
+    ck_assert_uint_eq(curve.count, 3); /* summary.csv takes precedence */
     ck_assert_double_eq_tol(vsti_curve_minutes(&curve), 9 / 60.0, 1e-12);
     vst_free(curve.epochs);
     curve = (vsti_curve){0};
@@ -218,7 +217,7 @@ START_TEST(bare) {
     char *html;
     bool figures;
     ck_ok(vst_report_html(&report, &html, &figures));
-    ck_assert(figures); /* nothing was to be drawn */
+    ck_assert(figures); /* there was nothing to draw */
     check_html(html);
     ck_assert_ptr_null(strstr(html, "nan"));
     vst_free(html);
