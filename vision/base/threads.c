@@ -1,4 +1,5 @@
-/* Watches how much of our processors others use, and parks an OpenMP team while that is much. */
+/* Measures how much of our processors other processes use, and parks an OpenMP team while it is much: libgomp's threads
+ * then sleep instead of spinning when they wait. */
 #include "vision/base/threads.h"
 
 #include <fcntl.h>
@@ -14,19 +15,19 @@
 
 #include "vision/base/clock.h"
 enum { STAT_BYTES = 1 << 16 };
-static const double interval = 0.5;       /* seconds between two looks; the kernel counts in hundredths */
-static const double longest_pause = 0.25; /* without a run for so long, what others did says nothing */
-static const double crowded = 0.4,
-                    lonely = 0.15; /* processors' worth of others' work from which, below which, it changes */
+static const double interval = 0.5; /* seconds between two measurements; the kernel counts in hundredths of a second */
+static const double longest_pause = 0.25; /* after such a time without a run, the measurement says nothing about runs */
+/* Processors used by others: above crowded the team is parked, below lonely it is released. */
+static const double crowded = 0.4, lonely = 0.15;
 
 static struct {
-    pthread_mutex_t mutex; /* guards what follows */
+    pthread_mutex_t mutex; /* protects the following fields */
     pthread_cond_t changed;
-    bool wanted;           /* the parked team should stay */
-    bool parked, changing; /* changing: a thread starts or ends the parked team, and others wait for it */
-    pthread_t thread;      /* belongs to the thread that changes it */
-    double looked, others; /* time of the last look, 0: never, and others' processor seconds until then */
-    double ran;            /* when the last run ended */
+    bool wanted;           /* the team should stay parked */
+    bool parked, changing; /* changing: a thread is starting or ending the team, and other threads wait for it */
+    pthread_t thread;      /* used only by the thread that changes it */
+    double looked, others; /* time of the last measurement (0: none), and processor seconds of others until then */
+    double ran;            /* end of the last run */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 int vsti_threads_use(int threads) {
@@ -43,7 +44,7 @@ static void wait_until_released(void) {
     pthread_mutex_unlock(&self.mutex);
 }
 
-/* The team lives as long as its first thread waits; the others sleep at the end of the region. */
+/* The team exists while its master thread waits; the other threads sleep at the end of the region. */
 static void *park(void *size) {
     const int threads = *(int *)size;
 #pragma omp parallel num_threads(threads)
@@ -54,21 +55,21 @@ static void *park(void *size) {
     return NULL;
 }
 
-/* Waits until the team is there. If there can be no thread, nothing changes. */
+/* Waits until the team exists. If no thread can be created, nothing changes. */
 static void start_parking(void) {
     static int size; /* read by the new thread */
     sigset_t all, old;
     size = omp_get_num_procs() - omp_get_max_threads() +
-           1; /* with the team that computes: more than there are processors */
+           1; /* together with the computing team this exceeds the number of processors */
     if (size < 2) size = 2;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals stay with the program's own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are left to the program's own threads */
     self.wanted = pthread_create(&self.thread, NULL, park, &size) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     while (self.wanted && !self.parked) pthread_cond_wait(&self.changed, &self.mutex);
 }
 
-/* The team needs the mutex to end. */
+/* Releases the mutex meanwhile, because the team needs it to end. */
 static void end_parking(void) {
     self.wanted = false;
     pthread_cond_broadcast(&self.changed);
@@ -98,7 +99,7 @@ bool vsti_threads_are_parked(void) {
     return parked;
 }
 
-/* Seconds that a processor has worked, by the numbers of its line in /proc/stat. */
+/* Busy seconds of a processor from its line in /proc/stat. */
 static double busy_seconds(const char *line) {
     unsigned long long user = 0, nice = 0, system = 0, idle, wait, interrupts = 0, soft = 0;
     sscanf(line, "%llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &interrupts, &soft);
@@ -111,9 +112,9 @@ static double own_seconds(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* What others have used so far of the processors that we may run on; negative if the kernel does not tell. */
+/* Processor seconds that other processes have used so far on our processors; negative if unknown. */
 static double others_seconds(void) {
-    static char text[STAT_BYTES]; /* guarded by the mutex */
+    static char text[STAT_BYTES]; /* protected by the mutex */
     cpu_set_t ours;
     double sum = 0;
     const int file = open("/proc/stat", O_RDONLY | O_CLOEXEC);
@@ -131,17 +132,18 @@ static double others_seconds(void) {
     return sum - own_seconds();
 }
 
-/* Processors that others used since the last look; negative: it is too early for one, too late, or not known. */
+/* Number of processors that others have used since the last measurement; negative if it is too early, too late or
+ * unknown. */
 static double look(void) {
     double rate = -1;
     pthread_mutex_lock(&self.mutex);
     const double time = vst_seconds(), passed = time - self.looked;
-    const bool idle = time - self.ran > longest_pause; /* no program ran: others were welcome to the processors */
+    const bool idle = time - self.ran > longest_pause; /* nothing ran, so others could use the processors */
     if (passed >= interval || idle) {
         const double others = others_seconds();
         if (self.looked > 0 && !idle && others >= 0 && self.others >= 0) {
             rate = (others - self.others) / passed;
-            if (rate < 0) rate = 0; /* the two clocks do not agree to the hundredth */
+            if (rate < 0) rate = 0; /* the resolution of the two clocks differs */
         }
         self.looked = time;
         self.others = others;

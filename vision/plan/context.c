@@ -1,4 +1,4 @@
-/* Contexts: the memory and the arguments of one program for one thread, running its steps, the profile. */
+/* Contexts: memory and primitive arguments of a program for one thread, running it, and the profile. */
 #include <string.h>
 
 #include "vision/base/clock.h"
@@ -32,7 +32,7 @@ static void *address(const vst_context *context, const vsti_operand *at) {
 
 static size_t aligned(size_t bytes) { return (bytes + VST_ALIGNMENT - 1) & ~(size_t)(VST_ALIGNMENT - 1); }
 
-/* Without the profile; what oneDNN allocates to describe each argument is small and not counted. */
+/* Without the profile. Allocations by oneDNN for the descriptions of arguments are small and not counted. */
 size_t vsti_context_bytes(const vst_program *program) {
     size_t bytes = sizeof(vst_context) + aligned(program->arena_bytes) + vsti_stream_bytes();
     bytes += program->operand_count * sizeof(void *) + program->step_count * sizeof(vsti_arguments *);
