@@ -18,7 +18,7 @@ static const vst_option options[] = {
     VST_OPTION_LIST(convnext, depths, "3, 3, 9, 3", 1, 1000, "blocks of each stage"),
     VST_OPTION_LIST(convnext, dims, "96, 192, 384, 768", 1, 65536, "channels of each stage"),
     VST_OPTION_INT(convnext, patch, 4, 1, 256, "kernel and stride of the stem's convolution"),
-    VST_OPTION_DOUBLE(convnext, layer_scale, 1e-6, 0, 1, "what LayerScale's gamma begins with"),
+    VST_OPTION_DOUBLE(convnext, layer_scale, 1e-6, 0, 1, "initial value of LayerScale's gamma"),
     VST_OPTION_DOUBLE(convnext, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_END};

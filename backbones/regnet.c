@@ -22,7 +22,7 @@ static const vst_option options[] = {
     VST_OPTION_INT(regnet, group, 8, 1, 4096, "channels in a group of the 3x3 convolutions"),
     VST_OPTION_DOUBLE(regnet, se_ratio, 0.25, 0, 1,
                       "squeeze-and-excitation: inner width / the block's input width; 0: none"),
-    VST_OPTION_INT(regnet, stem_width, 32, 1, 4096, "channels that the stem gives"),
+    VST_OPTION_INT(regnet, stem_width, 32, 1, 4096, "output channels of the stem"),
     VST_OPTION_DOUBLE(regnet, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_END};
@@ -145,7 +145,7 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
 }
 
 const vst_backbone vsti_backbone_regnet = {.name = "regnet",
-                                           .help = "RegNetY, DeiT's teacher among them",
+                                           .help = "RegNetY, including DeiT's teacher",
                                            .options = options,
                                            .options_size = sizeof(regnet),
                                            .variants = variants,

@@ -166,7 +166,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_auto_augment;
 const vst_augmentation vsti_augmentation_auto_augment = {
     .name = "auto_augment",
-    .help = "one of 25 learnt pairs of operations, timm's AutoAugment",
+    .help = "one of 25 learned pairs of operations, timm's AutoAugment",
     .options = options,
     .options_size = sizeof(auto_augment_options),
     .check = check,

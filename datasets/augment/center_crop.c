@@ -39,7 +39,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_center_crop;
 const vst_augmentation vsti_augmentation_center_crop = {
     .name = "center_crop",
-    .help = "square in the middle, padded if need be",
+    .help = "centre crop, padded if necessary",
     .options = options,
     .options_size = sizeof(center_crop_options),
     .crop = crop,

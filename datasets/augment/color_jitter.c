@@ -9,12 +9,12 @@ typedef struct color_jitter_options {
 } color_jitter_options;
 
 static const vst_option options[] = {
-    VST_OPTION_DOUBLE(color_jitter_options, probability, 1, 0, 1, "probability of the whole"),
+    VST_OPTION_DOUBLE(color_jitter_options, probability, 1, 0, 1, "probability of applying it"),
     VST_OPTION_DOUBLE(color_jitter_options, brightness, 0.4, 0, 16,
                       "factor from 1 - x (not below 0) to 1 + x; 0: none"),
     VST_OPTION_DOUBLE(color_jitter_options, contrast, 0.4, 0, 16, "the same for contrast"),
     VST_OPTION_DOUBLE(color_jitter_options, saturation, 0.4, 0, 16, "the same for saturation"),
-    VST_OPTION_DOUBLE(color_jitter_options, hue, 0, 0, 0.5, "turn of the hue from -x to x; 1 is the whole circle"),
+    VST_OPTION_DOUBLE(color_jitter_options, hue, 0, 0, 0.5, "shift of the hue from -x to x; 1 is the whole circle"),
     VST_OPTION_END};
 
 /* ---- Hue in Pillow's 8-bit HSV ---- */

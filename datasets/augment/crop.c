@@ -10,8 +10,7 @@ enum { VST_CHOICE_ENUM(MODES) };
 static const vst_option options[] = {
     VST_OPTION_INT(crop_options, padding, 4, 0, 4096, "pixels added on each side before cropping"),
     VST_OPTION_INT(crop_options, size, 0, 0, 8192, "height and width of the result in pixels; 0: the image's own"),
-    VST_OPTION_CHOICE(crop_options, mode, "constant", VST_CHOICE_TEXT(MODES),
-                      "what is added: black or the mirrored picture"),
+    VST_OPTION_CHOICE(crop_options, mode, "constant", VST_CHOICE_TEXT(MODES), "padding: black or the mirrored image"),
     VST_OPTION_END};
 
 static int positive(int value) { return value > 0 ? value : 0; }

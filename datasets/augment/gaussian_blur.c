@@ -8,8 +8,8 @@ typedef struct gaussian_blur_options {
 
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(gaussian_blur_options, probability, 0.1, 0, 1, "probability of a blur"),
-    VST_OPTION_DOUBLE(gaussian_blur_options, radius_min, 0.1, 0, 100, "least radius (standard deviation) in pixels"),
-    VST_OPTION_DOUBLE(gaussian_blur_options, radius_max, 2, 0, 100, "greatest radius in pixels"), VST_OPTION_END};
+    VST_OPTION_DOUBLE(gaussian_blur_options, radius_min, 0.1, 0, 100, "minimum radius (standard deviation) in pixels"),
+    VST_OPTION_DOUBLE(gaussian_blur_options, radius_max, 2, 0, 100, "maximum radius in pixels"), VST_OPTION_END};
 
 static vst_status check(const void *opaque) {
     const gaussian_blur_options *self = opaque;

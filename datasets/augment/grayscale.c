@@ -20,7 +20,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_grayscale;
 const vst_augmentation vsti_augmentation_grayscale = {
     .name = "grayscale",
-    .help = "loss of colour",
+    .help = "conversion to grey",
     .options = options,
     .options_size = sizeof(grayscale_options),
     .apply = apply,

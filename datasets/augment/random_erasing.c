@@ -14,13 +14,14 @@ typedef struct random_erasing_options {
 enum { VST_CHOICE_ENUM(MODES) };
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(random_erasing_options, probability, 0.25, 0, 1, "probability that anything is erased"),
-    VST_OPTION_DOUBLE(random_erasing_options, area_min, 0.02, 0, 1, "least share of the image's area"),
-    VST_OPTION_DOUBLE(random_erasing_options, area_max, 0.3333333333333333, 0, 1, "greatest share of the image's area"),
+    VST_OPTION_DOUBLE(random_erasing_options, area_min, 0.02, 0, 1, "minimum fraction of the image's area"),
+    VST_OPTION_DOUBLE(random_erasing_options, area_max, 0.3333333333333333, 0, 1,
+                      "maximum fraction of the image's area"),
     VST_OPTION_DOUBLE(random_erasing_options, aspect, 0.3, 0.01, 1,
-                      "least height / width; the greatest is its inverse"),
+                      "minimum height / width; the maximum is its inverse"),
     VST_OPTION_CHOICE(random_erasing_options, mode, "pixel", VST_CHOICE_TEXT(MODES),
-                      "filled with a random number for every value, with 0, with a random colour; after normalisation"),
-    VST_OPTION_INT(random_erasing_options, count, 1, 1, 64, "rectangles: 1 to this number, which share the area"),
+                      "contents after normalisation: a random number for every value, 0, or a random colour"),
+    VST_OPTION_INT(random_erasing_options, count, 1, 1, 64, "maximum number of rectangles, which share the area"),
     VST_OPTION_END};
 
 static vst_status check(const void *opaque) {

@@ -13,11 +13,11 @@ typedef struct random_resized_crop_options {
 
 static const vst_option options[] = {
     VST_OPTION_INT(random_resized_crop_options, size, 224, 1, 8192, "height and width of the result in pixels"),
-    VST_OPTION_DOUBLE(random_resized_crop_options, scale_min, 0.08, 0, 1, "least share of the picture's area"),
-    VST_OPTION_DOUBLE(random_resized_crop_options, scale_max, 1, 0, 1, "greatest share of the picture's area"),
-    VST_OPTION_DOUBLE(random_resized_crop_options, ratio_min, 0.75, 0.01, 100, "least width / height of the part"),
+    VST_OPTION_DOUBLE(random_resized_crop_options, scale_min, 0.08, 0, 1, "minimum fraction of the image's area"),
+    VST_OPTION_DOUBLE(random_resized_crop_options, scale_max, 1, 0, 1, "maximum fraction of the image's area"),
+    VST_OPTION_DOUBLE(random_resized_crop_options, ratio_min, 0.75, 0.01, 100, "minimum width / height of the part"),
     VST_OPTION_DOUBLE(random_resized_crop_options, ratio_max, 1.3333333333333333, 0.01, 100,
-                      "greatest width / height of the part"),
+                      "maximum width / height of the part"),
     VST_OPTION_CHOICE(random_resized_crop_options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS),
                       "filter of the resizing"),
     VST_OPTION_END};
@@ -76,7 +76,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_random_resized_crop;
 const vst_augmentation vsti_augmentation_random_resized_crop = {
     .name = "random_resized_crop",
-    .help = "random part of the picture, brought to one size",
+    .help = "random part of the image, resized to a fixed size",
     .options = options,
     .options_size = sizeof(random_resized_crop_options),
     .check = check,

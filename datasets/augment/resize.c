@@ -8,7 +8,7 @@ typedef struct resize_options {
 
 static const vst_option options[] = {
     VST_OPTION_INT(resize_options, size, 256, 1, 8192,
-                   "the shorter side in pixels; the longer one keeps the picture's shape"),
+                   "length of the shorter side in pixels; the aspect ratio is kept"),
     VST_OPTION_CHOICE(resize_options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS), "filter"),
     VST_OPTION_END};
 
@@ -27,7 +27,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_resize;
 const vst_augmentation vsti_augmentation_resize = {
     .name = "resize",
-    .help = "the shorter side to a given length",
+    .help = "resizes the shorter side to a given length",
     .options = options,
     .options_size = sizeof(resize_options),
     .apply = apply,

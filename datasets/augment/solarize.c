@@ -9,7 +9,7 @@ typedef struct solarize_options {
 
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(solarize_options, probability, 0.2, 0, 1, "probability of the inversion"),
-    VST_OPTION_INT(solarize_options, threshold, 128, 0, 256, "the least value that is inverted"), VST_OPTION_END};
+    VST_OPTION_INT(solarize_options, threshold, 128, 0, 256, "minimum value that is inverted"), VST_OPTION_END};
 
 /* Random numbers: whether to apply. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {

@@ -9,9 +9,9 @@ typedef struct three_augment_options {
 } three_augment_options;
 
 static const vst_option options[] = {
-    VST_OPTION_INT(three_augment_options, threshold, 128, 0, 256, "the least value that solarization inverts"),
-    VST_OPTION_DOUBLE(three_augment_options, radius_min, 0.1, 0, 100, "least radius of the blur in pixels"),
-    VST_OPTION_DOUBLE(three_augment_options, radius_max, 2, 0, 100, "greatest radius of the blur in pixels"),
+    VST_OPTION_INT(three_augment_options, threshold, 128, 0, 256, "minimum value that solarization inverts"),
+    VST_OPTION_DOUBLE(three_augment_options, radius_min, 0.1, 0, 100, "minimum radius of the blur in pixels"),
+    VST_OPTION_DOUBLE(three_augment_options, radius_max, 2, 0, 100, "maximum radius of the blur in pixels"),
     VST_OPTION_END};
 
 static vst_status check(const void *opaque) {
