@@ -33,9 +33,8 @@ static const vst_option options[] = {
     VST_OPTION_BOOL(vit, drop_path_uniform, false, "the same rate in all blocks, as in DeiT-III's training"),
     VST_OPTION_DOUBLE(vit, layer_scale, 0, 0, 10,
                       "LayerScale (Touvron et al., 2021): initial factor of each channel of a branch; 0: none"),
-    VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with its own head"),
-    VST_OPTION_BOOL(vit, class_position, true,
-                    "position embedding also for class and distillation tokens; DeiT-III: false"),
+    VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with a head of its own"),
+    VST_OPTION_BOOL(vit, class_position, true, "the tokens before the patches have a position too; DeiT-III: false"),
     VST_OPTION_CHOICE(
         vit, stem, "patch", VST_CHOICE_TEXT(STEMS),
         "patch: one strided convolution; conv: 3x3 convolutions of stride 2 with ReLU (Xiao et al., 2021)"),

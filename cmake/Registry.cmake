@@ -1,9 +1,9 @@
-# vistill_registry(LIST FOLDER TYPE [EXCEPT…]): generates the table of everything that one folder defines, so that a new
-# backbone, format, augmentation, distance or command is one new file and no list has to be edited.
+# vistill_registry(LIST FOLDER TYPE [EXCEPT…]): generates the table of everything that one folder defines.
 #
-# Each FOLDER/name.c, except the files EXCEPT, defines `const TYPE vsti_<kind>_name`, where kind is TYPE without "vst_". The
-# generated file defines `const TYPE *const vsti_<kind>_table[]` and `const size_t vsti_<kind>_count`, both declared in
-# FOLDER/<interface>.h, where interface is the first file of EXCEPT.
+# Each FOLDER/name.c (but the files EXCEPTed, which hold the interface) defines `const TYPE vsti_<kind>_name`, where kind is
+# TYPE without "vst_". The generated file defines `const TYPE *const vsti_<kind>_table[]` and `const size_t
+# vsti_<kind>_count`, both declared in FOLDER/<interface>.h, the interface being the first of EXCEPT. So a new backbone,
+# format, augmentation, distance or command is one new file and no list is edited.
 function(vistill_registry list folder type interface)
   string(REGEX REPLACE "^vst_" "" kind ${type})
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.c)

@@ -221,7 +221,7 @@ static bool unpack(vsti_tar_index *index, const vst_bytes *bytes, uint64_t tar_s
     return true;
 }
 
-/* *found: whether a valid index file exists. */
+/* *found: the index file is there and right. */
 static vst_status load(vsti_tar_index *index, const char *path, int file, bool *found) {
     vst_status status = VST_OK;
     vst_bytes bytes = {0};
@@ -235,8 +235,8 @@ static vst_status load(vsti_tar_index *index, const char *path, int file, bool *
     if (status == VST_OK) *found = unpack(index, &bytes, size, print, &status);
     if (status == VST_ERROR_MEMORY) goto out;
     if (*found) goto out;
-    vst_log(VST_LOG_WARNING, "%s does not match its tar and is ignored: create it again with `vistill data index`",
-            name);
+    vst_log(VST_LOG_WARNING,
+            "%s does not belong to the tar beside it and is not used: `vistill data index` makes it anew", name);
     vsti_tar_index_clear(index);
     status = VST_OK;
 out:

@@ -34,7 +34,7 @@ typedef struct slot {
     int count;
     bool ready;
     vst_mix mix;
-    vst_status status; /* of the batch; its message is in `error` */
+    vst_status status; /* of the batch; its text is in `error` */
     char error[1024];
     vsti_broken_list broken; /* broken samples found while loading it */
 } slot;
@@ -172,7 +172,7 @@ static vst_status check_options(const vst_loader_options *options) {
     if (options->channels != 1 && options->channels != 3)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: channels is %d, it must be 1 or 3", options->channels);
     if (options->evaluation && options->augment)
-        return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation cannot be combined with augmentation");
+        return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation shows images as they are: no augmentation with it");
     if (options->views && vst_mix_enabled(&options->mix))
         return vst_fail(VST_ERROR_ARGUMENT,
                         "loader: views cannot be combined with mixup or CutMix, whose images depend on the batch");

@@ -29,7 +29,7 @@ vst_mix vst_mix_draw(const vst_mix_options *options, uint64_t seed, uint32_t epo
     return vst_mix_cut(lambda, y, x, height, width);
 }
 
-/* Writes both at once, because each needs the other's old values. */
+/* Both at once, so that neither is overwritten before the other has read it. */
 static void blend_pair(float *a, float *b, size_t count, double lambda) {
     const float keep = (float)lambda, give = (float)(1 - lambda);
     for (size_t i = 0; i < count; i++) {

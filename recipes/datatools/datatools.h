@@ -1,4 +1,4 @@
-/* Functions behind `vistill data`: checking, previewing and packing data sets. */
+/* What `vistill data` does with a data set: checking it, showing it, packing it into tar shards. */
 #ifndef VISTILL_RECIPES_DATATOOLS_DATATOOLS_H
 #define VISTILL_RECIPES_DATATOOLS_DATATOOLS_H
 
@@ -51,15 +51,15 @@ typedef struct vst_pack_result {
     uint64_t samples, resized, shards, bytes;
 } vst_pack_result;
 
-/* Writes the data set as WebDataset shards folder/NAME-000000.tar … with index files. Members are 000000000.jpg (or
- * .png) with the original bytes, and 000000000.cls if labelled; samples stored as pixels become PNG. Resized images
- * (torchvision's Resize, bicubic, antialiased) are encoded again in their format without EXIF, which does not change
- * the orientation that training sees, because training ignores EXIF; a damaged image is then an error. Equal data and
- * options give equal bytes. The folder is created if necessary; it must not contain shards with this name. Each shard
- * is written atomically. */
+/* Writes the data set as WebDataset shards folder/NAME-000000.tar, … with their index files: members 000000000.jpg (or
+ * .png) with the file's own bytes, and 000000000.cls if it is labelled; samples stored as pixels become PNG. What is
+ * resized (bicubic, antialiased, by torchvision's Resize) is encoded anew in its own format, without EXIF: a training
+ * sees the same orientation, because it ignores EXIF, too; a damaged picture is then an error. The same data and
+ * options give the same bytes. The folder is made if it is not there; shards of that name in it are an error.
+ * Each shard is there whole or not at all. */
 VST_NODISCARD vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const char *name,
                                        const vst_pack_options *options, vst_pack_result *result);
-/* Writes folder/classes.txt, one name per line. */
+/* folder/classes.txt, one name a line. */
 VST_NODISCARD vst_status vst_data_pack_classes(const vst_dataset *dataset, const char *folder);
 
 #endif

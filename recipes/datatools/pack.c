@@ -22,8 +22,8 @@ typedef struct packer {
     const vst_dataset *dataset;
     const vst_pack_options *options;
     const char *folder, *name;
-    vsti_file_writer output; /* the current shard */
-    uint64_t written;        /* bytes written to it */
+    vsti_file_writer output; /* the shard under way */
+    uint64_t written;        /* bytes of it */
     vst_pack_result *result;
     vst_bytes bytes;
     vst_image image, smaller, scratch;

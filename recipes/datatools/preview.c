@@ -8,7 +8,7 @@
 
 enum { COUNT_MAX = 1024, CELL = 160, GLYPH_WIDTH = 6, GLYPH_HEIGHT = 8, LINE = 12, GAP = 4, WHITE = 255, INK = 32 };
 
-/* A 5 x 8 font for ' ' to '~': five columns per letter, lowest bit on top. */
+/* Letters of 5 x 8 points, from ' ' to '~': five columns each, the lowest bit is the top. */
 static const uint8_t font[95][5] = {
     {0x00, 0x00, 0x00, 0x00, 0x00}, {0x00, 0x00, 0x5f, 0x00, 0x00}, {0x00, 0x07, 0x00, 0x07, 0x00},
     {0x14, 0x7f, 0x14, 0x7f, 0x14}, {0x24, 0x2a, 0x7f, 0x2a, 0x12}, {0x23, 0x13, 0x08, 0x64, 0x62},
@@ -43,11 +43,11 @@ static const uint8_t font[95][5] = {
     {0x44, 0x64, 0x54, 0x4c, 0x44}, {0x00, 0x08, 0x36, 0x41, 0x00}, {0x00, 0x00, 0x77, 0x00, 0x00},
     {0x00, 0x41, 0x36, 0x08, 0x00}, {0x02, 0x01, 0x02, 0x04, 0x02}};
 
-/* Draws text at (top, left), at most `width` pixels wide; non-ASCII letters become '?'. The image is RGB. */
+/* Draws text from (top, left) as far as `width` pixels go; other letters than ASCII become '?'. The image is RGB. */
 static void draw_text(vst_image *image, int top, int left, int width, const char *text) {
     const int right = left + width;
     for (const uint8_t *at = (const uint8_t *)text; *at && left + GLYPH_WIDTH <= right; at++) {
-        if ((*at & 0xc0) == 0x80) continue; /* continuation bytes of UTF-8 */
+        if ((*at & 0xc0) == 0x80) continue; /* the later bytes of a UTF-8 letter */
         const uint8_t *glyph = font[*at >= ' ' && *at <= '~' ? *at - ' ' : '?' - ' '];
         for (int x = 0; x < 5; x++)
             for (int y = 0; y < GLYPH_HEIGHT; y++)
@@ -79,7 +79,7 @@ static void shrink(vst_image *image) {
     image->width = width;
 }
 
-/* Draws an image on the sheet, each pixel as scale x scale pixels. */
+/* Copies an image into the sheet, every pixel scale x scale times. */
 static void place(vst_image *sheet, const vst_image *image, int top, int left, int scale) {
     for (int y = 0; y < image->height * scale; y++)
         for (int x = 0; x < image->width * scale; x++)

@@ -37,7 +37,7 @@ static int largest(const float *scores, int classes) {
     return best;
 }
 
-/* Result of one sample: loss (0 without a label), prediction, number of classes ranked before the label. */
+/* One sample's scores: its loss (0 without a label), the first largest class, how many classes beat the label. */
 typedef struct sample_result {
     double loss;
     int prediction, better;
@@ -50,7 +50,7 @@ static sample_result score_sample(const float *scores, int classes, int label) {
     for (int c = 0; c < classes; c++) {
         sum += exp((double)scores[c] - scores[result.prediction]);
         const bool worse = scores[c] < scores[label] || (scores[c] == scores[label] && c >= label);
-        result.better += !worse; /* written so that a NaN score is never correct */
+        result.better += !worse; /* so that a score that is not a number is never right */
     }
     result.loss = log(sum) + scores[result.prediction] - scores[label];
     return result;

@@ -14,13 +14,13 @@ typedef struct vst_evaluation {
     double top1, top5;          /* per cent; top5 is NAN with 5 classes or fewer */
     uint64_t *confusion;        /* (classes, classes): row label, column prediction */
     int *labels, *predictions;  /* (samples) by index in the data set; label -1: unlabelled */
-    int *heads[VST_HEADS];      /* (samples) predictions of each head alone; NULL for a model with one head */
-    float *logits;              /* (samples, classes) by index in the data set; NULL unless requested */
+    int *heads[VST_HEADS];      /* (samples) predictions of each head alone; NULL of a model with one head */
+    float *logits;              /* (samples, classes) by index in the data set; NULL if not wanted */
 } vst_evaluation;
 
-/* Fills `evaluation`, which is zeroed or of the same model and samples (its arrays are then reused). `loader` is made
- * by vst_evaluation_loader for a data set of `samples`. `stop` may be NULL; if it becomes non-zero, returns
- * VST_ERROR_INTERRUPTED. */
+/* Fills `evaluation`, which is zeroed or one of the same model and samples (its arrays are then used again). The loader
+ * is one of vst_evaluation_loader, of a data set of `samples`. `stop` may be NULL; when it becomes non-zero the result
+ * is VST_ERROR_INTERRUPTED. */
 VST_NODISCARD vst_status vst_evaluate(vst_session *session, vst_loader *loader, uint64_t samples, bool want_logits,
                                       const volatile sig_atomic_t *stop, vst_evaluation *evaluation);
 void vst_evaluation_clear(vst_evaluation *evaluation);

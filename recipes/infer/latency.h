@@ -4,7 +4,7 @@
 
 #include "recipes/infer/model_session.h"
 
-/* Milliseconds per image on one core: the median over half a second (at least 20 runs). */
+/* Milliseconds for one image on one core: the median of runs over half a second (at least 20). */
 VST_NODISCARD vst_status vst_model_latency(const vst_model *model, double *milliseconds);
 
 /* The median. Sorts the values; count > 0. */

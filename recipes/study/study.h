@@ -29,7 +29,7 @@ typedef struct vst_study_result {
     vst_study_row *rows;
     int row_count;
     char *report; /* path of report.html */
-    bool figures; /* false if gnuplot is missing */
+    bool figures; /* gnuplot drew them */
 } vst_study_result;
 
 /* Folders are <output>/<run>, or <output>/<run>-seed<k> if the study has several seeds. If distill.teacher or run.start

@@ -65,7 +65,7 @@ static int tap_named(const vsti_teacher *teacher, const char *name) {
     return -1;
 }
 
-/* Adds the tap that a term asks for. Two terms may use different names of one tap. */
+/* The tap that a term asks for; two terms may call the same one by different names. */
 static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
     vst_status status = VST_OK;
     vst_session *session = NULL;

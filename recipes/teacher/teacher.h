@@ -34,10 +34,10 @@ typedef struct vsti_teacher {
     vst_result outputs; /* of the last run: the taps */
     int batch;
     const struct vsti_cache_teacher *cached;
-    double top1; /* measured before training; NAN: not measured */
+    double top1; /* measured before the training; NAN: it was not */
     vsti_teacher_tap taps[VST_MAX_TERMS];
     int tap_count;
-    struct { /* the names that terms use for taps; owned by the recipe */
+    struct { /* what terms call the taps; the names belong to the recipe */
         const char *name;
         int tap;
     } asked[VST_MAX_TERMS];
@@ -54,8 +54,8 @@ typedef struct vsti_teachers {
 
 /* ---- Building (teacher.c) ---- */
 
-/* Loads the model files that terms refer to and prepares their taps for the training batch. With `cached`, model files
- * are not prepared to run, because their outputs are read from a cache. `teachers` must be {0}. */
+/* Loads the model files that terms ask for and makes those taps ready for the training batch; not of the files with
+ * `cached`, because their outputs are read from a cache then. Starts as {0}. */
 VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached);
 /* Describes taps only; such teachers cannot run. If models[i] is not NULL, it replaces the file of teacher i (from 0).
  */
@@ -63,7 +63,7 @@ VST_NODISCARD vst_status vsti_teachers_describe(vsti_teachers *teachers, const v
                                                 const vst_model_config *const *models);
 void vsti_teachers_clear(vsti_teachers *teachers);
 vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
-/* The teacher's tap of a term; NULL for `from: student`. */
+/* The tap that the term learns from; NULL with `from: student`. */
 const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
 /* Adds model and values of a teacher that is a file to the hash. */
 VST_NODISCARD vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash);

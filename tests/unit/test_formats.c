@@ -494,7 +494,7 @@ END_TEST
 static int warnings;
 static void count_warnings(vst_log_level level, const char *text, void *user) {
     (void)user;
-    if (level == VST_LOG_WARNING && strstr(text, "does not match its tar")) warnings++;
+    if (level == VST_LOG_WARNING && strstr(text, "does not belong to the tar")) warnings++;
 }
 
 START_TEST(index_files) {
@@ -813,7 +813,7 @@ START_TEST(check_report) {
 }
 END_TEST
 
-/* Pixels become PNG; the shuffled order is different and reproducible; old shards are not overwritten. */
+/* Pixels become PNG; the shuffled order is another one, the same each time; old shards are not touched. */
 START_TEST(packing) {
     vst_dataset *dataset, *shards;
     vst_pack_result result;

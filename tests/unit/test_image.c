@@ -174,7 +174,7 @@ START_TEST(grid) {
         }
         ck_assert_int_eq(sheet.pixels[i], expected);
     }
-    ck_ok(vst_image_grid(&images[2], 1, 100, 1, 0, &sheet)); /* not wider than the number of images */
+    ck_ok(vst_image_grid(&images[2], 1, 100, 1, 0, &sheet)); /* not wider than there are images */
     ck_assert(sheet.channels == 1 && sheet.height == 1 && sheet.width == 1 && sheet.pixels[0] == 121);
     ck_assert_int_eq(vst_image_grid(images, 3, 2, 20000, 0, &sheet), VST_ERROR_LIMIT);
     ck_assert_int_eq(vst_image_grid(images, 3, 0, 1, 0, &sheet), VST_ERROR_ARGUMENT);

@@ -456,7 +456,7 @@ START_TEST(mixed_batches) {
 END_TEST
 
 START_TEST(options_are_checked) {
-    static const char *const texts[] = {"must be even", "must be even", "cannot be combined",
+    static const char *const texts[] = {"must be even", "must be even", "no augmentation",
                                         "3 processes",  "rank",         "repeats"};
     vst_augment *augment = augment_of("flip");
     for (int i = 0; i < 6; i++) {

@@ -42,7 +42,7 @@ START_TEST(targets_hold_smoothed_labels_of_labelled_rows) {
     const float off = 2 * 0.1f, on = 2 * 0.8f; /* 4 rows, 2 of them labelled */
     const float expected[12] = {off, on, off, 0, 0, 0, off, off, on, 0, 0, 0};
     for (int i = 0; i < 12; i++) ck_assert_float_eq_tol(target[i], expected[i], 1e-6f);
-    /* A row mixed with an unlabelled row keeps its share; the total weight of all rows is unchanged. */
+    /* Mixed with a row without a label, a row keeps its share; all rows together weigh as before. */
     const vst_mix mix = {.lambda = 0.75};
     float sum = 0;
     vst_mix_targets(&mix, target, 4, 3);
@@ -77,7 +77,7 @@ START_TEST(beta_distribution) {
 }
 END_TEST
 
-/* Frequencies of the decisions; CutMix's lambda is the box's share; a step always gives the same decision. */
+/* How often what is drawn, that CutMix's lambda is the box's share, and that a step always draws the same. */
 START_TEST(draws) {
     const vst_mix_options both = {0.8, 1, 0.75, 0.4}, cut_only = {0, 1, 1, 0}, off = {0, 0, 1, 0.5};
     enum { STEPS = 20000, SIDE = 32 };

@@ -478,7 +478,7 @@ START_TEST(scan_bomb) {
            "more than 500 scans");
     refuse(file, size, &(vst_decode_options){.limits = &few, .allow_damaged = true}, VST_ERROR_LIMIT,
            "more than 4 scans");
-    vst_image image = {0}; /* the repeats are reported as damage */
+    vst_image image = {0}; /* the repeats count as damage */
     ck_ok(vst_image_decode(bomb, size + REPEATS * length,
                            &(vst_decode_options){.limits = &enough, .allow_damaged = true}, &image, NULL));
     free(bomb);

@@ -152,7 +152,7 @@ START_TEST(many_classes) {
     ck_ok(vst_report_html(&report, &html, NULL));
     ck_assert_ptr_nonnull(strstr(html, "<img class=matrix width=480 height=480"));
     ck_assert_int_eq(occurrences(html, "taken for"), 1);
-    ck_assert_ptr_null(strstr(html, "<h2>Runs")); /* a single run has its numbers at the top */
+    ck_assert_ptr_null(strstr(html, "<h2>Runs")); /* one run has its numbers on top */
     ck_assert_ptr_nonnull(strstr(html, "of the 24 hardest of 40 classes"));
     ck_assert_ptr_nonnull(strstr(html, "best.safetensors · 17 epochs · 92.50 % after the last one · seed 0, 1"));
     check_html(html);

@@ -1,5 +1,4 @@
-/* Measures how much of our processors other processes use, and parks an OpenMP team while it is much: libgomp's threads
- * then sleep instead of spinning when they wait. */
+/* Watches how much of our processors others use, and parks an OpenMP team while that is much. */
 #include "vision/base/threads.h"
 
 #include <fcntl.h>

@@ -244,13 +244,13 @@ out:
 /* ---- Files ---- */
 
 /* One kind of mismatch: how many tensors, and the text of the first ones. */
-typedef struct mismatch_list {
+typedef struct complaint {
     size_t count, shown, used;
     char text[600];
-} mismatch_list;
+} complaint;
 
-static void add_mismatch(mismatch_list *list, const char *format, ...) VST_PRINTF(2, 3);
-static void add_mismatch(mismatch_list *list, const char *format, ...) {
+static void complain(complaint *list, const char *format, ...) VST_PRINTF(2, 3);
+static void complain(complaint *list, const char *format, ...) {
     char piece[NAME_SHOWN + 2 * VST_SHAPE_TEXT + 64];
     va_list arguments;
     va_start(arguments, format);
@@ -263,7 +263,7 @@ static void add_mismatch(mismatch_list *list, const char *format, ...) {
 }
 
 /* Appends one list to the message. Lists come after the counts, because the message may be truncated. */
-static void append(char *message, size_t size, const char *title, const mismatch_list *list) {
+static void append(char *message, size_t size, const char *title, const complaint *list) {
     const size_t used = strlen(message);
     if (!list->count) return;
     snprintf(message + used, size - used, ". %s: %s", title, list->text);
@@ -273,8 +273,8 @@ static void append(char *message, size_t size, const char *title, const mismatch
     }
 }
 
-static vst_status report(const vst_safetensors *file, const mismatch_list *missing, const mismatch_list *unexpected,
-                         const mismatch_list *wrong) {
+static vst_status report(const vst_safetensors *file, const complaint *missing, const complaint *unexpected,
+                         const complaint *wrong) {
     char text[2000] = "";
     append(text, sizeof text, "Missing", missing);
     append(text, sizeof text, "Unexpected", unexpected);
@@ -285,16 +285,16 @@ static vst_status report(const vst_safetensors *file, const mismatch_list *missi
                     vst_safetensors_path(file), missing->count, unexpected->count, wrong->count, text);
 }
 
-static void check_shape(mismatch_list *list, const vst_param_info *info, const vst_tensor *tensor) {
+static void check_shape(complaint *list, const vst_param_info *info, const vst_tensor *tensor) {
     char ours[VST_SHAPE_TEXT], theirs[VST_SHAPE_TEXT];
     const bool counter = info->kind == VST_PARAM_COUNTER;
     const bool right_type = counter ? tensor->dtype == VST_I64 : tensor->dtype <= VST_BF16;
     if (!vst_shape_equal(&info->shape, &tensor->shape))
-        add_mismatch(list, "%.*s is %s in the file, %s in the model", NAME_SHOWN, info->name,
-                     vst_shape_text(&tensor->shape, theirs), vst_shape_text(&info->shape, ours));
+        complain(list, "%.*s is %s in the file, %s in the model", NAME_SHOWN, info->name,
+                 vst_shape_text(&tensor->shape, theirs), vst_shape_text(&info->shape, ours));
     else if (!right_type)
-        add_mismatch(list, "%.*s has the type %s, expected %s", NAME_SHOWN, info->name, vst_dtype_name(tensor->dtype),
-                     counter ? "I64" : "F32, F64, F16 or BF16");
+        complain(list, "%.*s has the type %s, expected %s", NAME_SHOWN, info->name, vst_dtype_name(tensor->dtype),
+                 counter ? "I64" : "F32, F64, F16 or BF16");
 }
 
 static bool is_ignored(const char *name) {
@@ -302,18 +302,18 @@ static bool is_ignored(const char *name) {
 }
 
 vst_status vst_params_load(vst_params *params, const vst_safetensors *file) {
-    mismatch_list missing = {0}, unexpected = {0}, wrong = {0};
+    complaint missing = {0}, unexpected = {0}, wrong = {0};
     if (!params->values) return vst_fail(VST_ERROR_ARGUMENT, "vst_params_load before vst_params_allocate");
 
     for (size_t i = 0; i < params->count; i++) {
         const vst_param_info *info = &params->list[i].info;
         const vst_tensor *tensor = vst_safetensors_find(file, info->name);
         if (tensor) check_shape(&wrong, info, tensor);
-        else if (info->kind != VST_PARAM_COUNTER) add_mismatch(&missing, "%.*s", NAME_SHOWN, info->name);
+        else if (info->kind != VST_PARAM_COUNTER) complain(&missing, "%.*s", NAME_SHOWN, info->name);
     }
     for (size_t i = 0; i < vst_safetensors_count(file); i++) {
         const char *name = vst_safetensors_at(file, i)->name;
-        if (!is_ignored(name) && vst_params_find(params, name) < 0) add_mismatch(&unexpected, "%.*s", NAME_SHOWN, name);
+        if (!is_ignored(name) && vst_params_find(params, name) < 0) complain(&unexpected, "%.*s", NAME_SHOWN, name);
     }
     if (missing.count + unexpected.count + wrong.count) return report(file, &missing, &unexpected, &wrong);
 

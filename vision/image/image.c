@@ -64,7 +64,7 @@ static void draw(vst_image *sheet, const vst_image *image, int top, int left, in
 }
 
 vst_status vst_image_grid(const vst_image *images, int count, int columns, int scale, int padding, vst_image *out) {
-    enum { SIDE_MAX = 32768 }; /* pixels; larger values could overflow int64_t below */
+    enum { SIDE_MAX = 32768 }; /* pixels; also keeps the products below within an int64_t */
     if (count < 1 || columns < 1 || scale < 1 || scale > SIDE_MAX || padding < 0 || padding > SIDE_MAX)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "a grid of %d images in %d columns, scale %d, padding %d: the first three must be "

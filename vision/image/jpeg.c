@@ -68,7 +68,7 @@ static void on_message(j_common_ptr jpeg, int level) {
     if (!self->allow_damaged) on_error(jpeg);
 }
 
-/* Limits the number of scans: a small progressive file can contain very many, and each costs a pass over the image. */
+/* A progressive file may repeat its scans at next to no cost of bytes. */
 static void on_progress(j_common_ptr jpeg) {
     codec *self = jpeg->client_data;
     if (self->jpeg.input_scan_number <= self->limits.scans) return;

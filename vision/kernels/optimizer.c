@@ -1,4 +1,4 @@
-/* Optimiser steps over a range of parameters, in one pass over memory. */
+/* The optimiser step over a run of parameters, in one pass over memory. */
 #include "vision/kernels/isa.h"
 
 double K(sum_squares)(const float *x, int64_t n) {
@@ -15,7 +15,7 @@ double K(sum_squares)(const float *x, int64_t n) {
     return sum;
 }
 
-/* Updates the EMA. Called per block, while its values are in the cache. */
+/* Called per block, while its values are still in the cache. */
 static void average(const float *value, float *ema, float decay, int64_t n) {
     const float rest = 1 - decay;
 #pragma omp simd

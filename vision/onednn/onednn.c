@@ -54,7 +54,7 @@ const char *vsti_onednn_version(char text[VSTI_VERSION_TEXT]) {
 
 /* ---- layouts ----------------------------------------------------------------------------------------------------- */
 
-/* oneDNN's functions take arrays of DNNL_MAX_NDIMS elements and read `rank` of them. */
+/* oneDNN's functions take arrays of DNNL_MAX_NDIMS, of which they read `rank` elements. */
 static dnnl_status_t create_strided(dnnl_memory_desc_t *out, int rank, const int64_t *dims, const int64_t *strides) {
     dnnl_dims_t all_dims = {0}, all_strides = {0};
     memcpy(all_dims, dims, (size_t)rank * sizeof *dims);
@@ -367,7 +367,7 @@ static dnnl_status_t append_activation(dnnl_post_ops_t post, vsti_activation act
     return dnnl_invalid_arguments;
 }
 
-/* Attributes of a product: scratchpad provided by the user, post-operations. */
+/* Attributes of a product: user scratchpad, and what is done to the result. */
 static dnnl_primitive_attr_t product_attributes(const vsti_post *after) {
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_post_ops_t post = NULL;

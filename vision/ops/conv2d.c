@@ -1,4 +1,4 @@
-/* 2-D convolution through oneDNN: forward, and the gradients of input, weights and bias. */
+/* 2-D convolution through oneDNN: forward, to its input, to its weights and bias. */
 #include "vision/ops/winograd.h"
 
 /* Computes output size and leading padding along one side. Returns false if the kernel does not fit. */

@@ -1,5 +1,5 @@
-/* Matrix products through oneDNN: batched product, linear layer, and their gradients, which are products too. An
- * operand is either a stack of matrices or, if `flat`, one matrix with all its rows. */
+/* Matrix products through oneDNN: the batched product, the linear layer, and the gradients of both, which are products
+ * too. An operand is seen either as a stack of matrices or, "flat", as one matrix of all its rows. */
 #include "vision/ops/operation.h"
 
 typedef struct attributes {

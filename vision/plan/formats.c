@@ -54,7 +54,7 @@ static vst_status apply_entry(vsti_lowering *lowering, const vst_quant_entry *en
                     entry->name);
 }
 
-/* Outputs of the program are not converted. */
+/* What the last step leaves is an output and stays exact. */
 static void apply_bf16(vsti_lowering *lowering) {
     const vst_graph *graph = lowering->graph;
     for (size_t i = 0; i < graph->node_count; i++) {

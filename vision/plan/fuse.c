@@ -23,8 +23,8 @@ static bool is_worth_fusing(const vsti_node *host, const vsti_node *activation) 
 }
 
 /* Adds `next`, which reads `value`, to the host's step. Returns false if the step cannot compute it. */
-static bool add_to_step(const vst_graph *graph, const vsti_node *host, const vsti_node *next, int value, bool training,
-                        vsti_fusion *fusion) {
+static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node *next, int value, bool training,
+                 vsti_fusion *fusion) {
     const bool untouched = !fusion->norm && !fusion->residual;
     switch (next->operation->fusion) {
     case VSTI_FUSE_IDENTITY: return !training;
@@ -52,8 +52,7 @@ static void extend(const vst_graph *graph, int host, const readers *r, bool trai
     int value = graph->nodes[host].outputs[0];
     while (r->count[value] == 1 && !fusion->activation) {
         const int next = r->node[value];
-        if (out->host[next] >= 0 ||
-            !add_to_step(graph, &graph->nodes[host], &graph->nodes[next], value, training, fusion))
+        if (out->host[next] >= 0 || !take(graph, &graph->nodes[host], &graph->nodes[next], value, training, fusion))
             break;
         out->host[next] = out->host[host] = host;
         out->last[host] = next;

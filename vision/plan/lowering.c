@@ -226,7 +226,7 @@ void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, con
             vsti_external(lowering, (vsti_operand){.space = SPACE_PACKED, .entry = first + i}, output_bytes[i]);
 }
 
-/* Takes ownership of the reorder, also on failure. */
+/* Takes the reorder over, also on failure. */
 static vsti_buffer pack_reorder(vsti_lowering *lowering, vsti_primitive *reorder, vsti_buffer source) {
     vsti_operand from = pack_input(lowering, source);
     const size_t bytes = vsti_primitive_bytes(reorder, VSTI_DST);

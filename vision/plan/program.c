@@ -253,7 +253,7 @@ vst_status vst_program_create(vst_program **out, const vst_graph *graph, const v
     if (status != VST_OK) return status;
     vst_program *program = vst_calloc(1, sizeof *program);
     if (!program) return vst_fail_memory(sizeof *program);
-    const int before = vsti_threads_use(options->threads); /* the size of scratch depends on the number of threads */
+    const int before = vsti_threads_use(options->threads); /* scratch is sized by the number of threads */
     VST_TRY(begin(program, graph, output_count, options));
     VST_TRY(lower(program, graph, outputs, options));
     *out = program;

@@ -538,8 +538,7 @@ static rebuild unwrap(const vsti_pickled *value) {
     return call;
 }
 
-/* Checks whether a call builds a tensor. An unknown way to build one is an error, so that no tensor is silently
- * dropped. */
+/* Whether a call makes a tensor. One that does in a way that is not known here is an error rather than no tensor. */
 static vst_status check_function(const vsti_pickled *function, bool *is_tensor) {
     static const char *const families[] = {"torch._utils._rebuild_", "torch._tensor._rebuild_"};
     *is_tensor = vsti_pickled_is_global(function, "torch._utils._rebuild_tensor_v2") ||

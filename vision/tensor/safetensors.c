@@ -17,7 +17,7 @@ enum {
     LENGTH_BYTES = 8,
     DEPTH_MAX = 8, /* the format itself needs 3 */
     CHECKSUM_TEXT = 17,
-    SHOWN = 100 /* bytes of a name that a message shows */
+    SHOWN = 100 /* bytes of a name in a message */
 };
 static const char checksum_key[] = "vistill.xxh3";
 static const char metadata_key[] = "__metadata__";

@@ -117,7 +117,7 @@ static vst_status check_name(const vsti_pickled *name) {
     return VST_OK;
 }
 
-/* Removes a prefix if all names have it and something remains of each. */
+/* Takes a prefix off, if it is before all names and something is left of each. */
 static bool strip_prefix(vst_weights *weights, const char *prefix) {
     const size_t length = strlen(prefix);
     for (size_t i = 0; i < weights->count; i++) {
@@ -128,7 +128,7 @@ static bool strip_prefix(vst_weights *weights, const char *prefix) {
     return weights->count > 0;
 }
 
-/* Removes the prefixes that training wrappers add, in any order: DistributedDataParallel, torch.compile. */
+/* What training wrappers put before every name, in any order: DistributedDataParallel, torch.compile. */
 static void strip_prefixes(vst_weights *weights) {
     while (strip_prefix(weights, "module.") || strip_prefix(weights, "_orig_mod.")) continue;
 }
@@ -205,7 +205,7 @@ static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, con
     return weights->entry ? VST_OK : vst_fail_memory(strlen(entry) + 1);
 }
 
-/* Selects the entry in timm's order. */
+/* The entries that training programs use, in timm's order. */
 static vst_status choose(vst_weights *weights, const vsti_pickled *root, const char *entry, const vsti_pickled **dict) {
     static const char *const usual[] = {"state_dict_ema", "model_ema", "state_dict", "model"};
     if (root->kind != VSTI_DICT) return not_a_dict(root, "what was saved");

@@ -1,4 +1,4 @@
-/* The data files of a cache: locking, mapping, checksums. */
+/* The data files of a cache: locks, maps, checksums. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -84,7 +84,7 @@ vst_status vsti_cache_open_read(vsti_cache *cache) {
     return cache->sound ? VST_OK : vst_fail_memory((size_t)blocks);
 }
 
-/* Requests the whole block, because it will be read sequentially. */
+/* Asks for the whole block at once: it is about to be read from end to end. */
 static void prefetch(const uint8_t *from, size_t bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)from % page;
     madvise((void *)(from - before), bytes + before, MADV_WILLNEED);

@@ -21,7 +21,7 @@
 #include "vision/base/position.h"
 #include "vision/tensor/tensor.h"
 
-#define VSTI_CACHE_RECORDS (UINT64_C(1) << 48) /* maximum */
+#define VSTI_CACHE_RECORDS (UINT64_C(1) << 48) /* at most */
 #define VSTI_CACHE_MEND "`vistill cache build RECIPE --force` makes it anew"
 
 typedef struct vsti_cache_tap {
@@ -35,13 +35,13 @@ typedef struct vsti_cache_tap {
 typedef struct vsti_cache_teacher {
     int number; /* index in distill.teacher, from 1 */
     uint64_t hash;
-    double top1; /* see vsti_teacher */
+    double top1; /* as vsti_teacher's */
     vsti_cache_tap taps[VST_MAX_TERMS];
     int tap_count;
     size_t record;  /* bytes */
     uint64_t *sums; /* XXH3 of each started block, of the last one as far as it goes; owned */
     size_t sum_capacity;
-    int file;           /* file descriptor, -1: closed */
+    int file;           /* descriptor, -1: closed */
     const uint8_t *map; /* NULL: not mapped */
     size_t mapped;
 } vsti_cache_teacher;
@@ -58,7 +58,7 @@ typedef struct vsti_cache {
     uint64_t done;  /* number of records */
     vsti_cache_teacher teachers[VST_MAX_TEACHERS];
     int teacher_count;
-    bool *sound; /* blocks whose checksums have been verified; owned */
+    bool *sound; /* blocks whose sums were found right; owned */
 } vsti_cache;
 
 /* ---- Comparing (match.c) ---- */
@@ -106,10 +106,10 @@ uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint6
 
 /* Opens the data files for writing with an exclusive lock. */
 VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
-/* Maps the data files, which must have the size given by the manifest, with a shared lock. */
+/* Maps the data files, which must be as long as the manifest says, and keeps writers out. */
 VST_NODISCARD vst_status vsti_cache_open_read(vsti_cache *cache);
 /* Verifies the checksums of a block for all teachers, once. */
 VST_NODISCARD vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block);
-void vsti_cache_clear(vsti_cache *cache); /* also closes its files */
+void vsti_cache_clear(vsti_cache *cache); /* closes its files, too */
 
 #endif

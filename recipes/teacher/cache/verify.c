@@ -15,9 +15,9 @@ typedef struct checker {
     vsti_cache wanted; /* describes the cache that the recipe needs */
     vsti_cache cache;
     vst_cache_report *report;
-    float *values;                         /* of one tap, read from the cache */
-    uint32_t *places;                      /* positions of the largest values */
-    uint64_t numbers[VST_MAX_TERMS], rows; /* counts for the means of the report */
+    float *values;                         /* of one tap, out of the cache */
+    uint32_t *places;                      /* of the largest */
+    uint64_t numbers[VST_MAX_TERMS], rows; /* that the report's sums are over */
 } checker;
 
 static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
@@ -43,7 +43,7 @@ static size_t largest(const float *values, size_t count) {
     return best;
 }
 
-/* Adds the differences between self->values and the teacher's values. */
+/* Adds what `self->values` is away from the teacher's. */
 static void compare(checker *self, int index, const vsti_cache_tap *tap, const float *fresh) {
     vst_cache_tap_check *to = &self->report->taps[index];
     const size_t count = tap->kept ? tap->kept : tap->floats;
