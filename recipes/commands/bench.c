@@ -113,7 +113,7 @@ static vst_status choose_runtime(session *s, const char *name) {
 
 static vst_status choose(session *s, const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    int batch = 0, threads = omp_get_num_procs(); /* starts no thread */
+    int batch = 0, threads = omp_get_max_threads(); /* starts no thread */
     const vst_bench_kind kind = vst_flag_given(arguments, "infer") ? VST_BENCH_INFER : VST_BENCH_TRAIN;
     s->rounds = 8;
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
@@ -306,7 +306,7 @@ static vst_status measure_loader(const vst_arguments *arguments) {
     vst_bench_loader_row rows[VST_BENCH_LOADER_ROWS];
     vst_bench_loader_options options = {.path = arguments->words[arguments->word_count - 1],
                                         .python = vst_flag_value(arguments, "peer"),
-                                        .threads = omp_get_num_procs(),
+                                        .threads = omp_get_max_threads(),
                                         .rounds = 8};
     if (arguments->word_count != 2)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "bench loader: give one data set, a folder or tar files of images"));

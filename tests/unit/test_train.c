@@ -636,9 +636,32 @@ END_TEST
 
 /* ---- Broken checkpoints ---- */
 
-enum { CUT, FLIPPED, FLIPPED_HEADER, EMPTY, MISSING, DAMAGES };
+enum { CUT, FLIPPED, FLIPPED_HEADER, EMPTY, MISSING, RENAMED, DAMAGES };
+
+/* A sound file that opens well, and lacks a tensor of the optimiser's. */
+static void rename_tensor(const char *path) {
+    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
+    vst_safetensors *file;
+    ck_ok(vst_safetensors_open(&file, path, NULL));
+    const size_t count = vst_safetensors_count(file);
+    vst_tensor *tensors = calloc(count, sizeof *tensors);
+    vst_metadata metadata[4];
+    ck_assert_ptr_nonnull(tensors);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i] = *vst_safetensors_at(file, i);
+        if (strcmp(tensors[i].name, "optimizer.values") == 0) tensors[i].name = "optimizer.valuer";
+    }
+    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
+    ck_ok(vst_safetensors_write(path, tensors, count, metadata, 4));
+    free(tensors);
+    vst_safetensors_close(file);
+}
 
 static void damage(const char *path, int how) {
+    if (how == RENAMED) {
+        rename_tensor(path);
+        return;
+    }
     size_t size;
     char *bytes = read_whole(path, &size);
     if (how == FLIPPED) bytes[size - 1000] ^= 4;
