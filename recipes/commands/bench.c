@@ -2,7 +2,6 @@
  * beside PyTorch in the same run. */
 #include <math.h>
 #include <omp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -329,13 +328,11 @@ out:
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     if (arguments->word_count && strcmp(arguments->words[0], "loader") == 0) {
-        signal(SIGPIPE, SIG_IGN);
         return vst_command_exit(measure_loader(arguments));
     }
     session *s = vst_calloc(1, sizeof *s);
     if (!s) VST_TRY(vst_fail_memory(sizeof *s));
     VST_TRY(choose(s, arguments));
-    signal(SIGPIPE, SIG_IGN); /* a worker that died is an error, not our end */
     status = vst_flag_given(arguments, "profile") ? profile_all(s) : measure_all(s);
 out:
     for (int i = 0; s && i < s->count; i++) vst_model_config_destroy(s->entries[i].model);

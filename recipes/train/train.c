@@ -40,11 +40,32 @@ out:
 
 /* ---- The folder ---- */
 
+/* What is read must not be what the run writes: --force would remove it before it is read, the first checkpoint would
+ * replace it. */
+static vst_status check_reading(const vsti_trainer *t, const char *key, const char *path) {
+    if (!path || !vsti_run_folder_writes(&t->folder, path)) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT,
+                    "%s: %s is a file that this run writes: choose another folder with --set run.output=FOLDER, or "
+                    "copy the file elsewhere",
+                    key, path);
+}
+
+static vst_status check_inputs(const vsti_trainer *t) {
+    vst_status status = check_reading(t, "run.start", t->recipe->run.start);
+    for (int i = 0; status == VST_OK && i < vst_teacher_count(t->recipe); i++) {
+        char *path = vst_teacher_path(t->recipe, i);
+        status = path ? check_reading(t, "distill.teacher", path) : vst_fail_memory(VSTI_PATH);
+        vst_free(path);
+    }
+    return status;
+}
+
 static vst_status open_folder(vsti_trainer *t) {
     vst_status status = VST_OK;
     char *path = vst_run_folder(t->recipe);
     if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
     VST_TRY(vsti_run_folder_open(&t->folder, path));
+    VST_TRY(check_inputs(t));
     const bool used = vsti_run_folder_has(&t->folder, "last.safetensors") ||
                       vsti_run_folder_has(&t->folder, "previous.safetensors") ||
                       vsti_run_folder_has(&t->folder, "best.safetensors");
