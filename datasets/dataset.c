@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/image/decode.h"
@@ -84,6 +85,18 @@ const char *vst_dataset_class_name(const vst_dataset *dataset, int index) {
 bool vst_dataset_is_broken(vst_status status) {
     return status == VST_ERROR_IO || status == VST_ERROR_FORMAT || status == VST_ERROR_LIMIT ||
            status == VST_ERROR_NOT_FOUND || status == VST_ERROR_UNSUPPORTED;
+}
+
+vst_status vst_dataset_read_next(const vst_dataset *dataset, uint64_t *index, vst_image *image, int *label) {
+    vst_status status = VST_OK;
+    const uint64_t count = vst_dataset_count(dataset), first = *index;
+    for (uint64_t i = 0; i <= VST_DATASET_RETRIES && i < count; i++) {
+        *index = (first + i) % count;
+        status = vst_dataset_read(dataset, *index, image, label);
+        if (!vst_dataset_is_broken(status)) return status;
+        vst_log(VST_LOG_WARNING, "left out, the next readable sample takes its place: %s", vst_error_message());
+    }
+    return status;
 }
 
 vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {

@@ -2,8 +2,8 @@
  *
  * An index file is: "VSTTAR1\n", then as little-endian 64-bit numbers the tar's size, its fingerprint, the number of
  * entries, the bytes of names and whether there are labels; the entries (offset 8 bytes, size 4, name 4, label 4); the
- * names, each ended by NUL; xxh3 of all that. The fingerprint is over 16 blocks spread over the tar, so that a copy
- * with another time keeps its index, and another tar of the same size has none. */
+ * names, each ended by NUL; xxh3 of all that. The fingerprint is over 16 blocks spread over the tar. An
+ * index that is older than its tar is not used: copy it after the tar, or keep the times. */
 #include "datasets/tar_index.h"
 
 #include <errno.h>
@@ -221,6 +221,15 @@ static bool unpack(vsti_tar_index *index, const vst_bytes *bytes, uint64_t tar_s
     return true;
 }
 
+/* Whether the tar was changed after its index was made. Its fingerprint is of some blocks: of a tar that was made anew,
+ * with other labels at the same places, it may be the same. */
+static bool is_older(const char *index, int tar) {
+    struct stat made, changed;
+    if (stat(index, &made) != 0 || fstat(tar, &changed) != 0) return false;
+    return made.st_mtim.tv_sec != changed.st_mtim.tv_sec ? made.st_mtim.tv_sec < changed.st_mtim.tv_sec
+                                                         : made.st_mtim.tv_nsec < changed.st_mtim.tv_nsec;
+}
+
 /* *found: the index file is there and right. */
 static vst_status load(vsti_tar_index *index, const char *path, int file, bool *found) {
     vst_status status = VST_OK;
@@ -230,6 +239,11 @@ static vst_status load(vsti_tar_index *index, const char *path, int file, bool *
     *found = false;
     if (!name) return vst_fail_memory(strlen(path));
     if (access(name, F_OK) != 0) goto out;
+    if (is_older(name, file)) {
+        vst_log(VST_LOG_WARNING,
+                "%s is older than the tar beside it and is not used: `vistill data index` makes it anew", name);
+        goto out;
+    }
     VST_TRY(fingerprint(file, &size, &print));
     status = vsti_read_file(AT_FDCWD, name, &bytes);
     if (status == VST_OK) *found = unpack(index, &bytes, size, print, &status);

@@ -35,6 +35,12 @@ static bool is_tar(const char *name) {
     return length > 4 && name[0] != '.' && strcmp(name + length - 4, ".tar") == 0;
 }
 
+static bool is_unfinished(const char *name) {
+    static const char ending[] = ".tar" VSTI_SHARD_UNFINISHED;
+    const size_t length = strlen(name);
+    return length >= sizeof ending && name[0] != '.' && strcmp(name + length - (sizeof ending - 1), ending) == 0;
+}
+
 /* ---- Patterns ---- */
 
 /* "{first..last}" in a pattern. `digits`: minimum number of digits. */
@@ -84,8 +90,14 @@ static vst_status add_folder(vsti_shards *shards, const char *folder) {
     const size_t before = shards->count;
     DIR *stream = opendir(folder);
     if (!stream) return VST_OK;
-    for (const struct dirent *entry; (entry = readdir(stream));)
+    for (const struct dirent *entry; (entry = readdir(stream));) {
+        if (is_unfinished(entry->d_name))
+            VST_TRY(vst_fail(VST_ERROR_FORMAT,
+                             "%s/%s: `vistill data pack` is still writing these shards, or was interrupted: remove "
+                             "them and pack anew",
+                             folder, entry->d_name));
         if (is_tar(entry->d_name)) VST_TRY(add(shards, folder, entry->d_name));
+    }
     if (shards->count > before) qsort(shards->paths + before, shards->count - before, sizeof *shards->paths, by_text);
 out:
     closedir(stream);
@@ -177,7 +189,7 @@ bool vsti_shards_probe(const char *path) {
     vsti_shards shards = {0};
     if (stat(path, &info) != 0) return is_tar(path) && find_range(path, &found);
     if (!S_ISDIR(info.st_mode)) return is_tar(path);
-    const bool any = vsti_shards_find(&shards, path, NULL) == VST_OK;
+    const vst_status status = vsti_shards_find(&shards, path, NULL);
     vsti_shards_clear(&shards);
-    return any;
+    return status == VST_OK || status == VST_ERROR_FORMAT; /* opening an unfinished set says what it is */
 }

@@ -86,7 +86,7 @@ static const vst_option distill_table[] = {
 static const vst_option run_table[] = {
     VST_OPTION_INT(vst_run_options, epochs, 10, 1, 100000, "passes over the training samples"),
     VST_OPTION_INT(vst_run_options, seed, 0, 0, 2147483647, "of weights, order and augmentation"),
-    VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors"),
+    VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors, or OMP_NUM_THREADS"),
     VST_OPTION_STRING(vst_run_options, output, NULL, "run folder; empty: runs/NAME"),
     VST_OPTION_INT(vst_run_options, eval_batch, 250, 1, 65536, "images in a step of evaluation"),
     VST_OPTION_STRING(vst_run_options, start, NULL,

@@ -56,10 +56,9 @@ typedef struct vst_pack_result {
  * resized (bicubic, antialiased, by torchvision's Resize) is encoded anew in its own format, without EXIF: a training
  * sees the same orientation, because it ignores EXIF, too; a damaged picture is then an error. The same data and
  * options give the same bytes. The folder is made if it is not there; shards of that name in it are an error.
- * Each shard is there whole or not at all. */
+ * folder/classes.txt has the classes' names, one a line. The shards get
+ * their names when all are there: until then they are called NAME-000000.tar.part, and a reader refuses the folder. */
 VST_NODISCARD vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const char *name,
                                        const vst_pack_options *options, vst_pack_result *result);
-/* folder/classes.txt, one name a line. */
-VST_NODISCARD vst_status vst_data_pack_classes(const vst_dataset *dataset, const char *folder);
 
 #endif

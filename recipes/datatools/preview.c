@@ -132,7 +132,8 @@ vst_status vst_data_preview(const vst_dataset *dataset, const char *augment, uin
     VST_TRY(vst_augment_create(&policies, augment));
     VST_TRY(vst_dataset_sample(dataset, (uint64_t)count, seed, &view));
     for (int i = 0; i < count; i++) {
-        VST_TRY(vst_dataset_read(view, (uint64_t)i, &images[i], &labels[i]));
+        uint64_t sample = (uint64_t)i;
+        VST_TRY(vst_dataset_read_next(view, &sample, &images[i], &labels[i]));
         VST_TRY(vst_augment_apply(policies, seed, 0, (uint64_t)i, &images[i]));
         shrink(&images[i]);
         VST_TRY(vst_image_convert(&images[i], 3));

@@ -110,10 +110,11 @@ vst_status vsti_read_cached(const vsti_teachers *teachers, const vsti_teacher *t
     if (status != VST_OK) return status;
     for (int i = 0; i < batch->count; i++, position.sample++) {
         const uint64_t index = vsti_cache_index(cache, position, batch->samples[i]);
+        const vst_status read = vsti_cache_read(cache, from, index);
+        if (read != VST_OK) return read;
         for (int k = 0; k < teacher->tap_count; k++) {
             const vsti_cache_tap *tap = teacher->taps[k].cached;
-            if (!vsti_cache_decode(tap, cache->dtype, from->map + index * from->record,
-                                   teacher->taps[k].target + (size_t)i * tap->floats))
+            if (!vsti_cache_decode(tap, cache->dtype, from->buffer, teacher->taps[k].target + (size_t)i * tap->floats))
                 return vst_fail(
                     VST_ERROR_FORMAT,
                     "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,

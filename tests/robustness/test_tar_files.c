@@ -301,7 +301,6 @@ static vst_status do_pack(const vst_dataset *dataset) {
     if (status != VST_OK) return status;
     remove_tree(at("packed"));
     status = vst_data_pack(good, at("packed"), "x", &(vst_pack_options){.shard_bytes = 1}, &result);
-    if (status == VST_OK) status = vst_data_pack_classes(good, at("packed"));
     vst_dataset_close(good);
     return status;
 }

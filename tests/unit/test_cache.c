@@ -437,6 +437,28 @@ START_TEST(broken_data) {
 }
 END_TEST
 
+static void cut_the_cache(const vst_train_progress *p, void *user) {
+    (void)user;
+    if (p->epoch == 1 && p->step == 2) ck_assert_int_eq(truncate("cache/teacher1.bin", RECORD), 0);
+}
+
+/* A file that becomes shorter while it is read is an error, and what was trained before is kept. */
+START_TEST(cut_while_training) {
+    build_fine((session){0});
+    session s = with((session){0}, CACHE);
+    s.also = cut_the_cache;
+    expect(s, VST_ERROR_FORMAT, "cache/teacher1.bin: cut off at byte ");
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "Epoch 1 up to step 2 is saved: --resume continues in run"));
+    ck_assert(exists("run/last.safetensors"));
+    vst_cache_size size;
+    ck_ok(build(with((session){0}, CACHE), (vst_cache_build_options){.force = true}, &size));
+    s.also = NULL;
+    s.resume = true;
+    run_fine(s);
+    expect_said("continuing run in epoch 1 at step 2");
+}
+END_TEST
+
 /* ---- Checking against the teacher ---- */
 
 START_TEST(check_reports) {
@@ -621,6 +643,7 @@ int main(void) {
     tcase_add_test(tests, broken_manifests);
     tcase_add_test(tests, hostile_manifests);
     tcase_add_test(tests, broken_data);
+    tcase_add_test(tests, cut_while_training);
     tcase_add_loop_test(tests, check_reports, 0, 2);
     tcase_add_test(tests, check_finds_wrong_answers);
     tcase_add_test(tests, records);

@@ -1,6 +1,8 @@
 /* Formats of image files: folders, tars, WebDataset shards give the same data set; CIFAR; broken samples. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <zlib.h>
@@ -11,6 +13,7 @@
 #include "tests/unit/suite.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/log.h"
+#include "vision/base/progress.h"
 #include "vision/image/decode.h"
 #include "vision/image/resize.h"
 
@@ -128,7 +131,6 @@ START_TEST(three_layouts) {
     ck_assert_uint_eq(hash_of(in("split.tar"), "train", NULL), hash);
     ck_ok(vst_dataset_open(&dataset, in("images"), "train", NULL));
     ck_ok(vst_data_pack(dataset, in("shards"), "train", &(vst_pack_options){.shard_bytes = 12 * 1024}, &packed));
-    ck_ok(vst_data_pack_classes(dataset, in("shards")));
     ck_assert_uint_eq(packed.samples, TREE);
     ck_assert_uint_gt(packed.shards, 2);
     check_order(in("shards"), "train", NULL, order, labels, TREE);
@@ -494,7 +496,7 @@ END_TEST
 static int warnings;
 static void count_warnings(vst_log_level level, const char *text, void *user) {
     (void)user;
-    if (level == VST_LOG_WARNING && strstr(text, "does not belong to the tar")) warnings++;
+    if (level == VST_LOG_WARNING && strstr(text, "is not used")) warnings++;
 }
 
 START_TEST(index_files) {
@@ -531,11 +533,105 @@ START_TEST(index_is_read) {
     memset(block, 'x', sizeof block);
     ck_assert_uint_eq(fwrite(block, 1, sizeof block, file), sizeof block);
     fclose(file);
+    ck_assert_int_eq(utimensat(AT_FDCWD, in("t.tar.idx"), NULL, 0), 0); /* not older than the tar */
     vst_log_set(count_warnings, NULL);
     check_facts(in("t.tar"), "train", 400, 2, true, "t.tar");
     ck_assert_int_eq(warnings, 0);
     unlink(in("t.tar.idx"));
     expect_error(VST_ERROR_FORMAT, "wrong checksum", try_open(in("t.tar"), "train", NULL));
+}
+END_TEST
+
+typedef struct small_set {
+    const char *names[3];
+    size_t size;
+    uint8_t byte;
+} small_set;
+
+/* The set as class folders, as those in a tar, or as WebDataset samples. */
+static uint64_t hash_of_set(const small_set *set, int layout) {
+    tar_file tar = {0};
+    uint8_t bytes[64];
+    char name[64];
+    memset(bytes, set->byte, sizeof bytes);
+    ck_assert_int_eq(system("rm -rf hashed hashed.tar"), 0);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "%s.png", set->names[i]);
+        if (layout == 0) {
+            snprintf(name, sizeof name, "hashed/%.1s", set->names[i]);
+            ck_assert(mkdir("hashed", 0700) == 0 || errno == EEXIST);
+            ck_assert(mkdir(name, 0700) == 0 || errno == EEXIST);
+            snprintf(name, sizeof name, "hashed/%s.png", set->names[i]);
+            FILE *file = fopen(name, "wb");
+            fwrite(bytes, 1, set->size, file);
+            fclose(file);
+            continue;
+        }
+        tar_member(&tar, name, bytes, set->size);
+        snprintf(name, sizeof name, "%s.cls", set->names[i]);
+        if (layout == 2) tar_member(&tar, name, set->names[i][0] == 'a' ? "0" : "1", 1);
+    }
+    if (layout == 0) return hash_of("hashed", "train", NULL);
+    tar_end(&tar);
+    tar_write("hashed.tar", &tar);
+    return hash_of("hashed.tar", "train", NULL);
+}
+
+/* Of image files names, sizes and labels count, and the bytes do not, in every layout alike: dataset.h says so. */
+START_TEST(what_the_hash_covers) {
+    const small_set set = {{"a/1", "a/2", "b/3"}, 20, 7};
+    const small_set others[] = {{{"a/1", "a/4", "b/3"}, 20, 7},  /* another name */
+                                {{"a/1", "b/2", "b/3"}, 20, 7},  /* another class */
+                                {{"a/1", "a/2", "c/3"}, 20, 7},  /* another class name */
+                                {{"a/1", "a/2", "b/3"}, 21, 7}}; /* another size */
+    const small_set pixels = {{"a/1", "a/2", "b/3"}, 20, 8};
+    char before[PATH_MAX];
+    ck_assert_ptr_nonnull(getcwd(before, sizeof before));
+    ck_assert_int_eq(chdir(folder), 0);
+    const uint64_t hash = hash_of_set(&set, _i);
+    for (int i = 0; i < 4; i++) ck_assert_uint_ne(hash_of_set(&others[i], _i), hash);
+    ck_assert_uint_eq(hash_of_set(&pixels, _i), hash);
+    if (_i == 1) ck_assert_uint_eq(hash, hash_of_set(&set, 0));
+    ck_assert_int_eq(chdir(before), 0);
+}
+END_TEST
+
+/* 200 samples of one class, all of one size: tars of two classes differ in 200 bytes that no fingerprint looks at. */
+static void write_class(const char *path, const char *class) {
+    tar_file tar = {0};
+    char name[32];
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "%05d.png", i);
+        tar_picture(&tar, name, i);
+        snprintf(name, sizeof name, "%05d.cls", i);
+        tar_member(&tar, name, class, 1);
+    }
+    tar_end(&tar);
+    tar_write(path, &tar);
+}
+
+/* A tar made anew, as large as before: its old index has the old labels. */
+START_TEST(index_of_the_old_tar) {
+    const struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    uint64_t images;
+    int labels[2];
+    vst_dataset *dataset;
+    vst_log_set(count_warnings, NULL);
+    for (int class = 1; class <= 2; class ++) {
+        write_class(in("t.tar"), class == 1 ? "1" : "2");
+        if (class == 1) {
+            ck_ok(vsti_tar_index_make(in("t.tar"), &images));
+            ck_assert_int_eq(utimensat(AT_FDCWD, in("t.tar.idx"), old, 0), 0);
+            ck_assert_int_eq(utimensat(AT_FDCWD, in("t.tar"), old, 0), 0);
+        }
+        vst_image image = {0};
+        ck_ok(vst_dataset_open(&dataset, in("t.tar"), "train", NULL));
+        ck_ok(vst_dataset_read(dataset, 100, &image, &labels[class - 1]));
+        vst_image_clear(&image);
+        vst_dataset_close(dataset);
+        ck_assert_int_eq(warnings, class - 1);
+    }
+    ck_assert(labels[0] == 1 && labels[1] == 2);
 }
 END_TEST
 
@@ -813,6 +909,43 @@ START_TEST(check_report) {
 }
 END_TEST
 
+/* Progress is told after each sample: until the last one no reader takes what is there for a data set. */
+static void look_at_shards(const vst_progress *progress, bool finished, void *user) {
+    vst_dataset *shards = NULL;
+    (void)user;
+    if (finished || progress->done < 10) return;
+    const vst_status status = vst_dataset_open(&shards, in("out"), "train", NULL);
+    ck_assert_int_eq(status, VST_ERROR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "is still writing these shards, or was interrupted"));
+}
+
+/* A pack that is killed leaves a folder that is refused; one that fails or is interrupted leaves nothing. */
+START_TEST(unfinished_pack) {
+    vst_dataset *dataset, *shards;
+    vst_pack_result result;
+    volatile sig_atomic_t stop = 0;
+    const vst_pack_options options = {.shard_bytes = 8 * 1024, .stop = &stop};
+    write_idx(folder, "", 30, 4, 3, 5, 3, 0);
+    ck_ok(vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "idx"}));
+    vst_progress_set(look_at_shards, NULL);
+    ck_ok(vst_data_pack(dataset, in("out"), "train", &options, &result));
+    vst_progress_set(NULL, NULL);
+    ck_assert_uint_gt(result.shards, 3);
+    ck_ok(vst_dataset_open(&shards, in("out"), "train", NULL));
+    ck_assert_uint_eq(vst_dataset_count(shards), 30);
+    vst_dataset_close(shards);
+    ck_assert_int_eq(access(in("out/classes.txt"), F_OK), 0);
+    /* killed between the renames */
+    ck_assert_int_eq(rename(in("out/train-000000.tar"), in("out/train-000000.tar.part")), 0);
+    expect_error(VST_ERROR_FORMAT, "train-000000.tar.part", try_open(in("out"), "train", NULL));
+    expect_error(VST_ERROR_ARGUMENT, "is there already", vst_data_pack(dataset, in("out"), "train", &options, &result));
+    stop = 1;
+    expect_error(VST_ERROR_INTERRUPTED, "packing", vst_data_pack(dataset, in("none"), "train", &options, &result));
+    ck_assert_int_eq(rmdir(in("none")), 0); /* it is empty */
+    vst_dataset_close(dataset);
+}
+END_TEST
+
 /* Pixels become PNG; the shuffled order is another one, the same each time; old shards are not touched. */
 START_TEST(packing) {
     vst_dataset *dataset, *shards;
@@ -978,6 +1111,8 @@ int main(void) {
     tcase_add_test(tests, shard_folders);
     tcase_add_test(tests, index_files);
     tcase_add_test(tests, index_is_read);
+    tcase_add_test(tests, index_of_the_old_tar);
+    tcase_add_loop_test(tests, what_the_hash_covers, 0, 3);
     tcase_add_test(tests, cifar);
     tcase_add_test(tests, cifar10_tar);
     tcase_add_test(tests, broken_are_replaced);
@@ -985,6 +1120,7 @@ int main(void) {
     tcase_add_loop_test(tests, broken_in_a_row, 0, 2);
     tcase_add_test(tests, check_report);
     tcase_add_test(tests, packing);
+    tcase_add_test(tests, unfinished_pack);
     tcase_add_test(tests, packing_smaller);
     tcase_add_test(tests, packing_smaller_pixels);
     tcase_add_test(tests, preview_sheet);

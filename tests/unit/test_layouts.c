@@ -93,7 +93,6 @@ static void pack(const char *path, const char *shards) {
         vst_dataset *dataset = open_split(path, split);
         ck_ok(vst_data_pack(dataset, shards, splits[split], &options, &result));
         ck_assert_uint_gt(result.shards, 1); /* an order over several files */
-        if (split == 0) ck_ok(vst_data_pack_classes(dataset, shards));
         vst_dataset_close(dataset);
     }
 }
@@ -227,7 +226,6 @@ START_TEST(another_order) {
     for (int split = 0; split < 2; split++) {
         vst_dataset *dataset = open_split("png", split);
         ck_ok(vst_data_pack(dataset, "mixed", splits[split], &shuffled, &result));
-        if (split == 0) ck_ok(vst_data_pack_classes(dataset, "mixed"));
         vst_dataset_close(dataset);
     }
     train("png", "run", NULL);

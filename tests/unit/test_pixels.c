@@ -473,11 +473,13 @@ START_TEST(scan_bomb) {
     memcpy(bomb, file, size - 2);
     for (int i = 0; i < REPEATS; i++) memcpy(bomb + size - 2 + (size_t)i * length, file + scan, length);
     memcpy(bomb + size - 2 + REPEATS * length, file + size - 2, 2);
-    const vst_image_limits few = {.scans = 4}, enough = {.scans = 2 * REPEATS};
+    const vst_image_limits few = {.scans = 4}, large = {.pixels = 64 * 64}, enough = {.scans = 2 * REPEATS};
     refuse(bomb, size + REPEATS * length, &(vst_decode_options){.allow_damaged = true}, VST_ERROR_LIMIT,
            "more than 500 scans");
     refuse(file, size, &(vst_decode_options){.limits = &few, .allow_damaged = true}, VST_ERROR_LIMIT,
            "more than 4 scans");
+    refuse(bomb, size + REPEATS * length, &(vst_decode_options){.limits = &large, .allow_damaged = true},
+           VST_ERROR_LIMIT, "more than 32 scans of 64 x 64 pixels");
     vst_image image = {0}; /* the repeats count as damage */
     ck_ok(vst_image_decode(bomb, size + REPEATS * length,
                            &(vst_decode_options){.limits = &enough, .allow_damaged = true}, &image, NULL));

@@ -17,8 +17,12 @@ enum { CLASSES = 3, MANY = 40, PICTURES = 2 };
 static vst_image pictures[PICTURES];
 static const int labels[PICTURES] = {1, -1}, first_answers[PICTURES] = {1, 0}, second_answers[PICTURES] = {2, -1};
 static const char *const names[MANY] = {"cat", "<dog>", "a & b"};
-static const uint64_t confusion[CLASSES * CLASSES] = {90, 7, 3, 0, 100, 0, 40, 0, 60};
-static uint64_t large_confusion[MANY * MANY];
+static vst_confusion_cell cells[] = {{0, 0, 90}, {0, 1, 7}, {0, 2, 3}, {1, 1, 100}, {2, 0, 40}, {2, 2, 60}};
+static size_t rows[CLASSES + 1] = {0, 3, 4, 6};
+static const vst_confusion confusion = {CLASSES, cells, 6, rows};
+static vst_confusion_cell many_cells[MANY];
+static size_t many_rows[MANY + 1];
+static const vst_confusion large_confusion = {MANY, many_cells, MANY, many_rows};
 static vst_report_run runs[2];
 
 static void set_up(void) {
@@ -43,7 +47,7 @@ static void set_up(void) {
                                .top1_deviation = 0.25,
                                .teacher_agreement = NAN,
                                .minutes = 7.5,
-                               .confusion = confusion,
+                               .confusion = &confusion,
                                .predictions = first_answers,
                                .file = "best.safetensors",
                                .seeds = "0, 1",
@@ -144,8 +148,11 @@ START_TEST(without_gnuplot) {
 END_TEST
 
 START_TEST(many_classes) {
-    for (int i = 0; i < MANY; i++) large_confusion[i * MANY + (i + (i == 5)) % MANY] = 10;
-    runs[0].confusion = large_confusion;
+    for (int i = 0; i < MANY; i++) {
+        many_cells[i] = (vst_confusion_cell){i, (i + (i == 5)) % MANY, 10};
+        many_rows[i + 1] = (size_t)i + 1;
+    }
+    runs[0].confusion = &large_confusion;
     const vst_report report = {
         .title = "many", .runs = runs, .run_count = 1, .class_names = names, .class_count = MANY};
     char *html;

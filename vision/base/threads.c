@@ -1,4 +1,4 @@
-/* Watches how much of our processors others use, and parks an OpenMP team while that is much. */
+/* Measures OpenMP teams; watches how much of our processors others use, and parks an OpenMP team while that is much. */
 #include "vision/base/threads.h"
 
 #include <fcntl.h>
@@ -29,11 +29,41 @@ static struct {
     double ran;            /* end of the last run */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-int vsti_threads_use(int threads) {
-    const int before = omp_get_max_threads();
-    if (threads > 0 && threads != before) omp_set_num_threads(threads);
-    return before;
+/* ---- The team ---- */
+
+static int measure_team(void) {
+    int threads = 1;
+    if (omp_in_parallel() || omp_get_max_threads() == 1) return 1;
+#pragma omp parallel
+#pragma omp master
+    threads = omp_get_num_threads();
+    return threads;
 }
+
+static void set_team(int threads, bool dynamic) {
+    if (omp_get_dynamic() != dynamic) omp_set_dynamic(dynamic);
+    if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
+}
+
+vst_status vsti_team_begin(vsti_team *team, int threads) {
+    *team = (vsti_team){.before = omp_get_max_threads(), .dynamic = omp_get_dynamic()};
+    set_team(threads > 0 ? threads : team->before, false);
+    team->threads = measure_team();
+    if (threads <= 0) set_team(team->threads, false);
+    if (threads <= 0 || team->threads == threads) return VST_OK;
+    vsti_team_end(team);
+    const int had = team->threads;
+    *team = (vsti_team){0};
+    return vst_fail(VST_ERROR_UNSUPPORTED, "%d threads are needed to compute, and OpenMP gives %d%s", threads, had,
+                    omp_in_parallel() ? " within a parallel region: call from outside of it, or ask for 1 thread"
+                                      : ": raise OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS, or ask for fewer threads");
+}
+
+void vsti_team_end(const vsti_team *team) {
+    if (team->before) set_team(team->before, team->dynamic);
+}
+
+/* ---- Waiting ---- */
 
 static void wait_until_released(void) {
     pthread_mutex_lock(&self.mutex);
@@ -151,7 +181,9 @@ static double look(void) {
     return rate;
 }
 
-static bool is_users_choice(void) { return getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"); }
+static bool is_users_choice(void) {
+    return getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("OMP_THREAD_LIMIT");
+}
 
 void vsti_threads_ran(void) {
     pthread_mutex_lock(&self.mutex);

@@ -18,7 +18,8 @@
 enum {
     ROWS = 16,       /* read at a time */
     EXIF_HEADER = 6, /* "Exif\0\0" */
-    MARKER_MAX = 65533
+    MARKER_MAX = 65533,
+    LARGE_SCANS = 32 /* encoders write 10 or so */
 };
 
 typedef struct codec {
@@ -68,13 +69,18 @@ static void on_message(j_common_ptr jpeg, int level) {
     if (!self->allow_damaged) on_error(jpeg);
 }
 
-/* A progressive file may repeat its scans at next to no cost of bytes. */
+/* A progressive file may have many scans at next to no cost of bytes, and each is a pass over the whole image: an image
+ * of the largest size may have LARGE_SCANS, a smaller one more. */
 static void on_progress(j_common_ptr jpeg) {
     codec *self = jpeg->client_data;
-    if (self->jpeg.input_scan_number <= self->limits.scans) return;
-    self->status =
-        vst_fail(VST_ERROR_LIMIT, "reading JPEG: more than %d scans: raise the limit, or save the file again",
-                 self->limits.scans);
+    const uint64_t pixels = (uint64_t)self->jpeg.image_height * self->jpeg.image_width;
+    const uint64_t passes = pixels ? self->limits.pixels / pixels * LARGE_SCANS : 0;
+    const int allowed = passes < (uint64_t)self->limits.scans ? (int)passes : self->limits.scans;
+    if (self->jpeg.input_scan_number <= allowed) return;
+    self->status = vst_fail(VST_ERROR_LIMIT,
+                            "reading JPEG: more than %d scans of %u x %u pixels (height x width): raise the limits, or "
+                            "save the file again",
+                            allowed, self->jpeg.image_height, self->jpeg.image_width);
     on_error(jpeg);
 }
 

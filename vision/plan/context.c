@@ -131,15 +131,17 @@ static vst_status run_steps(vst_context *context, const vsti_run *run) {
 vst_status vst_context_run(vst_context *context, uint32_t step_number) {
     vst_program *program = context->program;
     const vsti_run run = {program->seed, step_number};
-    const int before = vsti_threads_use(program->threads);
-    vst_status status = vsti_store_refresh(program->store);
+    vsti_team team;
+    vst_status status = vsti_team_begin(&team, program->threads);
+    if (status != VST_OK) return status;
+    status = vsti_store_refresh(program->store);
     if (status == VST_OK) {
         context->runs++;
         vsti_threads_adapt();
         status = run_steps(context, &run);
         vsti_threads_ran();
     }
-    vsti_threads_use(before);
+    vsti_team_end(&team);
     return status;
 }
 

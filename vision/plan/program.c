@@ -1,7 +1,6 @@
 /* Programs: selects the needed nodes, lowers them, and assigns memory. */
 #include "vision/plan/program.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -207,7 +206,6 @@ static vst_status begin(vst_program *program, const vst_graph *graph, int output
     program->mode = options->mode;
     program->seed = options->seed;
     program->plain = options->plain;
-    program->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     program->output_count = output_count;
     program->outputs = vst_calloc((size_t)output_count + 1, sizeof *program->outputs);
     if (!program->outputs) return vst_fail_memory((size_t)output_count * sizeof *program->outputs);
@@ -251,15 +249,17 @@ vst_status vst_program_create(vst_program **out, const vst_graph *graph, const v
     *out = NULL;
     vst_status status = check_request(graph, outputs, output_count, options);
     if (status != VST_OK) return status;
+    vsti_team team = {0};
     vst_program *program = vst_calloc(1, sizeof *program);
     if (!program) return vst_fail_memory(sizeof *program);
-    const int before = vsti_threads_use(options->threads); /* scratch is sized by the number of threads */
+    VST_TRY(vsti_team_begin(&team, options->threads)); /* scratch and oneDNN's plans are made for so many threads */
+    program->threads = team.threads;
     VST_TRY(begin(program, graph, output_count, options));
     VST_TRY(lower(program, graph, outputs, options));
     *out = program;
     program = NULL;
 out:
-    vsti_threads_use(before);
+    vsti_team_end(&team);
     vst_program_destroy(program);
     return status;
 }

@@ -16,10 +16,12 @@
 enum {
     LENGTH_BYTES = 8,
     DEPTH_MAX = 8, /* the format itself needs 3 */
-    CHECKSUM_TEXT = 17,
+    DIGITS = 16,
+    CHECKSUM_TEXT = 24,
     SHOWN = 100 /* bytes of a name in a message */
 };
-static const char checksum_key[] = "vistill.xxh3";
+static const char checksum_key[] = "vistill.xxh3", own_keys[] = "vistill.";
+static const char all_mark[] = "all:"; /* before the digits: the checksum is of the whole file */
 static const char metadata_key[] = "__metadata__";
 
 const vst_safetensors_limits vst_safetensors_default_limits = {
@@ -256,28 +258,78 @@ out:
     return status;
 }
 
-static void checksum_text(uint64_t hash, char text[CHECKSUM_TEXT]) {
-    snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, hash);
-}
-
 static vst_status read_data(vst_safetensors *file, const vsti_source *from, size_t offset) {
     vst_status status = VST_OK;
-    char found[CHECKSUM_TEXT];
     file->data = vst_alloc_aligned(file->data_size);
     if (!file->data) return vst_fail_memory(file->data_size);
     VST_TRY(vsti_source_read(from, offset, file->data, file->data_size));
     for (size_t i = 0; i < file->count; i++) file->entries[i].tensor.data = (char *)file->data + file->entries[i].begin;
-
-    const char *expected = vst_safetensors_metadata(file, checksum_key);
-    if (!expected) return VST_OK;
-    checksum_text(XXH3_64bits(file->data, file->data_size), found);
-    if (strcmp(found, expected) != 0)
-        return vst_fail(VST_ERROR_FORMAT,
-                        "the checksum of the data is %s, but the header says %.*s: the file is "
-                        "damaged; copy it again",
-                        found, SHOWN, expected);
 out:
     return status;
+}
+
+/* ---- The checksum ---- */
+
+static void checksum_text(const char *mark, uint64_t hash, char text[CHECKSUM_TEXT]) {
+    snprintf(text, CHECKSUM_TEXT, "%s%0*" PRIx64, mark, DIGITS, hash);
+}
+
+/* The digits of a whole file's checksum in the header's text, as the writer lays it out; NULL: there are none. A quote
+ * within a JSON string has a backslash before it, so that this is a key. */
+static char *find_digits(char *header, size_t size) {
+    char key[64];
+    const size_t length = (size_t)snprintf(key, sizeof key, "\"%s\":\"%s", checksum_key, all_mark);
+    char *found = memmem(header, size, key, length);
+    return found && (size_t)(header + size - found) >= length + DIGITS ? found + length : NULL;
+}
+
+/* The hash of the header and what is added to it: the file's bytes one after the other. NULL: out of memory. */
+static XXH3_state_t *hash_begin(const char *header, size_t size) {
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return NULL;
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, header, size);
+    return state;
+}
+
+static uint64_t hash_end(XXH3_state_t *state) {
+    const uint64_t hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
+}
+
+/* Whether there is a key that only Vistill writes; it never did so without a checksum. */
+static bool has_own_keys(const vst_safetensors *file) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)file->metadata, key, value) {
+        if (strncmp(key, own_keys, sizeof own_keys - 1) == 0) return true;
+    }
+    return false;
+}
+
+/* `header`: the length and the JSON as they stand in the file; its digits become zeros. */
+static vst_status verify(const vst_safetensors *file, char *header, size_t size) {
+    char found[CHECKSUM_TEXT];
+    const char *expected = vst_safetensors_metadata(file, checksum_key);
+    if (!expected && !has_own_keys(file)) return VST_OK;
+    if (!expected)
+        return vst_fail(VST_ERROR_FORMAT, "the header lacks %s, the checksum: the file is damaged; copy it again",
+                        checksum_key);
+    char *digits = find_digits(header, size);
+    if (digits) {
+        memset(digits, '0', DIGITS);
+        XXH3_state_t *all = hash_begin(header, size);
+        if (!all) return vst_fail(VST_ERROR_MEMORY, "out of memory for the checksum");
+        XXH3_64bits_update(all, file->data, file->data_size);
+        checksum_text(all_mark, hash_end(all), found);
+    } else {
+        checksum_text("", XXH3_64bits(file->data, file->data_size), found); /* version 0.1.0 */
+    }
+    if (strcmp(found, expected) == 0) return VST_OK;
+    return vst_fail(VST_ERROR_FORMAT,
+                    "the file's checksum is %s, but the header says %.*s: the file is damaged; copy it again", found,
+                    SHOWN, expected);
 }
 
 static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safetensors_limits *limits) {
@@ -297,7 +349,7 @@ static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safet
 static vst_status load(vst_safetensors *file, const vsti_source *from, const vst_safetensors_limits *limits) {
     vst_status status = VST_OK;
     unsigned char length[LENGTH_BYTES];
-    char *text = NULL;
+    char *bytes = NULL;
     if (from->size < LENGTH_BYTES)
         return vst_fail(VST_ERROR_FORMAT, "only %zu bytes long: not a safetensors file", from->size);
     if (from->size > limits->file_bytes)
@@ -307,14 +359,16 @@ static vst_status load(vst_safetensors *file, const vsti_source *from, const vst
 
     const size_t header = (size_t)from_little_endian(length);
     file->data_size = from->size - LENGTH_BYTES - header;
-    text = vst_alloc(header);
-    if (!text) VST_TRY(vst_fail_memory(header));
-    VST_TRY(vsti_source_read(from, LENGTH_BYTES, text, header));
-    VST_TRY(parse_json(&file->header, text, header));
+    bytes = vst_alloc(LENGTH_BYTES + header);
+    if (!bytes) VST_TRY(vst_fail_memory(header));
+    memcpy(bytes, length, LENGTH_BYTES);
+    VST_TRY(vsti_source_read(from, LENGTH_BYTES, bytes + LENGTH_BYTES, header));
+    VST_TRY(parse_json(&file->header, bytes + LENGTH_BYTES, header));
     VST_TRY(read_entries(file, limits));
     VST_TRY(read_data(file, from, LENGTH_BYTES + header));
+    VST_TRY(verify(file, bytes, LENGTH_BYTES + header));
 out:
-    vst_free(text);
+    vst_free(bytes);
     return status;
 }
 
@@ -424,12 +478,13 @@ static vst_status json_result(int result, const char *key) {
     return VST_OK;
 }
 
-static vst_status describe_metadata(json_t *header, const vst_metadata *metadata, size_t count, uint64_t hash) {
+/* The checksum's digits are zeros until the whole header is known. */
+static vst_status describe_metadata(json_t *header, const vst_metadata *metadata, size_t count) {
     vst_status status = VST_OK;
     char checksum[CHECKSUM_TEXT];
     json_t *object = json_object(); /* json_object_set_new below takes ownership */
     VST_TRY(json_result(json_object_set_new(header, metadata_key, object), metadata_key));
-    checksum_text(hash, checksum);
+    checksum_text(all_mark, 0, checksum);
     VST_TRY(json_result(json_object_set_new(object, checksum_key, json_string(checksum)), checksum_key));
     for (size_t i = 0; i < count; i++) {
         if (!metadata[i].key || !metadata[i].value)
@@ -482,13 +537,15 @@ static vst_status encode_header(const json_t *header, char **out, size_t *size) 
     return *out ? VST_OK : vst_fail_memory(*size);
 }
 
-static vst_status hash_data(const vst_tensor *const *order, size_t count, uint64_t *out) {
-    XXH3_state_t *state = XXH3_createState();
-    if (!state) return header_memory();
-    XXH3_64bits_reset(state);
-    for (size_t i = 0; i < count; i++) XXH3_64bits_update(state, order[i]->data, tensor_bytes(order[i]));
-    *out = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
+/* Puts the digits in the place of the zeros. */
+static vst_status seal(char *header, size_t size, const vst_tensor *const *order, size_t count) {
+    char text[CHECKSUM_TEXT], *digits = find_digits(header, size);
+    VST_ASSERT(digits);
+    XXH3_state_t *all = hash_begin(header, size);
+    if (!all) return header_memory();
+    for (size_t i = 0; i < count; i++) XXH3_64bits_update(all, order[i]->data, tensor_bytes(order[i]));
+    checksum_text("", hash_end(all), text);
+    memcpy(digits, text, DIGITS);
     return VST_OK;
 }
 
@@ -513,7 +570,6 @@ vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, si
     json_t *object = NULL;
     char *header = NULL;
     size_t header_size = 0, total = 0;
-    uint64_t hash = 0;
 
     for (size_t i = 0; i < tensor_count; i++) VST_TRY(check_tensor(&tensors[i], &total));
     order = vst_calloc(tensor_count, sizeof *order);
@@ -523,10 +579,10 @@ vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, si
 
     json_refused = false;
     object = json_object();
-    VST_TRY(hash_data(order, tensor_count, &hash));
-    VST_TRY(describe_metadata(object, metadata, metadata_count, hash));
+    VST_TRY(describe_metadata(object, metadata, metadata_count));
     VST_TRY(describe_tensors(object, order, tensor_count));
     VST_TRY(encode_header(object, &header, &header_size));
+    VST_TRY(seal(header, header_size, order, tensor_count));
     VST_TRY(write_file(path, header, header_size, order, tensor_count));
 out:
     json_decref(object);

@@ -22,6 +22,7 @@
 #include "vision/tensor/tensor.h"
 
 #define VSTI_CACHE_RECORDS (UINT64_C(1) << 48) /* at most */
+enum { VSTI_CACHE_PIECE = 1 << 20 };
 #define VSTI_CACHE_MEND "`vistill cache build RECIPE --force` makes it anew"
 
 typedef struct vsti_cache_tap {
@@ -41,9 +42,8 @@ typedef struct vsti_cache_teacher {
     size_t record;  /* bytes */
     uint64_t *sums; /* XXH3 of each started block, of the last one as far as it goes; owned */
     size_t sum_capacity;
-    int file;           /* descriptor, -1: closed */
-    const uint8_t *map; /* NULL: not mapped */
-    size_t mapped;
+    int file;        /* descriptor, -1: closed */
+    uint8_t *buffer; /* of one record, when open for reading; owned */
 } vsti_cache_teacher;
 
 typedef struct vsti_cache {
@@ -58,7 +58,8 @@ typedef struct vsti_cache {
     uint64_t done;  /* number of records */
     vsti_cache_teacher teachers[VST_MAX_TEACHERS];
     int teacher_count;
-    bool *sound; /* blocks whose sums were found right; owned */
+    bool *sound;    /* blocks whose sums were found right; owned */
+    uint8_t *piece; /* VSTI_CACHE_PIECE bytes of a block that is compared with its sum; owned */
 } vsti_cache;
 
 /* ---- Comparing (match.c) ---- */
@@ -106,10 +107,14 @@ uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint6
 
 /* Opens the data files for writing with an exclusive lock. */
 VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
-/* Maps the data files, which must be as long as the manifest says, and keeps writers out. */
+/* Opens the data files to be read, which must be as long as the manifest says, and keeps writers out. They are read
+ * with pread: a file that becomes shorter meanwhile, or a disk that fails, is then an error; a mapping would end the
+ * process with SIGBUS. */
 VST_NODISCARD vst_status vsti_cache_open_read(vsti_cache *cache);
 /* Verifies the checksums of a block for all teachers, once. */
 VST_NODISCARD vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block);
+/* Reads a record into teacher->buffer. */
+VST_NODISCARD vst_status vsti_cache_read(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t record);
 void vsti_cache_clear(vsti_cache *cache); /* closes its files, too */
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipes/infer/evaluate.h"
 #include "recipes/teacher/cache/cache.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
@@ -36,13 +37,6 @@ static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
 
 /* ---- Comparing with the teacher ---- */
 
-static size_t largest(const float *values, size_t count) {
-    size_t best = 0;
-    for (size_t i = 1; i < count; i++)
-        if (values[i] > values[best]) best = i;
-    return best;
-}
-
 /* Adds what `self->values` is away from the teacher's. */
 static void compare(checker *self, int index, const vsti_cache_tap *tap, const float *fresh) {
     vst_cache_tap_check *to = &self->report->taps[index];
@@ -57,7 +51,8 @@ static void compare(checker *self, int index, const vsti_cache_tap *tap, const f
         if (!(error <= to->max_error)) to->max_error = error;
     }
     self->numbers[index] += count;
-    if (!isnan(to->same_top1)) to->same_top1 += largest(self->values, tap->floats) == largest(fresh, tap->floats);
+    if (!isnan(to->same_top1))
+        to->same_top1 += vst_largest(self->values, tap->floats) == vst_largest(fresh, tap->floats);
 }
 
 static vst_status compare_row(checker *self, uint64_t record, int row) {
@@ -66,9 +61,11 @@ static vst_status compare_row(checker *self, uint64_t record, int row) {
         const vsti_teacher *teacher = &self->source->teachers->list[i];
         if (!teacher->model) continue;
         const vsti_cache_teacher *from = vsti_cache_teacher_of(&self->cache, teacher->source + 1);
+        const vst_status status = vsti_cache_read(&self->cache, from, record);
+        if (status != VST_OK) return status;
         for (int k = 0; k < teacher->tap_count; k++, index++) {
             const vsti_cache_tap *tap = vsti_cache_tap_named(from, teacher->taps[k].name);
-            if (!vsti_cache_decode(tap, self->cache.dtype, from->map + record * from->record, self->values))
+            if (!vsti_cache_decode(tap, self->cache.dtype, from->buffer, self->values))
                 return vst_fail(
                     VST_ERROR_FORMAT,
                     "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,
