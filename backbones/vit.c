@@ -207,6 +207,7 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
         VST_SCOPE (g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }
+    vst_tap(g, "norm", norm(g, x, "norm"));
     x = norm(g, heads, "norm");
     head(g, x, o, 0, "head", "logits");
     if (o->distilled) head(g, x, o, 1, "head_dist", "logits_dist");

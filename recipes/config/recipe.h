@@ -60,7 +60,7 @@ static inline int64_t vst_step_images(const vst_optim_options *options) {
     return (int64_t)options->batch * options->accumulate;
 }
 
-enum { VST_MAX_TERMS = 16 };
+enum { VST_MAX_TERMS = 16, VST_MAX_TEACHER_TAPS = 32 }; /* taps: of one teacher, by all terms */
 #define VST_CACHE_PRECISIONS(X) X(VST_CACHE_HALF, "half") X(VST_CACHE_FLOAT, "float")
 typedef enum vst_cache_precision { VST_CHOICE_ENUM(VST_CACHE_PRECISIONS) } vst_cache_precision;
 typedef struct vst_distill_options {

@@ -22,16 +22,27 @@ static const char *weight_name(int index, char name[32]) {
     return name;
 }
 
+/* One term, or the sum of it over the teacher's stages. */
+static vst_value emit_term(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, int index,
+                           vst_value target) {
+    const vst_term_options *term = &recipe->terms[index];
+    const vsti_teacher_tap *tap = vsti_teacher_tap_of(teachers, term, 0);
+    if (!tap || !vst_is_every_feature(term->teacher))
+        return vst_term_build(g, term, index, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR, target);
+    vst_stage stages[VST_MAX_TEACHER_TAPS];
+    int count = 0;
+    for (; tap; tap = vsti_teacher_tap_of(teachers, term, count)) stages[count++] = (vst_stage){tap->name, tap->shape};
+    return vst_term_build_stages(g, term, index, stages, count, target);
+}
+
 /* The loss on labels and the terms, each weighted. */
 static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, vst_value target,
                             vst_value labels, vst_value *terms) {
     vst_value total = plus(g, (vst_value){0}, labels, recipe->distill.label_weight, "weight.labels");
     for (int i = 0; i < recipe->term_count; i++) {
         char name[32];
-        const vst_term_options *term = &recipe->terms[i];
-        const vsti_teacher_tap *tap = vsti_teacher_tap_of(teachers, term);
-        terms[i] = vst_term_build(g, term, i, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR, target);
-        total = plus(g, total, terms[i], term->weight, weight_name(i, name));
+        terms[i] = emit_term(g, recipe, teachers, i, target);
+        total = plus(g, total, terms[i], recipe->terms[i].weight, weight_name(i, name));
     }
     if (!total.id)
         vst_graph_fail(g, VST_ERROR_ARGUMENT,

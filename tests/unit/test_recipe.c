@@ -419,18 +419,19 @@ START_TEST(imagenet_recipes) {
     static const struct {
         const char *name;
         int images, image;
-        double lr;
+        double lr, crop_pct; /* crop_pct: main.py's --eval-crop-ratio */
+        const char *drop_path;
         bool taught, lamb, start;
-    } list[] = {{"deit-tiny", 1024, 224, 5e-4, false, false, false},
-                {"deit-base", 1024, 224, 5e-4, false, false, false},
-                {"deit-small-distilled", 1024, 224, 5e-4, true, false, false},
-                {"deit-base-distilled-1000", 1024, 224, 5e-4, true, false, false},
-                {"deit-base-384", 512, 384, 5e-6, false, false, true},
-                {"deit-base-distilled-384", 512, 384, 5e-6, true, false, true},
-                {"deit3-small", 2048, 224, 4e-3, false, true, false},
-                {"deit3-base", 2048, 192, 3e-3, false, true, false},
-                {"deit3-base-224", 512, 224, 1e-5, false, false, true},
-                {"deit3-small-384", 512, 384, 1e-5, false, false, true}};
+    } list[] = {{"deit-tiny", 1024, 224, 5e-4, 0.875, "0.1", false, false, false},
+                {"deit-base", 1024, 224, 5e-4, 0.875, "0.1", false, false, false},
+                {"deit-small-distilled", 1024, 224, 5e-4, 0.875, "0.1", true, false, false},
+                {"deit-base-distilled-1000", 1024, 224, 5e-4, 0.875, "0.1", true, false, false},
+                {"deit-base-384", 512, 384, 5e-6, 0.875, "0", false, false, true},
+                {"deit-base-distilled-384", 512, 384, 5e-6, 0.875, "0", true, false, true},
+                {"deit3-small", 2048, 224, 4e-3, 1, "0.05", false, true, false},
+                {"deit3-base", 2048, 192, 3e-3, 1, "0.2", false, true, false},
+                {"deit3-base-224", 512, 224, 1e-5, 1, "0.2", false, false, true},
+                {"deit3-small-384", 512, 384, 1e-5, 1, "0", false, false, true}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         char path[1024], size[16];
         vst_recipe *r;
@@ -440,6 +441,11 @@ START_TEST(imagenet_recipes) {
         ck_assert_int_eq((int)vst_step_images(&r->optim), list[i].images);
         ck_assert_int_eq(vst_model_common_of(r->model)->image, list[i].image);
         ck_assert_ptr_nonnull(strstr(r->augment.train, size));
+        ck_assert_double_eq(vst_model_common_of(r->model)->crop_pct, list[i].crop_pct);
+        char *drop_path =
+            vst_options_get(vst_options_find(r->model->backbone->options, "drop_path"), r->model->options);
+        ck_assert_str_eq(drop_path, list[i].drop_path);
+        vst_free(drop_path);
         ck_assert_double_eq(r->optim.lr, list[i].lr);
         ck_assert(!r->optim.warmup_prefix);
         ck_assert_int_eq(r->term_count, list[i].taught);

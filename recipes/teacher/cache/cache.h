@@ -49,7 +49,7 @@ typedef struct vst_cache_tap_check {
 typedef struct vst_cache_report {
     vst_cache_size size;
     uint64_t recomputed; /* records */
-    vst_cache_tap_check taps[VST_MAX_TERMS];
+    vst_cache_tap_check taps[VST_MAX_TEACHER_TAPS];
     int tap_count;
     bool good; /* mean errors are below a hundredth of the magnitude, and 99 % of the top-1 are the same */
 } vst_cache_report;
