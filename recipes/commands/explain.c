@@ -162,6 +162,12 @@ static vst_status add_section(vst_table *table, const char *name, const vst_opti
     } usual;
     memset(&usual, 0, sizeof usual);
     vst_status status = vst_options_default(options, &usual);
+    if (status == VST_OK && strcmp(name, "optim") == 0) {
+        const int adamw = usual.optim.name;
+        usual.optim.name = ((const vst_optim_options *)structure)->name; /* whose betas are the usual ones */
+        vst_optim_resolve(&usual.optim);
+        usual.optim.name = adamw;
+    }
     if (status == VST_OK) status = add_values(table, name, options, structure, &usual);
     vst_options_clear(options, &usual);
     return status;

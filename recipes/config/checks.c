@@ -115,6 +115,41 @@ static vst_status check_augment(const vst_recipe *recipe) {
     return status == VST_OK ? VST_OK : vst_fail_in(status, "augment.train");
 }
 
+/* What optimiser and schedule say to their options. */
+static vst_status check_optimizer(const vst_recipe *recipe) {
+    const vst_optim_options *o = &recipe->optim;
+    const vst_optimizer_options options = vst_recipe_optimizer(recipe);
+    vst_schedule schedule = {0};
+    vst_status status = vst_optimizer_check(&options);
+    if (status != VST_OK) return vst_fail_in(status, "optim");
+    status = vst_schedule_choose(&schedule, vst_optim_schedule(o), o->schedule_options);
+    const bool measures = status == VST_OK && vst_schedule_measures(&schedule);
+    if (status == VST_OK) vst_schedule_clear(&schedule);
+    if (status != VST_OK) return vst_fail_in(status, "optim.schedule_options");
+    if (measures && !recipe->data.validation)
+        return vst_fail(
+            VST_ERROR_ARGUMENT,
+            "optim.schedule = %s follows the validation's top-1: set data.validation to a number of samples",
+            vst_optim_schedule(o));
+    return VST_OK;
+}
+
+vst_optimizer_options vst_recipe_optimizer(const vst_recipe *recipe) {
+    const vst_optim_options *o = &recipe->optim;
+    return (vst_optimizer_options){.name = vst_optim_name(o),
+                                   .own = o->options,
+                                   .momentum = o->momentum,
+                                   .nesterov = o->nesterov,
+                                   .beta1 = o->beta1,
+                                   .beta2 = o->beta2,
+                                   .epsilon = o->epsilon,
+                                   .weight_decay = o->weight_decay,
+                                   .clip_norm = o->clip_norm,
+                                   .ema_decay = o->ema_decay,
+                                   .ema_ramp = o->ema_ramp,
+                                   .accumulate = o->accumulate};
+}
+
 vst_status vst_recipe_check(const vst_recipe *recipe) {
     const vst_optim_options *optim = &recipe->optim;
     const vst_data_options *data = &recipe->data;
@@ -141,6 +176,7 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);
-    const vst_status status = check_augment(recipe);
+    vst_status status = check_optimizer(recipe);
+    if (status == VST_OK) status = check_augment(recipe);
     return status == VST_OK ? check_distill(recipe) : status;
 }

@@ -9,6 +9,7 @@
 #include "backbones/backbone.h"
 #include "recipes/distill/term_options.h"
 #include "vision/base/option.h"
+#include "vision/optim/optim.h"
 
 typedef struct vst_data_options {
     char *path;     /* folder or file of the data set */
@@ -41,19 +42,29 @@ typedef enum vst_lr_rule {
 typedef enum vst_loss { VST_CHOICE_ENUM(VST_LOSSES) } vst_loss;
 typedef enum vst_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_weights;
 typedef struct vst_optim_options {
-    int name;       /* vst_optimizer_kind */
+    int name;       /* which of vst_optimizer_method_at; vst_optimizer_name */
+    char *options;  /* its own ones, "alpha=0.9"; NULL: their defaults */
     int batch;      /* images that are computed together */
     int accumulate; /* batches whose gradients are averaged for one step of batch * accumulate images */
     double lr, min_lr, warmup_lr, warmup_epochs;
-    int lr_rule;        /* vst_lr_rule */
-    int lr_batch;       /* images of a step that `lr` is meant for, when lr_rule is not none */
-    bool warmup_prefix; /* the cosine begins after the warm-up; false: at the first step, as DeiT's */
+    int lr_rule;            /* vst_lr_rule */
+    int lr_batch;           /* images of a step that `lr` is meant for, when lr_rule is not none */
+    bool warmup_prefix;     /* the schedule begins after the warm-up; false: at the first step, as DeiT's */
+    int schedule;           /* which of vst_schedule_method_at */
+    char *schedule_options; /* its own ones */
+    char *freeze;           /* patterns of parameters that are not trained */
     double momentum, beta1, beta2, epsilon, weight_decay, clip_norm, ema_decay;
-    bool nesterov;
+    bool nesterov, ema_ramp;
     int loss;         /* vst_loss, of the labels */
     double smoothing; /* label smoothing of the loss on labels */
     int weights;      /* vst_weights: what the model file gets when there is an average */
 } vst_optim_options;
+
+/* The names of optimiser and schedule, which are files of vision/optim. */
+const char *vst_optim_name(const vst_optim_options *options);
+const char *vst_optim_schedule(const vst_optim_options *options);
+/* Betas that the recipe leaves to the optimiser get its own. */
+void vst_optim_resolve(vst_optim_options *options);
 
 /* Images of one step of the optimiser. */
 static inline int64_t vst_step_images(const vst_optim_options *options) {
@@ -135,6 +146,9 @@ char *vst_recipe_to_yaml(const vst_recipe *recipe);
 /* The keys that differ and may change the result, with both values: "optim.lr was 0.001, is 0.002; …"; "" without any.
  * Names, the places of files and of the run folder, and the numbers of threads are not compared. To be vst_free'd. */
 VST_NODISCARD vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, char **differences);
+
+/* The options of its optimiser; a view of the recipe's texts. */
+vst_optimizer_options vst_recipe_optimizer(const vst_recipe *recipe);
 
 /* Checks what no single key can: taps against model and teacher are checked when the run is built; here: warm-up
  * shorter than the run, teacher set when there are terms, batch against data. Called by vst_recipe_read. */

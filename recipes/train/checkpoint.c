@@ -20,9 +20,11 @@ typedef struct field {
     const char *name;
     field_type type;
     size_t offset;
+    bool late; /* absent in checkpoints of earlier versions, where it is 0 */
 } field;
 
-#define FIELD(type, name, member) {name, type, offsetof(vsti_checkpoint, member)}
+#define FIELD(type, name, member) {name, type, offsetof(vsti_checkpoint, member), false}
+#define LATE_FIELD(type, name, member) {name, type, offsetof(vsti_checkpoint, member), true}
 static const field fields[] = {
     FIELD(FIELD_INT, "epoch", epoch),
     FIELD(FIELD_COUNT, "step", step),
@@ -52,6 +54,11 @@ static const field fields[] = {
     FIELD(FIELD_REAL, "validation_top1", figures.validation_top1),
     FIELD(FIELD_REAL, "other_loss", figures.other_loss),
     FIELD(FIELD_REAL, "other_top1", figures.other_top1),
+    LATE_FIELD(FIELD_INT, "schedule_decays", schedule.decays),
+    LATE_FIELD(FIELD_INT, "schedule_bad", schedule.bad),
+    LATE_FIELD(FIELD_INT, "schedule_cooldown", schedule.cooldown),
+    LATE_FIELD(FIELD_FLAG, "schedule_measured", schedule.measured),
+    LATE_FIELD(FIELD_REAL, "schedule_best", schedule.best),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -103,6 +110,7 @@ static bool read_real(const json_t *value, double *out) {
 }
 
 static bool read_field(const field *f, const json_t *value, vsti_checkpoint *checkpoint) {
+    if (!value && f->late) return true;
     char *at = (char *)checkpoint + f->offset;
     const json_int_t number = json_integer_value(value);
     switch (f->type) {

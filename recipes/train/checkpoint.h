@@ -38,6 +38,7 @@ typedef struct vsti_checkpoint {
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;
     uint64_t log_bytes, summary_bytes, events_bytes;
+    vst_schedule_state schedule; /* of the learning rate, if it follows the validation */
     vsti_epoch_sums sums;
     vsti_epoch_figures figures;
 } vsti_checkpoint;

@@ -70,7 +70,7 @@ START_TEST(defaults) {
     ck_assert_ptr_null(recipe->augment.train);
     ck_assert_ptr_null(recipe->distill.teacher);
     ck_assert_ptr_null(recipe->run.output);
-    ck_assert_int_eq(recipe->optim.name, 1);
+    ck_assert_str_eq(vst_optim_name(&recipe->optim), "adamw");
     ck_assert_int_eq(recipe->optim.batch, 128);
     ck_assert_double_eq(recipe->optim.lr, 1e-3);
     ck_assert_double_eq(recipe->optim.beta2, 0.999);
@@ -97,7 +97,7 @@ START_TEST(values) {
     expect_model(recipe, "mean", "[0.5, 0.25, 0.125]");
     ck_assert_str_eq(recipe->data.path, "a: b #c");
     ck_assert_int_eq(recipe->data.validation, 500);
-    ck_assert_int_eq(recipe->optim.name, 0);
+    ck_assert_str_eq(vst_optim_name(&recipe->optim), "sgd");
     ck_assert(!recipe->optim.nesterov);
     ck_assert_int_eq(recipe->optim.lr_rule, VST_LR_RULE_LINEAR);
     ck_assert_int_eq(recipe->term_count, 2);
@@ -224,12 +224,13 @@ static const struct {
     {"", "x.yaml: the file is empty"},
     {"- a\n", "x.yaml:1:1: the file: expected keys with values, got a list"},
     {"optim:\n  lrr: 1\n", "x.yaml:2:3: unknown key \"lrr\" in optim; did you mean \"lr\"?"},
-    {"optim:\n  qqqqqq: 1\n", "x.yaml:2:3: unknown key \"qqqqqq\" in optim; known are name, batch"},
+    {"optim:\n  qqqqqq: 1\n", "x.yaml:2:3: unknown key \"qqqqqq\" in optim; known are name, options, batch"},
     {"optim:\n  lr: 900\n", "x.yaml:2:3: optim.lr = 900: allowed is 0 … 100"},
     {"optim:\n  lr: [1]\n", "x.yaml:2:3: lr: expected a single value, got a list"},
     {"optim:\n  lr:\n", "x.yaml:2:3: optim.lr: expected a number, got \"\""},
-    {"optim:\n  name: adam\n",
-     "x.yaml:2:3: optim.name: expected one of sgd|adamw|lamb, got \"adam\"; did you mean \"adamw\"?"},
+    {"optim:\n  name: adamv\n",
+     "x.yaml:2:3: optim.name: expected one of adam|adamw|adan|lamb|lion|nadam|rmsprop|sgd, got \"adamv\"; did you mean "
+     "\"adam\"?"},
     {"optim: 3\n", "x.yaml:1:1: optim: expected keys with values, got a single value"},
     {"optin: {}\n", "x.yaml:1:1: unknown key \"optin\" in a recipe; did you mean \"optim\"?"},
     {"study: x\nruns: []\n", "x.yaml:2:1: this is a study, not a recipe"},
