@@ -30,6 +30,10 @@ static const vst_option augment_table[] = {
     VST_OPTION_DOUBLE(vst_augment_options, mixup_prob, 1, 0, 1,
                       "probability of mixing a batch, if mixup or cutmix is on"),
     VST_OPTION_DOUBLE(vst_augment_options, mixup_switch_prob, 0.5, 0, 1, "probability of CutMix if both are on"),
+    VST_OPTION_CHOICE(vst_augment_options, mixup_mode, "batch", VST_CHOICE_TEXT(VST_MIX_MODES),
+                      "one decision for each batch, pair or image, as timm's"),
+    VST_OPTION_LIST(vst_augment_options, cutmix_minmax, "", 0, 1,
+                    "CutMix with boxes whose sides are between these two shares of the image's, in place of its alpha"),
     VST_OPTION_INT(vst_augment_options, repeats, 1, 1, 64,
                    "an epoch shows samples / repeats images, each so often and augmented differently; DeiT: 3"),
     VST_OPTION_INT(vst_augment_options, views, 0, 0, 1000000,
@@ -113,6 +117,8 @@ static const vst_option run_table[] = {
     VST_OPTION_INT(
         vst_run_options, recover, 0, 0, 100,
         "a value is not finite: go back to the last checkpoint, halve the learning rate, so many times; 0: stop"),
+    VST_OPTION_INT(vst_run_options, log_steps, 0, 0, 1000000,
+                   "every so many steps a line in steps.csv: losses, rate, gradient norm, time; 0: none"),
     VST_OPTION_DOUBLE(vst_run_options, log_seconds, 10, 0, 86400,
                       "between lines in log.txt within an epoch; 0: one line an epoch"),
     VST_OPTION_END};

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "backbones/backbone.h"
+#include "datasets/loader/mix.h"
 #include "recipes/distill/term_options.h"
 #include "vision/base/option.h"
 #include "vision/optim/optim.h"
@@ -27,8 +28,10 @@ typedef struct vst_data_options {
 
 typedef struct vst_augment_options {
     char *train; /* policies in order: "crop:padding=2, flip:probability=0.5"; "" for none */
-    double mixup, cutmix, mixup_prob, mixup_switch_prob; /* as timm names them; vst_mix_options */
-    int repeats;                                         /* repeated augmentation: copies of a sample in an epoch */
+    double mixup, cutmix, mixup_prob, mixup_switch_prob; /* as timm names them; vst_recipe_mix */
+    int mixup_mode;                                      /* vst_mix_mode */
+    vst_option_list cutmix_minmax;
+    int repeats;      /* repeated augmentation: copies of a sample in an epoch */
     int views;        /* so many views of each image, which epochs show in turn; 0: a new one each epoch */
     bool fast_decode; /* JPEGs may be decoded smaller than they are */
 } vst_augment_options;
@@ -93,6 +96,7 @@ typedef struct vst_run_options {
                       of an earlier   run may stand here */
     bool new_head; /* the classifier of `start` is not taken */
     int recover;   /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
+    int log_steps; /* steps of the optimiser between lines in steps.csv; 0: none */
     double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
 } vst_run_options;
 
@@ -147,6 +151,8 @@ char *vst_recipe_to_yaml(const vst_recipe *recipe);
  * Names, the places of files and of the run folder, and the numbers of threads are not compared. To be vst_free'd. */
 VST_NODISCARD vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, char **differences);
 
+/* How it mixes batches. */
+vst_mix_options vst_recipe_mix(const vst_recipe *recipe);
 /* The options of its optimiser; a view of the recipe's texts. */
 vst_optimizer_options vst_recipe_optimizer(const vst_recipe *recipe);
 

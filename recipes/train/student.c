@@ -202,7 +202,8 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     student->parameters = model_parameters(student->params);
     VST_TRY(vst_program_create(&student->program, student->graph, outputs, count,
                                &(vst_program_options){.mode = VST_TRAIN, .seed = seed}));
-    VST_TRY(vst_context_create(&student->context, student->program, NULL));
+    const vst_context_options profiled = {.profile = recipe->term_count > 0}; /* to tell what the terms cost */
+    VST_TRY(vst_context_create(&student->context, student->program, &profiled));
     VST_TRY(find_inputs(student, recipe, teachers));
     vsti_student_set_loss_weights(student, recipe, 0);
     const vst_optimizer_options options = vst_recipe_optimizer(recipe);

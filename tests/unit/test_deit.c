@@ -144,7 +144,9 @@ static void mixed_target(float target[DEIT_CELLS], double smoothing) {
     const int labels[DEIT_ROWS] = {2, 0, 1, 4};
     const uint64_t samples[DEIT_ROWS] = {0, 1, 2, 3};
     vst_targets_fill(&(vst_target_options){DEIT_CLASSES, smoothing, UINT64_MAX}, labels, samples, DEIT_ROWS, target);
-    vst_mix_targets(&(vst_mix){.lambda = 0.3}, target, DEIT_ROWS, DEIT_CLASSES);
+    vst_mix mixes[DEIT_ROWS];
+    for (int i = 0; i < DEIT_ROWS; i++) mixes[i] = (vst_mix){.lambda = 0.3};
+    vst_mix_targets(mixes, target, DEIT_ROWS, DEIT_CLASSES);
 }
 
 START_TEST(targets_are_timms) {

@@ -302,7 +302,7 @@ static void check_shape(complaint *list, const vst_param_info *info, const vst_t
 }
 
 static bool is_ignored(const char *name) {
-    return strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0;
+    return strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0 || strncmp(name, "distill.", 8) == 0;
 }
 
 vst_status vst_params_load(vst_params *params, const vst_safetensors *file) {

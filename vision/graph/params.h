@@ -82,8 +82,8 @@ uint64_t vst_params_version(const vst_params *params);
 
 /* Copies values from a file by name. Every parameter must be present with its shape and a floating-point dtype.
  * Counters are I64 and may be missing; they are stored as floats, exact up to 2^24. Unexpected tensors are an error
- * unless their name begins with "optimizer." or "ema.". The message lists the tensors that do not match. Nothing is
- * changed on failure. */
+ * unless their name begins with "optimizer.", "ema." or "distill.". The message lists the tensors that do not match.
+ * Nothing is changed on failure. */
 VST_NODISCARD vst_status vst_params_load(vst_params *params, const vst_safetensors *file);
 
 /* Fills `out` with tensors for vst_safetensors_write: views into params, except counters, which are written as I64 to

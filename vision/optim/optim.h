@@ -57,7 +57,8 @@ VST_NODISCARD vst_status vst_optimizer_step(vst_optimizer *optimizer, double rat
  * number of tensors. */
 enum { VST_OPTIMIZER_TENSORS = VST_OPTIMIZER_STATES + 3 };
 size_t vst_optimizer_tensors(vst_optimizer *optimizer, vst_tensor *out);
-/* Loads the state from a checkpoint. A missing tensor or another size is an error; the state is then unchanged. */
+/* Loads the state from a checkpoint, in which the average may also be tensors ema.NAME, one for each parameter. A
+ * missing tensor or another size is an error; the state is then unchanged. */
 VST_NODISCARD vst_status vst_optimizer_load(vst_optimizer *optimizer, const vst_safetensors *file);
 /* The EMA of the trained parameters, vst_params_trained() floats, owned by the optimiser. NULL without EMA. */
 const float *vst_optimizer_ema(const vst_optimizer *optimizer);

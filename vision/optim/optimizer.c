@@ -86,9 +86,10 @@ void vst_optimizer_betas(const char *name, double *beta1, double *beta2) {
     *beta2 = uses ? method->beta2 : 0.999;
 }
 
-static bool is_trained(const vst_param_info *info) {
-    return (info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY) && !info->frozen;
+static bool is_bucket(const vst_param_info *info) {
+    return info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY;
 }
+static bool is_trained(const vst_param_info *info) { return is_bucket(info) && !info->frozen; }
 
 static float decay_of(const vst_optimizer *optimizer, const vst_param_info *info) {
     return info->kind == VST_PARAM_WEIGHT ? (float)optimizer->options.weight_decay : 0;
@@ -283,20 +284,46 @@ static vst_status check_tensor(const vst_safetensors *file, const vst_tensor *wa
     return VST_OK;
 }
 
+/* The average as one bucket, or in newer checkpoints by the parameters' names. */
+static bool has_named_average(const vst_safetensors *file) { return !vst_safetensors_find(file, "ema.values"); }
+
+/* Checks the tensors, or takes their values. */
+static vst_status read_average(vst_optimizer *optimizer, const vst_safetensors *file, bool take) {
+    vst_status status = VST_OK;
+    char *name = NULL;
+    for (size_t i = 0; i < vst_params_count(optimizer->params); i++) {
+        const vst_param_info *info = vst_params_at(optimizer->params, i);
+        if (!is_bucket(info)) continue;
+        vst_free(name);
+        if (!(name = vst_format("ema.%s", info->name))) VST_TRY(vst_fail_memory(strlen(info->name) + 5));
+        const vst_tensor wanted = {name, VST_F32, info->shape, optimizer->ema + info->offset};
+        VST_TRY(check_tensor(file, &wanted));
+        if (take) memcpy(wanted.data, vst_safetensors_find(file, name)->data, info->count * sizeof(float));
+    }
+out:
+    vst_free(name);
+    return status;
+}
+
 vst_status vst_optimizer_load(vst_optimizer *optimizer, const vst_safetensors *file) {
     vst_status status = VST_OK;
     vst_tensor tensors[VST_OPTIMIZER_TENSORS];
     int64_t step;
     const size_t count = vst_optimizer_tensors(optimizer, tensors);
-    for (size_t i = 0; i < count; i++) VST_TRY(check_tensor(file, &tensors[i]));
+    const bool named = optimizer->ema && has_named_average(file);
+    for (size_t i = 0; i < count; i++)
+        if (!named || tensors[i].data != optimizer->ema) VST_TRY(check_tensor(file, &tensors[i]));
+    if (named) VST_TRY(read_average(optimizer, file, false));
     memcpy(&step, vst_safetensors_find(file, "optimizer.step")->data, sizeof step);
     if (step < 0)
         return vst_fail(VST_ERROR_FORMAT, "%s: optimizer.step is %lld, which no run can have written",
                         vst_safetensors_path(file), (long long)step);
     for (size_t i = 0; i < count; i++) {
         const size_t bytes = (size_t)vst_shape_count(&tensors[i].shape) * vst_dtype_size(tensors[i].dtype);
-        memcpy(tensors[i].data, vst_safetensors_find(file, tensors[i].name)->data, bytes);
+        if (!named || tensors[i].data != optimizer->ema)
+            memcpy(tensors[i].data, vst_safetensors_find(file, tensors[i].name)->data, bytes);
     }
+    if (named) VST_TRY(read_average(optimizer, file, true));
     memset(optimizer->memory, 0, sizeof optimizer->memory);
 out:
     return status;
