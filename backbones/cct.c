@@ -138,7 +138,9 @@ static vst_value classify(vst_graph *g, vst_value x, const cct *o) {
         VST_SCOPE (g, "%s", tap) x = block(g, x, o, o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0, tap);
         vst_tap(g, tap, x);
     }
-    x = pool(g, norm(g, x, "norm"), o);
+    x = norm(g, x, "norm");
+    vst_tap(g, "norm", x);
+    x = pool(g, x, o);
     vst_tap(g, "pooled", x);
     return linear(g, x, "fc", o->common.classes, true);
 }

@@ -16,7 +16,7 @@ enum { VST_CHOICE_ENUM(INITS) };
 typedef struct vit {
     vst_model_common common;
     int patch, dim, depth, heads;
-    double mlp_ratio, drop_path, layer_scale;
+    double mlp_ratio, dropout, drop_path, layer_scale;
     bool drop_path_uniform, distilled, class_position;
     int stem, init;
 } vit;
@@ -28,6 +28,9 @@ static const vst_option options[] = {
     VST_OPTION_INT(vit, depth, 12, 1, 100, "number of blocks"),
     VST_OPTION_INT(vit, heads, 3, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(vit, mlp_ratio, 4, 0.01, 64, "width of the MLP's hidden layer / dim"),
+    VST_OPTION_DOUBLE(
+        vit, dropout, 0, 0, 0.99,
+        "of the tokens after their positions, of the attention's output, twice in the MLP: main.py's --drop"),
     VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_BOOL(vit, drop_path_uniform, false, "the same rate in all blocks, as in DeiT-III's training"),
@@ -162,12 +165,14 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const v
 static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int tokens, const vit *o, double drop_path) {
     vst_value y = {0};
     VST_SCOPE (g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
+    y = vst_dropout(g, y, o->dropout);
     x = add_branch(g, x, y, o, 1, drop_path);
     y = norm(g, x, "norm2");
     VST_SCOPE (g, "mlp") {
         y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
-        y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
+        y = linear(g, vst_dropout(g, y, o->dropout), "fc2", o->dim, linear_init(o, 1));
     }
+    y = vst_dropout(g, y, o->dropout);
     return add_branch(g, x, y, o, 2, drop_path);
 }
 
@@ -177,11 +182,11 @@ static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path
     vst_value y = norm(g, x, "norm1");
     VST_SCOPE (g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
     vsti_tap_attention(g, y, o->heads, tap);
-    if (heads) {
-        const int tokens = o->distilled ? 2 : 1;
-        *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
-    }
-    return finish_block(g, x, y, 0, o, drop_path);
+    const int tokens = o->distilled ? 2 : 1;
+    if (heads && o->dropout == 0) *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
+    x = finish_block(g, x, y, 0, o, drop_path);
+    if (heads && o->dropout > 0) *heads = vst_slice(g, x, 1, 0, tokens); /* both must drop the same */
+    return x;
 }
 
 static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const char *name, const char *tap) {
@@ -197,7 +202,7 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
                        o->common.image, o->patch, o->dim, o->heads);
         return;
     }
-    vst_value x = add_tokens(g, embed(g, image, o), o), heads = {0};
+    vst_value x = vst_dropout(g, add_tokens(g, embed(g, image, o), o), o->dropout), heads = {0};
     for (int i = 0; i < o->depth; i++) {
         char tap[24];
         snprintf(tap, sizeof tap, "blocks.%d", i);
@@ -206,6 +211,7 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
         VST_SCOPE (g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }
+    vst_tap(g, "norm", norm(g, x, "norm"));
     x = norm(g, heads, "norm");
     head(g, x, o, 0, "head", "logits");
     if (o->distilled) head(g, x, o, 1, "head_dist", "logits_dist");

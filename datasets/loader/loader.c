@@ -33,7 +33,7 @@ typedef struct slot {
     uint64_t *samples;
     int count;
     bool ready;
-    vst_mix mix;
+    vst_mix *mixes;    /* of each image */
     vst_status status; /* of the batch; its text is in `error` */
     char error[1024];
     vsti_broken_list broken; /* broken samples found while loading it */
@@ -95,12 +95,12 @@ static vst_status load_readable(const vst_loader *self, vst_augment_view view, v
 /* Fills targets and mixes, after all samples are loaded. */
 static void finish_batch(const vst_loader *self, slot *target, uint32_t epoch, uint64_t step) {
     const vst_loader_options *o = &self->options;
-    target->mix =
-        vst_mix_draw(&o->mix, o->seed, epoch, step * (uint64_t)o->world + (uint64_t)o->rank, o->size, o->size);
-    vst_mix_images(&target->mix, target->images, target->count, o->channels, o->size, o->size);
+    vst_mix_draw(&o->mix, o->seed, epoch, step * (uint64_t)o->world + (uint64_t)o->rank, o->size, o->size,
+                 target->mixes, target->count);
+    vst_mix_images(target->mixes, target->images, target->count, o->channels, o->size, o->size);
     if (!target->targets) return;
     vst_targets_fill(&o->targets, target->labels, target->samples, target->count, target->targets);
-    vst_mix_targets(&target->mix, target->targets, target->count, o->targets.classes);
+    vst_mix_targets(target->mixes, target->targets, target->count, o->targets.classes);
 }
 
 static uint32_t view_of(const vst_loader_options *options, uint32_t epoch) {
@@ -173,6 +173,11 @@ static vst_status check_options(const vst_loader_options *options) {
         return vst_fail(VST_ERROR_ARGUMENT, "loader: channels is %d, it must be 1 or 3", options->channels);
     if (options->evaluation && options->augment)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation shows images as they are: no augmentation with it");
+    if (options->mix.maximum > 0 &&
+        !(options->mix.minimum >= 0 && options->mix.minimum < options->mix.maximum && options->mix.maximum <= 1))
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "loader: CutMix's box has sides of %g to %g of the image's: 0 to 1 is possible",
+                        options->mix.minimum, options->mix.maximum);
     if (options->views && vst_mix_enabled(&options->mix))
         return vst_fail(VST_ERROR_ARGUMENT,
                         "loader: views cannot be combined with mixup or CutMix, whose images depend on the batch");
@@ -206,7 +211,8 @@ static vst_status create_slots(vst_loader *self) {
     self->image_floats = (size_t)self->options.channels * side * side; /* no overflow: both are bounded */
     if (!vst_multiply(batch * sizeof(float), self->image_floats, &bytes) ||
         !vst_multiply(batch * sizeof(float), classes, &targets) ||
-        !vst_multiply((size_t)self->ring, bytes + targets + batch * (sizeof(int) + sizeof(uint64_t)), &all))
+        !vst_multiply((size_t)self->ring, bytes + targets + batch * (sizeof(int) + sizeof(uint64_t) + sizeof(vst_mix)),
+                      &all))
         return vst_fail_memory(SIZE_MAX);
     self->bytes = all;
     self->slots = vst_calloc((size_t)self->ring, sizeof *self->slots);
@@ -217,7 +223,8 @@ static vst_status create_slots(vst_loader *self) {
         target->targets = targets ? vst_alloc_aligned(targets) : NULL;
         target->labels = vst_alloc(batch * sizeof *target->labels);
         target->samples = vst_alloc(batch * sizeof *target->samples);
-        if (!target->images || (targets && !target->targets) || !target->labels || !target->samples)
+        target->mixes = vst_alloc(batch * sizeof *target->mixes);
+        if (!target->images || (targets && !target->targets) || !target->labels || !target->samples || !target->mixes)
             return vst_fail_memory(bytes);
     }
     return VST_OK;
@@ -292,6 +299,7 @@ void vst_loader_destroy(vst_loader *self) {
         vst_free(self->slots[i].targets);
         vst_free(self->slots[i].labels);
         vst_free(self->slots[i].samples);
+        vst_free(self->slots[i].mixes);
         vsti_broken_clear(&self->slots[i].broken);
     }
     vsti_broken_tally_clear(&self->broken);
@@ -312,8 +320,11 @@ size_t vst_loader_bytes(const vst_loader *self) { return self->bytes; }
 uint64_t vst_view_id(const vst_loader_options *o) {
     const double seen[] = {o->size, o->channels, o->repeats > 1 ? o->repeats : 1, o->fast_decode};
     const double view[] = {o->crop_pct > 0 ? o->crop_pct : 1, o->filter};
-    const double mixed[] = {o->mix.mixup, o->mix.cutmix, o->mix.probability,         o->mix.switch_probability,
-                            o->batch,     o->shuffle,    o->world > 1 ? o->world : 1};
+    const double mixed[] = {o->mix.mixup,   o->mix.cutmix, o->mix.probability,          o->mix.switch_probability,
+                            o->batch,       o->shuffle,    o->world > 1 ? o->world : 1, o->mix.mode,
+                            o->mix.minimum, o->mix.maximum};
+    const bool plain = o->mix.mode == VST_MIX_BATCH && o->mix.maximum == 0; /* as before there were others */
+    const size_t mixed_size = sizeof mixed - (plain ? 3 * sizeof *mixed : 0);
     double normalization[6];
     for (int c = 0; c < 3; c++) {
         normalization[c] = o->mean[c];
@@ -324,7 +335,7 @@ uint64_t vst_view_id(const vst_loader_options *o) {
                                XXH3_64bits(seen, sizeof seen),
                                XXH3_64bits(normalization, sizeof normalization),
                                o->evaluation ? XXH3_64bits(view, sizeof view) : 0,
-                               vst_mix_enabled(&o->mix) ? XXH3_64bits(mixed, sizeof mixed) : 0};
+                               vst_mix_enabled(&o->mix) ? XXH3_64bits(mixed, mixed_size) : 0};
     return XXH3_64bits(parts, sizeof parts);
 }
 
@@ -381,6 +392,6 @@ vst_status vst_loader_next(vst_loader *self, vst_batch *batch) {
         vsti_broken_take(&self->broken, &ready->broken, self->dataset, self->options.broken.policy == VST_BROKEN_WARN,
                          self->options.broken.limit);
     if (status != VST_OK) return status;
-    *batch = (vst_batch){ready->count, ready->images, ready->labels, ready->samples, ready->targets, ready->mix};
+    *batch = (vst_batch){ready->count, ready->images, ready->labels, ready->samples, ready->targets, ready->mixes};
     return VST_OK;
 }

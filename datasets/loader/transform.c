@@ -40,9 +40,16 @@ static void find_middle(int all, int size, int *first, int *count) {
     *count = all < size ? all : size;
 }
 
+/* facebookresearch/deit resizes nothing where the input is so small: zooming in would cost a tenth of few pixels. */
+enum { SMALL = 32 };
+static bool is_kept(const vst_evaluation_view *view, int height, int width) {
+    return view->size <= SMALL && height == view->size && width == view->size;
+}
+
 vst_status vst_evaluation_begin(const vst_evaluation_view *view, int height, int width, vst_resize_window *window,
                                 vst_box *part) {
-    const int side = (int)floor(view->size / (view->crop_pct > 0 ? view->crop_pct : 1));
+    const double crop = view->crop_pct > 0 && !is_kept(view, height, width) ? view->crop_pct : 1;
+    const int side = (int)floor(view->size / crop);
     *window = (vst_resize_window){.in_height = height, .in_width = width, .filter = view->filter};
     vst_resize_shorter(height, width, side, &window->height, &window->width);
     if ((window->height != height || window->width != width) &&

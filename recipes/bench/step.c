@@ -77,8 +77,7 @@ vst_status vsti_bench_step_run(vsti_bench_step *step, int count, double *seconds
 static vst_status create_optimizer(vsti_bench_step *step) {
     return vst_optimizer_create(
         &step->optimizer, step->params,
-        &(vst_optimizer_options){
-            .kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01});
+        &(vst_optimizer_options){.name = "adamw", .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01});
 }
 
 static vst_status build_program(vsti_bench_step *step, bool profile) {

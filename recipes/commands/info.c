@@ -84,6 +84,7 @@ static void preprocessing_text(char text[TEXT], const vst_model_config *model) {
     *text = 0;
     append(text, "shorter side to %d, %s", side, option_text(model, "interpolation"));
     if (side != common->image) append(text, "; the middle %d × %d", common->image, common->image);
+    if (side != common->image && common->image <= 32) append(text, ", or images of that size as they are");
     if (common->mean.count) append(text, "; mean %s", option_text(model, "mean"));
     if (common->std.count) append(text, "; std %s", option_text(model, "std"));
 }

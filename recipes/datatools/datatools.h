@@ -1,10 +1,12 @@
-/* What `vistill data` does with a data set: checking it, showing it, packing it into tar shards. */
+/* What `vistill data` does with a data set: checking it, showing it, packing it into tar shards,
+ * writing a training's batches. */
 #ifndef VISTILL_RECIPES_DATATOOLS_DATATOOLS_H
 #define VISTILL_RECIPES_DATATOOLS_DATATOOLS_H
 
 #include <signal.h>
 
 #include "datasets/dataset.h"
+#include "recipes/config/recipe.h"
 
 /* ---- check ---- */
 
@@ -35,6 +37,16 @@ void vst_data_report_clear(vst_data_report *report);
  * name under each. Large images are shrunk, small ones enlarged. `sheet` must be {0}. */
 VST_NODISCARD vst_status vst_data_preview(const vst_dataset *dataset, const char *augment, uint64_t seed, int count,
                                           vst_image *sheet);
+
+/* ---- dump ---- */
+
+/* Writes the first `batches` of an epoch, or as many as it has, as the recipe's training gets them: tensors
+ * batchN.images (B, C, H, W) in 0 … 1, augmented and mixed, before the model's normalisation; batchN.targets (B,
+ * classes), smoothed and mixed; batchN.labels and .samples (B) before mixing, labels -1 without; batchN.lambda (B),
+ * what an image keeps of itself, and .box (B, 4), top, left, height and width of what CutMix put there. *written
+ * receives the number. */
+VST_NODISCARD vst_status vst_data_dump(const vst_recipe *recipe, int epoch, int batches, const char *path,
+                                       int *written);
 
 /* ---- pack ---- */
 

@@ -65,16 +65,23 @@ static int tap_named(const vsti_teacher *teacher, const char *name) {
     return -1;
 }
 
-/* The tap that a term asks for; two terms may call the same one by different names. */
-static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
+static bool is_full(const vsti_teacher *teacher) {
+    return teacher->tap_count == VST_MAX_TEACHER_TAPS || teacher->asked_count == VST_MAX_TEACHER_TAPS;
+}
+
+/* The tap `name` that a term asks for as `asked`; two terms may call the same one by different names. */
+static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked, const char *name) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
     vst_session_options options = session_options(recipe);
-    options.taps = &asked;
+    options.taps = &name;
     options.tap_count = 1;
     VST_TRY(vst_session_create(&session, teacher->config, teacher->params, &options));
     const vst_session_tap *found = vst_session_tap_at(session, 0);
     int index = tap_named(teacher, found->name);
+    if (is_full(teacher))
+        VST_TRY(vst_fail(VST_ERROR_LIMIT, "all terms together read more than %d taps of this teacher",
+                         VST_MAX_TEACHER_TAPS));
     if (index < 0) {
         vsti_teacher_tap *tap = &teacher->taps[index = teacher->tap_count++];
         snprintf(tap->name, sizeof tap->name, "%s", found->name);
@@ -89,12 +96,31 @@ out:
     return status;
 }
 
+static bool is_asked_for(const vsti_teacher *teacher, const char *asked) {
+    for (int i = 0; i < teacher->asked_count; i++)
+        if (strcmp(teacher->asked[i].name, asked) == 0) return true;
+    return false;
+}
+
+/* The taps that a term asks for: one, or with "features.*" as many as the teacher has stages. */
+static vst_status add_taps(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
+    vst_status status = VST_OK;
+    if (!vst_is_every_feature(asked)) return add_tap(teacher, recipe, asked, asked);
+    for (int i = 0; status == VST_OK && (i > 0 || !is_asked_for(teacher, asked)); i++) {
+        char name[VST_TAP_NAME];
+        snprintf(name, sizeof name, "features.%d", i);
+        status = add_tap(teacher, recipe, asked, name);
+        if (status == VST_ERROR_NOT_FOUND && i > 0) return VST_OK; /* that was the last */
+    }
+    return status;
+}
+
 static const char relation_hint[] = ": to learn from a CNN's features take transform: relation";
 
 static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe) {
     for (int i = 0; i < recipe->term_count; i++) {
         if (vst_term_source(&recipe->terms[i]) != teacher->source) continue;
-        const vst_status status = add_tap(teacher, recipe, recipe->terms[i].teacher);
+        const vst_status status = add_taps(teacher, recipe, recipe->terms[i].teacher);
         if (status == VST_OK) continue;
         char *reason = vst_strdup(vst_error_message());
         const vst_status failed =
@@ -117,7 +143,7 @@ out:
 
 static vst_status prepare(vsti_teacher *teacher, const vst_recipe *recipe) {
     vst_status status = VST_OK;
-    const char *names[VST_MAX_TERMS];
+    const char *names[VST_MAX_TEACHER_TAPS];
     vst_session_options options = session_options(recipe);
     for (int i = 0; i < teacher->tap_count; i++) names[i] = teacher->taps[i].name;
     options.taps = names;
@@ -172,10 +198,11 @@ vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source) {
     return NULL;
 }
 
-const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term) {
+const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term, int stage) {
     const vsti_teacher *teacher = vsti_teacher_of(teachers, vst_term_source(term));
     for (int i = 0; teacher && i < teacher->asked_count; i++)
-        if (strcmp(teacher->asked[i].name, term->teacher) == 0) return &teacher->taps[teacher->asked[i].tap];
+        if (strcmp(teacher->asked[i].name, term->teacher) == 0 && stage-- == 0)
+            return &teacher->taps[teacher->asked[i].tap];
     return NULL;
 }
 

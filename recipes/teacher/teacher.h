@@ -35,12 +35,12 @@ typedef struct vsti_teacher {
     int batch;
     const struct vsti_cache_teacher *cached;
     double top1; /* measured before the training; NAN: it was not */
-    vsti_teacher_tap taps[VST_MAX_TERMS];
+    vsti_teacher_tap taps[VST_MAX_TEACHER_TAPS];
     int tap_count;
-    struct { /* what terms call the taps; the names belong to the recipe */
+    struct { /* what terms call the taps; the names belong to the recipe, "features.*" has an entry for each stage */
         const char *name;
         int tap;
-    } asked[VST_MAX_TERMS];
+    } asked[VST_MAX_TEACHER_TAPS];
     int asked_count;
 } vsti_teacher;
 
@@ -63,8 +63,9 @@ VST_NODISCARD vst_status vsti_teachers_describe(vsti_teachers *teachers, const v
                                                 const vst_model_config *const *models);
 void vsti_teachers_clear(vsti_teachers *teachers);
 vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
-/* The tap that the term learns from; NULL with `from: student`. */
-const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
+/* The tap that the term learns from, with "features.*" that of a stage from 0 on; NULL beyond the last, and with `from:
+ * student`. */
+const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term, int stage);
 /* Adds model and values of a teacher that is a file to the hash. */
 VST_NODISCARD vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash);
 size_t vsti_teachers_bytes(const vsti_teachers *teachers);

@@ -1,5 +1,6 @@
 /* Checkpoints: a model file with the optimiser's tensors, the trained bucket as it is (optimizer.values: the moving
- * average may stand in the model's place, and projectors are no part of the model) and the position. Internal to this
+ * average may stand in the model's place, and projectors are no part of the model), the moving average as ema.NAME, the
+ * projectors of terms as distill.TERM.NAME, and the position. Internal to this
  * folder. */
 #ifndef VISTILL_RECIPES_TRAIN_CHECKPOINT_H
 #define VISTILL_RECIPES_TRAIN_CHECKPOINT_H
@@ -37,7 +38,8 @@ typedef struct vsti_checkpoint {
     double seconds;                 /* of all sessions so far */
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;
-    uint64_t log_bytes, summary_bytes, events_bytes;
+    uint64_t log_bytes, summary_bytes, events_bytes, steps_bytes;
+    vst_schedule_state schedule; /* of the learning rate, if it follows the validation */
     vsti_epoch_sums sums;
     vsti_epoch_figures figures;
 } vsti_checkpoint;

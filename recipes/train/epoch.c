@@ -102,6 +102,7 @@ static vst_status finish_epoch(vsti_trainer *t) {
     add_seconds(t);
     vsti_log_epoch(t);
     const double top1 = t->progress.figures.validation_top1;
+    vst_schedule_measured(&t->schedule, (uint64_t)(t->progress.epoch + 1) * t->schedule.epoch, top1);
     const bool best = !t->data.validation || !(top1 <= t->progress.best_top1); /* NAN: the first epoch */
     if (best) {
         t->progress.best_top1 = top1;

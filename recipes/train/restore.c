@@ -46,6 +46,7 @@ vst_status vsti_train_restore(vsti_trainer *t, vst_safetensors **file) {
     VST_TRY(vsti_run_folder_truncate(&t->folder, "log.txt", t->progress.log_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->progress.summary_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_EVENTS_FILE, t->progress.events_bytes));
+    VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_STEPS_FILE, t->progress.steps_bytes));
     vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->progress.epoch,
             (unsigned long long)t->progress.step);
 out:

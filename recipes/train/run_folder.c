@@ -14,9 +14,9 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-static const char *const files[] = {"last.safetensors", "previous.safetensors", "best.safetensors",
-                                    "log.txt",          "summary.csv",          "recipe.yaml",
-                                    "samples.png",      "report.html",          VSTI_EVENTS_FILE};
+static const char *const files[] = {"last.safetensors", "previous.safetensors", "best.safetensors", "log.txt",
+                                    "summary.csv",      "recipe.yaml",          "samples.png",      "report.html",
+                                    VSTI_EVENTS_FILE,   VSTI_STEPS_FILE};
 enum { FILES = sizeof files / sizeof *files };
 
 vst_status vsti_make_folders(const char *path, const char *key) {

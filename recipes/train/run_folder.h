@@ -10,6 +10,7 @@
 #include "vision/base/status.h"
 
 enum { VSTI_PATH = 4096 };
+#define VSTI_STEPS_FILE "steps.csv"
 
 typedef struct vsti_run_folder {
     char *path;

@@ -54,6 +54,7 @@ vst_status vsti_train_save(vsti_trainer *t, bool best) {
     t->progress.finished = t->progress.epoch >= t->recipe->run.epochs;
     t->progress.log_bytes = vsti_run_folder_size(&t->folder, "log.txt");
     t->progress.summary_bytes = vsti_run_folder_size(&t->folder, "summary.csv");
+    t->progress.steps_bytes = vsti_run_folder_size(&t->folder, VSTI_STEPS_FILE);
     t->progress.events_bytes = vsti_run_folder_size(&t->folder, VSTI_EVENTS_FILE);
     VST_TRY(vsti_checkpoint_write(&t->folder, &t->progress, &content, t->student.params, t->student.optimizer));
 out:

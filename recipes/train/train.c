@@ -122,7 +122,8 @@ static vst_status build(vsti_trainer *t) {
     VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start));
     vst_params_destroy(t->start);
     t->start = NULL;
-    t->schedule = vsti_recipe_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
+    VST_TRY(
+        vsti_recipe_schedule(&t->schedule, r, t->data.steps / (uint64_t)r->optim.accumulate, &t->progress.schedule));
     VST_TRY(vsti_evaluation_create(t));
 out:
     return status;
@@ -228,6 +229,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     vsti_team_end(&team);
     vsti_evaluation_destroy(t);
     vsti_student_clear(&t->student);
+    vst_schedule_clear(&t->schedule);
     vst_params_destroy(t->start);
     vsti_teachers_clear(&t->teachers);
     vsti_train_data_close(&t->data);

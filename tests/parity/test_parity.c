@@ -257,8 +257,8 @@ static vst_optimizer_options optimizer_options(const session *s) {
     const json_t *o = json_object_get(s->test, "optimizer");
     const bool sgd = strcmp(text_of(o, "kind"), "sgd") == 0;
     vst_optimizer_options options =
-        sgd ? (vst_optimizer_options){.kind = VST_SGD, .momentum = 0.9, .nesterov = true}
-            : (vst_optimizer_options){.kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+        sgd ? (vst_optimizer_options){.name = "sgd", .momentum = 0.9, .nesterov = true}
+            : (vst_optimizer_options){.name = "adamw", .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
     options.weight_decay = json_number_value(json_object_get(o, "weight_decay"));
     return options;
 }
@@ -305,7 +305,7 @@ static void check_wrong_optimizers(const session *s, const float *want, double r
     nesterov.nesterov = false;
     beta2.beta2 = 0.99;
     epsilon.epsilon = 1e-6;
-    const bool sgd = right.kind == VST_SGD;
+    const bool sgd = strcmp(right.name, "sgd") == 0;
     const struct {
         const char *what;
         const vst_optimizer_options *options;

@@ -15,6 +15,11 @@
 #include "vision/image/decode.h"
 #include "vision/image/geometry.h"
 
+#define MIXING(mixup_alpha, cutmix_alpha, share, cut_share)                                                 \
+    (vst_mix_options) {                                                                                     \
+        .mixup = mixup_alpha, .cutmix = cutmix_alpha, .probability = share, .switch_probability = cut_share \
+    }
+
 enum { COUNT = 42, BATCH = 8, SIZE = 24, FLOATS = 3 * SIZE * SIZE, CLASSES = 5 };
 
 typedef struct files {
@@ -87,7 +92,7 @@ static int run(const vst_loader_options *options, uint32_t epoch, uint64_t step,
         if (!batch.count) break;
         ck_assert_int_lt(steps, KEPT);
         out[steps].count = batch.count;
-        out[steps].lambda = batch.mix.lambda;
+        out[steps].lambda = batch.mixes[0].lambda;
         memcpy(out[steps].labels, batch.labels, (size_t)batch.count * sizeof *batch.labels);
         memcpy(out[steps].samples, batch.samples, (size_t)batch.count * sizeof *batch.samples);
         memcpy(out[steps].images, batch.images, (size_t)(batch.count * FLOATS) * sizeof *batch.images);
@@ -143,7 +148,7 @@ START_TEST(training_views) {
                           (int)first[step].samples[i]);
         }
     for (int mixing = 0; mixing < 2; mixing++) {
-        if (mixing) options.mix = (vst_mix_options){0.8, 1, 0.9, 0.5}, options.repeats = 3;
+        if (mixing) options.mix = MIXING(0.8, 1, 0.9, 0.5), options.repeats = 3;
         options.workers = 0;
         run(&options, 3, 0, first);
         for (int i = 1; i < 4; i++) {
@@ -317,10 +322,11 @@ START_TEST(no_allocation) {
     vst_batch batch = {.count = 1};
     uint64_t before = 0;
     options.augment = augment;
-    options.mix = (vst_mix_options){0.8, 1, 1, 0.5};
+    options.mix = MIXING(0.8, 1, 1, 0.5);
     options.targets = (vst_target_options){CLASSES, 0.1, UINT64_MAX};
     ck_ok(vst_loader_create(&loader, &data.base, &options));
-    ck_assert_uint_eq(vst_loader_bytes(loader), BATCH * (FLOATS * 4 + CLASSES * 4 + sizeof(int) + sizeof(uint64_t)));
+    ck_assert_uint_eq(vst_loader_bytes(loader),
+                      BATCH * (FLOATS * 4 + CLASSES * 4 + sizeof(int) + sizeof(uint64_t) + sizeof(vst_mix)));
     for (int pass = 0; pass < 4; pass++) {
         before = vst_memory_count();
         ck_ok(vst_loader_start(loader, 0, 0));
@@ -339,7 +345,7 @@ START_TEST(allocation_failures) {
     vst_loader_options options = make_options(0);
     int refused = 0;
     options.augment = augment;
-    options.mix = (vst_mix_options){0.8, 1, 1, 0.5};
+    options.mix = MIXING(0.8, 1, 1, 0.5);
     options.targets = (vst_target_options){CLASSES, 0.1, UINT64_MAX};
     for (uint64_t n = 1; n < 40; n++) {
         vst_loader *loader;
@@ -438,14 +444,15 @@ START_TEST(mixed_batches) {
     options.augment = augment;
     options.targets = (vst_target_options){CLASSES, 0.1, UINT64_MAX};
     const int steps = run(&options, 1, 0, plain);
-    options.mix = (vst_mix_options){0.8, 1, 0.8, 0.5};
+    options.mix = MIXING(0.8, 1, 0.8, 0.5);
     ck_assert_int_eq(run(&options, 1, 0, mixed), steps);
     for (int step = 0; step < steps; step++) {
-        const vst_mix mix = vst_mix_draw(&options.mix, options.seed, 1, (uint64_t)step, SIZE, SIZE);
+        vst_mix mixes[BATCH];
+        vst_mix_draw(&options.mix, options.seed, 1, (uint64_t)step, SIZE, SIZE, mixes, BATCH);
         changed += memcmp(plain[step].images, mixed[step].images, sizeof plain->images) != 0;
-        ck_assert(plain[step].lambda == 1 && mixed[step].lambda == mix.lambda);
-        vst_mix_images(&mix, plain[step].images, BATCH, 3, SIZE, SIZE);
-        vst_mix_targets(&mix, plain[step].targets, BATCH, CLASSES);
+        ck_assert(plain[step].lambda == 1 && mixed[step].lambda == mixes[0].lambda);
+        vst_mix_images(mixes, plain[step].images, BATCH, 3, SIZE, SIZE);
+        vst_mix_targets(mixes, plain[step].targets, BATCH, CLASSES);
         ck_assert_int_eq(memcmp(plain[step].images, mixed[step].images, sizeof plain->images), 0);
         ck_assert_int_eq(memcmp(plain[step].targets, mixed[step].targets, sizeof plain->targets), 0);
         ck_assert_int_eq(memcmp(plain[step].labels, mixed[step].labels, sizeof plain->labels), 0);
@@ -462,8 +469,8 @@ START_TEST(options_are_checked) {
     for (int i = 0; i < 6; i++) {
         vst_loader_options options = make_options(0);
         vst_loader *loader;
-        if (i == 0) options.mix = (vst_mix_options){0.8, 0, 1, 0}, options.batch = 7;
-        if (i == 1) options.mix = (vst_mix_options){0, 1, 1, 0}, options.drop_last = false;
+        if (i == 0) options.mix = MIXING(0.8, 0, 1, 0), options.batch = 7;
+        if (i == 1) options.mix = MIXING(0, 1, 1, 0), options.drop_last = false;
         if (i == 2) options.evaluation = true, options.augment = augment;
         if (i == 3) options.world = 3, options.drop_last = false;
         if (i == 4) options.world = 3, options.rank = 3;
@@ -489,8 +496,8 @@ START_TEST(view_ids) {
         if (i == 5) options.repeats = 2;
         if (i == 6) options.fast_decode = true;
         if (i == 7) options.mean[2] = 0.1;
-        if (i == 8) options.mix = (vst_mix_options){0.8, 0, 1, 0.5};
-        if (i == 9) options.mix = (vst_mix_options){0.8, 0, 1, 0.5}, options.batch = 4;
+        if (i == 8) options.mix = MIXING(0.8, 0, 1, 0.5);
+        if (i == 9) options.mix = MIXING(0.8, 0, 1, 0.5), options.batch = 4;
         if (i == 10) options.channels = 1;
         if (i == 11) options.evaluation = true;
         ids[i] = vst_view_id(&options);

@@ -212,6 +212,45 @@ vst_status vst_options_set(const vst_option *table, void *structure, const char 
     return option ? set_field(option, structure, value) : unknown_key(table, key);
 }
 
+/* "key=value" up to a comma outside of brackets; *text is moved behind it. */
+static vst_status read_one(const vst_option *table, void *structure, const char **text) {
+    vst_status status = VST_OK;
+    char *key = NULL, *value = NULL;
+    const char *at = skip_space(*text), *equals = at + strcspn(at, "=,"), *end = equals;
+    if (*equals != '=')
+        return vst_fail(VST_ERROR_ARGUMENT, "\"%.100s\": expected key=value, with commas between several", at);
+    for (bool inside = false; *end && (*end != ',' || inside); end++) inside = *end == '[' || (inside && *end != ']');
+    size_t length = (size_t)(equals - at);
+    while (length && isspace((unsigned char)at[length - 1])) length--;
+    key = vst_format("%.*s", (int)length, at);
+    value = vst_format("%.*s", (int)(end - equals - 1), equals + 1);
+    if (!key || !value) VST_TRY(vst_fail_memory(strlen(at)));
+    VST_TRY(vst_options_set(table, structure, key, skip_space(value)));
+    *text = *end ? end + 1 : end;
+out:
+    vst_free(key);
+    vst_free(value);
+    return status;
+}
+
+vst_status vst_options_read(const vst_option *table, size_t size, const char *text, void **out) {
+    vst_status status = VST_OK;
+    void *structure = NULL;
+    *out = NULL;
+    if (text) text = skip_space(text);
+    if (!table && text && *text) return vst_fail(VST_ERROR_ARGUMENT, "\"%.100s\": it has no options of its own", text);
+    if (!table) return VST_OK;
+    if (!(structure = vst_calloc(1, size))) return vst_fail_memory(size);
+    VST_TRY(vst_options_default(table, structure));
+    while (text && *text) VST_TRY(read_one(table, structure, &text));
+    *out = structure;
+    structure = NULL;
+out:
+    if (structure) vst_options_clear(table, structure);
+    vst_free(structure);
+    return status;
+}
+
 vst_status vst_options_default(const vst_option *table, void *structure) {
     for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
         if (!option->default_value) continue; /* the structure is zeroed already */

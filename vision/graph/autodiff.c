@@ -79,8 +79,9 @@ static void mark_wanted(vsti_gradients *gradients) {
     for (size_t i = 1; i < gradients->value_count; i++) {
         const vsti_value *value = &graph->values[i];
         if (value->kind == VST_VALUE_PARAMETER) {
-            vst_param_kind kind = vst_params_at(graph->params, (size_t)value->parameter)->kind;
-            gradients->wanted[i] = kind == VST_PARAM_WEIGHT || kind == VST_PARAM_NODECAY;
+            const vst_param_info *info = vst_params_at(graph->params, (size_t)value->parameter);
+            const bool trained = info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY;
+            gradients->wanted[i] = trained && !info->frozen;
         } else if (value->kind == VST_VALUE_NODE) {
             const vsti_node *node = &graph->nodes[value->node];
             for (int k = 0; k < node->input_count; k++)

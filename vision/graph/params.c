@@ -58,6 +58,11 @@ const vst_param_info *vst_params_at(const vst_params *params, size_t index) {
     return &params->list[index].info;
 }
 
+void vst_params_freeze(vst_params *params, size_t index, bool frozen) {
+    VST_ASSERT(index < params->count);
+    params->list[index].info.frozen = frozen;
+}
+
 int vst_params_find(const vst_params *params, const char *name) {
     const uint64_t hash = vst_random_id(name);
     for (size_t i = 0; i < params->count; i++)
@@ -298,7 +303,7 @@ static void check_shape(complaint *list, const vst_param_info *info, const vst_t
 }
 
 static bool is_ignored(const char *name) {
-    return strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0;
+    return strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0 || strncmp(name, "distill.", 8) == 0;
 }
 
 vst_status vst_params_load(vst_params *params, const vst_safetensors *file) {

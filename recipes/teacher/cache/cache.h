@@ -48,7 +48,7 @@ typedef struct vst_cache_tap_check {
 typedef struct vst_cache_report {
     vst_cache_size size;
     uint64_t recomputed; /* records */
-    vst_cache_tap_check taps[VST_MAX_TERMS];
+    vst_cache_tap_check taps[VST_MAX_TEACHER_TAPS];
     int tap_count;
     bool good; /* mean errors are below 1 % of the magnitude, and at least 99 % have the same top-1 */
 } vst_cache_report;

@@ -37,7 +37,7 @@ typedef struct vsti_cache_teacher {
     int number; /* index in distill.teacher, from 1 */
     uint64_t hash;
     double top1; /* as vsti_teacher's */
-    vsti_cache_tap taps[VST_MAX_TERMS];
+    vsti_cache_tap taps[VST_MAX_TEACHER_TAPS];
     int tap_count;
     size_t record;  /* bytes */
     uint64_t *sums; /* XXH3 of each started block, of the last one as far as it goes; owned */

@@ -152,7 +152,7 @@ static bool read_teacher(const vsti_cache *cache, const json_t *object, vsti_cac
     if (!read_int(object, "number", &teacher->number) || teacher->number < 1 || teacher->number > VST_MAX_TEACHERS)
         return false;
     if (!read_hash(object, "hash", &teacher->hash) || !(json_is_null(top1) || json_is_number(top1))) return false;
-    if (!json_is_array(taps) || json_array_size(taps) > VST_MAX_TERMS) return false;
+    if (!json_is_array(taps) || json_array_size(taps) > VST_MAX_TEACHER_TAPS) return false;
     for (; teacher->tap_count < (int)json_array_size(taps); teacher->tap_count++)
         if (!read_tap(json_array_get(taps, (size_t)teacher->tap_count), &teacher->taps[teacher->tap_count]))
             return false;

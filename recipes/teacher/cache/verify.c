@@ -16,9 +16,9 @@ typedef struct checker {
     vsti_cache wanted; /* describes the cache that the recipe needs */
     vsti_cache cache;
     vst_cache_report *report;
-    float *values;                         /* of one tap, out of the cache */
-    uint32_t *places;                      /* of the largest */
-    uint64_t numbers[VST_MAX_TERMS], rows; /* that the report's sums are over */
+    float *values;                                /* of one tap, out of the cache */
+    uint32_t *places;                             /* of the largest */
+    uint64_t numbers[VST_MAX_TEACHER_TAPS], rows; /* that the report's sums are over */
 } checker;
 
 static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
