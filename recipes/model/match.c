@@ -49,7 +49,7 @@ static bool is_ignored(const vst_weights *weights, const char *name) {
     if (strcmp(part, "total_ops") == 0 || strcmp(part, "total_params") == 0 || strcmp(part, "n_averaged") == 0)
         return true;
     return vst_weights_metadata(weights, "vistill.format") &&
-           (strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0);
+           (strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0 || strncmp(name, "distill.", 8) == 0);
 }
 
 static int by_name(const void *a, const void *b, void *names) {

@@ -15,7 +15,7 @@ enum { VALUE = 48, CHOICES = 8 };
 typedef struct fit {
     size_t problems, resized, unknown;
     const vst_naming *naming;
-    int64_t classes; /* 0: no such row */
+    int64_t classes, channels; /* that the file has, where the model has others; 0: not known */
 } fit;
 
 /* Of parameters that are missing or wrong, whether one is a classifier's is not asked: its bias tells the number. */
@@ -32,6 +32,19 @@ static int64_t classes_in(const vst_import_report *report, int classes) {
     return found;
 }
 
+/* The stem's convolution takes as many channels as an image has. */
+static int64_t channels_in(const vst_import_report *report, int channels) {
+    for (size_t i = 0; i < report->count; i++) {
+        const vst_import_row *row = &report->rows[i];
+        if (row->finding != VST_IMPORT_WRONG_SHAPE || row->wanted.rank != 4 || row->found->shape.rank != 4) continue;
+        vst_shape with = row->wanted;
+        if (with.dim[1] != channels) continue;
+        with.dim[1] = row->found->shape.dim[1];
+        if (vst_shape_equal(&with, &row->found->shape)) return with.dim[1];
+    }
+    return 0;
+}
+
 static vst_status measure(fit *out, const vst_model_config *model, const vst_weights *weights) {
     vst_status status = VST_OK;
     vst_graph *graph = NULL;
@@ -43,7 +56,8 @@ static vst_status measure(fit *out, const vst_model_config *model, const vst_wei
                  .resized = report.counts[VST_IMPORT_RESIZED],
                  .unknown = report.counts[VST_IMPORT_UNEXPECTED] + report.counts[VST_IMPORT_BESIDE],
                  .naming = report.naming,
-                 .classes = classes_in(&report, vst_model_common_of(model)->classes)};
+                 .classes = classes_in(&report, vst_model_common_of(model)->classes),
+                 .channels = channels_in(&report, vst_model_common_of(model)->channels)};
 out:
     vst_import_report_clear(&report);
     vst_graph_destroy(graph);
@@ -101,6 +115,23 @@ static void add_option(char *text, size_t size, const char *key, const char *val
     snprintf(text + used, size - used, "%s%s=%s", used ? ", " : "", key, value);
 }
 
+/* A number that the tensors' shapes show; 0: none. What the range of the option does not allow is not kept. */
+static vst_status try_number(vst_model_config *model, fit *best, const vst_weights *weights, const char *key,
+                             int64_t number, char *changed, size_t size) {
+    vst_status status = VST_OK;
+    const vst_option *option = vst_options_find(model->backbone->options, key);
+    char text[24], *now = NULL;
+    bool kept = false;
+    if (!option || number < 1 || (double)number > option->maximum) return VST_OK;
+    if (!(now = vst_options_get(option, model->options))) return vst_fail_memory(VALUE);
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    VST_TRY(try_value(model, best, weights, key, now, text, &kept));
+    if (kept) add_option(changed, size, key, text);
+out:
+    vst_free(now);
+    return status;
+}
+
 /* Goes once through the options of kinds that are the family's own. */
 static vst_status try_options(vst_model_config *model, fit *best, const vst_weights *weights,
                               const vst_import_choice *choice, char *changed, size_t size) {
@@ -128,7 +159,7 @@ static vst_status adapt(vst_model_config *model, fit *best, const vst_weights *w
                         char *changed, size_t size, int *changes) {
     vst_status status = VST_OK;
     const fit before = *best;
-    char classes[24], was[24], *json = vst_model_config_to_json(model);
+    char *json = vst_model_config_to_json(model);
     vst_model_config *fresh = NULL;
     *changed = 0;
     *changes = 0;
@@ -136,13 +167,9 @@ static vst_status adapt(vst_model_config *model, fit *best, const vst_weights *w
     const bool head = !(choice && choice->reset_head) && !is_given(choice, "classes");
     for (int round = 0; round < 2 && best->problems; round++) {
         const size_t problems = best->problems;
-        if (head && best->classes > 0 && best->classes <= 100000) {
-            bool kept;
-            snprintf(classes, sizeof classes, "%lld", (long long)best->classes);
-            snprintf(was, sizeof was, "%d", vst_model_common_of(model)->classes);
-            VST_TRY(try_value(model, best, weights, "classes", was, classes, &kept));
-            if (kept) add_option(changed, size, "classes", classes);
-        }
+        if (head) VST_TRY(try_number(model, best, weights, "classes", best->classes, changed, size));
+        if (!is_given(choice, "channels"))
+            VST_TRY(try_number(model, best, weights, "channels", best->channels, changed, size));
         VST_TRY(try_options(model, best, weights, choice, changed, size));
         if (best->problems == problems) break;
     }
