@@ -90,10 +90,18 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return vsti_rename(net.stages[stage].expansion > 1 ? expanded : separable, prefix, name + used, out, size);
 }
 
+static const vst_preprocessing torchvision_images[] = {
+    {NULL, "7ebf99e0", "IMAGENET1K_V2", VST_IMAGENET_NORM ", crop_pct=0.9655, interpolation=bilinear"}, /* of 232 */
+    {NULL, NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.875, interpolation=bilinear"},
+    {0}};
+
+static const vst_naming namings[] = {
+    {.project = "torchvision", .translate = rename_tensor, .preprocessing = torchvision_images}, {0}};
+
 const vst_backbone vsti_backbone_mobilenet_v2 = {.name = "mobilenet_v2",
                                                  .help = "MobileNetV2",
                                                  .options = options,
                                                  .options_size = sizeof(mobilenet_v2),
                                                  .variants = variants,
                                                  .build = build,
-                                                 .rename = rename_tensor};
+                                                 .namings = namings};

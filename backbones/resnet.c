@@ -123,9 +123,22 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
                                           .bias_init = {VST_INIT_LECUN_UNIFORM, features, VST_PARAM_WEIGHT}});
 }
 
+/* torchvision's names are timm's. */
+#define V1(hash) {NULL, hash, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.875, interpolation=bilinear"}
+#define V2(hash) {NULL, hash, "IMAGENET1K_V2", VST_IMAGENET_NORM ", crop_pct=0.9655, interpolation=bilinear"}
+static const vst_preprocessing torchvision_images[] = {V1("f37072fd"), V1("b627a593"), V1("0676ba61"), V1("63fe2227"),
+                                                       V1("394f9c45"), /* torchvision since 0.9 */
+                                                       V1("5c106cde"), V1("333f7ec4"), V1("19c8e357"), V1("5d3b4d8f"),
+                                                       V1("b121ed2d"), /* and before */
+                                                       V2("11ad3fa6"), V2("cd907fc2"), V2("f82ba261"), {0}};
+
+static const vst_naming namings[] = {
+    {.project = "torchvision", .preprocessing = torchvision_images, .timm_names = true}, {0}};
+
 const vst_backbone vsti_backbone_resnet = {.name = "resnet",
                                            .help = "ResNet and ResNet-D for large images",
                                            .options = options,
                                            .options_size = sizeof(resnet),
                                            .variants = variants,
-                                           .build = build};
+                                           .build = build,
+                                           .namings = namings};

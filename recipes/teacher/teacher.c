@@ -6,6 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "recipes/model/open.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
 
@@ -36,8 +37,19 @@ static vst_status take_bare(vsti_teacher *teacher, const vst_model_config *model
     return status;
 }
 
-static vst_status take_file(vsti_teacher *teacher) {
-    const vst_status status = vst_model_read(&teacher->model, teacher->name);
+vst_status vsti_teacher_open(vst_model **out, const vst_recipe *recipe, int index) {
+    char *path = vst_teacher_path(recipe, index), *entry = vst_teacher_entry(recipe, index);
+    char *model = vst_teacher_model(recipe, index);
+    *out = NULL;
+    const vst_status status = path && entry && model ? vst_model_open(out, path, entry, model) : vst_fail_memory(1024);
+    vst_free(path);
+    vst_free(entry);
+    vst_free(model);
+    return status;
+}
+
+static vst_status take_file(vsti_teacher *teacher, const vst_recipe *recipe) {
+    const vst_status status = vsti_teacher_open(&teacher->model, recipe, teacher->source);
     if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
     teacher->config = teacher->model->config;
     teacher->params = teacher->model->params;
@@ -50,7 +62,7 @@ static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, co
     teacher->name = average ? vst_strdup("the student's moving average") : vst_teacher_path(recipe, teacher->source);
     if (!teacher->name) return vst_fail_memory(1024);
     if (average) model = recipe->model;
-    const vst_status status = model ? take_bare(teacher, model) : take_file(teacher);
+    const vst_status status = model ? take_bare(teacher, model) : take_file(teacher, recipe);
     return status == VST_OK ? check_model(recipe, teacher->config, teacher->name) : status;
 }
 

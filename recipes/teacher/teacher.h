@@ -54,6 +54,9 @@ typedef struct vsti_teachers {
 
 /* ---- Building (teacher.c) ---- */
 
+/* The model of the recipe's teacher of that number from 0: a model file, or another program's weights. */
+VST_NODISCARD vst_status vsti_teacher_open(vst_model **out, const vst_recipe *recipe, int index);
+
 /* Loads the model files that terms ask for and makes those taps ready for the training batch; not of the files with
  * `cached`, because their outputs are read from a cache then. Starts as {0}. */
 VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached);

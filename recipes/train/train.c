@@ -112,7 +112,7 @@ static vst_status open_cache(vsti_trainer *t) {
 static vst_status load_start(vsti_trainer *t) {
     const vst_run_options *run = &t->recipe->run;
     const vst_status status =
-        vsti_start_load(&t->start, run->start, t->recipe->model, run->new_head, (uint64_t)run->seed);
+        vsti_start_load(&t->start, run->start, run->start_entry, t->recipe->model, run->new_head, (uint64_t)run->seed);
     return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "run.start");
 }
 

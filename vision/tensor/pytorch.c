@@ -538,14 +538,23 @@ static rebuild unwrap(const vsti_pickled *value) {
     return call;
 }
 
+static const char *const rebuilders[] = {"torch._utils._rebuild_", "torch._tensor._rebuild_"};
+
+bool vsti_pytorch_is_tensor(const vsti_pickled *value) {
+    if (value->kind != VSTI_CALL) return false;
+    const vsti_pickled *function = unwrap(value).function;
+    for (int i = 0; i < 2 && function->kind == VSTI_GLOBAL; i++)
+        if (strncmp(function->as.global, rebuilders[i], strlen(rebuilders[i])) == 0) return true;
+    return false;
+}
+
 /* Whether a call makes a tensor. One that does in a way that is not known here is an error rather than no tensor. */
 static vst_status check_function(const vsti_pickled *function, bool *is_tensor) {
-    static const char *const families[] = {"torch._utils._rebuild_", "torch._tensor._rebuild_"};
     *is_tensor = vsti_pickled_is_global(function, "torch._utils._rebuild_tensor_v2") ||
                  vsti_pickled_is_global(function, "torch._utils._rebuild_tensor");
     if (*is_tensor || function->kind != VSTI_GLOBAL) return VST_OK;
     for (int i = 0; i < 2; i++)
-        if (strncmp(function->as.global, families[i], strlen(families[i])) == 0)
+        if (strncmp(function->as.global, rebuilders[i], strlen(rebuilders[i])) == 0)
             return vst_fail(VST_ERROR_UNSUPPORTED,
                             "a tensor made by %s is not supported; save it as an ordinary dense one",
                             function->as.global);
