@@ -27,7 +27,7 @@ command again."
 
 # failed LINES MB: shows the end of the log, and says what to do
 failed() {
-    tail -n "$1" "$log" >&2
+    uniq "$log" | tail -n "$1" | cut -c 1-200 >&2 # a link command names every object file
     if [ "$(free_mb)" -lt 20 ] || grep -q "No space left on device" "$log"; then no_room "$2"; fi
     grep -q "pip could not fetch" "$log" && stop "oneDNN could not be fetched: connect to PyPI (or name a mirror \
 with PIP_INDEX_URL), or install Debian 13's libdnnl-dev, then run the same command again."
