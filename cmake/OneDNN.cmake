@@ -16,13 +16,18 @@ else()
     message(STATUS "oneDNN: fetching the wheels of oneDNN 3.2 with pip into ${VISTILL_ONEDNN_ROOT}")
     foreach(package onednn_cpu_gomp onednn_devel_cpu_gomp)
       string(REPLACE "_" "-" name ${package})
-      execute_process(COMMAND ${Python3_EXECUTABLE} -m pip download --quiet --no-deps --only-binary=:all:
-                              --disable-pip-version-check -d ${VISTILL_ONEDNN_ROOT} ${name}==2023.2.0
-                      RESULT_VARIABLE failed ERROR_VARIABLE text)
-      file(GLOB wheel ${VISTILL_ONEDNN_ROOT}/${package}-*.whl)
-      if(failed OR NOT wheel)
-        message(FATAL_ERROR "pip could not fetch ${name}==2023.2.0: ${text}\nInstall oneDNN 3 (libdnnl-dev of Debian 13) or "
-                            "python3-pip and a network connection.")
+      file(GLOB wheel ${VISTILL_ONEDNN_ROOT}/${package}-*.whl) # somebody may have put it there
+      if(NOT wheel)
+        execute_process(COMMAND ${Python3_EXECUTABLE} -m pip download --quiet --no-deps --only-binary=:all: --retries 1
+                                --timeout 30 --disable-pip-version-check -d ${VISTILL_ONEDNN_ROOT} ${name}==2023.2.0
+                        RESULT_VARIABLE failed ERROR_VARIABLE text)
+        file(GLOB wheel ${VISTILL_ONEDNN_ROOT}/${package}-*.whl)
+        if(failed OR NOT wheel)
+          message(FATAL_ERROR "pip could not fetch ${name}==2023.2.0: ${text}\nTo go on, one of: python3-pip with a "
+                              "connection to PyPI (or a mirror: PIP_INDEX_URL); oneDNN 3 of the system (Debian 13: "
+                              "libdnnl-dev); the wheels of onednn-cpu-gomp and onednn-devel-cpu-gomp 2023.2.0, fetched "
+                              "elsewhere with `pip download --no-deps`, in ${VISTILL_ONEDNN_ROOT}.")
+        endif()
       endif()
       file(SHA256 ${wheel} sum)
       if(NOT sum STREQUAL ${package}_sha)
