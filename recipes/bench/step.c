@@ -116,7 +116,7 @@ out:
 vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *which, bool profile) {
     vst_status status = VST_OK;
     *step = (vsti_bench_step){.which = which};
-    VST_TRY(vsti_team_begin(&step->team, which->threads)); /* of the optimiser's kernels, too */
+    VST_TRY(vsti_team_begin(&step->team, which->threads)); /* also for the optimiser's kernels */
     VST_TRY(vst_params_create(&step->params));
     VST_TRY(which->kind == VST_BENCH_INFER ? build_session(step, profile) : build_program(step, profile));
     for (int i = 0; i < WARM_UP_STEPS; i++) VST_TRY(vsti_bench_step_run(step, 1, &step->facts.seconds));

@@ -58,7 +58,7 @@ static void pool(vst_graph *g, vsti_side *side) {
 
 static bool is_larger(const vst_shape *a, const vst_shape *b) { return a->dim[2] * a->dim[3] > b->dim[2] * b->dim[3]; }
 
-/* PyTorch's adaptive average pooling: plain pooling where the smaller grid divides the larger one. */
+/* PyTorch's adaptive average pooling; plain pooling if the larger grid is a multiple of the smaller one. */
 static void pool_to(const vsti_sides *s, vsti_side *side, const vst_shape *to) {
     const vst_shape from = vst_shape_at(s->graph, side->value);
     const int64_t kernel = from.dim[2] / to->dim[2];
@@ -85,9 +85,10 @@ static bool align_grids(vsti_sides *s) {
     return true;
 }
 
-/* Grids, then channels; but a linear projector goes before its side is enlarged. Both are linear maps of which one
- * works on channels and the other on places (whose weights sum to 1, for the bias), so their order decides the work
- * alone: a ViT of 14 x 14 patches beside a CNN's map of 112 x 112 would be projected at 64 times as many places. */
+/* Aligns grids, then channels, except that a linear projector is applied before its side is enlarged. Both are linear
+ * maps, one over channels and one over positions (with weights that sum to 1, which keeps the bias), so the order
+ * affects only the cost: a ViT with 14 x 14 patches and a CNN with a map of 112 x 112 would be projected at 64 times as
+ * many positions. */
 static bool align_maps(vsti_sides *s) {
     const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
     const bool enlarged = s->term->align == VST_ALIGN_LARGER && is_larger(&b, &a);

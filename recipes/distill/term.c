@@ -145,7 +145,7 @@ static vst_value build_distance(const vsti_sides *s, vst_value labels) {
     return s->distance->build(&inputs);
 }
 
-/* In the term's scope, by which its parameters are named and a profile tells what it costs. */
+/* Builds in the term's scope, which names its parameters and its rows of a profile. */
 static vst_value build(vsti_sides *s, const char *teacher_tap, vst_shape teacher_shape, vst_value labels) {
     char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
     if (!s->distance)
@@ -172,7 +172,7 @@ vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, 
 
 /* ---- Every stage ---- */
 
-/* The student's feature at the place of the teacher's `stage` of `stages`. */
+/* The index of the student's feature at the relative depth of the teacher's `stage` of `stages`. */
 static int place_of(const vst_graph *g, int stage, int stages) {
     const int last = vst_feature_count(g) - 1;
     return stages > 1 ? (int)lround((double)stage / (stages - 1) * last) : last;
@@ -184,7 +184,7 @@ vst_value vst_term_build_stages(vst_graph *g, const vst_term_options *term, int 
     vst_value sum = {0};
     for (int i = 0; i < count; i++) {
         char student[VST_TAP_NAME];
-        vst_term_options one = *term; /* a view: nothing of it is freed */
+        vst_term_options one = *term; /* a view, which is not cleared */
         snprintf(student, sizeof student, "features.%d", place_of(g, i, count));
         if (every) one.student = student;
         one.teacher = (char *)stages[i].name;

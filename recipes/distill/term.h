@@ -27,11 +27,11 @@ const char *vst_term_input(int source, const char *tap, char name[VST_TEACHER_IN
 vst_value vst_term_build(vst_graph *graph, const vst_term_options *term, int index, const char *teacher_tap,
                          vst_shape teacher_shape, vst_value labels);
 
-/* A term whose teacher's tap is "features.*": the sum over the teacher's stages, which the caller lists. A student's
- * tap "features.*" is, for each of them, the student's feature at the same place, as features.P% names it. Parameters
+/* A term whose teacher tap is "features.*" is the sum over the teacher's stages, which the caller lists. The student's
+ * tap "features.*" is, for each stage, the student's feature at the same relative depth, as for features.P%. Parameters
  * are named distill.<index>.<stage>.… */
 typedef struct vst_stage {
-    const char *name; /* the tap's own */
+    const char *name; /* name of the tap */
     vst_shape shape;
 } vst_stage;
 vst_value vst_term_build_stages(vst_graph *graph, const vst_term_options *term, int index, const vst_stage *stages,

@@ -51,8 +51,8 @@ START_TEST(right_size_is_kept) {
 }
 END_TEST
 
-/* DeiT's code resizes nothing where the input has at most 32 pixels, whatever crop_pct says; one of 33 is zoomed into,
- * and so is an image of another size. */
+/* DeiT's code does not resize for inputs of at most 32 pixels, whatever crop_pct is; for 33 it does, and images of
+ * another size are always resized. */
 START_TEST(small_images_are_not_zoomed) {
     for (int size = 28; size <= 33; size++)
         for (int other = 0; other < 2; other++) {
