@@ -1,8 +1,8 @@
-/* Brings the two sides of a term to one kind and one grid. */
+/* Converts both sides of a term to the same kind and grid. */
 #include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
-/* Tokens (B, N, D), from `first` on, as the map (B, D, rows, columns). */
+/* Tokens (B, N, D) from index `first` on to a map (B, D, rows, columns). */
 static void tokens_to_map(vst_graph *g, vsti_side *side, int64_t first, int64_t rows, int64_t columns) {
     const vst_shape shape = vst_shape_at(g, side->value);
     const vst_value kept = vst_slice(g, side->value, 1, first, rows * columns);
@@ -47,7 +47,7 @@ static bool take_tokens(const vsti_sides *s, vsti_side *side) {
     return true;
 }
 
-/* Maps become vectors where images are compared as wholes. */
+/* Maps are averaged to vectors if the distance compares whole images. */
 static void pool(vst_graph *g, vsti_side *side) {
     if (side->kind != VST_TAP_MAP) return;
     side->value = vst_global_avg_pool(g, side->value);

@@ -1,4 +1,4 @@
-/* The sides of a term in messages. */
+/* Messages about the sides of a term. */
 #include <stdarg.h>
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-/* Builds a term: find the taps, align, project, transform, apply the distance. */
+/* Builds a term: finds the taps, aligns, projects, transforms and applies the distance. */
 #include "recipes/distill/term.h"
 
 #include <math.h>
@@ -56,7 +56,7 @@ static bool find_teacher(vsti_sides *s, const char *tap, vst_shape shape, char n
     return true;
 }
 
-/* ---- Shapes that a distance takes ---- */
+/* ---- Shapes that distances accept ---- */
 
 static bool check_classes(const vsti_sides *s) {
     const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
@@ -75,7 +75,7 @@ static bool check_classes(const vsti_sides *s) {
     return true;
 }
 
-/* Scores of attention and relations as rows of choices. */
+/* Scores of attention and relations become rows of choices. */
 static bool check_rows(vsti_sides *s) {
     const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
     char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
@@ -119,7 +119,7 @@ static bool check_taken(vsti_sides *s) {
                        s->distance->name, vsti_side_text(s->graph, &s->student, text));
 }
 
-/* Class scores are compared as they are. */
+/* Class logits are compared without a projector. */
 static bool check_projector(const vsti_sides *s) {
     const bool classes =
         s->distance->expects == VST_EXPECTS_CLASS_LOGITS || s->distance->expects == VST_EXPECTS_LOGIT_ROWS;

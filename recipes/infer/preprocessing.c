@@ -1,4 +1,4 @@
-/* A model's view of an image, and the loader of evaluation. */
+/* A model's preprocessing, and the loader for evaluation. */
 #include "recipes/infer/preprocessing.h"
 
 #include <math.h>
