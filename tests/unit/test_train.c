@@ -504,6 +504,7 @@ START_TEST(frozen_parameters_stay) {
         ck_assert_msg(!tensor_differs("one", "three", still[i]), "%s", still[i]);
     for (size_t i = 0; i < sizeof moved / sizeof *moved; i++)
         ck_assert_msg(tensor_differs("one", "three", moved[i]), "%s", moved[i]);
+    expect_said("of them, by optim.freeze: *, !*.attn.*");
     expect((session){.recipe = student_recipe, .force = true, .settings = {"optim.freeze=block.*"}},
            VST_ERROR_NOT_FOUND, "optim.freeze: \"block.*\" fits no parameter");
     expect((session){.recipe = student_recipe, .force = true, .settings = {"optim.freeze=*"}}, VST_ERROR_ARGUMENT,
@@ -552,6 +553,22 @@ START_TEST(steps_are_logged) {
     expect_said("kl, logits <- logits");
     expect_said("% of the student");
     free(text);
+}
+END_TEST
+
+/* A term that hardly counts is told to be raised; batchmean is no advice where it is chosen already. */
+START_TEST(small_terms_get_advice_that_helps) {
+    static const char *const terms[] = {
+        "distill.terms=[{distance: kl, weight: 1e-6}]",
+        "distill.terms=[{distance: kl, weight: 1e-6, reduction: elements}]",
+        "distill.terms=[{distance: mse, student: blocks.0, teacher: layer3, projector: linear, weight: 1e-6}]"};
+    make_teacher();
+    for (int i = 0; i < 3; i++) {
+        session s = {.recipe = distilled_recipe, .dry_run = true, .settings = {terms[i]}};
+        ck_ok(run(&s));
+        expect_said("makes less than 1 % of the loss: raise its weight");
+        ck_assert((strstr(said, "batchmean") != NULL) == (i == 1));
+    }
 }
 END_TEST
 
@@ -1024,6 +1041,7 @@ int main(void) {
     tcase_add_test(tests, frozen_parameters_stay);
     tcase_add_test(tests, rate_falls_where_the_validation_stands);
     tcase_add_test(tests, steps_are_logged);
+    tcase_add_test(tests, small_terms_get_advice_that_helps);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
     tcase_add_test(tests, places_may_change);
     tcase_add_test(tests, old_checkpoints);
