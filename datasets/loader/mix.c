@@ -1,4 +1,4 @@
-/* Mixup, CutMix and targets. Arithmetic in float32 in timm's order, so that its numbers come out. */
+/* Mixup, CutMix and targets, in float32 and in timm's order of operations, for the same results as timm's. */
 #include "datasets/loader/mix.h"
 
 #include <math.h>

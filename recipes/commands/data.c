@@ -199,8 +199,6 @@ static vst_status pack(const vst_arguments *arguments) {
         if (options.resize > 0) printf(", %" PRIu64 " made smaller", result.resized);
         putchar('\n');
     }
-    const vst_dataset *named = opened[0] ? opened[0] : opened[1];
-    if (vst_dataset_classes(named) > 0) VST_TRY(vst_data_pack_classes(named, output));
 out:
     vst_dataset_close(opened[0]);
     vst_dataset_close(opened[1]);

@@ -13,15 +13,25 @@ int vst_teacher_count(const vst_recipe *recipe) {
     return count;
 }
 
-char *vst_teacher_path(const vst_recipe *recipe, int index) {
-    const char *from = recipe->distill.teacher;
-    VST_ASSERT(index >= 0 && index < vst_teacher_count(recipe));
-    for (; index > 0; index--) from = strchr(from, ',') + 1;
+/* The index-th of texts with commas between, without blanks around it; "" if there are fewer. */
+static char *item_of(const char *list, int index) {
+    const char *from = list ? list : "";
+    for (; index > 0 && from; index--) from = strchr(from, ',') ? strchr(from, ',') + 1 : NULL;
+    if (!from) return vst_strdup("");
     while (isspace((unsigned char)*from)) from++;
     size_t length = strcspn(from, ",");
     while (length && isspace((unsigned char)from[length - 1])) length--;
     return vst_format("%.*s", (int)length, from);
 }
+
+char *vst_teacher_path(const vst_recipe *recipe, int index) {
+    VST_ASSERT(index >= 0 && index < vst_teacher_count(recipe));
+    return item_of(recipe->distill.teacher, index);
+}
+
+char *vst_teacher_entry(const vst_recipe *recipe, int index) { return item_of(recipe->distill.teacher_entry, index); }
+
+char *vst_teacher_model(const vst_recipe *recipe, int index) { return item_of(recipe->distill.teacher_model, index); }
 
 /* Is there who the term would learn from? */
 static vst_status check_source(const vst_recipe *recipe, int index) {

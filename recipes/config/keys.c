@@ -94,7 +94,15 @@ static const vst_option optim_table[] = {
     VST_OPTION_END};
 
 static const vst_option distill_table[] = {
-    VST_OPTION_STRING(vst_distill_options, teacher, NULL, "model file of the teacher, or several with commas between"),
+    VST_OPTION_STRING(vst_distill_options, teacher, NULL,
+                      "model file of the teacher, or what `vistill import` reads, or several with commas between; "
+                      "cache: its answers are in distill.cache alone"),
+    VST_OPTION_STRING(
+        vst_distill_options, teacher_entry, NULL,
+        "of another program's checkpoint, which entry is taken: model, model_ema …; commas as in teacher"),
+    VST_OPTION_STRING(
+        vst_distill_options, teacher_model, NULL,
+        "of another program's weights, which model they are; unset: the one that fits; commas as in teacher"),
     VST_OPTION_DOUBLE(vst_distill_options, label_weight, 0.5, 0, 1e6,
                       "of the cross-entropy with the labels, beside the terms; without terms it is 1"),
     VST_OPTION_STRING(vst_distill_options, cache, NULL,
@@ -108,11 +116,13 @@ static const vst_option distill_table[] = {
 static const vst_option run_table[] = {
     VST_OPTION_INT(vst_run_options, epochs, 10, 1, 100000, "passes over the training samples"),
     VST_OPTION_INT(vst_run_options, seed, 0, 0, 2147483647, "of weights, order and augmentation"),
-    VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors"),
+    VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors, or OMP_NUM_THREADS"),
     VST_OPTION_STRING(vst_run_options, output, NULL, "run folder; empty: runs/NAME"),
     VST_OPTION_INT(vst_run_options, eval_batch, 250, 1, 65536, "images in a step of evaluation"),
     VST_OPTION_STRING(vst_run_options, start, NULL,
                       "weights to begin with, a model file or what `vistill import` reads; positions are resized"),
+    VST_OPTION_STRING(vst_run_options, start_entry, NULL,
+                      "run.start: which entry of a checkpoint is taken: model, model_ema …; unset: averages first"),
     VST_OPTION_BOOL(vst_run_options, new_head, false, "run.start: the classifier begins afresh, for other classes"),
     VST_OPTION_INT(
         vst_run_options, recover, 0, 0, 100,

@@ -79,6 +79,8 @@ enum { VST_MAX_TERMS = 16, VST_MAX_TEACHER_TAPS = 32 }; /* taps: of one teacher,
 typedef enum vst_cache_precision { VST_CHOICE_ENUM(VST_CACHE_PRECISIONS) } vst_cache_precision;
 typedef struct vst_distill_options {
     char *teacher; /* model file, or several with commas between; in a study, names of earlier runs may stand here */
+    char *teacher_entry; /* of other programs' checkpoints, or several with commas between */
+    char *teacher_model; /* which models their weights are of, or several with commas between */
     double label_weight; /* of the cross-entropy of the class head with the labels, if there are terms; DeiT: 1 - alpha
                             = 0.5 */
     char *cache;         /* folder with the answers of the teachers' files; NULL: they run */
@@ -92,9 +94,10 @@ typedef struct vst_run_options {
     int threads;  /* 0: all processors */
     char *output; /* run folder; unset: runs/<name> */
     int eval_batch;
-    char *start;   /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name
-                      of an earlier   run may stand here */
-    bool new_head; /* the classifier of `start` is not taken */
+    char *start; /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name
+                    of an earlier   run may stand here */
+    char *start_entry; /* of another program's checkpoint: model, model_ema … */
+    bool new_head;     /* the classifier of `start` is not taken */
     int recover;   /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
     int log_steps; /* steps of the optimiser between lines in steps.csv; 0: none */
     double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
@@ -115,6 +118,9 @@ typedef struct vst_recipe {
 /* The path of the teacher of that number from 0 on, out of distill.teacher, where commas separate several; to be
  * vst_free'd. NULL: no memory. */
 char *vst_teacher_path(const vst_recipe *recipe, int index);
+/* The same for distill.teacher_entry and distill.teacher_model; "" where none is named. */
+char *vst_teacher_entry(const vst_recipe *recipe, int index);
+char *vst_teacher_model(const vst_recipe *recipe, int index);
 int vst_teacher_count(const vst_recipe *recipe);
 
 bool vst_recipe_cached(const vst_recipe *recipe); /* distill.cache is set */

@@ -1,4 +1,4 @@
-/* Which teachers a recipe has, and building them: model files, and the moving average of the student's weights. */
+/* Finds and builds the teachers of a recipe: model files, and the moving average of the student's weights. */
 #include "recipes/teacher/teacher.h"
 
 #include <math.h>
@@ -6,10 +6,11 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "recipes/model/open.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
 
-/* ---- Which there are ---- */
+/* ---- Which teachers there are ---- */
 
 static bool is_asked(const vst_recipe *recipe, int source) {
     for (int i = 0; i < recipe->term_count; i++)
@@ -28,7 +29,7 @@ static vst_status check_model(const vst_recipe *recipe, const vst_model_config *
                     path, t->channels, s->channels);
 }
 
-/* A model without values: the student's, whose average comes later, or a teacher's that is only looked at. */
+/* A model without values: the student's, whose average is copied later, or a teacher's that is only described. */
 static vst_status take_bare(vsti_teacher *teacher, const vst_model_config *model) {
     const vst_status status = vst_params_create(&teacher->own);
     teacher->config = model;
@@ -36,25 +37,36 @@ static vst_status take_bare(vsti_teacher *teacher, const vst_model_config *model
     return status;
 }
 
-static vst_status take_file(vsti_teacher *teacher) {
-    const vst_status status = vst_model_read(&teacher->model, teacher->name);
+vst_status vsti_teacher_open(vst_model **out, const vst_recipe *recipe, int index) {
+    char *path = vst_teacher_path(recipe, index), *entry = vst_teacher_entry(recipe, index);
+    char *model = vst_teacher_model(recipe, index);
+    *out = NULL;
+    const vst_status status = path && entry && model ? vst_model_open(out, path, entry, model) : vst_fail_memory(1024);
+    vst_free(path);
+    vst_free(entry);
+    vst_free(model);
+    return status;
+}
+
+static vst_status take_file(vsti_teacher *teacher, const vst_recipe *recipe) {
+    const vst_status status = vsti_teacher_open(&teacher->model, recipe, teacher->source);
     if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
     teacher->config = teacher->model->config;
     teacher->params = teacher->model->params;
     return VST_OK;
 }
 
-/* `model` in place of the file's, if it is given. */
+/* If `model` is given, it is used instead of the file's. */
 static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model_config *model) {
     const bool average = teacher->source == VST_FROM_AVERAGE;
     teacher->name = average ? vst_strdup("the student's moving average") : vst_teacher_path(recipe, teacher->source);
     if (!teacher->name) return vst_fail_memory(1024);
     if (average) model = recipe->model;
-    const vst_status status = model ? take_bare(teacher, model) : take_file(teacher);
+    const vst_status status = model ? take_bare(teacher, model) : take_file(teacher, recipe);
     return status == VST_OK ? check_model(recipe, teacher->config, teacher->name) : status;
 }
 
-/* The teacher sees what the student sees, resized to its own input where that differs. */
+/* Teachers see the student's images, resized to their own input size if it differs. */
 static vst_session_options session_options(const vst_recipe *recipe) {
     return (vst_session_options){.image = vst_model_common_of(recipe->model)->image, .taps_only = true};
 }
@@ -155,7 +167,7 @@ out:
     return status;
 }
 
-/* ---- All ---- */
+/* ---- All teachers ---- */
 
 vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                   const vst_model_config *const *models) {

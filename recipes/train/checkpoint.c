@@ -266,20 +266,32 @@ out:
     return status;
 }
 
-vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint, vst_safetensors **file) {
-    const bool last = vsti_run_folder_has(folder, "last.safetensors");
-    const bool previous = vsti_run_folder_has(folder, "previous.safetensors");
-    vst_status status = VST_OK;
+vst_status vsti_checkpoint_open_previous(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
+                                         vst_safetensors **file) {
     *file = NULL;
-    if (last) {
-        status = open_one(folder, "last.safetensors", checkpoint, file);
-        if (status == VST_OK || status == VST_ERROR_MEMORY || !previous) return status;
-        vst_log(VST_LOG_WARNING, "the newest checkpoint cannot be used (%s); taking previous.safetensors",
-                vst_error_message());
-    }
-    if (!previous) return VST_OK;
-    if (!last) vst_log(VST_LOG_WARNING, "%s: no last.safetensors; taking previous.safetensors", folder->path);
+    if (!vsti_run_folder_has(folder, "previous.safetensors")) return VST_OK;
+    vst_log(VST_LOG_WARNING, "the newest checkpoint cannot be used (%s); taking previous.safetensors",
+            vst_error_message());
     return open_one(folder, "previous.safetensors", checkpoint, file);
+}
+
+vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint, vst_safetensors **file) {
+    *file = NULL;
+    if (vsti_run_folder_has(folder, "last.safetensors")) {
+        const vst_status status = open_one(folder, "last.safetensors", checkpoint, file);
+        if (status == VST_OK || status == VST_ERROR_MEMORY) return status;
+        const vst_status other = vsti_checkpoint_open_previous(folder, checkpoint, file);
+        return other == VST_OK && !*file ? status : other;
+    }
+    if (!vsti_run_folder_has(folder, "previous.safetensors")) return VST_OK;
+    vst_log(VST_LOG_WARNING, "%s: no last.safetensors; taking previous.safetensors", folder->path);
+    return open_one(folder, "previous.safetensors", checkpoint, file);
+}
+
+bool vsti_checkpoint_is_previous(const vsti_run_folder *folder, const vst_safetensors *file) {
+    char path[VSTI_PATH];
+    return vsti_run_folder_file(folder, "previous.safetensors", path) == VST_OK &&
+           strcmp(vst_safetensors_path(file), path) == 0;
 }
 
 vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file) {
@@ -287,7 +299,7 @@ vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safe
     vst_status status = VST_OK;
     VST_TRY(vsti_run_folder_file(folder, "last.safetensors", last));
     VST_TRY(vsti_run_folder_file(folder, "previous.safetensors", previous));
-    if (strcmp(vst_safetensors_path(file), previous) == 0 && rename(previous, last) != 0)
+    if (vsti_checkpoint_is_previous(folder, file) && rename(previous, last) != 0)
         VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot become %s: %s", previous, last, strerror(errno)));
 out:
     return status;

@@ -83,6 +83,17 @@ bool vsti_run_folder_has(const vsti_run_folder *folder, const char *name) {
     return vsti_run_folder_file(folder, name, path) == VST_OK && access(path, F_OK) == 0;
 }
 
+bool vsti_run_folder_writes(const vsti_run_folder *folder, const char *path) {
+    char own[VSTI_PATH];
+    struct stat wanted, found;
+    if (stat(path, &wanted) != 0) return false;
+    for (size_t i = 0; i < FILES; i++)
+        if (vsti_run_folder_file(folder, files[i], own) == VST_OK && stat(own, &found) == 0 &&
+            found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino)
+            return true;
+    return false;
+}
+
 vst_status vsti_run_folder_clean(const vsti_run_folder *folder) {
     for (size_t i = 0; i < FILES; i++) {
         char path[VSTI_PATH];

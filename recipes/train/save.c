@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "recipes/train/events.h"
+#include "recipes/train/nonfinite.h"
 #include "vision/base/memory.h"
 #include "vision/base/version.h"
 
@@ -36,7 +37,8 @@ static char *training_json(const vsti_trainer *t) {
 }
 
 vst_status vsti_train_save(vsti_trainer *t, bool best) {
-    vst_status status = VST_OK;
+    vst_status status = vsti_check_state(t);
+    if (status != VST_OK) return status;
     char path[VSTI_PATH], *training = training_json(t);
     const vst_model_content content = {.config = t->recipe->model,
                                        .params = t->student.params,

@@ -47,11 +47,8 @@ static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
     for (int i = 0; i < batch->count; i++, scores += s->classes) {
         const int of = batch->mixes[i].lambda >= 0.5 ? i : batch->count - 1 - i; /* what a mixed image shows most of */
         if (batch->labels[of] < 0 || batch->samples[of] >= t->data.labelled) continue;
-        int best = 0;
-        for (int c = 1; c < s->classes; c++)
-            if (scores[c] > scores[best]) best = c;
         sums->labelled++;
-        sums->correct += best == batch->labels[of];
+        sums->correct += (int)vst_largest(scores, (size_t)s->classes) == batch->labels[of];
     }
 }
 

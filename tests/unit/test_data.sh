@@ -127,7 +127,7 @@ expect 1 "1 of 41 samples cannot be read, the limit is 1 %" "$vistill" train r.y
     --set data.broken=skip
 expect 0 "1 of 41 training images could not be read" "$vistill" train r.yaml --set data.path=set --set run.output=b3 \
     --set data.broken=warn --set data.broken_limit=0.1 --set data.workers=3
-[ "$(grep -c 'left out' out)" = 2 ] || fail "each broken image is not told once: $(cat out)"
+[ "$(grep -c 'broken sample' out)" = 2 ] || fail "each broken image is not told once: $(cat out)"
 expect 1 "the limit is 1 %" "$vistill" eval set-run/best.safetensors set --broken skip
 expect 1 "it must be error, warn or skip" "$vistill" eval set-run/best.safetensors set --broken maybe
 

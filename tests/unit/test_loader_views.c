@@ -1,5 +1,5 @@
-/* What the loader shows of image files: parts decoded alone, the evaluation's view, repeated augmentation and its
- * order, mixed batches and targets; the same for any number of workers and from any position. The data set is JPEGs in
+/* Views of image files in the loader: partial decoding, evaluation transform, repeated augmentation and its order,
+ * mixed batches and targets; independent of the number of workers and of the start position. The data set is JPEGs in
  * memory. */
 #include <check.h>
 #include <math.h>
@@ -40,7 +40,7 @@ static vst_status read_bytes(const vst_dataset *dataset, uint64_t index, vst_byt
 static const vst_dataset_methods methods = {.read_bytes = read_bytes};
 static files data;
 
-/* Every size is another one, from half to three times what is asked for; one in two has its colours at half size. */
+/* All sizes differ, from half to three times the requested one; every second file has 4:2:0 chroma. */
 static void make_files(void) {
     data = (files){.base = {.methods = &methods, .path = "files", .count = COUNT, .channels = 3, .classes = CLASSES}};
     for (int i = 0; i < COUNT; i++)
@@ -79,7 +79,7 @@ typedef struct kept {
 
 enum { KEPT = 10 };
 
-/* Batches from `step` of the epoch on; returns how many there are. */
+/* Copies the batches from `step` of the epoch on; returns their number. */
 static int run(const vst_loader_options *options, uint32_t epoch, uint64_t step, kept out[KEPT]) {
     vst_loader *loader;
     vst_batch batch;
@@ -107,7 +107,7 @@ static int run(const vst_loader_options *options, uint32_t epoch, uint64_t step,
 
 #define DEIT "random_resized_crop:size=24, flip, rand_augment, random_erasing:probability=0.7"
 
-/* What the sample should be, decoded as a whole. */
+/* Checks a sample against decoding the whole file. */
 static void expect_sample(const vst_loader_options *o, uint32_t epoch, uint64_t sample, uint32_t copy,
                           float out[FLOATS]) {
     vst_image image = {0};
@@ -129,8 +129,8 @@ static void expect_sample(const vst_loader_options *o, uint32_t epoch, uint64_t 
 
 /* ---- Images ---- */
 
-/* Decoding the crop alone gives the pixels of the whole; erasing, mixing and targets take part; workers and the
- * position that one begins at change nothing. */
+/* Decoding only the crop gives the pixels of a full decode, also with erasing, mixing and targets; workers and start
+ * position do not matter. */
 START_TEST(training_views) {
     static const int workers[] = {0, 1, 2, 7};
     static kept first[KEPT], other[KEPT];
@@ -166,7 +166,7 @@ START_TEST(training_views) {
 }
 END_TEST
 
-/* With two views epoch 3 shows that of epoch 1, in an order of its own. */
+/* With two views epoch 3 has the views of epoch 1 in another order. */
 START_TEST(views_repeat) {
     static kept batches[KEPT];
     vst_augment *augment = augment_of(DEIT);
@@ -174,7 +174,7 @@ START_TEST(views_repeat) {
     options.augment = augment;
     const uint64_t id = vst_view_id(&options);
     options.views = 2;
-    ck_assert_uint_eq(vst_view_id(&options), id); /* it names what is seen in a given view */
+    ck_assert_uint_eq(vst_view_id(&options), id); /* the id does not depend on the number of views */
     for (uint32_t epoch = 1; epoch < 4; epoch++) {
         const int steps = run(&options, epoch, 0, batches);
         for (int i = 0; i < steps * BATCH; i++) {
@@ -188,7 +188,7 @@ START_TEST(views_repeat) {
 }
 END_TEST
 
-/* A policy that crops but is not the first gets the whole image, and draws what it would draw alone. */
+/* A policy with `crop` that is not the first gets the whole image and uses the same random numbers as alone. */
 START_TEST(later_crop) {
     static kept batches[KEPT];
     vst_augment *augment = augment_of("flip:probability=1, random_resized_crop:size=24"),
@@ -220,7 +220,7 @@ START_TEST(float_policies_come_last) {
 }
 END_TEST
 
-/* Decoding at a fraction of the size gives other pixels, but the same picture. */
+/* Decoding at reduced size gives other pixels, but a similar image. */
 START_TEST(fast_decode) {
     static kept exact[KEPT], fast[KEPT];
     vst_augment *augment = augment_of("random_resized_crop:size=24:scale_min=0.9");
@@ -239,7 +239,7 @@ START_TEST(fast_decode) {
 }
 END_TEST
 
-/* All samples in order, each as the transform of evaluation makes it from the whole picture. */
+/* All samples in order, as the evaluation transform gives them for the whole image. */
 START_TEST(evaluation_view) {
     static kept batches[KEPT];
     vst_loader_options options = make_options(_i);
@@ -264,8 +264,8 @@ START_TEST(evaluation_view) {
 }
 END_TEST
 
-/* A picture of another size is an error that says what to do; a cut one names its file. */
-/* From a decoded picture, which stays as it is, the same as from its file; in training and in evaluation. */
+/* An image of another size is an error that says what to do; a truncated one is named. */
+/* A decoded image, which is not changed, gives the same as its file, in training and in evaluation. */
 START_TEST(decoded_pictures) {
     static float from_file[FLOATS], from_picture[FLOATS];
     vsti_sample_memory memory = {0};
@@ -313,8 +313,8 @@ START_TEST(errors) {
 }
 END_TEST
 
-/* In the end a pass over an epoch takes no memory but the decoder's rows: buffers, which policies swap, have grown to
- * their size. */
+/* After warming up, an epoch allocates only the decoder's rows: buffers, which policies swap, have reached their size.
+ */
 START_TEST(no_allocation) {
     vst_augment *augment = augment_of(DEIT);
     vst_loader_options options = make_options(0);
@@ -339,8 +339,7 @@ START_TEST(no_allocation) {
 }
 END_TEST
 
-/* Whichever allocation fails, the batch or the loader is refused for lack of memory, and the next attempt is as ever.
- */
+/* If any allocation fails, the batch or the loader fails for lack of memory, and the next attempt succeeds. */
 START_TEST(allocation_failures) {
     vst_augment *augment = augment_of(DEIT);
     vst_loader_options options = make_options(0);
@@ -366,9 +365,8 @@ END_TEST
 
 /* ---- Order ---- */
 
-/* Over all processes: as many places each, no place twice, samples / repeats samples of which each comes `repeats`
- * times with every copy once, but for what is left over in dealing; side by side in the common order, as RASampler's.
- */
+/* Over all processes: equal numbers of positions; samples / repeats samples, each `repeats` times with every copy once,
+ * except for the remainder; adjacent in the common order, as in RASampler. */
 START_TEST(order_of_repeats) {
     enum { SAMPLES = 101 };
     for (int repeats = 1; repeats <= 4; repeats++)
@@ -403,7 +401,7 @@ START_TEST(order_of_repeats) {
 }
 END_TEST
 
-/* Copies of a sample are augmented differently, each as its copy says; processes of two together show what one shows.
+/* Copies of a sample are augmented differently, depending on the copy; two processes together have the samples of one.
  */
 START_TEST(repeated_samples) {
     static kept one[KEPT], half[2][KEPT];
@@ -508,7 +506,7 @@ START_TEST(view_ids) {
     vst_loader_options options = make_options(7);
     options.augment = same;
     options.prefetch = 3;
-    options.batch = 4; /* without mixing it changes no view */
+    options.batch = 4; /* without mixing the batch does not change the views */
     ck_assert_uint_eq(vst_view_id(&options), ids[0]);
     vst_augment_destroy(crop);
     vst_augment_destroy(same);

@@ -1,4 +1,4 @@
-/* Mixup, CutMix and targets: timm's numbers for a given lambda and box, the distribution of what is drawn, and the
+/* Mixup, CutMix and targets: timm's numbers for given lambda and box, distributions of random decisions, and the
  * loader's batches. */
 #include <check.h>
 #include <math.h>
@@ -40,7 +40,7 @@ START_TEST(targets_hold_smoothed_labels_of_labelled_rows) {
     const vst_target_options options = {3, 0.3, 9}, none = {3, 0.3, 0};
     float target[12];
     ck_assert_int_eq(vst_targets_fill(&options, labels, samples, 4, target),
-                     2);                       /* sample 9 lost its label, the last had none */
+                     2);                       /* sample 9 is treated as unlabelled, the last one is unlabelled */
     const float off = 2 * 0.1f, on = 2 * 0.8f; /* 4 rows, 2 of them labelled */
     const float expected[12] = {off, on, off, 0, 0, 0, off, off, on, 0, 0, 0};
     for (int i = 0; i < 12; i++) ck_assert_float_eq_tol(target[i], expected[i], 1e-6f);
@@ -110,7 +110,7 @@ START_TEST(draws) {
     }
     ck_assert_double_eq_tol((double)mixed / STEPS, 0.75, 0.016);
     ck_assert_double_eq_tol((double)cut / mixed, 0.4, 0.02);
-    /* Half of the picture on average, less what hangs over its edges: 0.3107 by timm's function, 400000 times. */
+    /* Half of the image on average, less what is clipped at its edges: 0.3107 with timm's function, 400000 times. */
     ck_assert_double_eq_tol(area / cut, 0.3107, 0.015);
     const double a = draw(&both, 7, 2, 5, SIDE, SIDE).lambda;
     ck_assert(a != draw(&both, 7, 3, 5, SIDE, SIDE).lambda || a != draw(&both, 8, 2, 5, SIDE, SIDE).lambda);

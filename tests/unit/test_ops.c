@@ -1411,9 +1411,15 @@ END_TEST
 
 /* A null value, a loss that is no scalar, a second differentiation, a loss without parameters. */
 START_TEST(misuse) {
-    static const char *const expected[] = {
-        "null value",      "scalar",      "before",  "no trained parameter", "shares a name|differ", "rate",
-        "no dimension 11", "not offered", "kernel 0"};
+    static const char *const expected[] = {"null value",
+                                           "scalar",
+                                           "before",
+                                           "no trained parameter",
+                                           "shares a name|differ",
+                                           "rate",
+                                           "no dimension 11",
+                                           "cannot be combined",
+                                           "kernel 0"};
     static const vst_status statuses[] = {VST_ERROR_NOT_FOUND, VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
                                           VST_ERROR_ARGUMENT,  VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
                                           VST_ERROR_ARGUMENT,  VST_ERROR_UNSUPPORTED, VST_ERROR_ARGUMENT};

@@ -283,7 +283,7 @@ static const struct {
     {MODEL DATA "augment: {train: \"crop, random_resized_crop:scale_min=0.9:scale_max=0.5\"}\n",
      "x.yaml: augment.train: augmentation random_resized_crop: scale_min 0.9 is above scale_max 0.5"},
     {MODEL DATA "augment: {train: \"rand_augment:policy=rand-x9\"}\n",
-     "x.yaml: augment.train: augmentation rand_augment: \"rand-x9\": \"x9\" means nothing here"},
+     "x.yaml: augment.train: augmentation rand_augment: \"rand-x9\": \"x9\" is not a part of a policy"},
     {MODEL DATA "augment: {train: spin}\n", "x.yaml: augment.train: there is no augmentation 'spin'"},
     {MODEL DATA "augment: {repeats: 0}\n", "x.yaml:3:11: augment.repeats = 0: allowed is 1"},
     {MODEL DATA "augment: {views: 2, cutmix: 1}\n", "augment.views = 2: views cannot repeat where augment.mixup"},

@@ -733,9 +733,32 @@ END_TEST
 
 /* ---- Broken checkpoints ---- */
 
-enum { CUT, FLIPPED, FLIPPED_HEADER, EMPTY, MISSING, DAMAGES };
+enum { CUT, FLIPPED, FLIPPED_HEADER, EMPTY, MISSING, RENAMED, DAMAGES };
+
+/* A sound file that opens well, and lacks a tensor of the optimiser's. */
+static void rename_tensor(const char *path) {
+    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
+    vst_safetensors *file;
+    ck_ok(vst_safetensors_open(&file, path, NULL));
+    const size_t count = vst_safetensors_count(file);
+    vst_tensor *tensors = calloc(count, sizeof *tensors);
+    vst_metadata metadata[4];
+    ck_assert_ptr_nonnull(tensors);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i] = *vst_safetensors_at(file, i);
+        if (strcmp(tensors[i].name, "optimizer.values") == 0) tensors[i].name = "optimizer.valuer";
+    }
+    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
+    ck_ok(vst_safetensors_write(path, tensors, count, metadata, 4));
+    free(tensors);
+    vst_safetensors_close(file);
+}
 
 static void damage(const char *path, int how) {
+    if (how == RENAMED) {
+        rename_tensor(path);
+        return;
+    }
     size_t size;
     char *bytes = read_whole(path, &size);
     if (how == FLIPPED) bytes[size - 1000] ^= 4;
@@ -799,6 +822,28 @@ START_TEST(no_good_checkpoint) {
 END_TEST
 
 /* ---- Folders that hold a run ---- */
+
+/* --force removes the files of a run, --resume replaces them: a teacher or start weights among them are refused, by
+ * whatever path they are named. */
+START_TEST(inputs_are_no_outputs) {
+    make_teacher();
+    ck_assert_int_eq(symlink("teacher", "link"), 0);
+    static const char *const paths[] = {"teacher/last.safetensors", "link/best.safetensors",
+                                        "./teacher/../teacher/previous.safetensors"};
+    for (int i = 0; i < 3; i++) {
+        char setting[128];
+        snprintf(setting, sizeof setting, "run.start=%s", paths[i]);
+        session s = {.recipe = teacher_recipe, .output = "teacher", .settings = {setting}, .force = true};
+        expect(s, VST_ERROR_ARGUMENT, "is a file that this run writes");
+        s.resume = true;
+        expect(s, VST_ERROR_ARGUMENT, "run.start");
+        ck_assert(exists(paths[i]));
+    }
+    expect((session){.recipe = distilled_recipe, .output = "link", .force = true}, VST_ERROR_ARGUMENT,
+           "distill.teacher: teacher/last.safetensors is a file that this run writes");
+    ck_assert(exists("teacher/last.safetensors") && exists("teacher/log.txt"));
+}
+END_TEST
 
 START_TEST(used_folder) {
     run_fine((session){.recipe = student_recipe, .output = "whole"});
@@ -955,6 +1000,43 @@ START_TEST(diverges) {
 }
 END_TEST
 
+/* Weights that are lost in the last step of all, which no loss of a step tells: nothing of it is saved, least of all as
+ * the best model, and run.recover returns. They are not finite, or too large for what the model does with them. */
+START_TEST(diverges_at_the_end) {
+    session s = {.recipe = student_recipe,
+                 .settings = {"run.epochs=1", "run.recover=1"},
+                 .stop_phase = "train",
+                 .stop_epoch = 0,
+                 .stop_step = STEPS};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED); /* before the evaluation */
+    spoil("run", "optimizer.values", _i ? NAN : 1e30f);
+    s.stop_phase = NULL;
+    s.resume = true;
+    expect(s, VST_ERROR_NUMERIC, "epoch 0, after its last step: ");
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), _i ? "patch_embed.proj.weight is not finite; lower optim.lr"
+                                                         : "the model's scores of sample 0 are not finite"));
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "set optim.clip_norm or run.recover"));
+    ck_assert(!exists("run/best.safetensors"));
+    expect_said("the learning rate is 0.5 of the recipe's from here on (return 1 of at most 1)");
+}
+END_TEST
+
+/* Ctrl-C after weights were lost: they do not become the checkpoint. */
+START_TEST(lost_weights_are_not_saved) {
+    session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    spoil("run", "optimizer.values", NAN);
+    size_t size, again;
+    char *bytes = read_whole("run/last.safetensors", &size);
+    s = (session){.recipe = student_recipe, .resume = true, .stop_phase = "start"};
+    expect(s, VST_ERROR_NUMERIC, "after step 3 of epoch 1 the parameter patch_embed.proj.weight is not finite");
+    char *now = read_whole("run/last.safetensors", &again);
+    ck_assert(size == again && memcmp(bytes, now, size) == 0);
+    free(bytes);
+    free(now);
+}
+END_TEST
+
 START_TEST(names_the_labels) {
     session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
@@ -964,7 +1046,7 @@ START_TEST(names_the_labels) {
 }
 END_TEST
 
-/* The term at fault is named: a teacher without finite answers, and one whose features are too large to be squared. */
+/* The term at fault is named, whose features are too large to be squared; a teacher without finite answers is none. */
 START_TEST(names_the_term) {
     make_teacher();
     spoil("teacher", "layer3.0.bn2.weight", 1e25f);
@@ -972,9 +1054,7 @@ START_TEST(names_the_term) {
            "step 0 (epoch 0): distill.terms.2 (mse, blocks.0 <- layer3) is not finite; lower");
     spoil("teacher", "fc.weight", NAN);
     expect((session){.recipe = distilled_recipe, .force = true}, VST_ERROR_NUMERIC,
-           "step 0 (epoch 0): distill.terms.0 (kl, logits <- logits) is not finite, and first of all logits of the "
-           "teacher "
-           "teacher/last.safetensors; lower");
+           "teacher/last.safetensors: the model's scores of sample 0 are not finite");
     ck_assert(!exists("run/last.safetensors"));
 }
 END_TEST
@@ -1051,6 +1131,7 @@ int main(void) {
     tcase_add_loop_test(tests, previous_checkpoint, 0, DAMAGES);
     tcase_add_loop_test(tests, both_checkpoints_broken, 0, DAMAGES);
     tcase_add_test(tests, no_good_checkpoint);
+    tcase_add_test(tests, inputs_are_no_outputs);
     tcase_add_test(tests, used_folder);
     tcase_add_test(tests, threads_are_restored);
     tcase_add_test(tests, folder_is_locked);
@@ -1058,6 +1139,8 @@ int main(void) {
     tcase_add_loop_test(tests, steps_allocate_nothing, 0, 4);
     tcase_add_loop_test(tests, allocation_failures, 0, 2);
     tcase_add_loop_test(tests, diverges, 0, 2);
+    tcase_add_loop_test(tests, diverges_at_the_end, 0, 2);
+    tcase_add_test(tests, lost_weights_are_not_saved);
     tcase_add_test(tests, names_the_labels);
     tcase_add_test(tests, names_the_term);
     tcase_add_test(tests, names_the_tensor);

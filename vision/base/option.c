@@ -12,10 +12,10 @@
 
 enum {
     NUMBER_TEXT = 32, /* bytes of a double written in full */
-    WORD_MAX = 63     /* longer words get no suggestion */
+    WORD_MAX = 63     /* no suggestion for longer words */
 };
 
-/* What users write: "image" for the field "common.image". */
+/* The key that users write: "image" for the field "common.image". */
 static const char *key_of(const vst_option *option) {
     const char *dot = strrchr(option->name, '.');
     return dot ? dot + 1 : option->name;
@@ -31,7 +31,7 @@ const vst_option *vst_options_find(const vst_option *table, const char *key) {
 
 /* ---- Suggestions ---- */
 
-/* Levenshtein's distance between two words of given lengths, both at most WORD_MAX. */
+/* Levenshtein distance of two words, ignoring case; both lengths are at most WORD_MAX. */
 static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length) {
     size_t row[WORD_MAX + 1];
     for (size_t j = 0; j <= b_length; j++) row[j] = j;
@@ -48,13 +48,13 @@ static size_t edit_distance(const char *a, size_t a_length, const char *b, size_
     return row[b_length];
 }
 
-/* The nearest known word so far. */
+/* The best match so far. */
 typedef struct suggestion {
     const char *word;
     size_t length, distance;
 } suggestion;
 
-/* Keeps `word` if it is nearer to what was written, and near enough that it may be meant. */
+/* Keeps `word` if it is closer to `written` than the best match so far and close enough to be a plausible typo. */
 static void suggest(suggestion *best, const char *written, const char *word, size_t length) {
     const size_t written_length = strlen(written);
     if (written_length > WORD_MAX || length > WORD_MAX) return;
@@ -63,7 +63,7 @@ static void suggest(suggestion *best, const char *written, const char *word, siz
     if (!best->word || distance < best->distance) *best = (suggestion){word, length, distance};
 }
 
-/* `; did you mean "lr"?` or the default_value text. */
+/* `; did you mean "lr"?`, or `otherwise` if nothing is similar. */
 static const char *suggestion_text(const suggestion *best, const char *otherwise, char *text, size_t size) {
     if (best->word) snprintf(text, size, "; did you mean \"%.*s\"?", (int)best->length, best->word);
     else snprintf(text, size, "%s", otherwise);
@@ -90,7 +90,7 @@ static vst_status unknown_key(const vst_option *table, const char *key) {
 
 /* ---- Parsing ---- */
 
-/* The shortest text that reads back to the same double. */
+/* The shortest text that is parsed to the same double. */
 static const char *number_text(double value, char text[NUMBER_TEXT]) {
     snprintf(text, NUMBER_TEXT, "%.15g", value);
     if (strtod(text, NULL) != value) snprintf(text, NUMBER_TEXT, "%.17g", value);
@@ -253,7 +253,7 @@ out:
 
 vst_status vst_options_default(const vst_option *table, void *structure) {
     for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
-        if (!option->default_value) continue; /* zeroed is the default */
+        if (!option->default_value) continue; /* the structure is zeroed already */
         const vst_status status = set_field(option, structure, option->default_value);
         if (status != VST_OK) {
             vst_options_clear(table, structure);

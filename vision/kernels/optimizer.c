@@ -39,7 +39,7 @@ void K(adamw)(const vsti_adamw *options, float *value, const float *gradient, fl
     }
 }
 
-/* Factors of LAMB's update that do not change within a run. */
+/* Factors of LAMB's update that are constant within a range. */
 typedef struct lamb_factors {
     float first, root; /* 1 / correction1, 1 / sqrt(correction2) */
 } lamb_factors;
@@ -52,7 +52,7 @@ static inline float lamb_update(const vsti_adamw *o, lamb_factors f, float value
     return m * f.first / (sqrtf(v) * f.root + o->epsilon) + o->decay * value;
 }
 
-/* Values begin .. end; adds to the squares of value and update. */
+/* Adds the squares of value and update of elements begin … end - 1. */
 static void lamb_part(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
                       double squares[2], int64_t begin, int64_t end) {
     const vsti_adamw o = *options;
@@ -100,7 +100,8 @@ void K(lamb_apply)(const vsti_adamw *options, float *value, const float *m, cons
 
 static void sgd_block(const vsti_sgd *o, float *value, const float *gradient, float *velocity, int64_t n) {
     const float scale = o->gradient_scale, decay = o->decay, rate = o->rate;
-    /* The first velocity is the gradient; factors instead of branches keep the loop whole. The old one is zero then. */
+    /* The first velocity is the gradient; the old one is zero. Factors instead of branches let the loop be vectorised.
+     */
     const float momentum = o->first ? 0 : o->momentum;
     const float own = o->nesterov ? 1 : 0, past = o->nesterov ? o->momentum : 1;
 #pragma omp simd

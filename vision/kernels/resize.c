@@ -6,7 +6,7 @@
 
 #include "vision/kernels/exact.h"
 
-typedef struct taps { /* up to four source positions and their weights */
+typedef struct taps { /* up to four input positions and their weights */
     int count;
     int64_t at[4];
     float weight[4];
@@ -61,7 +61,7 @@ static void forward_plane(const vsti_resize *s, const float *in, float *out) {
     }
 }
 
-/* The transposed map: every output's gradient goes back to the positions it was read from. */
+/* The transposed map: adds every output's gradient to the input positions that it was computed from. */
 static void backward_plane(const vsti_resize *s, const float *dout, float *din) {
     taps columns[CHUNK];
     memset(din, 0, (size_t)(s->in_height * s->in_width) * sizeof *din);

@@ -76,7 +76,7 @@ vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resiz
     const vst_shape s = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (s.rank != 4 || height < 1 || width < 1) {
-        vst_graph_fail(g, VST_ERROR_SHAPE, "resize: %s cannot become %d x %d: it should be (N, C, H, W)",
+        vst_graph_fail(g, VST_ERROR_SHAPE, "resize: %s cannot be resized to %d x %d: it should be (N, C, H, W)",
                        vst_shape_text(&s, text), height, width);
         return (vst_value){0};
     }
