@@ -39,7 +39,7 @@ typedef enum vst_lr_rule {
     VST_CHOICE_ENUM(VST_LR_RULES)
 } vst_lr_rule; /* lr is for lr_batch images, scaled to a step's */
 typedef enum vst_loss { VST_CHOICE_ENUM(VST_LOSSES) } vst_loss;
-typedef enum vst_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_weights;
+typedef enum vst_kept_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_kept_weights;
 typedef struct vst_optim_options {
     int name;       /* vst_optimizer_kind */
     int batch;      /* images that are computed together */
@@ -52,7 +52,7 @@ typedef struct vst_optim_options {
     bool nesterov;
     int loss;         /* vst_loss, of the labels */
     double smoothing; /* label smoothing of the loss on labels */
-    int weights;      /* vst_weights: what the model file gets when there is an average */
+    int weights;      /* vst_kept_weights: what the model file gets when there is an average */
 } vst_optim_options;
 
 /* Images of one step of the optimiser. */

@@ -28,7 +28,9 @@ typedef struct vsti_teacher {
     char *name; /* the file's, or what it is */
     const vst_model_config *config;
     vst_params *params;
-    vst_model *model; /* NULL: the student's moving average */
+    vst_model *model; /* NULL: the student's moving average, or external */
+    bool external;    /* its answers are in the cache alone: it has no model, no parameters and no session */
+    uint64_t hash;    /* of external ones */
     vst_params *own;  /* of the moving average, which is copied there before each run */
     vst_session *session;
     vst_result outputs; /* of the last run: the taps */
@@ -68,7 +70,9 @@ void vsti_teachers_clear(vsti_teachers *teachers);
 vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
 /* The tap that the term learns from; NULL with `from: student`. */
 const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
-/* Adds model and values of a teacher that is a file to the hash. */
+/* Whether it is given from outside: a file, or answers in the cache. */
+static inline bool vsti_teacher_is_given(const vsti_teacher *teacher) { return teacher->model || teacher->external; }
+/* Adds model and values of a given teacher to the hash, or the hash of its answers. */
 VST_NODISCARD vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash);
 size_t vsti_teachers_bytes(const vsti_teachers *teachers);
 

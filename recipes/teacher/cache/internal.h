@@ -107,6 +107,11 @@ uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint6
 
 /* Opens the data files to be written, and keeps everyone else out. */
 VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
+/* Writes records of a teacher from `index` on. */
+VST_NODISCARD vst_status vsti_cache_put(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t index,
+                                        const uint8_t *records, size_t count);
+/* First the records reach the disk, then the manifest that counts them. */
+VST_NODISCARD vst_status vsti_cache_commit(const vsti_cache *cache);
 /* Maps the data files, which must be as long as the manifest says, and keeps writers out. */
 VST_NODISCARD vst_status vsti_cache_open_read(vsti_cache *cache);
 /* Compares a block of all teachers with its sums, once. */
