@@ -222,8 +222,8 @@ static vst_value normalised(vst_graph *graph, const vst_model_common *common, vs
                       (common->std.count <= 1 || common->std.count == common->channels);
     if (!fits) {
         vst_graph_fail(graph, VST_ERROR_ARGUMENT,
-                       "mean has %d and std %d values for %d channels: give one, or one a channel", common->mean.count,
-                       common->std.count, common->channels);
+                       "mean has %d values, std %d, and there are %d channels: give one value, or one per channel",
+                       common->mean.count, common->std.count, common->channels);
         return (vst_value){0};
     }
     for (int c = 0; c < common->channels; c++) {

@@ -18,7 +18,7 @@ static const vst_option options[] = {
     VST_OPTION_LIST(convnext, depths, "3, 3, 9, 3", 1, 1000, "blocks of each stage"),
     VST_OPTION_LIST(convnext, dims, "96, 192, 384, 768", 1, 65536, "channels of each stage"),
     VST_OPTION_INT(convnext, patch, 4, 1, 256, "kernel and stride of the stem's convolution"),
-    VST_OPTION_DOUBLE(convnext, layer_scale, 1e-6, 0, 1, "what LayerScale's gamma begins with"),
+    VST_OPTION_DOUBLE(convnext, layer_scale, 1e-6, 0, 1, "initial value of LayerScale's gamma"),
     VST_OPTION_DOUBLE(convnext, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_END};
@@ -54,7 +54,7 @@ static vst_value layer_norm_2d(vst_graph *g, vst_value x, const char *name) {
     return channels_first(g, layer_norm(g, channels_last(g, x), name));
 }
 
-/* Norm, MLP and LayerScale all run over the last dimension, between the block's one pair of permutations. */
+/* Norm, MLP and LayerScale work on the last dimension, between one pair of permutations. */
 static vst_value block(vst_graph *g, vst_value x, const convnext *o, double drop_path) {
     const int dim = (int)vst_shape_at(g, x).dim[1];
     vst_value y = conv(g, x, "conv_dw", (vst_conv2d_options){.out = dim, .kernel = 7, .padding = 3, .groups = dim});

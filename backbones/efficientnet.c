@@ -16,22 +16,22 @@ typedef struct efficientnet {
 static const vst_option options[] = {
     VST_MODEL_COMMON_OPTIONS(efficientnet, 224, 3, 1000),
     VST_OPTION_LIST(efficientnet, repeats, "1, 2, 2, 3, 3, 4, 1", 1, 1000,
-                    "blocks of each stage, before depth; fewer leave stages out"),
+                    "blocks of each stage, before scaling by depth; fewer values give fewer stages"),
     VST_OPTION_LIST(efficientnet, stage_channels, "16, 24, 40, 80, 112, 192, 320", 1, 65536,
-                    "channels of each stage, before width"),
-    VST_OPTION_INT(efficientnet, stem, 32, 1, 65536, "channels of the stem, before width"),
-    VST_OPTION_INT(efficientnet, features, 1280, 1, 65536, "channels that are pooled, before width"),
-    VST_OPTION_DOUBLE(efficientnet, width, 1, 0.01, 16, "factor on all channels"),
-    VST_OPTION_DOUBLE(efficientnet, depth, 1, 0.01, 16, "factor on all repeats"),
+                    "channels of each stage, before scaling by width"),
+    VST_OPTION_INT(efficientnet, stem, 32, 1, 65536, "channels of the stem, before scaling by width"),
+    VST_OPTION_INT(efficientnet, features, 1280, 1, 65536, "channels of the pooled features, before scaling by width"),
+    VST_OPTION_DOUBLE(efficientnet, width, 1, 0.01, 16, "scales the channels"),
+    VST_OPTION_DOUBLE(efficientnet, depth, 1, 0.01, 16, "scales the number of blocks"),
     VST_OPTION_BOOL(
         efficientnet, lite, false,
         "EfficientNet-Lite: ReLU6, no squeeze-and-excitation; stem, features, first and last repeats are not scaled"),
     VST_OPTION_BOOL(efficientnet, same, false, "TensorFlow's SAME padding"),
     VST_OPTION_DOUBLE(efficientnet, bn_epsilon, 1e-5, 0, 1, "batch norm: added to the variance"),
     VST_OPTION_DOUBLE(efficientnet, bn_momentum, 0.1, 0, 1,
-                      "batch norm: share of a new batch in the running statistics"),
+                      "batch norm: weight of a new batch in the running statistics"),
     VST_OPTION_DOUBLE(efficientnet, drop_path, 0, 0, 0.99,
-                      "stochastic depth: growing linearly from 0 at the first block"),
+                      "stochastic depth, increasing linearly from 0 at the first block"),
     VST_OPTION_END};
 
 #define TF ", same=true, bn_epsilon=1e-3, bn_momentum=0.01"

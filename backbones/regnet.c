@@ -27,7 +27,7 @@ static const vst_option options[] = {
                       "of widths halfway between two multiples of the group: to the even one, or up as torchvision"),
     VST_OPTION_DOUBLE(regnet, se_ratio, 0.25, 0, 1,
                       "squeeze-and-excitation: inner width / the block's input width; 0: none"),
-    VST_OPTION_INT(regnet, stem_width, 32, 1, 4096, "channels that the stem gives"),
+    VST_OPTION_INT(regnet, stem_width, 32, 1, 4096, "output channels of the stem"),
     VST_OPTION_DOUBLE(regnet, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_END};
@@ -160,7 +160,7 @@ static const vst_naming namings[] = {
     {.project = "torchvision", .names = torchvision_names, .preprocessing = torchvision_images}, {0}};
 
 const vst_backbone vsti_backbone_regnet = {.name = "regnet",
-                                           .help = "RegNetY, DeiT's teacher among them",
+                                           .help = "RegNetY, including DeiT's teacher",
                                            .options = options,
                                            .options_size = sizeof(regnet),
                                            .variants = variants,

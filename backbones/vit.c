@@ -16,7 +16,7 @@ enum { VST_CHOICE_ENUM(INITS) };
 typedef struct vit {
     vst_model_common common;
     int patch, dim, depth, heads;
-    double mlp_ratio, drop_path, layer_scale, norm_epsilon;
+    double mlp_ratio, dropout, drop_path, layer_scale, norm_epsilon;
     bool drop_path_uniform, distilled, class_position;
     int stem, init;
 } vit;
@@ -28,9 +28,12 @@ static const vst_option options[] = {
     VST_OPTION_INT(vit, depth, 12, 1, 100, "number of blocks"),
     VST_OPTION_INT(vit, heads, 3, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(vit, mlp_ratio, 4, 0.01, 64, "width of the MLP's hidden layer / dim"),
+    VST_OPTION_DOUBLE(
+        vit, dropout, 0, 0, 0.99,
+        "of the tokens after their positions, of the attention's output, twice in the MLP: main.py's --drop"),
     VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
-    VST_OPTION_BOOL(vit, drop_path_uniform, false, "all blocks have the rate of the last, as DeiT-III's authors train"),
+    VST_OPTION_BOOL(vit, drop_path_uniform, false, "the same rate in all blocks, as in DeiT-III's training"),
     VST_OPTION_DOUBLE(vit, layer_scale, 0, 0, 10,
                       "LayerScale (Touvron et al., 2021): initial factor of each channel of a branch; 0: none"),
     VST_OPTION_DOUBLE(vit, norm_epsilon, 1e-6, 1e-15, 1, "layer norm: added to the variance"),
@@ -79,7 +82,7 @@ static const vst_backbone_variant variants[] = {
 
 static const vst_init token_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_NODECAY};
 
-/* gain: sqrt(2) for the fused projection, whose three parts are each square. */
+/* gain: sqrt(2) for the fused projection, whose three parts are square matrices. */
 static vst_init linear_init(const vit *o, double gain) {
     return o->init == INIT_XAVIER ? (vst_init){VST_INIT_XAVIER_UNIFORM, gain, VST_PARAM_WEIGHT}
                                   : (vst_init){VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT};
@@ -96,14 +99,13 @@ static vst_value norm(vst_graph *g, vst_value x, const char *name, const vit *o)
     return x;
 }
 
-/* 3x3 convolutions of stride 2 until the patch size is reached, widths halving backwards from dim, with batch norm and
- * ReLU between them. */
+/* 3x3 convolutions of stride 2 down to the patch size, with batch norm and ReLU between them; the width doubles up to
+ * dim. */
 static vst_value conv_stem(vst_graph *g, vst_value x, const vit *o) {
     int steps = 0;
     while (1 << steps < o->patch) steps++;
     if (1 << steps != o->patch || steps < 1) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT,
-                       "a convolutional stem needs a patch that is a power of 2 from 2 on, not %d", o->patch);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "stem conv needs a patch of 2, 4, 8, 16, …, not %d", o->patch);
         return (vst_value){0};
     }
     for (int i = 1; i < steps; i++) {
@@ -137,7 +139,7 @@ static vst_value add_position(vst_graph *g, vst_value x, const vit *o) {
     return vst_add(g, x, vst_param(g, "pos_embed", VST_SHAPE(1, shape.dim[1], o->dim), token_init));
 }
 
-/* Puts the class and distillation tokens before the patches and adds the position embedding. */
+/* Prepends the class and distillation tokens and adds the position embedding. */
 static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
     const vst_shape one = VST_SHAPE(1, 1, o->dim), repeated = VST_SHAPE(vst_shape_at(g, patches).dim[0], 1, o->dim);
     vst_value parts[3];
@@ -149,7 +151,7 @@ static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
     return o->class_position ? add_position(g, x, o) : x;
 }
 
-/* x plus the n-th branch of its block, scaled by channel and dropped for some samples. */
+/* x plus branch n of its block, with LayerScale and drop path. */
 static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const vit *o, int n, double drop_path) {
     if (o->layer_scale > 0) {
         const vst_init init = {VST_INIT_CONSTANT, o->layer_scale, VST_PARAM_NODECAY};
@@ -159,31 +161,33 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const v
     return vst_add(g, x, branch);
 }
 
-/* A block from its projection qkv of all tokens on, for the first `tokens` (0: all), whose x is given. */
+/* The rest of a block after the projection qkv of all tokens, for the first `tokens` tokens (0: all), whose input is x.
+ */
 static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int tokens, const vit *o, double drop_path) {
     vst_value y = {0};
     VST_SCOPE (g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
+    y = vst_dropout(g, y, o->dropout);
     x = add_branch(g, x, y, o, 1, drop_path);
     y = norm(g, x, "norm2", o);
     VST_SCOPE (g, "mlp") {
         y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
-        y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
+        y = linear(g, vst_dropout(g, y, o->dropout), "fc2", o->dim, linear_init(o, 1));
     }
+    y = vst_dropout(g, y, o->dropout);
     return add_branch(g, x, y, o, 2, drop_path);
 }
 
-/* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A
- * plan computes only what is asked for, so where nobody reads the last block's patches, their share of the work falls
- * away. */
+/* Returns the block's output for all tokens. *heads (may be NULL) is the output of the class and distillation tokens
+ * only. A program computes only what is read, so if nothing reads the patches of the last block, they cost nothing. */
 static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, const char *tap, vst_value *heads) {
     vst_value y = norm(g, x, "norm1", o);
     VST_SCOPE (g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
     vsti_tap_attention(g, y, o->heads, tap);
-    if (heads) {
-        const int tokens = o->distilled ? 2 : 1;
-        *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
-    }
-    return finish_block(g, x, y, 0, o, drop_path);
+    const int tokens = o->distilled ? 2 : 1;
+    if (heads && o->dropout == 0) *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
+    x = finish_block(g, x, y, 0, o, drop_path);
+    if (heads && o->dropout > 0) *heads = vst_slice(g, x, 1, 0, tokens); /* both must drop the same */
+    return x;
 }
 
 static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const char *name, const char *tap) {
@@ -195,11 +199,11 @@ static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const 
 static void build(vst_graph *g, vst_value image, const void *raw) {
     const vit *o = raw;
     if (o->common.image % o->patch || o->dim % o->heads) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT, "patch %d must divide the image's side %d, and %d heads the width %d",
-                       o->patch, o->common.image, o->heads, o->dim);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "image %d must be a multiple of patch %d, and dim %d of heads %d",
+                       o->common.image, o->patch, o->dim, o->heads);
         return;
     }
-    vst_value x = add_tokens(g, embed(g, image, o), o), heads = {0};
+    vst_value x = vst_dropout(g, add_tokens(g, embed(g, image, o), o), o->dropout), heads = {0};
     for (int i = 0; i < o->depth; i++) {
         char tap[24];
         snprintf(tap, sizeof tap, "blocks.%d", i);
@@ -208,6 +212,7 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
         VST_SCOPE (g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }
+    vst_tap(g, "norm", norm(g, x, "norm", o));
     x = norm(g, heads, "norm", o);
     head(g, x, o, 0, "head", "logits");
     if (o->distilled) head(g, x, o, 1, "head_dist", "logits_dist");

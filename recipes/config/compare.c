@@ -22,6 +22,7 @@ static const char *const ignored[] = {"name",
                                       "run.start",
                                       "run.threads",
                                       "run.log_seconds",
+                                      "run.log_steps",
                                       "run.start_entry",
                                       "distill.teacher_entry",
                                       "distill.teacher_model"};

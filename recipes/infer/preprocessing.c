@@ -34,8 +34,8 @@ const char *vst_preprocessing_text(const vst_model_config *config, char text[VST
     size_t used = (size_t)snprintf(text, VST_PREPROCESSING_TEXT, "shorter side to %d", side);
     used = append_option(text, used, config, ", ", "interpolation");
     if (side != common->image && used < VST_PREPROCESSING_TEXT)
-        used += (size_t)snprintf(text + used, VST_PREPROCESSING_TEXT - used, "; the middle %d × %d", common->image,
-                                 common->image);
+        used += (size_t)snprintf(text + used, VST_PREPROCESSING_TEXT - used, "; the middle %d × %d%s", common->image,
+                                 common->image, common->image <= 32 ? ", or images of that size as they are" : "");
     if (common->mean.count) used = append_option(text, used, config, "; mean ", "mean");
     if (common->std.count) append_option(text, used, config, "; std ", "std");
     return text;

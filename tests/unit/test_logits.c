@@ -37,8 +37,10 @@ static void ask_teacher(void) {
     ck_assert_uint_eq(cache.done, VIEWS * TRAINED);
     ck_ok(vsti_cache_open_read(&cache));
     const vsti_cache_teacher *from = &cache.teachers[0];
-    for (size_t i = 0; i < VIEWS * TRAINED; i++)
-        ck_assert(vsti_cache_decode(&from->taps[0], cache.dtype, from->map + i * from->record, table + i * CLASSES));
+    for (size_t i = 0; i < VIEWS * TRAINED; i++) {
+        ck_ok(vsti_cache_read(&cache, from, i));
+        ck_assert(vsti_cache_decode(&from->taps[0], cache.dtype, from->buffer, table + i * CLASSES));
+    }
     vsti_cache_clear(&cache);
 }
 

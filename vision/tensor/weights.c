@@ -1,5 +1,5 @@
-/* Named tensors from a file of any origin: which format it is, which of its values are the weights, what they are
- * called. */
+/* Named tensors from a file of any supported format: detects the format, selects the state dict and normalises the
+ * names. */
 #include "vision/tensor/weights.h"
 
 #include <inttypes.h>
@@ -12,8 +12,8 @@
 #include "vision/tensor/safetensors.h"
 
 enum {
-    HEAD_BYTES = 16, /* enough to tell the formats apart */
-    SHOWN = 100,     /* bytes of a name in a message */
+    HEAD_BYTES = 16, /* enough to detect the format */
+    SHOWN = 100,     /* bytes of a name that a message shows */
     KEYS_SHOWN = 20,
     KEYS_TEXT = 1000
 };
@@ -27,11 +27,11 @@ struct vst_weights {
     vst_tensor *tensors; /* in the file's order */
     const vst_tensor **by_name;
     size_t count, capacity;
-    char **names; /* owned; empty for safetensors, whose names belong to the file */
+    char **names; /* owned; empty for safetensors, where the file owns the names */
     size_t name_count, name_capacity;
     char **skipped;
     size_t skipped_count, skipped_capacity;
-    vst_safetensors *safetensors; /* either of the two owns the data */
+    vst_safetensors *safetensors; /* one of the two owns the data */
     vsti_pytorch *pytorch;
 };
 
@@ -50,7 +50,7 @@ out:
 
 /* ---- Formats ---- */
 
-/* Files that people take for weights, and what became of them. */
+/* Files that users often take for weights, with advice. */
 static const struct {
     const char *begin, *what;
 } mistakes[] = {
@@ -81,10 +81,10 @@ static vst_status recognise(const unsigned char *head, size_t size, format *out)
 
 /* ---- Names ---- */
 
-/* The length of the UTF-8 character at `text`, 0 if it is none. */
+/* The length of the UTF-8 character at `text`, 0 if it is invalid. */
 static size_t utf8_length(const unsigned char *text, size_t left) {
     static const struct {
-        unsigned char mask, lead, low, high; /* of the first byte; bounds of the second */
+        unsigned char mask, lead, low, high; /* of the first byte; range of the second byte */
         unsigned char length;
     } forms[] = {{0x80, 0x00, 0x00, 0x00, 1}, {0xe0, 0xc0, 0x80, 0xbf, 2}, {0xff, 0xe0, 0xa0, 0xbf, 3},
                  {0xff, 0xed, 0x80, 0x9f, 3}, {0xf0, 0xe0, 0x80, 0xbf, 3}, {0xff, 0xf0, 0x90, 0xbf, 4},
@@ -99,7 +99,7 @@ static size_t utf8_length(const unsigned char *text, size_t left) {
     return 0;
 }
 
-/* The rules for names in safetensors: what is read here can be written there. */
+/* The rules for names are those of safetensors, so that every tensor can be written again. */
 static vst_status check_name(const vsti_pickled *name) {
     const unsigned char *text = (const unsigned char *)name->as.text.bytes;
     const size_t length = name->as.text.size, limit = vst_safetensors_default_limits.name_bytes;
@@ -192,9 +192,9 @@ static vst_status index_names(vst_weights *weights) {
     return VST_OK;
 }
 
-/* ---- The state dict in what torch.save was given ---- */
+/* ---- Finding the state dict ---- */
 
-/* The string keys of a dict, for a message: "model", "epoch". */
+/* The string keys of a dict for a message: "model", "epoch". */
 static const char *keys_text(const vsti_pickled *dict, char text[KEYS_TEXT]) {
     size_t used = 0, shown = 0;
     text[0] = 0;
@@ -210,11 +210,11 @@ static const char *keys_text(const vsti_pickled *dict, char text[KEYS_TEXT]) {
                                  key->as.text.bytes);
     }
     for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* nothing that a terminal would obey */
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* no control characters for the terminal */
     return shown ? text : "none";
 }
 
-/* What class an object was made from; NULL if `value` is no object. */
+/* The class of an object; NULL if `value` is not an object. */
 static const char *class_of(const vsti_pickled *value) {
     if (value->kind != VSTI_CALL) return NULL;
     const vsti_pickled *function = value->as.call.function;
@@ -403,7 +403,7 @@ out:
     return status;
 }
 
-/* Without a tensor the wrong thing was taken, so the message says what else there is. */
+/* If no tensor was found, the wrong entry was taken; the message lists the others. */
 static vst_status no_tensors(const vst_weights *weights, const vsti_pickled *root) {
     static const char *const usual[] = {"state_dict", "model"};
     char text[KEYS_TEXT];
@@ -446,7 +446,7 @@ out:
 
 /* ---- Opening ---- */
 
-/* *named: the error's message begins with the path already. */
+/* *named: the message begins with the path already. */
 static vst_status read_safetensors(vst_weights *weights, const vsti_source *from, const char *entry, bool *named) {
     vst_status status = VST_OK;
     *named = true;
@@ -530,7 +530,7 @@ void vst_weights_close(vst_weights *weights) {
     vst_free(weights);
 }
 
-/* ---- What is in it ---- */
+/* ---- Access ---- */
 
 const char *vst_weights_path(const vst_weights *weights) { return weights->path; }
 
