@@ -27,12 +27,18 @@ static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) 
 }
 
 static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
-    const int own = vst_model_common_of(teacher->config)->image;
     char top1[64] = "trained on other classes";
+    if (teacher->external) {
+        snprintf(top1, sizeof top1, isnan(teacher->top1) ? "top-1 not known" : "top-1 %.2f %% on training samples",
+                 teacher->top1);
+        vst_log(VST_LOG_INFO, "teacher  another program's answers (vistill cache import), %s", top1);
+        return;
+    }
     if (!teacher->model) {
         vst_log(VST_LOG_INFO, "teacher  %s, decay %g", teacher->name, t->recipe->optim.ema_decay);
         return;
     }
+    const int own = vst_model_common_of(teacher->config)->image;
     if (!isnan(teacher->top1))
         snprintf(top1, sizeof top1, "top-1 %.2f %% on %s", teacher->top1,
                  t->data.validation ? "the validation samples" : "training samples");
