@@ -1,5 +1,5 @@
-# oneDNN 3: the system's if there is one (Debian 13), else the PyPI wheels of oneDNN 3.2 with GNU OpenMP, fetched once into
-# the build tree and checked by SHA-256. Defines the target vistill_onednn and, for the wheels,
+# Finds oneDNN 3: the system's if it has one (Debian 13), else the PyPI wheels of oneDNN 3.2 with GNU OpenMP, which are
+# downloaded once to the build tree and checked by SHA-256. Defines the target vistill_onednn and, for the wheels,
 # VISTILL_ONEDNN_LIBRARY and VISTILL_ONEDNN_LICENSES, which cmake/Install.cmake installs.
 add_library(vistill_onednn INTERFACE)
 find_package(dnnl 3 QUIET CONFIG)
@@ -43,7 +43,7 @@ else()
   set(VISTILL_ONEDNN_LIBRARY ${library}/libdnnl.so.3)
   set(VISTILL_ONEDNN_LICENSES ${library}/../share/doc/onednn/LICENSE ${library}/../share/doc/onednn/THIRD-PARTY-PROGRAMS
       ${VISTILL_ONEDNN_ROOT}/onednn_cpu_gomp-2023.2.0.dist-info/LICENSE.txt)
-  # An imported library: CMake then gives the build tree's programs its path, and takes it out of the installed ones.
+  # As an imported library, so that CMake adds its path to programs in the build tree and removes it when installing.
   add_library(vistill_onednn_wheel SHARED IMPORTED)
   set_target_properties(vistill_onednn_wheel PROPERTIES IMPORTED_LOCATION ${VISTILL_ONEDNN_LIBRARY}
                         IMPORTED_SONAME libdnnl.so.3 INTERFACE_INCLUDE_DIRECTORIES ${devel}/include)
