@@ -88,7 +88,7 @@ part() {
 if wanted avx2; then
     if grep -q '^flags.* avx512f' /proc/cpuinfo; then
         with="VISTILL_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2"
-        part avx2 dev -R 'test_(kernels|pixels|ops|winograd|fuse|plan|program|optim|distill|deit|models|parity|terms|train|session|precision)$'
+        part avx2 dev -R 'test_(kernels|pixels|ops|winograd|fuse|plan|program|optim|distill|deit|models|parity|terms|train|session|precision|quantize)$'
         with=""
     else
         skip avx2 "this processor has nothing wider than AVX2"

@@ -135,6 +135,10 @@ static vst_status print_facts(const subject *self) {
     vst_table_cell(table, "%zu (%.2f MB)", parameters, (double)parameters * 4 / 1e6);
     vst_table_cell(table, "GMAC");
     vst_table_cell(table, "%.4g", vst_graph_macs(self->graph) / 1e9);
+    if (self->model->quantization.count) {
+        vst_table_cell(table, "quantised");
+        vst_table_cell(table, "%zu layers on 8-bit integers", self->model->quantization.count);
+    }
     if (self->model->training) {
         vst_table_cell(table, "training");
         training_text(text, self->model->training);
