@@ -33,7 +33,7 @@ static vst_status identify(vsti_trainer *t) {
     vst_status status = VST_OK;
     uint64_t teachers = 0;
     for (int i = 0; i < t->teachers.count; i++)
-        if (t->teachers.list[i].model) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &teachers));
+        if (vsti_teacher_is_given(&t->teachers.list[i])) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &teachers));
     VST_TRY(vsti_identity_make(&t->progress.identity, t->recipe, t->data.hash, teachers,
                                t->start ? vsti_start_hash(t->start) : 0));
 out:

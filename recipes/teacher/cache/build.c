@@ -149,18 +149,6 @@ static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_
     return VST_OK;
 }
 
-static vst_status put(const builder *self, const vsti_cache_teacher *cached, size_t bytes) {
-    const uint64_t at = self->cache.done * cached->record;
-    for (size_t written = 0; written < bytes;) {
-        const ssize_t step = pwrite(cached->file, self->buffer + written, bytes - written, (off_t)(at + written));
-        if (step <= 0 && errno != EINTR)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", self->cache.folder, cached->number,
-                            strerror(errno));
-        if (step > 0) written += (size_t)step;
-    }
-    return VST_OK;
-}
-
 /* Adds the records of a batch for all teachers. */
 static vst_status add_batch(builder *self, const vst_batch *batch) {
     vst_status status = VST_OK;
@@ -171,7 +159,7 @@ static vst_status add_batch(builder *self, const vst_batch *batch) {
         const size_t bytes = (size_t)batch->count * cached->record;
         VST_TRY(vsti_teacher_run(teacher, batch->images));
         VST_TRY(encode(self, teacher, cached, batch->count));
-        VST_TRY(put(self, cached, bytes));
+        VST_TRY(vsti_cache_put(&self->cache, cached, self->cache.done, self->buffer, (size_t)batch->count));
         if (self->cache.done % self->cache.block == 0) XXH3_64bits_reset(self->sums[i]);
         XXH3_64bits_update(self->sums[i], self->buffer, bytes);
         cached->sums[block] = XXH3_64bits_digest(self->sums[i]);
@@ -181,17 +169,9 @@ out:
     return status;
 }
 
-/* Records are synced before the manifest that counts them. */
 static vst_status commit(builder *self) {
-    vsti_cache *cache = &self->cache;
-    for (int i = 0; i < cache->teacher_count; i++) {
-        const vsti_cache_teacher *cached = &cache->teachers[i];
-        if (fdatasync(cached->file) != 0)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, cached->number,
-                            strerror(errno));
-    }
     self->committed = vst_seconds();
-    return vsti_cache_write_manifest(cache);
+    return vsti_cache_commit(&self->cache);
 }
 
 /* Truncates the files after the last record, so that equal caches have equal files. */
