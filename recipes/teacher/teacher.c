@@ -66,7 +66,11 @@ static vst_status take_cached(vsti_teacher *teacher, const vst_recipe *recipe) {
     if (!vst_recipe_cached(recipe))
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
                          "distill.teacher is cache: set distill.cache to the folder that `vistill cache import` made"));
-    VST_TRY(vsti_cache_read_manifest(&cache, recipe->distill.cache));
+    status = vsti_cache_read_manifest(&cache, recipe->distill.cache);
+    if (status == VST_ERROR_NOT_FOUND)
+        VST_TRY(vst_fail(status, "%s/cache.json is not there: `vistill cache import RECIPE LOGITS` makes the cache",
+                         recipe->distill.cache));
+    VST_TRY(status);
     const vsti_cache_teacher *found = vsti_cache_teacher_of(&cache, teacher->source + 1);
     if (!found)
         VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s has no answers of teacher %d", recipe->distill.cache,

@@ -186,6 +186,9 @@ START_TEST(refuses_what_does_not_fit) {
                         .settings = {"distill.teacher=cache", "distill.cache=imported",
                                      "distill.terms=[{distance: mse, student: blocks.0, teacher: layer3}]"}};
     session bare = {.recipe = recipe_text, .settings = {"distill.teacher=cache", "distill.cache="}};
+    ck_assert_int_eq(run(&features), VST_ERROR_NOT_FOUND);
+    ck_assert_msg(strstr(vst_error_message(), "imported/cache.json is not there: `vistill cache import RECIPE LOGITS`"),
+                  "%s", vst_error_message());
     table[5] = 0;
     write_logits(table, VST_SHAPE(VIEWS, TRAINED, CLASSES));
     ck_ok(import((session){EXTERNAL}, (vst_cache_import_options){0}, &top1));
