@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "recipes/commands/progress.h"
@@ -18,17 +19,33 @@
 
 static volatile sig_atomic_t interrupted;
 
+/* Ctrl-C that is pressed again. A signal may arrive twice for one cause: of a closed terminal the kernel and the shell
+ * tell, Ctrl-C reaches a wrapper that passes it on. */
+static bool is_pressed_again(int number) {
+    static const double same_press = 0.5; /* seconds */
+    static double first;
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    const double now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+    if (!interrupted) first = now;
+    return number == SIGINT && now - first > same_press;
+}
+
 static void on_signal(int number) {
-    (void)number;
+    if (is_pressed_again(number)) {
+        signal(number, SIG_DFL);
+        raise(number); /* ends the program as soon as the handler returns */
+        return;
+    }
     interrupted = 1;
 }
 
 const volatile sig_atomic_t *vst_catch_interrupt(void) {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction old;
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* nohup's stays ignored */
+        if (signals[i] != SIGHUP || (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)) /* nohup */
             sigaction(signals[i], &action, NULL);
     return &interrupted;
 }
