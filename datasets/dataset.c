@@ -1,9 +1,11 @@
 /* The interface of data sets: finding the format, passing calls on, and views. */
 #include "datasets/dataset.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -47,6 +49,8 @@ static vst_status find_format(const char *path, const char *name, const vst_data
                     list_formats(known, sizeof known));
 }
 
+static vst_status order_naturally(vst_dataset **dataset);
+
 vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split,
                             const vst_dataset_options *options) {
     static const vst_dataset_options defaults = {0};
@@ -63,7 +67,11 @@ vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *spl
     if (status != VST_OK) return status;
     if (options->channels) (*out)->channels = options->channels;
     (*out)->limits = options->limits;
-    return VST_OK;
+    if (options->natural_order && (status = order_naturally(out)) != VST_OK) {
+        vst_dataset_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 void vst_dataset_close(vst_dataset *dataset) {
@@ -92,22 +100,32 @@ vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
 
 /* ---- Views ---- */
 
-/* Elements first … first + count - 1 of a seeded permutation of the parent. */
+/* Elements first … first + count - 1 of a seeded permutation of the parent, or all of them with other labels. */
 typedef struct view {
     vst_dataset base;
     const vst_dataset *parent;
     uint64_t seed, first;
+    int *labels;        /* of the parent's classes; NULL: a permutation */
+    const char **names; /* of the new classes */
+    vst_dataset *owned; /* the parent, if it goes with the view */
 } view;
 
 static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
     const view *self = (const view *)dataset;
     uint64_t parts[4] = {0, self->seed, self->first, self->base.count};
     vst_status status = vst_dataset_hash(self->parent, &parts[0]);
+    if (self->labels) parts[1] = XXH3_64bits(self->labels, (size_t)self->parent->classes * sizeof *self->labels);
     if (status == VST_OK) *hash = XXH3_64bits(parts, sizeof parts);
     return status;
 }
 
-static void view_close(vst_dataset *dataset) { vst_free(dataset); }
+static void view_close(vst_dataset *dataset) {
+    view *self = (view *)dataset;
+    vst_dataset_close(self->owned);
+    vst_free(self->labels);
+    vst_free(self->names);
+    vst_free(self);
+}
 
 static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
 
@@ -116,9 +134,17 @@ static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *ind
     while (dataset->methods == &view_methods) {
         const view *self = (const view *)dataset;
         dataset = self->parent;
-        *index = vst_random_permute(self->seed, 0, dataset->count, self->first + *index);
+        if (!self->labels) *index = vst_random_permute(self->seed, 0, dataset->count, self->first + *index);
     }
     return dataset;
+}
+
+/* The label that a view gives to a sample that has `label` behind all views; views lie in each other a few deep. */
+static int label_in_view(const vst_dataset *dataset, int label) {
+    if (dataset->methods != &view_methods) return label;
+    const view *self = (const view *)dataset;
+    const int inner = label_in_view(self->parent, label);
+    return self->labels && inner >= 0 ? self->labels[inner] : inner;
 }
 
 /* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not
@@ -155,6 +181,78 @@ vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64
         return vst_fail(VST_ERROR_ARGUMENT, "%s: %llu samples asked for, it must be 1 to %llu", dataset->path,
                         (unsigned long long)count, (unsigned long long)dataset->count);
     return view_create(out, dataset, "dataset.sample", seed, 0, count);
+}
+
+vst_status vst_dataset_relabel(const vst_dataset *dataset, const int *labels, const char *const *names, int classes,
+                               vst_dataset **out) {
+    const size_t count = (size_t)dataset->classes;
+    view *self = vst_calloc(1, sizeof *self);
+    *out = NULL;
+    if (!self) return vst_fail_memory(sizeof *self);
+    *self = (view){.base = *dataset, .parent = dataset};
+    self->base.methods = &view_methods;
+    self->labels = vst_alloc((count + 1) * sizeof *self->labels);
+    self->names = vst_alloc(((size_t)classes + 1) * sizeof *self->names);
+    if (!self->labels || !self->names) {
+        view_close(&self->base);
+        return vst_fail_memory((count + (size_t)classes) * sizeof *self->names);
+    }
+    for (size_t i = 0; i < count; i++) self->labels[i] = labels[i];
+    for (int i = 0; i < classes; i++) self->names[i] = names[i];
+    self->base.classes = classes;
+    self->base.class_names = self->names;
+    *out = &self->base;
+    return VST_OK;
+}
+
+/* ---- Natural order ---- */
+
+/* Digits are compared as numbers, by their length without leading zeros; the rest by bytes without case, as timm does. */
+static int compare_natural(const char *a, const char *b) {
+    while (*a && *b) {
+        if (isdigit((unsigned char)*a) && isdigit((unsigned char)*b)) {
+            a += strspn(a, "0"), b += strspn(b, "0");
+            const size_t m = strspn(a, "0123456789"), n = strspn(b, "0123456789");
+            const int order = m != n ? (m > n) - (m < n) : strncmp(a, b, m);
+            if (order) return order;
+            a += m, b += n;
+        } else {
+            const int order = tolower((unsigned char)*a) - tolower((unsigned char)*b);
+            if (order) return order;
+            a++, b++;
+        }
+    }
+    return (*a != 0) - (*b != 0);
+}
+
+static int by_nature(const void *a, const void *b, void *user) {
+    const char *const *names = user;
+    const int i = *(const int *)a, k = *(const int *)b, order = compare_natural(names[i], names[k]);
+    return order ? order : (i > k) - (i < k);
+}
+
+/* Puts a view over *dataset, which it then owns. */
+static vst_status order_naturally(vst_dataset **dataset) {
+    vst_status status = VST_OK;
+    const size_t count = (size_t)(*dataset)->classes;
+    int *order = vst_alloc((count + 1) * sizeof *order), *labels = vst_alloc((count + 1) * sizeof *labels);
+    const char **names = vst_alloc((count + 1) * sizeof *names);
+    vst_dataset *ordered = NULL;
+    if (!order || !labels || !names) VST_TRY(vst_fail_memory(count * sizeof *names));
+    for (size_t i = 0; i < count; i++) order[i] = (int)i;
+    if (count) qsort_r(order, count, sizeof *order, by_nature, (void *)(*dataset)->class_names);
+    for (size_t i = 0; i < count; i++) {
+        labels[order[i]] = (int)i;
+        names[i] = (*dataset)->class_names[order[i]];
+    }
+    VST_TRY(vst_dataset_relabel(*dataset, labels, names, (int)count, &ordered));
+    ((view *)ordered)->owned = *dataset;
+    *dataset = ordered;
+out:
+    vst_free(order);
+    vst_free(labels);
+    vst_free(names);
+    return status;
 }
 
 /* ---- Samples ---- */
@@ -204,10 +302,12 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
     const int channels = dataset->channels;
+    const vst_dataset *asked = dataset;
     dataset = behind_views(dataset, &index);
     status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
                                     : read_encoded(dataset, index, image, label);
     if (status == VST_OK) status = vst_image_convert(image, channels);
+    if (status == VST_OK) *label = label_in_view(asked, *label);
     return name_sample(status, dataset, index);
 }
 
@@ -219,9 +319,12 @@ bool vst_dataset_encoded(const vst_dataset *dataset) {
 vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
+    const vst_dataset *asked = dataset;
     dataset = behind_views(dataset, &index);
     if (!dataset->methods->read_bytes)
         return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files",
                         dataset->path);
-    return name_sample(dataset->methods->read_bytes(dataset, index, bytes, label), dataset, index);
+    status = dataset->methods->read_bytes(dataset, index, bytes, label);
+    if (status == VST_OK) *label = label_in_view(asked, *label);
+    return name_sample(status, dataset, index);
 }

@@ -187,6 +187,10 @@ static vst_status copy_names(tar *self, const vst_dataset *other) {
 /* ---- WebDataset ---- */
 
 static vst_status check_label(const tar *self, const tar_sample *sample) {
+    if (sample->label < 0)
+        return vst_fail(VST_ERROR_FORMAT,
+                        "%s: %s has no label (no .cls, no \"label\" in a .json) while other images have one",
+                        self->shards.paths[sample->shard], self->arena + sample->name);
     if (sample->label < (int32_t)self->name_count) return VST_OK;
     return vst_fail(VST_ERROR_FORMAT,
                     "%s: %s has label %d, but there are %zu classes (by classes.txt or the training split)",

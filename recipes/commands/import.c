@@ -8,6 +8,7 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
+#include "recipes/model/imagenet.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "vision/base/file.h"
@@ -151,7 +152,7 @@ out:
     return status;
 }
 
-/* Those that a model file of ours has, if there are as many; else numbers. */
+/* Those that a model file of ours has, if there are as many; else ImageNet's for 1000 classes, or numbers. */
 static vst_status default_names(names *self, const vst_weights *weights, int classes) {
     vst_status status = VST_OK;
     size_t capacity = 0;
@@ -160,7 +161,8 @@ static vst_status default_names(names *self, const vst_weights *weights, int cla
     const bool known = json_array_size(list) == (size_t)classes;
     for (int i = 0; i < classes; i++) {
         char number[16];
-        const char *name = known ? json_string_value(json_array_get(list, (size_t)i)) : NULL;
+        const char *name = classes == VSTI_IMAGENET_CLASSES ? vsti_imagenet[i].name : NULL;
+        if (known) name = json_string_value(json_array_get(list, (size_t)i));
         snprintf(number, sizeof number, "%d", i);
         if (!name) name = number;
         VST_TRY(add_name(self, &capacity, name, strlen(name)));
@@ -225,6 +227,15 @@ static void print_rows(const char *title, const vst_import_report *report, vst_i
             printf(" %s -> %s", vst_shape_text(&row->found->shape, from), vst_shape_text(&row->wanted, to));
         putchar('\n');
     }
+}
+
+/* A guess of the names is said. */
+static void print_classes(const vst_arguments *arguments, const vst_weights *weights, int count) {
+    const bool known = vst_flag_value(arguments, "classes") || vst_weights_metadata(weights, "vistill.classes");
+    if (known) return;
+    if (count == VSTI_IMAGENET_CLASSES)
+        printf("classes     1000, taken for those of ImageNet-1k; --classes FILE names others\n");
+    else printf("classes     %d without names, matched with data by position; --classes FILE names them\n", count);
 }
 
 static void print_summary(const char *path, const vst_model_config *model, const vst_weights *weights,
@@ -294,6 +305,7 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(import_into(&params, &report, model, weights, arguments));
     VST_TRY(write_model(output, model, params, &classes, weights, &report));
     print_summary(output, model, weights, &report);
+    print_classes(arguments, weights, count);
 out:
     names_clear(&classes);
     vst_import_report_clear(&report);
@@ -308,7 +320,7 @@ static const vst_flag flags[] = {
     {"output", 'o', "FILE", "the model file to write"},
     {"entry", 'e', "KEY", "the entry of a training checkpoint to take: model_ema, state_dict …"},
     {"set", 's', "KEY=VALUE", "an option of the model: classes=10, image=384, mean=0.5 …"},
-    {"classes", 'c', "FILE", "names of the classes, one a line; 0, 1, 2 … if not given"},
+    {"classes", 'c', "FILE", "names of the classes, one a line; else ImageNet-1k's for 1000, or 0, 1, 2 …"},
     {"reset-head", 0, NULL, "leaves the file's classifier; the model gets a fresh one"},
     {"no-antialias", 0, NULL, "resizes position embeddings as DeiT's own code does, not as timm"},
     {0}};

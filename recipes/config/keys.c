@@ -14,6 +14,8 @@ static const vst_option data_table[] = {
     VST_OPTION_INT(vst_data_options, limit, 0, 0, 100000000, "use only so many training samples; 0: all"),
     VST_OPTION_INT(vst_data_options, labelled, 0, 0, 100000000,
                    "distillation: only so many keep their label, the others have the teacher alone; 0: all"),
+    VST_OPTION_CHOICE(vst_data_options, class_order, "bytes", VST_CHOICE_TEXT(VST_CLASS_ORDERS),
+                      "which class is which number: as torchvision, 10 before 2, or in natural order as timm"),
     VST_OPTION_INT(vst_data_options, workers, 1, 0, 256, "threads that read and augment images"),
     VST_OPTION_CHOICE(vst_data_options, broken, "error", VST_CHOICE_TEXT(VST_BROKEN_POLICIES),
                       "images that cannot be read: stop, or take the next one; warn names each"),

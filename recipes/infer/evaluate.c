@@ -125,6 +125,41 @@ out:
     return status;
 }
 
+static void map_all(int *classes, uint64_t count, const int *back) {
+    for (uint64_t i = 0; classes && i < count; i++)
+        if (classes[i] >= 0) classes[i] = back[classes[i]];
+}
+
+static vst_status map_confusion(vst_evaluation *e, const vst_class_match *match) {
+    const size_t from = (size_t)match->from, to = (size_t)match->to;
+    uint64_t *confusion = vst_calloc(from * from, sizeof *confusion);
+    if (!confusion) return vst_fail_memory(from * from * sizeof *confusion);
+    for (size_t row = 0; row < from; row++)
+        for (size_t column = 0; column < from; column++)
+            confusion[row * from + column] = e->confusion[(size_t)match->map[row] * to + (size_t)match->map[column]];
+    vst_free(e->confusion);
+    e->confusion = confusion;
+    e->classes = match->from;
+    return VST_OK;
+}
+
+vst_status vst_evaluation_to_data(vst_evaluation *e, const vst_class_match *match) {
+    vst_status status = VST_OK;
+    VST_ASSERT(!e->logits);
+    if (match->same) return VST_OK;
+    int *back = vst_alloc((size_t)match->to * sizeof *back);
+    if (!back) return vst_fail_memory((size_t)match->to * sizeof *back);
+    for (int i = 0; i < match->to; i++) back[i] = -1;
+    for (int i = 0; i < match->from; i++) back[match->map[i]] = i;
+    VST_TRY(map_confusion(e, match));
+    map_all(e->labels, e->samples, back);
+    map_all(e->predictions, e->samples, back);
+    for (int h = 0; h < VST_HEADS; h++) map_all(e->heads[h], e->samples, back);
+out:
+    vst_free(back);
+    return status;
+}
+
 void vst_evaluation_clear(vst_evaluation *evaluation) {
     vst_free(evaluation->confusion);
     vst_free(evaluation->labels);

@@ -6,6 +6,7 @@
 
 #include "datasets/loader/loader.h"
 #include "recipes/infer/session.h"
+#include "recipes/model/classes.h"
 
 typedef struct vst_evaluation {
     int classes;
@@ -23,6 +24,10 @@ typedef struct vst_evaluation {
  * is VST_ERROR_INTERRUPTED. */
 VST_NODISCARD vst_status vst_evaluate(vst_session *session, vst_loader *loader, uint64_t samples, bool want_logits,
                                       const volatile sig_atomic_t *stop, vst_evaluation *evaluation);
+/* From the model's class numbers to those of the data (classes.h: `match` is from the data to the model): labels, predictions,
+ * confusion. A prediction of a class that the data does not have becomes -1 and is left out of the confusion. Not with
+ * logits. */
+VST_NODISCARD vst_status vst_evaluation_to_data(vst_evaluation *evaluation, const vst_class_match *match);
 void vst_evaluation_clear(vst_evaluation *evaluation);
 
 #endif

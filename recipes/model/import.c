@@ -136,8 +136,7 @@ out:
     return status;
 }
 
-/* head[i]: parameter i belongs to a classifier. */
-static vst_status find_heads(bool *head, const vst_model_config *model, const vst_params *params) {
+vst_status vst_import_heads(bool *head, const vst_model_config *model, const vst_params *params) {
     vst_status status = VST_OK;
     vst_model_config *other = NULL;
     vst_graph *graph = NULL;
@@ -243,7 +242,7 @@ static vst_status compare(vst_import_report *report, match *m, const vst_model_c
     vst_status status = VST_OK;
     VST_TRY(match_create(m, params));
     VST_TRY(match_names(report, m->source, model, params, weights));
-    if (options->reset_head) VST_TRY(find_heads(m->fresh, model, params));
+    if (options->reset_head) VST_TRY(vst_import_heads(m->fresh, model, params));
     for (size_t i = 0; i < vst_params_count(params); i++)
         VST_TRY(check_tensor(report, vst_params_at(params, i), m->source[i], m->fresh[i]));
     VST_TRY(sort_rows(report));
@@ -308,7 +307,7 @@ static vst_status refuse(const vst_import_report *report, const vst_model_config
     char hint[400];
     bool *head = vst_calloc(vst_params_count(params) + 1, sizeof *head);
     if (!head) return vst_fail_memory(vst_params_count(params));
-    vst_status status = find_heads(head, model, params);
+    vst_status status = vst_import_heads(head, model, params);
     if (status == VST_OK) {
         const size_t *n = report->counts;
         write_hint(hint, sizeof hint, report, head, model, params);

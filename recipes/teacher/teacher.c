@@ -65,6 +65,14 @@ static int tap_named(const vsti_teacher *teacher, const char *name) {
     return -1;
 }
 
+/* The student may have only some of the teacher's classes. Which ones, and in which order, vsti_teachers_match says. */
+static void take_scores(vsti_teacher_tap *tap, const vsti_teacher *teacher, const vst_recipe *recipe) {
+    const int own = vst_model_common_of(teacher->config)->classes, wanted = vst_model_common_of(recipe->model)->classes;
+    tap->scores = teacher->source >= 0 && tap->stored.rank == 2 && tap->stored.dim[1] == own &&
+                  strncmp(tap->name, "logits", strlen("logits")) == 0;
+    if (tap->scores && wanted < own) tap->shape.dim[1] = wanted;
+}
+
 /* The tap that a term asks for; two terms may call the same one by different names. */
 static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
     vst_status status = VST_OK;
@@ -80,7 +88,10 @@ static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const
         snprintf(tap->name, sizeof tap->name, "%s", found->name);
         tap->shape = found->shape;
         tap->shape.dim[0] *= teacher->batch;
+        tap->stored = tap->shape;
+        take_scores(tap, teacher, recipe);
         tap->floats = (size_t)vst_shape_count(&tap->shape);
+        tap->stored_floats = (size_t)vst_shape_count(&tap->stored);
     }
     teacher->asked[teacher->asked_count].name = asked;
     teacher->asked[teacher->asked_count++].tap = index;
@@ -152,6 +163,31 @@ vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe
     return status;
 }
 
+static bool teaches_scores(const vsti_teacher *teacher) {
+    for (int i = 0; i < teacher->tap_count; i++)
+        if (teacher->taps[i].scores) return true;
+    return false;
+}
+
+/* Of features alone the classes do not matter: a teacher of others is as good. */
+static vst_status match_teacher(vsti_teacher *teacher, const vst_classes *classes) {
+    const vst_classes own = vst_model_classes(teacher->model, teacher->name);
+    const bool scores = teaches_scores(teacher);
+    const vst_status status = vst_classes_match(&teacher->classes, classes, &own);
+    if (status == VST_ERROR_MEMORY) return status;
+    if (status != VST_OK) return scores ? vst_fail_in(status, "distill.teacher") : VST_OK;
+    if (!scores) return VST_OK;
+    teacher->scores = vst_alloc((size_t)own.count * sizeof *teacher->scores);
+    return teacher->scores ? VST_OK : vst_fail_memory((size_t)own.count * sizeof *teacher->scores);
+}
+
+vst_status vsti_teachers_match(vsti_teachers *teachers, const vst_classes *classes) {
+    vst_status status = VST_OK;
+    for (int i = 0; i < teachers->count && status == VST_OK; i++)
+        if (teachers->list[i].model) status = match_teacher(&teachers->list[i], classes);
+    return status;
+}
+
 void vsti_teachers_clear(vsti_teachers *teachers) {
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
@@ -159,6 +195,8 @@ void vsti_teachers_clear(vsti_teachers *teachers) {
         vst_result_clear(&teacher->outputs);
         vst_params_destroy(teacher->own);
         vst_model_destroy(teacher->model);
+        vst_class_match_clear(&teacher->classes);
+        vst_free(teacher->scores);
         vst_free(teacher->name);
     }
     if (teachers->cache) vsti_cache_clear(teachers->cache);

@@ -13,17 +13,6 @@ enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step 
 
 /* ---- Before the first step ---- */
 
-/* Classes that are not the same must be a mistake, unless the teacher's features alone are used. */
-static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) {
-    for (int i = 0; i < teacher->model->class_count; i++) {
-        if (i < t->student.classes && strcmp(teacher->model->class_names[i], t->data.class_names[i]) == 0) continue;
-        vst_log(VST_LOG_WARNING,
-                "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
-                teacher->model->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
-        break;
-    }
-}
-
 static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     const int own = vst_model_common_of(teacher->config)->image;
     char top1[64] = "trained on other classes";
@@ -41,7 +30,10 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     if (teacher->top1 < 50)
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
                 teacher->top1);
-    compare_classes(t, teacher);
+    if (teacher->classes.map) {
+        const vst_classes own = vst_model_classes(teacher->model, teacher->name);
+        vst_class_match_log(&teacher->classes, &t->data.classes, &own);
+    }
 }
 
 static void log_teachers(const vsti_trainer *t) {

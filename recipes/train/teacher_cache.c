@@ -43,6 +43,7 @@ static vst_status open_source(work *self, const vst_recipe *recipe) {
     self->threads_before = vsti_threads_use(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
     VST_TRY(vsti_train_data_open(&self->data, recipe));
     VST_TRY(vsti_teachers_build(&self->teachers, recipe, false));
+    VST_TRY(vsti_teachers_match(&self->teachers, &self->data.classes));
     self->source = (vsti_cache_source){.recipe = recipe,
                                        .teachers = &self->teachers,
                                        .data = vsti_train_cache_data(&self->data, recipe),
