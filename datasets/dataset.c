@@ -1,15 +1,19 @@
-/* The interface of data sets: finding the format, passing calls on, and views. */
+/* The interface of data sets: detecting the format, calling its methods, and views. */
 #include "datasets/dataset.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/image/decode.h"
@@ -29,7 +33,26 @@ static const char *list_formats(char *text, size_t size) {
     return text;
 }
 
-/* A path that no format knows is first of all one that is not there. */
+/* If no format matches, first reports a path that does not exist. */
+/* An archive that has to be unpacked, or a folder that holds one. */
+static bool is_compressed_name(const char *name) {
+    static const char *const endings[] = {".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t length = strlen(name), ending = strlen(endings[i]);
+        if (length > ending && strcasecmp(name + length - ending, endings[i]) == 0) return true;
+    }
+    return false;
+}
+
+static bool is_compressed(const char *path) {
+    bool found = is_compressed_name(path);
+    DIR *stream = found ? NULL : opendir(path);
+    for (const struct dirent *entry; stream && !found && (entry = readdir(stream));)
+        found = is_compressed_name(entry->d_name);
+    if (stream) closedir(stream);
+    return found;
+}
+
 static vst_status find_format(const char *path, const char *name, const vst_dataset_format **out) {
     char known[2048];
     for (size_t i = 0; i < vsti_dataset_format_count; i++) {
@@ -45,11 +68,35 @@ static vst_status find_format(const char *path, const char *name, const vst_data
     if (access(path, R_OK) != 0)
         return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot read the data set: %s", path,
                         strerror(errno));
+    if (is_compressed(path))
+        return vst_fail(
+            VST_ERROR_FORMAT,
+            "%s is compressed, and its images cannot be read at random: unpack it (tar -xf, unzip) and name the "
+            "folder, or gunzip it and name the tar",
+            path);
     return vst_fail(VST_ERROR_FORMAT, "%s: no known data set format is found there; there are: %s", path,
                     list_formats(known, sizeof known));
 }
 
 static vst_status order_naturally(vst_dataset **dataset);
+
+/* Model files and reports hold the names as text: what cannot be one is refused here, before anything is trained. */
+static vst_status check_class_names(const vst_dataset *dataset) {
+    for (int i = 0; i < dataset->classes; i++) {
+        const char *name = dataset->class_names[i];
+        json_t *text = json_string(name); /* NULL: not UTF-8 */
+        const bool good = text && *name;
+        json_decref(text);
+        bool control = false;
+        for (const char *at = name; *at; at++) control |= (unsigned char)*at < ' ' || *at == 127;
+        if (good && !control) continue;
+        return vst_fail(VST_ERROR_FORMAT, "%s: the name of class %d, \"%.80s\", %s: rename it", dataset->path, i, name,
+                        control ? "holds control characters, such as an end of line"
+                        : *name ? "is not UTF-8"
+                                : "is empty");
+    }
+    return VST_OK;
+}
 
 vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split,
                             const vst_dataset_options *options) {
@@ -66,8 +113,13 @@ vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *spl
     if (status == VST_OK) status = found->open(out, path, split);
     if (status != VST_OK) return status;
     if (options->channels) (*out)->channels = options->channels;
-    (*out)->limits = options->limits;
-    if (options->natural_order && (status = order_naturally(out)) != VST_OK) {
+    if (options->limits) {
+        (*out)->own_limits = *options->limits;
+        (*out)->limits = &(*out)->own_limits;
+    }
+    status = check_class_names(*out);
+    if (status == VST_OK && options->natural_order) status = order_naturally(out);
+    if (status != VST_OK) {
         vst_dataset_close(*out);
         *out = NULL;
     }
@@ -92,6 +144,18 @@ const char *vst_dataset_class_name(const vst_dataset *dataset, int index) {
 bool vst_dataset_is_broken(vst_status status) {
     return status == VST_ERROR_IO || status == VST_ERROR_FORMAT || status == VST_ERROR_LIMIT ||
            status == VST_ERROR_NOT_FOUND || status == VST_ERROR_UNSUPPORTED;
+}
+
+vst_status vst_dataset_read_next(const vst_dataset *dataset, uint64_t *index, vst_image *image, int *label) {
+    vst_status status = VST_OK;
+    const uint64_t count = vst_dataset_count(dataset), first = *index;
+    for (uint64_t i = 0; i <= VST_DATASET_RETRIES && i < count; i++) {
+        *index = (first + i) % count;
+        status = vst_dataset_read(dataset, *index, image, label);
+        if (!vst_dataset_is_broken(status)) return status;
+        vst_log(VST_LOG_WARNING, "left out, the next readable sample takes its place: %s", vst_error_message());
+    }
+    return status;
 }
 
 vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
@@ -129,8 +193,8 @@ static void view_close(vst_dataset *dataset) {
 
 static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
 
-/* The data set behind all views, and the sample's index there. */
-static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *index) {
+/* Resolves views: returns the underlying data set and sets *index to the sample's index in it. */
+static const vst_dataset *resolve_views(const vst_dataset *dataset, uint64_t *index) {
     while (dataset->methods == &view_methods) {
         const view *self = (const view *)dataset;
         dataset = self->parent;
@@ -147,8 +211,7 @@ static int label_in_view(const vst_dataset *dataset, int label) {
     return self->labels && inner >= 0 ? self->labels[inner] : inner;
 }
 
-/* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not
- * coincide. */
+/* `purpose` is part of the seed, so that a split, a sample and the loader's first epoch with the same seed differ. */
 static vst_status view_create(vst_dataset **out, const vst_dataset *parent, const char *purpose, uint64_t seed,
                               uint64_t first, uint64_t count) {
     view *self = vst_alloc(sizeof *self);
@@ -207,7 +270,8 @@ vst_status vst_dataset_relabel(const vst_dataset *dataset, const int *labels, co
 
 /* ---- Natural order ---- */
 
-/* Digits are compared as numbers, by their length without leading zeros; the rest by bytes without case, as timm does. */
+/* Digits are compared as numbers, by their length without leading zeros; the rest by bytes without case, as timm does.
+ */
 static int compare_natural(const char *a, const char *b) {
     while (*a && *b) {
         if (isdigit((unsigned char)*a) && isdigit((unsigned char)*b)) {
@@ -264,13 +328,13 @@ static vst_status check_index(const vst_dataset *dataset, uint64_t index) {
 }
 
 char *vst_dataset_sample_name(const vst_dataset *dataset, uint64_t index, char *buffer, size_t size) {
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     if (dataset->methods->name) dataset->methods->name(dataset, index, buffer, size);
     else snprintf(buffer, size, "sample %llu", (unsigned long long)index);
     return buffer;
 }
 
-/* Puts data set and sample before the error's text. */
+/* Adds the data set and the sample to the error message. */
 static vst_status name_sample(vst_status status, const vst_dataset *dataset, uint64_t index) {
     char name[PATH_MAX];
     if (status == VST_OK) return status;
@@ -288,7 +352,7 @@ vst_status vst_bytes_resize(vst_bytes *bytes, size_t size) {
     return status;
 }
 
-/* Of a format that gives image files. */
+/* Reads a sample of a format with `read_bytes`. */
 static vst_status read_encoded(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
     vst_bytes bytes = {0};
     const vst_decode_options options = {.channels = dataset->channels, .limits = dataset->limits};
@@ -303,7 +367,7 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
     if (status != VST_OK) return status;
     const int channels = dataset->channels;
     const vst_dataset *asked = dataset;
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
                                     : read_encoded(dataset, index, image, label);
     if (status == VST_OK) status = vst_image_convert(image, channels);
@@ -313,14 +377,14 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
 
 bool vst_dataset_encoded(const vst_dataset *dataset) {
     uint64_t index = 0;
-    return behind_views(dataset, &index)->methods->read_bytes != NULL;
+    return resolve_views(dataset, &index)->methods->read_bytes != NULL;
 }
 
 vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
     const vst_dataset *asked = dataset;
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     if (!dataset->methods->read_bytes)
         return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files",
                         dataset->path);

@@ -1,4 +1,4 @@
-/* Samples that are image files: their bytes and extensions. */
+/* Functions for samples that are image files: reading bytes, hashes, extensions. */
 #include "datasets/encoded.h"
 
 #include <fcntl.h>
@@ -32,10 +32,10 @@ vst_status vsti_read_file(int folder, const char *path, vst_bytes *bytes) {
 
 void vsti_encoded_hash(const vst_dataset *dataset, vsti_size_of *size_of, uint64_t *hash) {
     char name[PATH_MAX];
-    uint64_t chain = dataset->count; /* each hash seeds the next */
+    uint64_t chain = dataset->count; /* each hash is the seed of the next */
     for (uint64_t i = 0; i < dataset->count; i++) {
         int label;
-        const uint64_t size = size_of(dataset, i, &label); /* sets the label: before it is read */
+        const uint64_t size = size_of(dataset, i, &label); /* before label is read below */
         const uint64_t parts[2] = {size, (uint64_t)(int64_t)label};
         dataset->methods->name(dataset, i, name, sizeof name);
         chain = XXH3_64bits_withSeed(name, strlen(name), chain);
@@ -46,9 +46,23 @@ void vsti_encoded_hash(const vst_dataset *dataset, vsti_size_of *size_of, uint64
     *hash = chain;
 }
 
+bool vsti_is_stray_name(const char *path) {
+    static const char folder[] = "__MACOSX";
+    static const char *const names[] = {".DS_Store", "Thumbs.db", "desktop.ini"};
+    for (const char *part = path; part; part = strchr(part, '/')) {
+        part += *part == '/';
+        if (strcspn(part, "/") == strlen(folder) && strncmp(part, folder, strlen(folder)) == 0) return true;
+    }
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcasecmp(base, names[i]) == 0) return true;
+    return strncmp(base, "._", 2) == 0;
+}
+
 bool vsti_is_image_name(const char *name) {
     static const char *const endings[] = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"};
     const size_t length = strlen(name);
+    if (vsti_is_stray_name(name)) return false;
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         const size_t ending = strlen(endings[i]);
         if (length >= ending && strcasecmp(name + length - ending, endings[i]) == 0) return true;

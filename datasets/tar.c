@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "datasets/encoded.h"
@@ -22,6 +23,8 @@
 #include "datasets/tar_index.h"
 #include "datasets/tar_shards.h"
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 
 enum { OPEN_SHARDS = 256, CLASSES_TEXT_MAX = 64 << 20 };
@@ -43,11 +46,12 @@ typedef struct tar {
     char *arena;
     size_t arena_size, arena_capacity;
     bool labelled;
+    uint64_t stray;
     char **names; /* of the classes */
     size_t name_count, name_capacity;
 } tar;
 
-/* ---- Methods ---- */
+/* ---- Reading samples ---- */
 
 static vst_status tar_read(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     const tar *self = (const tar *)dataset;
@@ -108,6 +112,7 @@ static vst_status add_index(tar *self, const vsti_tar_index *index, uint32_t sha
     }
     if (index->arena_size) memcpy(self->arena + self->arena_size, index->arena, index->arena_size);
     self->arena_size += index->arena_size;
+    self->stray += index->stray;
     self->labelled |= index->labelled;
 out:
     return status;
@@ -146,24 +151,21 @@ static vst_status add_name(tar *self, const char *name, size_t length) {
     return VST_OK;
 }
 
-/* One name a line. */
+/* Adds one name per line. */
 static vst_status add_lines(tar *self, const char *path) {
     vst_bytes text = {0};
+    size_t length;
     vst_status status = vsti_read_file(AT_FDCWD, path, &text);
     if (status == VST_OK && text.size > CLASSES_TEXT_MAX)
         status = vst_fail(VST_ERROR_LIMIT, "%zu bytes of names", text.size);
-    for (size_t at = 0; status == VST_OK && at < text.size;) {
-        const char *line = (const char *)text.data + at, *end = memchr(line, '\n', text.size - at);
-        size_t length = end ? (size_t)(end - line) : text.size - at;
-        at += length + 1;
-        if (length && line[length - 1] == '\r') length--;
+    vst_lines lines = vst_lines_of((const char *)text.data, status == VST_OK ? text.size : 0);
+    for (const char *line; status == VST_OK && vst_lines_next(&lines, &line, &length);)
         status = add_name(self, line, length < PATH_MAX ? length : PATH_MAX);
-    }
     vst_bytes_clear(&text);
     return status == VST_OK ? status : vst_fail_in(status, "%s", path);
 }
 
-/* classes.txt beside the first shard or one folder above; none: no names. */
+/* Reads classes.txt beside the first shard or one folder above it, if it exists. */
 static vst_status read_names(tar *self) {
     const char *first = self->shards.paths[0], *slash = strrchr(first, '/');
     const int length = slash ? (int)(slash - first) + 1 : 0;
@@ -197,7 +199,8 @@ static vst_status check_label(const tar *self, const tar_sample *sample) {
                     self->shards.paths[sample->shard], self->arena + sample->name, sample->label, self->name_count);
 }
 
-/* `train`: the training split, whose classes hold; NULL: only what is here. */
+/* Keeps the samples and checks their labels. `train`: the training split, whose class names are used; NULL: use
+ * classes.txt or numbers. */
 static vst_status arrange_samples(tar *self, const vst_dataset *train) {
     vst_status status = VST_OK;
     size_t kept = 0;
@@ -221,14 +224,15 @@ out:
 
 /* ---- Folders ---- */
 
-/* Where the path goes on behind a folder called like a split, if a class and a file follow; *word is the split's. */
+/* The rest of the path after a folder with the name of a split, if a class folder and a file follow; *word is that
+ * name. */
 static const char *behind_split(const char *path, const char **word) {
     static const char *const splits[] = {"train", "test"};
     for (const char *part = path, *slash; (slash = strchr(part, '/')); part = slash + 1) {
-        if (!strchr(slash + 1, '/')) return NULL; /* not even a class would follow */
+        if (!strchr(slash + 1, '/')) return NULL; /* no class folder can follow */
         for (int i = 0; i < 2; i++)
             for (const char *const *w = vsti_split_words(splits[i]); *w; w++)
-                if (strlen(*w) == (size_t)(slash - part) && memcmp(*w, part, (size_t)(slash - part)) == 0) {
+                if (strlen(*w) == (size_t)(slash - part) && strncasecmp(*w, part, (size_t)(slash - part)) == 0) {
                     *word = *w;
                     return slash + 1;
                 }
@@ -236,7 +240,7 @@ static const char *behind_split(const char *path, const char **word) {
     return NULL;
 }
 
-/* The split's best word that occurs in a path; *any: a word of either split does. */
+/* The split's most preferred name that occurs in a path. *any: whether a name of any split occurs. */
 static const char *best_word(const tar *self, const char *split, bool *any) {
     const char *const *words = vsti_split_words(split), *found;
     size_t best = SIZE_MAX;
@@ -250,7 +254,7 @@ static const char *best_word(const tar *self, const char *split, bool *any) {
     return best == SIZE_MAX ? NULL : words[best];
 }
 
-/* Names begin behind the longest folder that all have in common. */
+/* Removes the longest common folder from all names. */
 static void cut_common(tar *self) {
     const char *first = self->arena + self->samples[0].name, *slash = strrchr(first, '/');
     size_t common = slash ? (size_t)(slash - first) + 1 : 0;
@@ -264,7 +268,7 @@ static void cut_common(tar *self) {
     for (size_t i = 0; i < self->count; i++) self->samples[i].name += (uint32_t)common;
 }
 
-/* The order of torchvision: by class, by folder, by file name, each compared as a whole by bytes. */
+/* torchvision's order: by class, folder and file name, each compared by bytes. */
 static int compare_part(const char *a, size_t a_size, const char *b, size_t b_size) {
     const int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
     return order ? order : (a_size > b_size) - (a_size < b_size);
@@ -284,7 +288,7 @@ static int by_place(const void *a, const void *b, void *arena) {
     return order;
 }
 
-/* Adds the classes of the samples, which are sorted. */
+/* Adds the classes of sorted samples. */
 static vst_status collect_names(tar *self, const tar_sample *samples, size_t count) {
     vst_status status = VST_OK;
     for (size_t i = 0; status == VST_OK && i < count; i++) {
@@ -315,8 +319,8 @@ static vst_status set_labels(tar *self) {
     return VST_OK;
 }
 
-/* Moves the samples of the split folder `word` to the front, their names cut to class/…/file, sorted; returns how many.
- */
+/* Moves the samples of split folder `word` to the front, sorts them and shortens their names to class/…/file. Returns
+ * their number. */
 static size_t take_split(tar *self, const char *word) {
     size_t kept = 0;
     for (size_t i = 0; word && i < self->count; i++) {
@@ -331,14 +335,14 @@ static size_t take_split(tar *self, const char *word) {
     return kept;
 }
 
-/* A training split that lies in the same tars is looked at first, for its classes. */
+/* A training split in the same tars is examined first, because it defines the classes. */
 static vst_status arrange_splits(tar *self, const char *split, const char *word) {
     vst_status status = VST_OK;
     bool any;
     if (strcmp(split, "test") == 0) {
         const size_t train = take_split(self, best_word(self, "train", &any));
         VST_TRY(collect_names(self, self->samples, train));
-        self->count -= train; /* what lies behind is the rest */
+        self->count -= train; /* the other samples */
         if (train) memmove(self->samples, self->samples + train, self->count * sizeof *self->samples);
     }
     self->count = take_split(self, word);
@@ -349,14 +353,14 @@ out:
     return status;
 }
 
-/* Without split folders inside; `train` as for arrange_samples. */
+/* For tars without split folders; `train` as for arrange_samples. */
 static vst_status arrange_classes(tar *self, const vst_dataset *train) {
     vst_status status = VST_OK;
     size_t kept = 0;
     cut_common(self);
     for (size_t i = 0; i < self->count; i++)
         if (strchr(self->arena + self->samples[i].name, '/')) self->samples[kept++] = self->samples[i];
-    if (kept) self->count = kept; /* files beside class folders belong to none */
+    if (kept) self->count = kept; /* files beside class folders have no class */
     else
         for (size_t i = 0; i < self->count; i++) self->samples[i].label = -1;
     qsort_r(self->samples, self->count, sizeof *self->samples, by_place, self->arena);
@@ -372,13 +376,57 @@ out:
 
 static vst_status open_tar(vst_dataset **out, const char *path, const char *split);
 
+/* ---- One tar for each class ---- */
+
+/* "n01440764.tar": the name of a class, and not of a shard, has no number but that of WordNet. */
+static bool is_class_tar(const char *path, bool whole) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t length = strlen(name), digits = strspn(name + (*name == 'n'), "0123456789");
+    return (*name == 'n' && digits == 8 && length == 13) || (whole && strcspn(name, "0123456789") == length);
+}
+
+/* Of tars as ImageNet's training images come in, without folders and labels inside, the file's name is the class. */
+static bool are_classes(const tar *self) {
+    bool all = !self->labelled && self->shards.count > 1;
+    for (size_t i = 0; all && i < self->shards.count; i++)
+        all = is_class_tar(self->shards.paths[i], self->shards.whole);
+    for (size_t i = 0; all && i < self->count; i++) all = !strchr(self->arena + self->samples[i].name, '/');
+    return all;
+}
+
+/* Names become CLASS/file, as in class folders. */
+static vst_status prefix_names(tar *self) {
+    vst_status status = VST_OK;
+    for (size_t i = 0; i < self->count; i++) {
+        const char *path = self->shards.paths[self->samples[i].shard], *slash = strrchr(path, '/');
+        const char *class = slash ? slash + 1 : path;
+        const size_t length = strlen(class) - strlen(".tar"), name = strlen(self->arena + self->samples[i].name),
+                     size = length + name + 2;
+        if (self->arena_size + size > UINT32_MAX)
+            VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s: more than 4 GiB of names", self->base.path));
+        VST_TRY(vst_grow(&self->arena, &self->arena_capacity, self->arena_size + size, 1));
+        char *out = self->arena + self->arena_size;
+        memcpy(out, class, length);
+        out[length] = '/';
+        memcpy(out + length + 1, self->arena + self->samples[i].name, name + 1);
+        self->samples[i].name = (uint32_t)self->arena_size;
+        self->arena_size += size;
+    }
+out:
+    return status;
+}
+
 static vst_status arrange(tar *self, const char *path, const char *split) {
     vst_status status = VST_OK;
     vst_dataset *train = NULL;
     bool any = false;
+    if (self->stray)
+        vst_log(VST_LOG_INFO, "%s: %llu files of other systems (._*, .DS_Store, Thumbs.db …) are passed over",
+                self->base.path, (unsigned long long)self->stray);
+    if (are_classes(self)) VST_TRY(prefix_names(self));
     const char *word = self->labelled ? NULL : best_word(self, split, &any);
     if (any && !word && self->shards.whole)
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no folder of the split \"%s\" is in it", self->base.path, split));
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no folder of the split \"%s\" found", self->base.path, split));
     if (!word && !self->shards.whole && strcmp(split, "test") == 0) {
         status = open_tar(&train, path, "train");
         if (status != VST_OK && status != VST_ERROR_NOT_FOUND) goto out;

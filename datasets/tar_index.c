@@ -2,8 +2,8 @@
  *
  * An index file is: "VSTTAR1\n", then as little-endian 64-bit numbers the tar's size, its fingerprint, the number of
  * entries, the bytes of names and whether there are labels; the entries (offset 8 bytes, size 4, name 4, label 4); the
- * names, each ended by NUL; xxh3 of all that. The fingerprint is over 16 blocks spread over the tar, so that a copy
- * with another time keeps its index, and another tar of the same size has none. */
+ * names, each ended by NUL; xxh3 of all that. The fingerprint is over 16 blocks spread over the tar. An
+ * index that is older than its tar is not used: copy it after the tar, or keep the times. */
 #include "datasets/tar_index.h"
 
 #include <ctype.h>
@@ -24,6 +24,7 @@
 #include "datasets/files.h"
 #include "datasets/tar_reader.h"
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
@@ -46,17 +47,18 @@ void vsti_tar_index_clear(vsti_tar_index *index) {
     *index = (vsti_tar_index){0};
 }
 
-/* ---- From the headers ---- */
+/* ---- Reading the headers ---- */
 
-typedef struct sample { /* of WebDataset: what is known of the members with one key */
+typedef struct sample { /* WebDataset: the members seen so far with one key */
     char key[VSTI_TAR_NAME_MAX];
-    size_t image; /* entry, SIZE_MAX: none yet */
+    size_t image;                     /* index of its entry, SIZE_MAX: none yet */
     bool from_cls, from_json, number; /* where the label comes from; a .txt that holds a number */
     char other[64];                   /* an image whose name has more than the key before its ending, "" if none */
     int32_t label;
 } sample;
 
-/* What would lose samples if the tar holds WebDataset samples; the first is kept, for only the end says whether it does. */
+/* What would lose samples if the tar holds WebDataset samples; the first is kept, for only the end says whether it
+ * does. */
 typedef struct fault {
     bool found, always; /* always: whatever else the tar holds */
     char text[512];
@@ -80,7 +82,7 @@ static vst_status add_entry(vsti_tar_index *index, const vsti_tar_member *member
     return VST_OK;
 }
 
-/* Decimal text and perhaps blanks. */
+/* A decimal number, optionally followed by white space. */
 static vst_status read_cls(vsti_tar_reader *reader, const vsti_tar_member *member, int32_t *label) {
     char text[CLS_MAX + 1], *end;
     size_t got;
@@ -113,19 +115,22 @@ static bool json_class(const json_t *value, int32_t *label) {
 static vst_status read_json(vsti_tar_reader *reader, const vsti_tar_member *member, sample *current) {
     size_t got;
     if (member->size > JSON_MAX)
-        return vst_fail(VST_ERROR_LIMIT, "%s has %llu bytes, a sample's JSON may have %d: name its class in a .cls before it",
+        return vst_fail(VST_ERROR_LIMIT,
+                        "%s has %llu bytes, a sample's JSON may have %d: name its class in a .cls before it",
                         member->name, (unsigned long long)member->size, JSON_MAX);
     char *text = vst_alloc(JSON_MAX);
     if (!text) return vst_fail_memory(JSON_MAX);
-    const vst_status status = vsti_tar_peek(reader, member, text, JSON_MAX, &got);
+    vst_status status = vsti_tar_peek(reader, member, text, JSON_MAX, &got);
     if (status == VST_OK) {
-        json_t *root = json_loadb(text, got, 0, NULL);
+        const size_t mark = vst_byte_order_mark(text, got);
+        json_t *root = json_loadb(text + mark, got - mark, 0, NULL);
         const json_t *value = json_object_get(root, "label");
         char *shown = json_dumps(value, JSON_ENCODE_ANY);
         if (!json_class(value, &current->label))
-            status = vst_fail(VST_ERROR_FORMAT, "%s at byte %llu: \"label\" is %.60s, and a class is a number from 0 to %d",
-                              member->name, (unsigned long long)member->offset, shown ? shown : "something else",
-                              VSTI_CLASSES_MAX - 1);
+            status =
+                vst_fail(VST_ERROR_FORMAT, "%s at byte %llu: \"label\" is %.60s, and a class is a number from 0 to %d",
+                         member->name, (unsigned long long)member->offset, shown ? shown : "something else",
+                         VSTI_CLASSES_MAX - 1);
         current->from_json = current->label >= 0;
         free(shown);
         json_decref(root);
@@ -147,7 +152,7 @@ static vst_status read_text(vsti_tar_reader *reader, const vsti_tar_member *memb
     return VST_OK;
 }
 
-/* Where the key ends, NULL if there is none: hidden files and names without extension are no part of a sample. */
+/* The end of the key; NULL if there is none: hidden files and names without an extension do not belong to samples. */
 static const char *key_end(const char *name) {
     const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name, *dot = strchr(base, '.');
     return dot && dot > base ? dot : NULL;
@@ -160,19 +165,21 @@ static void finish_sample(const sample *self, fault *found) {
     if (found->found || !*self->key || strncmp(slash ? slash + 1 : self->key, "__", 2) == 0) return; /* __meta__ */
     if (self->image == SIZE_MAX && *self->other) {
         found->found = true;
-        snprintf(found->text, sizeof found->text,
-                 "%s: the key of a sample ends at the first dot, here \"%s\", which has no image of its own: take names "
-                 "without further dots",
-                 self->other, self->key);
+        snprintf(
+            found->text, sizeof found->text,
+            "%s: the key of a sample ends at the first dot, here \"%s\", which has no image of its own: take names "
+            "without further dots",
+            self->other, self->key);
     } else if (self->image == SIZE_MAX && labelled) {
         found->found = true;
-        snprintf(found->text, sizeof found->text,
-                 "%s has a label but no image beside it: the members of a sample must follow each other (tar --sort=name)",
-                 self->key);
+        snprintf(
+            found->text, sizeof found->text,
+            "%s has a label but no image beside it: the members of a sample must follow each other (tar --sort=name)",
+            self->key);
     } else if (self->image != SIZE_MAX && !labelled && self->number) {
         found->found = found->always = true;
-        snprintf(found->text, sizeof found->text, "%s.txt holds a number: if that is the class, call it %s.cls", self->key,
-                 self->key);
+        snprintf(found->text, sizeof found->text, "%s.txt holds a number: if that is the class, call it %s.cls",
+                 self->key, self->key);
     }
 }
 
@@ -187,11 +194,13 @@ static vst_status take_member(vsti_tar_index *index, vsti_tar_reader *reader, co
         *current = (sample){.image = SIZE_MAX, .label = VSTI_TAR_UNLABELLED};
         memcpy(current->key, member->name, length);
     }
+    index->stray += vsti_is_stray_name(member->name);
     if (is_image) VST_TRY(add_entry(index, member));
     const bool main = is_image && end && !strchr(extension, '.') && current->image == SIZE_MAX;
     if (main) current->image = index->count - 1;
     if (is_image && end && strchr(extension, '.'))
-        snprintf(current->other, sizeof current->other, "%s", strrchr(member->name, '/') ? strrchr(member->name, '/') + 1 : member->name);
+        snprintf(current->other, sizeof current->other, "%s",
+                 strrchr(member->name, '/') ? strrchr(member->name, '/') + 1 : member->name);
     if (end && strcasecmp(extension, "cls") == 0) {
         VST_TRY(read_cls(reader, member, &current->label));
         current->from_cls = true;
@@ -206,7 +215,7 @@ out:
     return status;
 }
 
-/* A link to an image has no data, and to leave it out silently would change the data set. */
+/* A link to an image is an error: it has no data, and skipping it would silently change the data set. */
 static vst_status check_link(const vsti_tar_member *member) {
     if ((member->type != '1' && member->type != '2') || !vsti_is_image_name(member->name)) return VST_OK;
     return vst_fail(VST_ERROR_UNSUPPORTED,
@@ -265,7 +274,7 @@ static vst_status fingerprint(int file, uint64_t *size, uint64_t *print) {
     return VST_OK;
 }
 
-/* All that the file says must fit into the tar and into itself. */
+/* Reads the index; false unless all sizes and offsets fit the tar and the index file. */
 static bool unpack(vsti_tar_index *index, const vst_bytes *bytes, uint64_t tar_size, uint64_t print,
                    vst_status *status) {
     uint64_t field[FIELDS];
@@ -296,6 +305,15 @@ static bool unpack(vsti_tar_index *index, const vst_bytes *bytes, uint64_t tar_s
     return true;
 }
 
+/* Whether the tar was changed after its index was made. Its fingerprint is of some blocks: of a tar that was made anew,
+ * with other labels at the same places, it may be the same. */
+static bool is_older(const char *index, int tar) {
+    struct stat made, changed;
+    if (stat(index, &made) != 0 || fstat(tar, &changed) != 0) return false;
+    return made.st_mtim.tv_sec != changed.st_mtim.tv_sec ? made.st_mtim.tv_sec < changed.st_mtim.tv_sec
+                                                         : made.st_mtim.tv_nsec < changed.st_mtim.tv_nsec;
+}
+
 /* *found: the index file is there and right. */
 static vst_status load(vsti_tar_index *index, const char *path, int file, bool *found) {
     vst_status status = VST_OK;
@@ -305,6 +323,11 @@ static vst_status load(vsti_tar_index *index, const char *path, int file, bool *
     *found = false;
     if (!name) return vst_fail_memory(strlen(path));
     if (access(name, F_OK) != 0) goto out;
+    if (is_older(name, file)) {
+        vst_log(VST_LOG_WARNING,
+                "%s is older than the tar beside it and is not used: `vistill data index` makes it anew", name);
+        goto out;
+    }
     VST_TRY(fingerprint(file, &size, &print));
     status = vsti_read_file(AT_FDCWD, name, &bytes);
     if (status == VST_OK) *found = unpack(index, &bytes, size, print, &status);
@@ -328,7 +351,7 @@ vst_status vsti_tar_index_read(vsti_tar_index *index, const char *path, int file
     return status;
 }
 
-/* An index file's bytes without the sum. */
+/* Serialises an index without its checksum. */
 static vst_status pack(const vsti_tar_index *index, uint64_t tar_size, uint64_t print, vst_bytes *bytes) {
     const uint64_t field[FIELDS] = {tar_size, print, index->count, index->arena_size, index->labelled};
     vst_status status = vst_bytes_resize(bytes, HEADER + index->count * ENTRY + index->arena_size + SUM);

@@ -24,11 +24,13 @@ typedef struct vsti_tar_index {
     size_t count, capacity;
     char *arena; /* owned */
     size_t arena_size, arena_capacity;
-    bool labelled; /* at least one entry has a label */
+    uint64_t stray; /* files of other systems that were passed over; not known from an index file */
+    bool labelled;  /* at least one entry has a label */
 } vsti_tar_index;
 
-/* Reads the index of the tar `path`, open as `file`: from path.idx if it exists and matches the tar, otherwise from the
- * headers (an index that does not match is logged). `index` must be {0}; it is empty on failure. */
+/* Reads the index of the tar `path`, open as `file`: from path.idx if it exists, is not older than the tar and matches
+ * it, otherwise from the headers (an index that does not match is logged). `index` must be {0}; it is empty on failure.
+ */
 VST_NODISCARD vst_status vsti_tar_index_read(vsti_tar_index *index, const char *path, int file);
 void vsti_tar_index_clear(vsti_tar_index *index);
 

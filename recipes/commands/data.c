@@ -1,4 +1,4 @@
-/* vistill data: checks a data set, shows it and packs it. */
+/* vistill data: checks a data set, shows it, packs it, and writes what a training sees of it. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include "datasets/tar_index.h"
 #include "datasets/tar_shards.h"
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/datatools/datatools.h"
 
@@ -45,7 +46,7 @@ static vst_status index_tars(const vst_arguments *arguments) {
     VST_TRY(vsti_shards_find(&shards, arguments->words[1], NULL));
     for (size_t i = 0; i < shards.count; i++) {
         VST_TRY(vsti_tar_index_make(shards.paths[i], &images));
-        printf("%s.idx: %" PRIu64 " images\n", shards.paths[i], images);
+        vst_print_line(stdout, "%s.idx: %" PRIu64 " images", shards.paths[i], images);
         total += images;
     }
     if (shards.count > 1) printf("%" PRIu64 " images in %zu shards\n", total, shards.count);
@@ -75,7 +76,7 @@ static vst_status print_report(const vst_dataset *dataset, const char *split, co
         vst_table_cell(table, "%" PRIu64, report->broken[row]);
     }
     VST_TRY(vst_table_write(table, stdout));
-    for (size_t i = 0; i < report->bad_count; i++) printf("broken  %s\n", report->bad[i].reason);
+    for (size_t i = 0; i < report->bad_count; i++) vst_print_line(stdout, "broken  %s", report->bad[i].reason);
     printf("%s: %" PRIu64 " samples, %zu broken, from %d x %d to %d x %d pixels\n\n", split, report->samples,
            report->bad_count, report->least_width, report->least_height, report->most_width, report->most_height);
 out:
@@ -90,9 +91,9 @@ static json_t *bad_to_json(const vst_dataset *dataset, const vst_data_report *re
         json_t *object = json_object();
         vst_dataset_sample_name(dataset, report->bad[i].sample, name, sizeof name);
         json_object_set_new(object, "sample", json_integer((json_int_t)report->bad[i].sample));
-        json_object_set_new_nocheck(object, "name", json_string_nocheck(name));
+        json_object_set_new(object, "name", vst_json_text(name));
         json_object_set_new(object, "label", json_integer(report->bad[i].label));
-        json_object_set_new_nocheck(object, "reason", json_string_nocheck(report->bad[i].reason));
+        json_object_set_new(object, "reason", vst_json_text(report->bad[i].reason));
         json_array_append_new(list, object);
     }
     return list;
@@ -109,23 +110,20 @@ static vst_status print_json(const vst_dataset *dataset, const char *split, cons
     for (int row = 0; row <= report->classes; row++) {
         if (!row_used(report, row)) continue;
         json_t *one = json_object();
-        json_object_set_new_nocheck(one, "name", json_string_nocheck(row_name(dataset, row)));
+        json_object_set_new(one, "name", vst_json_text(row_name(dataset, row)));
         json_object_set_new(one, "samples", json_integer((json_int_t)(report->good[row] + report->broken[row])));
         json_object_set_new(one, "broken", json_integer((json_int_t)report->broken[row]));
         json_array_append_new(classes, one);
     }
     json_object_set_new(object, "split", json_string(split));
-    json_object_set_new_nocheck(object, "path", json_string_nocheck(vst_dataset_path(dataset)));
+    json_object_set_new(object, "path", vst_json_text(vst_dataset_path(dataset)));
     json_object_set_new(object, "samples", json_integer((json_int_t)report->samples));
     json_object_set_new(object, "hash", json_string(text));
     json_object_set_new(object, "smallest", json_pack("[i,i]", report->least_width, report->least_height));
     json_object_set_new(object, "largest", json_pack("[i,i]", report->most_width, report->most_height));
     json_object_set_new(object, "classes", classes);
     json_object_set_new(object, "broken", bad_to_json(dataset, report));
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
-    putchar('\n');
-    json_decref(object);
-    return VST_OK;
+    return vst_json_print(object);
 }
 
 static vst_status check(const vst_arguments *arguments, bool *broken) {
@@ -199,11 +197,28 @@ static vst_status pack(const vst_arguments *arguments) {
         if (options.resize > 0) printf(", %" PRIu64 " made smaller", result.resized);
         putchar('\n');
     }
-    const vst_dataset *named = opened[0] ? opened[0] : opened[1];
-    if (vst_dataset_classes(named) > 0) VST_TRY(vst_data_pack_classes(named, output));
 out:
     vst_dataset_close(opened[0]);
     vst_dataset_close(opened[1]);
+    return status;
+}
+
+/* ---- dump ---- */
+
+static vst_status dump(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_recipe *recipe = NULL;
+    int epoch = 0, batches = 1, written, count;
+    const char *output = vst_flag_value(arguments, "output");
+    const char *const *settings = vst_flag_values(arguments, "set", &count);
+    VST_TRY(vst_recipe_read(&recipe, arguments->words[1], settings, count));
+    VST_TRY(vst_flag_int(arguments, "batches", 1, 10000, &batches));
+    VST_TRY(vst_flag_int(arguments, "epoch", 0, 1000000, &epoch));
+    VST_TRY(vst_data_dump(recipe, epoch, batches, output, &written));
+    printf("%s: %d batch%s of epoch %d, %d images each\n", output, written, written == 1 ? "" : "es", epoch,
+           recipe->optim.batch);
+out:
+    vst_recipe_destroy(recipe);
     return status;
 }
 
@@ -225,8 +240,12 @@ static int run(const vst_arguments *arguments) {
         if (vst_flag_given(arguments, "quality") && !vst_flag_given(arguments, "resize"))
             return vst_command_usage(&vsti_command_data, "--quality without --resize: no file would be encoded anew");
         status = pack(arguments);
+    } else if (strcmp(action, "dump") == 0) {
+        if (!vst_flag_given(arguments, "output"))
+            return vst_command_usage(&vsti_command_data, "dump needs --output FILE for the batches");
+        status = dump(arguments);
     } else {
-        return vst_command_usage(&vsti_command_data, "\"%.100s\" is none of index, check, preview, pack", action);
+        return vst_command_usage(&vsti_command_data, "\"%.100s\" is none of index, check, preview, pack, dump", action);
     }
     return status == VST_OK && broken ? VST_EXIT_ERROR : vst_command_exit(status);
 }
@@ -239,7 +258,10 @@ static const vst_flag flags[] = {
     {"augment", 0, "POLICIES", "preview: as in recipes, \"crop:padding=4, flip\""},
     {"count", 0, "N", "preview: how many samples, 36 by default"},
     {"seed", 0, "N", "preview: which samples and random numbers, 0 by default"},
-    {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder"},
+    {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder; dump: the file"},
+    {"batches", 0, "N", "dump: how many, 1 by default"},
+    {"epoch", 0, "N", "dump: of this epoch, from 0 on"},
+    {"set", 's', "KEY=VALUE", "dump: changes a key of the recipe; can be repeated"},
     {"shard-size", 0, "MB", "pack: largest size of a shard, 512 by default"},
     {"shuffle", 0, "SEED", "pack: in an order drawn by this seed, not in the data set's"},
     {"resize", 0, "N", "pack: bring pictures to a shorter side of N pixels (bicubic), smaller ones stay as they are"},
@@ -248,14 +270,17 @@ static const vst_flag flags[] = {
 
 const vst_command vsti_command_data = {
     .name = "data",
-    .words = "index|check|preview|pack DATA",
+    .words = "index|check|preview|pack DATA|dump RECIPE",
     .summary = "check a data set, show it, pack it into shards",
     .help =
         "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"
         "check    reads and decodes everything, counts classes and lists broken images; exit code 1 if there are any\n"
         "preview  draws samples into a PNG file, after --augment, with their classes\n"
         "pack     writes tar shards in WebDataset's layout to --output, image files unchanged or with --resize made "
-        "smaller, with indices and classes.txt",
+        "smaller, with indices and classes.txt\n"
+        "dump     writes a recipe's first training batches, augmented and mixed, as safetensors: batch0.images, "
+        ".targets, "
+        ".labels, .samples, .lambda, .box",
     .flags = flags,
     .minimum = 2,
     .maximum = 2,

@@ -5,41 +5,52 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
-#include "recipes/infer/evaluate.h"
+#include "recipes/infer/confusion.h"
 #include "recipes/infer/latency.h"
 #include "recipes/infer/preprocessing.h"
 #include "recipes/model/classes.h"
 #include "recipes/model/model.h"
 
+/* The class that a label is most often taken for; NULL: none. */
+static const vst_confusion_cell *most_wrong(const vst_confusion *confusion, int label) {
+    const vst_confusion_cell *found = NULL;
+    for (size_t i = confusion->rows[label]; i < confusion->rows[label + 1]; i++) {
+        const vst_confusion_cell *cell = &confusion->cells[i];
+        if (cell->prediction != label && (!found || cell->count > found->count)) found = cell;
+    }
+    return found;
+}
+
 /* The classes that the data has; the model may have more. */
 static vst_status print_confusion(const vst_evaluation *e, const vst_model *model, const vst_class_match *match) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
+    vst_confusion confusion = {0};
+    VST_TRY(vst_confusion_create(&confusion, e));
     VST_TRY(vst_table_create(&table, (const char *[]){"class", ">samples", ">right %", "most often taken for", NULL}));
     for (int i = 0; i < match->from; i++) {
         const int label = match->map[i];
-        const uint64_t *row = e->confusion + (size_t)label * (size_t)e->classes;
-        uint64_t samples = 0;
-        int wrong = -1;
-        for (int c = 0; c < e->classes; c++) {
-            samples += row[c];
-            if (c != label && row[c] && (wrong < 0 || row[c] > row[wrong])) wrong = c;
-        }
+        const uint64_t samples = vst_confusion_samples(&confusion, label);
+        const double right = (double)vst_confusion_right(&confusion, label);
+        const vst_confusion_cell *wrong = most_wrong(&confusion, label);
         vst_table_cell(table, "%s", model->class_names[label]);
         vst_table_cell(table, "%llu", (unsigned long long)samples);
-        if (samples) vst_table_cell(table, "%.2f", 100 * (double)row[label] / (double)samples);
+        if (samples) vst_table_cell(table, "%.2f", 100 * right / (double)samples);
         else vst_table_cell(table, "-");
-        if (wrong >= 0) vst_table_cell(table, "%s (%llu)", model->class_names[wrong], (unsigned long long)row[wrong]);
+        if (wrong)
+            vst_table_cell(table, "%s (%llu)", model->class_names[wrong->prediction], (unsigned long long)wrong->count);
         else vst_table_cell(table, "-");
     }
     VST_TRY(vst_table_write(table, stdout));
 out:
     vst_table_destroy(table);
+    vst_confusion_clear(&confusion);
     return status;
 }
 
-static void print_json(const vst_evaluation *e, const vst_class_match *match, uint64_t broken, double latency) {
+static vst_status print_json(const vst_evaluation *e, const vst_class_match *match, uint64_t broken, double latency) {
     json_t *object = json_object();
     json_object_set_new(object, "classes", json_integer(match->to));
     json_object_set_new(object, "data_classes", json_integer(match->from));
@@ -50,9 +61,7 @@ static void print_json(const vst_evaluation *e, const vst_class_match *match, ui
     json_object_set_new(object, "top1", isfinite(e->top1) ? json_real(e->top1) : json_null());
     json_object_set_new(object, "top5", isfinite(e->top5) ? json_real(e->top5) : json_null());
     json_object_set_new(object, "ms_per_image", json_real(latency));
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(object);
+    return vst_json_print(object);
 }
 
 static vst_status print_text(const vst_evaluation *e, const vst_model *model, const vst_class_match *match,
@@ -103,7 +112,7 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_session_create_model(&session, model, NULL));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false, vst_catch_interrupt(), &evaluation));
     VST_TRY(vst_model_latency(model, &latency));
-    if (vst_flag_given(arguments, "json")) print_json(&evaluation, &match, vst_loader_broken(loader), latency);
+    if (vst_flag_given(arguments, "json")) VST_TRY(print_json(&evaluation, &match, vst_loader_broken(loader), latency));
     else VST_TRY(print_text(&evaluation, model, &match, vst_loader_broken(loader), latency));
 out:
     vst_evaluation_clear(&evaluation);
@@ -133,7 +142,8 @@ const vst_command vsti_command_eval = {
     .help =
         "Images of any size are brought to the model's by its crop_pct and interpolation, as timm does it.\n"
         "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
-        "and what it is most often taken for. Classes are matched by name; DATA may have only some of the model's, whose\n"
+        "and what it is most often taken for. Classes are matched by name; DATA may have only some of the model's, "
+        "whose\n"
         "scores are over all of its classes then. WordNet's numbers (n01440764) are known as ImageNet's classes.",
     .flags = flags,
     .minimum = 2,

@@ -7,11 +7,14 @@
 #include <jansson.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
+#include "recipes/infer/preprocessing.h"
 #include "recipes/model/imagenet.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
 #include "vision/base/memory.h"
 
 enum { ROWS_SHOWN = 20, LINE = 4096, NAMES_BYTES = 64 << 20 };
@@ -20,88 +23,27 @@ enum { ROWS_SHOWN = 20, LINE = 4096, NAMES_BYTES = 64 << 20 };
 
 static const char help[] =
     "WEIGHTS is a safetensors file, or what torch.save wrote (.pth, .pt, .bin): a state dict, or a checkpoint that\n"
-    "holds one. No code in it is ever run. Tensors are found by timm's names, or by those of torchvision and of the\n"
-    "models' authors where the family knows them; nothing may be missing, left over or of another shape. Position\n"
-    "embeddings of another image size are resized.\n"
-    "Without --model, the one model of `vistill models` that fits exactly is taken.\n\n"
+    "holds one. No code in it is ever run. Tensors are found by timm's names, or by those of torchvision, "
+    "transformers\n"
+    "and the models' authors where the family knows them; what stands before all names (module., model., backbone. …)\n"
+    "is taken off. No tensor of the model may be missing, left over or of another shape. Position embeddings of\n"
+    "another image size are resized.\n"
+    "Without --model, the one model of `vistill models` that fits is taken, with the options that the tensors show:\n"
+    "the number of classes, shortcut=pad and the like. What images become (mean, std, size, filter) is as in the\n"
+    "project whose names the tensors have, or as --preprocessing and --set say.\n\n"
     "    vistill import resnet18-f37072fd.pth --model resnet18 -o resnet18.safetensors\n"
     "    vistill import deit_tiny.pth --model deit_tiny_patch16_224 --set image=384 -o deit384.safetensors\n"
     "    vistill import deit_tiny.pth --model deit_tiny_patch16_224 --set classes=10 --reset-head -o start.safetensors";
 
 extern const vst_command vsti_command_import;
 
-/* "a, b, c and 3 more" */
-static void list_names(char *out, size_t size, const vst_import_candidate *list, size_t count) {
-    size_t used = 0, shown = 0;
-    *out = 0;
-    for (; shown < count && used + strlen(list[shown].variant) + 20 < size; shown++)
-        used += (size_t)snprintf(out + used, size - used, "%s%s", shown ? ", " : "", list[shown].variant);
-    if (shown < count) snprintf(out + used, size - used, " and %zu more", count - shown);
-}
-
 /* The variants that fit the file exactly. */
 static vst_status fitting(char *names, size_t size, size_t *count, const vst_weights *weights) {
     vst_import_candidate *list = NULL;
     size_t all;
-    const vst_status status = vst_import_candidates(&list, &all, weights);
-    *count = 0;
-    while (*count < all && list[*count].problems == 0) (*count)++;
-    list_names(names, size, list, *count);
+    const vst_status status = vst_import_candidates(&list, &all, count, weights);
+    vst_import_list(names, size, list, *count);
     vst_free(list);
-    return status;
-}
-
-static vst_status recognise(vst_model_config **out, const vst_weights *weights) {
-    vst_status status = VST_OK;
-    vst_import_candidate *list = NULL;
-    size_t count, fit = 0;
-    char names[600];
-    VST_TRY(vst_import_candidates(&list, &count, weights));
-    while (fit < count && list[fit].problems == 0) fit++;
-    list_names(names, sizeof names, list, fit ? fit : count < 3 ? count : 3);
-    if (fit == 1) VST_TRY(vst_model_config_create(out, list[0].variant));
-    else if (fit)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
-                         "%.200s fits %zu models, which have the same tensors but may differ in "
-                         "preprocessing and arithmetic: say --model, one of %s",
-                         vst_weights_path(weights), fit, names));
-    else
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND,
-                         "%.200s fits no model exactly; nearest are %s (%zu tensors do not fit the first): "
-                         "say --model, and its options with --set",
-                         vst_weights_path(weights), names, list[0].problems));
-out:
-    vst_free(list);
-    return status;
-}
-
-static vst_status set_options(vst_model_config *model, const vst_arguments *arguments) {
-    int count;
-    const char *const *given = vst_flag_values(arguments, "set", &count);
-    for (int i = 0; i < count; i++) {
-        char key[64];
-        const char *text = strncmp(given[i], "model.", 6) == 0 ? given[i] + 6 : given[i]; /* as recipes have it */
-        const size_t length = strcspn(text, "=");
-        if (!text[length] || !length || length >= sizeof key)
-            return vst_fail(VST_ERROR_ARGUMENT, "--set %.100s: expected KEY=VALUE, such as classes=10", given[i]);
-        memcpy(key, text, length);
-        key[length] = 0;
-        const vst_status status = vst_model_config_set(model, key, text + length + 1);
-        if (status != VST_OK) return vst_fail_in(status, "--set %.100s", given[i]);
-    }
-    return VST_OK;
-}
-
-/* From --model, or from the metadata of a model file of ours, or by what fits. */
-static vst_status choose_model(vst_model_config **out, const vst_weights *weights, const vst_arguments *arguments) {
-    vst_status status = VST_OK;
-    const char *name = vst_flag_value(arguments, "model"), *ours = vst_weights_metadata(weights, "vistill.model");
-    *out = NULL;
-    if (name) VST_TRY(vst_model_config_create(out, name));
-    else if (ours) VST_TRY(vst_model_config_from_json(out, ours));
-    else VST_TRY(recognise(out, weights));
-    VST_TRY(set_options(*out, arguments));
-out:
     return status;
 }
 
@@ -131,16 +73,17 @@ static vst_status read_names(names *self, const char *path, int classes) {
     vst_status status = VST_OK;
     size_t capacity = 0;
     char *text = NULL;
-    status = vsti_file_read(path, NAMES_BYTES, "a list of class names", &text, NULL);
+    const char *line;
+    size_t size = 0, length;
+    status = vsti_file_read(path, NAMES_BYTES, "a list of class names", &text, &size);
     if (status != VST_OK) VST_TRY(vst_fail_in(status, "--classes"));
-    for (char *rest = text, *line; self->count <= classes && *rest && (line = strsep(&rest, "\n"));) {
-        const size_t length = strcspn(line, "\r");
+    for (vst_lines lines = vst_lines_of(text, size);
+         self->count <= classes && vst_lines_next(&lines, &line, &length);) {
         if (length == 0 || length >= LINE)
             VST_TRY(vst_fail(
                 VST_ERROR_FORMAT, "%s:%d: %s", path, self->count + 1,
                 length ? "the line is too long for a class name" : "the line is empty: one class name a line"));
         VST_TRY(add_name(self, &capacity, line, length));
-        if (!rest) break;
     }
     if (self->count > classes)
         VST_TRY(
@@ -161,10 +104,8 @@ static vst_status default_names(names *self, const vst_weights *weights, int cla
     const bool known = json_array_size(list) == (size_t)classes;
     for (int i = 0; i < classes; i++) {
         char number[16];
-        const char *name = classes == VSTI_IMAGENET_CLASSES ? vsti_imagenet[i].name : NULL;
-        if (known) name = json_string_value(json_array_get(list, (size_t)i));
-        snprintf(number, sizeof number, "%d", i);
-        if (!name) name = number;
+        const char *name = known ? json_string_value(json_array_get(list, (size_t)i)) : NULL;
+        if (!name) name = vsti_default_class_name(i, classes, number);
         VST_TRY(add_name(self, &capacity, name, strlen(name)));
     }
 out:
@@ -222,10 +163,10 @@ static void print_rows(const char *title, const vst_import_report *report, vst_i
     for (size_t i = 0; i < report->count; i++) {
         const vst_import_row *row = &report->rows[i];
         if (row->finding != finding) continue;
-        printf("%-11s %s", title, row->name);
         if (finding == VST_IMPORT_RESIZED)
-            printf(" %s -> %s", vst_shape_text(&row->found->shape, from), vst_shape_text(&row->wanted, to));
-        putchar('\n');
+            vst_print_line(stdout, "%-11s %s %s -> %s", title, row->name, vst_shape_text(&row->found->shape, from),
+                           vst_shape_text(&row->wanted, to));
+        else vst_print_line(stdout, "%-11s %s", title, row->name);
     }
 }
 
@@ -238,21 +179,54 @@ static void print_classes(const vst_arguments *arguments, const vst_weights *wei
     else printf("classes     %d without names, matched with data by position; --classes FILE names them\n", count);
 }
 
+/* "teacher.* 122, criterion.* 1": tensors that are not the model's, by the first part of their names. */
+static void print_beside(const vst_import_report *report) {
+    size_t begin = 0, count = 0;
+    for (size_t i = 0; i < report->count; i++) {
+        if (report->rows[i].finding != VST_IMPORT_BESIDE) continue;
+        const char *name = report->rows[i].name, *before = report->rows[begin].name;
+        const size_t length = strcspn(name, ".");
+        if (count && (strncmp(name, before, length) != 0 || strcspn(before, ".") != length)) {
+            vst_print_line(stdout, "beside      %.*s: %zu", (int)strcspn(before, "."), before, count);
+            count = 0;
+        }
+        if (!count++) begin = i;
+    }
+    const char *last = count ? report->rows[begin].name : "";
+    if (count) vst_print_line(stdout, "beside      %.*s: %zu", (int)strcspn(last, "."), last, count);
+}
+
+static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
+    char text[VST_PREPROCESSING_TEXT];
+    if (*origin->options) printf("options     %s, as the tensors have it\n", origin->options);
+    printf("images      %s\n", vst_preprocessing_text(model, text));
+    if (*origin->project)
+        printf("            as %s%s%s\n", origin->project, origin->version ? " " : "",
+               origin->version ? origin->version : "");
+    if (origin->rival && origin->version)
+        printf("            if they are its %s: --preprocessing %s:%s\n", origin->rival, origin->project,
+               origin->rival);
+    else if (origin->rival) printf("            if they are %s's: --preprocessing %s\n", origin->rival, origin->rival);
+}
+
 static void print_summary(const char *path, const vst_model_config *model, const vst_weights *weights,
-                          const vst_import_report *report) {
+                          const vst_import_report *report, const vst_import_origin *origin) {
     struct stat info;
     const char *entry = vst_weights_entry(weights);
     printf("model       %s (%s)\nfile        %s\nformat      %s%s%s%s\n", model->variant, model->backbone->help,
            vst_weights_path(weights), vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
            entry ? "\"" : "");
     for (size_t i = 0; i < vst_weights_skipped_count(weights); i++)
-        printf("%-11s %s\n", "skipped", vst_weights_skipped_at(weights, i));
+        vst_print_line(stdout, "%-11s %s", "skipped", vst_weights_skipped_at(weights, i));
     printf("tensors     %zu taken, %zu of them renamed, %zu resized\n", report->taken,
            report->counts[VST_IMPORT_RENAMED], report->counts[VST_IMPORT_RESIZED]);
+    if (*report->prefix) vst_print_line(stdout, "prefix      %s", report->prefix);
+    print_beside(report);
     print_rows("resized", report, VST_IMPORT_RESIZED);
     print_rows("fresh", report, VST_IMPORT_FRESH);
     print_rows("ignored", report, VST_IMPORT_IGNORED);
     print_rows("not finite", report, VST_IMPORT_NOT_FINITE);
+    print_origin(model, origin);
     const double bytes = stat(path, &info) == 0 ? (double)info.st_size : 0;
     printf("written     %s (%.1f %s)\n", path, bytes < 1e6 ? bytes / 1e3 : bytes / 1e6, bytes < 1e6 ? "kB" : "MB");
 }
@@ -276,9 +250,10 @@ out:
 }
 
 static vst_status write_model(const char *path, const vst_model_config *model, const vst_params *params,
-                              const names *classes, const vst_weights *weights, const vst_import_report *report) {
+                              const names *classes, const vst_weights *weights, const vst_import_report *report,
+                              const vst_import_origin *origin) {
     char *facts = NULL;
-    vst_status status = vst_import_facts(&facts, weights, report);
+    vst_status status = vst_import_facts(&facts, weights, report, origin);
     if (status == VST_OK)
         status = vst_model_write(path, &(vst_model_content){.config = model,
                                                             .params = params,
@@ -295,17 +270,23 @@ static int run(const vst_arguments *arguments) {
     vst_model_config *model = NULL;
     vst_params *params = NULL;
     vst_import_report report = {0};
+    vst_import_origin origin;
     names classes = {0};
     const char *output = vst_flag_value(arguments, "output"), *list = vst_flag_value(arguments, "classes");
     if (!output) return vst_command_usage(&vsti_command_import, "say with -o FILE where to write the model");
     VST_TRY(vst_weights_open(&weights, arguments->words[0], vst_flag_value(arguments, "entry")));
-    VST_TRY(choose_model(&model, weights, arguments));
+    vst_import_choice choice = {.variant = vst_flag_value(arguments, "model"),
+                                .preprocessing = vst_flag_value(arguments, "preprocessing"),
+                                .reset_head = vst_flag_given(arguments, "reset-head")};
+    choice.settings = vst_flag_values(arguments, "set", &choice.setting_count);
+    VST_TRY(vst_import_model(&model, &origin, weights, &choice));
     const int count = vst_model_common_of(model)->classes;
     VST_TRY(list ? read_names(&classes, list, count) : default_names(&classes, weights, count));
     VST_TRY(import_into(&params, &report, model, weights, arguments));
-    VST_TRY(write_model(output, model, params, &classes, weights, &report));
-    print_summary(output, model, weights, &report);
+    VST_TRY(write_model(output, model, params, &classes, weights, &report, &origin));
+    print_summary(output, model, weights, &report, &origin);
     print_classes(arguments, weights, count);
+    if (origin.unnamed) vst_warn_unnamed(output);
 out:
     names_clear(&classes);
     vst_import_report_clear(&report);
@@ -318,8 +299,9 @@ out:
 static const vst_flag flags[] = {
     {"model", 'm', "NAME", "the model that the weights are of, as `vistill models` lists them"},
     {"output", 'o', "FILE", "the model file to write"},
-    {"entry", 'e', "KEY", "the entry of a training checkpoint to take: model_ema, state_dict …"},
+    {"entry", 'e', "KEY", "the entry of a checkpoint (model_ema, ema.module …), or what names begin with (student …)"},
     {"set", 's', "KEY=VALUE", "an option of the model: classes=10, image=384, mean=0.5 …"},
+    {"preprocessing", 'p', "OF", "what images become: as timm, torchvision, torchvision:IMAGENET1K_V2 …"},
     {"classes", 'c', "FILE", "names of the classes, one a line; else ImageNet-1k's for 1000, or 0, 1, 2 …"},
     {"reset-head", 0, NULL, "leaves the file's classifier; the model gets a fresh one"},
     {"no-antialias", 0, NULL, "resizes position embeddings as DeiT's own code does, not as timm"},

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/infer/model_session.h"
+#include "recipes/infer/preprocessing.h"
 #include "recipes/model/cost.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
@@ -77,17 +79,6 @@ static void append(char text[TEXT], const char *format, ...) {
     va_end(arguments);
 }
 
-/* How an image of any size becomes the model's input. */
-static void preprocessing_text(char text[TEXT], const vst_model_config *model) {
-    const vst_model_common *common = vst_model_common_of(model);
-    const int side = (int)floor(common->image / common->crop_pct);
-    *text = 0;
-    append(text, "shorter side to %d, %s", side, option_text(model, "interpolation"));
-    if (side != common->image) append(text, "; the middle %d × %d", common->image, common->image);
-    if (common->mean.count) append(text, "; mean %s", option_text(model, "mean"));
-    if (common->std.count) append(text, "; std %s", option_text(model, "std"));
-}
-
 static void classes_text(char text[TEXT], const vst_model *model) {
     *text = 0;
     append(text, "%d: ", model->class_count);
@@ -137,8 +128,7 @@ static vst_status print_facts(const subject *self) {
     vst_table_cell(table, "input");
     vst_table_cell(table, "%d × %d × %d", common->channels, common->image, common->image);
     vst_table_cell(table, "preprocessing");
-    preprocessing_text(text, config);
-    vst_table_cell(table, "%s", text);
+    vst_table_cell(table, "%s", vst_preprocessing_text(config, text));
     vst_table_cell(table, "classes");
     classes_text(text, self->model);
     vst_table_cell(table, "%s", text);
@@ -259,7 +249,7 @@ static json_t *list_json(const vst_option_list *values) {
 
 static json_t *names_json(const vst_model *model) {
     json_t *list = json_array();
-    for (int i = 0; i < model->class_count; i++) json_array_append_new(list, json_string(model->class_names[i]));
+    for (int i = 0; i < model->class_count; i++) json_array_append_new(list, vst_json_text(model->class_names[i]));
     return list;
 }
 
@@ -295,15 +285,6 @@ static json_t *plan_json(const subject *self) {
                      (json_int_t)memory_of(&self->profile), "nodes", nodes);
 }
 
-static vst_status print_object(json_t *object) {
-    vst_status status = VST_OK;
-    if (!object) return vst_fail(VST_ERROR_MEMORY, "out of memory");
-    if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 || putchar('\n') == EOF)
-        status = vst_fail(VST_ERROR_IO, "standard output could not be written");
-    json_decref(object);
-    return status;
-}
-
 static vst_status print_json(const subject *self, bool tensors) {
     const vst_model_config *config = self->model->config;
     const vst_model_common *common = vst_model_common_of(config);
@@ -321,7 +302,7 @@ static vst_status print_json(const subject *self, bool tensors) {
         tensors ? tensors_json(self->model->params) : NULL, "plan", self->profile.rows ? plan_json(self) : NULL);
     json_decref(description);
     vst_free(described);
-    return print_object(object);
+    return vst_json_print(object);
 }
 
 /* ---- Weights that are no model file ---- */
@@ -350,15 +331,18 @@ out:
 /* The command that would make a model file of it, as far as the tensors show it. */
 static vst_status print_advice(const vst_weights *weights) {
     vst_import_candidate *list = NULL;
-    size_t count, fit = 0;
-    const vst_status status = vst_import_candidates(&list, &count, weights);
+    size_t count, fit;
+    const vst_status status = vst_import_candidates(&list, &count, &fit, weights);
     if (status != VST_OK) return status;
-    while (fit < count && list[fit].problems == 0) fit++;
-    printf("no model file: `vistill import %s --model %s -o FILE` makes it one\n", vst_weights_path(weights),
-           fit == 1 ? list[0].variant : "NAME");
+    if (!count || (!fit && vst_import_is_foreign(&list[0], weights)))
+        printf("no model file, and of no family of models that there is here (`vistill models`)\n");
+    else
+        vst_print_line(stdout, "no model file: `vistill import %s --model %s -o FILE` makes it one",
+                       vst_weights_path(weights), fit == 1 ? list[0].variant : "NAME");
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
-    else if (!fit && count)
+    else if (fit && *list[0].options) printf("with %s, as the tensors have it\n", list[0].options);
+    else if (!fit && count && !vst_import_is_foreign(&list[0], weights))
         printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant,
                list[0].problems);
     vst_free(list);
@@ -369,11 +353,11 @@ static vst_status weights_json(const vst_weights *weights) {
     json_t *list = json_array();
     for (size_t i = 0; i < vst_weights_count(weights); i++) {
         const vst_tensor *t = vst_weights_at(weights, i);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "type", vst_dtype_name(t->dtype),
-                                              "shape", shape_json(&t->shape)));
+        json_array_append_new(list, json_pack("{s:o, s:s, s:o}", "name", vst_json_text(t->name), "type",
+                                              vst_dtype_name(t->dtype), "shape", shape_json(&t->shape)));
     }
-    return print_object(json_pack("{s:n, s:s, s:s*, s:o}", "model", "format", vst_weights_format(weights), "entry",
-                                  vst_weights_entry(weights), "tensors", list));
+    return vst_json_print(json_pack("{s:n, s:s, s:s*, s:o}", "model", "format", vst_weights_format(weights), "entry",
+                                    vst_weights_entry(weights), "tensors", list));
 }
 
 static vst_status show_weights(const vst_weights *weights, const vst_arguments *arguments) {

@@ -2,11 +2,15 @@
 #include "recipes/commands/main.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "recipes/commands/output.h"
 #include "recipes/commands/progress.h"
 #include "recipes/commands/table.h"
 #include "vision/base/log.h"
@@ -21,38 +25,53 @@ static void on_signal(int number) {
 }
 
 const volatile sig_atomic_t *vst_catch_interrupt(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    struct sigaction old;
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* nohup's stays ignored */
+            sigaction(signals[i], &action, NULL);
     return &interrupted;
+}
+
+/* A write that fails is an error with a message, where these signals would end the program without a word. */
+static void ignore_write_signals(void) {
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+/* Closed standard streams become /dev/null: the next file that is opened would take their place, and get messages. */
+static void open_standard_streams(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) _exit(VST_EXIT_ERROR);
 }
 
 int vst_command_exit(vst_status status) {
     if (status == VST_OK) return VST_EXIT_OK;
     vst_progress_hide();
     if (status == VST_ERROR_INTERRUPTED) {
-        fprintf(stderr, "vistill: interrupted%s%s\n", *vst_error_message() ? ": " : "", vst_error_message());
+        vst_print_line(stderr, "vistill: interrupted%s%s", *vst_error_message() ? ": " : "", vst_error_message());
         return VST_EXIT_INTERRUPTED;
     }
-    fprintf(stderr, "vistill: error: %s\n", vst_error_message());
+    vst_print_line(stderr, "vistill: error: %s", vst_error_message());
     return VST_EXIT_ERROR;
 }
 
 int vst_command_usage(const vst_command *command, const char *format, ...) {
+    char text[2048];
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "vistill %s: ", command->name);
-    vfprintf(stderr, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "\nUsage: vistill %s %s\nTry `vistill help %s`.\n", command->name, command->words, command->name);
+    vst_print_line(stderr, "vistill %s: %s", command->name, text);
+    fprintf(stderr, "Usage: vistill %s %s\nTry `vistill help %s`.\n", command->name, command->words, command->name);
     return VST_EXIT_USAGE;
 }
 
 static void show_log(vst_log_level level, const char *text, void *user) {
     (void)user;
     vst_progress_hide();
-    fprintf(stderr, "%s%s\n", level == VST_LOG_WARNING ? "warning: " : "", text);
+    vst_print_line(stderr, "%s%s", level == VST_LOG_WARNING ? "warning: " : "", text);
 }
 
 /* ---- Help ---- */
@@ -117,7 +136,8 @@ static int unknown_command(const char *name) {
         names[i] = (vst_option){.name = vsti_command_table[i]->name, .type = VST_TYPE_BOOL};
     if (vst_options_set(names, NULL, name, "") == VST_OK) return VST_EXIT_USAGE; /* cannot be: the name is unknown */
     const char *rest = strchr(vst_error_message(), ';');
-    fprintf(stderr, "vistill: unknown command \"%.100s\"%s\nTry `vistill help`.\n", name, rest ? rest : "");
+    vst_print_line(stderr, "vistill: unknown command \"%.100s\"%s", name, rest ? rest : "");
+    fprintf(stderr, "Try `vistill help`.\n");
     return VST_EXIT_USAGE;
 }
 
@@ -134,12 +154,16 @@ static int run(const vst_command *command, int argc, char **argv) {
 
 /* A failed write to standard output, such as on a full disk, is an error. */
 static int close_output(int code) {
+    errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    fprintf(stderr, "vistill: error: standard output could not be written\n");
+    fprintf(stderr, "vistill: error: standard output could not be written%s%s\n", errno ? ": " : "",
+            errno ? strerror(errno) : "");
     return code == VST_EXIT_OK ? VST_EXIT_ERROR : code;
 }
 
 int main(int argc, char **argv) {
+    open_standard_streams();
+    ignore_write_signals();
     vst_log_set(show_log, NULL);
     vst_progress_show();
     const char *name = argc > 1 ? argv[1] : "";

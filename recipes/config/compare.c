@@ -11,9 +11,21 @@ enum { MOST_SHOWN = 8, PATH_TEXT = 256 };
 
 /* They do not decide the result: where things lie and how fast they are read. What lies there is compared by its
  * content (recipes/train/identity.h). */
-static const char *const ignored[] = {"name",         "data.path",       "data.test",      "data.format",
-                                      "data.workers", "distill.teacher", "distill.cache",  "run.output",
-                                      "run.start",    "run.threads",     "run.log_seconds"};
+static const char *const ignored[] = {"name",
+                                      "data.path",
+                                      "data.test",
+                                      "data.format",
+                                      "data.workers",
+                                      "distill.teacher",
+                                      "distill.cache",
+                                      "run.output",
+                                      "run.start",
+                                      "run.threads",
+                                      "run.log_seconds",
+                                      "run.log_steps",
+                                      "run.start_entry",
+                                      "distill.teacher_entry",
+                                      "distill.teacher_model"};
 
 typedef struct comparison {
     FILE *text;

@@ -1,4 +1,4 @@
-/* Evaluates sessions: losses and counts on the host. */
+/* Evaluation of sessions: loss, accuracy and confusion matrix. */
 #include "recipes/infer/evaluate.h"
 
 #include <math.h>
@@ -13,28 +13,31 @@ static vst_status reserve_ints(int **array, uint64_t count) {
 
 static vst_status reserve(vst_evaluation *e, int classes, uint64_t samples, bool want_logits) {
     vst_status status = VST_OK;
-    size_t cells, scores;
-    if (!vst_multiply((size_t)classes, (size_t)classes, &cells) ||
-        !vst_multiply((size_t)samples, (size_t)classes, &scores))
-        return vst_fail_memory(SIZE_MAX);
-    if (!e->confusion) e->confusion = vst_calloc(cells, sizeof *e->confusion);
+    size_t scores;
+    if (!vst_multiply((size_t)samples, (size_t)classes, &scores)) return vst_fail_memory(SIZE_MAX);
     if (!e->logits && want_logits) e->logits = vst_calloc(scores, sizeof *e->logits);
-    if (!e->confusion || (want_logits && !e->logits)) VST_TRY(vst_fail_memory(cells * sizeof *e->confusion));
+    if (want_logits && !e->logits) VST_TRY(vst_fail_memory(scores * sizeof *e->logits));
     VST_TRY(reserve_ints(&e->labels, samples));
     VST_TRY(reserve_ints(&e->predictions, samples));
-    memset(e->confusion, 0, cells * sizeof *e->confusion);
     e->classes = classes;
     e->samples = e->labelled = 0;
 out:
     return status;
 }
 
-/* The first of the largest. */
-static int largest(const float *scores, int classes) {
-    int best = 0;
-    for (int c = 1; c < classes; c++)
-        if (scores[c] > scores[best]) best = c;
+size_t vst_evaluation_bytes(uint64_t samples, int heads) { return (size_t)samples * sizeof(int) * (2 + (size_t)heads); }
+
+size_t vst_largest(const float *values, size_t count) {
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (values[i] > values[best]) best = i;
     return best;
+}
+
+static bool all_finite(const float *scores, int classes) {
+    for (int c = 0; c < classes; c++)
+        if (!isfinite(scores[c])) return false;
+    return true;
 }
 
 /* One sample's scores: its loss (0 without a label), the first largest class, how many classes beat the label. */
@@ -44,13 +47,13 @@ typedef struct sample_result {
 } sample_result;
 
 static sample_result score_sample(const float *scores, int classes, int label) {
-    sample_result result = {.prediction = largest(scores, classes)};
+    sample_result result = {.prediction = (int)vst_largest(scores, (size_t)classes)};
     double sum = 0;
     if (label < 0) return result;
     for (int c = 0; c < classes; c++) {
         sum += exp((double)scores[c] - scores[result.prediction]);
         const bool worse = scores[c] < scores[label] || (scores[c] == scores[label] && c >= label);
-        result.better += !worse; /* so that a score that is not a number is never right */
+        result.better += !worse;
     }
     result.loss = log(sum) + scores[result.prediction] - scores[label];
     return result;
@@ -61,14 +64,15 @@ typedef struct sums {
     uint64_t top1, top5;
 } sums;
 
-/* Each head's own predictions, of models with two. The first batch makes room for them. */
+/* Stores the predictions of each head of a model with two heads. Allocates them at the first batch. */
 static vst_status take_heads(const vst_batch *batch, const vst_result *answers, uint64_t samples, vst_evaluation *e) {
     for (int h = 0; h < VST_HEADS; h++) {
         if (!answers->heads[h]) continue;
         const vst_status status = reserve_ints(&e->heads[h], samples);
         if (status != VST_OK) return status;
         for (int i = 0; i < batch->count; i++)
-            e->heads[h][batch->samples[i]] = largest(answers->heads[h] + (size_t)i * (size_t)e->classes, e->classes);
+            e->heads[h][batch->samples[i]] =
+                (int)vst_largest(answers->heads[h] + (size_t)i * (size_t)e->classes, (size_t)e->classes);
     }
     return VST_OK;
 }
@@ -85,6 +89,11 @@ static vst_status take_batch(const vst_batch *batch, const float *scores, uint64
                             "sample %llu with label %d is outside of the %llu samples and %d classes that "
                             "the evaluation was made for",
                             (unsigned long long)sample, label, (unsigned long long)samples, classes);
+        if (!all_finite(row, classes))
+            return vst_fail(VST_ERROR_NUMERIC,
+                            "the model's scores of sample %llu are not finite: its weights or the image hold values "
+                            "that are not",
+                            (unsigned long long)sample);
         const sample_result v = score_sample(row, classes, label);
         e->labels[sample] = label;
         e->predictions[sample] = v.prediction;
@@ -92,7 +101,6 @@ static vst_status take_batch(const vst_batch *batch, const float *scores, uint64
         e->samples++;
         if (label < 0) continue;
         e->labelled++;
-        e->confusion[(size_t)label * (size_t)classes + (size_t)v.prediction]++;
         total->loss += v.loss;
         total->top1 += v.better < 1;
         total->top5 += v.better < 5;
@@ -130,38 +138,22 @@ static void map_all(int *classes, uint64_t count, const int *back) {
         if (classes[i] >= 0) classes[i] = back[classes[i]];
 }
 
-static vst_status map_confusion(vst_evaluation *e, const vst_class_match *match) {
-    const size_t from = (size_t)match->from, to = (size_t)match->to;
-    uint64_t *confusion = vst_calloc(from * from, sizeof *confusion);
-    if (!confusion) return vst_fail_memory(from * from * sizeof *confusion);
-    for (size_t row = 0; row < from; row++)
-        for (size_t column = 0; column < from; column++)
-            confusion[row * from + column] = e->confusion[(size_t)match->map[row] * to + (size_t)match->map[column]];
-    vst_free(e->confusion);
-    e->confusion = confusion;
-    e->classes = match->from;
-    return VST_OK;
-}
-
 vst_status vst_evaluation_to_data(vst_evaluation *e, const vst_class_match *match) {
-    vst_status status = VST_OK;
     VST_ASSERT(!e->logits);
     if (match->same) return VST_OK;
     int *back = vst_alloc((size_t)match->to * sizeof *back);
     if (!back) return vst_fail_memory((size_t)match->to * sizeof *back);
     for (int i = 0; i < match->to; i++) back[i] = -1;
     for (int i = 0; i < match->from; i++) back[match->map[i]] = i;
-    VST_TRY(map_confusion(e, match));
+    e->classes = match->from;
     map_all(e->labels, e->samples, back);
     map_all(e->predictions, e->samples, back);
     for (int h = 0; h < VST_HEADS; h++) map_all(e->heads[h], e->samples, back);
-out:
     vst_free(back);
-    return status;
+    return VST_OK;
 }
 
 void vst_evaluation_clear(vst_evaluation *evaluation) {
-    vst_free(evaluation->confusion);
     vst_free(evaluation->labels);
     vst_free(evaluation->predictions);
     vst_free(evaluation->logits);

@@ -133,8 +133,7 @@ static void list_names(const vst_classes *from, const int *map, char *text, size
         if (listed >= LISTED || used + 1 >= size) continue;
         used += (size_t)snprintf(text + used, size - used, "%s\"%.40s\"", listed++ ? ", " : "", from->names[i]);
     }
-    if (missing > listed && used + 1 < size)
-        snprintf(text + used, size - used, " and %d more", missing - listed);
+    if (missing > listed && used + 1 < size) snprintf(text + used, size - used, " and %d more", missing - listed);
 }
 
 static vst_status match_positions(vst_class_match *match, const vst_classes *from, const vst_classes *to) {

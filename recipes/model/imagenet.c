@@ -1,6 +1,14 @@
-/* The classes of ImageNet-1k (ILSVRC 2012) by index: the WordNet number, which names the folder, and a short English name.
- * Facts of the data set, as timm (imagenet_synsets.txt) and torchvision (_IMAGENET_CATEGORIES) list them. */
+/* The classes of ImageNet-1k (ILSVRC 2012) by index: the WordNet number, which names the folder, and a short English
+ * name. Facts of the data set, as timm (imagenet_synsets.txt) and torchvision (_IMAGENET_CATEGORIES) list them. */
 #include "recipes/model/imagenet.h"
+
+#include <stdio.h>
+
+const char *vsti_default_class_name(int index, int classes, char number[16]) {
+    if (classes == VSTI_IMAGENET_CLASSES) return vsti_imagenet[index].name;
+    snprintf(number, 16, "%d", index);
+    return number;
+}
 
 const vsti_imagenet_class vsti_imagenet[VSTI_IMAGENET_CLASSES] = {
     {"n01440764", "tench"},

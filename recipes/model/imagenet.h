@@ -8,4 +8,8 @@ typedef struct vsti_imagenet_class {
 } vsti_imagenet_class;
 extern const vsti_imagenet_class vsti_imagenet[VSTI_IMAGENET_CLASSES]; /* the numbers rise, so it can be searched */
 
+/* The name of class `index` of a model whose file gives none: with 1000 classes ImageNet's, otherwise the number,
+ * written to `number`. */
+const char *vsti_default_class_name(int index, int classes, char number[16]);
+
 #endif

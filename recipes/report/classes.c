@@ -12,11 +12,9 @@ typedef struct place {
     double mean; /* over the runs, per cent; NAN: no images */
 } place;
 
-static double accuracy(const vst_report *report, const uint64_t *confusion, int class, uint64_t *images) {
-    const uint64_t *row = confusion + (size_t) class * (size_t)report->class_count;
-    *images = 0;
-    for (int i = 0; i < report->class_count; i++) *images += row[i];
-    return *images ? 100 * (double)row[class] / (double)*images : NAN;
+static double accuracy(const vst_confusion *confusion, int class, uint64_t *images) {
+    *images = vst_confusion_samples(confusion, class);
+    return *images ? 100 * (double)vst_confusion_right(confusion, class) / (double)*images : NAN;
 }
 
 static double mean_accuracy(const vst_report *report, int class) {
@@ -25,7 +23,7 @@ static double mean_accuracy(const vst_report *report, int class) {
     for (int i = 0; i < report->run_count; i++) {
         uint64_t images;
         if (!report->runs[i].confusion) continue;
-        sum += accuracy(report, report->runs[i].confusion, class, &images);
+        sum += accuracy(report->runs[i].confusion, class, &images);
         runs++;
     }
     return sum / runs;
@@ -45,7 +43,7 @@ static void write_class(FILE *html, const vst_report *report, int class) {
     fputs("</td>", html);
     for (int i = 0; i < report->run_count; i++) {
         if (!report->runs[i].confusion) continue;
-        const double percent = accuracy(report, report->runs[i].confusion, class, &images);
+        const double percent = accuracy(report->runs[i].confusion, class, &images);
         fprintf(html, "<td>%s", vsti_number_text(percent, 1, text));
         if (isfinite(percent))
             fprintf(html, "<span class=bar><i style=\"width:%.1f%%;background:var(--c%d)\"></i></span>", percent,

@@ -14,21 +14,23 @@ enum { TOKENS = 2, SHOWN_SIDE = 168 }; /* pixels at least of a picture with atte
 
 /* ---- Pictures ---- */
 
-/* Evenly spread over the test split; every fourth gets attention maps. */
+/* Evenly spread over the test split; every fourth gets attention maps. The training decided what becomes of images that
+ * cannot be read: here the next one is shown. */
 static vst_status choose_pictures(vsti_page_data *page, const vst_dataset *test) {
-    vst_status status = VST_OK;
     const uint64_t count = vst_dataset_count(test);
-    const int wanted = count < VSTI_PICTURES ? (int)count : VSTI_PICTURES,
-              views = wanted < VSTI_VIEWS ? wanted : VSTI_VIEWS;
+    const int wanted = count < VSTI_PICTURES ? (int)count : VSTI_PICTURES;
+    int shown = 0;
     for (int i = 0; i < wanted; i++) {
-        page->samples[i] = (uint64_t)i * count / (uint64_t)wanted;
-        VST_TRY(vst_dataset_read(test, page->samples[i], &page->pictures[i], &page->labels[i]));
-        page->report.picture_count++;
+        page->samples[shown] = (uint64_t)i * count / (uint64_t)wanted;
+        const vst_status status =
+            vst_dataset_read_next(test, &page->samples[shown], &page->pictures[shown], &page->labels[shown]);
+        if (status == VST_OK) shown++;
+        else if (!vst_dataset_is_broken(status)) return status;
     }
-    for (int i = 0; i < views; i++) page->views[i] = i * wanted / views;
-    page->report.view_count = views;
-out:
-    return status;
+    page->report.picture_count = shown;
+    page->report.view_count = shown < VSTI_VIEWS ? shown : VSTI_VIEWS;
+    for (int i = 0; i < page->report.view_count; i++) page->views[i] = i * shown / page->report.view_count;
+    return VST_OK;
 }
 
 /* The run was tested on the pictures of the page. */
@@ -121,7 +123,8 @@ static vst_status show_answers(vsti_page_data *page, const vsti_measured_runs *s
     vst_report_run *row = &page->runs[index];
     int *predictions = page->predictions + index * VSTI_PICTURES;
     if (!answers) goto out;
-    row->confusion = answers->confusion;
+    VST_TRY(vst_confusion_create(&page->confusions[index], answers));
+    row->confusion = &page->confusions[index];
     row->predictions = predictions;
     for (int i = 0; i < page->report.picture_count; i++) predictions[i] = answers->predictions[page->samples[i]];
     status = show_attention(page, run, page->attention + (ptrdiff_t)index * VSTI_VIEWS * TOKENS, row);
@@ -168,7 +171,8 @@ vst_status vsti_page_data_fill(vsti_page_data *page, vsti_measured_runs *set, co
     page->runs = vst_calloc(runs, sizeof *page->runs);
     page->predictions = vst_calloc(runs * VSTI_PICTURES, sizeof *page->predictions);
     page->attention = vst_calloc(runs * VSTI_VIEWS * TOKENS, sizeof *page->attention);
-    if (!page->runs || !page->predictions || !page->attention)
+    page->confusions = vst_calloc(runs, sizeof *page->confusions);
+    if (!page->runs || !page->predictions || !page->attention || !page->confusions)
         VST_TRY(vst_fail_memory(runs * VSTI_PICTURES * sizeof *page->attention));
     page->report = (vst_report){.runs = page->runs,
                                 .run_count = count,
@@ -190,6 +194,8 @@ void vsti_page_data_clear(vsti_page_data *page) {
     for (int i = 0; i < VSTI_PICTURES; i++) vst_image_clear(&page->pictures[i]);
     for (int i = 0; page->attention && i < page->run_count * VSTI_VIEWS * TOKENS; i++)
         vst_image_clear(&page->attention[i]);
+    for (int i = 0; page->confusions && i < page->run_count; i++) vst_confusion_clear(&page->confusions[i]);
+    vst_free(page->confusions);
     vst_free(page->runs);
     vst_free(page->predictions);
     vst_free(page->attention);

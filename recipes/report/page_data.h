@@ -13,8 +13,9 @@ typedef struct vsti_page_data {
     vst_image pictures[VSTI_PICTURES];
     int labels[VSTI_PICTURES], views[VSTI_VIEWS];
     uint64_t samples[VSTI_PICTURES];
-    int *predictions;     /* (runs, VSTI_PICTURES) */
-    vst_image *attention; /* (runs, VSTI_VIEWS, 2) */
+    int *predictions;          /* (runs, VSTI_PICTURES) */
+    vst_confusion *confusions; /* (runs) */
+    vst_image *attention;      /* (runs, VSTI_VIEWS, 2) */
     const char **class_names;
     char subtitle[512];
 } vsti_page_data;

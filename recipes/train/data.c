@@ -11,7 +11,9 @@
 vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const char *split, int channels) {
     const vst_data_options *o = &recipe->data;
     const bool test = strcmp(split, "test") == 0, elsewhere = test && o->test && *o->test;
+    const vst_image_limits limits = {.pixels = (uint64_t)o->max_megapixels * 1000000}; /* 0: the default */
     const vst_dataset_options options = {
+        .limits = &limits,
         .format = o->format && *o->format && strcmp(o->format, "auto") != 0 && !elsewhere ? o->format : NULL,
         .channels = channels == 1 ? 1 : 3,
         .natural_order = o->class_order == VST_CLASS_ORDER_NATURAL};
@@ -52,8 +54,8 @@ static vst_status check_training_data(const vst_recipe *recipe, const vst_datase
                     vst_dataset_path(train));
 }
 
-/* The classes of the training split hold; without labels there, those of the test split. The test split may lie elsewhere,
- * in another order or with fewer classes. */
+/* The classes of the training split hold; without labels there, those of the test split. The test split may lie
+ * elsewhere, in another order or with fewer classes. */
 static vst_status match_test_split(vsti_train_data *data, const vst_recipe *recipe) {
     vst_status status = VST_OK;
     vst_class_match match = {0};
@@ -117,21 +119,20 @@ out:
 vst_loader_options vsti_training_options(const vsti_train_data *data, const vst_recipe *recipe) {
     const vst_model_common *common = vst_model_common_of(recipe->model);
     const vst_augment_options *augment = &recipe->augment;
-    vst_loader_options options = {
-        .batch = recipe->optim.batch,
-        .workers = recipe->data.workers,
-        .shuffle = true,
-        .drop_last = true,
-        .seed = (uint64_t)recipe->run.seed,
-        .channels = common->channels,
-        .size = common->image,
-        .repeats = augment->repeats,
-        .views = augment->views,
-        .augment = data->augment,
-        .fast_decode = augment->fast_decode,
-        .mix = {augment->mixup, augment->cutmix, augment->mixup_prob, augment->mixup_switch_prob},
-        .targets = {common->classes, recipe->optim.smoothing, data->labelled},
-        .broken = vsti_recipe_broken(recipe)};
+    vst_loader_options options = {.batch = recipe->optim.batch,
+                                  .workers = recipe->data.workers,
+                                  .shuffle = true,
+                                  .drop_last = true,
+                                  .seed = (uint64_t)recipe->run.seed,
+                                  .channels = common->channels,
+                                  .size = common->image,
+                                  .repeats = augment->repeats,
+                                  .views = augment->views,
+                                  .augment = data->augment,
+                                  .fast_decode = augment->fast_decode,
+                                  .mix = vst_recipe_mix(recipe),
+                                  .targets = {common->classes, recipe->optim.smoothing, data->labelled},
+                                  .broken = vsti_recipe_broken(recipe)};
     for (int c = 0; c < 3; c++)
         vst_model_normalization(recipe->model, c < common->channels ? c : 0, &options.mean[c], &options.std[c]);
     return options;

@@ -12,8 +12,8 @@ typedef struct vsti_train_data {
     uint64_t labelled;                            /* samples [0, labelled) of `train` keep their label */
     vst_augment *augment;
     vst_loader *loader, *validation_loader, *test_loader;
-    uint64_t steps; /* batches of an epoch: whole steps of optim.accumulate */
-    vst_classes classes; /* of the training split, and so the student's; names of the data set */
+    uint64_t steps;            /* batches of an epoch: whole steps of optim.accumulate */
+    vst_classes classes;       /* of the training split, and so the student's; names of the data set */
     uint64_t hash, train_hash; /* of the samples of all splits, and of those trained on */
     uint64_t view;             /* vst_view_id of the training: what is made of them */
 } vsti_train_data;
@@ -26,8 +26,7 @@ static inline vst_broken_rule vsti_recipe_broken(const vst_recipe *recipe) {
 }
 
 static inline bool vsti_recipe_mixes(const vst_recipe *recipe) {
-    const vst_augment_options *o = &recipe->augment;
-    const vst_mix_options mix = {o->mixup, o->cutmix, o->mixup_prob, o->mixup_switch_prob};
+    const vst_mix_options mix = vst_recipe_mix(recipe);
     return vst_mix_enabled(&mix);
 }
 

@@ -18,11 +18,11 @@ vst_status vsti_identity_make(vsti_identity *out, const vst_recipe *recipe, uint
     bare.data.path = bare.data.test = bare.data.format =
         NULL; /* where they lie says nothing: the contents are hashed */
     bare.data.workers = 0;
-    bare.distill.teacher = NULL;
+    bare.distill.teacher = bare.distill.teacher_entry = bare.distill.teacher_model = NULL;
     bare.distill.cache = vst_recipe_cached(recipe) ? "cache" : NULL; /* that there is one does: half precision rounds */
-    bare.run.output = bare.run.start = NULL;
+    bare.run.output = bare.run.start = bare.run.start_entry = NULL;
     bare.run.threads = 0; /* another number is warned about */
-    bare.run.log_seconds = 0;
+    bare.run.log_seconds = bare.run.log_steps = 0;
     char *yaml = vst_recipe_to_yaml(&bare);
     if (!yaml) return vst_fail_memory(1 << 16);
     const uint64_t parts[4] = {XXH3_64bits(yaml, strlen(yaml)), data, teachers, start};

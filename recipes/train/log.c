@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "recipes/train/tensorboard.h"
+#include "vision/base/clock.h"
 #include "vision/base/log.h"
+#include "vision/base/memory.h"
 
 enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step */
 
@@ -31,8 +33,8 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
                 teacher->top1);
     if (teacher->classes.map) {
-        const vst_classes own = vst_model_classes(teacher->model, teacher->name);
-        vst_class_match_log(&teacher->classes, &t->data.classes, &own);
+        const vst_classes names = vst_model_classes(teacher->model, teacher->name);
+        vst_class_match_log(&teacher->classes, &t->data.classes, &names);
     }
 }
 
@@ -49,9 +51,13 @@ static void log_teachers(const vsti_trainer *t) {
 static void log_losses(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     const uint64_t samples = vst_dataset_count(t->data.train);
-    vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %llu of %llu samples, weight %g, smoothing %g", "logits",
-            (unsigned long long)t->data.labelled, (unsigned long long)samples,
-            t->distilling ? r->distill.label_weight : 1, r->optim.smoothing);
+    if (vst_dataset_classes(t->data.train) == 0)
+        vst_log(VST_LOG_INFO, "learns   from the teacher alone: the %llu samples have no labels",
+                (unsigned long long)samples);
+    else
+        vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %llu of %llu samples, weight %g, smoothing %g", "logits",
+                (unsigned long long)t->data.labelled, (unsigned long long)samples,
+                t->distilling ? r->distill.label_weight : 1, r->optim.smoothing);
     for (int i = 0; t->distilling && i < r->term_count; i++)
         vst_log(VST_LOG_INFO, "         %-12s <- %s's %s, distance %s, weight %g", r->terms[i].student,
                 r->terms[i].from, r->terms[i].teacher, r->terms[i].distance, r->terms[i].weight);
@@ -61,11 +67,14 @@ static void log_data(const vsti_trainer *t) {
     const vst_augment_options *augment = &t->recipe->augment;
     vst_log(VST_LOG_INFO, "loading  %d thread%s, %.1f MB of batches", t->recipe->data.workers,
             t->recipe->data.workers == 1 ? "" : "s", (double)vsti_train_data_bytes(&t->data) / 1e6);
-    if (augment->mixup > 0 || augment->cutmix > 0)
+    if (vsti_recipe_mixes(t->recipe))
         vst_log(VST_LOG_INFO,
-                "mixing   mixup %g, cutmix %g, of a share of %g of the batches; training top-1 is for what an image "
+                "mixing   mixup %g, cutmix %g, of a share of %g of the %s; training top-1 is for what an image "
                 "shows most of",
-                augment->mixup, augment->cutmix, augment->mixup_prob);
+                augment->mixup, augment->cutmix_minmax.count ? 1 : augment->cutmix, augment->mixup_prob,
+                augment->mixup_mode == VST_MIX_BATCH  ? "batches"
+                : augment->mixup_mode == VST_MIX_PAIR ? "pairs"
+                                                      : "images");
     if (augment->repeats > 1)
         vst_log(VST_LOG_INFO, "repeats  an epoch shows one sample in %d, %d times each", augment->repeats,
                 augment->repeats);
@@ -120,14 +129,64 @@ void vsti_log_setup(const vsti_trainer *t) {
     log_average(t);
 }
 
-static void log_share(const vsti_trainer *t, const char *name, double weight, double value, double norm,
-                      double total_norm) {
+/* DeiT's division by the classes makes a term so small. */
+static bool is_divided_by_classes(const vst_term_options *term) {
+    const vst_option *reduction = term ? vst_options_find(vst_term_own_table(term), "reduction") : NULL;
+    char *value = reduction ? vst_options_get(reduction, term->own) : NULL;
+    const bool divided = value && strcmp(value, "elements") == 0;
+    vst_free(value);
+    return divided;
+}
+
+/* term: NULL for the labels. */
+static void log_share(const vsti_trainer *t, const vst_term_options *term, const char *name, double weight,
+                      double value, double norm, double total_norm) {
     const double total = t->progress.sums.loss, share = 100 * weight * value / total;
     vst_log(VST_LOG_INFO, "first step: %-28s %9.5f x %-8g %6.2f %% of the loss, %6.2f %% of the gradient", name, value,
             weight, share, 100 * norm / total_norm);
     if (weight > 0 && share < 1 && norm < 0.01 * total_norm)
-        vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight (with kl: reduction batchmean)",
-                name);
+        vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight%s", name,
+                is_divided_by_classes(term) ? ", or set its reduction to batchmean" : "");
+}
+
+enum { NAME = 160 };
+static const char *term_name(const vst_term_options *term, char name[NAME]) {
+    const char *from = strcmp(term->from, "teacher") == 0 ? "" : term->from;
+    snprintf(name, NAME, "%s, %s <- %s%s%s", term->distance, term->student, from, *from ? "." : "", term->teacher);
+    return name;
+}
+
+/* Seconds of a step that go into what is named so, "distill.0 mse", "distill.0.projector conv2d"; all with "". */
+static double seconds_of(const vst_context *context, const char *scope) {
+    const size_t length = strlen(scope);
+    double sum = 0;
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
+        vst_profile_row row;
+        vst_context_profile_at(context, i, &row);
+        const bool within =
+            strncmp(row.name, scope, length) == 0 && (row.name[length] == ' ' || row.name[length] == '.');
+        if (!length || within) sum += row.seconds;
+    }
+    return sum;
+}
+
+/* What each term costs, so that one sees which of them makes a step slow. */
+static void log_costs(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    double terms[VST_MAX_TERMS], all = 0;
+    for (int i = 0; i < r->term_count; i++) {
+        char scope[32];
+        snprintf(scope, sizeof scope, VST_DISTILL_PREFIX "%d", i);
+        all += terms[i] = seconds_of(t->student.context, scope);
+    }
+    const double plain = seconds_of(t->student.context, "") - all;
+    vst_log(VST_LOG_INFO, "cost     %-34s %9.1f ms a batch", "the student alone", 1e3 * plain);
+    if (t->teachers.count) vst_log(VST_LOG_INFO, "         %-34s %9.1f ms", "its teachers", 1e3 * t->teacher_seconds);
+    for (int i = 0; i < r->term_count; i++) {
+        char name[NAME];
+        vst_log(VST_LOG_INFO, "         %-34.60s %9.1f ms, %.0f %% of the student", term_name(&r->terms[i], name),
+                1e3 * terms[i], plain > 0 ? 100 * terms[i] / plain : 0);
+    }
 }
 
 void vsti_log_loss_shares(const vsti_trainer *t) {
@@ -136,16 +195,15 @@ void vsti_log_loss_shares(const vsti_trainer *t) {
     if (!t->distilling) return;
     for (int i = 0; i <= r->term_count; i++) total_norm += t->gradient_norms[i];
     if (r->distill.label_weight > 0)
-        log_share(t, "labels", r->distill.label_weight, t->progress.sums.labels, t->gradient_norms[0], total_norm);
-    for (int i = 0; i < r->term_count; i++) {
-        char name[160];
-        const vst_term_options *term = &r->terms[i];
-        const char *from = strcmp(term->from, "teacher") == 0 ? "" : term->from;
-        snprintf(name, sizeof name, "%s, %s <- %s%s%s", term->distance, term->student, from, *from ? "." : "",
-                 term->teacher);
-        log_share(t, name, vst_term_weight(term, 0, r->run.epochs), t->progress.sums.terms[i], t->gradient_norms[i + 1],
+        log_share(t, NULL, "labels", r->distill.label_weight, t->progress.sums.labels, t->gradient_norms[0],
                   total_norm);
+    for (int i = 0; i < r->term_count; i++) {
+        char name[NAME];
+        const vst_term_options *term = &r->terms[i];
+        log_share(t, term, term_name(term, name), vst_term_weight(term, 0, r->run.epochs), t->progress.sums.terms[i],
+                  t->gradient_norms[i + 1], total_norm);
     }
+    log_costs(t);
 }
 
 /* ---- log.txt and summary.csv ---- */
@@ -185,6 +243,29 @@ void vsti_log_step(vsti_trainer *t) {
     json_object_set_new(line, "train_loss", number(sums->loss / (double)sums->steps));
     set_terms(t, line);
     log_line(t, line);
+}
+
+/* Of the batches of the step that was just made. */
+void vsti_log_update(vsti_trainer *t, double norm, double rate) {
+    vsti_step_sums *sums = &t->step_sums;
+    const double batches = sums->batches, seconds = vst_seconds() - sums->begin;
+    const bool fresh = vsti_run_folder_size(&t->folder, VSTI_STEPS_FILE) == 0;
+    char line[1024];
+    int used = 0;
+    if (fresh) {
+        used = snprintf(line, sizeof line, "epoch,step,loss,labels");
+        for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
+            used += snprintf(line + used, sizeof line - (size_t)used, ",term%d_%.20s", i, t->recipe->terms[i].distance);
+        used += snprintf(line + used, sizeof line - (size_t)used, ",lr,gradient_norm,seconds\n");
+        vsti_run_folder_append(&t->folder, VSTI_STEPS_FILE, line, (size_t)used);
+    }
+    used = snprintf(line, sizeof line, "%d,%llu,%.9g,%.9g", t->progress.epoch,
+                    (unsigned long long)(t->progress.step / (uint64_t)t->recipe->optim.accumulate),
+                    sums->loss / batches, sums->labels / batches);
+    for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
+        used += snprintf(line + used, sizeof line - (size_t)used, ",%.9g", sums->terms[i] / batches);
+    used += snprintf(line + used, sizeof line - (size_t)used, ",%.9g,%.9g,%.6f\n", rate, norm, seconds);
+    vsti_run_folder_append(&t->folder, VSTI_STEPS_FILE, line, (size_t)used);
 }
 
 static void log_json(vsti_trainer *t) {
@@ -237,7 +318,8 @@ static void log_csv(vsti_trainer *t) {
 
 void vsti_log_epoch(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->progress.figures;
-    char validation[64] = "", other[64] = "";
+    char validation[64] = "", other[64] = "", top1[32] = "";
+    if (!isnan(f->train_top1)) snprintf(top1, sizeof top1, ", top-1 %.2f %%", f->train_top1); /* there were labels */
     log_json(t);
     log_csv(t);
     vsti_log_tensorboard(t);
@@ -246,10 +328,10 @@ void vsti_log_epoch(vsti_trainer *t) {
         snprintf(other, sizeof other, " (%s weights %.2f %%)", vsti_saves_average(t) ? "raw" : "average",
                  f->other_top1);
     vst_log(VST_LOG_INFO,
-            "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training "
+            "epoch %d/%d: loss %.4f%s; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training "
             "waited for images",
-            t->progress.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss,
-            f->test_top1, other, t->progress.sums.seconds, 100 * t->waiting);
+            t->progress.epoch + 1, t->recipe->run.epochs, f->train_loss, top1, validation, f->test_loss, f->test_top1,
+            other, t->progress.sums.seconds, 100 * t->waiting);
 }
 
 /* ---- Progress ---- */

@@ -8,7 +8,9 @@
 /* The learning rate that optim.lr, lr_rule and the images of a step give. */
 double vsti_learning_rate(const vst_optim_options *options);
 
-/* `steps` of the optimiser in an epoch. */
-vst_schedule vsti_recipe_schedule(const vst_recipe *recipe, uint64_t steps);
+/* `steps` of the optimiser in an epoch. `state`: for schedules that follow a measure; NULL: none may. Clear it with
+ * vst_schedule_clear. */
+VST_NODISCARD vst_status vsti_recipe_schedule(vst_schedule *out, const vst_recipe *recipe, uint64_t steps,
+                                              vst_schedule_state *state);
 
 #endif

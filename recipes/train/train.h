@@ -5,9 +5,10 @@
  * batch / labelled rows, so that the cross-entropy stays a mean over labelled samples.
  *
  * A run folder holds recipe.yaml (resolved), log.txt (JSON lines: DeiT's keys and ours), summary.csv, samples.png (an
- * augmented batch), last.safetensors (checkpoint: model and optimiser, after every epoch), previous.safetensors (the
- * one before), best.safetensors (the model alone, chosen on the validation split; the last one if there is no such
- * split) and lock. The test split is reported after every epoch and never chooses anything.
+ * augmented batch), steps.csv (with run.log_steps), last.safetensors (checkpoint: model and optimiser, after every
+ * epoch), previous.safetensors (the one before), best.safetensors (the model alone, chosen on the validation split; the
+ * last one if there is no such split) and lock. The test split is reported after every epoch and never chooses
+ * anything.
  *
  * With optim.ema_decay the moving average and the trained ("raw") weights are both evaluated on the test split after
  * every epoch. optim.weights says which of them the model files get; test_acc1, the validation and what is chosen by it
@@ -52,7 +53,8 @@ typedef struct vst_train_result {
     double test_loss, test_top1, test_top5;
     double validation_top1, best_validation; /* of the last and of the best epoch */
     int best_epoch;
-    double teacher_top1;                    /* measured before distilling */
+    double teacher_top1;                    /* measured before distilling, on validation samples or, without any,
+                                               on training samples; never on the test split */
     double seconds;                         /* of training and evaluating, all sessions of the run together */
     size_t parameters;                      /* trained ones of the model, projectors not counted */
     size_t bytes;                           /* memory of buckets, plans and batches held ready */

@@ -1,12 +1,12 @@
-/* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp; everything that changes
- * after the setjmp therefore lives in a `codec` outside the function that calls setjmp.
- * One deviation from Pillow: grey of 16 bits is scaled to 8, where Pillow's convert("RGB") clips, so that what is
- * brighter than 255 of 65535 becomes white. */
+/* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp, so everything that changes
+ * after setjmp is in a `codec` outside the function that calls setjmp. One deviation from Pillow: 16-bit grey is scaled
+ * to 8 bits. Pillow's convert("RGB") clips, so that every value above 255 becomes white. */
 #include <png.h>
 #include <setjmp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
@@ -19,10 +19,10 @@ typedef struct codec {
     png_infop info;
     vst_image_limits limits;
     const uint8_t *input;
-    uint8_t *output; /* owned until handed out */
+    uint8_t *output; /* owned until returned to the caller */
     size_t size, offset, capacity;
     bool memory_failed;
-    vst_status status; /* of a failure of ours within libpng's functions; VST_OK: the text is libpng's */
+    vst_status status; /* of an error of ours inside a libpng callback; VST_OK: the error is libpng's, see `text` */
     char text[160];
 } codec;
 
@@ -68,18 +68,34 @@ static void write_bytes(png_structp png, png_bytep data, size_t size) {
 
 static void flush_bytes(png_structp png) { (void)png; }
 
-/* Our status for the text that libpng left. */
+/* Converts the error to a status. */
 static vst_status failure(const codec *self, const char *verb) {
     if (self->status != VST_OK) return self->status;
     if (self->memory_failed) return vst_fail(VST_ERROR_MEMORY, "%s PNG: out of memory", verb);
     return vst_fail(VST_ERROR_FORMAT, "%s PNG: %s (byte %zu of %zu)", verb, self->text, self->offset, self->size);
 }
 
+/* Pillow compares the checksums of the chunks before the pixels, those of the pixels and what follows it does not look
+ * at: a missing end is none of an error. */
+static void check_sums(const codec *self) {
+    enum { SIGNATURE = 8, HEADER = 8, CHECKSUM = 4 };
+    for (size_t at = SIGNATURE; at + HEADER + CHECKSUM <= self->size;) {
+        const size_t length = png_get_uint_32(self->input + at);
+        if (memcmp(self->input + at + 4, "IDAT", 4) == 0 || length > self->size - at - HEADER - CHECKSUM) return;
+        const uint8_t *end = self->input + at + HEADER + length;
+        if (crc32(0, self->input + at + 4, (uInt)length + 4) != png_get_uint_32(end))
+            png_error(self->png, "a wrong checksum before the pixels");
+        at += HEADER + length + CHECKSUM;
+    }
+}
+
 /* Reads everything up to the pixels. */
 static bool read_header(codec *self) {
     png_structp png = self->png;
-    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* metadata is not even parsed */
-    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);         /* the area is checked below */
+    check_sums(self);
+    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* skip metadata */
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* no limits on the sides: the area is checked below */
     png_set_chunk_malloc_max(png, self->limits.chunk_bytes);
     png_set_chunk_cache_max(png, CHUNKS_MAX);
     png_read_info(png, self->info);
@@ -92,7 +108,7 @@ static int channels_of(const codec *self) {
     return png_get_color_type(self->png, self->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
 }
 
-/* Asks libpng for 8-bit grey or RGB and gives `out` its shape. */
+/* Sets the conversion to 8-bit grey or RGB and allocates `out`. */
 static bool prepare(codec *self, vst_image *out) {
     png_structp png = self->png;
     const int colour = png_get_color_type(png, self->info);
@@ -113,7 +129,6 @@ static void read_rows(codec *self, vst_image *out) {
     if (png_get_rowbytes(self->png, self->info) != stride) png_error(self->png, "unexpected length of a row");
     for (int pass = 0; pass < passes; pass++)
         for (int y = 0; y < out->height; y++) png_read_row(self->png, out->pixels + (size_t)y * stride, NULL);
-    png_read_end(self->png, NULL);
 }
 
 static vst_status decode(codec *self, vst_image *out) {
@@ -140,7 +155,7 @@ vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vs
     return status;
 }
 
-/* ---- What the file says of itself ---- */
+/* ---- Inspecting ---- */
 
 static vst_status inspect(codec *self, vst_image_facts *facts) {
     if (setjmp(png_jmpbuf(self->png))) return failure(self, "reading");
@@ -154,7 +169,7 @@ static vst_status inspect(codec *self, vst_image_facts *facts) {
     return VST_OK;
 }
 
-/* Looks for the chunk eXIf, which may stand before or behind the pixels. */
+/* Finds the eXIf chunk, which may be before or after the pixels. */
 static int orientation_of(const uint8_t *bytes, size_t size) {
     enum { SIGNATURE = 8, HEADER = 8, CHECKSUM = 4 };
     for (size_t at = SIGNATURE; size - at >= HEADER + CHECKSUM;) {
