@@ -10,7 +10,7 @@
 void vsti_sync_average(const vsti_teacher *teacher, vst_params *student, const float *average);
 
 /* From `count` images' values of the teacher's tap to what the student gets: of class scores those of its classes
- * (online.c). */
+ * (scores.c). */
 void vsti_take_scores(const vsti_teacher *teacher, const vsti_teacher_tap *tap, const float *values, int count,
                       float *target);
 /* Reads the taps of the last batch (cached.c). */

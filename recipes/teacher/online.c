@@ -21,19 +21,6 @@ vst_status vsti_teachers_run(vsti_teachers *teachers, vst_params *student, const
     return status;
 }
 
-void vsti_take_scores(const vsti_teacher *teacher, const vsti_teacher_tap *tap, const float *values, int count,
-                      float *target) {
-    const size_t batch = (size_t)teacher->batch, own = tap->stored_floats / batch, wanted = tap->floats / batch;
-    if (values == target) return;
-    if (!tap->scores || teacher->classes.same) {
-        memcpy(target, values, (size_t)count * own * sizeof *target);
-        return;
-    }
-    for (int i = 0; i < count; i++)
-        for (size_t c = 0; c < wanted; c++)
-            target[(size_t)i * wanted + c] = values[(size_t)i * own + (size_t)teacher->classes.map[c]];
-}
-
 vst_status vsti_bind_teacher_taps(vsti_teachers *teachers) {
     vst_status status = VST_OK;
     for (int i = 0; i < teachers->count && status == VST_OK; i++) {
