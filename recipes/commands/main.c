@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "recipes/commands/output.h"
 #include "recipes/commands/progress.h"
 #include "recipes/commands/table.h"
 #include "vision/base/log.h"
@@ -66,27 +67,28 @@ int vst_command_exit(vst_status status) {
     if (status == VST_OK) return VST_EXIT_OK;
     vst_progress_hide();
     if (status == VST_ERROR_INTERRUPTED) {
-        fprintf(stderr, "vistill: interrupted%s%s\n", *vst_error_message() ? ": " : "", vst_error_message());
+        vst_print_line(stderr, "vistill: interrupted%s%s", *vst_error_message() ? ": " : "", vst_error_message());
         return VST_EXIT_INTERRUPTED;
     }
-    fprintf(stderr, "vistill: error: %s\n", vst_error_message());
+    vst_print_line(stderr, "vistill: error: %s", vst_error_message());
     return VST_EXIT_ERROR;
 }
 
 int vst_command_usage(const vst_command *command, const char *format, ...) {
+    char text[2048];
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "vistill %s: ", command->name);
-    vfprintf(stderr, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "\nUsage: vistill %s %s\nTry `vistill help %s`.\n", command->name, command->words, command->name);
+    vst_print_line(stderr, "vistill %s: %s", command->name, text);
+    fprintf(stderr, "Usage: vistill %s %s\nTry `vistill help %s`.\n", command->name, command->words, command->name);
     return VST_EXIT_USAGE;
 }
 
 static void show_log(vst_log_level level, const char *text, void *user) {
     (void)user;
     vst_progress_hide();
-    fprintf(stderr, "%s%s\n", level == VST_LOG_WARNING ? "warning: " : "", text);
+    vst_print_line(stderr, "%s%s", level == VST_LOG_WARNING ? "warning: " : "", text);
 }
 
 /* ---- Help ---- */
@@ -151,7 +153,8 @@ static int unknown_command(const char *name) {
         names[i] = (vst_option){.name = vsti_command_table[i]->name, .type = VST_TYPE_BOOL};
     if (vst_options_set(names, NULL, name, "") == VST_OK) return VST_EXIT_USAGE; /* cannot be: the name is unknown */
     const char *rest = strchr(vst_error_message(), ';');
-    fprintf(stderr, "vistill: unknown command \"%.100s\"%s\nTry `vistill help`.\n", name, rest ? rest : "");
+    vst_print_line(stderr, "vistill: unknown command \"%.100s\"%s", name, rest ? rest : "");
+    fprintf(stderr, "Try `vistill help`.\n");
     return VST_EXIT_USAGE;
 }
 
