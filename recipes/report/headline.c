@@ -49,8 +49,7 @@ static void say_name(const sentences *s, const char *name) {
 /* Labelled test images, by the confusion matrix; 0: not known. */
 static double count_images(const vst_report *report, const vst_report_run *run) {
     uint64_t sum = 0;
-    const size_t count = (size_t)report->class_count * (size_t)report->class_count;
-    for (size_t i = 0; run->confusion && i < count; i++) sum += run->confusion[i];
+    for (int i = 0; run->confusion && i < report->class_count; i++) sum += vst_confusion_samples(run->confusion, i);
     return (double)sum;
 }
 
