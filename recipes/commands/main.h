@@ -31,9 +31,9 @@ int vst_command_exit(vst_status status);
 /* A mistake in the command line: written with a hint to `vistill help COMMAND`; gives VST_EXIT_USAGE. */
 int vst_command_usage(const vst_command *command, const char *format, ...) VST_PRINTF(2, 3);
 
-/* Lets a command end in good order: from now on the first Ctrl-C (or SIGTERM, or SIGHUP of a closed
- * terminal) only makes *vst_catch_interrupt()
- * non-zero, the second one ends the program. Commands that do not call it end at once. */
+/* Lets a command end in good order: from now on Ctrl-C, SIGTERM and SIGHUP (of a closed terminal) only make
+ * *vst_catch_interrupt() non-zero; a second Ctrl-C, half a second later or more, ends the program. Commands that do not
+ * call it end at once. */
 const volatile sig_atomic_t *vst_catch_interrupt(void);
 
 #endif

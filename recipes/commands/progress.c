@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "vision/base/clock.h"
 
@@ -65,6 +66,7 @@ void vsti_progress_text(const vst_progress *progress, double now, int columns, b
         snprintf(time_text, sizeof time_text, "  %s", left);
     }
     snprintf(text, size, "%s  %s  %s %s/s%s%s", progress->label, bar, rate, progress->unit, loss_text, time_text);
+    vst_text_clean(text);
     text[vst_text_fit(text, columns)] = 0;
 }
 

@@ -47,20 +47,21 @@ static void say_name(const sentences *s, const char *name) {
 }
 
 /* Labelled test images, by the confusion matrix; 0: not known. */
-static double count_images(const vst_report *report, const vst_report_run *run) {
+static double count_images(const vst_report_run *run) {
     uint64_t sum = 0;
-    for (int i = 0; run->confusion && i < report->class_count; i++) sum += vst_confusion_samples(run->confusion, i);
+    for (int label = 0; run->confusion && label < run->confusion->classes; label++)
+        sum += vst_confusion_samples(run->confusion, label);
     return (double)sum;
 }
 
 /* Two standard errors of the difference of two shares of so many images, in points; NAN: not known. */
-static double chance(const vst_report *report, const vst_report_run *a, const vst_report_run *b) {
-    const double images = count_images(report, a);
+static double chance(const vst_report_run *a, const vst_report_run *b) {
+    const double images = count_images(a);
     if (!(images > 0)) return NAN;
     return 2 * sqrt((a->top1 * (100 - a->top1) + b->top1 * (100 - b->top1)) / images);
 }
 
-static void say_gain(const sentences *s, const vst_report *report, const vst_report_run *run) {
+static void say_gain(const sentences *s, const vst_report_run *run) {
     const double gain = run->top1 - run->plain->top1;
     char text[32];
     fputs(", ", s->out);
@@ -69,8 +70,8 @@ static void say_gain(const sentences *s, const vst_report *report, const vst_rep
     say_name(s, run->plain->name);
     fputs(", the same model trained without a teacher", s->out);
     if (gain <= 0) fputs(": distillation gained nothing here", s->out);
-    else if (gain < chance(report, run, run->plain))
-        fprintf(s->out, ", which %.0f test images cannot tell from chance", count_images(report, run));
+    else if (gain < chance(run, run->plain))
+        fprintf(s->out, ", which %.0f test images cannot tell from chance", count_images(run));
 }
 
 /* "takes 8.1 times less time for an image (0.12 ms for 0.97 ms)" */
@@ -111,11 +112,11 @@ static void say_savings(const sentences *s, const vst_report_run *run) {
         fputs(" The teacher is the better model to ship: no slower, no larger, no less often right.", s->out);
 }
 
-static void say_verdict(const sentences *s, const vst_report *report, const vst_report_run *run) {
+static void say_verdict(const sentences *s, const vst_report_run *run) {
     char text[32];
     say_name(s, run->name);
     fprintf(s->out, " is right about %s %% of the test images", vsti_number_text(run->top1, 2, text));
-    if (run->plain && isfinite(run->plain->top1)) say_gain(s, report, run);
+    if (run->plain && isfinite(run->plain->top1)) say_gain(s, run);
     fputs(".", s->out);
     if (run->teacher) say_savings(s, run);
 }
@@ -129,7 +130,7 @@ vst_status vst_report_verdict(const vst_report *report, char **text) {
     if (!run) return VST_OK;
     const sentences s = {.out = open_memstream(&buffer, &size)};
     if (!s.out) return vst_fail_memory(size);
-    say_verdict(&s, report, run);
+    say_verdict(&s, run);
     if (fclose(s.out) != 0 || !(*text = vst_strdup(buffer))) status = vst_fail_memory(size);
     free(buffer);
     return status;
@@ -228,7 +229,7 @@ void vsti_html_headline(FILE *html, const vst_report *report) {
     const sentences s = {.out = html, .html = true};
     const vst_report_run *student = find_student(report);
     fputs("<p class=headline>", html);
-    if (student) say_verdict(&s, report, student);
+    if (student) say_verdict(&s, student);
     else say_best(&s, report);
     fputs("</p>\n<div class=tiles>\n", html);
     if (student) write_gain_tiles(html, student);

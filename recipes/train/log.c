@@ -15,17 +15,6 @@ enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step 
 
 /* ---- Before the first step ---- */
 
-/* Classes that are not the same must be a mistake, unless the teacher's features alone are used. */
-static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) {
-    for (int i = 0; i < teacher->model->class_count; i++) {
-        if (i < t->student.classes && strcmp(teacher->model->class_names[i], t->data.class_names[i]) == 0) continue;
-        vst_log(VST_LOG_WARNING,
-                "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
-                teacher->model->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
-        break;
-    }
-}
-
 static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     char top1[64] = "trained on other classes";
     if (teacher->external) {
@@ -49,7 +38,10 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     if (teacher->top1 < 50)
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
                 teacher->top1);
-    compare_classes(t, teacher);
+    if (teacher->classes.map) {
+        const vst_classes names = vst_model_classes(teacher->model, teacher->name);
+        vst_class_match_log(&teacher->classes, &t->data.classes, &names);
+    }
 }
 
 static void log_teachers(const vsti_trainer *t) {
@@ -65,9 +57,13 @@ static void log_teachers(const vsti_trainer *t) {
 static void log_losses(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     const uint64_t samples = vst_dataset_count(t->data.train);
-    vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %llu of %llu samples, weight %g, smoothing %g", "logits",
-            (unsigned long long)t->data.labelled, (unsigned long long)samples,
-            t->distilling ? r->distill.label_weight : 1, r->optim.smoothing);
+    if (vst_dataset_classes(t->data.train) == 0)
+        vst_log(VST_LOG_INFO, "learns   from the teacher alone: the %llu samples have no labels",
+                (unsigned long long)samples);
+    else
+        vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %llu of %llu samples, weight %g, smoothing %g", "logits",
+                (unsigned long long)t->data.labelled, (unsigned long long)samples,
+                t->distilling ? r->distill.label_weight : 1, r->optim.smoothing);
     for (int i = 0; t->distilling && i < r->term_count; i++)
         vst_log(VST_LOG_INFO, "         %-12s <- %s's %s, distance %s, weight %g", r->terms[i].student,
                 r->terms[i].from, r->terms[i].teacher, r->terms[i].distance, r->terms[i].weight);
@@ -339,7 +335,8 @@ static void log_csv(vsti_trainer *t) {
 
 void vsti_log_epoch(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->progress.figures;
-    char validation[64] = "", other[64] = "";
+    char validation[64] = "", other[64] = "", top1[32] = "";
+    if (!isnan(f->train_top1)) snprintf(top1, sizeof top1, ", top-1 %.2f %%", f->train_top1); /* there were labels */
     log_json(t);
     log_csv(t);
     vsti_log_tensorboard(t);
@@ -348,10 +345,10 @@ void vsti_log_epoch(vsti_trainer *t) {
         snprintf(other, sizeof other, " (%s weights %.2f %%)", vsti_saves_average(t) ? "raw" : "average",
                  f->other_top1);
     vst_log(VST_LOG_INFO,
-            "epoch %d/%d: loss %.4f, top-1 %.2f %%; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training "
+            "epoch %d/%d: loss %.4f%s; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training "
             "waited for images",
-            t->progress.epoch + 1, t->recipe->run.epochs, f->train_loss, f->train_top1, validation, f->test_loss,
-            f->test_top1, other, t->progress.sums.seconds, 100 * t->waiting);
+            t->progress.epoch + 1, t->recipe->run.epochs, f->train_loss, top1, validation, f->test_loss, f->test_top1,
+            other, t->progress.sums.seconds, 100 * t->waiting);
 }
 
 /* ---- Progress ---- */

@@ -161,21 +161,21 @@ static const struct {
 };
 
 START_TEST(verdict) {
-    vst_report_run rows[3] = {vst_report_unknown("a"), vst_report_unknown("b"), vst_report_unknown("c")};
-    const vst_report report = {.title = "t", .runs = rows, .run_count = 3, .class_count = CLASSES};
+    vst_report_run shown[3] = {vst_report_unknown("a"), vst_report_unknown("b"), vst_report_unknown("c")};
+    const vst_report report = {.title = "t", .runs = shown, .run_count = 3, .class_count = CLASSES};
     char *text, *html;
-    rows[0].top1 = verdicts[_i].student;
-    rows[0].latency_ms = verdicts[_i].ms;
-    rows[0].megabytes = verdicts[_i].megabytes;
-    rows[0].confusion = confusion;
-    rows[1].top1 = verdicts[_i].plain;
-    rows[2].top1 = verdicts[_i].teacher;
-    rows[2].latency_ms = verdicts[_i].teacher_ms;
-    rows[2].megabytes = verdicts[_i].teacher_megabytes;
+    shown[0].top1 = verdicts[_i].student;
+    shown[0].latency_ms = verdicts[_i].ms;
+    shown[0].megabytes = verdicts[_i].megabytes;
+    shown[0].confusion = &confusion;
+    shown[1].top1 = verdicts[_i].plain;
+    shown[2].top1 = verdicts[_i].teacher;
+    shown[2].latency_ms = verdicts[_i].teacher_ms;
+    shown[2].megabytes = verdicts[_i].teacher_megabytes;
     ck_ok(vst_report_verdict(&report, &text));
     ck_assert_ptr_null(text); /* nobody was taught */
-    if (!isnan(rows[1].top1)) rows[0].plain = &rows[1];
-    if (!isnan(rows[2].top1)) rows[0].teacher = &rows[2];
+    if (!isnan(shown[1].top1)) shown[0].plain = &shown[1];
+    if (!isnan(shown[2].top1)) shown[0].teacher = &shown[2];
     ck_ok(vst_report_verdict(&report, &text));
     ck_assert_str_eq(text, verdicts[_i].text);
     ck_ok(vst_report_html(&report, &html, NULL));
