@@ -53,7 +53,7 @@ static void fill(float *x) {
 }
 
 static vst_context *run(const subject *s, const vst_quant_entry *entry, vst_precision precision) {
-    const vst_quant quant = {entry, entry != NULL};
+    const vst_quant quant = {.entries = entry, .count = entry != NULL};
     vst_context *context = create_context(
         s->graph, s->out, 3, &(vst_program_options){.mode = VST_INFER, .precision = precision, .quant = &quant});
     fill(vst_context_input(context, "x"));
@@ -159,7 +159,7 @@ START_TEST(impossible_entries) {
                  {{"mid", VST_I8, scales + 1, 1, 0}, VST_ERROR_ARGUMENT, "positive"},
                  {{"mid", VST_I8, scales, 1, 3}, VST_ERROR_ARGUMENT, "zero point"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const vst_quant quant = {&cases[i].entry, 1};
+        const vst_quant quant = {.entries = &cases[i].entry, .count = 1};
         ck_fails(vst_program_create(&program, s.graph, s.out, 3, &(vst_program_options){.quant = &quant}),
                  cases[i].status, cases[i].text);
     }
@@ -174,7 +174,7 @@ START_TEST(allocation_failures) {
     subject s = build();
     const float scale = 1;
     const vst_quant_entry entries[] = {{"mid", VST_U8, &scale, 1, 7}, {"conv conv2d", VST_BF16, NULL, 0, 0}};
-    const vst_quant quant = {entries, 2};
+    const vst_quant quant = {.entries = entries, .count = 2};
     uint64_t n = 1;
     for (bool reached = true; reached; n++) {
         vst_program *program = NULL;

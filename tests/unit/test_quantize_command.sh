@@ -15,7 +15,7 @@ expect 0 "test top-1" "$vistill" train recipe.yaml
 model=student/last.safetensors
 
 expect 2 "say with -o FILE where to write the model" "$vistill" quantize $model data
-expect 1 "no such file" "$vistill" quantize nothing.safetensors data -o int8.safetensors
+expect 1 "cannot be opened" "$vistill" quantize nothing.safetensors data -o int8.safetensors
 expect 1 "--max-drop many: expected a number" "$vistill" quantize $model data -o int8.safetensors --max-drop many
 [ ! -e int8.safetensors ] || fail "a refused command wrote a file"
 
