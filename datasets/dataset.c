@@ -96,6 +96,7 @@ vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
 typedef struct view {
     vst_dataset base;
     const vst_dataset *parent;
+    vst_dataset *owned; /* the parent, if it is closed with the view; or NULL */
     uint64_t seed, first;
 } view;
 
@@ -107,7 +108,10 @@ static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
     return status;
 }
 
-static void view_close(vst_dataset *dataset) { vst_free(dataset); }
+static void view_close(vst_dataset *dataset) {
+    vst_dataset_close(((view *)dataset)->owned);
+    vst_free(dataset);
+}
 
 static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
 
@@ -146,6 +150,21 @@ vst_status vst_dataset_split(const vst_dataset *dataset, uint64_t validation_cou
     if (status == VST_OK) return VST_OK;
     vst_dataset_close(*validation);
     *validation = NULL;
+    return status;
+}
+
+vst_status vst_dataset_hold_out(vst_dataset *dataset, uint64_t count, uint64_t seed, bool rest, vst_dataset **out) {
+    vst_status status = VST_OK;
+    *out = NULL;
+    if (count < 1 || count >= dataset->count)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "%s: %llu samples to be held out, it must be 1 to %llu (one less than all)", dataset->path,
+                         (unsigned long long)count, (unsigned long long)dataset->count - 1));
+    VST_TRY(
+        view_create(out, dataset, "dataset.hold_out", seed, rest ? count : 0, rest ? dataset->count - count : count));
+    ((view *)*out)->owned = dataset;
+out:
+    if (status != VST_OK) vst_dataset_close(dataset);
     return status;
 }
 

@@ -29,8 +29,14 @@ void vst_augment_scratch_clear(vst_augment_scratch *scratch) {
 }
 
 static vst_status unknown_policy(const char *name) {
-    char known[1024] = "";
+    enum { MOST = 64 };
+    char known[1024] = "", hint[VST_OPTION_HINT];
+    vst_option names[MOST] = {{0}};
     size_t used = 0;
+    for (size_t i = 0; i < vsti_augmentation_count && i + 1 < MOST; i++)
+        names[i] = (vst_option){.name = vsti_augmentation_table[i]->name, .type = VST_TYPE_BOOL};
+    if (strstr(vst_options_hint(names, name, hint), "did you mean"))
+        return vst_fail(VST_ERROR_ARGUMENT, "there is no augmentation '%s'%s", name, hint);
     for (size_t i = 0; i < vsti_augmentation_count && used < sizeof known; i++) {
         const vst_augmentation *policy = vsti_augmentation_table[i];
         used +=

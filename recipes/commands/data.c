@@ -138,7 +138,9 @@ static vst_status check(const vst_arguments *arguments, bool *broken) {
     VST_TRY(open_splits(arguments, opened));
     for (int i = 0; i < 2; i++) {
         if (!opened[i]) continue;
-        VST_TRY(vst_data_check(opened[i], workers, vst_catch_interrupt(), &report));
+        VST_TRY(vst_data_check(opened[i], workers,
+                               vst_catch_interrupt(VST_STOPPING("after this image"), VST_ENDED("nothing was finished")),
+                               &report));
         VST_TRY((vst_flag_given(arguments, "json") ? print_json : print_report)(opened[i], split_name(opened[i], i),
                                                                                 &report));
         *broken |= report.bad_count > 0;
@@ -181,7 +183,9 @@ static vst_status pack(const vst_arguments *arguments) {
     vst_dataset *opened[2] = {NULL, NULL};
     int megabytes = 512, seed = 0;
     vst_pack_options options = {
-        .shuffle = vst_flag_given(arguments, "shuffle"), .quality = 95, .stop = vst_catch_interrupt()};
+        .shuffle = vst_flag_given(arguments, "shuffle"),
+        .quality = 95,
+        .stop = vst_catch_interrupt(VST_STOPPING("after this image"), VST_ENDED("nothing was finished"))};
     const char *output = vst_flag_value(arguments, "output");
     VST_TRY(vst_flag_int(arguments, "shard-size", 1, 1 << 20, &megabytes));
     VST_TRY(vst_flag_int(arguments, "shuffle", 0, INT32_MAX, &seed));

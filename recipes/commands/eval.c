@@ -91,7 +91,9 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_model_check_data(model->config, dataset));
     VST_TRY(vst_evaluation_loader(&loader, dataset, model->config, batch, workers, &broken));
     VST_TRY(vst_session_create_model(&session, model, NULL));
-    VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false, vst_catch_interrupt(), &evaluation));
+    VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false,
+                         vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
+                         &evaluation));
     VST_TRY(vst_model_latency(model, &latency));
     if (vst_flag_given(arguments, "json")) print_json(&evaluation, vst_loader_broken(loader), latency);
     else VST_TRY(print_text(&evaluation, model, vst_loader_broken(loader), latency));

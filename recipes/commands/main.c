@@ -14,14 +14,28 @@
 #include "vision/base/version.h"
 
 static volatile sig_atomic_t interrupted;
+static const char *first_text, *second_text; /* of vst_catch_interrupt */
 
-static void on_signal(int number) {
-    (void)number;
-    interrupted = 1;
+/* A handler may call write, and little else. */
+static void say(const char *text) {
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) return; /* nobody is left to be told */
 }
 
-const volatile sig_atomic_t *vst_catch_interrupt(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+static void on_signal(int number) {
+    if (interrupted) {
+        say(second_text);
+        signal(number, SIG_DFL);
+        raise(number); /* ends the program as soon as the handler returns */
+        return;
+    }
+    interrupted = 1;
+    say(first_text);
+}
+
+const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *second) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    first_text = first;
+    second_text = second;
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

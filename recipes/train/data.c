@@ -1,36 +1,116 @@
 /* The data of a training: splits, views, loaders. */
 #include "recipes/train/data.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "recipes/infer/preprocessing.h"
+#include "recipes/train/train.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
+/* The split of a data set without splits: data.validation samples are the test split, the others are trained on. They
+ * are drawn without run.seed, so that all runs on this data, a teacher's too, have the same test images. */
+static vst_status hold_out(vst_dataset **dataset, const vst_recipe *recipe, bool test) {
+    vst_dataset *whole = *dataset;
+    *dataset = NULL;
+    const vst_status status = vst_dataset_hold_out(whole, (uint64_t)recipe->data.validation, 0, !test, dataset);
+    return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "data.validation");
+}
+
+static vst_status check_test_data(const vst_dataset *test, bool whole) {
+    if (vst_dataset_classes(test) == 0)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "%s has no labels to measure accuracy by: set data.test to a labelled data set",
+                        vst_dataset_path(test));
+    if (!whole) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT,
+                    "%s has no test split, so that the images trained on would be tested: set data.validation to the "
+                    "number of images to hold out, or data.test, or make folders train and test",
+                    vst_dataset_path(test));
+}
+
 vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const char *split, int channels) {
+    vst_status status = VST_OK;
     const vst_data_options *o = &recipe->data;
-    const bool test = strcmp(split, "test") == 0, elsewhere = test && o->test && *o->test;
+    const bool named = o->test && *o->test, test = strcmp(split, "test") == 0, elsewhere = test && named;
     const vst_dataset_options options = {
         .format = o->format && *o->format && strcmp(o->format, "auto") != 0 && !elsewhere ? o->format : NULL,
         .channels = channels == 1 ? 1 : 3};
     *out = NULL;
     if (!o->path || !*o->path) return vst_fail(VST_ERROR_ARGUMENT, "data.path is not set: the folder of the data set");
-    const vst_status status = vst_dataset_open(out, elsewhere ? o->test : o->path, split, &options);
-    if (status != VST_OK || !test) return status;
-    const bool same = !elsewhere && vst_dataset_has_no_splits(*out), unlabelled = vst_dataset_classes(*out) == 0;
-    if (!same && !unlabelled) return VST_OK;
-    vst_dataset_close(*out);
-    *out = NULL;
-    if (unlabelled)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "%s has no labels to measure accuracy by: set data.test to a labelled data set",
-                        elsewhere ? o->test : o->path);
-    return vst_fail(VST_ERROR_ARGUMENT,
-                    "%s has no test split, so that the images trained on would be tested: set data.test, or "
-                    "make folders train and test",
-                    o->path);
+    VST_TRY(vst_dataset_open(out, elsewhere ? o->test : o->path, split, &options));
+    const bool whole = !named && vst_dataset_has_no_splits(*out), labelled = vst_dataset_classes(*out) > 0;
+    if (whole && labelled && o->validation) VST_TRY(hold_out(out, recipe, test));
+    else if (test) VST_TRY(check_test_data(*out, whole));
+out:
+    if (status != VST_OK) {
+        vst_dataset_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
+
+/* ---- What the recipe leaves to the data ---- */
+
+/* Whether all of some training images have the model's size already, so that they need no crop. */
+static vst_status fits(const vst_dataset *dataset, int side, bool *all) {
+    enum { LOOKED_AT = 4 };
+    const uint64_t count = vst_dataset_count(dataset);
+    vst_image image = {0};
+    *all = true;
+    for (uint64_t i = 0; i < LOOKED_AT && i < count && *all; i++) {
+        int label;
+        const vst_status status = vst_dataset_read(dataset, i * count / LOOKED_AT % count, &image, &label);
+        if (status == VST_ERROR_MEMORY) return status;
+        if (status == VST_OK) *all = image.height == side && image.width == side;
+    }
+    vst_image_clear(&image);
+    return VST_OK;
+}
+
+static vst_status take_classes(vst_recipe *recipe, const vst_dataset *data) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", vst_dataset_classes(data));
+    if (!vst_dataset_classes(data)) return VST_OK;
+    vst_status status = vst_model_config_set(recipe->model, "classes", number);
+    if (status != VST_OK) return vst_fail_in(status, "%s", vst_dataset_path(data));
+    recipe->classes_given = true;
+    vst_log(VST_LOG_INFO, "classes  %s, those of %s", number, vst_dataset_path(data));
+    return VST_OK;
+}
+
+static vst_status take_augmentation(vst_recipe *recipe, const vst_dataset *train) {
+    const int side = vst_model_common_of(recipe->model)->image;
+    bool all;
+    vst_status status = fits(train, side, &all);
+    if (status != VST_OK || all) return status;
+    recipe->augment.train = vst_format("random_resized_crop:size=%d, flip", side);
+    if (!recipe->augment.train) return vst_fail_memory(64);
+    vst_log(VST_LOG_INFO, "augment  %s (as augment.train is empty and the images are of other sizes than %d x %d)",
+            recipe->augment.train, side, side);
+    return VST_OK;
+}
+
+vst_status vst_recipe_fit_data(vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    const int channels = vst_model_common_of(recipe->model)->channels;
+    const bool augmented = recipe->augment.train && *recipe->augment.train;
+    vst_dataset *train = NULL, *test = NULL;
+    if (recipe->classes_given && augmented) return VST_OK;
+    VST_TRY(vsti_recipe_data(&train, recipe, "train", channels));
+    if (!recipe->classes_given && !vst_dataset_classes(train))
+        VST_TRY(vsti_recipe_data(&test, recipe, "test", channels));
+    if (!recipe->classes_given) VST_TRY(take_classes(recipe, test ? test : train));
+    if (!augmented) VST_TRY(take_augmentation(recipe, train));
+out:
+    vst_dataset_close(train);
+    vst_dataset_close(test);
+    return status;
+}
+
+/* ---- Splits ---- */
 
 /* Without labels only a teacher can say what is in an image. */
 static vst_status check_training_data(const vst_recipe *recipe, const vst_dataset *train) {

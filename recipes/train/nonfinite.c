@@ -104,6 +104,6 @@ vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, vsti_posit
     return vst_fail(VST_ERROR_NUMERIC,
                     "step %llu (epoch %d): %s is not finite%s%s; lower optim.lr, lengthen optim.warmup_epochs, set "
                     "optim.clip_norm or run.recover",
-                    (unsigned long long)position.step, (int)position.epoch, loss, *tensor ? ", and first of all " : "",
-                    tensor);
+                    (unsigned long long)position.step + 1, (int)position.epoch + 1, loss,
+                    *tensor ? ", and first of all " : "", tensor);
 }

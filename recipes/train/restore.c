@@ -14,7 +14,7 @@ vst_status vsti_train_restore(vsti_trainer *t, const vst_safetensors *file) {
     VST_TRY(vsti_run_folder_truncate(&t->folder, "log.txt", t->progress.log_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->progress.summary_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_EVENTS_FILE, t->progress.events_bytes));
-    vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->progress.epoch,
+    vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->progress.epoch + 1,
             (unsigned long long)t->progress.step);
 out:
     return status;

@@ -61,8 +61,8 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     if (accumulate > 1) vst_optimizer_accumulate(s->optimizer);
     if ((position.step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);
     if (status != VST_OK)
-        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)position.step,
-                           t->progress.epoch, rate);
+        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)position.step + 1,
+                           t->progress.epoch + 1, rate);
     add_sums(t, batch, rate);
     t->progress.step++;
 out:

@@ -59,6 +59,16 @@ out:
     return status;
 }
 
+/* After another run.epochs the run may be finished no more, or have gone too far. */
+static vst_status check_epochs(const vsti_trainer *t, vsti_checkpoint *found) {
+    const int epochs = t->recipe->run.epochs, begun = found->epoch + (found->step > 0);
+    if (begun > epochs)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s has %s epoch %d, run.epochs is %d: give at least %d", t->folder.path,
+                        found->step ? "begun" : "finished", begun, epochs, begun);
+    found->finished = found->epoch >= epochs;
+    return VST_OK;
+}
+
 /* *file: the checkpoint to go on from, NULL to begin. */
 static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     vst_status status = VST_OK;
@@ -68,11 +78,8 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     if (status != VST_OK && status != VST_ERROR_MEMORY)
         VST_TRY(vst_fail_in(status, "no checkpoint can be continued (begin anew with --force and without --resume)"));
     VST_TRY(status);
-    if (!*file) {
-        vst_log(VST_LOG_INFO, "%s holds no checkpoint: the run begins", t->folder.path);
-        goto out;
-    }
-    status = vsti_identity_check(&found.identity, &t->progress.identity, t->recipe, t->folder.path);
+    if (!*file) goto out;
+    status = vsti_identity_check(&found.identity, &t->progress.identity, t->recipe, t->folder.path, t->options->extend);
     if (status == VST_ERROR_ARGUMENT && t->options->force) {
         status = VST_OK;
         vst_safetensors_close(*file);
@@ -81,11 +88,12 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
         goto out;
     }
     VST_TRY(status);
+    VST_TRY(check_epochs(t, &found));
     found.identity = t->progress.identity;
     t->progress = found;
     if (found.threads != threads && !found.finished)
-        vst_log(VST_LOG_WARNING, "the run used %d threads, now there are %d: it will not be the same bit for bit",
-                found.threads, threads);
+        vst_log(VST_LOG_WARNING, "the run used %d thread%s, now there are %d: it will not be the same bit for bit",
+                found.threads, found.threads == 1 ? "" : "s", threads);
     t->progress.threads = threads;
 out:
     return status;
