@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_uint_fast64_t allocations, allocated_bytes;
 static atomic_int_fast64_t countdown; /* > 0: that many allocations until the one that fails */
@@ -34,6 +35,16 @@ void *vst_alloc_aligned(size_t bytes) {
 }
 
 void vst_free(void *pointer) { free(pointer); }
+
+void *vst_alloc_pages(size_t bytes) {
+    if (refused(bytes)) return NULL;
+    void *pages = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void vst_free_pages(void *pages, size_t bytes) {
+    if (pages) munmap(pages, bytes ? bytes : 1);
+}
 
 char *vst_strdup(const char *text) {
     if (!text) return NULL;

@@ -18,6 +18,10 @@ void *vst_calloc(size_t count, size_t size); /* zeroed; NULL on failure or overf
 void *vst_realloc(void *old, size_t bytes);  /* NULL on failure, `old` stays valid */
 void *vst_alloc_aligned(size_t bytes);       /* aligned to VST_ALIGNMENT, uninitialised */
 void vst_free(void *pointer);
+/* Zeroed memory straight from the system, to which vst_free_pages returns it at once. For large memory of a short life:
+ * malloc keeps freed blocks of up to 32 MB in its heap. NULL on failure. */
+void *vst_alloc_pages(size_t bytes);
+void vst_free_pages(void *pages, size_t bytes); /* `bytes` as allocated; NULL allowed */
 char *vst_strdup(const char *text); /* NULL on failure or if text is NULL */
 char *vst_format(const char *format, ...)
     VST_PRINTF(1, 2); /* printf to a new string; free it with vst_free; NULL on failure */

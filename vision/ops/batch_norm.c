@@ -1,5 +1,7 @@
 /* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training program normalises
  * with the batch's statistics and moves the running ones; an inference program uses the running ones. */
+#include <string.h>
+
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -26,13 +28,35 @@ static void run_update(void *const *buffers, const void *raw, const vsti_run *ru
                                            buffers[4], u->channels);
 }
 
+/* oneDNN has no fast batch norm for some layouts, such as 4 channels a block on AVX-512: it falls back on its reference
+ * code, which is slower than a reorder to the plain layout and its batch norm. */
+static bool is_reference(const vsti_primitive *p) { return strncmp(vsti_primitive_implementation(p), "ref", 3) == 0; }
+
+/* In `format`, or in the plain layout, which *format becomes. */
+static vst_status create_forward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon,
+                                 bool training) {
+    const vst_status status = vsti_batch_norm_forward(p, shape, *format, epsilon, training);
+    if (status != VST_OK || format->layout.kind == VSTI_LAYOUT_PLAIN || !is_reference(*p)) return status;
+    vsti_primitive_destroy(*p);
+    *format = VSTI_PLAIN;
+    return vsti_batch_norm_forward(p, shape, *format, epsilon, training);
+}
+
+static vst_status create_backward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon) {
+    const vst_status status = vsti_batch_norm_backward(p, shape, *format, epsilon);
+    if (status != VST_OK || format->layout.kind == VSTI_LAYOUT_PLAIN || !is_reference(*p)) return status;
+    vsti_primitive_destroy(*p);
+    *format = VSTI_PLAIN;
+    return vsti_batch_norm_backward(p, shape, *format, epsilon);
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[X]);
-    const vsti_format format = vsti_f32_format(lowering, node->inputs[X]);
+    vsti_format format = vsti_f32_format(lowering, node->inputs[X]);
     const bool training = vsti_is_training(lowering);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_batch_norm_forward(&p, shape, format, o->epsilon, training);
+    vst_status status = create_forward(&p, shape, &format, o->epsilon, training);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
@@ -108,9 +132,9 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_batch_norm_backward(&p, shape, format, o->epsilon);
+    vst_status status = create_backward(&p, shape, &format, o->epsilon);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;

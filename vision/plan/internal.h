@@ -74,7 +74,8 @@ typedef struct pack_entry {
     char *memory;     /* of a weight that steps of a program read; NULL: read by other pack steps only */
     uint64_t version; /* of the params that `memory` was computed from, plus one */
     char *temporary;  /* while packing */
-    int last_reader;  /* while packing: index of the last needed step that reads it, or -1 */
+    int producer;     /* index of the step that writes it */
+    int readers;      /* while packing: needed steps that have not read it yet */
 } pack_entry;
 
 typedef struct pack_list {

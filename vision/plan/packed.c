@@ -47,7 +47,8 @@ static void append(pack_list *list, const pack_step *step, const size_t *output_
     *new = *step;
     new->first_output = (int)list->entry_count;
     for (int i = 0; i < step->output_count; i++)
-        list->entries[list->entry_count++] = (pack_entry){.bytes = output_bytes[i]};
+        list->entries[list->entry_count++] =
+            (pack_entry){.bytes = output_bytes[i], .producer = (int)list->step_count - 1};
 }
 
 vst_status vsti_pack_list_add(pack_list *list, const pack_step *what, const size_t *output_bytes) {
@@ -178,31 +179,28 @@ out:
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
-/* Marks the steps that lead to memory of another version, and who reads what last. */
+/* Marks the steps that lead to memory of another version, and counts who will read each entry. */
 static void mark_needed(pack_list *list, uint64_t version) {
-    for (size_t i = 0; i < list->entry_count; i++) list->entries[i].last_reader = -1;
-    for (int i = (int)list->step_count; i-- > 0;) {
+    for (size_t i = 0; i < list->entry_count; i++) list->entries[i].readers = 0;
+    for (size_t i = list->step_count; i-- > 0;) {
         pack_step *step = &list->steps[i];
         step->needed = false;
         for (int k = 0; k < step->output_count; k++) {
             const pack_entry *entry = &list->entries[step->first_output + k];
-            step->needed |= entry->memory ? entry->version != version : entry->last_reader >= 0;
+            step->needed |= entry->memory ? entry->version != version : entry->readers > 0;
         }
-        for (int k = 0; step->needed && k < step->input_count; k++) {
-            if (step->inputs[k].space != SPACE_PACKED) continue;
-            pack_entry *entry = &list->entries[step->inputs[k].entry];
-            if (entry->last_reader < 0) entry->last_reader = i;
-        }
+        for (int k = 0; step->needed && k < step->input_count; k++)
+            if (step->inputs[k].space == SPACE_PACKED) list->entries[step->inputs[k].entry].readers++;
     }
 }
 
 static vst_status allocate_temporary(pack_entry *entry) {
-    entry->temporary = vst_alloc_aligned(entry->bytes);
+    entry->temporary = vst_alloc_pages(entry->bytes);
     return entry->temporary ? VST_OK : vst_fail_memory(entry->bytes);
 }
 
 static void free_temporary(pack_entry *entry) {
-    vst_free(entry->temporary);
+    vst_free_pages(entry->temporary, entry->bytes);
     entry->temporary = NULL;
 }
 
@@ -238,10 +236,9 @@ static bool is_lasting(const vsti_store *store, const vsti_operand *input) {
 }
 
 /* An output whose memory is of this version already may be read by a run at this moment: it is computed elsewhere. */
-static vst_status run_step(vsti_store *store, int index, uint64_t version) {
+static vst_status run_step(vsti_store *store, pack_step *step, uint64_t version) {
     vst_status status = VST_OK;
     void *addresses[MOST_OPERANDS];
-    pack_step *step = &store->list.steps[index];
     pack_entry *outputs = &store->list.entries[step->first_output];
     for (int k = 0; k < step->input_count; k++) addresses[k] = input_address(store, &step->inputs[k]);
     for (int k = 0; k < step->output_count; k++) {
@@ -253,20 +250,54 @@ static vst_status run_step(vsti_store *store, int index, uint64_t version) {
     else VST_TRY(run_reorder(store, step, addresses, is_lasting(store, &step->inputs[0]) && !outputs[0].temporary));
     for (int k = 0; k < step->output_count; k++) {
         if (outputs[k].memory) outputs[k].version = version;
-        if (outputs[k].memory || outputs[k].last_reader <= index) free_temporary(&outputs[k]);
+        if (outputs[k].memory || outputs[k].readers == 0) free_temporary(&outputs[k]);
     }
-    for (int k = 0; k < step->input_count; k++)
-        if (step->inputs[k].space == SPACE_PACKED && store->list.entries[step->inputs[k].entry].last_reader == index)
-            free_temporary(&store->list.entries[step->inputs[k].entry]);
+    for (int k = 0; k < step->input_count; k++) {
+        if (step->inputs[k].space != SPACE_PACKED) continue;
+        pack_entry *entry = &store->list.entries[step->inputs[k].entry];
+        if (--entry->readers == 0) free_temporary(entry);
+    }
+    step->needed = false;
 out:
     return status;
 }
 
+/* Runs a step after the needed steps that it reads from. Chains are a few steps long. */
+static vst_status run_chain(vsti_store *store, pack_step *step, uint64_t version) {
+    pack_list *list = &store->list;
+    for (int k = 0; k < step->input_count; k++) {
+        if (step->inputs[k].space != SPACE_PACKED) continue;
+        pack_step *producer = &list->steps[list->entries[step->inputs[k].entry].producer];
+        const vst_status status = producer->needed ? run_chain(store, producer, version) : VST_OK;
+        if (status != VST_OK) return status;
+    }
+    return run_step(store, step, version);
+}
+
+/* The needed step that writes the most bytes of kept memory; NULL: none is left. */
+static pack_step *largest_needed(pack_list *list) {
+    pack_step *largest = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < list->step_count; i++) {
+        size_t bytes = 0;
+        if (!list->steps[i].needed) continue;
+        for (int k = 0; k < list->steps[i].output_count; k++) {
+            const pack_entry *output = &list->entries[list->steps[i].first_output + k];
+            if (output->memory) bytes += output->bytes;
+        }
+        if (largest && bytes <= most) continue;
+        largest = &list->steps[i];
+        most = bytes;
+    }
+    return largest;
+}
+
+/* Large weights come first: their temporary copies exist while little of the kept memory is in use, so that the peak
+ * stays near what is kept. */
 static vst_status pack(vsti_store *store, uint64_t version) {
     vst_status status = VST_OK;
     mark_needed(&store->list, version);
-    for (size_t i = 0; i < store->list.step_count; i++)
-        if (store->list.steps[i].needed) VST_TRY(run_step(store, (int)i, version));
+    for (pack_step *step; (step = largest_needed(&store->list));) VST_TRY(run_chain(store, step, version));
 out:
     for (size_t i = 0; i < store->list.entry_count; i++) free_temporary(&store->list.entries[i]);
     return status;
