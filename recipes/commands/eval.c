@@ -77,7 +77,7 @@ static int run(const vst_arguments *arguments) {
     vst_loader *loader = NULL;
     vst_session *session = NULL;
     vst_evaluation evaluation = {0};
-    double latency = 0;
+    vst_latency latency;
     int batch = 256, workers = 1;
     vst_broken_rule broken = {.limit = 0.01};
     const char *split = vst_flag_value(arguments, "split");
@@ -95,8 +95,8 @@ static int run(const vst_arguments *arguments) {
                          vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
                          &evaluation));
     VST_TRY(vst_model_latency(model, &latency));
-    if (vst_flag_given(arguments, "json")) print_json(&evaluation, vst_loader_broken(loader), latency);
-    else VST_TRY(print_text(&evaluation, model, vst_loader_broken(loader), latency));
+    if (vst_flag_given(arguments, "json")) print_json(&evaluation, vst_loader_broken(loader), latency.median);
+    else VST_TRY(print_text(&evaluation, model, vst_loader_broken(loader), latency.median));
 out:
     vst_evaluation_clear(&evaluation);
     vst_session_close(session);

@@ -23,7 +23,7 @@ static void agreement_cell(vst_table *table, double agreement) {
 static vst_status print_result(const vst_study_result *result) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms/image, 1 core",
+    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms, 1 core",
                                                       ">as teacher %", ">minutes", NULL}));
     for (int i = 0; i < result->row_count; i++) {
         const vst_study_row *row = &result->rows[i];

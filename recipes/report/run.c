@@ -222,7 +222,7 @@ out:
 static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool latency) {
     vst_status status = VST_OK;
     char *path = NULL;
-    if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, &run->latency_ms), "no latency"));
+    if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, &run->latency), "no latency"));
     VST_TRY(vsti_report_note(run, open_data(run, set->data), "not tested, so no accuracy, matrix, pictures"));
     if (!run->test) goto out;
     path = vst_format("%s/%s", run->folder, run->file_name);
@@ -236,7 +236,7 @@ out:
 static vst_status fill(vsti_measured_runs *set, vsti_measured_run *run, const char *folder, const char *model,
                        bool latency) {
     vst_status status = VST_OK;
-    *run = (vsti_measured_run){.answers = -1, .teacher = -1, .megabytes = NAN, .latency_ms = NAN};
+    *run = (vsti_measured_run){.answers = -1, .teacher = -1, .megabytes = NAN, .latency = {NAN, NAN, NAN}};
     VST_TRY(check_folder(folder));
     VST_TRY(name_run(run, folder));
     VST_TRY(read_recipe(run));

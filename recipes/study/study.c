@@ -243,7 +243,7 @@ static vst_status fill_row(const work *self, int run, vst_study_row *row) {
     if (!row->name) return vst_fail_memory(strlen(self->study->runs[run].name) + 1);
     row->parameters = (double)job_at(self, run, 0)->trained.parameters;
     row->megabytes = first->megabytes;
-    row->latency_ms = first->latency_ms;
+    row->latency_ms = first->latency.median;
     for (int s = 0; s < seeds; s++) {
         const vsti_measured_run *measured = &self->set.runs[place(self, run, s)];
         row->agreement += agreement(measured) / seeds;

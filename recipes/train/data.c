@@ -72,12 +72,14 @@ static vst_status fits(const vst_dataset *dataset, int side, bool *all) {
 
 static vst_status take_classes(vst_recipe *recipe, const vst_dataset *data) {
     char number[16];
+    const int usual = vst_model_common_of(recipe->model)->classes;
     snprintf(number, sizeof number, "%d", vst_dataset_classes(data));
     if (!vst_dataset_classes(data)) return VST_OK;
     vst_status status = vst_model_config_set(recipe->model, "classes", number);
     if (status != VST_OK) return vst_fail_in(status, "%s", vst_dataset_path(data));
     recipe->classes_given = true;
-    vst_log(VST_LOG_INFO, "classes  %s, those of %s", number, vst_dataset_path(data));
+    if (vst_dataset_classes(data) != usual)
+        vst_log(VST_LOG_INFO, "classes  %s, those of %s", number, vst_dataset_path(data));
     return VST_OK;
 }
 
