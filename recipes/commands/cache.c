@@ -7,8 +7,8 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
+#include "recipes/train/fit.h"
 #include "recipes/train/teacher_cache.h"
-#include "recipes/train/train.h"
 
 extern const vst_command vsti_command_cache;
 

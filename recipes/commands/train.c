@@ -5,6 +5,7 @@
 #include "recipes/commands/main.h"
 #include "recipes/commands/progress.h"
 #include "recipes/commands/train_progress.h"
+#include "recipes/train/fit.h"
 #include "recipes/train/train.h"
 #include "vision/base/memory.h"
 

@@ -7,6 +7,7 @@
 
 #include "recipes/model/model.h"
 #include "recipes/report/page_data.h"
+#include "recipes/train/fit.h"
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teacher_cache.h"
 #include "recipes/train/terms_check.h"

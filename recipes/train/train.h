@@ -65,10 +65,6 @@ typedef struct vst_train_result {
     bool reused;                            /* the folder held this run finished: nothing was trained */
 } vst_train_result;
 
-/* Sets what the recipe leaves to its data: model.classes, and augment.train for images that do not have the model's
- * size yet; both are logged. Called between reading a recipe and using it. */
-VST_NODISCARD vst_status vst_recipe_fit_data(vst_recipe *recipe);
-
 VST_NODISCARD vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
                                    vst_train_result *result);
 

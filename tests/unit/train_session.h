@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#include "recipes/train/fit.h"
 #include "recipes/train/train.h"
 #include "tests/unit/run_files.h"
 #include "vision/base/log.h"
