@@ -22,7 +22,7 @@ void vst_free(void *pointer);
  * malloc keeps freed blocks of up to 32 MB in its heap. NULL on failure. */
 void *vst_alloc_pages(size_t bytes);
 void vst_free_pages(void *pages, size_t bytes); /* `bytes` as allocated; NULL allowed */
-char *vst_strdup(const char *text); /* NULL on failure or if text is NULL */
+char *vst_strdup(const char *text);             /* NULL on failure or if text is NULL */
 char *vst_format(const char *format, ...)
     VST_PRINTF(1, 2); /* printf to a new string; free it with vst_free; NULL on failure */
 
