@@ -2,6 +2,7 @@
 #include "backbones/backbone.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "vision/base/memory.h"
@@ -41,8 +42,7 @@ static void list_near(const char *name, char *text, size_t size) {
             }
 }
 
-/* "depth=20, layers=[2, 2, 2, 2]" */
-static vst_status apply_overrides(vst_model_config *model, const char *text) {
+vst_status vst_model_config_override(vst_model_config *model, const char *text) {
     while (text && *text) {
         char key[64], value[128];
         int used = 0;
@@ -78,7 +78,7 @@ vst_status vst_model_config_create(vst_model_config **out, const char *name) {
         goto out;
     }
     VST_TRY(vst_options_default(backbone->options, model->options));
-    VST_TRY(apply_overrides(model, variant->overrides));
+    VST_TRY(vst_model_config_override(model, variant->overrides));
 out:
     if (status == VST_OK) *out = model;
     else vst_model_config_destroy(model);
@@ -152,6 +152,64 @@ out:
     return status;
 }
 
+/* ---- Names of other projects ---- */
+
+enum { NUMBERS = 26, DIGITS = 9 };
+
+/* Fills numbers of the name by the letters in the pattern. Returns the length that fits, 0 if it does not. */
+static size_t match_name(const char *pattern, const char *name, int numbers[NUMBERS]) {
+    const char *at = name;
+    bool known[NUMBERS] = {false};
+    while (*pattern) {
+        if (*pattern != '{') {
+            if (*pattern++ != *at++) return 0;
+            continue;
+        }
+        const int letter = pattern[1] - 'a';
+        int value = 0, digits = 0;
+        for (; *at >= '0' && *at <= '9' && digits <= DIGITS; digits++) value = 10 * value + (*at++ - '0');
+        if (!digits || digits > DIGITS || (known[letter] && numbers[letter] != value)) return 0;
+        numbers[letter] = value;
+        known[letter] = true;
+        pattern += strlen("{a}");
+    }
+    return (size_t)(at - name);
+}
+
+/* Writes our name; false if there is no room. */
+static bool fill_name(const char *pattern, const int numbers[NUMBERS], const char *rest, char *out, size_t size) {
+    size_t used = 0;
+    while (*pattern && used < size) {
+        if (*pattern != '{') {
+            out[used++] = *pattern++;
+            continue;
+        }
+        int value = numbers[pattern[1] - 'a'];
+        if (pattern[2] == '+') value++;
+        if (pattern[2] == '-') value--;
+        if (pattern[2] == '/') value /= 2;
+        used += (size_t)snprintf(out + used, size - used, "%d", value);
+        pattern = strchr(pattern, '}') + 1;
+    }
+    return used < size && (size_t)snprintf(out + used, size - used, "%s", rest) < size - used;
+}
+
+bool vst_naming_translate(const vst_naming *naming, const void *options, const char *name, vst_foreign_name *out) {
+    *out = (vst_foreign_name){.parts = 0};
+    if (naming->translate) return naming->translate(options, name, out->ours, sizeof out->ours);
+    for (const vst_name_pair *pair = naming->names; pair && pair->theirs; pair++) {
+        int numbers[NUMBERS] = {0};
+        const size_t length = match_name(pair->theirs, name, numbers);
+        if (!length) continue;
+        out->part = pair->part;
+        out->parts = pair->parts;
+        return !pair->ours || fill_name(pair->ours, numbers, name + length, out->ours, sizeof out->ours);
+    }
+    return false;
+}
+
+/* ---- The input ---- */
+
 static double per_channel(const vst_option_list *list, int channel, double default_value) {
     if (list->count == 0) return default_value;
     return list->value[list->count == 1 ? 0 : channel];
@@ -164,8 +222,8 @@ static vst_value normalised(vst_graph *graph, const vst_model_common *common, vs
                       (common->std.count <= 1 || common->std.count == common->channels);
     if (!fits) {
         vst_graph_fail(graph, VST_ERROR_ARGUMENT,
-                       "mean has %d and std %d values for %d channels: give one, or one a channel", common->mean.count,
-                       common->std.count, common->channels);
+                       "mean has %d values, std %d, and there are %d channels: give one value, or one per channel",
+                       common->mean.count, common->std.count, common->channels);
         return (vst_value){0};
     }
     for (int c = 0; c < common->channels; c++) {

@@ -1,8 +1,9 @@
 /* Compact Convolutional Transformers (Hassani et al., 2021, arXiv 2104.05704): a convolutional tokenizer, transformer
- * blocks and sequence pooling in place of a class token. Tensor names, order of operations, epsilon and initialisation
- * are those of the authors' Compact-Transformers; so are the rates of stochastic depth (drop_path=0.1) and dropout (0).
- * Two things differ. The engine's attention keeps no probabilities, so their dropout of 0.1 on these is not offered.
- * Position embeddings are learned or absent; a checkpoint with the fixed sine embedding loads as a learned one. */
+ * blocks and sequence pooling instead of a class token. Tensor names, order of operations, epsilon, initialisation and
+ * the rates of stochastic depth (drop_path=0.1) and dropout (0) are those of the authors' Compact-Transformers. Two
+ * differences: attention dropout (0.1 in their code) is not supported, because the engine's attention does not store
+ * probabilities; position embeddings are learned or absent, and a checkpoint with the fixed sine embedding is loaded as
+ * a learned one. */
 #include "backbones/layers.h"
 
 #define POSITIONS(X) X(POSITION_LEARNED, "learned") X(POSITION_NONE, "none")
@@ -17,16 +18,16 @@ typedef struct cct {
 static const vst_option options[] = {
     VST_MODEL_COMMON_OPTIONS(cct, 32, 3, 10),
     VST_OPTION_INT(cct, kernel, 3, 1, 31,
-                   "side of the tokenizer's convolutions, whose stride is max(1, kernel / 2 - 1); odd"),
+                   "kernel size of the tokenizer's convolutions, odd; their stride is max(1, kernel / 2 - 1)"),
     VST_OPTION_INT(cct, conv_layers, 1, 1, 8,
                    "the tokenizer's convolutions, each with ReLU and a max pool of stride 2"),
-    VST_OPTION_INT(cct, conv_width, 64, 1, 8192, "channels of these convolutions, but of the last, which has dim"),
+    VST_OPTION_INT(cct, conv_width, 64, 1, 8192, "channels of these convolutions except the last, which has dim"),
     VST_OPTION_INT(cct, dim, 256, 1, 8192, "width of a token"),
     VST_OPTION_INT(cct, depth, 7, 1, 100, "number of blocks"),
     VST_OPTION_INT(cct, heads, 4, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(cct, mlp_ratio, 2, 0.01, 64, "width of the MLP's hidden layer / dim"),
     VST_OPTION_CHOICE(cct, position, "learned", VST_CHOICE_TEXT(POSITIONS),
-                      "position embedding; none: the convolutions tell the position"),
+                      "position embedding; none: only the convolutions depend on the position"),
     VST_OPTION_DOUBLE(cct, dropout, 0, 0, 0.99, "dropout of tokens, projections and the MLP"),
     VST_OPTION_DOUBLE(cct, drop_path, 0.1, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
@@ -42,7 +43,7 @@ static const vst_option options[] = {
 #define FLOWERS "classes=102, mean=[0.4353, 0.3773, 0.2872], std=[0.2966, 0.2455, 0.2698]"
 #define IMAGENET "classes=1000, crop_pct=0.9, " VST_IMAGENET_NORM
 
-/* The name's parts: blocks, size of the kernel x convolutions, image. */
+/* A name has the number of blocks, kernel size x convolutions, and image size. */
 static const vst_backbone_variant variants[] = {{"cct_2_3x2_32", CCT_2 ", conv_layers=2, " CIFAR10},
                                                 {"cct_4_3x2_32", CCT_4 ", conv_layers=2, " CIFAR10},
                                                 {"cct_6_3x1_32", CCT_6 ", " CIFAR10},
@@ -90,7 +91,7 @@ static vst_value tokenize(vst_graph *g, vst_value x, const cct *o) {
     return vst_permute(g, x, (int[]){0, 2, 1});
 }
 
-/* The position embedding has weight decay: the authors' optimiser spares vectors only. */
+/* The position embedding has weight decay: the authors exclude only vectors. */
 static vst_value add_position(vst_graph *g, vst_value x, const cct *o) {
     const vst_shape shape = VST_SHAPE(1, vst_shape_at(g, x).dim[1], o->dim);
     return vst_add(g, x, vst_param(g, "positional_emb", shape, (vst_init){VST_INIT_NORMAL, 0.2, VST_PARAM_WEIGHT}));
@@ -102,7 +103,7 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const c
     return vst_add(g, x, branch);
 }
 
-/* The norm between the branches lies on the residual's path, which sets these blocks apart from a ViT's. */
+/* Unlike in a ViT, the norm between the two branches is on the residual path. */
 static vst_value block(vst_graph *g, vst_value x, const cct *o, double drop_path, const char *tap) {
     vst_value y = norm(g, x, "pre_norm");
     VST_SCOPE (g, "self_attn") {
@@ -117,8 +118,8 @@ static vst_value block(vst_graph *g, vst_value x, const cct *o, double drop_path
     return add_branch(g, x, y, o, 2, drop_path);
 }
 
-/* (N, tokens, dim) -> (N, dim): the mean of the tokens, weighted by the softmax of one score each. The authors' score
- * has a bias; it is kept for their files, but would add the same to all scores, which leaves the softmax as it was. */
+/* (N, tokens, dim) -> (N, dim): the mean of the tokens, weighted by the softmax of a score per token. The bias of the
+ * score does not change the softmax; it exists because the authors' checkpoints contain it. */
 static vst_value pool(vst_graph *g, vst_value x, const cct *o) {
     const vst_shape shape = vst_shape_at(g, x);
     vst_value scores = linear(g, x, "attention_pool", 1, false);
@@ -137,7 +138,9 @@ static vst_value classify(vst_graph *g, vst_value x, const cct *o) {
         VST_SCOPE (g, "%s", tap) x = block(g, x, o, o->depth > 1 ? o->drop_path * i / (o->depth - 1) : 0, tap);
         vst_tap(g, tap, x);
     }
-    x = pool(g, norm(g, x, "norm"), o);
+    x = norm(g, x, "norm");
+    vst_tap(g, "norm", x);
+    x = pool(g, x, o);
     vst_tap(g, "pooled", x);
     return linear(g, x, "fc", o->common.classes, true);
 }
@@ -145,8 +148,8 @@ static vst_value classify(vst_graph *g, vst_value x, const cct *o) {
 static void build(vst_graph *g, vst_value x, const void *raw) {
     const cct *o = raw;
     if (o->dim % o->heads || o->kernel % 2 == 0) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT, "%d heads must divide the width %d, and the kernel's side %d must be odd",
-                       o->heads, o->dim, o->kernel);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "dim %d must be a multiple of heads %d, and kernel %d must be odd",
+                       o->dim, o->heads, o->kernel);
         return;
     }
     VST_SCOPE (g, "tokenizer") x = tokenize(g, x, o);

@@ -18,7 +18,7 @@ static const vst_option options[] = {
     VST_OPTION_LIST(convnext, depths, "3, 3, 9, 3", 1, 1000, "blocks of each stage"),
     VST_OPTION_LIST(convnext, dims, "96, 192, 384, 768", 1, 65536, "channels of each stage"),
     VST_OPTION_INT(convnext, patch, 4, 1, 256, "kernel and stride of the stem's convolution"),
-    VST_OPTION_DOUBLE(convnext, layer_scale, 1e-6, 0, 1, "what LayerScale's gamma begins with"),
+    VST_OPTION_DOUBLE(convnext, layer_scale, 1e-6, 0, 1, "initial value of LayerScale's gamma"),
     VST_OPTION_DOUBLE(convnext, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_END};
@@ -54,7 +54,7 @@ static vst_value layer_norm_2d(vst_graph *g, vst_value x, const char *name) {
     return channels_first(g, layer_norm(g, channels_last(g, x), name));
 }
 
-/* Norm, MLP and LayerScale all run over the last dimension, between the block's one pair of permutations. */
+/* Norm, MLP and LayerScale work on the last dimension, between one pair of permutations. */
 static vst_value block(vst_graph *g, vst_value x, const convnext *o, double drop_path) {
     const int dim = (int)vst_shape_at(g, x).dim[1];
     vst_value y = conv(g, x, "conv_dw", (vst_conv2d_options){.out = dim, .kernel = 7, .padding = 3, .groups = dim});
@@ -103,57 +103,43 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
     vst_tap(g, "logits", x);
 }
 
-/* The authors' names: "downsample_layers.1.0.weight", "stages.0.0.pwconv1.weight". */
-static bool rename_authors(const char *name, char *out, size_t size) {
-    static const char *const outside[][2] = {{"downsample_layers.0.", "stem."},
-                                             {"norm.", "head.norm."},
-                                             {"head.weight", "head.fc.weight"},
-                                             {"head.bias", "head.fc.bias"},
-                                             {NULL, NULL}};
-    static const char *const down[][2] = {{"", "downsample."}, {NULL, NULL}};
-    static const char *const inside[][2] = {{"dwconv.", "conv_dw."},  {"norm.", "norm."}, {"pwconv1.", "mlp.fc1."},
-                                            {"pwconv2.", "mlp.fc2."}, {"gamma", "gamma"}, {NULL, NULL}};
-    char prefix[48];
-    int index, place, used = 0;
-    if (vsti_rename(outside, "", name, out, size)) return true;
-    if (sscanf(name, "downsample_layers.%d.%n", &index, &used) == 1 && used) {
-        snprintf(prefix, sizeof prefix, "stages.%d.", index);
-        return vsti_rename(down, prefix, name + used, out, size);
-    }
-    used = 0;
-    if (sscanf(name, "stages.%d.%d.%n", &index, &place, &used) != 2 || !used) return false;
-    snprintf(prefix, sizeof prefix, "stages.%d.blocks.%d.", index, place);
-    return vsti_rename(inside, prefix, name + used, out, size);
-}
+/* ---- Names in other projects ---- */
+
+static const vst_name_pair authors_names[] = {{"downsample_layers.0.", "stem.", 0, 0},
+                                              {"downsample_layers.{a}.", "stages.{a}.downsample.", 0, 0},
+                                              {"norm.", "head.norm.", 0, 0},
+                                              {"head.weight", "head.fc.weight", 0, 0},
+                                              {"head.bias", "head.fc.bias", 0, 0},
+                                              {"stages.{a}.{b}.dwconv.", "stages.{a}.blocks.{b}.conv_dw.", 0, 0},
+                                              {"stages.{a}.{b}.norm.", "stages.{a}.blocks.{b}.norm.", 0, 0},
+                                              {"stages.{a}.{b}.pwconv1.", "stages.{a}.blocks.{b}.mlp.fc1.", 0, 0},
+                                              {"stages.{a}.{b}.pwconv2.", "stages.{a}.blocks.{b}.mlp.fc2.", 0, 0},
+                                              {"stages.{a}.{b}.gamma", "stages.{a}.blocks.{b}.gamma", 0, 0},
+                                              {0}};
 
 /* torchvision's features.0 is the stem, then stages and downsampling take turns: "features.1.0.block.3.weight". Its
  * gamma, layer_scale, is (C, 1, 1). */
-static bool rename_torchvision(const char *name, char *out, size_t size) {
-    static const char *const outside[][2] = {
-        {"features.0.", "stem."}, {"classifier.0.", "head.norm."}, {"classifier.2.", "head.fc."}, {NULL, NULL}};
-    static const char *const down[][2] = {{"", "downsample."}, {NULL, NULL}};
-    static const char *const inside[][2] = {{"block.0.", "conv_dw."}, {"block.2.", "norm."},
-                                            {"block.3.", "mlp.fc1."}, {"block.5.", "mlp.fc2."},
-                                            {"layer_scale", "gamma"}, {NULL, NULL}};
-    char prefix[48];
-    int index, place, used = 0;
-    if (vsti_rename(outside, "", name, out, size)) return true;
-    if (sscanf(name, "features.%d.%n", &index, &used) != 1 || !used || index < 1) return false;
-    const bool halves = index % 2 == 0;
-    if (halves) {
-        snprintf(prefix, sizeof prefix, "stages.%d.", index / 2);
-        return vsti_rename(down, prefix, name + used, out, size);
-    }
-    used = 0;
-    if (sscanf(name, "features.%*d.%d.%n", &place, &used) != 1 || !used) return false;
-    snprintf(prefix, sizeof prefix, "stages.%d.blocks.%d.", index / 2, place);
-    return vsti_rename(inside, prefix, name + used, out, size);
-}
+static const vst_name_pair torchvision_names[] = {
+    {"features.0.", "stem.", 0, 0},
+    {"classifier.0.", "head.norm.", 0, 0},
+    {"classifier.2.", "head.fc.", 0, 0},
+    {"features.{a}.{b}.block.0.", "stages.{a/2}.blocks.{b}.conv_dw.", 0, 0},
+    {"features.{a}.{b}.block.2.", "stages.{a/2}.blocks.{b}.norm.", 0, 0},
+    {"features.{a}.{b}.block.3.", "stages.{a/2}.blocks.{b}.mlp.fc1.", 0, 0},
+    {"features.{a}.{b}.block.5.", "stages.{a/2}.blocks.{b}.mlp.fc2.", 0, 0},
+    {"features.{a}.{b}.layer_scale", "stages.{a/2}.blocks.{b}.gamma", 0, 0},
+    {"features.{a}.", "stages.{a/2}.downsample.", 0, 0},
+    {0}};
 
-static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
-    (void)raw;
-    return rename_authors(name, out, size) || rename_torchvision(name, out, size);
-}
+static const vst_preprocessing torchvision_images[] = {
+    {"convnext_tiny", NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.949, interpolation=bilinear"}, /* of 236 */
+    {"convnext_small", NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.9739, interpolation=bilinear"}, /* 230 */
+    {0}};
+
+static const vst_naming namings[] = {
+    {.project = "facebookresearch/ConvNeXt", .names = authors_names},
+    {.project = "torchvision", .names = torchvision_names, .preprocessing = torchvision_images},
+    {0}};
 
 const vst_backbone vsti_backbone_convnext = {.name = "convnext",
                                              .help = "ConvNeXt",
@@ -161,4 +147,4 @@ const vst_backbone vsti_backbone_convnext = {.name = "convnext",
                                              .options_size = sizeof(convnext),
                                              .variants = variants,
                                              .build = build,
-                                             .rename = rename_tensor};
+                                             .namings = namings};

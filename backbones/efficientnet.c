@@ -16,22 +16,22 @@ typedef struct efficientnet {
 static const vst_option options[] = {
     VST_MODEL_COMMON_OPTIONS(efficientnet, 224, 3, 1000),
     VST_OPTION_LIST(efficientnet, repeats, "1, 2, 2, 3, 3, 4, 1", 1, 1000,
-                    "blocks of each stage, before depth; fewer leave stages out"),
+                    "blocks of each stage, before scaling by depth; fewer values give fewer stages"),
     VST_OPTION_LIST(efficientnet, stage_channels, "16, 24, 40, 80, 112, 192, 320", 1, 65536,
-                    "channels of each stage, before width"),
-    VST_OPTION_INT(efficientnet, stem, 32, 1, 65536, "channels of the stem, before width"),
-    VST_OPTION_INT(efficientnet, features, 1280, 1, 65536, "channels that are pooled, before width"),
-    VST_OPTION_DOUBLE(efficientnet, width, 1, 0.01, 16, "factor on all channels"),
-    VST_OPTION_DOUBLE(efficientnet, depth, 1, 0.01, 16, "factor on all repeats"),
+                    "channels of each stage, before scaling by width"),
+    VST_OPTION_INT(efficientnet, stem, 32, 1, 65536, "channels of the stem, before scaling by width"),
+    VST_OPTION_INT(efficientnet, features, 1280, 1, 65536, "channels of the pooled features, before scaling by width"),
+    VST_OPTION_DOUBLE(efficientnet, width, 1, 0.01, 16, "scales the channels"),
+    VST_OPTION_DOUBLE(efficientnet, depth, 1, 0.01, 16, "scales the number of blocks"),
     VST_OPTION_BOOL(
         efficientnet, lite, false,
         "EfficientNet-Lite: ReLU6, no squeeze-and-excitation; stem, features, first and last repeats are not scaled"),
     VST_OPTION_BOOL(efficientnet, same, false, "TensorFlow's SAME padding"),
     VST_OPTION_DOUBLE(efficientnet, bn_epsilon, 1e-5, 0, 1, "batch norm: added to the variance"),
     VST_OPTION_DOUBLE(efficientnet, bn_momentum, 0.1, 0, 1,
-                      "batch norm: share of a new batch in the running statistics"),
+                      "batch norm: weight of a new batch in the running statistics"),
     VST_OPTION_DOUBLE(efficientnet, drop_path, 0, 0, 0.99,
-                      "stochastic depth: growing linearly from 0 at the first block"),
+                      "stochastic depth, increasing linearly from 0 at the first block"),
     VST_OPTION_END};
 
 #define TF ", same=true, bn_epsilon=1e-3, bn_momentum=0.01"
@@ -88,7 +88,7 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
 }
 
 /* lukemelas' EfficientNet-PyTorch counts the blocks through the network: "_blocks.2._depthwise_conv.weight". */
-static bool rename_lukemelas(const vsti_mobile *net, const char *name, char *out, size_t size) {
+static bool rename_lukemelas(const void *raw, const char *name, char *out, size_t size) {
     static const char *const outside[][2] = {{"_conv_stem.", "conv_stem."}, {"_bn0.", "bn1."},
                                              {"_conv_head.", "conv_head."}, {"_bn1.", "bn2."},
                                              {"_fc.", "classifier."},       {NULL, NULL}};
@@ -108,54 +108,54 @@ static bool rename_lukemelas(const vsti_mobile *net, const char *name, char *out
                                               {"_project_conv.", "conv_pwl."},
                                               {"_bn2.", "bn3."},
                                               {NULL, NULL}};
+    const efficientnet *o = raw;
+    vsti_mobile net = describe(o);
     char prefix[48];
     int index, stage, place, used = 0;
+    if (!vsti_mobile_scale(NULL, &net, stages, &o->repeats, &o->stage_channels, o->width, o->depth, o->lite))
+        return false;
     if (vsti_rename(outside, "", name, out, size)) return true;
-    if (sscanf(name, "_blocks.%d.%n", &index, &used) != 1 || !used || !vsti_mobile_locate(net, index, &stage, &place))
+    if (sscanf(name, "_blocks.%d.%n", &index, &used) != 1 || !used || !vsti_mobile_locate(&net, index, &stage, &place))
         return false;
     snprintf(prefix, sizeof prefix, "blocks.%d.%d.", stage, place);
-    return vsti_rename(net->stages[stage].expansion > 1 ? expanded : separable, prefix, name + used, out, size);
+    return vsti_rename(net.stages[stage].expansion > 1 ? expanded : separable, prefix, name + used, out, size);
 }
 
 /* torchvision's features.1 to features.7 are the stages: "features.2.0.block.1.0.weight". */
-static bool rename_torchvision(const vsti_mobile *net, const char *name, char *out, size_t size) {
-    static const char *const separable[][2] = {{"block.0.0.", "conv_dw."},
-                                               {"block.0.1.", "bn1."},
-                                               {"block.1.fc1.", "se.conv_reduce."},
-                                               {"block.1.fc2.", "se.conv_expand."},
-                                               {"block.2.0.", "conv_pw."},
-                                               {"block.2.1.", "bn2."},
-                                               {NULL, NULL}};
-    static const char *const expanded[][2] = {{"block.0.0.", "conv_pw."},
-                                              {"block.0.1.", "bn1."},
-                                              {"block.1.0.", "conv_dw."},
-                                              {"block.1.1.", "bn2."},
-                                              {"block.2.fc1.", "se.conv_reduce."},
-                                              {"block.2.fc2.", "se.conv_expand."},
-                                              {"block.3.0.", "conv_pwl."},
-                                              {"block.3.1.", "bn3."},
-                                              {NULL, NULL}};
-    char prefix[48], head_conv[32], head_norm[32];
-    snprintf(head_conv, sizeof head_conv, "features.%d.0.", net->count + 1);
-    snprintf(head_norm, sizeof head_norm, "features.%d.1.", net->count + 1);
-    const char *const outside[][2] = {{"features.0.0.", "conv_stem."},  {"features.0.1.", "bn1."},
-                                      {head_conv, "conv_head."},        {head_norm, "bn2."},
-                                      {"classifier.1.", "classifier."}, {NULL, NULL}};
-    int stage, place, used = 0;
-    if (vsti_rename(outside, "", name, out, size)) return true;
-    if (sscanf(name, "features.%d.%d.%n", &stage, &place, &used) != 2 || !used) return false;
-    if (stage < 1 || stage > net->count || place < 0) return false;
-    snprintf(prefix, sizeof prefix, "blocks.%d.%d.", stage - 1, place);
-    return vsti_rename(net->stages[stage - 1].expansion > 1 ? expanded : separable, prefix, name + used, out, size);
-}
+static const vst_name_pair torchvision_names[] = {
+    {"features.0.0.", "conv_stem.", 0, 0},
+    {"features.0.1.", "bn1.", 0, 0},
+    {"features.1.{b}.block.0.0.", "blocks.0.{b}.conv_dw.", 0, 0},
+    {"features.1.{b}.block.0.1.", "blocks.0.{b}.bn1.", 0, 0},
+    {"features.1.{b}.block.1.fc1.", "blocks.0.{b}.se.conv_reduce.", 0, 0},
+    {"features.1.{b}.block.1.fc2.", "blocks.0.{b}.se.conv_expand.", 0, 0},
+    {"features.1.{b}.block.2.0.", "blocks.0.{b}.conv_pw.", 0, 0},
+    {"features.1.{b}.block.2.1.", "blocks.0.{b}.bn2.", 0, 0},
+    {"features.{a}.{b}.block.0.0.", "blocks.{a-1}.{b}.conv_pw.", 0, 0},
+    {"features.{a}.{b}.block.0.1.", "blocks.{a-1}.{b}.bn1.", 0, 0},
+    {"features.{a}.{b}.block.1.0.", "blocks.{a-1}.{b}.conv_dw.", 0, 0},
+    {"features.{a}.{b}.block.1.1.", "blocks.{a-1}.{b}.bn2.", 0, 0},
+    {"features.{a}.{b}.block.2.fc1.", "blocks.{a-1}.{b}.se.conv_reduce.", 0, 0},
+    {"features.{a}.{b}.block.2.fc2.", "blocks.{a-1}.{b}.se.conv_expand.", 0, 0},
+    {"features.{a}.{b}.block.3.0.", "blocks.{a-1}.{b}.conv_pwl.", 0, 0},
+    {"features.{a}.{b}.block.3.1.", "blocks.{a-1}.{b}.bn3.", 0, 0},
+    {"features.{a}.0.", "conv_head.", 0, 0},
+    {"features.{a}.1.", "bn2.", 0, 0},
+    {"classifier.1.", "classifier.", 0, 0},
+    {0}};
 
-static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
-    const efficientnet *o = raw;
-    vsti_mobile net = describe(o);
-    if (!vsti_mobile_scale(NULL, &net, stages, &o->repeats, &o->stage_channels, o->width, o->depth, o->lite))
-        return false;
-    return rename_lukemelas(&net, name, out, size) || rename_torchvision(&net, name, out, size);
-}
+static const vst_preprocessing torchvision_images[] = {
+    {"efficientnet_b0", NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.875"},
+    {"efficientnet_b1", "c27df63c", "IMAGENET1K_V2", VST_IMAGENET_NORM ", crop_pct=0.941, interpolation=bilinear"},
+    {"efficientnet_b1", NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.9375"},
+    {"efficientnet_b2", NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", image=288, crop_pct=1"},
+    {"efficientnet_b3", NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", image=300, crop_pct=0.9375"},
+    {0}};
+
+static const vst_naming namings[] = {
+    {.project = "lukemelas/EfficientNet-PyTorch", .translate = rename_lukemelas},
+    {.project = "torchvision", .names = torchvision_names, .preprocessing = torchvision_images},
+    {0}};
 
 const vst_backbone vsti_backbone_efficientnet = {.name = "efficientnet",
                                                  .help = "EfficientNet and EfficientNet-Lite",
@@ -163,4 +163,4 @@ const vst_backbone vsti_backbone_efficientnet = {.name = "efficientnet",
                                                  .options_size = sizeof(efficientnet),
                                                  .variants = variants,
                                                  .build = build,
-                                                 .rename = rename_tensor};
+                                                 .namings = namings};

@@ -15,16 +15,17 @@ typedef struct mobilenet_v2 {
 static const vst_option options[] = {
     VST_MODEL_COMMON_OPTIONS(mobilenet_v2, 224, 3, 1000),
     VST_OPTION_LIST(mobilenet_v2, repeats, "1, 2, 3, 4, 3, 3, 1", 1, 1000,
-                    "blocks of each stage, before depth; fewer leave stages out"),
+                    "blocks of each stage, before scaling by depth; fewer values give fewer stages"),
     VST_OPTION_LIST(mobilenet_v2, stage_channels, "16, 24, 32, 64, 96, 160, 320", 1, 65536,
-                    "channels of each stage, before width"),
-    VST_OPTION_INT(mobilenet_v2, stem, 32, 1, 65536, "channels of the stem, before width"),
-    VST_OPTION_INT(mobilenet_v2, features, 1280, 1, 65536, "channels that are pooled; widened, but never narrowed"),
-    VST_OPTION_DOUBLE(mobilenet_v2, width, 1, 0.01, 16, "factor on all channels"),
-    VST_OPTION_DOUBLE(mobilenet_v2, depth, 1, 0.01, 16, "factor on all repeats"),
+                    "channels of each stage, before scaling by width"),
+    VST_OPTION_INT(mobilenet_v2, stem, 32, 1, 65536, "channels of the stem, before scaling by width"),
+    VST_OPTION_INT(mobilenet_v2, features, 1280, 1, 65536,
+                   "channels of the pooled features; scaled by width only if it is above 1"),
+    VST_OPTION_DOUBLE(mobilenet_v2, width, 1, 0.01, 16, "scales the channels"),
+    VST_OPTION_DOUBLE(mobilenet_v2, depth, 1, 0.01, 16, "scales the number of blocks"),
     VST_OPTION_BOOL(mobilenet_v2, fixed_ends, false, "stem, features, first and last repeats are not scaled"),
     VST_OPTION_DOUBLE(mobilenet_v2, drop_path, 0, 0, 0.99,
-                      "stochastic depth: growing linearly from 0 at the first block"),
+                      "stochastic depth, increasing linearly from 0 at the first block"),
     VST_OPTION_END};
 
 #define PREPROCESSING VST_IMAGENET_NORM ", crop_pct=0.875"
@@ -89,10 +90,18 @@ static bool rename_tensor(const void *raw, const char *name, char *out, size_t s
     return vsti_rename(net.stages[stage].expansion > 1 ? expanded : separable, prefix, name + used, out, size);
 }
 
+static const vst_preprocessing torchvision_images[] = {
+    {NULL, "7ebf99e0", "IMAGENET1K_V2", VST_IMAGENET_NORM ", crop_pct=0.9655, interpolation=bilinear"}, /* of 232 */
+    {NULL, NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.875, interpolation=bilinear"},
+    {0}};
+
+static const vst_naming namings[] = {
+    {.project = "torchvision", .translate = rename_tensor, .preprocessing = torchvision_images}, {0}};
+
 const vst_backbone vsti_backbone_mobilenet_v2 = {.name = "mobilenet_v2",
                                                  .help = "MobileNetV2",
                                                  .options = options,
                                                  .options_size = sizeof(mobilenet_v2),
                                                  .variants = variants,
                                                  .build = build,
-                                                 .rename = rename_tensor};
+                                                 .namings = namings};

@@ -7,9 +7,12 @@
 
 enum { QUANTUM = 8, STAGES_MAX = 16 };
 
+#define ROUNDINGS(X) X(ROUND_EVEN, "even") X(ROUND_UP, "up")
+enum { VST_CHOICE_ENUM(ROUNDINGS) };
+
 typedef struct regnet {
     vst_model_common common;
-    int depth, w0, group, stem_width;
+    int depth, w0, group, stem_width, rounding;
     double wa, wm, se_ratio, drop_path;
 } regnet;
 
@@ -20,9 +23,11 @@ static const vst_option options[] = {
     VST_OPTION_DOUBLE(regnet, wa, 36.44, 0, 4096, "growth of the width with each block, before quantisation"),
     VST_OPTION_DOUBLE(regnet, wm, 2.49, 1.01, 16, "factor between the stages' widths"),
     VST_OPTION_INT(regnet, group, 8, 1, 4096, "channels in a group of the 3x3 convolutions"),
+    VST_OPTION_CHOICE(regnet, rounding, "even", VST_CHOICE_TEXT(ROUNDINGS),
+                      "of widths halfway between two multiples of the group: to the even one, or up as torchvision"),
     VST_OPTION_DOUBLE(regnet, se_ratio, 0.25, 0, 1,
                       "squeeze-and-excitation: inner width / the block's input width; 0: none"),
-    VST_OPTION_INT(regnet, stem_width, 32, 1, 4096, "channels that the stem gives"),
+    VST_OPTION_INT(regnet, stem_width, 32, 1, 4096, "output channels of the stem"),
     VST_OPTION_DOUBLE(regnet, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_END};
@@ -64,7 +69,9 @@ static int plan_stages(const regnet *o, stage stages[STAGES_MAX]) {
     }
     for (int i = 0; i < count; i++) {
         stages[i].group = o->group < stages[i].width ? o->group : stages[i].width;
-        stages[i].width = (int)rint((double)stages[i].width / stages[i].group) * stages[i].group;
+        stages[i].width = o->rounding == ROUND_UP
+                              ? vsti_divisible(stages[i].width, stages[i].group)
+                              : (int)rint((double)stages[i].width / stages[i].group) * stages[i].group;
     }
     return count;
 }
@@ -118,36 +125,44 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
     VST_SCOPE (g, "head") vsti_pooled_head(g, x, "fc", classifier);
 }
 
-/* torchvision's names: "trunk_output.block1.block1-0.f.a.0.weight" is s1.b1.conv1.conv.weight. Its regnet_y_800mf and
- * regnet_y_8gf round their widths in another way than the authors and fit no variant here. */
-static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
-    static const char *const outside[][2] = {
-        {"stem.0.", "stem.conv."}, {"stem.1.", "stem.bn."}, {"fc.", "head.fc."}, {NULL, NULL}};
-    static const char *const inside[][2] = {{"proj.0.", "downsample.conv."},
-                                            {"proj.1.", "downsample.bn."},
-                                            {"f.a.0.", "conv1.conv."},
-                                            {"f.a.1.", "conv1.bn."},
-                                            {"f.b.0.", "conv2.conv."},
-                                            {"f.b.1.", "conv2.bn."},
-                                            {"f.se.", "se."},
-                                            {"f.c.0.", "conv3.conv."},
-                                            {"f.c.1.", "conv3.bn."},
-                                            {NULL, NULL}};
-    (void)raw;
-    char prefix[32];
-    int block_stage, again, index, used = 0;
-    if (vsti_rename(outside, "", name, out, size)) return true;
-    if (sscanf(name, "trunk_output.block%d.block%d-%d.%n", &block_stage, &again, &index, &used) != 3 || !used)
-        return false;
-    if (block_stage != again || index < 0) return false;
-    snprintf(prefix, sizeof prefix, "s%d.b%d.", block_stage, index + 1);
-    return vsti_rename(inside, prefix, name + used, out, size);
-}
+/* ---- Names in other projects ---- */
+
+static const vst_name_pair torchvision_names[] = {
+    {"stem.0.", "stem.conv.", 0, 0},
+    {"stem.1.", "stem.bn.", 0, 0},
+    {"fc.", "head.fc.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.proj.0.", "s{a}.b{b+1}.downsample.conv.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.proj.1.", "s{a}.b{b+1}.downsample.bn.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.f.a.0.", "s{a}.b{b+1}.conv1.conv.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.f.a.1.", "s{a}.b{b+1}.conv1.bn.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.f.b.0.", "s{a}.b{b+1}.conv2.conv.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.f.b.1.", "s{a}.b{b+1}.conv2.bn.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.f.se.", "s{a}.b{b+1}.se.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.f.c.0.", "s{a}.b{b+1}.conv3.conv.", 0, 0},
+    {"trunk_output.block{a}.block{a}-{b}.f.c.1.", "s{a}.b{b+1}.conv3.bn.", 0, 0},
+    {0}};
+
+/* The second version of all weights is resized to 232, the first to 256; the names of both files tell them apart. */
+#define V2(hash) {NULL, hash, "IMAGENET1K_V2", VST_IMAGENET_NORM ", crop_pct=0.9655, interpolation=bilinear"}
+static const vst_preprocessing torchvision_images[] = {
+    {"regnety_160", "_16gf_swag", "IMAGENET1K_SWAG_E2E_V1", VST_IMAGENET_NORM ", image=384, crop_pct=1"},
+    {"regnety_160", "_16gf_lc_swag", "IMAGENET1K_SWAG_LINEAR_V1", VST_IMAGENET_NORM ", crop_pct=1"},
+    V2("e6988f5f"),
+    V2("58fc7688"),
+    V2("0d7bc02a"),
+    V2("9180c971"),
+    V2("dc2b1b54"),
+    V2("3e4a00f9"),
+    {NULL, NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.875, interpolation=bilinear"},
+    {0}};
+
+static const vst_naming namings[] = {
+    {.project = "torchvision", .names = torchvision_names, .preprocessing = torchvision_images}, {0}};
 
 const vst_backbone vsti_backbone_regnet = {.name = "regnet",
-                                           .help = "RegNetY, DeiT's teacher among them",
+                                           .help = "RegNetY, including DeiT's teacher",
                                            .options = options,
                                            .options_size = sizeof(regnet),
                                            .variants = variants,
                                            .build = build,
-                                           .rename = rename_tensor};
+                                           .namings = namings};

@@ -22,15 +22,15 @@ typedef struct resnet {
 static const vst_option options[] = {
     VST_MODEL_COMMON_OPTIONS(resnet, 224, 3, 1000),
     VST_OPTION_LIST(resnet, layers, "2, 2, 2, 2", 1, 1000,
-                    "blocks of each stage; from the second on, stages begin with stride 2"),
+                    "blocks of each stage; stages after the first begin with stride 2"),
     VST_OPTION_CHOICE(resnet, block, "basic", VST_CHOICE_TEXT(BLOCKS),
                       "basic: two 3x3; bottleneck: 1x1, 3x3, 1x1 of four times the width"),
-    VST_OPTION_INT(resnet, width, 64, 1, 4096, "channels of the first stage's 3x3 convolutions; doubled in each stage"),
+    VST_OPTION_INT(resnet, width, 64, 1, 4096,
+                   "channels of the first stage's 3x3 convolutions; doubled in each following stage"),
     VST_OPTION_CHOICE(resnet, stem, "plain", VST_CHOICE_TEXT(STEMS),
                       "plain: one 7x7 convolution; deep: three 3x3 (ResNet-D)"),
-    VST_OPTION_INT(resnet, stem_width, 64, 2, 4096, "channels that the stem gives; a deep one has half as many inside"),
-    VST_OPTION_BOOL(resnet, avg_down, false,
-                    "a shortcut halves the image by average pooling, not by stride (ResNet-D)"),
+    VST_OPTION_INT(resnet, stem_width, 64, 2, 4096, "output channels of the stem; a deep stem has half as many inside"),
+    VST_OPTION_BOOL(resnet, avg_down, false, "shortcuts downsample by average pooling instead of stride (ResNet-D)"),
     VST_OPTION_DOUBLE(resnet, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
     VST_OPTION_END};
@@ -123,9 +123,22 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
                                           .bias_init = {VST_INIT_LECUN_UNIFORM, features, VST_PARAM_WEIGHT}});
 }
 
+/* torchvision's names are timm's. */
+#define V1(hash) {NULL, hash, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.875, interpolation=bilinear"}
+#define V2(hash) {NULL, hash, "IMAGENET1K_V2", VST_IMAGENET_NORM ", crop_pct=0.9655, interpolation=bilinear"}
+static const vst_preprocessing torchvision_images[] = {V1("f37072fd"), V1("b627a593"), V1("0676ba61"), V1("63fe2227"),
+                                                       V1("394f9c45"), /* torchvision since 0.9 */
+                                                       V1("5c106cde"), V1("333f7ec4"), V1("19c8e357"), V1("5d3b4d8f"),
+                                                       V1("b121ed2d"), /* and before */
+                                                       V2("11ad3fa6"), V2("cd907fc2"), V2("f82ba261"), {0}};
+
+static const vst_naming namings[] = {
+    {.project = "torchvision", .preprocessing = torchvision_images, .timm_names = true}, {0}};
+
 const vst_backbone vsti_backbone_resnet = {.name = "resnet",
                                            .help = "ResNet and ResNet-D for large images",
                                            .options = options,
                                            .options_size = sizeof(resnet),
                                            .variants = variants,
-                                           .build = build};
+                                           .build = build,
+                                           .namings = namings};

@@ -83,18 +83,11 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
     vsti_pooled_head(g, x, "fc", (vst_linear_options){.features = o->common.classes, .bias = true});
 }
 
-/* akamaster's pytorch_resnet_cifar10: "linear.weight"; with projections, "layer2.0.shortcut.0.weight". */
-static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
-    static const char *const outside[][2] = {{"linear.", "fc."}, {NULL, NULL}};
-    static const char *const inside[][2] = {{"shortcut.", "downsample."}, {NULL, NULL}};
-    (void)raw;
-    char prefix[48];
-    int stage, place, used = 0;
-    if (vsti_rename(outside, "", name, out, size)) return true;
-    if (sscanf(name, "layer%d.%d.%n", &stage, &place, &used) != 2 || !used) return false;
-    snprintf(prefix, sizeof prefix, "layer%d.%d.", stage, place);
-    return vsti_rename(inside, prefix, name + used, out, size);
-}
+/* akamaster's pytorch_resnet_cifar10, also with its projections (option B). */
+static const vst_name_pair akamaster_names[] = {
+    {"linear.", "fc.", 0, 0}, {"layer{a}.{b}.shortcut.", "layer{a}.{b}.downsample.", 0, 0}, {0}};
+
+static const vst_naming namings[] = {{.project = "akamaster/pytorch_resnet_cifar10", .names = akamaster_names}, {0}};
 
 const vst_backbone vsti_backbone_resnet_cifar = {.name = "resnet_cifar",
                                                  .help = "ResNet for images of 28 to 64 pixels",
@@ -102,4 +95,4 @@ const vst_backbone vsti_backbone_resnet_cifar = {.name = "resnet_cifar",
                                                  .options_size = sizeof(resnet_cifar),
                                                  .variants = variants,
                                                  .build = build,
-                                                 .rename = rename_tensor};
+                                                 .namings = namings};

@@ -16,7 +16,7 @@ enum { VST_CHOICE_ENUM(INITS) };
 typedef struct vit {
     vst_model_common common;
     int patch, dim, depth, heads;
-    double mlp_ratio, drop_path, layer_scale;
+    double mlp_ratio, dropout, drop_path, layer_scale, norm_epsilon;
     bool drop_path_uniform, distilled, class_position;
     int stem, init;
 } vit;
@@ -28,11 +28,15 @@ static const vst_option options[] = {
     VST_OPTION_INT(vit, depth, 12, 1, 100, "number of blocks"),
     VST_OPTION_INT(vit, heads, 3, 1, 128, "attention heads; must divide dim"),
     VST_OPTION_DOUBLE(vit, mlp_ratio, 4, 0.01, 64, "width of the MLP's hidden layer / dim"),
+    VST_OPTION_DOUBLE(
+        vit, dropout, 0, 0, 0.99,
+        "of the tokens after their positions, of the attention's output, twice in the MLP: main.py's --drop"),
     VST_OPTION_DOUBLE(vit, drop_path, 0, 0, 0.99,
                       "stochastic depth: rate of the last block, linear from 0 at the first"),
-    VST_OPTION_BOOL(vit, drop_path_uniform, false, "all blocks have the rate of the last, as DeiT-III's authors train"),
+    VST_OPTION_BOOL(vit, drop_path_uniform, false, "the same rate in all blocks, as in DeiT-III's training"),
     VST_OPTION_DOUBLE(vit, layer_scale, 0, 0, 10,
                       "LayerScale (Touvron et al., 2021): initial factor of each channel of a branch; 0: none"),
+    VST_OPTION_DOUBLE(vit, norm_epsilon, 1e-6, 1e-15, 1, "layer norm: added to the variance"),
     VST_OPTION_BOOL(vit, distilled, false, "DeiT's distillation token with a head of its own"),
     VST_OPTION_BOOL(vit, class_position, true, "the tokens before the patches have a position too; DeiT-III: false"),
     VST_OPTION_CHOICE(
@@ -78,7 +82,7 @@ static const vst_backbone_variant variants[] = {
 
 static const vst_init token_init = {VST_INIT_NORMAL, 0.02, VST_PARAM_NODECAY};
 
-/* gain: sqrt(2) for the fused projection, whose three parts are each square. */
+/* gain: sqrt(2) for the fused projection, whose three parts are square matrices. */
 static vst_init linear_init(const vit *o, double gain) {
     return o->init == INIT_XAVIER ? (vst_init){VST_INIT_XAVIER_UNIFORM, gain, VST_PARAM_WEIGHT}
                                   : (vst_init){VST_INIT_NORMAL, 0.02, VST_PARAM_WEIGHT};
@@ -90,19 +94,18 @@ static vst_value linear(vst_graph *g, vst_value x, const char *name, int feature
     return x;
 }
 
-static vst_value norm(vst_graph *g, vst_value x, const char *name) {
-    VST_SCOPE (g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){0});
+static vst_value norm(vst_graph *g, vst_value x, const char *name, const vit *o) {
+    VST_SCOPE (g, "%s", name) x = vst_layer_norm(g, x, (vst_norm_options){.epsilon = o->norm_epsilon});
     return x;
 }
 
-/* 3x3 convolutions of stride 2 until the patch size is reached, widths halving backwards from dim, with batch norm and
- * ReLU between them. */
+/* 3x3 convolutions of stride 2 down to the patch size, with batch norm and ReLU between them; the width doubles up to
+ * dim. */
 static vst_value conv_stem(vst_graph *g, vst_value x, const vit *o) {
     int steps = 0;
     while (1 << steps < o->patch) steps++;
     if (1 << steps != o->patch || steps < 1) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT,
-                       "a convolutional stem needs a patch that is a power of 2 from 2 on, not %d", o->patch);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "stem conv needs a patch of 2, 4, 8, 16, …, not %d", o->patch);
         return (vst_value){0};
     }
     for (int i = 1; i < steps; i++) {
@@ -136,7 +139,7 @@ static vst_value add_position(vst_graph *g, vst_value x, const vit *o) {
     return vst_add(g, x, vst_param(g, "pos_embed", VST_SHAPE(1, shape.dim[1], o->dim), token_init));
 }
 
-/* Puts the class and distillation tokens before the patches and adds the position embedding. */
+/* Prepends the class and distillation tokens and adds the position embedding. */
 static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
     const vst_shape one = VST_SHAPE(1, 1, o->dim), repeated = VST_SHAPE(vst_shape_at(g, patches).dim[0], 1, o->dim);
     vst_value parts[3];
@@ -148,7 +151,7 @@ static vst_value add_tokens(vst_graph *g, vst_value patches, const vit *o) {
     return o->class_position ? add_position(g, x, o) : x;
 }
 
-/* x plus the n-th branch of its block, scaled by channel and dropped for some samples. */
+/* x plus branch n of its block, with LayerScale and drop path. */
 static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const vit *o, int n, double drop_path) {
     if (o->layer_scale > 0) {
         const vst_init init = {VST_INIT_CONSTANT, o->layer_scale, VST_PARAM_NODECAY};
@@ -158,31 +161,33 @@ static vst_value add_branch(vst_graph *g, vst_value x, vst_value branch, const v
     return vst_add(g, x, branch);
 }
 
-/* A block from its projection qkv of all tokens on, for the first `tokens` (0: all), whose x is given. */
+/* The rest of a block after the projection qkv of all tokens, for the first `tokens` tokens (0: all), whose input is x.
+ */
 static vst_value finish_block(vst_graph *g, vst_value x, vst_value qkv, int tokens, const vit *o, double drop_path) {
     vst_value y = {0};
     VST_SCOPE (g, "attn") y = linear(g, vst_attention(g, qkv, o->heads, tokens), "proj", o->dim, linear_init(o, 1));
+    y = vst_dropout(g, y, o->dropout);
     x = add_branch(g, x, y, o, 1, drop_path);
-    y = norm(g, x, "norm2");
+    y = norm(g, x, "norm2", o);
     VST_SCOPE (g, "mlp") {
         y = vst_gelu(g, linear(g, y, "fc1", (int)(o->dim * o->mlp_ratio), linear_init(o, 1)));
-        y = linear(g, y, "fc2", o->dim, linear_init(o, 1));
+        y = linear(g, vst_dropout(g, y, o->dropout), "fc2", o->dim, linear_init(o, 1));
     }
+    y = vst_dropout(g, y, o->dropout);
     return add_branch(g, x, y, o, 2, drop_path);
 }
 
-/* Gives the block's output for all tokens; *heads, if not NULL, gets that of the class and distillation tokens alone. A
- * plan computes only what is asked for, so where nobody reads the last block's patches, their share of the work falls
- * away. */
+/* Returns the block's output for all tokens. *heads (may be NULL) is the output of the class and distillation tokens
+ * only. A program computes only what is read, so if nothing reads the patches of the last block, they cost nothing. */
 static vst_value block(vst_graph *g, vst_value x, const vit *o, double drop_path, const char *tap, vst_value *heads) {
-    vst_value y = norm(g, x, "norm1");
+    vst_value y = norm(g, x, "norm1", o);
     VST_SCOPE (g, "attn") y = linear(g, y, "qkv", 3 * o->dim, linear_init(o, sqrt(2)));
     vsti_tap_attention(g, y, o->heads, tap);
-    if (heads) {
-        const int tokens = o->distilled ? 2 : 1;
-        *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
-    }
-    return finish_block(g, x, y, 0, o, drop_path);
+    const int tokens = o->distilled ? 2 : 1;
+    if (heads && o->dropout == 0) *heads = finish_block(g, vst_slice(g, x, 1, 0, tokens), y, tokens, o, drop_path);
+    x = finish_block(g, x, y, 0, o, drop_path);
+    if (heads && o->dropout > 0) *heads = vst_slice(g, x, 1, 0, tokens); /* both must drop the same */
+    return x;
 }
 
 static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const char *name, const char *tap) {
@@ -194,11 +199,11 @@ static void head(vst_graph *g, vst_value tokens, const vit *o, int token, const 
 static void build(vst_graph *g, vst_value image, const void *raw) {
     const vit *o = raw;
     if (o->common.image % o->patch || o->dim % o->heads) {
-        vst_graph_fail(g, VST_ERROR_ARGUMENT, "patch %d must divide the image's side %d, and %d heads the width %d",
-                       o->patch, o->common.image, o->heads, o->dim);
+        vst_graph_fail(g, VST_ERROR_ARGUMENT, "image %d must be a multiple of patch %d, and dim %d of heads %d",
+                       o->common.image, o->patch, o->dim, o->heads);
         return;
     }
-    vst_value x = add_tokens(g, embed(g, image, o), o), heads = {0};
+    vst_value x = vst_dropout(g, add_tokens(g, embed(g, image, o), o), o->dropout), heads = {0};
     for (int i = 0; i < o->depth; i++) {
         char tap[24];
         snprintf(tap, sizeof tap, "blocks.%d", i);
@@ -207,42 +212,112 @@ static void build(vst_graph *g, vst_value image, const void *raw) {
         VST_SCOPE (g, "%s", tap) x = block(g, x, o, rate, tap, i + 1 == o->depth ? &heads : NULL);
         vst_tap(g, tap, x);
     }
-    x = norm(g, heads, "norm");
+    vst_tap(g, "norm", norm(g, x, "norm", o));
+    x = norm(g, heads, "norm", o);
     head(g, x, o, 0, "head", "logits");
     if (o->distilled) head(g, x, o, 1, "head_dist", "logits_dist");
 }
 
 /* ---- Names in other projects ---- */
 
-/* torchvision's vit_b_16, and facebookresearch's DeiT-III, which is timm's but for LayerScale. Where query, key and
- * value are tensors of their own (the hub's facebook/deit-*), no renaming can help. */
-static bool rename_tensor(const void *raw, const char *name, char *out, size_t size) {
-    static const char *const whole[][2] = {{"class_token", "cls_token"},
-                                           {"encoder.pos_embedding", "pos_embed"},
-                                           {"conv_proj.", "patch_embed.proj."},
-                                           {"encoder.ln.", "norm."},
-                                           {"heads.head.", "head."},
-                                           {NULL, NULL}};
-    static const char *const in_layer[][2] = {{"ln_1.", "norm1."},
-                                              {"ln_2.", "norm2."},
-                                              {"self_attention.in_proj_weight", "attn.qkv.weight"},
-                                              {"self_attention.in_proj_bias", "attn.qkv.bias"},
-                                              {"self_attention.out_proj.", "attn.proj."},
-                                              {"mlp.linear_1.", "mlp.fc1."},
-                                              {"mlp.linear_2.", "mlp.fc2."}, /* in files */
-                                              {"mlp.0.", "mlp.fc1."},
-                                              {"mlp.3.", "mlp.fc2."},
-                                              {NULL, NULL}}; /* in its module */
-    static const char *const in_block[][2] = {{"gamma_1", "ls1.gamma"}, {"gamma_2", "ls2.gamma"}, {NULL, NULL}};
-    (void)raw;
-    char prefix[24];
-    int index, used = 0;
-    if (vsti_rename(whole, "", name, out, size)) return true;
-    const bool layer = sscanf(name, "encoder.layers.encoder_layer_%4d.%n", &index, &used) == 1 && used;
-    if (!layer && (sscanf(name, "blocks.%4d.%n", &index, &used) != 1 || !used)) return false;
-    snprintf(prefix, sizeof prefix, "blocks.%d.", index);
-    return vsti_rename(layer ? in_layer : in_block, prefix, name + used, out, size);
-}
+static const vst_name_pair torchvision_names[] = {
+    {"class_token", "cls_token", 0, 0},
+    {"encoder.pos_embedding", "pos_embed", 0, 0},
+    {"conv_proj.", "patch_embed.proj.", 0, 0},
+    {"encoder.ln.", "norm.", 0, 0},
+    {"heads.head.", "head.", 0, 0},
+    {"encoder.layers.encoder_layer_{a}.ln_1.", "blocks.{a}.norm1.", 0, 0},
+    {"encoder.layers.encoder_layer_{a}.ln_2.", "blocks.{a}.norm2.", 0, 0},
+    {"encoder.layers.encoder_layer_{a}.self_attention.in_proj_", "blocks.{a}.attn.qkv.", 0, 0},
+    {"encoder.layers.encoder_layer_{a}.self_attention.out_proj.", "blocks.{a}.attn.proj.", 0, 0},
+    {"encoder.layers.encoder_layer_{a}.mlp.linear_1.", "blocks.{a}.mlp.fc1.", 0, 0}, /* in files */
+    {"encoder.layers.encoder_layer_{a}.mlp.linear_2.", "blocks.{a}.mlp.fc2.", 0, 0},
+    {"encoder.layers.encoder_layer_{a}.mlp.0.", "blocks.{a}.mlp.fc1.", 0, 0}, /* in its module */
+    {"encoder.layers.encoder_layer_{a}.mlp.3.", "blocks.{a}.mlp.fc2.", 0, 0},
+    {0}};
+
+/* Resized to 256, of which the middle 224 are taken; the SWAG weights at their whole size. */
+static const vst_preprocessing torchvision_images[] = {
+    {NULL, "vit_b_16_swag", "IMAGENET1K_SWAG_E2E_V1", VST_IMAGENET_NORM ", image=384, crop_pct=1"},
+    {NULL, "vit_b_16_lc_swag", "IMAGENET1K_SWAG_LINEAR_V1", VST_IMAGENET_NORM ", crop_pct=1"},
+    {NULL, NULL, "IMAGENET1K_V1", VST_IMAGENET_NORM ", crop_pct=0.875, interpolation=bilinear"},
+    {0}};
+
+/* facebookresearch/deit's DeiT-III is timm's but for LayerScale. */
+static const vst_name_pair deit3_names[] = {
+    {"blocks.{a}.gamma_1", "blocks.{a}.ls1.gamma", 0, 0}, {"blocks.{a}.gamma_2", "blocks.{a}.ls2.gamma", 0, 0}, {0}};
+
+/* Hugging Face's ViT and DeiT, as files have them and as the modules of transformers 5 do; "vit." or "deit." stands
+ * before all but the classifiers. What is of no use: the token of masked images, and a pooler that no classifier has.
+ */
+static const vst_name_pair transformers_names[] = {
+    {"embeddings.cls_token", "cls_token", 0, 0},
+    {"embeddings.distillation_token", "dist_token", 0, 0},
+    {"embeddings.position_embeddings", "pos_embed", 0, 0},
+    {"embeddings.patch_embeddings.projection.", "patch_embed.proj.", 0, 0},
+    {"embeddings.mask_token", NULL, 0, 0},
+    {"pooler.dense.", NULL, 0, 0},
+    {"layernorm.", "norm.", 0, 0},
+    {"cls_classifier.", "head.", 0, 0},
+    {"distillation_classifier.", "head_dist.", 0, 0},
+    {"classifier.", "head.", 0, 0},
+    {"encoder.layer.{a}.layernorm_before.", "blocks.{a}.norm1.", 0, 0},
+    {"encoder.layer.{a}.layernorm_after.", "blocks.{a}.norm2.", 0, 0},
+    {"encoder.layer.{a}.attention.attention.query.", "blocks.{a}.attn.qkv.", 0, 3},
+    {"encoder.layer.{a}.attention.attention.key.", "blocks.{a}.attn.qkv.", 1, 3},
+    {"encoder.layer.{a}.attention.attention.value.", "blocks.{a}.attn.qkv.", 2, 3},
+    {"encoder.layer.{a}.attention.output.dense.", "blocks.{a}.attn.proj.", 0, 0},
+    {"encoder.layer.{a}.intermediate.dense.", "blocks.{a}.mlp.fc1.", 0, 0},
+    {"encoder.layer.{a}.output.dense.", "blocks.{a}.mlp.fc2.", 0, 0},
+    {"layers.{a}.layernorm_before.", "blocks.{a}.norm1.", 0, 0},
+    {"layers.{a}.layernorm_after.", "blocks.{a}.norm2.", 0, 0},
+    {"layers.{a}.attention.q_proj.", "blocks.{a}.attn.qkv.", 0, 3},
+    {"layers.{a}.attention.k_proj.", "blocks.{a}.attn.qkv.", 1, 3},
+    {"layers.{a}.attention.v_proj.", "blocks.{a}.attn.qkv.", 2, 3},
+    {"layers.{a}.attention.o_proj.", "blocks.{a}.attn.proj.", 0, 0},
+    {"layers.{a}.mlp.fc1.", "blocks.{a}.mlp.fc1.", 0, 0},
+    {"layers.{a}.mlp.fc2.", "blocks.{a}.mlp.fc2.", 0, 0},
+    {0}};
+
+/* The hub's facebook/deit-* take the middle 224 of 256 pixels, as DeiT's authors; google/vit-* stretch the whole image,
+ * which the shorter side at the model's size comes next to. Both add 1e-12 to variances. */
+#define TRANSFORMERS_VIT "crop_pct=1, interpolation=bilinear, norm_epsilon=1e-12"
+#define TRANSFORMERS_DEIT "crop_pct=0.875, norm_epsilon=1e-12"
+static const vst_preprocessing transformers_images[] = {
+    {"vit_tiny_patch16_224", NULL, NULL, TRANSFORMERS_VIT},
+    {"vit_small_patch16_224", NULL, NULL, TRANSFORMERS_VIT},
+    {"vit_base_patch16_224", NULL, NULL, TRANSFORMERS_VIT},
+    {"vit_tiny_patch16_384", NULL, NULL, TRANSFORMERS_VIT},
+    {"vit_small_patch16_384", NULL, NULL, TRANSFORMERS_VIT},
+    {"vit_base_patch16_384", NULL, NULL, TRANSFORMERS_VIT},
+    {"deit_tiny_patch16_224", NULL, NULL, TRANSFORMERS_DEIT},
+    {"deit_small_patch16_224", NULL, NULL, TRANSFORMERS_DEIT},
+    {"deit_base_patch16_224", NULL, NULL, TRANSFORMERS_DEIT},
+    {"deit_tiny_distilled_patch16_224", NULL, NULL, TRANSFORMERS_DEIT},
+    {"deit_small_distilled_patch16_224", NULL, NULL, TRANSFORMERS_DEIT},
+    {"deit_base_distilled_patch16_224", NULL, NULL, TRANSFORMERS_DEIT},
+    {NULL, NULL, NULL, "norm_epsilon=1e-12"},
+    {0}};
+
+/* mmpretrain's VisionTransformer and its DeiT; "backbone." and "head." stand before. */
+static const vst_name_pair mmpretrain_names[] = {{"patch_embed.projection.", "patch_embed.proj.", 0, 0},
+                                                 {"ln1.", "norm.", 0, 0},
+                                                 {"layers.head.", "head.", 0, 0},
+                                                 {"layers.head_dist.", "head_dist.", 0, 0},
+                                                 {"layers.{a}.ln1.", "blocks.{a}.norm1.", 0, 0},
+                                                 {"layers.{a}.ln2.", "blocks.{a}.norm2.", 0, 0},
+                                                 {"layers.{a}.attn.qkv.", "blocks.{a}.attn.qkv.", 0, 0},
+                                                 {"layers.{a}.attn.proj.", "blocks.{a}.attn.proj.", 0, 0},
+                                                 {"layers.{a}.ffn.layers.0.0.", "blocks.{a}.mlp.fc1.", 0, 0},
+                                                 {"layers.{a}.ffn.layers.1.", "blocks.{a}.mlp.fc2.", 0, 0},
+                                                 {0}};
+
+static const vst_naming namings[] = {
+    {.project = "torchvision", .names = torchvision_names, .preprocessing = torchvision_images},
+    {.project = "facebookresearch/deit", .names = deit3_names},
+    {.project = "transformers", .names = transformers_names, .preprocessing = transformers_images},
+    {.project = "mmpretrain", .names = mmpretrain_names},
+    {0}};
 
 const vst_backbone vsti_backbone_vit = {.name = "vit",
                                         .help = "Vision Transformer, DeiT and DeiT-III",
@@ -250,4 +325,4 @@ const vst_backbone vsti_backbone_vit = {.name = "vit",
                                         .options_size = sizeof(vit),
                                         .variants = variants,
                                         .build = build,
-                                        .rename = rename_tensor};
+                                        .namings = namings};

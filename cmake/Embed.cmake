@@ -1,5 +1,5 @@
-# vistill_embed_folder(LIST FOLDER HEADER TABLE TYPE): all YAML files of a folder as `const TYPE TABLE[]`, {"name", "text"} each, with
-# {NULL, NULL} at the end: a new file is all that a new entry needs. HEADER declares both.
+# vistill_embed_folder(LIST FOLDER HEADER TABLE TYPE): embeds all YAML files of a folder as `const TYPE TABLE[]` of
+# {"name", "text"}, ending with {NULL, NULL}. HEADER declares TYPE and TABLE.
 function(vistill_embed_folder list folder header table type)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${folder}/*.yaml)
   set(texts "")
@@ -25,8 +25,8 @@ ${entries}    {0, 0}};
   set(${list} ${${list}} ${output} PARENT_SCOPE)
 endfunction()
 
-# vistill_embed(LIST FILE SYMBOL): a text file of the source tree as the C string `const char SYMBOL[]`, so that the program
-# needs no files beside it. Appends the generated source to LIST.
+# vistill_embed(LIST FILE SYMBOL): embeds a text file of the source tree as the C string `const char SYMBOL[]`, so that the
+# program needs no data files. Appends the generated source to LIST.
 function(vistill_embed list file symbol)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${file})
   file(READ ${CMAKE_SOURCE_DIR}/${file} bytes HEX)

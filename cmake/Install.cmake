@@ -1,5 +1,5 @@
-# What `cmake --install` puts under the prefix, which may be moved afterwards: the program, the shared and the static library,
-# the public headers, the CMake package Vistill, vistill.pc and vistill-static.pc, and oneDNN where it came from the wheels.
+# `cmake --install` installs the program, the shared and the static library, the public headers, the CMake package Vistill,
+# vistill.pc and vistill-static.pc, and oneDNN if it came from the wheels. The prefix may be moved afterwards.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -9,7 +9,7 @@ install(TARGETS vistill_program vistill_shared vistill
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
-# Headers: those that are marked as public (vision/base/api.h) and, in the root, those that only include them.
+# Public headers (vision/base/api.h), and the headers in the root, which only include them.
 file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} vision/*.h backbones/*.h datasets/*.h recipes/*.h)
 foreach(header ${headers})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${header})
@@ -21,7 +21,7 @@ foreach(header ${headers})
 endforeach()
 install(FILES vistill.h vistill_plugin.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/vistill)
 
-# The wheels' oneDNN goes into a folder of its own, so that it does not stand in the way of another one.
+# oneDNN of the wheels is installed in its own folder, so that it does not conflict with another oneDNN.
 set(vistill_onednn_folder ${CMAKE_INSTALL_LIBDIR}/vistill)
 set(vistill_onednn "")
 if(VISTILL_ONEDNN_LIBRARY)
@@ -43,7 +43,7 @@ file(RELATIVE_PATH way ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PR
 string(REGEX REPLACE "/$" "" vistill_pc_prefix "\${pcfiledir}/${way}")
 foreach(folder libdir includedir)
   string(TOUPPER ${folder} variable)
-  cmake_path(APPEND vistill_pc_${folder} "\${prefix}" ${CMAKE_INSTALL_${variable}}) # absolute ones stay as they are
+  cmake_path(APPEND vistill_pc_${folder} "\${prefix}" ${CMAKE_INSTALL_${variable}}) # absolute paths are unchanged
 endforeach()
 if(vistill_onednn)
   set(vistill_pc_onednn "-L\${libdir}/vistill -l:${vistill_onednn} -Wl,-rpath,\${libdir}/vistill")

@@ -1,16 +1,17 @@
-# vision/kernels/*.c but dispatch.c are compiled once per instruction set: VSTI_ISA names it and becomes a suffix of every
-# function (see vision/kernels/isa.h). The result is VISTILL_KERNEL_OBJECTS.
+# Compiles vision/kernels/*.c except dispatch.c once per instruction set. VSTI_ISA is its name and the suffix of every
+# function (vision/kernels/isa.h). Sets VISTILL_KERNEL_OBJECTS.
 file(GLOB kernel_sources CONFIGURE_DEPENDS vision/kernels/*.c)
 list(FILTER kernel_sources EXCLUDE REGEX "/dispatch.c$")
 set(kernel_flags -O3 -ffp-contract=fast -fno-trapping-math -fno-signed-zeros)
-# Files that include exact.h give the same bits on every instruction set: no fused multiply-add and no freedom with the sign of zero.
+# Files that include exact.h give the same bits on every instruction set: no fused multiply-add, and
+# signed zeros are kept.
 foreach(source ${kernel_sources})
   file(STRINGS ${source} exact REGEX "#include \"vision/kernels/exact.h\"")
   if(exact)
     set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-ffp-contract=off;-fsigned-zeros")
   endif()
 endforeach()
-# kernel_functions.h: the names in the table of kernels.h, for isa.h.
+# Generates kernel_functions.h, the names in the table of kernels.h, for isa.h and table.c.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS vision/kernels/kernels.h)
 file(STRINGS vision/kernels/kernels.h kernel_entries REGEX "^    [a-z].* \\(\\*[a-z0-9_]+\\)\\(")
 list(TRANSFORM kernel_entries REPLACE "^[^(]*\\(\\*([a-z0-9_]+)\\).*" "X(\\1)")

@@ -1,5 +1,5 @@
-# oneDNN 3: the system's if there is one (Debian 13), else the PyPI wheels of oneDNN 3.2 with GNU OpenMP, fetched once into
-# the build tree and checked by SHA-256. Defines the target vistill_onednn and, for the wheels,
+# Finds oneDNN 3: the system's if it has one (Debian 13), else the PyPI wheels of oneDNN 3.2 with GNU OpenMP, which are
+# downloaded once to the build tree and checked by SHA-256. Defines the target vistill_onednn and, for the wheels,
 # VISTILL_ONEDNN_LIBRARY and VISTILL_ONEDNN_LICENSES, which cmake/Install.cmake installs.
 add_library(vistill_onednn INTERFACE)
 find_package(dnnl 3 QUIET CONFIG)
@@ -16,13 +16,18 @@ else()
     message(STATUS "oneDNN: fetching the wheels of oneDNN 3.2 with pip into ${VISTILL_ONEDNN_ROOT}")
     foreach(package onednn_cpu_gomp onednn_devel_cpu_gomp)
       string(REPLACE "_" "-" name ${package})
-      execute_process(COMMAND ${Python3_EXECUTABLE} -m pip download --quiet --no-deps --only-binary=:all:
-                              --disable-pip-version-check -d ${VISTILL_ONEDNN_ROOT} ${name}==2023.2.0
-                      RESULT_VARIABLE failed ERROR_VARIABLE text)
-      file(GLOB wheel ${VISTILL_ONEDNN_ROOT}/${package}-*.whl)
-      if(failed OR NOT wheel)
-        message(FATAL_ERROR "pip could not fetch ${name}==2023.2.0: ${text}\nInstall oneDNN 3 (libdnnl-dev of Debian 13) or "
-                            "python3-pip and a network connection.")
+      file(GLOB wheel ${VISTILL_ONEDNN_ROOT}/${package}-*.whl) # somebody may have put it there
+      if(NOT wheel)
+        execute_process(COMMAND ${Python3_EXECUTABLE} -m pip download --quiet --no-deps --only-binary=:all: --retries 1
+                                --timeout 30 --disable-pip-version-check -d ${VISTILL_ONEDNN_ROOT} ${name}==2023.2.0
+                        RESULT_VARIABLE failed ERROR_VARIABLE text)
+        file(GLOB wheel ${VISTILL_ONEDNN_ROOT}/${package}-*.whl)
+        if(failed OR NOT wheel)
+          message(FATAL_ERROR "pip could not fetch ${name}==2023.2.0: ${text}\nTo go on, one of: python3-pip with a "
+                              "connection to PyPI (or a mirror: PIP_INDEX_URL); oneDNN 3 of the system (Debian 13: "
+                              "libdnnl-dev); the wheels of onednn-cpu-gomp and onednn-devel-cpu-gomp 2023.2.0, fetched "
+                              "elsewhere with `pip download --no-deps`, in ${VISTILL_ONEDNN_ROOT}.")
+        endif()
       endif()
       file(SHA256 ${wheel} sum)
       if(NOT sum STREQUAL ${package}_sha)
@@ -38,7 +43,7 @@ else()
   set(VISTILL_ONEDNN_LIBRARY ${library}/libdnnl.so.3)
   set(VISTILL_ONEDNN_LICENSES ${library}/../share/doc/onednn/LICENSE ${library}/../share/doc/onednn/THIRD-PARTY-PROGRAMS
       ${VISTILL_ONEDNN_ROOT}/onednn_cpu_gomp-2023.2.0.dist-info/LICENSE.txt)
-  # An imported library: CMake then gives the build tree's programs its path, and takes it out of the installed ones.
+  # As an imported library, so that CMake adds its path to programs in the build tree and removes it when installing.
   add_library(vistill_onednn_wheel SHARED IMPORTED)
   set_target_properties(vistill_onednn_wheel PROPERTIES IMPORTED_LOCATION ${VISTILL_ONEDNN_LIBRARY}
                         IMPORTED_SONAME libdnnl.so.3 INTERFACE_INCLUDE_DIRECTORIES ${devel}/include)

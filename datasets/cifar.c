@@ -1,7 +1,7 @@
-/* CIFAR-10 and CIFAR-100, the binary versions: records of one label byte (CIFAR-100: coarse and fine label) and 3 x 32
- * x 32 bytes, the planes red, green, blue. `path` is the folder with data_batch_1.bin … data_batch_5.bin and
- * test_batch.bin, or train.bin and test.bin, or the folder above it (cifar-10-batches-bin, cifar-100-binary). The
- * labels are the fine ones. Records stay in memory. */
+/* CIFAR-10 and CIFAR-100, binary versions: records of one label byte (CIFAR-100: coarse and fine label) and 3 x 32 x 32
+ * bytes, in planes red, green, blue. `path` is the folder with data_batch_1.bin … data_batch_5.bin and test_batch.bin,
+ * or train.bin and test.bin, or its parent (with cifar-10-batches-bin or cifar-100-binary in it). Labels are the fine
+ * ones. All records are loaded into memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,7 +17,7 @@
 enum { SIDE = 32, PIXELS = SIDE * SIDE, FILES_MAX = 5, NAMES_MAX = 1 << 16 };
 
 typedef struct version {
-    const char *folder, *names; /* as unpacked; the file of class names */
+    const char *folder, *names; /* name of the unpacked folder; file of class names */
     const char *train[FILES_MAX + 1], *test[2];
     int classes, label_bytes;
 } version;
@@ -32,8 +32,8 @@ static const version versions[] = {
     {"cifar-100-binary", "fine_label_names.txt", {"train.bin", NULL}, {"test.bin", NULL}, 100, 2},
 };
 
-/* Finds which version lies in `path` or in its folder of that name. "train.bin" is a common name, so that file of
- * CIFAR-100 counts only beside the names of its classes. */
+/* Finds the version in `path` or in its standard folder there. "train.bin" is a common name, so CIFAR-100 is recognised
+ * by its file of class names. */
 static const version *locate(const char *path, char folder[PATH_MAX]) {
     for (size_t i = 0; i < 2 * (sizeof versions / sizeof *versions); i++) {
         const version *found = &versions[i / 2];
@@ -53,7 +53,7 @@ typedef struct cifar {
     char *path;
     const version *version;
     vst_bytes records;
-    vst_bytes text; /* of the class names */
+    vst_bytes text; /* file of class names */
     const char *names[100];
     char numbers[100][4];
 } cifar;
@@ -88,14 +88,14 @@ static void cifar_close(vst_dataset *dataset) {
 
 static const vst_dataset_methods cifar_methods = {.read = cifar_read, .hash = cifar_hash, .close = cifar_close};
 
-/* Appends a file of records, all checked. */
+/* Appends a file of records and checks them. */
 static vst_status load_file(cifar *self, int folder, const char *name) {
     vst_status status = VST_OK;
     vst_bytes file = {0};
     const size_t size = record_size(self), before = self->records.size;
     VST_TRY(vsti_read_file(folder, name, &file));
     if (file.size == 0 || file.size % size)
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%zu bytes are not a number of records of %zu bytes: fetch the file again",
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%zu bytes are not a multiple of the record size %zu: fetch the file again",
                          file.size, size));
     for (size_t at = (size_t)self->version->label_bytes - 1; at < file.size; at += size)
         if (file.data[at] >= self->version->classes)
@@ -112,7 +112,7 @@ out:
     return status == VST_OK ? status : vst_fail_in(status, "%s/%s", self->path, name);
 }
 
-/* One name a line; without the file, or with another number of names, classes are called by their numbers. */
+/* Reads one name per line. If there is no such file, or it has another number of names, numbers are used as names. */
 static vst_status load_names(cifar *self, int folder) {
     const version *which = self->version;
     int found = 0;

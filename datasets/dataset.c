@@ -1,4 +1,4 @@
-/* The interface of data sets: finding the format, passing calls on, and views. */
+/* The interface of data sets: detecting the format, calling its methods, and views. */
 #include "datasets/dataset.h"
 
 #include <errno.h>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/image/decode.h"
@@ -27,7 +28,7 @@ static const char *list_formats(char *text, size_t size) {
     return text;
 }
 
-/* A path that no format knows is first of all one that is not there. */
+/* If no format matches, first reports a path that does not exist. */
 static vst_status find_format(const char *path, const char *name, const vst_dataset_format **out) {
     char known[2048];
     for (size_t i = 0; i < vsti_dataset_format_count; i++) {
@@ -86,6 +87,18 @@ bool vst_dataset_is_broken(vst_status status) {
            status == VST_ERROR_NOT_FOUND || status == VST_ERROR_UNSUPPORTED;
 }
 
+vst_status vst_dataset_read_next(const vst_dataset *dataset, uint64_t *index, vst_image *image, int *label) {
+    vst_status status = VST_OK;
+    const uint64_t count = vst_dataset_count(dataset), first = *index;
+    for (uint64_t i = 0; i <= VST_DATASET_RETRIES && i < count; i++) {
+        *index = (first + i) % count;
+        status = vst_dataset_read(dataset, *index, image, label);
+        if (!vst_dataset_is_broken(status)) return status;
+        vst_log(VST_LOG_WARNING, "left out, the next readable sample takes its place: %s", vst_error_message());
+    }
+    return status;
+}
+
 vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
     return dataset->methods->hash(dataset, hash);
 }
@@ -115,8 +128,8 @@ static void view_close(vst_dataset *dataset) {
 
 static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
 
-/* The data set behind all views, and the sample's index there. */
-static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *index) {
+/* Resolves views: returns the underlying data set and sets *index to the sample's index in it. */
+static const vst_dataset *resolve_views(const vst_dataset *dataset, uint64_t *index) {
     while (dataset->methods == &view_methods) {
         const view *self = (const view *)dataset;
         dataset = self->parent;
@@ -125,8 +138,7 @@ static const vst_dataset *behind_views(const vst_dataset *dataset, uint64_t *ind
     return dataset;
 }
 
-/* The purpose is part of the seed: a split and a sample with the same seed, or the loader's first epoch, must not
- * coincide. */
+/* `purpose` is part of the seed, so that a split, a sample and the loader's first epoch with the same seed differ. */
 static vst_status view_create(vst_dataset **out, const vst_dataset *parent, const char *purpose, uint64_t seed,
                               uint64_t first, uint64_t count) {
     view *self = vst_alloc(sizeof *self);
@@ -185,13 +197,13 @@ static vst_status check_index(const vst_dataset *dataset, uint64_t index) {
 }
 
 char *vst_dataset_sample_name(const vst_dataset *dataset, uint64_t index, char *buffer, size_t size) {
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     if (dataset->methods->name) dataset->methods->name(dataset, index, buffer, size);
     else snprintf(buffer, size, "sample %llu", (unsigned long long)index);
     return buffer;
 }
 
-/* Puts data set and sample before the error's text. */
+/* Adds the data set and the sample to the error message. */
 static vst_status name_sample(vst_status status, const vst_dataset *dataset, uint64_t index) {
     char name[PATH_MAX];
     if (status == VST_OK) return status;
@@ -209,7 +221,7 @@ vst_status vst_bytes_resize(vst_bytes *bytes, size_t size) {
     return status;
 }
 
-/* Of a format that gives image files. */
+/* Reads a sample of a format with `read_bytes`. */
 static vst_status read_encoded(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
     vst_bytes bytes = {0};
     const vst_decode_options options = {.channels = dataset->channels, .limits = dataset->limits};
@@ -223,7 +235,7 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
     const int channels = dataset->channels;
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
                                     : read_encoded(dataset, index, image, label);
     if (status == VST_OK) status = vst_image_convert(image, channels);
@@ -232,13 +244,13 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
 
 bool vst_dataset_encoded(const vst_dataset *dataset) {
     uint64_t index = 0;
-    return behind_views(dataset, &index)->methods->read_bytes != NULL;
+    return resolve_views(dataset, &index)->methods->read_bytes != NULL;
 }
 
 vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
-    dataset = behind_views(dataset, &index);
+    dataset = resolve_views(dataset, &index);
     if (!dataset->methods->read_bytes)
         return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files",
                         dataset->path);

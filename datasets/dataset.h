@@ -71,12 +71,19 @@ const vst_image_limits *vst_dataset_limits(const vst_dataset *dataset); /* as gi
  * or an invalid argument: an error that a policy for broken samples may skip. */
 bool vst_dataset_is_broken(vst_status status);
 
+/* Reads sample *index or, with a warning for each that cannot be read, the first of the following ones that can be (at
+ * most VST_DATASET_RETRIES of them); *index becomes its number. For pictures that are shown; a loader counts and limits
+ * broken samples. */
+enum { VST_DATASET_RETRIES = 20 };
+VST_NODISCARD vst_status vst_dataset_read_next(const vst_dataset *dataset, uint64_t *index, vst_image *image,
+                                               int *label);
+
 /* ---- Hash and views ---- */
 
 /* A 64-bit hash (xxh3): equal for equal samples in equal order, independent of their path. For data in memory (IDX,
- * CIFAR) it covers all pixels and labels. For image files it covers names within the data set, sizes in bytes, labels
- * and class names: fast for 150 GB, but a change of a file that keeps its size is not detected. A view has its own
- * hash. */
+ * CIFAR) it covers all pixels and labels. For image files, in folders and tars alike, it covers names within the data
+ * set (of members of a tar, too), sizes in bytes, labels and class names: fast for 150 GB, but other pixels in a file
+ * that keeps its name and size are not noticed. A view has its own hash. */
 VST_NODISCARD vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash);
 
 /* Views do not own the data set, which must outlive them; close each with vst_dataset_close. split: `validation_count`

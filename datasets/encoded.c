@@ -1,4 +1,4 @@
-/* Samples that are image files: their bytes and extensions. */
+/* Functions for samples that are image files: reading bytes, hashes, extensions. */
 #include "datasets/encoded.h"
 
 #include <fcntl.h>
@@ -32,10 +32,10 @@ vst_status vsti_read_file(int folder, const char *path, vst_bytes *bytes) {
 
 void vsti_encoded_hash(const vst_dataset *dataset, vsti_size_of *size_of, uint64_t *hash) {
     char name[PATH_MAX];
-    uint64_t chain = dataset->count; /* each hash seeds the next */
+    uint64_t chain = dataset->count; /* each hash is the seed of the next */
     for (uint64_t i = 0; i < dataset->count; i++) {
         int label;
-        const uint64_t size = size_of(dataset, i, &label); /* sets the label: before it is read */
+        const uint64_t size = size_of(dataset, i, &label); /* before label is read below */
         const uint64_t parts[2] = {size, (uint64_t)(int64_t)label};
         dataset->methods->name(dataset, i, name, sizeof name);
         chain = XXH3_64bits_withSeed(name, strlen(name), chain);

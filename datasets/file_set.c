@@ -63,7 +63,7 @@ vst_status vsti_file_set_finish(vsti_file_set *self) {
     self->base.classes = (int)self->name_count;
     self->base.class_names = (const char *const *)self->names;
     if (self->files.count > 0) return VST_OK;
-    return vst_fail(VST_ERROR_NOT_FOUND, "%s: no image files (.jpg, .jpeg, .png …) are in its folders", self->path);
+    return vst_fail(VST_ERROR_NOT_FOUND, "%s: no image files (.jpg, .jpeg, .png …) found", self->path);
 }
 
 void vsti_file_set_close(vsti_file_set *self) {

@@ -1,4 +1,4 @@
-/* Folders of image files: splits by their names, and lists of files. */
+/* Folders of image files: finding splits by folder names, and listing files. */
 #include "datasets/files.h"
 
 #include <dirent.h>
@@ -12,15 +12,15 @@
 #include "vision/base/memory.h"
 
 enum {
-    PROBE_FOLDERS = 4096, /* looked into when a root is examined */
+    PROBE_FOLDERS = 4096, /* folders to examine at most when detecting the kind of a root */
     PROBE_DEPTH = 16,
-    DEPTH_MAX = 64,                /* of folders in folders */
-    FOLDERS_MAX = 16 * 1024 * 1024 /* links may multiply folders */
+    DEPTH_MAX = 64,                /* nesting of folders */
+    FOLDERS_MAX = 16 * 1024 * 1024 /* symbolic links can multiply folders */
 };
 
-/* ---- Looking at one folder ---- */
+/* ---- Examining one folder ---- */
 
-/* A folder's path and one of its entries; false if it does not fit. */
+/* Joins a folder's path and the name of an entry; false if the result is too long. */
 static bool join(char out[PATH_MAX], const char *folder, const char *name) {
     return snprintf(out, PATH_MAX, *name ? "%s/%s" : "%s%s", folder, name) < PATH_MAX;
 }
@@ -32,14 +32,14 @@ static bool is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/* Follows links, and asks the file system only where the folder does not say. */
+/* Follows links. Calls stat only if the folder entry does not tell its type. */
 static bool entry_is_folder(const char *folder, const struct dirent *entry) {
     char path[PATH_MAX];
     if (entry->d_type != DT_LNK && entry->d_type != DT_UNKNOWN) return entry->d_type == DT_DIR;
     return join(path, folder, entry->d_name) && is_folder(path);
 }
 
-/* Whether a file with such a name is directly in the folder. */
+/* True if the folder directly contains a file that `fits`. */
 static bool files_in(const char *folder, bool (*fits)(const char *name)) {
     bool found = false;
     DIR *stream = opendir(folder);
@@ -58,7 +58,7 @@ static bool is_tar_name(const char *name) {
 static bool images_in(const char *folder) { return files_in(folder, vsti_is_image_name); }
 static bool tars_in(const char *folder) { return files_in(folder, is_tar_name); }
 
-/* … or in a folder below it. */
+/* True if the folder or a folder below it contains images. `budget`: folders that may still be examined. */
 static bool images_below(const char *folder, int depth, int *budget) {
     char path[PATH_MAX];
     bool found = images_in(folder);
@@ -80,7 +80,7 @@ static bool is_split_word(const char *name) {
     return false;
 }
 
-/* Whether a sub-folder (but_splits: one that is not called like a split) has images. */
+/* True if a sub-folder has images; with `but_splits`, sub-folders with the name of a split do not count. */
 static bool has_classes(const char *folder, bool but_splits) {
     char path[PATH_MAX];
     int budget = PROBE_FOLDERS;
@@ -108,14 +108,15 @@ const char *const *vsti_split_words(const char *split) {
     return strcmp(split, "train") == 0 ? train : test;
 }
 
-/* The first folder of the split's names that is of the kind. */
+/* Finds the first folder with a name of the split and of the given kind. */
 static bool find_split(const char *path, const char *split, vsti_folder_kind kind, char folder[PATH_MAX]) {
     for (const char *const *word = vsti_split_words(split); *word; word++)
         if (join(folder, path, *word) && is_folder(folder) && kind_of(folder) == kind) return true;
     return false;
 }
 
-/* Classes in a split folder are enough; images in it may also be a class of that name. */
+/* For class folders one split folder is enough. A split folder with images directly in it could also be a class of that
+ * name, so it counts only if both splits exist or there are no other classes. */
 static bool has_splits(const char *path, vsti_folder_kind kind) {
     char folder[PATH_MAX];
     const bool train = find_split(path, "train", kind, folder), test = find_split(path, "test", kind, folder);
@@ -141,12 +142,12 @@ vst_status vsti_split_folder(const char *path, const char *split, vsti_folder_ki
         return vst_fail(VST_ERROR_ARGUMENT, "%s: the path is too long", path);
     }
     if (find_split(path, split, kind, folder)) return VST_OK;
-    return vst_fail(VST_ERROR_NOT_FOUND, "%s: there is no split \"%s\": no folder %s with %s is in it", path, split,
+    return vst_fail(VST_ERROR_NOT_FOUND, "%s: split \"%s\" not found: there is no folder %s with %s", path, split,
                     strcmp(split, "train") == 0 ? "train" : "test, val or validation",
                     kind == VSTI_FOLDER_CLASSES ? "class folders of images" : "images");
 }
 
-/* ---- Lists ---- */
+/* ---- Lists of files ---- */
 
 void vsti_files_clear(vsti_files *files) {
     vst_free(files->arena);
@@ -155,7 +156,7 @@ void vsti_files_clear(vsti_files *files) {
     *files = (vsti_files){0};
 }
 
-/* Copies "a/b" (or "b" if a is empty) into the arena. */
+/* Stores "a/b" ("b" if a is empty, "a" if b is empty) in the arena. */
 static vst_status keep_name(vsti_files *files, const char *a, const char *b, uint32_t *offset) {
     const size_t first = strlen(a), second = strlen(b), size = first + second + (first && second) + 1;
     if (files->arena_size + size > UINT32_MAX)
@@ -168,48 +169,49 @@ static vst_status keep_name(vsti_files *files, const char *a, const char *b, uin
     return VST_OK;
 }
 
-/* A scan: folders wait at the end of files->folders for their turn; of each is known who it is and who leads to it. */
-typedef struct place {
+/* A scan. Folders to be read are appended to files->folders; `places` has their identity and parent. */
+typedef struct scanned_folder {
     dev_t device;
     ino_t inode;
     size_t parent; /* SIZE_MAX: none */
     int depth;
-} place;
+} scanned_folder;
 
 typedef struct scan {
     vsti_files *files;
     const char *root;
-    size_t base; /* of its folders in files->folders */
-    place *places;
+    size_t base; /* index of its first folder in files->folders */
+    scanned_folder *places;
     size_t capacity;
 } scan;
 
-/* Adds a folder unless the way to it leads through itself. */
+/* Appends a folder, unless it is one of its own parents (through a symbolic link). */
 static vst_status push_folder(scan *self, size_t parent, const char *path, const char *name, int label) {
     vst_status status;
     vsti_files *files = self->files;
     const size_t count = files->folder_count - self->base;
     char full[PATH_MAX], relative[PATH_MAX];
     struct stat info;
-    snprintf(relative, sizeof relative, "%s", path); /* `path` may lie in the arena, which is about to grow */
+    snprintf(relative, sizeof relative, "%s", path); /* `path` may point into the arena, which may be moved below */
     if (snprintf(full, sizeof full, "%s%s%s%s%s", self->root, *path ? "/" : "", path, *name ? "/" : "", name) >=
         PATH_MAX)
         return vst_fail(VST_ERROR_LIMIT, "%s/%s/%s: the path is too long", self->root, path, name);
-    if (stat(full, &info) != 0) return vst_fail(VST_ERROR_IO, "%s: cannot be looked at: %s", full, strerror(errno));
+    if (stat(full, &info) != 0) return vst_fail(VST_ERROR_IO, "%s: cannot be examined: %s", full, strerror(errno));
     const int depth = parent == SIZE_MAX ? 0 : self->places[parent].depth + 1;
     for (size_t i = parent; i != SIZE_MAX; i = self->places[i].parent)
         if (self->places[i].device == info.st_dev && self->places[i].inode == info.st_ino) return VST_OK;
     if (depth > DEPTH_MAX || files->folder_count >= FOLDERS_MAX)
-        return vst_fail(VST_ERROR_LIMIT,
-                        "%s: more than %d folders in each other, or %d in all: do links multiply them?", full,
-                        DEPTH_MAX, FOLDERS_MAX);
+        return vst_fail(
+            VST_ERROR_LIMIT,
+            "%s: folders nested more than %d deep, or more than %d folders: do symbolic links multiply them?", full,
+            DEPTH_MAX, FOLDERS_MAX);
     status = vst_grow(&files->folders, &files->folder_capacity, files->folder_count + 1, sizeof *files->folders);
     if (status == VST_OK) status = vst_grow(&self->places, &self->capacity, count + 1, sizeof *self->places);
     uint32_t offset = 0;
     if (status == VST_OK) status = keep_name(files, relative, name, &offset);
     if (status != VST_OK) return status;
     files->folders[files->folder_count++] = (struct vsti_files_folder){.path = offset, .label = label};
-    self->places[count] = (place){info.st_dev, info.st_ino, parent, depth};
+    self->places[count] = (scanned_folder){info.st_dev, info.st_ino, parent, depth};
     return VST_OK;
 }
 
@@ -239,7 +241,7 @@ static vst_status read_folder(scan *self, size_t index) {
             files->count++;
         }
     }
-    folder = &files->folders[self->base + index]; /* it may have moved */
+    folder = &files->folders[self->base + index]; /* push_folder may have moved the array */
     folder->first = (uint32_t)first;
     folder->count = (uint32_t)(files->count - first);
     if (folder->count) qsort_r(files->names + first, folder->count, sizeof *files->names, by_name, files->arena);
@@ -252,7 +254,7 @@ static int by_path(const void *a, const void *b, void *arena) {
     return by_name(&((const struct vsti_files_folder *)a)->path, &((const struct vsti_files_folder *)b)->path, arena);
 }
 
-/* Sorts the scanned folders, drops empty ones and numbers the files. */
+/* Sorts the scanned folders, removes empty ones and numbers the files. */
 static void finish_scan(scan *self, uint64_t start) {
     vsti_files *files = self->files;
     size_t kept = self->base;
@@ -278,7 +280,7 @@ vst_status vsti_files_add(vsti_files *files, const char *root, const char *folde
 }
 
 int vsti_files_path(const vsti_files *files, uint64_t index, char *buffer, size_t size) {
-    size_t low = 0, high = files->folder_count; /* the last folder that does not begin behind the index */
+    size_t low = 0, high = files->folder_count; /* the last folder whose first file is not after the index */
     while (high - low > 1) {
         const size_t middle = low + (high - low) / 2;
         if (files->folders[middle].start <= index) low = middle;
@@ -300,7 +302,7 @@ void vsti_names_free(char **names, size_t count) {
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Tools leave hidden folders behind; for torchvision one without images is an error, here it is none of the classes. */
+/* Hidden folders without images, which some tools create, are not classes. (torchvision fails on them.) */
 static bool is_class(const char *folder, const struct dirent *entry) {
     char path[PATH_MAX];
     int budget = PROBE_FOLDERS;

@@ -1,7 +1,7 @@
-/* IDX, the format of MNIST and Fashion-MNIST: a big-endian magic number and dimensions, then bytes; plain or gzip, told
- * by the content. `path` is a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
- * t10k-labels-idx1-ubyte (each perhaps with .gz), or one of these files, whose neighbours are then found beside it, a
- * prefix such as "emnist-digits-" included. Images stay in memory as bytes. */
+/* IDX, the format of MNIST and Fashion-MNIST: a big-endian magic number and dimensions, then bytes; plain or gzip,
+ * detected from the content. `path` is a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte,
+ * t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (or .gz), or one of these files; the others are then found beside
+ * it, with the same prefix, such as "emnist-digits-". Images are kept in memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -22,20 +22,20 @@ enum {
     MAGIC_IMAGES = 0x803, /* unsigned bytes, three dimensions */
     SIDE_MAX = 65536,
     CLASSES_MAX = 256,
-    DEFLATE_RATIO = 1032, /* no deflate stream expands more */
+    DEFLATE_RATIO = 1032, /* maximum expansion of deflate */
     BUFFER = 1 << 16
 };
 
-/* ---- Reading bytes, plain or gzip ---- */
+/* ---- Reading plain and gzip files ---- */
 
 typedef struct reader {
     const char *path;
     int file;
-    bool gzip, member; /* member: within a gzip member, which must come to its end */
+    bool gzip, member; /* member: inside a gzip member, whose end has not been reached */
     uint64_t size;     /* of the file */
-    uint64_t taken;    /* bytes of the file in or before `buffer` */
-    uint64_t offset;   /* decompressed bytes given out */
-    z_stream stream;   /* next_in and avail_in say what is left in `buffer`, for plain files too */
+    uint64_t taken;    /* bytes read from the file so far */
+    uint64_t offset;   /* decompressed bytes returned so far */
+    z_stream stream;   /* next_in and avail_in are the rest of `buffer`, also for plain files */
     uint8_t buffer[BUFFER];
 } reader;
 
@@ -49,7 +49,7 @@ static void stream_release(void *opaque, void *memory) {
     vst_free(memory);
 }
 
-/* Fills the empty buffer; it stays empty at the end of the file. */
+/* Fills the empty buffer; it is still empty at the end of the file. */
 static vst_status reader_fill(reader *self) {
     ssize_t got;
     do got = read(self->file, self->buffer, sizeof self->buffer);
@@ -78,7 +78,7 @@ static vst_status reader_open(reader **out, const char *path) {
     VST_TRY(vsti_file_open(path, O_RDONLY, &self->file, &self->size));
     VST_TRY(reader_fill(self));
     if (self->stream.avail_in >= 2 && self->buffer[0] == 0x1f && self->buffer[1] == 0x8b) {
-        const int code = inflateInit2(&self->stream, 15 + 16); /* gzip with its checksum */
+        const int code = inflateInit2(&self->stream, 15 + 16); /* gzip, verifying its checksum */
         self->gzip = self->member = code == Z_OK;
         if (code != Z_OK) status = vst_fail(VST_ERROR_MEMORY, "%s: zlib cannot start: out of memory", path);
     }
@@ -88,10 +88,10 @@ out:
     return status;
 }
 
-/* The step of a gzip file: inflates from the buffer to at most `wanted` bytes. */
+/* Inflates up to `wanted` bytes from the buffer. */
 static vst_status reader_inflate(reader *self, uint8_t *out, size_t wanted, size_t *got) {
     z_stream *stream = &self->stream;
-    if (!self->member && stream->next_in[0] != 0x1f) /* after a member only another one may follow */
+    if (!self->member && stream->next_in[0] != 0x1f) /* a member may only be followed by another one */
         return vst_fail(VST_ERROR_FORMAT,
                         "%s: bytes that are not gzip after the end of the data, at byte %llu of the file: fetch "
                         "the file again",
@@ -108,18 +108,18 @@ static vst_status reader_inflate(reader *self, uint8_t *out, size_t wanted, size
         return inflateReset(stream) == Z_OK ? VST_OK
                                             : vst_fail(VST_ERROR_INTERNAL, "%s: zlib cannot restart", self->path);
     }
-    if (code == Z_OK || code == Z_BUF_ERROR) return VST_OK; /* buffer error: it only wants more input */
+    if (code == Z_OK || code == Z_BUF_ERROR) return VST_OK; /* Z_BUF_ERROR: more input is needed */
     return vst_fail(VST_ERROR_FORMAT, "%s: corrupt gzip data at byte %llu of the file (zlib: %s): fetch the file again",
                     self->path, (unsigned long long)(self->taken - stream->avail_in),
                     stream->msg ? stream->msg : "no details");
 }
 
-/* Reads up to `wanted` bytes; *got is less only at the end of the data. */
+/* Reads `wanted` bytes, or fewer at the end of the data. */
 static vst_status reader_get(reader *self, uint8_t *out, size_t wanted, size_t *got) {
     for (*got = 0; *got < wanted;) {
         vst_status status = self->stream.avail_in ? VST_OK : reader_fill(self);
         if (status != VST_OK) return status;
-        const bool ended = !self->stream.avail_in; /* the file; zlib may still hold output back */
+        const bool ended = !self->stream.avail_in; /* end of the file; zlib may still have output */
         size_t step = 0;
         if (ended && !(self->gzip && self->member)) return VST_OK;
         if (self->gzip) {
@@ -153,7 +153,7 @@ static vst_status reader_exactly(reader *self, uint8_t *out, size_t wanted, cons
                     self->path, wanted, what, start, self->gzip ? " of the unpacked data" : "", got);
 }
 
-/* Nothing may follow; of a gzip file this also checks the checksum. */
+/* Fails if more data follow. For gzip this also verifies the checksum. */
 static vst_status reader_finish(reader *self) {
     uint8_t byte;
     size_t got;
@@ -169,7 +169,7 @@ static uint32_t big_endian(const uint8_t *bytes) {
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-/* Reads a file of `rank` dimensions into *data, to be vst_free'd. */
+/* Reads a file of `rank` dimensions into *data, which the caller frees with vst_free. */
 static vst_status read_idx(const char *path, uint32_t magic, int rank, uint32_t dims[], uint8_t **data) {
     vst_status status = VST_OK;
     reader *self = NULL;
@@ -197,7 +197,7 @@ static vst_status read_idx(const char *path, uint32_t magic, int rank, uint32_t 
                           (unsigned long long)VST_DATASET_MEMORY);
         goto out;
     }
-    if (total / (self->gzip ? DEFLATE_RATIO : 1) > self->size) { /* before memory is taken for it */
+    if (total / (self->gzip ? DEFLATE_RATIO : 1) > self->size) { /* checked before memory is allocated */
         status = vst_fail(VST_ERROR_FORMAT,
                           "%s: cut off: the header announces %zu bytes from offset %d, a file of %llu bytes "
                           "cannot hold them: fetch the file again",
@@ -219,22 +219,22 @@ out:
     return status;
 }
 
-/* ---- Names ---- */
+/* ---- File names ---- */
 
 static const char *const images_name = "images-idx3-ubyte", *const labels_name = "labels-idx1-ubyte";
 static const char *const stems[2] = {"train", "t10k"};
 
-/* Where the four files lie: parts of the path that was given. */
-typedef struct place {
+/* Where the four files are, as parts of the given path. */
+typedef struct location {
     const char *folder, *prefix;
     int folder_length, prefix_length;
-} place;
+} location;
 
 /* False if `path` is neither a folder nor a file with one of the four names. */
-static bool locate(const char *path, place *out) {
+static bool locate(const char *path, location *out) {
     struct stat info;
     if (stat(path, &info) != 0) return false;
-    *out = (place){path, "", (int)strlen(path), 0};
+    *out = (location){path, "", (int)strlen(path), 0};
     if (S_ISDIR(info.st_mode)) return true;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     for (int i = 0; i < 4; i++) {
@@ -251,8 +251,8 @@ static bool locate(const char *path, place *out) {
     return false;
 }
 
-/* Writes the path of a file that exists, plain before .gz; false if neither does. */
-static bool find_file(const place *at, const char *stem, const char *name, char out[PATH_MAX]) {
+/* Finds the plain or the .gz file; false if neither exists. */
+static bool find_file(const location *at, const char *stem, const char *name, char out[PATH_MAX]) {
     for (int i = 0; i < 2; i++) {
         const int length = snprintf(out, PATH_MAX, "%.*s/%.*s%s-%s%s", at->folder_length, at->folder, at->prefix_length,
                                     at->prefix, stem, name, i ? ".gz" : "");
@@ -261,15 +261,15 @@ static bool find_file(const place *at, const char *stem, const char *name, char 
     return false;
 }
 
-static vst_status need_file(const place *at, const char *stem, const char *name, char out[PATH_MAX]) {
+static vst_status need_file(const location *at, const char *stem, const char *name, char out[PATH_MAX]) {
     if (find_file(at, stem, name, out)) return VST_OK;
-    return vst_fail(VST_ERROR_NOT_FOUND, "%.*s: there is no %.*s%s-%s, nor one with .gz", at->folder_length, at->folder,
-                    at->prefix_length, at->prefix, stem, name);
+    return vst_fail(VST_ERROR_NOT_FOUND, "%.*s: there is neither %.*s%s-%s nor the same with .gz", at->folder_length,
+                    at->folder, at->prefix_length, at->prefix, stem, name);
 }
 
 static bool probe(const char *path) {
     char found[PATH_MAX];
-    place at;
+    location at;
     return locate(path, &at) &&
            (find_file(&at, stems[0], images_name, found) || find_file(&at, stems[1], images_name, found));
 }
@@ -278,7 +278,7 @@ static bool probe(const char *path) {
 
 typedef struct idx {
     vst_dataset base;
-    char *path; /* of the images */
+    char *path; /* of the image file */
     uint8_t *images, *labels;
     int height, width;
     const char *names[CLASSES_MAX];
@@ -320,8 +320,8 @@ static void count_classes(idx *self, const uint8_t *labels, uint32_t count) {
         if (labels[i] >= self->base.classes) self->base.classes = labels[i] + 1;
 }
 
-/* Whether the folder is called something like fashion-mnist (or, as torchvision lays it out, FashionMNIST/raw). */
-static bool is_fashion(const place *at) {
+/* True for a folder named like fashion-mnist (or FashionMNIST/raw, torchvision's layout). */
+static bool is_fashion(const location *at) {
     char folder[PATH_MAX], full[PATH_MAX];
     snprintf(folder, sizeof folder, "%.*s", at->folder_length, at->folder);
     if (!realpath(folder, full)) return false;
@@ -331,7 +331,7 @@ static bool is_fashion(const place *at) {
     return last && strcasestr(last, "fashion");
 }
 
-static void name_classes(idx *self, const place *at) {
+static void name_classes(idx *self, const location *at) {
     static const char *const fashion[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                                           "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
     const bool is = self->base.classes == 10 && is_fashion(at);
@@ -342,8 +342,8 @@ static void name_classes(idx *self, const place *at) {
     self->base.class_names = self->names;
 }
 
-/* Images and labels of one split. */
-static vst_status load_split(idx *self, const place *at, const char *stem) {
+/* Loads images and labels of one split. */
+static vst_status load_split(idx *self, const location *at, const char *stem) {
     vst_status status = VST_OK;
     char path[PATH_MAX];
     uint32_t dims[3], count;
@@ -364,8 +364,8 @@ out:
     return status;
 }
 
-/* Both splits of one data set must agree on the number of classes, so the other one's labels count too. */
-static vst_status look_at_labels(idx *self, const place *at, const char *stem) {
+/* The number of classes is that of both splits, so the labels of the other split are read too. */
+static vst_status count_other_split(idx *self, const location *at, const char *stem) {
     char path[PATH_MAX];
     uint8_t *labels = NULL;
     uint32_t count;
@@ -378,7 +378,7 @@ static vst_status look_at_labels(idx *self, const place *at, const char *stem) {
 
 static vst_status open_idx(vst_dataset **out, const char *path, const char *split) {
     vst_status status = VST_OK;
-    place at;
+    location at;
     if (!locate(path, &at))
         return vst_fail(VST_ERROR_NOT_FOUND, "%s: not a folder, and not named like train-%s or t10k-%s", path,
                         images_name, images_name);
@@ -388,7 +388,7 @@ static vst_status open_idx(vst_dataset **out, const char *path, const char *spli
     self->base.methods = &idx_methods;
     self->base.channels = 1;
     VST_TRY(load_split(self, &at, stems[which]));
-    VST_TRY(look_at_labels(self, &at, stems[!which]));
+    VST_TRY(count_other_split(self, &at, stems[!which]));
     name_classes(self, &at);
     *out = &self->base;
     self = NULL;

@@ -1,7 +1,7 @@
-/* Class folders of image files, as torchvision's ImageFolder: classes are the sub-folders' names in the order of their
- * bytes, files are found at any depth and sorted. Which folder is the split, see files.h. The training split's classes
- * are those of all splits, so that a test split that lacks one still has the right numbers; an empty class folder is a
- * class. A sample takes 4 bytes and its file's name. */
+/* Class folders of image files, as torchvision's ImageFolder: classes are the names of the sub-folders, sorted by
+ * bytes; files are found at any depth and sorted. files.h describes how the split's folder is found. Both splits have
+ * the classes of the training split, so that labels agree if the test split lacks a class; an empty class folder is a
+ * class. A sample takes 4 bytes and its file name. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 static int by_text(const void *a, const void *b) { return strcmp(a, *(char *const *)b); }
 
-/* A test split may lack classes, but one that nothing was trained on has no number. */
+/* The test split may lack classes, but must not have classes that the training split lacks. */
 static vst_status check_names(const vsti_file_set *self, const char *train) {
     vst_status status = VST_OK;
     char **own = NULL;
@@ -50,7 +50,7 @@ static vst_status open_imagefolder(vst_dataset **out, const char *path, const ch
     VST_TRY(find_classes(self, path, split));
     for (size_t i = 0; i < self->name_count; i++) {
         const int length = snprintf(folder, sizeof folder, "%s/%s", self->path, self->names[i]);
-        if (length < PATH_MAX && access(folder, F_OK) != 0) continue; /* the training split has it, this one not */
+        if (length < PATH_MAX && access(folder, F_OK) != 0) continue; /* lacks a class of the training split */
         VST_TRY(vsti_files_add(&self->files, self->path, self->names[i], (int)i));
     }
     VST_TRY(vsti_file_set_finish(self));

@@ -1,6 +1,6 @@
-/* A folder of images without labels, such as photos for distillation: all image files in it and below it, in the order
- * of torchvision's walk (by folder path, then name). Recognised if images lie directly in the folder or in its split
- * folders; with format "images" any folder will do. */
+/* A folder of images without labels, for distillation: all image files in it and below it, in the order of torchvision
+ * (by folder path, then name). Detected if images are directly in the folder or in its split folders; with format
+ * "images" any folder can be used. */
 #include "datasets/file_set.h"
 
 static vst_status open_images(vst_dataset **out, const char *path, const char *split) {

@@ -47,7 +47,7 @@ typedef struct tar {
     size_t name_count, name_capacity;
 } tar;
 
-/* ---- Methods ---- */
+/* ---- Reading samples ---- */
 
 static vst_status tar_read(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     const tar *self = (const tar *)dataset;
@@ -146,7 +146,7 @@ static vst_status add_name(tar *self, const char *name, size_t length) {
     return VST_OK;
 }
 
-/* One name a line. */
+/* Adds one name per line. */
 static vst_status add_lines(tar *self, const char *path) {
     vst_bytes text = {0};
     vst_status status = vsti_read_file(AT_FDCWD, path, &text);
@@ -163,7 +163,7 @@ static vst_status add_lines(tar *self, const char *path) {
     return status == VST_OK ? status : vst_fail_in(status, "%s", path);
 }
 
-/* classes.txt beside the first shard or one folder above; none: no names. */
+/* Reads classes.txt beside the first shard or one folder above it, if it exists. */
 static vst_status read_names(tar *self) {
     const char *first = self->shards.paths[0], *slash = strrchr(first, '/');
     const int length = slash ? (int)(slash - first) + 1 : 0;
@@ -193,7 +193,8 @@ static vst_status check_label(const tar *self, const tar_sample *sample) {
                     self->shards.paths[sample->shard], self->arena + sample->name, sample->label, self->name_count);
 }
 
-/* `train`: the training split, whose classes hold; NULL: only what is here. */
+/* Keeps the samples and checks their labels. `train`: the training split, whose class names are used; NULL: use
+ * classes.txt or numbers. */
 static vst_status arrange_samples(tar *self, const vst_dataset *train) {
     vst_status status = VST_OK;
     size_t kept = 0;
@@ -217,11 +218,12 @@ out:
 
 /* ---- Folders ---- */
 
-/* Where the path goes on behind a folder called like a split, if a class and a file follow; *word is the split's. */
+/* The rest of the path after a folder with the name of a split, if a class folder and a file follow; *word is that
+ * name. */
 static const char *behind_split(const char *path, const char **word) {
     static const char *const splits[] = {"train", "test"};
     for (const char *part = path, *slash; (slash = strchr(part, '/')); part = slash + 1) {
-        if (!strchr(slash + 1, '/')) return NULL; /* not even a class would follow */
+        if (!strchr(slash + 1, '/')) return NULL; /* no class folder can follow */
         for (int i = 0; i < 2; i++)
             for (const char *const *w = vsti_split_words(splits[i]); *w; w++)
                 if (strlen(*w) == (size_t)(slash - part) && memcmp(*w, part, (size_t)(slash - part)) == 0) {
@@ -232,7 +234,7 @@ static const char *behind_split(const char *path, const char **word) {
     return NULL;
 }
 
-/* The split's best word that occurs in a path; *any: a word of either split does. */
+/* The split's most preferred name that occurs in a path. *any: whether a name of any split occurs. */
 static const char *best_word(const tar *self, const char *split, bool *any) {
     const char *const *words = vsti_split_words(split), *found;
     size_t best = SIZE_MAX;
@@ -246,7 +248,7 @@ static const char *best_word(const tar *self, const char *split, bool *any) {
     return best == SIZE_MAX ? NULL : words[best];
 }
 
-/* Names begin behind the longest folder that all have in common. */
+/* Removes the longest common folder from all names. */
 static void cut_common(tar *self) {
     const char *first = self->arena + self->samples[0].name, *slash = strrchr(first, '/');
     size_t common = slash ? (size_t)(slash - first) + 1 : 0;
@@ -260,7 +262,7 @@ static void cut_common(tar *self) {
     for (size_t i = 0; i < self->count; i++) self->samples[i].name += (uint32_t)common;
 }
 
-/* The order of torchvision: by class, by folder, by file name, each compared as a whole by bytes. */
+/* torchvision's order: by class, folder and file name, each compared by bytes. */
 static int compare_part(const char *a, size_t a_size, const char *b, size_t b_size) {
     const int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
     return order ? order : (a_size > b_size) - (a_size < b_size);
@@ -280,7 +282,7 @@ static int by_place(const void *a, const void *b, void *arena) {
     return order;
 }
 
-/* Adds the classes of the samples, which are sorted. */
+/* Adds the classes of sorted samples. */
 static vst_status collect_names(tar *self, const tar_sample *samples, size_t count) {
     vst_status status = VST_OK;
     for (size_t i = 0; status == VST_OK && i < count; i++) {
@@ -311,8 +313,8 @@ static vst_status set_labels(tar *self) {
     return VST_OK;
 }
 
-/* Moves the samples of the split folder `word` to the front, their names cut to class/…/file, sorted; returns how many.
- */
+/* Moves the samples of split folder `word` to the front, sorts them and shortens their names to class/…/file. Returns
+ * their number. */
 static size_t take_split(tar *self, const char *word) {
     size_t kept = 0;
     for (size_t i = 0; word && i < self->count; i++) {
@@ -327,14 +329,14 @@ static size_t take_split(tar *self, const char *word) {
     return kept;
 }
 
-/* A training split that lies in the same tars is looked at first, for its classes. */
+/* A training split in the same tars is examined first, because it defines the classes. */
 static vst_status arrange_splits(tar *self, const char *split, const char *word) {
     vst_status status = VST_OK;
     bool any;
     if (strcmp(split, "test") == 0) {
         const size_t train = take_split(self, best_word(self, "train", &any));
         VST_TRY(collect_names(self, self->samples, train));
-        self->count -= train; /* what lies behind is the rest */
+        self->count -= train; /* the other samples */
         if (train) memmove(self->samples, self->samples + train, self->count * sizeof *self->samples);
     }
     self->count = take_split(self, word);
@@ -345,14 +347,14 @@ out:
     return status;
 }
 
-/* Without split folders inside; `train` as for arrange_samples. */
+/* For tars without split folders; `train` as for arrange_samples. */
 static vst_status arrange_classes(tar *self, const vst_dataset *train) {
     vst_status status = VST_OK;
     size_t kept = 0;
     cut_common(self);
     for (size_t i = 0; i < self->count; i++)
         if (strchr(self->arena + self->samples[i].name, '/')) self->samples[kept++] = self->samples[i];
-    if (kept) self->count = kept; /* files beside class folders belong to none */
+    if (kept) self->count = kept; /* files beside class folders have no class */
     else
         for (size_t i = 0; i < self->count; i++) self->samples[i].label = -1;
     qsort_r(self->samples, self->count, sizeof *self->samples, by_place, self->arena);
@@ -374,7 +376,7 @@ static vst_status arrange(tar *self, const char *path, const char *split) {
     bool any = false;
     const char *word = self->labelled ? NULL : best_word(self, split, &any);
     if (any && !word && self->shards.whole)
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no folder of the split \"%s\" is in it", self->base.path, split));
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no folder of the split \"%s\" found", self->base.path, split));
     if (!word && !self->shards.whole && strcmp(split, "test") == 0) {
         status = open_tar(&train, path, "train");
         if (status != VST_OK && status != VST_ERROR_NOT_FOUND) goto out;

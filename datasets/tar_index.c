@@ -2,8 +2,8 @@
  *
  * An index file is: "VSTTAR1\n", then as little-endian 64-bit numbers the tar's size, its fingerprint, the number of
  * entries, the bytes of names and whether there are labels; the entries (offset 8 bytes, size 4, name 4, label 4); the
- * names, each ended by NUL; xxh3 of all that. The fingerprint is over 16 blocks spread over the tar, so that a copy
- * with another time keeps its index, and another tar of the same size has none. */
+ * names, each ended by NUL; xxh3 of all that. The fingerprint is over 16 blocks spread over the tar. An
+ * index that is older than its tar is not used: copy it after the tar, or keep the times. */
 #include "datasets/tar_index.h"
 
 #include <errno.h>
@@ -43,11 +43,11 @@ void vsti_tar_index_clear(vsti_tar_index *index) {
     *index = (vsti_tar_index){0};
 }
 
-/* ---- From the headers ---- */
+/* ---- Reading the headers ---- */
 
-typedef struct sample { /* of WebDataset: what is known of the members with one key */
+typedef struct sample { /* WebDataset: the members seen so far with one key */
     char key[VSTI_TAR_NAME_MAX];
-    size_t image; /* entry, SIZE_MAX: none yet */
+    size_t image; /* index of its entry, SIZE_MAX: none yet */
     bool from_cls;
     int32_t label;
 } sample;
@@ -70,7 +70,7 @@ static vst_status add_entry(vsti_tar_index *index, const vsti_tar_member *member
     return VST_OK;
 }
 
-/* Decimal text and perhaps blanks. */
+/* A decimal number, optionally followed by white space. */
 static vst_status read_cls(vsti_tar_reader *reader, const vsti_tar_member *member, int32_t *label) {
     char text[CLS_MAX + 1], *end;
     size_t got;
@@ -104,7 +104,7 @@ static vst_status read_json(vsti_tar_reader *reader, const vsti_tar_member *memb
     return status;
 }
 
-/* Where the key ends, NULL if there is none: hidden files and names without extension are no part of a sample. */
+/* The end of the key; NULL if there is none: hidden files and names without an extension do not belong to samples. */
 static const char *key_end(const char *name) {
     const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name, *dot = strchr(base, '.');
     return dot && dot > base ? dot : NULL;
@@ -135,7 +135,7 @@ out:
     return status;
 }
 
-/* A link to an image has no data, and to leave it out silently would change the data set. */
+/* A link to an image is an error: it has no data, and skipping it would silently change the data set. */
 static vst_status check_link(const vsti_tar_member *member) {
     if ((member->type != '1' && member->type != '2') || !vsti_is_image_name(member->name)) return VST_OK;
     return vst_fail(VST_ERROR_UNSUPPORTED,
@@ -190,7 +190,7 @@ static vst_status fingerprint(int file, uint64_t *size, uint64_t *print) {
     return VST_OK;
 }
 
-/* All that the file says must fit into the tar and into itself. */
+/* Reads the index; false unless all sizes and offsets fit the tar and the index file. */
 static bool unpack(vsti_tar_index *index, const vst_bytes *bytes, uint64_t tar_size, uint64_t print,
                    vst_status *status) {
     uint64_t field[FIELDS];
@@ -221,6 +221,15 @@ static bool unpack(vsti_tar_index *index, const vst_bytes *bytes, uint64_t tar_s
     return true;
 }
 
+/* Whether the tar was changed after its index was made. Its fingerprint is of some blocks: of a tar that was made anew,
+ * with other labels at the same places, it may be the same. */
+static bool is_older(const char *index, int tar) {
+    struct stat made, changed;
+    if (stat(index, &made) != 0 || fstat(tar, &changed) != 0) return false;
+    return made.st_mtim.tv_sec != changed.st_mtim.tv_sec ? made.st_mtim.tv_sec < changed.st_mtim.tv_sec
+                                                         : made.st_mtim.tv_nsec < changed.st_mtim.tv_nsec;
+}
+
 /* *found: the index file is there and right. */
 static vst_status load(vsti_tar_index *index, const char *path, int file, bool *found) {
     vst_status status = VST_OK;
@@ -230,6 +239,11 @@ static vst_status load(vsti_tar_index *index, const char *path, int file, bool *
     *found = false;
     if (!name) return vst_fail_memory(strlen(path));
     if (access(name, F_OK) != 0) goto out;
+    if (is_older(name, file)) {
+        vst_log(VST_LOG_WARNING,
+                "%s is older than the tar beside it and is not used: `vistill data index` makes it anew", name);
+        goto out;
+    }
     VST_TRY(fingerprint(file, &size, &print));
     status = vsti_read_file(AT_FDCWD, name, &bytes);
     if (status == VST_OK) *found = unpack(index, &bytes, size, print, &status);
@@ -253,7 +267,7 @@ vst_status vsti_tar_index_read(vsti_tar_index *index, const char *path, int file
     return status;
 }
 
-/* An index file's bytes without the sum. */
+/* Serialises an index without its checksum. */
 static vst_status pack(const vsti_tar_index *index, uint64_t tar_size, uint64_t print, vst_bytes *bytes) {
     const uint64_t field[FIELDS] = {tar_size, print, index->count, index->arena_size, index->labelled};
     vst_status status = vst_bytes_resize(bytes, HEADER + index->count * ENTRY + index->arena_size + SUM);

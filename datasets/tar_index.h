@@ -27,8 +27,9 @@ typedef struct vsti_tar_index {
     bool labelled; /* at least one entry has a label */
 } vsti_tar_index;
 
-/* Reads the index of the tar `path`, open as `file`: from path.idx if it exists and matches the tar, otherwise from the
- * headers (an index that does not match is logged). `index` must be {0}; it is empty on failure. */
+/* Reads the index of the tar `path`, open as `file`: from path.idx if it exists, is not older than the tar and matches
+ * it, otherwise from the headers (an index that does not match is logged). `index` must be {0}; it is empty on failure.
+ */
 VST_NODISCARD vst_status vsti_tar_index_read(vsti_tar_index *index, const char *path, int file);
 void vsti_tar_index_clear(vsti_tar_index *index);
 

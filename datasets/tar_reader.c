@@ -50,7 +50,7 @@ static vst_status cut_off(const vsti_tar_reader *self, const char *what, uint64_
                     self->path, what, AT(at), AT(self->size));
 }
 
-/* Makes the window begin at `offset`, with as much as fits. */
+/* Fills the window from `offset` on. */
 static vst_status fill_window(vsti_tar_reader *self, uint64_t offset) {
     self->window = offset;
     self->window_size = 0;
@@ -67,7 +67,7 @@ static vst_status fill_window(vsti_tar_reader *self, uint64_t offset) {
     return VST_OK;
 }
 
-/* `size` bytes at `offset`, which are not more than the window. */
+/* Gives `size` bytes at `offset`; at most the size of the window. */
 static vst_status need(vsti_tar_reader *self, uint64_t offset, size_t size, const uint8_t **out) {
     if (offset < self->window || offset + size > self->window + self->window_size) {
         const vst_status status = fill_window(self, offset);
@@ -93,12 +93,12 @@ vst_status vsti_tar_peek(vsti_tar_reader *self, const vsti_tar_member *member, v
 
 /* ---- Fields ---- */
 
-/* Octal digits between blanks, or, marked by the highest bit, a big-endian number. False if it is neither or negative.
- */
+/* Reads octal digits surrounded by blanks, or a big-endian number marked by the highest bit. False for others and
+ * negative ones. */
 static bool read_number(const uint8_t *field, size_t size, uint64_t *value) {
     *value = 0;
     if (field[0] & 0x80) {
-        if (field[0] != 0x80) return false; /* negative, or more than 88 bits */
+        if (field[0] != 0x80) return false; /* negative, or above 88 bits */
         for (size_t i = 1; i < size; i++) {
             if (*value >> 55) return false;
             *value = *value << 8 | field[i];
@@ -115,7 +115,7 @@ static bool read_number(const uint8_t *field, size_t size, uint64_t *value) {
     return at == size;
 }
 
-/* The sum over the block with the sum's own field as blanks; some old programs added signed bytes. */
+/* The checksum is the sum of all bytes with blanks in its own field; some old programs summed signed bytes. */
 static bool checksum_fits(const uint8_t *block) {
     uint64_t stored;
     int64_t plain = 0, with_sign = 0;
@@ -133,7 +133,7 @@ static size_t field_length(const uint8_t *field, size_t size) {
     return end ? (size_t)(end - field) : size;
 }
 
-/* prefix/name; GNU's own format has other things where the prefix is. */
+/* prefix/name. GNU's format has other data in place of the prefix. */
 static void read_name(const uint8_t *block, char *name) {
     size_t used = 0;
     if (memcmp(block + MAGIC, "ustar", 6) == 0 && block[PREFIX]) {
@@ -149,7 +149,7 @@ static void read_name(const uint8_t *block, char *name) {
 /* ---- Extensions: headers whose data describe the next member ---- */
 
 typedef struct extras {
-    bool name, size; /* the name is in the reader */
+    bool name, size; /* name: it is in self->name */
     uint64_t size_value;
 } extras;
 
@@ -179,7 +179,7 @@ static vst_status take_record(vsti_tar_reader *self, const char *key, const char
     return VST_OK;
 }
 
-/* Records "LENGTH KEY=VALUE\n", the length in decimal and of all of it. */
+/* Records "LENGTH KEY=VALUE\n"; LENGTH is decimal and counts the whole record. */
 static vst_status read_pax(vsti_tar_reader *self, uint64_t at, extras *found) {
     char *text = (char *)self->extension.data;
     const size_t size = self->extension.size;
@@ -204,7 +204,7 @@ static vst_status read_pax(vsti_tar_reader *self, uint64_t at, extras *found) {
 static vst_status read_extension(vsti_tar_reader *self, const vsti_tar_member *header, extras *found) {
     size_t got;
     const uint64_t at = header->offset - VSTI_TAR_BLOCK;
-    if (header->type == 'g' || header->type == 'K') return VST_OK; /* nothing about this member's place */
+    if (header->type == 'g' || header->type == 'K') return VST_OK; /* global header or link target: irrelevant */
     if (header->size > VSTI_TAR_EXTENSION_MAX)
         return vst_fail(VST_ERROR_LIMIT, "%s: the extended header at byte %llu has %llu bytes, the limit is %d",
                         self->path, AT(at), AT(header->size), VSTI_TAR_EXTENSION_MAX);
@@ -226,13 +226,13 @@ static vst_status read_extension(vsti_tar_reader *self, const vsti_tar_member *h
 
 static bool is_extension(char type) { return strchr("xXgLK", type) != NULL; }
 
-/* Links, devices and folders have no data, whatever their size says. */
+/* Links, devices and folders have no data, whatever size the header has. */
 static bool has_data(char type) {
     return type != '1' && type != '2' && type != '3' && type != '4' && type != '5' && type != '6';
 }
 
-/* Reads one header block and moves on behind its data; *found is false at an empty block. `extra` has what earlier
- * headers said about this member. */
+/* Reads a header block and advances past its data; *found is false at an empty block. `extra` are the values from
+ * preceding extension headers. */
 static vst_status read_header(vsti_tar_reader *self, const extras *extra, vsti_tar_member *member, bool *found) {
     static const uint8_t empty[VSTI_TAR_BLOCK];
     const uint64_t at = self->next;
@@ -240,7 +240,7 @@ static vst_status read_header(vsti_tar_reader *self, const extras *extra, vsti_t
     uint64_t size;
     if (at >= self->size)
         return vst_fail(VST_ERROR_FORMAT,
-                        "%s: cut off: there is no end of the archive before the file's end at byte %llu: "
+                        "%s: cut off: the file ends at byte %llu without an end-of-archive block: "
                         "fetch it again",
                         self->path, AT(self->size));
     vst_status status = need(self, at, VSTI_TAR_BLOCK, &block);

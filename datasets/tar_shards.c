@@ -1,4 +1,4 @@
-/* From a path to tar files. */
+/* Finds the tar files of a path. */
 #include "datasets/tar_shards.h"
 
 #include <ctype.h>
@@ -35,9 +35,15 @@ static bool is_tar(const char *name) {
     return length > 4 && name[0] != '.' && strcmp(name + length - 4, ".tar") == 0;
 }
 
+static bool is_unfinished(const char *name) {
+    static const char ending[] = ".tar" VSTI_SHARD_UNFINISHED;
+    const size_t length = strlen(name);
+    return length >= sizeof ending && name[0] != '.' && strcmp(name + length - (sizeof ending - 1), ending) == 0;
+}
+
 /* ---- Patterns ---- */
 
-/* "{first..last}", first not after last: where it begins and ends, and how many digits a number has at least. */
+/* "{first..last}" in a pattern. `digits`: minimum number of digits. */
 typedef struct range {
     const char *begin, *end;
     unsigned long first, last;
@@ -59,7 +65,7 @@ static bool find_range(const char *path, range *out) {
     return false;
 }
 
-/* The first range is replaced by each of its numbers, the others follow in the same way. */
+/* Replaces the first range by each of its numbers, and the following ranges recursively. */
 static vst_status expand(vsti_shards *shards, const char *pattern) {
     range found;
     if (!find_range(pattern, &found)) return add(shards, "", pattern);
@@ -78,21 +84,27 @@ static vst_status expand(vsti_shards *shards, const char *pattern) {
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Adds the tars of a folder, sorted; no such folder: none. */
+/* Adds the sorted tars of a folder. A missing folder is ignored. */
 static vst_status add_folder(vsti_shards *shards, const char *folder) {
     vst_status status = VST_OK;
     const size_t before = shards->count;
     DIR *stream = opendir(folder);
     if (!stream) return VST_OK;
-    for (const struct dirent *entry; (entry = readdir(stream));)
+    for (const struct dirent *entry; (entry = readdir(stream));) {
+        if (is_unfinished(entry->d_name))
+            VST_TRY(vst_fail(VST_ERROR_FORMAT,
+                             "%s/%s: `vistill data pack` is still writing these shards, or was interrupted: remove "
+                             "them and pack anew",
+                             folder, entry->d_name));
         if (is_tar(entry->d_name)) VST_TRY(add(shards, folder, entry->d_name));
+    }
     if (shards->count > before) qsort(shards->paths + before, shards->count - before, sizeof *shards->paths, by_text);
 out:
     closedir(stream);
     return status;
 }
 
-/* Whether the word stands alone in the file's name: "a-val-03.tar", not "medieval.tar". */
+/* True if the word occurs separately in the file name: in "a-val-03.tar", not in "medieval.tar". */
 static bool has_word(const char *path, const char *word) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     const size_t length = strlen(word);
@@ -107,7 +119,7 @@ static const char *word_of(const char *path, const char *split) {
     return NULL;
 }
 
-/* Keeps the shards whose names have the split's best word, if names have such words at all. */
+/* If names contain words of splits, keeps the shards with the split's most preferred word. */
 static void keep_split(vsti_shards *shards, const char *split) {
     const char *best = NULL;
     bool any = false;
@@ -126,7 +138,7 @@ static void keep_split(vsti_shards *shards, const char *split) {
     shards->count = kept;
 }
 
-/* The split's first folder that has tars; *any: there is one of either split. */
+/* Adds the tars of the split's first folder that has any. */
 static vst_status add_split_folder(vsti_shards *shards, const char *path, const char *split) {
     for (const char *const *word = vsti_split_words(split); *word && shards->count == 0; word++) {
         char *folder = vst_format("%s/%s", path, *word);
@@ -151,7 +163,7 @@ static vst_status find_in_folder(vsti_shards *shards, const char *path, const ch
     }
     if (shards->count == 0)
         VST_TRY(
-            vst_fail(VST_ERROR_NOT_FOUND, "%s: no tar file of the split \"%s\" is there", path, split ? split : "any"));
+            vst_fail(VST_ERROR_NOT_FOUND, "%s: no tar file of the split \"%s\" found", path, split ? split : "any"));
 out:
     vsti_shards_clear(&other);
     return status;
@@ -177,7 +189,7 @@ bool vsti_shards_probe(const char *path) {
     vsti_shards shards = {0};
     if (stat(path, &info) != 0) return is_tar(path) && find_range(path, &found);
     if (!S_ISDIR(info.st_mode)) return is_tar(path);
-    const bool any = vsti_shards_find(&shards, path, NULL) == VST_OK;
+    const vst_status status = vsti_shards_find(&shards, path, NULL);
     vsti_shards_clear(&shards);
-    return any;
+    return status == VST_OK || status == VST_ERROR_FORMAT; /* opening an unfinished set says what it is */
 }

@@ -9,6 +9,9 @@
 
 enum { VSTI_SHARDS_MAX = 1 << 20 };
 
+/* Follows the name of a shard until all shards of its set are written. */
+#define VSTI_SHARD_UNFINISHED ".part"
+
 typedef struct vsti_shards {
     char **paths; /* in order; owned */
     size_t count, capacity;
@@ -18,7 +21,7 @@ typedef struct vsti_shards {
 /* The shards of a split: `path` is a tar, a pattern with numbers "name-{000000..000146}.tar", or a folder with tars. In
  * a folder, the split is given by sub-folders (train, test, val …) or by a word in the file names
  * ("imagenet-val-03.tar"). The shards are sorted. `split` NULL: all splits. `out` must be {0}. Finding no shard is an
- * error. */
+ * error, and so is a folder with a shard of an unfinished set. */
 VST_NODISCARD vst_status vsti_shards_find(vsti_shards *shards, const char *path, const char *split);
 void vsti_shards_clear(vsti_shards *shards);
 

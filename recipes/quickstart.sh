@@ -13,8 +13,5 @@ case ${1:-} in
 esac
 
 sh recipes/install.sh
-mkdir -p build
-echo "Building …"
-cmake --preset release > build/release.log 2>&1 || { cat build/release.log; exit 1; }
-cmake --build --preset release -j "$(nproc)" > build/release.log 2>&1 || { tail -n 60 build/release.log; exit 1; }
+sh recipes/build.sh release
 exec build/release/vistill study "$study"

@@ -22,21 +22,29 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-mkdir -p build
+mkdir -p build && [ -w build ] || {
+    echo "$PWD/build cannot be written by user $(id -un): take a copy of this folder that is yours, and run the same command there."
+    exit 1
+}
 started=$(date +%s)
 failed=no
 summary=build/tests.txt # a line for each part
-advice=""
+advice=""    # what to do about packages and builds
+unchecked="" # what was left out
 : > $summary
 
-if [ $install = yes ] && ! sh recipes/install.sh --tests; then
-    advice="Packages are missing that need a network and root (or sudo) to be installed: \
-run \`sh recipes/install.sh --tests\` once with both, then this again."
+if [ $install = yes ] && ! sh recipes/install.sh --tests 2> build/install.log; then
+    cat build/install.log >&2
+    advice=$(tail -n 1 build/install.log)
 fi
 # The version that all files are formatted with. Without a network the test of it is skipped.
 format=build/tools/clang_format/data/bin/clang-format
-[ -x $format ] || python3 -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --target build/tools clang-format==18.1.8 ||
-    echo "clang-format could not be fetched: the format is not checked"
+[ -x $format ] || python3 -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --target build/tools \
+    clang-format==18.1.8 2> build/format.log || {
+    tail -n 3 build/format.log >&2
+    unchecked="clang-format 18.1.8 could not be fetched with pip (build/format.log), so the format is not checked: connect to \
+PyPI, or name a mirror with PIP_INDEX_URL."
+}
 
 # wanted PART: prints its heading, unless another part alone was asked for
 wanted() {
@@ -52,21 +60,15 @@ skip() {
     note "$1" "skipped: $2"
 }
 
-# build PRESET: its output is shown only if it fails
-build() {
-    log=build/$1.log
-    cmake --preset "$1" > "$log" 2>&1 || { cat "$log"; return 1; }
-    cmake --build --preset "$1" -j "$(nproc)" > "$log" 2>&1 || { tail -n 60 "$log"; return 1; }
-}
-
 # part NAME PRESET CTEST_ARGUMENTS…: one build and its tests, with the variables of $with besides the caller's
 with=""
 part() {
     name=$1 preset=$2
     shift 2
-    if ! build "$preset"; then
+    if ! sh recipes/build.sh "$preset"; then
         failed=yes
         note "$name" "FAILED: does not build, see build/$preset.log"
+        [ -n "$advice" ] || advice=$(tail -n 1 "build/$preset.log")
         return 0
     fi
     results=$PWD/build/$name.xml
@@ -113,5 +115,6 @@ fi
 
 printf '\nAfter %d minutes:\n' $((($(date +%s) - started + 59) / 60))
 cat $summary
+[ -z "$unchecked" ] || echo "$unchecked"
 [ -z "$advice" ] || echo "$advice"
 [ $failed = no ]

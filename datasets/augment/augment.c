@@ -1,4 +1,4 @@
-/* Lists of augmentation policies: parsing and applying. */
+/* Lists of augmentation policies: parsing and applying them. */
 #include "datasets/augment/augment.h"
 
 #include <stdio.h>
@@ -15,7 +15,7 @@ extern const size_t vsti_augmentation_count;
 typedef struct step {
     const vst_augmentation *policy;
     void *options;   /* owned */
-    uint64_t stream; /* the operation of vst_random_stream */
+    uint64_t stream; /* stream id for vst_random_stream */
 } step;
 
 struct vst_augment {
@@ -53,7 +53,7 @@ static vst_status add_step(vst_augment *self, const char *name) {
     const vst_augmentation *last = self->count ? self->steps[self->count - 1].policy : NULL;
     if (last && last->apply_floats && !policy->apply_floats)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "augmentation %s works on images and %s on what they are converted to: put %s before it", name,
+                        "augmentation %s works on images, %s on floats made from them: put %s before it", name,
                         last->name, name);
     vst_status status = vst_grow(&self->steps, &self->capacity, self->count + 1, sizeof *self->steps);
     if (status != VST_OK) return status;
@@ -67,7 +67,7 @@ static vst_status add_step(vst_augment *self, const char *name) {
     return vst_options_default(policy->options, options);
 }
 
-/* Cuts at the first `separator`: returns the part before it without blanks around, *rest is what follows or NULL. */
+/* Splits text at the first `separator`. Returns the part before it, trimmed; *rest is the remainder, or NULL. */
 static char *take_part(char *text, char separator, char **rest) {
     static const char blanks[] = " \t\r\n";
     char *end = strchr(text, separator);
@@ -79,7 +79,7 @@ static char *take_part(char *text, char separator, char **rest) {
     return text;
 }
 
-/* "key=value" for the last step. */
+/* Sets an option of the last step from "key=value". */
 static vst_status set_option(const vst_augment *self, char *text) {
     const step *last = &self->steps[self->count - 1];
     char *rest, *key = take_part(text, '=', &rest);
@@ -120,7 +120,7 @@ static vst_status check_steps(const vst_augment *self) {
     return VST_OK;
 }
 
-/* Over names and values of all options, given or default. */
+/* Hashes names and values of all options, whether given or default. */
 static vst_status hash_steps(vst_augment *self) {
     for (size_t i = 0; i < self->count; i++) {
         const step *current = &self->steps[i];
@@ -162,7 +162,7 @@ void vst_augment_destroy(vst_augment *self) {
 }
 
 static vst_random stream_of(const step *current, const vst_augment_view *view) {
-    /* Any odd constant keeps the streams of copies and of repeated policies apart; copy 0 has the policy's own. */
+    /* An odd constant separates the streams of copies and of repeated policies; copy 0 has the policy's own stream. */
     const uint64_t operation = current->stream + view->copy * UINT64_C(0x9E3779B97F4A7C15);
     return vst_random_stream(view->seed, operation, view->epoch, view->sample);
 }

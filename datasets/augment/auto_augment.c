@@ -1,5 +1,5 @@
-/* AutoAugment as timm has it, with timm's strings: one of 25 learnt pairs of operations, each with its probability and
- * level. */
+/* timm's AutoAugment with timm's policy strings: applies one of 25 learned pairs of operations, each operation with its
+ * probability and level. */
 #include <math.h>
 #include <string.h>
 
@@ -7,20 +7,20 @@
 
 typedef struct auto_augment_options {
     char *policy;
-    vsti_look look;
+    vsti_resampling resampling;
 } auto_augment_options;
 
 static const vst_option options[] = {
     VST_OPTION_STRING(auto_augment_options, policy, "original", "timm's string: original, originalr, v0, v0r or 3a"),
-    VSTI_LOOK_OPTIONS(auto_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
+    VSTI_RESAMPLING_OPTIONS(auto_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
     VST_OPTION_END};
 
-/* ---- The tables ---- */
+/* ---- Sub-policies ---- */
 /* clang-format off */
 
 enum { SUB_POLICIES = 25 };
 
-/* ORIGINAL of https://arxiv.org/abs/1805.09501, for either kind of posterize. */
+/* ORIGINAL of https://arxiv.org/abs/1805.09501; the argument is the name of the posterize operation. */
 #define ORIGINAL(POSTERIZE)                                            \
     {{{{POSTERIZE, 0.4, 8}, {"Rotate", 0.6, 9}}},                      \
      {{{"Solarize", 0.6, 5}, {"AutoContrast", 0.6, 5}}},               \
@@ -48,7 +48,7 @@ enum { SUB_POLICIES = 25 };
      {{{"Color", 0.6, 4}, {"Contrast", 1.0, 8}}},                      \
      {{{"Equalize", 0.8, 8}, {"Equalize", 0.6, 3}}}}
 
-/* The policy that EfficientNet was trained with. */
+/* The policy used to train EfficientNet. */
 #define V0(POSTERIZE)                                                  \
     {{{{"Equalize", 0.8, 1}, {"ShearY", 0.8, 4}}},                     \
      {{{"Color", 0.4, 9}, {"Equalize", 0.6, 3}}},                      \
@@ -103,13 +103,13 @@ const vsti_sub_policy *vsti_auto_augment_table(const char *name, int *count) {
     return NULL;
 }
 
-/* ---- timm's string ---- */
+/* ---- Parsing timm's string ---- */
 
 static vst_status parse(const char *policy, const vsti_sub_policy **table, int *count, double *spread) {
     const char *text = policy;
     vsti_section part = {0};
     *spread = 0;
-    (void)vsti_next_section(&text, &part); /* of an empty string: "", which is no table's name */
+    (void)vsti_next_section(&text, &part); /* "" for an empty string, which is not the name of a table */
     *table = vsti_auto_augment_table(part.text, count);
     if (!*table)
         return vst_fail(VST_ERROR_ARGUMENT,
@@ -119,7 +119,7 @@ static vst_status parse(const char *policy, const vsti_sub_policy **table, int *
     while (vsti_next_section(&text, &part)) {
         if (strcmp(part.key, "mstd") != 0 || isnan(part.number))
             return vst_fail(VST_ERROR_ARGUMENT,
-                            "\"%.100s\": \"%s\" means nothing here; after the name there may be mstd and a "
+                            "\"%.100s\": \"%s\" is not a part of a policy; the name may be followed by mstd and a "
                             "number, the noise of the levels, such as \"original-mstd0.5\"",
                             policy, part.text);
         *spread = part.number;
@@ -135,9 +135,9 @@ static vst_status check(const void *opaque) {
     return parse(self->policy ? self->policy : "", &table, &count, &spread);
 }
 
-/* ---- Planning and applying ---- */
+/* ---- Drawing and applying ---- */
 
-/* Draws the sub-policy, then for each of its operations what vsti_decide draws. */
+/* Random numbers, in order: the sub-policy, then those of vsti_draw_decision for each of its operations. */
 vst_status vsti_auto_augment_plan(const char *policy, vst_random *random, vsti_decision *decisions, int *count) {
     const vsti_sub_policy *table;
     int tables;
@@ -150,7 +150,7 @@ vst_status vsti_auto_augment_plan(const char *policy, vst_random *random, vsti_d
         const vsti_operation *operation = vsti_operation_find(chosen->steps[i].name);
         VST_ASSERT(operation);
         const vsti_strength strength = {.level = chosen->steps[i].level, .spread = spread, .maximum = 10};
-        decisions[(*count)++] = vsti_decide(operation, chosen->steps[i].probability, &strength, random);
+        decisions[(*count)++] = vsti_draw_decision(operation, chosen->steps[i].probability, &strength, random);
     }
     return VST_OK;
 }
@@ -160,13 +160,13 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     vsti_decision decisions[VSTI_DECISIONS];
     int count;
     const vst_status status = vsti_auto_augment_plan(self->policy, random, decisions, &count);
-    return status == VST_OK ? vsti_perform(decisions, count, &self->look, image, scratch) : status;
+    return status == VST_OK ? vsti_apply_decisions(decisions, count, &self->resampling, image, scratch) : status;
 }
 
 extern const vst_augmentation vsti_augmentation_auto_augment;
 const vst_augmentation vsti_augmentation_auto_augment = {
     .name = "auto_augment",
-    .help = "one of 25 learnt pairs of operations, timm's AutoAugment",
+    .help = "one of 25 learned pairs of operations, timm's AutoAugment",
     .options = options,
     .options_size = sizeof(auto_augment_options),
     .check = check,

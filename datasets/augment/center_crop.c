@@ -1,4 +1,4 @@
-/* The square in the middle: torchvision's CenterCrop(size), with black around pictures that are smaller. */
+/* torchvision's CenterCrop(size); smaller images are padded with black. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -11,8 +11,8 @@ static const vst_option options[] = {
     VST_OPTION_INT(center_crop_options, size, 224, 1, 8192, "height and width of the result in pixels"),
     VST_OPTION_END};
 
-/* Along one axis: as much of the middle as there is. Halves are rounded to the even number, as Python does. */
-static void cut(int have, int want, int *start, int *length) {
+/* The crop along one axis: all of it if `have` is smaller than `want`. Halves are rounded to even, as in Python. */
+static void centred_range(int have, int want, int *start, int *length) {
     *length = have < want ? have : want;
     *start = (int)nearbyint((have - *length) / 2.0);
 }
@@ -20,16 +20,16 @@ static void cut(int have, int want, int *start, int *length) {
 static void crop(const void *opaque, vst_random *random, int height, int width, vst_box *box) {
     const center_crop_options *self = opaque;
     (void)random;
-    cut(height, self->size, &box->top, &box->height);
-    cut(width, self->size, &box->left, &box->width);
+    centred_range(height, self->size, &box->top, &box->height);
+    centred_range(width, self->size, &box->left, &box->width);
 }
 
-/* Draws nothing. */
+/* Uses no random numbers. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const center_crop_options *self = opaque;
     (void)random;
     const int rows = self->size - image->height, columns = self->size - image->width;
-    if (rows == 0 && columns == 0) return VST_OK; /* they are never negative: `crop` has cut the rest away */
+    if (rows == 0 && columns == 0) return VST_OK; /* not negative, because `crop` has already been applied */
     const vst_status status = vst_image_pad(image, rows / 2, columns / 2, rows - rows / 2, columns - columns / 2,
                                             VST_BORDER_CONSTANT, NULL, &scratch->images[0]);
     if (status == VST_OK) vsti_swap_images(image, &scratch->images[0]);
@@ -39,7 +39,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_center_crop;
 const vst_augmentation vsti_augmentation_center_crop = {
     .name = "center_crop",
-    .help = "square in the middle, padded if need be",
+    .help = "centre crop, padded if necessary",
     .options = options,
     .options_size = sizeof(center_crop_options),
     .crop = crop,

@@ -1,4 +1,4 @@
-/* Random brightness, contrast, saturation and hue in random order: torchvision's ColorJitter. */
+/* torchvision's ColorJitter: random brightness, contrast, saturation and hue in random order. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -9,19 +9,19 @@ typedef struct color_jitter_options {
 } color_jitter_options;
 
 static const vst_option options[] = {
-    VST_OPTION_DOUBLE(color_jitter_options, probability, 1, 0, 1, "probability of the whole"),
+    VST_OPTION_DOUBLE(color_jitter_options, probability, 1, 0, 1, "probability of applying it"),
     VST_OPTION_DOUBLE(color_jitter_options, brightness, 0.4, 0, 16,
                       "factor from 1 - x (not below 0) to 1 + x; 0: none"),
     VST_OPTION_DOUBLE(color_jitter_options, contrast, 0.4, 0, 16, "the same for contrast"),
     VST_OPTION_DOUBLE(color_jitter_options, saturation, 0.4, 0, 16, "the same for saturation"),
-    VST_OPTION_DOUBLE(color_jitter_options, hue, 0, 0, 0.5, "turn of the hue from -x to x; 1 is the whole circle"),
+    VST_OPTION_DOUBLE(color_jitter_options, hue, 0, 0, 0.5, "shift of the hue from -x to x; 1 is the whole circle"),
     VST_OPTION_END};
 
-/* ---- Hue by way of Pillow's 8-bit HSV ---- */
+/* ---- Hue in Pillow's 8-bit HSV ---- */
 
 static uint8_t to_byte(double value) { return (uint8_t)fmin(255, fmax(0, value)); }
 
-/* Pillow's convert("HSV"): mixed float and double, cut off to bytes. */
+/* Pillow's convert("HSV"): mixed float and double, truncated to bytes. */
 static void to_hsv(const uint8_t rgb[3], uint8_t hsv[3]) {
     const uint8_t red = rgb[0], green = rgb[1], blue = rgb[2];
     const uint8_t brighter = red > green ? red : green, darker = red < green ? red : green;
@@ -59,7 +59,7 @@ static void to_rgb(const uint8_t hsv[3], uint8_t rgb[3]) {
     for (int i = 0; i < 3; i++) rgb[i] = sectors[sector % 6][i];
 }
 
-void vsti_turn_hue(vst_image *image, double turn) {
+void vsti_shift_hue(vst_image *image, double turn) {
     if (image->channels == 1) return;
     const uint8_t steps = (uint8_t)(int)(turn * 255);
     uint8_t hsv[3];
@@ -71,9 +71,9 @@ void vsti_turn_hue(vst_image *image, double turn) {
     }
 }
 
-/* ---- The jitter ---- */
+/* ---- Applying ---- */
 
-/* The order of four things, by three draws. */
+/* A random permutation of 0 … 3 from three random numbers. */
 static void draw_order(vst_random *random, int order[4]) {
     for (int i = 0; i < 4; i++) order[i] = i;
     for (int i = 3; i > 0; i--) {
@@ -87,10 +87,11 @@ static void change(vst_image *image, int what, double factor) {
     if (what == 0) vst_image_brightness(image, factor);
     if (what == 1) vst_image_contrast(image, factor);
     if (what == 2) vst_image_color(image, factor);
-    if (what == 3) vsti_turn_hue(image, factor);
+    if (what == 3) vsti_shift_hue(image, factor);
 }
 
-/* Draws whether, the order, then brightness, contrast, saturation and hue, used or not. */
+/* Random numbers, in order: whether to apply, the permutation, then brightness, contrast, saturation and hue, even if
+ * unused. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const color_jitter_options *self = opaque;
     const double ranges[4] = {self->brightness, self->contrast, self->saturation, self->hue};
@@ -101,7 +102,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     draw_order(random, order);
     for (int i = 0; i < 4; i++) {
         const double middle = i < 3 ? 1 : 0, low = i < 3 ? fmax(0, 1 - ranges[i]) : -ranges[i];
-        factors[i] = vsti_between(vst_random_uniform(random), low, middle + ranges[i]);
+        factors[i] = vsti_uniform(vst_random_uniform(random), low, middle + ranges[i]);
     }
     for (int i = 0; applied && i < 4; i++)
         if (ranges[order[i]] > 0) change(image, order[i], factors[order[i]]);

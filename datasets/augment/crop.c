@@ -1,4 +1,4 @@
-/* Random crop after padding: torchvision's RandomCrop(size, padding=p, padding_mode=…). */
+/* torchvision's RandomCrop(size, padding=p, padding_mode=…): random crop after padding. */
 #include "datasets/augment/operations.h"
 
 typedef struct crop_options {
@@ -10,13 +10,12 @@ enum { VST_CHOICE_ENUM(MODES) };
 static const vst_option options[] = {
     VST_OPTION_INT(crop_options, padding, 4, 0, 4096, "pixels added on each side before cropping"),
     VST_OPTION_INT(crop_options, size, 0, 0, 8192, "height and width of the result in pixels; 0: the image's own"),
-    VST_OPTION_CHOICE(crop_options, mode, "constant", VST_CHOICE_TEXT(MODES),
-                      "what is added: black or the mirrored picture"),
+    VST_OPTION_CHOICE(crop_options, mode, "constant", VST_CHOICE_TEXT(MODES), "padding: black or the mirrored image"),
     VST_OPTION_END};
 
 static int positive(int value) { return value > 0 ? value : 0; }
 
-/* Draws row and column. */
+/* Random numbers, in order: row, column. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const crop_options *self = opaque;
     const int height = self->size ? self->size : image->height, width = self->size ? self->size : image->width;
@@ -28,7 +27,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
                         image->height, image->width, self->padding, height, height);
     const int top = (int)vst_random_below(random, (uint32_t)rows + 1) - self->padding;
     const int left = (int)vst_random_below(random, (uint32_t)columns + 1) - self->padding;
-    /* Only as much is added as the crop hangs over. */
+    /* Pads only the sides that the crop extends beyond. */
     const int above = positive(-top), below = positive(top + height - image->height);
     const int before = positive(-left), after = positive(left + width - image->width);
     if (above || below || before || after) {

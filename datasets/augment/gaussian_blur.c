@@ -1,4 +1,4 @@
-/* Random blur of random radius: DeiT's augment.py, whose numbers are the defaults, on Pillow's GaussianBlur. */
+/* Gaussian blur with a random radius, by Pillow's GaussianBlur. The defaults are those of DeiT's augment.py. */
 #include "datasets/augment/operations.h"
 #include "vision/image/color.h"
 
@@ -8,19 +8,19 @@ typedef struct gaussian_blur_options {
 
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(gaussian_blur_options, probability, 0.1, 0, 1, "probability of a blur"),
-    VST_OPTION_DOUBLE(gaussian_blur_options, radius_min, 0.1, 0, 100, "least radius (standard deviation) in pixels"),
-    VST_OPTION_DOUBLE(gaussian_blur_options, radius_max, 2, 0, 100, "greatest radius in pixels"), VST_OPTION_END};
+    VST_OPTION_DOUBLE(gaussian_blur_options, radius_min, 0.1, 0, 100, "minimum radius (standard deviation) in pixels"),
+    VST_OPTION_DOUBLE(gaussian_blur_options, radius_max, 2, 0, 100, "maximum radius in pixels"), VST_OPTION_END};
 
 static vst_status check(const void *opaque) {
     const gaussian_blur_options *self = opaque;
     return vsti_check_range("radius_min", self->radius_min, "radius_max", self->radius_max);
 }
 
-/* Draws whether, then the radius. */
+/* Random numbers, in order: whether to apply, radius. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const gaussian_blur_options *self = opaque;
     const bool applied = vst_random_uniform(random) < self->probability;
-    const double radius = vsti_between(vst_random_uniform(random), self->radius_min, self->radius_max);
+    const double radius = vsti_uniform(vst_random_uniform(random), self->radius_min, self->radius_max);
     return applied ? vst_image_gaussian_blur(image, radius, &scratch->images[0]) : VST_OK;
 }
 

@@ -1,4 +1,4 @@
-/* Random loss of colour: torchvision's RandomGrayscale. The probability is that of DeiT's augment.py. */
+/* torchvision's RandomGrayscale. The default probability is that of DeiT's augment.py. */
 #include "datasets/augment/augment.h"
 #include "vision/image/color.h"
 
@@ -9,7 +9,7 @@ typedef struct grayscale_options {
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(grayscale_options, probability, 0.2, 0, 1, "probability of a grey image"), VST_OPTION_END};
 
-/* Draws whether. */
+/* Random numbers: whether to apply. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const grayscale_options *self = opaque;
     (void)scratch;
@@ -20,7 +20,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_grayscale;
 const vst_augmentation vsti_augmentation_grayscale = {
     .name = "grayscale",
-    .help = "loss of colour",
+    .help = "conversion to grey",
     .options = options,
     .options_size = sizeof(grayscale_options),
     .apply = apply,

@@ -1,5 +1,5 @@
-/* timm's operations by name. Formulas and constants are timm 1.0's (data/auto_augment.py), in double and in its order
- * of operations, so that arguments are equal to the last bit. */
+/* timm's operations by name. Formulas and constants are those of timm 1.0 (data/auto_augment.py), in double and in its
+ * order of operations, so that arguments are equal to the last bit. */
 #include "datasets/augment/operations.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 
 #include "vision/image/color.h"
 
-static const double level_unit = 10; /* timm's scale: an operation's nominal range is level 0 … 10 */
+static const double level_unit = 10; /* timm's _LEVEL_DENOM: levels are 0 … 10 */
 
 /* ---- From levels to arguments ---- */
 
@@ -20,7 +20,7 @@ static double shear_factor(double level, bool negative) { return with_sign(level
 
 static double translate_share(double level, bool negative) { return with_sign(level / level_unit * 0.45, negative); }
 
-/* timm's hparams may replace the 250; no policy string reaches this. */
+/* timm's hparams can change the 250, but no policy string can. */
 static double translate_pixels(double level, bool negative) { return with_sign(level / level_unit * 250, negative); }
 
 static double posterize_bits(double level, bool negative) {
@@ -28,7 +28,7 @@ static double posterize_bits(double level, bool negative) {
     return trunc(level / level_unit * 4);
 }
 
-/* 4 bits down to none at level 10: a black image, as timm gives with Pillow up to 11. */
+/* 4 bits at level 0, none at level 10: a black image, as timm gives with Pillow up to 11. */
 static double posterize_increasing_bits(double level, bool negative) { return 4 - posterize_bits(level, negative); }
 
 static double posterize_original_bits(double level, bool negative) { return posterize_bits(level, negative) + 4; }
@@ -77,7 +77,7 @@ static double blur_share(double level, bool negative) {
 
 /* ---- The operations ---- */
 
-/* Ends an operation that has made its result in the scratch image. */
+/* Swaps image and scratch if the operation succeeded. */
 static vst_status take_scratch(vst_status status, vst_image *image, const vsti_context *context) {
     if (status == VST_OK) vsti_swap_images(image, context->scratch);
     return status;
@@ -135,7 +135,7 @@ static vst_status posterize(vst_image *image, double bits, const vsti_context *c
     return VST_OK;
 }
 
-/* Pillow compares whole values with a threshold that need not be whole. */
+/* Pillow compares integer values with a threshold that may be fractional. */
 static vst_status solarize(vst_image *image, double threshold, const vsti_context *context) {
     (void)context;
     vst_image_solarize(image, (int)ceil(threshold));
@@ -179,10 +179,10 @@ static vst_status blur(vst_image *image, double radius, const vsti_context *cont
 }
 
 static vst_status blur_random(vst_image *image, double share, const vsti_context *context) {
-    return blur(image, vsti_between(context->uniform, 0.1, 2 * share), context);
+    return blur(image, vsti_uniform(context->uniform, 0.1, 2 * share), context);
 }
 
-/* Adding an operation is one line here. */
+/* To add an operation, add a line here. */
 const vsti_operation vsti_operations[] = {
     {"AutoContrast", NULL, autocontrast},
     {"Equalize", NULL, equalize},
@@ -220,7 +220,7 @@ const vsti_operation *vsti_operation_find(const char *name) {
     return NULL;
 }
 
-/* ---- Deciding and performing ---- */
+/* ---- Drawing and applying ---- */
 
 vst_filter vsti_filter(int interpolation, double uniform) {
     static const vst_filter filters[] = {
@@ -232,8 +232,8 @@ vst_filter vsti_filter(int interpolation, double uniform) {
     return bicubic ? VST_FILTER_BICUBIC : filters[interpolation];
 }
 
-vsti_decision vsti_decide(const vsti_operation *operation, double probability, const vsti_strength *strength,
-                          vst_random *random) {
+vsti_decision vsti_draw_decision(const vsti_operation *operation, double probability, const vsti_strength *strength,
+                                 vst_random *random) {
     const bool applied = vst_random_uniform(random) < probability;
     const double noise = vst_random_normal(random), share = vst_random_uniform(random);
     const bool negative = vst_random_uniform(random) >= 0.5;
@@ -246,16 +246,17 @@ vsti_decision vsti_decide(const vsti_operation *operation, double probability, c
     return decision;
 }
 
-vst_status vsti_perform(const vsti_decision *decisions, int count, const vsti_look *look, vst_image *image,
-                        vst_augment_scratch *scratch) {
-    uint8_t fill[3] = {(uint8_t)look->fill_red, (uint8_t)look->fill_green, (uint8_t)look->fill_blue};
+vst_status vsti_apply_decisions(const vsti_decision *decisions, int count, const vsti_resampling *resampling,
+                                vst_image *image, vst_augment_scratch *scratch) {
+    uint8_t fill[3] = {(uint8_t)resampling->fill_red, (uint8_t)resampling->fill_green, (uint8_t)resampling->fill_blue};
     if (image->channels == 1) /* Pillow's luminance */
-        fill[0] =
-            (uint8_t)((19595 * look->fill_red + 38470 * look->fill_green + 7471 * look->fill_blue + 0x8000) >> 16);
+        fill[0] = (uint8_t)((19595 * resampling->fill_red + 38470 * resampling->fill_green +
+                             7471 * resampling->fill_blue + 0x8000) >>
+                            16);
     for (int i = 0; i < count; i++) {
         const vsti_decision *decision = &decisions[i];
         if (!decision->operation) continue;
-        const vsti_context context = {.sampling = {vsti_filter(look->interpolation, decision->filter), fill},
+        const vsti_context context = {.sampling = {vsti_filter(resampling->interpolation, decision->filter), fill},
                                       .uniform = decision->uniform,
                                       .scratch = &scratch->images[0]};
         const vst_status status = decision->operation->apply(image, decision->argument, &context);
@@ -264,7 +265,7 @@ vst_status vsti_perform(const vsti_decision *decisions, int count, const vsti_lo
     return VST_OK;
 }
 
-/* ---- Policies' options ---- */
+/* ---- Options of policies ---- */
 
 vst_status vsti_check_range(const char *least_name, double least, const char *greatest_name, double greatest) {
     if (least <= greatest) return VST_OK;
@@ -272,7 +273,7 @@ vst_status vsti_check_range(const char *least_name, double least, const char *gr
                     greatest_name, greatest);
 }
 
-/* ---- timm's strings ---- */
+/* ---- Parsing timm's strings ---- */
 
 bool vsti_next_section(const char **text, vsti_section *out) {
     if (!**text) return false;
@@ -281,7 +282,7 @@ bool vsti_next_section(const char **text, vsti_section *out) {
     memcpy(out->text, *text, kept);
     memcpy(out->key, *text, strcspn(out->text, "0123456789"));
     const char *number = out->text + strlen(out->key);
-    /* strtod also reads hexadecimal numbers and the like */
+    /* reject what else strtod accepts, such as hexadecimal numbers */
     if (*number && length == kept && number[strspn(number, "0123456789.eE")] == '\0') {
         char *end;
         const double value = strtod(number, &end);

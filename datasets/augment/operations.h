@@ -14,13 +14,13 @@
 
 /* The first choices of every policy's option `interpolation`. random: bilinear or bicubic with equal probability, drawn
  * for every use. The filters after `nearest` are for resizing only. */
-#define VSTI_MOVE_FILTERS(X)            \
+#define VSTI_AFFINE_FILTERS(X)          \
     X(VSTI_FILTER_BICUBIC, "bicubic")   \
     X(VSTI_FILTER_BILINEAR, "bilinear") \
     X(VSTI_FILTER_RANDOM, "random")     \
     X(VSTI_FILTER_NEAREST, "nearest")
 #define VSTI_RESIZE_FILTERS(X)        \
-    VSTI_MOVE_FILTERS(X)              \
+    VSTI_AFFINE_FILTERS(X)            \
     X(VSTI_FILTER_BOX, "box")         \
     X(VSTI_FILTER_HAMMING, "hamming") \
     X(VSTI_FILTER_LANCZOS, "lanczos")
@@ -34,25 +34,25 @@ vst_status vsti_check_range(const char *least_name, double least, const char *gr
 vst_filter vsti_filter(int interpolation, double uniform);
 
 /* Interpolation and fill colour of geometric operations. */
-typedef struct vsti_look {
-    int interpolation; /* of VSTI_MOVE_FILTERS */
+typedef struct vsti_resampling {
+    int interpolation; /* of VSTI_AFFINE_FILTERS */
     int fill_red, fill_green, fill_blue;
-} vsti_look;
+} vsti_resampling;
 
-/* Options for the fields of a structure's member `look`. */
+/* Options for the fields of a structure's member `resampling`. */
 #define VSTI_FILL_OPTION(S, name, default_value, help) \
-    {#name, VST_TYPE_INT, offsetof(S, look.name), 0, 255, #default_value, NULL, help}
-#define VSTI_MOVE_OPTION(S, filter)      \
-    {"interpolation",                    \
-     VST_TYPE_CHOICE,                    \
-     offsetof(S, look.interpolation),    \
-     0,                                  \
-     0,                                  \
-     filter,                             \
-     VST_CHOICE_TEXT(VSTI_MOVE_FILTERS), \
+    {#name, VST_TYPE_INT, offsetof(S, resampling.name), 0, 255, #default_value, NULL, help}
+#define VSTI_INTERPOLATION_OPTION(S, filter) \
+    {"interpolation",                        \
+     VST_TYPE_CHOICE,                        \
+     offsetof(S, resampling.interpolation),  \
+     0,                                      \
+     0,                                      \
+     filter,                                 \
+     VST_CHOICE_TEXT(VSTI_AFFINE_FILTERS),   \
      "of rotations, shears, translations"}
-#define VSTI_LOOK_OPTIONS(S, filter, red, green, blue)                                                         \
-    VSTI_MOVE_OPTION(S, filter),                                                                               \
+#define VSTI_RESAMPLING_OPTIONS(S, filter, red, green, blue)                                                   \
+    VSTI_INTERPOLATION_OPTION(S, filter),                                                                      \
         VSTI_FILL_OPTION(S, fill_red, red, "fill colour outside the image; its luminance if images are grey"), \
         VSTI_FILL_OPTION(S, fill_green, green, "the same"), VSTI_FILL_OPTION(S, fill_blue, blue, "the same")
 
@@ -101,11 +101,11 @@ enum { VSTI_DECISIONS = 16 }; /* most for one image */
 /* Decides whether and how `operation` is applied. Always draws seven uniform numbers, in this order: whether it is
  * applied, the noise of the level (a normal number from two uniform ones), the uniform level, the sign, the filter, and
  * the number for the operation. */
-vsti_decision vsti_decide(const vsti_operation *operation, double probability, const vsti_strength *strength,
-                          vst_random *random);
+vsti_decision vsti_draw_decision(const vsti_operation *operation, double probability, const vsti_strength *strength,
+                                 vst_random *random);
 
-vst_status vsti_perform(const vsti_decision *decisions, int count, const vsti_look *look, vst_image *image,
-                        vst_augment_scratch *scratch);
+vst_status vsti_apply_decisions(const vsti_decision *decisions, int count, const vsti_resampling *resampling,
+                                vst_image *image, vst_augment_scratch *scratch);
 
 /* Draw the decisions for one image, for the policies and their tests. `decisions` has room for VSTI_DECISIONS. Fails if
  * `policy`, timm's string, is invalid. */
@@ -152,10 +152,10 @@ static inline void vsti_swap_images(vst_image *a, vst_image *b) {
 static inline int vsti_pick(double uniform, int count) { return (int)(uniform * count); }
 
 /* Python's random.uniform(low, high), by its formula. */
-static inline double vsti_between(double uniform, double low, double high) { return low + (high - low) * uniform; }
+static inline double vsti_uniform(double uniform, double low, double high) { return low + (high - low) * uniform; }
 
 /* Shifts the hue as torchvision's adjust_hue, in Pillow's 8-bit HSV, by int(turn x 255) of 256 steps. turn: -0.5 … 0.5.
  * Grey images are unchanged. */
-void vsti_turn_hue(vst_image *image, double turn);
+void vsti_shift_hue(vst_image *image, double turn);
 
 #endif

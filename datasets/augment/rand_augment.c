@@ -1,5 +1,5 @@
-/* RandAugment as timm has it, with timm's strings: some operations drawn from a set, each applied with a probability,
- * all at one level that may have noise. */
+/* timm's RandAugment with timm's policy strings: draws operations from a set and applies each with a probability, at
+ * one level that may have noise. */
 #include <math.h>
 #include <string.h>
 
@@ -7,17 +7,17 @@
 
 typedef struct rand_augment_options {
     char *policy;
-    vsti_look look;
+    vsti_resampling resampling;
 } rand_augment_options;
 
 static const vst_option options[] = {
     VST_OPTION_STRING(rand_augment_options, policy, "rand-m9-mstd0.5-inc1", "timm's string"),
-    VSTI_LOOK_OPTIONS(rand_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
+    VSTI_RESAMPLING_OPTIONS(rand_augment_options, "bicubic", 124, 116, 104), /* round(255 x ImageNet's mean) */
     VST_OPTION_END};
 
 /* ---- Sets of operations ---- */
 
-/* weight: the chance of being drawn is in proportion to it. */
+/* weight: relative probability of being drawn */
 typedef struct member {
     const char *name;
     double weight;
@@ -80,10 +80,10 @@ static const member weighted_three[] = {{"SolarizeIncreasing", 6},
                                         {"Invert", 1}};
 
 typedef struct set {
-    const char *part; /* of the string that chooses it; NULL: `inc` does */
+    const char *part; /* the part of the string that selects this set; NULL: selected by `inc` */
     const member *members;
     int count;
-    bool once; /* no operation twice for one image */
+    bool once; /* each operation at most once per image */
 } set;
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
@@ -93,7 +93,7 @@ static const set sets[] = {{NULL, plain, COUNT(plain), false},
                            {"t3a", three, COUNT(three), false},
                            {"t3aw", weighted_three, COUNT(weighted_three), true}};
 
-/* ---- timm's string ---- */
+/* ---- Parsing timm's string ---- */
 
 typedef struct config {
     vsti_strength strength;
@@ -105,10 +105,11 @@ typedef struct config {
 static vst_status unknown_part(const char *policy, const char *part) {
     return vst_fail(
         VST_ERROR_ARGUMENT,
-        "\"%.100s\": \"%s\" means nothing here; after \"rand\" there may be, joined by dashes: m0 … m1000 (whole; "
-        "level, without it 10), n1 … n%d (operations per image, 2), p0 … p1 (probability of each, 0.5), mstd0.5 "
-        "(noise of the level, none; above 100: uniform), mmax30 (whole; highest level, 10), inc0 or inc1 "
-        "(operations grow stronger with the level, inc0), tweights, t3a or t3aw (another set of operations)",
+        "\"%.100s\": \"%s\" is not a part of a policy; \"rand\" may be followed by, separated by dashes: m0 … m1000 "
+        "(level, an integer; default 10), n1 … n%d (operations per image; 2), p0 … p1 (probability of each; 0.5), "
+        "mstd0.5 (standard deviation of the level; 0; above 100: uniform level), mmax30 (highest level, an integer; "
+        "10), inc0 or inc1 (1: every operation gets stronger with the level; inc0), tweights, t3a or t3aw (another set "
+        "of operations)",
         policy, part, VSTI_DECISIONS);
 }
 
@@ -118,15 +119,15 @@ static const set *find_set(const char *part) {
     return NULL;
 }
 
-/* Takes one part of the string; false if it is not allowed. */
+/* Parses one part of the string; false if it is not allowed. */
 static bool take_part(config *out, const vsti_section *part) {
     const char *key = part->key;
     const double number = part->number;
     if (*key == 't') return (out->set = find_set(part->text)) != NULL;
-    if (!(number >= 0)) return false; /* NaN, too */
+    if (!(number >= 0)) return false; /* also rejects NaN */
     if (strcmp(key, "m") == 0 && part->whole && number <= 1000) out->strength.level = number;
     else if (strcmp(key, "mmax") == 0 && part->whole && number <= 1000)
-        out->strength.maximum = number > 0 ? number : 10; /* timm takes 0 for none given */
+        out->strength.maximum = number > 0 ? number : 10; /* as in timm, 0 means the default */
     else if (strcmp(key, "mstd") == 0) out->strength.spread = number > 100 ? INFINITY : number;
     else if (strcmp(key, "p") == 0 && number <= 1) out->probability = number;
     else if (strcmp(key, "n") == 0 && part->whole && number >= 1 && number <= VSTI_DECISIONS) out->layers = (int)number;
@@ -149,8 +150,8 @@ static vst_status parse(const char *policy, config *out) {
         if (!take_part(out, &part)) return unknown_part(policy, part.text);
     if (out->set->once && out->layers > out->set->count)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "\"%.100s\": n%d is more than the %d operations of %s, which takes none twice for "
-                        "one image",
+                        "\"%.100s\": n%d is more than the %d operations of %s, each of which is used at "
+                        "most once per image",
                         policy, out->layers, out->set->count, out->set->part);
     return VST_OK;
 }
@@ -161,9 +162,9 @@ static vst_status check(const void *opaque) {
     return parse(self->policy ? self->policy : "", &setup);
 }
 
-/* ---- Planning and applying ---- */
+/* ---- Drawing and applying ---- */
 
-/* One member, in proportion to the weights of those not in `taken` (bits). */
+/* Draws one member with its relative weight, except those whose bit in `taken` is set. */
 static int draw_member(const set *from, uint32_t taken, double uniform) {
     double total = 0;
     for (int i = 0; i < from->count; i++)
@@ -179,7 +180,7 @@ static int draw_member(const set *from, uint32_t taken, double uniform) {
     return last;
 }
 
-/* Draws for each operation: which, then what vsti_decide draws. */
+/* Random numbers, in order, for each operation: which one, then those of vsti_draw_decision. */
 vst_status vsti_rand_augment_plan(const char *policy, vst_random *random, vsti_decision *decisions, int *count) {
     config setup;
     const vst_status status = parse(policy ? policy : "", &setup);
@@ -190,7 +191,7 @@ vst_status vsti_rand_augment_plan(const char *policy, vst_random *random, vsti_d
         if (setup.set->once) taken |= UINT32_C(1) << chosen;
         const vsti_operation *operation = vsti_operation_find(setup.set->members[chosen].name);
         VST_ASSERT(operation);
-        decisions[i] = vsti_decide(operation, setup.probability, &setup.strength, random);
+        decisions[i] = vsti_draw_decision(operation, setup.probability, &setup.strength, random);
     }
     *count = setup.layers;
     return VST_OK;
@@ -201,7 +202,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     vsti_decision decisions[VSTI_DECISIONS];
     int count;
     const vst_status status = vsti_rand_augment_plan(self->policy, random, decisions, &count);
-    return status == VST_OK ? vsti_perform(decisions, count, &self->look, image, scratch) : status;
+    return status == VST_OK ? vsti_apply_decisions(decisions, count, &self->resampling, image, scratch) : status;
 }
 
 extern const vst_augmentation vsti_augmentation_rand_augment;

@@ -1,5 +1,5 @@
-/* Random rectangles replaced by noise or a colour: timm's RandomErasing. timm applies it to normalised values; here
- * they are not yet, so that a normalised v is written as mean + std x v, which the normalisation turns back into v. */
+/* timm's RandomErasing: replaces random rectangles by noise or a colour. timm applies it to normalised values; here
+ * values are not normalised yet, so a normalised value v is written as mean + std v. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -14,13 +14,14 @@ typedef struct random_erasing_options {
 enum { VST_CHOICE_ENUM(MODES) };
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(random_erasing_options, probability, 0.25, 0, 1, "probability that anything is erased"),
-    VST_OPTION_DOUBLE(random_erasing_options, area_min, 0.02, 0, 1, "least share of the image's area"),
-    VST_OPTION_DOUBLE(random_erasing_options, area_max, 0.3333333333333333, 0, 1, "greatest share of the image's area"),
+    VST_OPTION_DOUBLE(random_erasing_options, area_min, 0.02, 0, 1, "minimum fraction of the image's area"),
+    VST_OPTION_DOUBLE(random_erasing_options, area_max, 0.3333333333333333, 0, 1,
+                      "maximum fraction of the image's area"),
     VST_OPTION_DOUBLE(random_erasing_options, aspect, 0.3, 0.01, 1,
-                      "least height / width; the greatest is its inverse"),
+                      "minimum height / width; the maximum is its inverse"),
     VST_OPTION_CHOICE(random_erasing_options, mode, "pixel", VST_CHOICE_TEXT(MODES),
-                      "filled with a random number for every value, with 0, with a random colour; after normalisation"),
-    VST_OPTION_INT(random_erasing_options, count, 1, 1, 64, "rectangles: 1 to this number, which share the area"),
+                      "contents after normalisation: a random number for every value, 0, or a random colour"),
+    VST_OPTION_INT(random_erasing_options, count, 1, 1, 64, "maximum number of rectangles, which share the area"),
     VST_OPTION_END};
 
 static vst_status check(const void *opaque) {
@@ -30,13 +31,13 @@ static vst_status check(const void *opaque) {
 
 enum { TRIES = 10 };
 
-/* Each try draws area and shape; one that fits, leaving something on both axes, draws row and column, and is the last.
- */
+/* Draws area and aspect ratio for up to TRIES tries. The first rectangle that is smaller than the image along both axes
+ * is used, and its row and column are drawn. */
 static bool choose(const random_erasing_options *self, double area, vst_random *random, int height, int width,
                    vst_box *box) {
     for (int i = 0; i < TRIES; i++) {
-        const double target = vsti_between(vst_random_uniform(random), self->area_min, self->area_max) * area;
-        const double shape = exp(vsti_between(vst_random_uniform(random), log(self->aspect), log(1 / self->aspect)));
+        const double target = vsti_uniform(vst_random_uniform(random), self->area_min, self->area_max) * area;
+        const double shape = exp(vsti_uniform(vst_random_uniform(random), log(self->aspect), log(1 / self->aspect)));
         box->height = (int)nearbyint(sqrt(target * shape));
         box->width = (int)nearbyint(sqrt(target / shape));
         if (box->width >= width || box->height >= height) continue;
@@ -47,7 +48,7 @@ static bool choose(const random_erasing_options *self, double area, vst_random *
     return false;
 }
 
-/* Draws, with mode rand, a number for each channel, with mode pixel one for each value, row by row. */
+/* Random numbers: one per channel with mode rand, one per value in row order with mode pixel. */
 static void fill(int mode, const vst_box *box, vst_random *random, const vst_augment_floats *sample) {
     const vsti_kernels *kernels = vsti_get_kernels();
     for (int c = 0; c < sample->channels; c++) {
@@ -62,7 +63,7 @@ static void fill(int mode, const vst_box *box, vst_random *random, const vst_aug
     }
 }
 
-/* Draws whether and how many; then for each rectangle its place and its contents. */
+/* Random numbers, in order: whether to apply, how many, then for each rectangle its position and contents. */
 static void apply(const void *opaque, vst_random *random, const vst_augment_floats *sample) {
     const random_erasing_options *self = opaque;
     const bool applied = vst_random_uniform(random) < self->probability;

@@ -1,5 +1,5 @@
-/* A random part of the picture, brought to one size: timm's RandomResizedCropAndInterpolation, torchvision's
- * RandomResizedCrop. */
+/* torchvision's RandomResizedCrop, timm's RandomResizedCropAndInterpolation: resizes a random part of the image to a
+ * fixed size. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
@@ -13,11 +13,11 @@ typedef struct random_resized_crop_options {
 
 static const vst_option options[] = {
     VST_OPTION_INT(random_resized_crop_options, size, 224, 1, 8192, "height and width of the result in pixels"),
-    VST_OPTION_DOUBLE(random_resized_crop_options, scale_min, 0.08, 0, 1, "least share of the picture's area"),
-    VST_OPTION_DOUBLE(random_resized_crop_options, scale_max, 1, 0, 1, "greatest share of the picture's area"),
-    VST_OPTION_DOUBLE(random_resized_crop_options, ratio_min, 0.75, 0.01, 100, "least width / height of the part"),
+    VST_OPTION_DOUBLE(random_resized_crop_options, scale_min, 0.08, 0, 1, "minimum fraction of the image's area"),
+    VST_OPTION_DOUBLE(random_resized_crop_options, scale_max, 1, 0, 1, "maximum fraction of the image's area"),
+    VST_OPTION_DOUBLE(random_resized_crop_options, ratio_min, 0.75, 0.01, 100, "minimum width / height of the part"),
     VST_OPTION_DOUBLE(random_resized_crop_options, ratio_max, 1.3333333333333333, 0.01, 100,
-                      "greatest width / height of the part"),
+                      "maximum width / height of the part"),
     VST_OPTION_CHOICE(random_resized_crop_options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS),
                       "filter of the resizing"),
     VST_OPTION_END};
@@ -31,12 +31,11 @@ static vst_status check(const void *opaque) {
 
 enum { TRIES = 10 };
 
-/* Python's round(): to the nearest even number between two. At least 1, where timm fails on an image of a few pixels.
- */
+/* Python's round(): ties to even. At least 1; timm fails on images of a few pixels instead. */
 static int pixels(double length) { return (int)fmax(1, nearbyint(length)); }
 
-/* The largest part in the middle whose shape is allowed. */
-static vst_box middle(const random_resized_crop_options *self, int height, int width) {
+/* The largest centred box with an allowed aspect ratio. */
+static vst_box centred_box(const random_resized_crop_options *self, int height, int width) {
     const double shape = (double)width / height;
     vst_box box = {.height = height, .width = width};
     if (shape < self->ratio_min) box.height = pixels(width / self->ratio_min);
@@ -46,13 +45,14 @@ static vst_box middle(const random_resized_crop_options *self, int height, int w
     return box;
 }
 
-/* Each try draws area and shape; one whose part fits into the picture draws row and column, and is the last. */
+/* Draws area and aspect ratio for up to TRIES tries. The first box that fits is used, and its row and column are drawn.
+ */
 static void crop(const void *opaque, vst_random *random, int height, int width, vst_box *box) {
     const random_resized_crop_options *self = opaque;
     for (int i = 0; i < TRIES; i++) {
         const double area =
-            vsti_between(vst_random_uniform(random), self->scale_min, self->scale_max) * ((double)width * height);
-        const double shape = exp(vsti_between(vst_random_uniform(random), log(self->ratio_min), log(self->ratio_max)));
+            vsti_uniform(vst_random_uniform(random), self->scale_min, self->scale_max) * ((double)width * height);
+        const double shape = exp(vsti_uniform(vst_random_uniform(random), log(self->ratio_min), log(self->ratio_max)));
         box->width = pixels(sqrt(area * shape));
         box->height = pixels(sqrt(area / shape));
         if (box->width > width || box->height > height) continue;
@@ -60,10 +60,10 @@ static void crop(const void *opaque, vst_random *random, int height, int width, 
         box->left = vsti_pick(vst_random_uniform(random), width - box->width + 1);
         return;
     }
-    *box = middle(self, height, width);
+    *box = centred_box(self, height, width);
 }
 
-/* Draws the filter. */
+/* Random numbers: the filter. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const random_resized_crop_options *self = opaque;
     const vst_filter filter = vsti_filter(self->interpolation, vst_random_uniform(random));
@@ -76,7 +76,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_random_resized_crop;
 const vst_augmentation vsti_augmentation_random_resized_crop = {
     .name = "random_resized_crop",
-    .help = "random part of the picture, brought to one size",
+    .help = "random part of the image, resized to a fixed size",
     .options = options,
     .options_size = sizeof(random_resized_crop_options),
     .check = check,

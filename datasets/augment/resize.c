@@ -1,4 +1,4 @@
-/* Resizing to a given shorter side: torchvision's Resize(size). */
+/* torchvision's Resize(size): resizes the shorter side to a given size. */
 #include "vision/image/resize.h"
 #include "datasets/augment/operations.h"
 
@@ -8,11 +8,11 @@ typedef struct resize_options {
 
 static const vst_option options[] = {
     VST_OPTION_INT(resize_options, size, 256, 1, 8192,
-                   "the shorter side in pixels; the longer one keeps the picture's shape"),
+                   "length of the shorter side in pixels; the aspect ratio is kept"),
     VST_OPTION_CHOICE(resize_options, interpolation, "bicubic", VST_CHOICE_TEXT(VSTI_RESIZE_FILTERS), "filter"),
     VST_OPTION_END};
 
-/* Draws the filter. */
+/* Random numbers: the filter. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const resize_options *self = opaque;
     const vst_filter filter = vsti_filter(self->interpolation, vst_random_uniform(random));
@@ -27,7 +27,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
 extern const vst_augmentation vsti_augmentation_resize;
 const vst_augmentation vsti_augmentation_resize = {
     .name = "resize",
-    .help = "the shorter side to a given length",
+    .help = "resizes the shorter side to a given length",
     .options = options,
     .options_size = sizeof(resize_options),
     .apply = apply,

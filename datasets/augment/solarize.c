@@ -1,4 +1,4 @@
-/* Random inversion of bright values: Pillow's ImageOps.solarize. The probability is that of DeiT's augment.py. */
+/* Pillow's ImageOps.solarize with a probability, by default that of DeiT's augment.py. */
 #include "datasets/augment/augment.h"
 #include "vision/image/color.h"
 
@@ -9,9 +9,9 @@ typedef struct solarize_options {
 
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(solarize_options, probability, 0.2, 0, 1, "probability of the inversion"),
-    VST_OPTION_INT(solarize_options, threshold, 128, 0, 256, "the least value that is inverted"), VST_OPTION_END};
+    VST_OPTION_INT(solarize_options, threshold, 128, 0, 256, "minimum value that is inverted"), VST_OPTION_END};
 
-/* Draws whether. */
+/* Random numbers: whether to apply. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const solarize_options *self = opaque;
     (void)scratch;

@@ -1,6 +1,5 @@
-/* DeiT III's 3-Augment (https://arxiv.org/abs/2204.07118, DeiT's augment.py): exactly one of loss of colour,
- * solarization and blur, each with the same chance. The colour jitter that follows it there is a policy of its own,
- * color_jitter. */
+/* DeiT III's 3-Augment (https://arxiv.org/abs/2204.07118, DeiT's augment.py): one of greyscale, solarization and blur
+ * with equal probability. The colour jitter that follows in DeiT's code is a separate policy, color_jitter. */
 #include "datasets/augment/operations.h"
 #include "vision/image/color.h"
 
@@ -10,9 +9,9 @@ typedef struct three_augment_options {
 } three_augment_options;
 
 static const vst_option options[] = {
-    VST_OPTION_INT(three_augment_options, threshold, 128, 0, 256, "the least value that solarization inverts"),
-    VST_OPTION_DOUBLE(three_augment_options, radius_min, 0.1, 0, 100, "least radius of the blur in pixels"),
-    VST_OPTION_DOUBLE(three_augment_options, radius_max, 2, 0, 100, "greatest radius of the blur in pixels"),
+    VST_OPTION_INT(three_augment_options, threshold, 128, 0, 256, "minimum value that solarization inverts"),
+    VST_OPTION_DOUBLE(three_augment_options, radius_min, 0.1, 0, 100, "minimum radius of the blur in pixels"),
+    VST_OPTION_DOUBLE(three_augment_options, radius_max, 2, 0, 100, "maximum radius of the blur in pixels"),
     VST_OPTION_END};
 
 static vst_status check(const void *opaque) {
@@ -20,11 +19,11 @@ static vst_status check(const void *opaque) {
     return vsti_check_range("radius_min", self->radius_min, "radius_max", self->radius_max);
 }
 
-/* Draws which, then the radius. */
+/* Random numbers, in order: which operation, radius. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const three_augment_options *self = opaque;
     const int chosen = vsti_pick(vst_random_uniform(random), 3);
-    const double radius = vsti_between(vst_random_uniform(random), self->radius_min, self->radius_max);
+    const double radius = vsti_uniform(vst_random_uniform(random), self->radius_min, self->radius_max);
     if (chosen == 0) vst_image_grayscale(image);
     else if (chosen == 1) vst_image_solarize(image, self->threshold);
     else return vst_image_gaussian_blur(image, radius, &scratch->images[0]);

@@ -1,24 +1,25 @@
 /* TrivialAugmentWide of torchvision 0.28 (https://arxiv.org/abs/2103.10158): one operation at one strength, both drawn
- * uniformly. torchvision computes the strengths in float. */
+ * uniformly. Strengths are computed in float, as in torchvision. */
 #include <math.h>
 
 #include "datasets/augment/operations.h"
 
 typedef struct trivial_augment_options {
     int bins;
-    vsti_look look;
+    vsti_resampling resampling;
 } trivial_augment_options;
 
-static const vst_option options[] = {VST_OPTION_INT(trivial_augment_options, bins, 31, 2, 1000, "number of strengths"),
-                                     VSTI_LOOK_OPTIONS(trivial_augment_options, "nearest", 0, 0, 0), /* torchvision's */
-                                     VST_OPTION_END};
+static const vst_option options[] = {
+    VST_OPTION_INT(trivial_augment_options, bins, 31, 2, 1000, "number of strengths"),
+    VSTI_RESAMPLING_OPTIONS(trivial_augment_options, "nearest", 0, 0, 0), /* torchvision's */
+    VST_OPTION_END};
 
-/* ---- The space ---- */
+/* ---- The search space ---- */
 
 static const double pi = 3.141592653589793238462643383279502884;
 
-/* torch.linspace(first, last, bins)[bin] in float: from the nearer end, with the fused multiplication that torch's
- * kernels for AVX2 have (without it, a translation would be a pixel longer at one of 31 strengths). */
+/* torch.linspace(first, last, bins)[bin] in float: computed from the nearer end, with fused multiply-add as in torch's
+ * AVX2 kernels. (Without it, a translation would be a pixel longer at one of 31 strengths.) */
 static float linear(float first, float last, int bin, int bins) {
     const float step = (last - first) / (float)(bins - 1);
     return bin < bins / 2 ? fmaf(step, (float)bin, first) : fmaf(-step, (float)(bins - 1 - bin), last);
@@ -26,7 +27,7 @@ static float linear(float first, float last, int bin, int bins) {
 
 static double factor(int bin, int bins, double sign) { return 1 + sign * linear(0, 0.99F, bin, bins); }
 
-/* The way through an angle in degrees is torchvision's, and so is the last bit. */
+/* Converts to degrees and back, as torchvision does, for the same last bit. */
 static double shear_angle(int bin, int bins, double sign) {
     const double degrees = atan(sign * linear(0, 0.99F, bin, bins)) * (180 / pi);
     return degrees * (pi / 180);
@@ -39,7 +40,7 @@ static double shear_y(int bin, int bins, double sign) {
     return sin(angle) / cos(angle);
 }
 
-/* A positive number of torchvision's moves the content right, one of ours left. */
+/* torchvision's positive values move the content right, ours left. */
 static double shift(int bin, int bins, double sign) { return -trunc(sign * linear(0, 32, bin, bins)); }
 
 static double degrees(int bin, int bins, double sign) { return sign * linear(0, 135, bin, bins); }
@@ -55,7 +56,7 @@ static double threshold(int bin, int bins, double sign) {
 }
 
 static const struct {
-    const char *name; /* of vsti_operations; "": nothing is done */
+    const char *name; /* in vsti_operations; "": identity */
     double (*argument)(int bin, int bins, double sign);
 } space[] = {
     {"", NULL},          {"ShearX", shear_x},     {"ShearY", shear_y},    {"TranslateX", shift}, {"TranslateY", shift},
@@ -73,7 +74,7 @@ const char *vsti_trivial_argument(int index, int bin, int bins, bool negative, d
 
 /* ---- Applying ---- */
 
-/* Draws the operation, the strength, the sign and the filter, needed or not. */
+/* Random numbers, in order: operation, strength, sign, filter, even if unused. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const trivial_augment_options *self = opaque;
     const int index = vsti_pick(vst_random_uniform(random), OPERATIONS);
@@ -82,7 +83,7 @@ static vst_status apply(const void *opaque, vst_random *random, vst_image *image
     vsti_decision decision = {.filter = vst_random_uniform(random)};
     decision.operation =
         vsti_operation_find(vsti_trivial_argument(index, bin, self->bins, negative, &decision.argument));
-    return vsti_perform(&decision, 1, &self->look, image, scratch);
+    return vsti_apply_decisions(&decision, 1, &self->resampling, image, scratch);
 }
 
 extern const vst_augmentation vsti_augmentation_trivial_augment;

@@ -10,7 +10,7 @@ typedef struct vertical_flip_options {
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(vertical_flip_options, probability, 0.5, 0, 1, "probability of a flip"), VST_OPTION_END};
 
-/* Exchanges two rows by way of a small buffer. */
+/* Swaps two rows through a small buffer. */
 static void swap_rows(uint8_t *a, uint8_t *b, size_t bytes) {
     uint8_t kept[256];
     for (size_t at = 0; at < bytes; at += sizeof kept) {
@@ -21,7 +21,7 @@ static void swap_rows(uint8_t *a, uint8_t *b, size_t bytes) {
     }
 }
 
-/* Draws whether. */
+/* Random numbers: whether to apply. */
 static vst_status apply(const void *opaque, vst_random *random, vst_image *image, vst_augment_scratch *scratch) {
     const vertical_flip_options *self = opaque;
     (void)scratch;

@@ -1,5 +1,5 @@
-/* Samples that cannot be read. Workers only list them; the consumer counts them in the order of the batches, so that
- * the place of an error does not depend on how far workers have read ahead. */
+/* Samples that cannot be read. Workers only list them. The consumer counts them in the order of the batches, so that
+ * the position of an error does not depend on how far workers have read ahead. */
 #include "datasets/loader/broken.h"
 
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 vst_status vsti_broken_add(vsti_broken_list *list, uint64_t sample) {
     char text[VSTI_BROKEN_TEXT];
-    snprintf(text, sizeof text, "%s", vst_error_message()); /* growing may overwrite it */
+    snprintf(text, sizeof text, "%s", vst_error_message()); /* a copy, because vst_grow may overwrite the message */
     vst_status status = vst_grow(&list->items, &list->capacity, list->count + 1, sizeof *list->items);
     if (status != VST_OK) return status;
     vsti_broken *item = &list->items[list->count++];
@@ -39,7 +39,7 @@ vst_status vsti_broken_take(vsti_broken_tally *tally, const vsti_broken_list *li
         if (tally->seen[item->sample / 64] & bit) continue;
         tally->seen[item->sample / 64] |= bit;
         tally->count++;
-        if (warn) vst_log(VST_LOG_WARNING, "left out, the next readable sample takes its place: %s", item->text);
+        if (warn) vst_log(VST_LOG_WARNING, "broken sample, replaced by the next readable one: %s", item->text);
         if ((double)tally->count > limit * (double)all)
             return vst_fail(
                 VST_ERROR_LIMIT,

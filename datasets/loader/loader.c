@@ -1,5 +1,6 @@
-/* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in order. One
- * mutex guards all positions; pixels are written outside it, by the only worker that has claimed the step. */
+/* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in
+ * order. One mutex protects all positions. Pixels are written without it, by the one worker that has claimed the step.
+ */
 #include "datasets/loader/loader.h"
 
 #include <limits.h>
@@ -27,15 +28,15 @@ enum {
 };
 
 typedef struct slot {
-    float *images, *targets; /* targets: NULL if not wanted */
+    float *images, *targets; /* targets: NULL without targets */
     int *labels;
     uint64_t *samples;
     int count;
     bool ready;
-    vst_mix mix;
+    vst_mix *mixes;    /* of each image */
     vst_status status; /* of the batch; its text is in `error` */
     char error[1024];
-    vsti_broken_list broken; /* met on the way */
+    vsti_broken_list broken; /* broken samples found while loading it */
 } slot;
 
 typedef struct worker {
@@ -49,30 +50,30 @@ struct vst_loader {
     const vst_dataset *dataset;
     vst_order order;
     uint64_t steps;
-    size_t image_floats; /* in one image */
+    size_t image_floats; /* floats per image */
     size_t bytes;        /* of all slots */
     slot *slots;
     int ring;
     worker *workers;
-    int running; /* threads that were started */
+    int running; /* number of started threads */
 
     pthread_mutex_t mutex;
-    pthread_cond_t work, done; /* a step may be claimed; a batch is ready or a worker idle */
-    /* Guarded by mutex. */
+    pthread_cond_t work, done; /* work: a step may be claimed; done: a batch is ready or a worker is idle */
+    /* Protected by mutex. */
     uint32_t epoch;
-    uint64_t claimed;  /* the next step to fill; `steps` stops the workers */
-    uint64_t position; /* the consumer's batch: handed out if `holding`, else the next */
-    int busy;          /* workers in the middle of a batch */
+    uint64_t claimed;  /* the next step to fill; `steps`: nothing to do */
+    uint64_t position; /* the consumer's batch (if `holding`), else the next one */
+    int busy;          /* number of workers that are filling a batch */
     bool quit;
-    atomic_bool cancel; /* what is being filled is not wanted any more */
-    /* Only the consumer's. */
+    atomic_bool cancel; /* stop filling batches */
+    /* Used by the consumer only. */
     bool started, holding;
     double waited;
     vsti_broken_tally broken;
 };
 
-/* Loads view.sample or, by the policy, the next readable one, which brings its own label and random numbers, and is
- * then *sample: what a position of an epoch shows is a function of the data alone. */
+/* Loads view.sample. If it is broken and the policy allows it, loads the next readable sample with its own label and
+ * random numbers, and sets *sample to it, so that the result depends on the data only. */
 static vst_status load_readable(const vst_loader *self, vst_augment_view view, vsti_sample_memory *memory,
                                 float *pixels, uint64_t *sample, int *label, vsti_broken_list *broken) {
     const vst_loader_options *options = &self->options;
@@ -91,23 +92,23 @@ static vst_status load_readable(const vst_loader *self, vst_augment_view view, v
     return vst_fail_in(status, "too many broken samples in a row; the last one");
 }
 
-/* Targets and mixing, once all samples are there. */
+/* Fills targets and mixes, after all samples are loaded. */
 static void finish_batch(const vst_loader *self, slot *target, uint32_t epoch, uint64_t step) {
     const vst_loader_options *o = &self->options;
-    target->mix =
-        vst_mix_draw(&o->mix, o->seed, epoch, step * (uint64_t)o->world + (uint64_t)o->rank, o->size, o->size);
-    vst_mix_images(&target->mix, target->images, target->count, o->channels, o->size, o->size);
+    vst_mix_draw(&o->mix, o->seed, epoch, step * (uint64_t)o->world + (uint64_t)o->rank, o->size, o->size,
+                 target->mixes, target->count);
+    vst_mix_images(target->mixes, target->images, target->count, o->channels, o->size, o->size);
     if (!target->targets) return;
     vst_targets_fill(&o->targets, target->labels, target->samples, target->count, target->targets);
-    vst_mix_targets(&target->mix, target->targets, target->count, o->targets.classes);
+    vst_mix_targets(target->mixes, target->targets, target->count, o->targets.classes);
 }
 
 static uint32_t view_of(const vst_loader_options *options, uint32_t epoch) {
     return options->views ? epoch % (uint32_t)options->views : epoch;
 }
 
-/* Fills a slot with batch `step`. Errors are kept in it, for the consumer. */
-static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
+/* Fills a slot with batch `step`. An error is stored in the slot for the consumer. */
+static void fill_slot(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
     const vst_loader_options *options = &self->options;
     slot *target = &self->slots[step % (uint64_t)self->ring];
     const uint64_t first = step * (uint64_t)options->batch, left = vst_order_count(&self->order) - first;
@@ -125,8 +126,8 @@ static void fill(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_me
     else snprintf(target->error, sizeof target->error, "%s", vst_error_message());
 }
 
-/* Whether a worker may begin the next step: not more than the ring ahead of the consumer's batch. */
-static bool claimable(const vst_loader *self) {
+/* True if the next step may be claimed: it must be less than `ring` steps ahead of the consumer. */
+static bool can_claim(const vst_loader *self) {
     return self->claimed < self->steps && self->claimed - self->position < (uint64_t)self->ring;
 }
 
@@ -135,16 +136,16 @@ static void *work(void *opaque) {
     vst_loader *self = me->loader;
     pthread_mutex_lock(&self->mutex);
     for (;;) {
-        while (!self->quit && !claimable(self)) pthread_cond_wait(&self->work, &self->mutex);
+        while (!self->quit && !can_claim(self)) pthread_cond_wait(&self->work, &self->mutex);
         if (self->quit) break;
         const uint64_t step = self->claimed++;
         const uint32_t epoch = self->epoch;
         self->busy++;
         pthread_mutex_unlock(&self->mutex);
-        fill(self, epoch, step, &me->memory);
+        fill_slot(self, epoch, step, &me->memory);
         pthread_mutex_lock(&self->mutex);
         self->busy--;
-        self->slots[step % (uint64_t)self->ring].ready = true; /* a cancelled one is reset by vst_loader_start */
+        self->slots[step % (uint64_t)self->ring].ready = true; /* vst_loader_start resets a cancelled slot */
         pthread_cond_signal(&self->done);                      /* only the consumer waits for it */
     }
     pthread_mutex_unlock(&self->mutex);
@@ -172,18 +173,23 @@ static vst_status check_options(const vst_loader_options *options) {
         return vst_fail(VST_ERROR_ARGUMENT, "loader: channels is %d, it must be 1 or 3", options->channels);
     if (options->evaluation && options->augment)
         return vst_fail(VST_ERROR_ARGUMENT, "loader: evaluation shows images as they are: no augmentation with it");
+    if (options->mix.maximum > 0 &&
+        !(options->mix.minimum >= 0 && options->mix.minimum < options->mix.maximum && options->mix.maximum <= 1))
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "loader: CutMix's box has sides of %g to %g of the image's: 0 to 1 is possible",
+                        options->mix.minimum, options->mix.maximum);
     if (options->views && vst_mix_enabled(&options->mix))
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "loader: views cannot repeat where mixup or CutMix make them anew in each batch");
+                        "loader: views cannot be combined with mixup or CutMix, whose images depend on the batch");
     if (options->world > 1 && !options->drop_last)
-        return vst_fail(VST_ERROR_ARGUMENT, "loader: partial batches must be dropped where %d processes share an epoch",
+        return vst_fail(VST_ERROR_ARGUMENT, "loader: with %d processes, partial batches must be dropped (drop_last)",
                         options->world);
     if (vst_mix_enabled(&options->mix) && (options->batch % 2 || !options->drop_last))
-        return vst_fail(
-            VST_ERROR_ARGUMENT,
-            "loader: mixup and CutMix pair the images of a batch: it must be even, it is %d, and partial batches "
-            "must be dropped",
-            options->batch);
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "loader: mixup and CutMix mix pairs of images: the batch must be even (it is %d), and partial "
+                        "batches must be "
+                        "dropped (drop_last)",
+                        options->batch);
     return VST_OK;
 }
 
@@ -202,10 +208,11 @@ static vst_status create_slots(vst_loader *self) {
     const size_t batch = (size_t)self->options.batch, side = (size_t)self->options.size;
     const size_t classes = (size_t)self->options.targets.classes;
     size_t bytes, targets, all;
-    self->image_floats = (size_t)self->options.channels * side * side; /* both are bounded: no overflow up to here */
+    self->image_floats = (size_t)self->options.channels * side * side; /* no overflow: both are bounded */
     if (!vst_multiply(batch * sizeof(float), self->image_floats, &bytes) ||
         !vst_multiply(batch * sizeof(float), classes, &targets) ||
-        !vst_multiply((size_t)self->ring, bytes + targets + batch * (sizeof(int) + sizeof(uint64_t)), &all))
+        !vst_multiply((size_t)self->ring, bytes + targets + batch * (sizeof(int) + sizeof(uint64_t) + sizeof(vst_mix)),
+                      &all))
         return vst_fail_memory(SIZE_MAX);
     self->bytes = all;
     self->slots = vst_calloc((size_t)self->ring, sizeof *self->slots);
@@ -216,16 +223,16 @@ static vst_status create_slots(vst_loader *self) {
         target->targets = targets ? vst_alloc_aligned(targets) : NULL;
         target->labels = vst_alloc(batch * sizeof *target->labels);
         target->samples = vst_alloc(batch * sizeof *target->samples);
-        if (!target->images || (targets && !target->targets) || !target->labels || !target->samples)
+        target->mixes = vst_alloc(batch * sizeof *target->mixes);
+        if (!target->images || (targets && !target->targets) || !target->labels || !target->samples || !target->mixes)
             return vst_fail_memory(bytes);
     }
     return VST_OK;
 }
 
-/* Signals stay with the program's own threads. */
+/* Workers block all signals, which are left to the program's own threads. */
 static vst_status create_workers(vst_loader *self) {
-    const int count =
-        self->options.workers ? self->options.workers : 1; /* without threads the consumer uses the first */
+    const int count = self->options.workers ? self->options.workers : 1; /* 0 threads: memory of the consumer */
     self->workers = vst_calloc((size_t)count, sizeof *self->workers);
     if (!self->workers) return vst_fail_memory((size_t)count * sizeof *self->workers);
     sigset_t all, old;
@@ -240,7 +247,7 @@ static vst_status create_workers(vst_loader *self) {
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (!error) return VST_OK;
-    return vst_fail(VST_ERROR_IO, "loader: the system refuses thread %d of %d (%s): use fewer workers",
+    return vst_fail(VST_ERROR_IO, "loader: worker thread %d of %d cannot be created (%s): use fewer workers",
                     self->running + 1, self->options.workers, strerror(error));
 }
 
@@ -264,9 +271,9 @@ vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const
                               .world = options->world};
     const uint64_t count = vst_order_count(&self->order);
     self->steps = count / batch + (!options->drop_last && count % batch != 0);
-    self->claimed = self->steps; /* idle until the first start */
+    self->claimed = self->steps; /* nothing to do before vst_loader_start */
     self->ring = options->workers ? (options->prefetch ? options->prefetch : DEFAULT_PREFETCH) + 1 : 1;
-    pthread_mutex_init(&self->mutex, NULL); /* with default attributes these three cannot fail */
+    pthread_mutex_init(&self->mutex, NULL); /* these cannot fail with default attributes */
     pthread_cond_init(&self->work, NULL);
     pthread_cond_init(&self->done, NULL);
     status = check_length(self);
@@ -292,6 +299,7 @@ void vst_loader_destroy(vst_loader *self) {
         vst_free(self->slots[i].targets);
         vst_free(self->slots[i].labels);
         vst_free(self->slots[i].samples);
+        vst_free(self->slots[i].mixes);
         vsti_broken_clear(&self->slots[i].broken);
     }
     vsti_broken_tally_clear(&self->broken);
@@ -308,12 +316,15 @@ uint64_t vst_loader_broken(const vst_loader *self) { return self->broken.count; 
 double vst_loader_waited(const vst_loader *self) { return self->waited; }
 size_t vst_loader_bytes(const vst_loader *self) { return self->bytes; }
 
-/* Fields are listed one by one: a structure's padding is not for hashing. */
+/* Hashes each field, because a structure's padding is undefined. */
 uint64_t vst_view_id(const vst_loader_options *o) {
     const double seen[] = {o->size, o->channels, o->repeats > 1 ? o->repeats : 1, o->fast_decode};
     const double view[] = {o->crop_pct > 0 ? o->crop_pct : 1, o->filter};
-    const double mixed[] = {o->mix.mixup, o->mix.cutmix, o->mix.probability,         o->mix.switch_probability,
-                            o->batch,     o->shuffle,    o->world > 1 ? o->world : 1};
+    const double mixed[] = {o->mix.mixup,   o->mix.cutmix, o->mix.probability,          o->mix.switch_probability,
+                            o->batch,       o->shuffle,    o->world > 1 ? o->world : 1, o->mix.mode,
+                            o->mix.minimum, o->mix.maximum};
+    const bool plain = o->mix.mode == VST_MIX_BATCH && o->mix.maximum == 0; /* as before there were others */
+    const size_t mixed_size = sizeof mixed - (plain ? 3 * sizeof *mixed : 0);
     double normalization[6];
     for (int c = 0; c < 3; c++) {
         normalization[c] = o->mean[c];
@@ -324,7 +335,7 @@ uint64_t vst_view_id(const vst_loader_options *o) {
                                XXH3_64bits(seen, sizeof seen),
                                XXH3_64bits(normalization, sizeof normalization),
                                o->evaluation ? XXH3_64bits(view, sizeof view) : 0,
-                               vst_mix_enabled(&o->mix) ? XXH3_64bits(mixed, sizeof mixed) : 0};
+                               vst_mix_enabled(&o->mix) ? XXH3_64bits(mixed, mixed_size) : 0};
     return XXH3_64bits(parts, sizeof parts);
 }
 
@@ -333,7 +344,7 @@ vst_status vst_loader_start(vst_loader *self, uint32_t epoch, uint64_t step) {
         return vst_fail(VST_ERROR_ARGUMENT, "loader: step %llu asked for, an epoch has %llu", (unsigned long long)step,
                         (unsigned long long)self->steps);
     pthread_mutex_lock(&self->mutex);
-    self->claimed = self->steps; /* no new work, and what is under way ends soon */
+    self->claimed = self->steps; /* workers claim nothing more, and finish their batch early */
     atomic_store(&self->cancel, true);
     while (self->busy > 0) pthread_cond_wait(&self->done, &self->mutex);
     atomic_store(&self->cancel, false);
@@ -347,7 +358,7 @@ vst_status vst_loader_start(vst_loader *self, uint32_t epoch, uint64_t step) {
     return VST_OK;
 }
 
-/* Gives the batch handed out last back to the ring and waits for the next one; NULL at the end of the epoch. */
+/* Returns the consumer's batch to the ring and waits for the next one. NULL at the end of the epoch. */
 static const slot *take(vst_loader *self) {
     slot *target = NULL;
     pthread_mutex_lock(&self->mutex);
@@ -362,7 +373,7 @@ static const slot *take(vst_loader *self) {
         while (self->options.workers && !target->ready) pthread_cond_wait(&self->done, &self->mutex);
     }
     pthread_mutex_unlock(&self->mutex);
-    if (target && !self->options.workers) fill(self, self->epoch, self->position, &self->workers[0].memory);
+    if (target && !self->options.workers) fill_slot(self, self->epoch, self->position, &self->workers[0].memory);
     return target;
 }
 
@@ -381,6 +392,6 @@ vst_status vst_loader_next(vst_loader *self, vst_batch *batch) {
         vsti_broken_take(&self->broken, &ready->broken, self->dataset, self->options.broken.policy == VST_BROKEN_WARN,
                          self->options.broken.limit);
     if (status != VST_OK) return status;
-    *batch = (vst_batch){ready->count, ready->images, ready->labels, ready->samples, ready->targets, ready->mix};
+    *batch = (vst_batch){ready->count, ready->images, ready->labels, ready->samples, ready->targets, ready->mixes};
     return VST_OK;
 }

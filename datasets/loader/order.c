@@ -1,4 +1,4 @@
-/* The order of an epoch: a permutation of the samples, each element repeated, dealt out to processes. */
+/* The order of an epoch: a permutation of the samples, each repeated, distributed to the processes in turn. */
 #include "datasets/loader/order.h"
 
 #include "vision/base/random.h"

@@ -1,5 +1,5 @@
-/* One sample, from the data set to floats. Of an image file only the part is decoded that the first policy or the view
- * of evaluation needs. */
+/* Loads one sample and converts it to floats. Decodes only the part of an image file that the first policy or the
+ * evaluation transform needs. */
 #include "datasets/loader/sample.h"
 
 #include <limits.h>
@@ -9,8 +9,9 @@
 #include "vision/image/geometry.h"
 #include "vision/image/resize.h"
 
-/* What a worker keeps of each of its images; one picture larger than that must not stay for the rest of a training. */
-enum { KEEP = 32 << 20 };
+/* Buffers above this size are freed after each sample, so that one large image does not occupy memory for the whole
+ * training. */
+enum { KEEP_BYTES = 32 << 20 };
 
 void vsti_sample_memory_clear(vsti_sample_memory *memory) {
     vst_bytes_clear(&memory->bytes);
@@ -19,11 +20,11 @@ void vsti_sample_memory_clear(vsti_sample_memory *memory) {
 }
 
 static void trim_image(vst_image *image) {
-    if (image->capacity > KEEP) vst_image_clear(image);
+    if (image->capacity > KEEP_BYTES) vst_image_clear(image);
 }
 
 static void trim(vsti_sample_memory *memory) {
-    if (memory->bytes.capacity > KEEP) vst_bytes_clear(&memory->bytes);
+    if (memory->bytes.capacity > KEEP_BYTES) vst_bytes_clear(&memory->bytes);
     trim_image(&memory->image);
     for (int i = 0; i < VST_AUGMENT_SCRATCH; i++) trim_image(&memory->scratch.images[i]);
 }
@@ -35,7 +36,7 @@ typedef struct request {
     vsti_sample_memory *memory;
     vst_augment_state state;
     vst_evaluation_view evaluation; /* with options->evaluation */
-    vst_resize_window window;       /* of it */
+    vst_resize_window window;       /* window of the evaluation transform */
 } request;
 
 static request request_of(const vst_dataset *dataset, const vst_loader_options *options, vst_augment_view view,
@@ -44,7 +45,7 @@ static request request_of(const vst_dataset *dataset, const vst_loader_options *
         dataset, options, view, memory, {.view = view}, {options->size, options->crop_pct, options->filter}, {0}};
 }
 
-/* Puts data set and sample before the error's text. */
+/* Adds the data set and the sample to the error message. */
 static vst_status name_sample(vst_status status, const request *r) {
     char name[PATH_MAX];
     if (status == VST_OK) return status;
@@ -52,7 +53,7 @@ static vst_status name_sample(vst_status status, const request *r) {
                        vst_dataset_sample_name(r->dataset, r->view.sample, name, sizeof name));
 }
 
-/* Which part of a picture of that size is needed. */
+/* Computes which part of an image of the given size is needed. */
 static vst_status choose_part(request *r, int height, int width, vst_box *part) {
     if (r->options->evaluation) return vst_evaluation_begin(&r->evaluation, height, width, &r->window, part);
     vst_augment_begin(r->options->augment, r->view, height, width, &r->state, part);
@@ -78,8 +79,8 @@ out:
     return status;
 }
 
-/* The needed part of a picture in memory, which may be `image` itself. */
-static vst_status cut_out(request *r, const vst_image *picture, vst_image *image) {
+/* Copies the needed part of a decoded image to `image`, which may be the same image. */
+static vst_status crop_part(request *r, const vst_image *picture, vst_image *image) {
     vst_box part;
     const vst_status status = choose_part(r, picture->height, picture->width, &part);
     return status == VST_OK ? vst_image_crop(picture, part, image) : status;
@@ -89,10 +90,10 @@ static vst_status fetch(request *r, int *label) {
     vst_image *image = &r->memory->image;
     if (vst_dataset_encoded(r->dataset)) {
         const vst_status status = vst_dataset_read_bytes(r->dataset, r->view.sample, &r->memory->bytes, label);
-        return status == VST_OK ? name_sample(decode(r), r) : status; /* the former names the sample by itself */
+        return status == VST_OK ? name_sample(decode(r), r) : status; /* `status` names the sample already */
     }
     const vst_status status = vst_dataset_read(r->dataset, r->view.sample, image, label);
-    return status == VST_OK ? name_sample(cut_out(r, image, image), r) : status;
+    return status == VST_OK ? name_sample(crop_part(r, image, image), r) : status;
 }
 
 static vst_status check_shape(const vst_loader_options *options, const vst_image *image) {
@@ -100,8 +101,8 @@ static vst_status check_shape(const vst_loader_options *options, const vst_image
         return VST_OK;
     return vst_fail(
         VST_ERROR_SHAPE,
-        "(%d, %d, %d) (channels, height, width), asked for is (%d, %d, %d): set the model's image size and channels, "
-        "or crop or resize the image: augment.train = random_resized_crop:size=%d does",
+        "the image has the shape (%d, %d, %d) (channels, height, width), the model needs (%d, %d, %d): set model.image "
+        "and model.channels, or crop or resize images, such as with augment.train = random_resized_crop:size=%d",
         image->channels, image->height, image->width, options->channels, options->size, options->size, options->size);
 }
 
@@ -129,7 +130,7 @@ vst_status vsti_sample_transform(const vst_image *picture, const vst_loader_opti
                                  vsti_sample_memory *memory, float *pixels) {
     request r = request_of(NULL, options, view, memory);
     vst_status status = VST_OK;
-    VST_TRY(cut_out(&r, picture, &memory->image));
+    VST_TRY(crop_part(&r, picture, &memory->image));
     VST_TRY(to_floats(&r, pixels));
 out:
     trim(memory);

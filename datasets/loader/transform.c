@@ -1,4 +1,4 @@
-/* The transform of evaluation and the conversion to floats. */
+/* The evaluation transform and the conversion to floats. */
 #include "datasets/loader/transform.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 #include "vision/image/resize.h"
 #include "vision/kernels/kernels.h"
 
-#define LIMIT UINT64_C(64000000) /* pixels, as a decoder's */
+#define LIMIT UINT64_C(64000000) /* pixels, as the decoders' default */
 
 static void swap(vst_image *a, vst_image *b) {
     const vst_image image = *a;
@@ -15,7 +15,7 @@ static void swap(vst_image *a, vst_image *b) {
     *b = image;
 }
 
-/* rest / 2, a half rounded to even as Python's round does. */
+/* rest / 2, rounded to even as Python's round */
 static int half(int rest) { return rest / 2 + (rest % 2 && rest / 2 % 2); }
 
 static int above_zero(int value) { return value > 0 ? value : 0; }
@@ -34,21 +34,31 @@ out:
     return status;
 }
 
-/* The middle `size` of `all` pixels, or all of them. */
+/* The centred range of `size` pixels, or all pixels if there are fewer. */
 static void find_middle(int all, int size, int *first, int *count) {
     *first = half(above_zero(all - size));
     *count = all < size ? all : size;
 }
 
+/* facebookresearch/deit resizes nothing where the input is so small: zooming in would cost a tenth of few pixels. */
+enum { SMALL = 32 };
+static bool is_kept(const vst_evaluation_view *view, int height, int width) {
+    return view->size <= SMALL && height == view->size && width == view->size;
+}
+
 vst_status vst_evaluation_begin(const vst_evaluation_view *view, int height, int width, vst_resize_window *window,
                                 vst_box *part) {
-    const int side = (int)floor(view->size / (view->crop_pct > 0 ? view->crop_pct : 1));
+    const double crop = view->crop_pct > 0 && !is_kept(view, height, width) ? view->crop_pct : 1;
+    const int side = (int)floor(view->size / crop);
     *window = (vst_resize_window){.in_height = height, .in_width = width, .filter = view->filter};
     vst_resize_shorter(height, width, side, &window->height, &window->width);
     if ((window->height != height || window->width != width) &&
         (uint64_t)window->height * (uint64_t)window->width > LIMIT)
-        return vst_fail(VST_ERROR_LIMIT, "an image of %d x %d pixels would be resized to %d x %d: it is too narrow",
-                        width, height, window->width, window->height);
+        return vst_fail(
+            VST_ERROR_LIMIT,
+            "an image of %d x %d pixels (height x width) is too narrow: resized to %d x %d it would have more than "
+            "%llu pixels",
+            height, width, window->height, window->width, (unsigned long long)LIMIT);
     find_middle(window->height, view->size, &window->box.top, &window->box.height);
     find_middle(window->width, view->size, &window->box.left, &window->box.width);
     *part = vst_resize_source(window);

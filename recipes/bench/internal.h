@@ -4,6 +4,7 @@
 
 #include "recipes/bench/bench.h"
 #include "recipes/infer/model_session.h"
+#include "vision/base/threads.h"
 #include "vision/optim/optim.h"
 #include "vision/plan/program.h"
 
@@ -26,7 +27,7 @@ typedef struct vsti_bench_step {
     vst_optimizer *optimizer; /* training only */
     vsti_bench_input inputs[VSTI_BENCH_INPUTS];
     vst_bench_facts facts;
-    int previous_threads; /* OpenMP's number of threads before, restored when cleared; 0: not changed */
+    vsti_team team;
 } vsti_bench_step;
 
 /* Builds the case and runs the warm-up. Clear also after a failure. */

@@ -1,5 +1,5 @@
-/* How fast images are loaded, beside Pillow and timm: decoding, the transforms of decoded images, and both together.
- * Files and pixels are held in memory on both sides, so that no disk is measured. */
+/* Benchmark of image loading against Pillow and timm: decoding, transforms of decoded images, and both. Files and
+ * pixels are held in memory, so that no disk is measured. */
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,7 +16,7 @@
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"
 
-extern const char vsti_bench_loader_peer_script[]; /* made from loader_peer.py by CMake */
+extern const char vsti_bench_loader_peer_script[]; /* generated from loader_peer.py by CMake */
 
 enum { IMAGES = 128, ROUND_IMAGES = 64, SIZE = 224, BATCH = 4, MAX_THREADS = 64, ENDLESS = 1 << 30 };
 #define MEMORY_LIMIT ((size_t)1 << 29)
@@ -26,15 +26,15 @@ static const char train_policies[] =
     "random_resized_crop:size=224, flip, rand_augment:policy=rand-m9-mstd0.5-inc1, "
     "random_erasing:probability=0.25";
 
-/* ---- Image files in memory, as a data set without end ---- */
+/* ---- Image files in memory, as an endless data set ---- */
 
 typedef struct store {
     vst_dataset base;
     vst_bytes files[IMAGES];
-    vst_image pictures[IMAGES]; /* the files' pixels */
+    vst_image pictures[IMAGES]; /* decoded files */
     int count;
-    int round; /* images in a round, at least ROUND_IMAGES: each file equally often, for some take ten times as long as
-                  others */
+    int round; /* images per round, at least ROUND_IMAGES; each file is used equally often, because some take ten times
+                  as long as others */
 } store;
 
 static vst_status store_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
@@ -54,7 +54,7 @@ static vst_status decode(const store *self, int index, vst_image *image) {
     return vst_image_decode(file->data, file->size, &(vst_decode_options){.channels = 3}, image, NULL);
 }
 
-/* Keeps those that can be decoded. */
+/* Keeps the files that can be decoded. */
 static vst_status fill_store(store *self, const vst_dataset *dataset) {
     vst_status status = VST_OK;
     size_t total = 0;
@@ -103,9 +103,9 @@ static void close_store(store *self) {
     }
 }
 
-/* ---- Ours ---- */
+/* ---- Our side ---- */
 
-/* What a row begins and ends with. */
+/* What a row measures. */
 typedef enum work {
     WORK_DECODE,    /* file to pixels */
     WORK_TRANSFORM, /* pixels to normalised floats */
@@ -115,11 +115,11 @@ typedef enum work {
 typedef struct row {
     const char *kind, *name;
     work work;
-    vst_loader_options options; /* without meaning for WORK_DECODE */
+    vst_loader_options options; /* unused by WORK_DECODE */
     double one[VST_BENCH_ROUNDS], many[VST_BENCH_ROUNDS], peer[VST_BENCH_ROUNDS], ratio[VST_BENCH_ROUNDS];
 } row;
 
-/* The loader's images are normalised in the model's plan; the peer's transform does it, so that we must count it. */
+/* Our loader leaves the normalisation to the model, the peer's transform includes it; so it is added to our time. */
 static void normalize(const float *in, float *out) {
     for (int c = 0; c < 3; c++) {
         const float mean = (float)imagenet_mean[c], inverse = (float)(1 / imagenet_std[c]);
@@ -127,11 +127,11 @@ static void normalize(const float *in, float *out) {
     }
 }
 
-/* A round of WORK_DECODE or WORK_TRANSFORM, whose images threads take one by one. */
+/* A round of WORK_DECODE or WORK_TRANSFORM. Threads take the next image in turn. */
 typedef struct job {
     const row *row;
     const store *files;
-    uint32_t epoch; /* each round has random numbers of its own */
+    uint32_t epoch; /* gives each round its own random numbers */
     atomic_int next;
     atomic_bool failed;
 } job;
@@ -170,7 +170,8 @@ static vst_status job_rate(const row *self, const store *files, uint32_t epoch, 
     return atomic_load(&round.failed) ? vst_fail(VST_ERROR_MEMORY, "%s: out of memory", self->name) : VST_OK;
 }
 
-/* One core: read in the caller's thread. The first batch, for which threads start, is not counted. */
+/* With one thread, images are read in the caller's thread. The first batch is not measured, because workers start with
+ * it. */
 static vst_status loader_rate(const row *self, const store *files, uint32_t epoch, int threads, double *rate) {
     vst_status status = VST_OK;
     vst_loader *loader = NULL;
@@ -196,13 +197,13 @@ out:
     return status;
 }
 
-/* Images a second on so many threads. */
+/* Images per second on `threads` threads. */
 static vst_status rate_of(const row *self, const store *files, uint32_t epoch, int threads, double *rate) {
     return self->work == WORK_LOAD ? loader_rate(self, files, epoch, threads, rate)
                                    : job_rate(self, files, epoch, threads, rate);
 }
 
-/* ---- One row ---- */
+/* ---- Measuring one row ---- */
 
 static char *case_json(const row *self, const store *files, const char *path) {
     json_t *lengths = json_array();
@@ -256,9 +257,9 @@ static vst_bench_loader_row summary(row *self, const vst_bench_loader_options *o
     return out;
 }
 
-/* ---- The whole ---- */
+/* ---- All rows ---- */
 
-/* All images one after the other in a file that the peer reads; its name is a template for mkstemp. */
+/* Writes all images to one file for the peer. `path` is a template for mkstemp. */
 static vst_status write_files(const store *files, char *path) {
     const int descriptor = mkstemp(path);
     FILE *file = descriptor >= 0 ? fdopen(descriptor, "wb") : NULL;

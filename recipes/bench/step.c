@@ -7,7 +7,6 @@
 #include "vision/base/clock.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
-#include "vision/base/threads.h"
 #include "vision/ops/ops.h"
 
 enum { GEMM_SIDE = 2048, WARM_UP_STEPS = 2 };
@@ -78,8 +77,7 @@ vst_status vsti_bench_step_run(vsti_bench_step *step, int count, double *seconds
 static vst_status create_optimizer(vsti_bench_step *step) {
     return vst_optimizer_create(
         &step->optimizer, step->params,
-        &(vst_optimizer_options){
-            .kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01});
+        &(vst_optimizer_options){.name = "adamw", .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01});
 }
 
 static vst_status build_program(vsti_bench_step *step, bool profile) {
@@ -118,7 +116,7 @@ out:
 vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *which, bool profile) {
     vst_status status = VST_OK;
     *step = (vsti_bench_step){.which = which};
-    step->previous_threads = vsti_threads_use(which->threads); /* of the optimiser's kernels */
+    VST_TRY(vsti_team_begin(&step->team, which->threads)); /* of the optimiser's kernels, too */
     VST_TRY(vst_params_create(&step->params));
     VST_TRY(which->kind == VST_BENCH_INFER ? build_session(step, profile) : build_program(step, profile));
     for (int i = 0; i < WARM_UP_STEPS; i++) VST_TRY(vsti_bench_step_run(step, 1, &step->facts.seconds));
@@ -135,7 +133,7 @@ void vsti_bench_step_clear(vsti_bench_step *step) {
     vst_program_destroy(step->program);
     vst_graph_destroy(step->graph);
     vst_params_destroy(step->params);
-    if (step->previous_threads) vsti_threads_use(step->previous_threads);
+    vsti_team_end(&step->team);
     *step = (vsti_bench_step){0};
 }
 

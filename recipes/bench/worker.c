@@ -1,6 +1,6 @@
-/* Benchmark workers: a child process and two pipes. Ours is a fork of this process, the peer an interpreter with a
- * script, peer.py or loader_peer.py. Both say "ready FLOPS SECONDS" (or "error TEXT", "unsupported TEXT"),
- * then answer each line "N" with the seconds of N steps, until their input ends. */
+/* Benchmark workers: a child process and two pipes. Ours is a fork of this process, the peer a Python interpreter with
+ * peer.py or loader_peer.py. A worker prints "ready FLOPS SECONDS" (or "error TEXT", "unsupported TEXT"), then answers
+ * each line "N" with the seconds that N steps took, until its input ends. */
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -14,7 +14,7 @@
 #include "recipes/bench/internal.h"
 #include "vision/base/memory.h"
 
-extern const char vsti_bench_peer_script[]; /* made from peer.py by CMake */
+extern const char vsti_bench_peer_script[]; /* generated from peer.py by CMake */
 
 struct vst_bench_worker {
     pid_t process;
@@ -22,7 +22,7 @@ struct vst_bench_worker {
     const char *who;
 };
 
-/* ---- the child's side ---- */
+/* ---- The child process ---- */
 
 static vst_status serve(const vst_bench_case *which) {
     vst_status status = VST_OK;
@@ -48,7 +48,7 @@ static void run_ours(const vst_bench_case *which) {
     _exit(0);
 }
 
-/* The case for the script, to be freed; NULL: out of memory. */
+/* The case as JSON for the script, freed by the caller; NULL if out of memory. */
 static char *case_json(const vst_bench_case *which, vst_bench_runtime runtime) {
     char *text = vst_model_config_to_json(which->model);
     json_t *model = text ? json_loads(text, 0, NULL) : NULL;
@@ -71,16 +71,16 @@ static void run_script(const vsti_bench_script *peer) {
     _exit(1);
 }
 
-/* The pipes become standard input and output, and nothing else stays open: a worker that held another one's pipe would
- * keep that one from ending. */
-static void become_worker(int in, int out) {
+/* Makes the pipes standard input and output and closes everything else: a worker that inherits another worker's pipe
+ * would keep that worker from ending. */
+static void redirect_pipes(int in, int out) {
     if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0) _exit(1);
     closefrom(STDERR_FILENO + 1);
 }
 
-/* ---- our side ---- */
+/* ---- The parent process ---- */
 
-/* Starts the script or, if it is NULL, our case. */
+/* Starts the peer's script, or our own case if `peer` is NULL. */
 static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, const vsti_bench_script *peer) {
     int down[2] = {-1, -1}, up[2] = {-1, -1};
     if (pipe2(down, O_CLOEXEC) != 0 || pipe2(up, O_CLOEXEC) != 0 || (worker->process = fork()) < 0) {
@@ -91,7 +91,7 @@ static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, c
         return vst_fail(VST_ERROR_IO, "a benchmark process cannot be started: %s", strerror(errno));
     }
     if (worker->process == 0) {
-        become_worker(down[0], up[1]);
+        redirect_pipes(down[0], up[1]);
         if (peer) run_script(peer);
         run_ours(which);
     }
@@ -102,7 +102,7 @@ static vst_status spawn(vst_bench_worker *worker, const vst_bench_case *which, c
     return worker->to && worker->from ? VST_OK : vst_fail_memory(BUFSIZ);
 }
 
-/* The next line without its end; an error line, or the end of its output, is an error here. */
+/* Reads a line and removes its newline. An error line or the end of the output is an error. */
 static vst_status read_line(vst_bench_worker *worker, char *line, int size) {
     if (!fgets(line, size, worker->from)) return vst_fail(VST_ERROR_IO, "%s ended without an answer", worker->who);
     line[strcspn(line, "\n")] = 0;
@@ -120,7 +120,7 @@ static vst_status start(vst_bench_worker **out, const vst_bench_case *which, con
     vst_bench_worker *worker = vst_calloc(1, sizeof *worker);
     if (!worker) return vst_fail_memory(sizeof *worker);
     worker->who = peer ? peer->python : "the benchmark";
-    fflush(NULL); /* what is buffered belongs to this process alone */
+    fflush(NULL); /* otherwise the child would also write our buffered output */
     VST_TRY(spawn(worker, which, peer));
     VST_TRY(read_line(worker, line, sizeof line));
     if (sscanf(line, "ready %lf %lf", &facts->flops, &facts->seconds) != 2)

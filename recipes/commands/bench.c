@@ -2,7 +2,6 @@
  * beside PyTorch in the same run. */
 #include <math.h>
 #include <omp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,7 +112,7 @@ static vst_status choose_runtime(session *s, const char *name) {
 
 static vst_status choose(session *s, const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    int batch = 0, threads = omp_get_num_procs(); /* starts no thread */
+    int batch = 0, threads = omp_get_max_threads(); /* starts no thread */
     const vst_bench_kind kind = vst_flag_given(arguments, "infer") ? VST_BENCH_INFER : VST_BENCH_TRAIN;
     s->rounds = 8;
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
@@ -306,7 +305,7 @@ static vst_status measure_loader(const vst_arguments *arguments) {
     vst_bench_loader_row rows[VST_BENCH_LOADER_ROWS];
     vst_bench_loader_options options = {.path = arguments->words[arguments->word_count - 1],
                                         .python = vst_flag_value(arguments, "peer"),
-                                        .threads = omp_get_num_procs(),
+                                        .threads = omp_get_max_threads(),
                                         .rounds = 8};
     if (arguments->word_count != 2)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "bench loader: give one data set, a folder or tar files of images"));
@@ -329,13 +328,11 @@ out:
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     if (arguments->word_count && strcmp(arguments->words[0], "loader") == 0) {
-        signal(SIGPIPE, SIG_IGN);
         return vst_command_exit(measure_loader(arguments));
     }
     session *s = vst_calloc(1, sizeof *s);
     if (!s) VST_TRY(vst_fail_memory(sizeof *s));
     VST_TRY(choose(s, arguments));
-    signal(SIGPIPE, SIG_IGN); /* a worker that died is an error, not our end */
     status = vst_flag_given(arguments, "profile") ? profile_all(s) : measure_all(s);
 out:
     for (int i = 0; s && i < s->count; i++) vst_model_config_destroy(s->entries[i].model);

@@ -1,4 +1,4 @@
-/* vistill data: checks a data set, shows it and packs it. */
+/* vistill data: checks a data set, shows it, packs it, and writes what a training sees of it. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -203,11 +203,28 @@ static vst_status pack(const vst_arguments *arguments) {
         if (options.resize > 0) printf(", %" PRIu64 " made smaller", result.resized);
         putchar('\n');
     }
-    const vst_dataset *named = opened[0] ? opened[0] : opened[1];
-    if (vst_dataset_classes(named) > 0) VST_TRY(vst_data_pack_classes(named, output));
 out:
     vst_dataset_close(opened[0]);
     vst_dataset_close(opened[1]);
+    return status;
+}
+
+/* ---- dump ---- */
+
+static vst_status dump(const vst_arguments *arguments) {
+    vst_status status = VST_OK;
+    vst_recipe *recipe = NULL;
+    int epoch = 0, batches = 1, written, count;
+    const char *output = vst_flag_value(arguments, "output");
+    const char *const *settings = vst_flag_values(arguments, "set", &count);
+    VST_TRY(vst_recipe_read(&recipe, arguments->words[1], settings, count));
+    VST_TRY(vst_flag_int(arguments, "batches", 1, 10000, &batches));
+    VST_TRY(vst_flag_int(arguments, "epoch", 0, 1000000, &epoch));
+    VST_TRY(vst_data_dump(recipe, epoch, batches, output, &written));
+    printf("%s: %d batch%s of epoch %d, %d images each\n", output, written, written == 1 ? "" : "es", epoch,
+           recipe->optim.batch);
+out:
+    vst_recipe_destroy(recipe);
     return status;
 }
 
@@ -229,8 +246,12 @@ static int run(const vst_arguments *arguments) {
         if (vst_flag_given(arguments, "quality") && !vst_flag_given(arguments, "resize"))
             return vst_command_usage(&vsti_command_data, "--quality without --resize: no file would be encoded anew");
         status = pack(arguments);
+    } else if (strcmp(action, "dump") == 0) {
+        if (!vst_flag_given(arguments, "output"))
+            return vst_command_usage(&vsti_command_data, "dump needs --output FILE for the batches");
+        status = dump(arguments);
     } else {
-        return vst_command_usage(&vsti_command_data, "\"%.100s\" is none of index, check, preview, pack", action);
+        return vst_command_usage(&vsti_command_data, "\"%.100s\" is none of index, check, preview, pack, dump", action);
     }
     return status == VST_OK && broken ? VST_EXIT_ERROR : vst_command_exit(status);
 }
@@ -243,7 +264,10 @@ static const vst_flag flags[] = {
     {"augment", 0, "POLICIES", "preview: as in recipes, \"crop:padding=4, flip\""},
     {"count", 0, "N", "preview: how many samples, 36 by default"},
     {"seed", 0, "N", "preview: which samples and random numbers, 0 by default"},
-    {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder"},
+    {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder; dump: the file"},
+    {"batches", 0, "N", "dump: how many, 1 by default"},
+    {"epoch", 0, "N", "dump: of this epoch, from 0 on"},
+    {"set", 's', "KEY=VALUE", "dump: changes a key of the recipe; can be repeated"},
     {"shard-size", 0, "MB", "pack: largest size of a shard, 512 by default"},
     {"shuffle", 0, "SEED", "pack: in an order drawn by this seed, not in the data set's"},
     {"resize", 0, "N", "pack: bring pictures to a shorter side of N pixels (bicubic), smaller ones stay as they are"},
@@ -252,14 +276,17 @@ static const vst_flag flags[] = {
 
 const vst_command vsti_command_data = {
     .name = "data",
-    .words = "index|check|preview|pack DATA",
+    .words = "index|check|preview|pack DATA|dump RECIPE",
     .summary = "check a data set, show it, pack it into shards",
     .help =
         "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"
         "check    reads and decodes everything, counts classes and lists broken images; exit code 1 if there are any\n"
         "preview  draws samples into a PNG file, after --augment, with their classes\n"
         "pack     writes tar shards in WebDataset's layout to --output, image files unchanged or with --resize made "
-        "smaller, with indices and classes.txt",
+        "smaller, with indices and classes.txt\n"
+        "dump     writes a recipe's first training batches, augmented and mixed, as safetensors: batch0.images, "
+        ".targets, "
+        ".labels, .samples, .lambda, .box",
     .flags = flags,
     .minimum = 2,
     .maximum = 2,

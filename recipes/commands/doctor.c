@@ -1,5 +1,4 @@
 /* `vistill doctor`: whether this machine is fit, and what is missing. */
-#include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include "datasets/dataset.h"
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
+#include "vision/base/threads.h"
 #include "vision/kernels/kernels.h"
 #include "vision/onednn/onednn.h"
 
@@ -65,10 +65,13 @@ static void examine_processor(examination *e) {
 static void examine_threads(examination *e) {
     cpu_set_t set;
     char text[200];
-    const int allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1, used = omp_get_max_threads();
+    vsti_team team = {0};
+    const int allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    const int used = vsti_team_begin(&team, 0) == VST_OK ? team.threads : 1;
+    vsti_team_end(&team);
     snprintf(text, sizeof text, "%d of %d processors%s", used, allowed,
              used > allowed   ? ": more threads than processors wait for each other; lower OMP_NUM_THREADS"
-             : used < allowed ? ", limited by OMP_NUM_THREADS"
+             : used < allowed ? ", limited by OMP_NUM_THREADS or OMP_THREAD_LIMIT"
                               : "");
     note(e, used > allowed ? WARN : OK, "threads", text);
 }

@@ -6,33 +6,43 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
-#include "recipes/infer/evaluate.h"
+#include "recipes/infer/confusion.h"
 #include "recipes/infer/latency.h"
 #include "recipes/infer/preprocessing.h"
 #include "recipes/model/model.h"
 
+/* The class that a label is most often taken for; NULL: none. */
+static const vst_confusion_cell *most_wrong(const vst_confusion *confusion, int label) {
+    const vst_confusion_cell *found = NULL;
+    for (size_t i = confusion->rows[label]; i < confusion->rows[label + 1]; i++) {
+        const vst_confusion_cell *cell = &confusion->cells[i];
+        if (cell->prediction != label && (!found || cell->count > found->count)) found = cell;
+    }
+    return found;
+}
+
 static vst_status print_confusion(const vst_evaluation *e, const vst_model *model) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
+    vst_confusion confusion = {0};
+    VST_TRY(vst_confusion_create(&confusion, e));
     VST_TRY(vst_table_create(&table, (const char *[]){"class", ">samples", ">right %", "most often taken for", NULL}));
     for (int label = 0; label < e->classes; label++) {
-        const uint64_t *row = e->confusion + (size_t)label * (size_t)e->classes;
-        uint64_t samples = 0;
-        int wrong = -1;
-        for (int c = 0; c < e->classes; c++) {
-            samples += row[c];
-            if (c != label && row[c] && (wrong < 0 || row[c] > row[wrong])) wrong = c;
-        }
+        const uint64_t samples = vst_confusion_samples(&confusion, label);
+        const double right = (double)vst_confusion_right(&confusion, label);
+        const vst_confusion_cell *wrong = most_wrong(&confusion, label);
         vst_table_cell(table, "%s", model->class_names[label]);
         vst_table_cell(table, "%llu", (unsigned long long)samples);
-        if (samples) vst_table_cell(table, "%.2f", 100 * (double)row[label] / (double)samples);
+        if (samples) vst_table_cell(table, "%.2f", 100 * right / (double)samples);
         else vst_table_cell(table, "-");
-        if (wrong >= 0) vst_table_cell(table, "%s (%llu)", model->class_names[wrong], (unsigned long long)row[wrong]);
+        if (wrong)
+            vst_table_cell(table, "%s (%llu)", model->class_names[wrong->prediction], (unsigned long long)wrong->count);
         else vst_table_cell(table, "-");
     }
     VST_TRY(vst_table_write(table, stdout));
 out:
     vst_table_destroy(table);
+    vst_confusion_clear(&confusion);
     return status;
 }
 

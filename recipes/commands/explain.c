@@ -9,6 +9,8 @@
 #include "recipes/distill/distances/distance.h"
 #include "recipes/train/terms_check.h"
 #include "vision/base/memory.h"
+#include "vision/optim/methods/method.h"
+#include "vision/optim/schedules/schedule_method.h"
 
 static const char *key_of(const vst_option *option) {
     const char *dot = strrchr(option->name, '.');
@@ -87,6 +89,41 @@ out:
     return status;
 }
 
+static void add_named(vst_table *table, const char *name, const char *help) {
+    vst_table_cell(table, "%s", name);
+    vst_table_cell(table, "%s", help);
+}
+
+/* What is chosen by name within the optim section, and what optim.options and optim.schedule_options may hold. */
+static vst_status explain_optim(void) {
+    static const char *const optimizers[] = {"optim.name", "optimiser", NULL};
+    static const char *const schedules[] = {"optim.schedule", "learning rate", NULL};
+    static const char *const options[] = {"option of an optimiser or schedule", "default", "allowed", "meaning", NULL};
+    vst_status status = VST_OK;
+    vst_table *tables[3] = {NULL};
+    VST_TRY(vst_table_create(&tables[0], optimizers));
+    VST_TRY(vst_table_create(&tables[1], schedules));
+    VST_TRY(vst_table_create(&tables[2], options));
+    for (int i = 0; i < 3; i++) wrap(tables[i]);
+    for (size_t i = 0; i < vst_optimizer_method_count(); i++) {
+        const vst_optimizer_method *method = vst_optimizer_method_at(i);
+        add_named(tables[0], method->name, method->help);
+        if (method->options) add_keys(tables[2], method->name, method->options);
+    }
+    for (size_t i = 0; i < vst_schedule_method_count(); i++) {
+        const vst_schedule_method *method = vst_schedule_method_at(i);
+        add_named(tables[1], method->name, method->help);
+        if (method->options) add_keys(tables[2], method->name, method->options);
+    }
+    for (int i = 0; i < 3; i++) {
+        printf("\n");
+        VST_TRY(vst_table_write(tables[i], stdout));
+    }
+out:
+    for (int i = 0; i < 3; i++) vst_table_destroy(tables[i]);
+    return status;
+}
+
 static vst_status explain_all(void) {
     static const char *const headers[] = {"key", "default", "allowed", "meaning", NULL};
     vst_status status = VST_OK;
@@ -111,6 +148,7 @@ static vst_status explain_all(void) {
         add_keys(table, "distill.terms.N", vst_term_table);
     }
     VST_TRY(vst_table_write(table, stdout));
+    VST_TRY(explain_optim());
     VST_TRY(explain_named());
     for (size_t i = 0; i < vst_backbone_count(); i++) {
         const vst_backbone *backbone = vst_backbone_at(i);
@@ -162,6 +200,12 @@ static vst_status add_section(vst_table *table, const char *name, const vst_opti
     } usual;
     memset(&usual, 0, sizeof usual);
     vst_status status = vst_options_default(options, &usual);
+    if (status == VST_OK && strcmp(name, "optim") == 0) {
+        const int adamw = usual.optim.name;
+        usual.optim.name = ((const vst_optim_options *)structure)->name; /* whose betas are the usual ones */
+        vst_optim_resolve(&usual.optim);
+        usual.optim.name = adamw;
+    }
     if (status == VST_OK) status = add_values(table, name, options, structure, &usual);
     vst_options_clear(options, &usual);
     return status;

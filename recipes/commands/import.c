@@ -8,6 +8,7 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
+#include "recipes/infer/preprocessing.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "vision/base/file.h"
@@ -19,88 +20,27 @@ enum { ROWS_SHOWN = 20, LINE = 4096, NAMES_BYTES = 64 << 20 };
 
 static const char help[] =
     "WEIGHTS is a safetensors file, or what torch.save wrote (.pth, .pt, .bin): a state dict, or a checkpoint that\n"
-    "holds one. No code in it is ever run. Tensors are found by timm's names, or by those of torchvision and of the\n"
-    "models' authors where the family knows them; nothing may be missing, left over or of another shape. Position\n"
-    "embeddings of another image size are resized.\n"
-    "Without --model, the one model of `vistill models` that fits exactly is taken.\n\n"
+    "holds one. No code in it is ever run. Tensors are found by timm's names, or by those of torchvision, "
+    "transformers\n"
+    "and the models' authors where the family knows them; what stands before all names (module., model., backbone. …)\n"
+    "is taken off. No tensor of the model may be missing, left over or of another shape. Position embeddings of\n"
+    "another image size are resized.\n"
+    "Without --model, the one model of `vistill models` that fits is taken, with the options that the tensors show:\n"
+    "the number of classes, shortcut=pad and the like. What images become (mean, std, size, filter) is as in the\n"
+    "project whose names the tensors have, or as --preprocessing and --set say.\n\n"
     "    vistill import resnet18-f37072fd.pth --model resnet18 -o resnet18.safetensors\n"
     "    vistill import deit_tiny.pth --model deit_tiny_patch16_224 --set image=384 -o deit384.safetensors\n"
     "    vistill import deit_tiny.pth --model deit_tiny_patch16_224 --set classes=10 --reset-head -o start.safetensors";
 
 extern const vst_command vsti_command_import;
 
-/* "a, b, c and 3 more" */
-static void list_names(char *out, size_t size, const vst_import_candidate *list, size_t count) {
-    size_t used = 0, shown = 0;
-    *out = 0;
-    for (; shown < count && used + strlen(list[shown].variant) + 20 < size; shown++)
-        used += (size_t)snprintf(out + used, size - used, "%s%s", shown ? ", " : "", list[shown].variant);
-    if (shown < count) snprintf(out + used, size - used, " and %zu more", count - shown);
-}
-
 /* The variants that fit the file exactly. */
 static vst_status fitting(char *names, size_t size, size_t *count, const vst_weights *weights) {
     vst_import_candidate *list = NULL;
     size_t all;
-    const vst_status status = vst_import_candidates(&list, &all, weights);
-    *count = 0;
-    while (*count < all && list[*count].problems == 0) (*count)++;
-    list_names(names, size, list, *count);
+    const vst_status status = vst_import_candidates(&list, &all, count, weights);
+    vst_import_list(names, size, list, *count);
     vst_free(list);
-    return status;
-}
-
-static vst_status recognise(vst_model_config **out, const vst_weights *weights) {
-    vst_status status = VST_OK;
-    vst_import_candidate *list = NULL;
-    size_t count, fit = 0;
-    char names[600];
-    VST_TRY(vst_import_candidates(&list, &count, weights));
-    while (fit < count && list[fit].problems == 0) fit++;
-    list_names(names, sizeof names, list, fit ? fit : count < 3 ? count : 3);
-    if (fit == 1) VST_TRY(vst_model_config_create(out, list[0].variant));
-    else if (fit)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
-                         "%.200s fits %zu models, which have the same tensors but may differ in "
-                         "preprocessing and arithmetic: say --model, one of %s",
-                         vst_weights_path(weights), fit, names));
-    else
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND,
-                         "%.200s fits no model exactly; nearest are %s (%zu tensors do not fit the first): "
-                         "say --model, and its options with --set",
-                         vst_weights_path(weights), names, list[0].problems));
-out:
-    vst_free(list);
-    return status;
-}
-
-static vst_status set_options(vst_model_config *model, const vst_arguments *arguments) {
-    int count;
-    const char *const *given = vst_flag_values(arguments, "set", &count);
-    for (int i = 0; i < count; i++) {
-        char key[64];
-        const char *text = strncmp(given[i], "model.", 6) == 0 ? given[i] + 6 : given[i]; /* as recipes have it */
-        const size_t length = strcspn(text, "=");
-        if (!text[length] || !length || length >= sizeof key)
-            return vst_fail(VST_ERROR_ARGUMENT, "--set %.100s: expected KEY=VALUE, such as classes=10", given[i]);
-        memcpy(key, text, length);
-        key[length] = 0;
-        const vst_status status = vst_model_config_set(model, key, text + length + 1);
-        if (status != VST_OK) return vst_fail_in(status, "--set %.100s", given[i]);
-    }
-    return VST_OK;
-}
-
-/* From --model, or from the metadata of a model file of ours, or by what fits. */
-static vst_status choose_model(vst_model_config **out, const vst_weights *weights, const vst_arguments *arguments) {
-    vst_status status = VST_OK;
-    const char *name = vst_flag_value(arguments, "model"), *ours = vst_weights_metadata(weights, "vistill.model");
-    *out = NULL;
-    if (name) VST_TRY(vst_model_config_create(out, name));
-    else if (ours) VST_TRY(vst_model_config_from_json(out, ours));
-    else VST_TRY(recognise(out, weights));
-    VST_TRY(set_options(*out, arguments));
-out:
     return status;
 }
 
@@ -227,8 +167,38 @@ static void print_rows(const char *title, const vst_import_report *report, vst_i
     }
 }
 
+/* "teacher.* 122, criterion.* 1": tensors that are not the model's, by the first part of their names. */
+static void print_beside(const vst_import_report *report) {
+    size_t begin = 0, count = 0;
+    for (size_t i = 0; i < report->count; i++) {
+        if (report->rows[i].finding != VST_IMPORT_BESIDE) continue;
+        const char *name = report->rows[i].name, *before = report->rows[begin].name;
+        const size_t length = strcspn(name, ".");
+        if (count && (strncmp(name, before, length) != 0 || strcspn(before, ".") != length)) {
+            printf("beside      %.*s: %zu\n", (int)strcspn(before, "."), before, count);
+            count = 0;
+        }
+        if (!count++) begin = i;
+    }
+    const char *last = count ? report->rows[begin].name : "";
+    if (count) printf("beside      %.*s: %zu\n", (int)strcspn(last, "."), last, count);
+}
+
+static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
+    char text[VST_PREPROCESSING_TEXT];
+    if (*origin->options) printf("options     %s, as the tensors have it\n", origin->options);
+    printf("images      %s\n", vst_preprocessing_text(model, text));
+    if (*origin->project)
+        printf("            as %s%s%s\n", origin->project, origin->version ? " " : "",
+               origin->version ? origin->version : "");
+    if (origin->rival && origin->version)
+        printf("            if they are its %s: --preprocessing %s:%s\n", origin->rival, origin->project,
+               origin->rival);
+    else if (origin->rival) printf("            if they are %s's: --preprocessing %s\n", origin->rival, origin->rival);
+}
+
 static void print_summary(const char *path, const vst_model_config *model, const vst_weights *weights,
-                          const vst_import_report *report) {
+                          const vst_import_report *report, const vst_import_origin *origin) {
     struct stat info;
     const char *entry = vst_weights_entry(weights);
     printf("model       %s (%s)\nfile        %s\nformat      %s%s%s%s\n", model->variant, model->backbone->help,
@@ -238,10 +208,13 @@ static void print_summary(const char *path, const vst_model_config *model, const
         printf("%-11s %s\n", "skipped", vst_weights_skipped_at(weights, i));
     printf("tensors     %zu taken, %zu of them renamed, %zu resized\n", report->taken,
            report->counts[VST_IMPORT_RENAMED], report->counts[VST_IMPORT_RESIZED]);
+    if (*report->prefix) printf("prefix      %s\n", report->prefix);
+    print_beside(report);
     print_rows("resized", report, VST_IMPORT_RESIZED);
     print_rows("fresh", report, VST_IMPORT_FRESH);
     print_rows("ignored", report, VST_IMPORT_IGNORED);
     print_rows("not finite", report, VST_IMPORT_NOT_FINITE);
+    print_origin(model, origin);
     const double bytes = stat(path, &info) == 0 ? (double)info.st_size : 0;
     printf("written     %s (%.1f %s)\n", path, bytes < 1e6 ? bytes / 1e3 : bytes / 1e6, bytes < 1e6 ? "kB" : "MB");
 }
@@ -265,9 +238,10 @@ out:
 }
 
 static vst_status write_model(const char *path, const vst_model_config *model, const vst_params *params,
-                              const names *classes, const vst_weights *weights, const vst_import_report *report) {
+                              const names *classes, const vst_weights *weights, const vst_import_report *report,
+                              const vst_import_origin *origin) {
     char *facts = NULL;
-    vst_status status = vst_import_facts(&facts, weights, report);
+    vst_status status = vst_import_facts(&facts, weights, report, origin);
     if (status == VST_OK)
         status = vst_model_write(path, &(vst_model_content){.config = model,
                                                             .params = params,
@@ -284,16 +258,22 @@ static int run(const vst_arguments *arguments) {
     vst_model_config *model = NULL;
     vst_params *params = NULL;
     vst_import_report report = {0};
+    vst_import_origin origin;
     names classes = {0};
     const char *output = vst_flag_value(arguments, "output"), *list = vst_flag_value(arguments, "classes");
     if (!output) return vst_command_usage(&vsti_command_import, "say with -o FILE where to write the model");
     VST_TRY(vst_weights_open(&weights, arguments->words[0], vst_flag_value(arguments, "entry")));
-    VST_TRY(choose_model(&model, weights, arguments));
+    vst_import_choice choice = {.variant = vst_flag_value(arguments, "model"),
+                                .preprocessing = vst_flag_value(arguments, "preprocessing"),
+                                .reset_head = vst_flag_given(arguments, "reset-head")};
+    choice.settings = vst_flag_values(arguments, "set", &choice.setting_count);
+    VST_TRY(vst_import_model(&model, &origin, weights, &choice));
     const int count = vst_model_common_of(model)->classes;
     VST_TRY(list ? read_names(&classes, list, count) : default_names(&classes, weights, count));
     VST_TRY(import_into(&params, &report, model, weights, arguments));
-    VST_TRY(write_model(output, model, params, &classes, weights, &report));
-    print_summary(output, model, weights, &report);
+    VST_TRY(write_model(output, model, params, &classes, weights, &report, &origin));
+    print_summary(output, model, weights, &report, &origin);
+    if (origin.unnamed) vst_warn_unnamed(output);
 out:
     names_clear(&classes);
     vst_import_report_clear(&report);
@@ -306,8 +286,9 @@ out:
 static const vst_flag flags[] = {
     {"model", 'm', "NAME", "the model that the weights are of, as `vistill models` lists them"},
     {"output", 'o', "FILE", "the model file to write"},
-    {"entry", 'e', "KEY", "the entry of a training checkpoint to take: model_ema, state_dict …"},
+    {"entry", 'e', "KEY", "the entry of a checkpoint (model_ema, ema.module …), or what names begin with (student …)"},
     {"set", 's', "KEY=VALUE", "an option of the model: classes=10, image=384, mean=0.5 …"},
+    {"preprocessing", 'p', "OF", "what images become: as timm, torchvision, torchvision:IMAGENET1K_V2 …"},
     {"classes", 'c', "FILE", "names of the classes, one a line; 0, 1, 2 … if not given"},
     {"reset-head", 0, NULL, "leaves the file's classifier; the model gets a fresh one"},
     {"no-antialias", 0, NULL, "resizes position embeddings as DeiT's own code does, not as timm"},

@@ -10,6 +10,7 @@
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
 #include "recipes/infer/model_session.h"
+#include "recipes/infer/preprocessing.h"
 #include "recipes/model/cost.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
@@ -77,17 +78,6 @@ static void append(char text[TEXT], const char *format, ...) {
     va_end(arguments);
 }
 
-/* How an image of any size becomes the model's input. */
-static void preprocessing_text(char text[TEXT], const vst_model_config *model) {
-    const vst_model_common *common = vst_model_common_of(model);
-    const int side = (int)floor(common->image / common->crop_pct);
-    *text = 0;
-    append(text, "shorter side to %d, %s", side, option_text(model, "interpolation"));
-    if (side != common->image) append(text, "; the middle %d × %d", common->image, common->image);
-    if (common->mean.count) append(text, "; mean %s", option_text(model, "mean"));
-    if (common->std.count) append(text, "; std %s", option_text(model, "std"));
-}
-
 static void classes_text(char text[TEXT], const vst_model *model) {
     *text = 0;
     append(text, "%d: ", model->class_count);
@@ -137,8 +127,7 @@ static vst_status print_facts(const subject *self) {
     vst_table_cell(table, "input");
     vst_table_cell(table, "%d × %d × %d", common->channels, common->image, common->image);
     vst_table_cell(table, "preprocessing");
-    preprocessing_text(text, config);
-    vst_table_cell(table, "%s", text);
+    vst_table_cell(table, "%s", vst_preprocessing_text(config, text));
     vst_table_cell(table, "classes");
     classes_text(text, self->model);
     vst_table_cell(table, "%s", text);
@@ -350,15 +339,18 @@ out:
 /* The command that would make a model file of it, as far as the tensors show it. */
 static vst_status print_advice(const vst_weights *weights) {
     vst_import_candidate *list = NULL;
-    size_t count, fit = 0;
-    const vst_status status = vst_import_candidates(&list, &count, weights);
+    size_t count, fit;
+    const vst_status status = vst_import_candidates(&list, &count, &fit, weights);
     if (status != VST_OK) return status;
-    while (fit < count && list[fit].problems == 0) fit++;
-    printf("no model file: `vistill import %s --model %s -o FILE` makes it one\n", vst_weights_path(weights),
-           fit == 1 ? list[0].variant : "NAME");
+    if (!count || (!fit && vst_import_is_foreign(&list[0], weights)))
+        printf("no model file, and of no family of models that there is here (`vistill models`)\n");
+    else
+        printf("no model file: `vistill import %s --model %s -o FILE` makes it one\n", vst_weights_path(weights),
+               fit == 1 ? list[0].variant : "NAME");
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
-    else if (!fit && count)
+    else if (fit && *list[0].options) printf("with %s, as the tensors have it\n", list[0].options);
+    else if (!fit && count && !vst_import_is_foreign(&list[0], weights))
         printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant,
                list[0].problems);
     vst_free(list);

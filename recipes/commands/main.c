@@ -2,6 +2,9 @@
 #include "recipes/commands/main.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,13 +36,27 @@ static void on_signal(int number) {
 }
 
 const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *second) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    struct sigaction old;
     first_text = first;
     second_text = second;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* nohup's stays ignored */
+            sigaction(signals[i], &action, NULL);
     return &interrupted;
+}
+
+/* A write that fails is an error with a message, where these signals would end the program without a word. */
+static void ignore_write_signals(void) {
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+/* Closed standard streams become /dev/null: the next file that is opened would take their place, and get messages. */
+static void open_standard_streams(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) _exit(VST_EXIT_ERROR);
 }
 
 int vst_command_exit(vst_status status) {
@@ -148,12 +165,16 @@ static int run(const vst_command *command, int argc, char **argv) {
 
 /* A failed write to standard output, such as on a full disk, is an error. */
 static int close_output(int code) {
+    errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    fprintf(stderr, "vistill: error: standard output could not be written\n");
+    fprintf(stderr, "vistill: error: standard output could not be written%s%s\n", errno ? ": " : "",
+            errno ? strerror(errno) : "");
     return code == VST_EXIT_OK ? VST_EXIT_ERROR : code;
 }
 
 int main(int argc, char **argv) {
+    open_standard_streams();
+    ignore_write_signals();
     vst_log_set(show_log, NULL);
     vst_progress_show();
     const char *name = argc > 1 ? argv[1] : "";

@@ -13,15 +13,25 @@ int vst_teacher_count(const vst_recipe *recipe) {
     return count;
 }
 
-char *vst_teacher_path(const vst_recipe *recipe, int index) {
-    const char *from = recipe->distill.teacher;
-    VST_ASSERT(index >= 0 && index < vst_teacher_count(recipe));
-    for (; index > 0; index--) from = strchr(from, ',') + 1;
+/* The index-th of texts with commas between, without blanks around it; "" if there are fewer. */
+static char *item_of(const char *list, int index) {
+    const char *from = list ? list : "";
+    for (; index > 0 && from; index--) from = strchr(from, ',') ? strchr(from, ',') + 1 : NULL;
+    if (!from) return vst_strdup("");
     while (isspace((unsigned char)*from)) from++;
     size_t length = strcspn(from, ",");
     while (length && isspace((unsigned char)from[length - 1])) length--;
     return vst_format("%.*s", (int)length, from);
 }
+
+char *vst_teacher_path(const vst_recipe *recipe, int index) {
+    VST_ASSERT(index >= 0 && index < vst_teacher_count(recipe));
+    return item_of(recipe->distill.teacher, index);
+}
+
+char *vst_teacher_entry(const vst_recipe *recipe, int index) { return item_of(recipe->distill.teacher_entry, index); }
+
+char *vst_teacher_model(const vst_recipe *recipe, int index) { return item_of(recipe->distill.teacher_model, index); }
 
 /* Is there who the term would learn from? */
 static vst_status check_source(const vst_recipe *recipe, int index) {
@@ -92,27 +102,91 @@ out:
     return status;
 }
 
+vst_mix_options vst_recipe_mix(const vst_recipe *recipe) {
+    const vst_augment_options *o = &recipe->augment;
+    vst_mix_options mix = {.mixup = o->mixup,
+                           .cutmix = o->cutmix,
+                           .probability = o->mixup_prob,
+                           .switch_probability = o->mixup_switch_prob,
+                           .mode = (vst_mix_mode)o->mixup_mode};
+    if (o->cutmix_minmax.count == 2) {
+        mix.minimum = o->cutmix_minmax.value[0];
+        mix.maximum = o->cutmix_minmax.value[1];
+    }
+    return mix;
+}
+
+static vst_status check_mixing(const vst_recipe *recipe) {
+    const vst_augment_options *o = &recipe->augment;
+    const vst_option_list *box = &o->cutmix_minmax;
+    const vst_mix_options mix = vst_recipe_mix(recipe);
+    if (box->count && (box->count != 2 || box->value[0] >= box->value[1]))
+        return vst_fail(
+            VST_ERROR_ARGUMENT,
+            "augment.cutmix_minmax: expected two shares of the image's side, the smaller one first, such as "
+            "[0.2, 0.8]");
+    if (!vst_mix_enabled(&mix)) return VST_OK;
+    if (recipe->optim.batch % 2)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
+                        recipe->optim.batch);
+    if (o->views)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "augment.views = %d: views cannot repeat where augment.mixup or augment.cutmix make "
+                        "them anew in each batch: set views to 0, or both of these",
+                        o->views);
+    return VST_OK;
+}
+
 /* The list is built once more by the training; here only to refuse it before any data is read. */
 static vst_status check_augment(const vst_recipe *recipe) {
     const vst_augment_options *options = &recipe->augment;
     vst_augment *augment = NULL;
-    if ((options->mixup > 0 || options->cutmix > 0) && recipe->optim.batch % 2)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "optim.batch = %d is odd, but augment.mixup and augment.cutmix pair the images of a batch",
-                        recipe->optim.batch);
-    if (options->views && (options->mixup > 0 || options->cutmix > 0))
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "augment.views = %d: views cannot repeat where augment.mixup or augment.cutmix make "
-                        "them anew in each batch: set views to 0, or both of these",
-                        options->views);
+    vst_status status = check_mixing(recipe);
+    if (status != VST_OK) return status;
     if (options->views && options->repeats > 1)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "augment.views = %d and augment.repeats = %d: repeated images are new views: set one of "
                         "them to its default, 0 and 1",
                         options->views, options->repeats);
-    const vst_status status = vst_augment_create(&augment, options->train ? options->train : "");
+    status = vst_augment_create(&augment, options->train ? options->train : "");
     vst_augment_destroy(augment);
     return status == VST_OK ? VST_OK : vst_fail_in(status, "augment.train");
+}
+
+/* What optimiser and schedule say to their options. */
+static vst_status check_optimizer(const vst_recipe *recipe) {
+    const vst_optim_options *o = &recipe->optim;
+    const vst_optimizer_options options = vst_recipe_optimizer(recipe);
+    vst_schedule schedule = {0};
+    vst_status status = vst_optimizer_check(&options);
+    if (status != VST_OK) return vst_fail_in(status, "optim");
+    status = vst_schedule_choose(&schedule, vst_optim_schedule(o), o->schedule_options);
+    const bool measures = status == VST_OK && vst_schedule_measures(&schedule);
+    if (status == VST_OK) vst_schedule_clear(&schedule);
+    if (status != VST_OK) return vst_fail_in(status, "optim.schedule_options");
+    if (measures && !recipe->data.validation)
+        return vst_fail(
+            VST_ERROR_ARGUMENT,
+            "optim.schedule = %s follows the validation's top-1: set data.validation to a number of samples",
+            vst_optim_schedule(o));
+    return VST_OK;
+}
+
+vst_optimizer_options vst_recipe_optimizer(const vst_recipe *recipe) {
+    const vst_optim_options *o = &recipe->optim;
+    return (vst_optimizer_options){.name = vst_optim_name(o),
+                                   .own = o->options,
+                                   .momentum = o->momentum,
+                                   .nesterov = o->nesterov,
+                                   .beta1 = o->beta1,
+                                   .beta2 = o->beta2,
+                                   .epsilon = o->epsilon,
+                                   .weight_decay = o->weight_decay,
+                                   .clip_norm = o->clip_norm,
+                                   .ema_decay = o->ema_decay,
+                                   .ema_ramp = o->ema_ramp,
+                                   .accumulate = o->accumulate};
 }
 
 vst_status vst_recipe_check(const vst_recipe *recipe) {
@@ -138,6 +212,7 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);
-    const vst_status status = check_augment(recipe);
+    vst_status status = check_optimizer(recipe);
+    if (status == VST_OK) status = check_augment(recipe);
     return status == VST_OK ? check_distill(recipe) : status;
 }

@@ -11,10 +11,25 @@ enum { MOST_SHOWN = 8, PATH_TEXT = 256 };
 
 /* They do not decide the weights: where things lie, how fast they are read, when is evaluated, saved and logged. What
  * lies there is compared by its content (recipes/train/identity.h). */
-static const char *const ignored[] = {
-    "name",       "data.path", "data.test",   "data.format",    "data.workers",   "distill.teacher",  "distill.cache",
-    "run.output", "run.start", "run.threads", "run.eval_batch", "run.eval_every", "run.save_minutes", "run.log_seconds",
-    "run.recover"};
+static const char *const ignored[] = {"name",
+                                      "data.path",
+                                      "data.test",
+                                      "data.format",
+                                      "data.workers",
+                                      "distill.teacher",
+                                      "distill.cache",
+                                      "run.output",
+                                      "run.start",
+                                      "run.threads",
+                                      "run.eval_batch",
+                                      "run.eval_every",
+                                      "run.save_minutes",
+                                      "run.log_seconds",
+                                      "run.log_steps",
+                                      "run.recover",
+                                      "run.start_entry",
+                                      "distill.teacher_entry",
+                                      "distill.teacher_model"};
 
 typedef struct comparison {
     FILE *text;

@@ -408,6 +408,7 @@ vst_status vst_recipe_read(vst_recipe **out, const char *path, const char *const
     }
     VST_TRY(read_layer(recipe, &file));
     for (int i = 0; i < setting_count; i++) VST_TRY(apply_setting(recipe, settings[i]));
+    vst_optim_resolve(&recipe->optim);
     status = vst_recipe_check(recipe);
     if (status != VST_OK) VST_TRY(vst_fail_in(status, "%s", path));
     *out = recipe;

@@ -7,8 +7,10 @@
 #include <stdio.h>
 
 #include "backbones/backbone.h"
+#include "datasets/loader/mix.h"
 #include "recipes/distill/term_options.h"
 #include "vision/base/option.h"
+#include "vision/optim/optim.h"
 
 typedef struct vst_data_options {
     char *path;     /* folder or file of the data set */
@@ -26,8 +28,10 @@ typedef struct vst_data_options {
 
 typedef struct vst_augment_options {
     char *train; /* policies in order: "crop:padding=2, flip:probability=0.5"; "" for none */
-    double mixup, cutmix, mixup_prob, mixup_switch_prob; /* as timm names them; vst_mix_options */
-    int repeats;                                         /* repeated augmentation: copies of a sample in an epoch */
+    double mixup, cutmix, mixup_prob, mixup_switch_prob; /* as timm names them; vst_recipe_mix */
+    int mixup_mode;                                      /* vst_mix_mode */
+    vst_option_list cutmix_minmax;
+    int repeats;      /* repeated augmentation: copies of a sample in an epoch */
     int views;        /* so many views of each image, which epochs show in turn; 0: a new one each epoch */
     bool fast_decode; /* JPEGs may be decoded smaller than they are */
 } vst_augment_options;
@@ -41,30 +45,42 @@ typedef enum vst_lr_rule {
 typedef enum vst_loss { VST_CHOICE_ENUM(VST_LOSSES) } vst_loss;
 typedef enum vst_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_weights;
 typedef struct vst_optim_options {
-    int name;       /* vst_optimizer_kind */
+    int name;       /* which of vst_optimizer_method_at; vst_optimizer_name */
+    char *options;  /* its own ones, "alpha=0.9"; NULL: their defaults */
     int batch;      /* images that are computed together */
     int accumulate; /* batches whose gradients are averaged for one step of batch * accumulate images */
     double lr, min_lr, warmup_lr, warmup_epochs;
-    int lr_rule;        /* vst_lr_rule */
-    int lr_batch;       /* images of a step that `lr` is meant for, when lr_rule is not none */
-    bool warmup_prefix; /* the cosine begins after the warm-up; false: at the first step, as DeiT's */
+    int lr_rule;            /* vst_lr_rule */
+    int lr_batch;           /* images of a step that `lr` is meant for, when lr_rule is not none */
+    bool warmup_prefix;     /* the schedule begins after the warm-up; false: at the first step, as DeiT's */
+    int schedule;           /* which of vst_schedule_method_at */
+    char *schedule_options; /* its own ones */
+    char *freeze;           /* patterns of parameters that are not trained */
     double momentum, beta1, beta2, epsilon, weight_decay, clip_norm, ema_decay;
-    bool nesterov;
+    bool nesterov, ema_ramp;
     int loss;         /* vst_loss, of the labels */
     double smoothing; /* label smoothing of the loss on labels */
     int weights;      /* vst_weights: what the model file gets when there is an average */
 } vst_optim_options;
+
+/* The names of optimiser and schedule, which are files of vision/optim. */
+const char *vst_optim_name(const vst_optim_options *options);
+const char *vst_optim_schedule(const vst_optim_options *options);
+/* Betas that the recipe leaves to the optimiser get its own. */
+void vst_optim_resolve(vst_optim_options *options);
 
 /* Images of one step of the optimiser. */
 static inline int64_t vst_step_images(const vst_optim_options *options) {
     return (int64_t)options->batch * options->accumulate;
 }
 
-enum { VST_MAX_TERMS = 16 };
+enum { VST_MAX_TERMS = 16, VST_MAX_TEACHER_TAPS = 32 }; /* taps: of one teacher, by all terms */
 #define VST_CACHE_PRECISIONS(X) X(VST_CACHE_HALF, "half") X(VST_CACHE_FLOAT, "float")
 typedef enum vst_cache_precision { VST_CHOICE_ENUM(VST_CACHE_PRECISIONS) } vst_cache_precision;
 typedef struct vst_distill_options {
     char *teacher; /* model file, or several with commas between; in a study, names of earlier runs may stand here */
+    char *teacher_entry; /* of other programs' checkpoints, or several with commas between */
+    char *teacher_model; /* which models their weights are of, or several with commas between */
     double label_weight; /* of the cross-entropy of the class head with the labels, if there are terms; DeiT: 1 - alpha
                             = 0.5 */
     char *cache;         /* folder with the answers of the teachers' files; NULL: they run */
@@ -79,11 +95,13 @@ typedef struct vst_run_options {
     int threads;  /* 0: all processors */
     char *output; /* run folder; unset: runs/<name> */
     int eval_batch;
-    char *start;   /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name
-                      of an earlier   run may stand here */
-    bool new_head; /* the classifier of `start` is not taken */
-    int recover;   /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
+    char *start; /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name
+                    of an earlier   run may stand here */
+    char *start_entry; /* of another program's checkpoint: model, model_ema … */
+    bool new_head;     /* the classifier of `start` is not taken */
+    int recover; /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
     double save_minutes; /* between checkpoints while an epoch runs; 0: only after each epoch */
+    int log_steps;       /* steps of the optimiser between lines in steps.csv; 0: none */
     double log_seconds;  /* between lines in log.txt while an epoch runs; 0: only per epoch */
 } vst_run_options;
 
@@ -103,6 +121,9 @@ typedef struct vst_recipe {
 /* The path of the teacher of that number from 0 on, out of distill.teacher, where commas separate several; to be
  * vst_free'd. NULL: no memory. */
 char *vst_teacher_path(const vst_recipe *recipe, int index);
+/* The same for distill.teacher_entry and distill.teacher_model; "" where none is named. */
+char *vst_teacher_entry(const vst_recipe *recipe, int index);
+char *vst_teacher_model(const vst_recipe *recipe, int index);
 int vst_teacher_count(const vst_recipe *recipe);
 
 bool vst_recipe_cached(const vst_recipe *recipe); /* distill.cache is set */
@@ -145,6 +166,11 @@ char *vst_recipe_essence(const vst_recipe *recipe);
  * not compared, with `extend` the number of epochs neither. To be vst_free'd. */
 VST_NODISCARD vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, bool extend,
                                             char **differences);
+
+/* How it mixes batches. */
+vst_mix_options vst_recipe_mix(const vst_recipe *recipe);
+/* The options of its optimiser; a view of the recipe's texts. */
+vst_optimizer_options vst_recipe_optimizer(const vst_recipe *recipe);
 
 /* Checks what no single key can: taps against model and teacher are checked when the run is built; here: teacher set
  * when there are terms, batch against data. Called by vst_recipe_read. */

@@ -1,4 +1,4 @@
-/* Study files: a list of recipes that are trained in turn and compared. */
+/* Study files: lists of recipes that are trained in turn and compared. */
 #include "recipes/config/study_file.h"
 
 #include <stdlib.h>
@@ -17,7 +17,7 @@ static vst_status text_of(const char *file, const vst_yaml *map, const char *key
     return node ? vst_yaml_value(file, node, key, text) : VST_OK;
 }
 
-/* `set: {optim.lr: 1e-3}` and `set: {optim: {lr: 1e-3}}` both become "optim.lr=1e-3". */
+/* Converts `set: {optim.lr: 1e-3}` and `set: {optim: {lr: 1e-3}}` to "optim.lr=1e-3". */
 static vst_status add_settings(vst_study_run *run, const char *file, const vst_yaml *map, const char *prefix) {
     vst_status status = VST_OK;
     char *path = NULL, *value = NULL;
@@ -44,7 +44,7 @@ out:
     return status;
 }
 
-/* A run's name becomes a folder's. */
+/* A run's name is also the name of its folder. */
 static vst_status check_name(const vst_study *study, const char *file, const vst_yaml *node, const char *name) {
     if (strlen(name) > MOST_RUN_NAME || *name == '.' || strchr(name, '/'))
         return vst_yaml_fail(file, node,
@@ -88,7 +88,7 @@ out:
 
 static vst_status read_seeds(vst_study *study, const char *file, const vst_yaml *node) {
     vst_status status = VST_OK;
-    study->seed_count = 1; /* seed 0 */
+    study->seed_count = 1; /* default: seed 0 */
     if (!node) return VST_OK;
     VST_TRY(vst_yaml_expect(file, node, VST_YAML_LIST, "seeds"));
     study->seed_count = 0;
@@ -127,7 +127,7 @@ out:
     return status;
 }
 
-/* Title and output, if not given, come from the file's name. */
+/* The defaults of title and output are made from the file name. */
 static vst_status fill_names(vst_study *study, const char *path) {
     const char *slash = strrchr(path, '/'), *start = slash ? slash + 1 : path, *dot = strrchr(start, '.');
     const int length = dot && dot > start ? (int)(dot - start) : (int)strlen(start);

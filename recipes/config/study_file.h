@@ -22,13 +22,13 @@ typedef struct vst_study_run {
 typedef struct vst_study {
     char *title, *output;
     int seeds[32], seed_count;
-    bool several; /* the file or the command line names several seeds: folders are called by them, whichever are run now
-                   */
+    bool several; /* the file or the command line names several seeds, so folder names contain the seed even if only one
+                     is run now */
     vst_study_run *runs;
     int run_count;
 } vst_study;
 VST_NODISCARD vst_status vst_study_read(vst_study **out, const char *path);
-/* Sets keys of all recipes, over what the file says: "data.path=/data/cifar10". */
+/* Sets keys of all recipes, overriding the file: "data.path=/data/cifar10". */
 VST_NODISCARD vst_status vst_study_set(vst_study *study, const char *const *settings, int count);
 void vst_study_destroy(vst_study *study);
 

@@ -1,4 +1,4 @@
-/* Writing recipes with all their keys. */
+/* Writes recipes with all their keys. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "recipes/config/yaml.h"
 #include "vision/base/memory.h"
 
-/* "key: value" of one option; strings are quoted, unset ones are ~. */
+/* Writes "key: value" of one option; strings are quoted, unset strings are ~. */
 static bool write_option(FILE *file, const char *indent, const vst_option *option, const void *structure) {
     const char *dot = strrchr(option->name, '.');
     char *value = vst_options_get(option, structure), *quoted = NULL;
@@ -29,7 +29,7 @@ static bool write_table(FILE *file, const char *indent, const vst_option *table,
     return true;
 }
 
-/* The first key begins an item of the list. */
+/* The first key starts a list item. */
 static bool write_term(FILE *file, const vst_term_options *term) {
     return write_option(file, "    - ", vst_term_table, term) &&
            write_table(file, "      ", vst_term_table + 1, term) &&

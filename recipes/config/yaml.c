@@ -1,5 +1,5 @@
-/* From libyaml's events to a tree. The document API of libyaml would be shorter, but it has resolved aliases by the
- * time it hands out a document, and has no limits. */
+/* Builds a tree from libyaml's events. libyaml's document API would be shorter, but it resolves aliases first and has
+ * no limits. */
 #include "recipes/config/yaml.h"
 
 #include <stdarg.h>
@@ -15,11 +15,11 @@ enum { MOST_VALUES = 256, MOST_KEYS = 16 };
 
 typedef struct builder {
     yaml_parser_t parser;
-    const char *name; /* of the file */
+    const char *name; /* file name for messages */
     vst_yaml *root;
-    vst_yaml *open[VST_YAML_DEPTH]; /* maps and lists that are not closed yet */
+    vst_yaml *open[VST_YAML_DEPTH]; /* maps and lists that are still open */
     int depth, nodes, documents;
-    char *key; /* read, waiting for its value */
+    char *key; /* key whose value comes next */
     int key_line, key_column;
 } builder;
 
@@ -59,7 +59,7 @@ vst_status vst_yaml_expect(const char *name, const vst_yaml *node, vst_yaml_kind
     return vst_yaml_fail(name, node, "%s: expected %s, got %s", what, names[kind], names[node->kind]);
 }
 
-/* The option tables know which word is near; the keys make such a table. */
+/* Makes a table of options from the keys, to use its suggestions. */
 vst_status vst_yaml_known(const char *name, const vst_yaml *map, const char *what, const char *const *keys) {
     vst_option table[MOST_KEYS] = {{0}};
     for (int i = 0; keys[i] && i + 1 < MOST_KEYS; i++) table[i] = (vst_option){.name = keys[i], .type = VST_TYPE_BOOL};
@@ -91,7 +91,7 @@ const vst_yaml *vst_yaml_find(const vst_yaml *map, const char *key) {
     return NULL;
 }
 
-/* Hangs a new node into the innermost open one, with the key that was read before it. */
+/* Appends a new node to the innermost open node, with the pending key. */
 static vst_status add_node(builder *b, vst_yaml_kind kind, const yaml_mark_t *mark, vst_yaml **out) {
     if (++b->nodes > VST_YAML_NODES) return fail_at(b, mark, "more values than a recipe may have (10000)");
     vst_yaml *node = *out = vst_calloc(1, sizeof *node);
@@ -129,7 +129,7 @@ static vst_status add_scalar(builder *b, const yaml_event_t *event) {
     if (!text) return vst_fail_memory(event->data.scalar.length + 1);
     vst_yaml *parent = b->depth ? b->open[b->depth - 1] : NULL, *node;
     if (parent && parent->kind == VST_YAML_MAP && !b->key) {
-        b->key = text; /* freed with the builder whatever comes */
+        b->key = text; /* freed with the builder */
         b->key_line = (int)event->start_mark.line + 1;
         b->key_column = (int)event->start_mark.column + 1;
         const vst_yaml *earlier = vst_yaml_find(parent, text);
@@ -254,8 +254,8 @@ out:
     return status;
 }
 
-/* The code of a character of several bytes that libyaml would refuse or change if it stood there as it is: C1 controls,
- * line separators, the byte-order mark, non-characters. 0: none. */
+/* The code point of a multi-byte character that libyaml would refuse or change unless it is escaped: C1 controls, line
+ * separators, the byte-order mark, non-characters. 0 for others. */
 static unsigned needs_escape(const char *text, int *length) {
     const unsigned char *t = (const unsigned char *)text;
     *length = 2;

@@ -1,4 +1,4 @@
-/* Reads a whole data set in several threads and reports what is broken. */
+/* Reads a whole data set in several threads and reports broken samples. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,8 +17,8 @@ typedef struct work {
     vst_data_report *report;
     atomic_uint_fast64_t next, done;
     atomic_bool quit;
-    pthread_mutex_t mutex; /* guards the report and what follows */
-    vst_status status;     /* of the first error that is not a broken sample */
+    pthread_mutex_t mutex; /* protects the report and the following fields */
+    vst_status status;     /* of the first error other than a broken sample */
     char error[1024];
     int running;
 } work;
@@ -83,7 +83,7 @@ static bool all_ended(work *self) {
     return ended;
 }
 
-/* Reports the progress until all threads have ended. */
+/* Reports progress until all threads have ended. */
 static vst_status watch(work *self, const volatile sig_atomic_t *stop) {
     vst_progress progress;
     const struct timespec pause = {.tv_nsec = POLL_NANOSECONDS};

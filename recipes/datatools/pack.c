@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "datasets/tar_index.h"
+#include "datasets/tar_shards.h"
 #include "recipes/datatools/datatools.h"
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
@@ -16,7 +18,11 @@
 #include "vision/image/decode.h"
 #include "vision/image/resize.h"
 
-enum { BLOCK = 512, RECORD = 20 * BLOCK }; /* a tar's size is a multiple of RECORD */
+enum { BLOCK = 512, RECORD = 20 * BLOCK }; /* the size of a tar is a multiple of RECORD */
+
+/* Until all shards are there they have names that no reader takes for a set: an interrupted run would leave a part of
+ * the samples, which looks like a whole set. */
+#define UNFINISHED VSTI_SHARD_UNFINISHED
 
 typedef struct packer {
     const vst_dataset *dataset;
@@ -24,6 +30,7 @@ typedef struct packer {
     const char *folder, *name;
     vsti_file_writer output; /* the shard under way */
     uint64_t written;        /* bytes of it */
+    bool publishing;         /* some shards may have their names */
     vst_pack_result *result;
     vst_bytes bytes;
     vst_image image, smaller, scratch;
@@ -33,7 +40,8 @@ typedef struct packer {
 
 static uint64_t padded(uint64_t size) { return (size + BLOCK - 1) / BLOCK * BLOCK; }
 
-/* An ustar member; owner and time are left out, so that equal data give equal shards. Errors show on commit. */
+/* Writes a ustar member. Owner and time are omitted, so that equal data give equal shards. Errors are reported on
+ * commit. */
 static void write_member(packer *self, const char *name, const void *data, size_t size) {
     static const char zeros[BLOCK];
     char header[BLOCK] = {0};
@@ -45,7 +53,7 @@ static void write_member(packer *self, const char *name, const void *data, size_
            "0000000",
            24);
     snprintf(header + 124, 12, "%011llo", (unsigned long long)size);
-    memcpy(header + 136, "00000000000\0        0", 21); /* time, blanks for the sum, type */
+    memcpy(header + 136, "00000000000\0        0", 21); /* time, a blank checksum, type */
     memcpy(header + 257,
            "ustar\0"
            "00",
@@ -72,12 +80,12 @@ static vst_status shrink(packer *self) {
     if (status != VST_OK) return status;
     const vst_image large = self->image;
     self->image = self->smaller;
-    self->smaller = large; /* its memory is used again */
+    self->smaller = large; /* keep its memory for the next image */
     self->result->resized++;
     return VST_OK;
 }
 
-/* self->image to self->bytes. */
+/* Encodes self->image to self->bytes. */
 static vst_status encode(packer *self, vst_image_format format) {
     uint8_t *file = NULL;
     size_t size = 0;
@@ -89,7 +97,7 @@ static vst_status encode(packer *self, vst_image_format format) {
     return status;
 }
 
-/* The file in self->bytes, if its picture is too large, is replaced by a smaller one of the same format. */
+/* Replaces the file in self->bytes by a smaller one of the same format if its image is too large. */
 static vst_status shrink_file(packer *self, vst_image_format format) {
     const vst_image_limits *limits = vst_dataset_limits(self->dataset);
     const vst_decode_options options = {.limits = limits};
@@ -123,7 +131,7 @@ static vst_status get_pixels(packer *self, uint64_t index, int *label) {
     return status == VST_OK ? encode(self, VST_IMAGE_PNG) : status;
 }
 
-/* The bytes of a sample's image file, made where there is none, and its extension. */
+/* Gets the image file of a sample, encoding it if the data set stores pixels, and its extension. */
 static vst_status get_file(packer *self, uint64_t index, int *label, const char **extension) {
     vst_image_format format = VST_IMAGE_PNG;
     const vst_status status =
@@ -134,11 +142,33 @@ static vst_status get_file(packer *self, uint64_t index, int *label, const char 
 
 /* ---- Shards ---- */
 
+/* folder/classes.txt, one name a line. */
+static vst_status write_classes(const vst_dataset *dataset, const char *folder) {
+    vst_status status = VST_OK;
+    vsti_file_writer output = {0};
+    char *path = vst_format("%s/classes.txt", folder);
+    if (!path) return vst_fail_memory(strlen(folder));
+    VST_TRY(vsti_file_create(&output, path));
+    for (int i = 0; i < vst_dataset_classes(dataset); i++)
+        fprintf(output.stream, "%s\n", vst_dataset_class_name(dataset, i));
+    VST_TRY(vsti_file_commit(&output));
+out:
+    vst_free(path);
+    return status;
+}
+
+/* folder/NAME-000007.tar and what follows. */
+static vst_status shard_path(const packer *self, uint64_t shard, const char *ending, char path[PATH_MAX]) {
+    if (snprintf(path, PATH_MAX, "%s/%s-%06llu.tar%s", self->folder, self->name, (unsigned long long)shard, ending) <
+        PATH_MAX)
+        return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT, "%s: the path is too long", self->folder);
+}
+
 static vst_status open_shard(packer *self) {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/%s-%06llu.tar", self->folder, self->name,
-                 (unsigned long long)self->result->shards) >= PATH_MAX)
-        return vst_fail(VST_ERROR_ARGUMENT, "%s: the path is too long", self->folder);
+    const vst_status status = shard_path(self, self->result->shards, UNFINISHED, path);
+    if (status != VST_OK) return status;
     self->written = 0;
     return vsti_file_create(&self->output, path);
 }
@@ -159,6 +189,36 @@ static vst_status close_shard(packer *self) {
     self->result->shards++;
     self->result->bytes += whole;
     return vsti_tar_index_make(path, &images);
+}
+
+static vst_status rename_part(const packer *self, uint64_t shard, const char *from_ending, const char *to_ending) {
+    char from[PATH_MAX], to[PATH_MAX];
+    vst_status status = VST_OK;
+    VST_TRY(shard_path(self, shard, from_ending, from));
+    VST_TRY(shard_path(self, shard, to_ending, to));
+    if (rename(from, to) != 0) VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot become %s: %s", from, to, strerror(errno)));
+out:
+    return status;
+}
+
+/* All samples are written: gives the shards their names. As long as one lacks it, readers refuse the folder. */
+static vst_status publish(packer *self) {
+    vst_status status = VST_OK;
+    self->publishing = true;
+    if (vst_dataset_classes(self->dataset) > 0) VST_TRY(write_classes(self->dataset, self->folder));
+    for (uint64_t i = self->result->shards; i-- > 0;) VST_TRY(rename_part(self, i, UNFINISHED ".idx", ".idx"));
+    for (uint64_t i = self->result->shards; i-- > 0;) VST_TRY(rename_part(self, i, UNFINISHED, ""));
+out:
+    return status;
+}
+
+/* After a failure; not if some shards may have their names: then the others' must stay, so that the set is refused. */
+static void remove_parts(const packer *self) {
+    static const char *const endings[] = {UNFINISHED, UNFINISHED ".idx"};
+    char path[PATH_MAX];
+    for (uint64_t i = 0; i < self->result->shards && !self->publishing; i++)
+        for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+            if (shard_path(self, i, endings[k], path) == VST_OK) unlink(path);
 }
 
 static vst_status pack_sample(packer *self, uint64_t position) {
@@ -186,7 +246,8 @@ static vst_status pack_sample(packer *self, uint64_t position) {
     return VST_OK;
 }
 
-/* Makes the folder; shards left by an earlier run would be read together with the new ones. */
+/* Creates the folder. Fails if it has shards of an earlier run, because they would be read together with the new ones.
+ */
 static vst_status prepare_folder(const char *folder, const char *name) {
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return vst_fail(VST_ERROR_IO, "%s: the folder cannot be made: %s", folder, strerror(errno));
@@ -218,27 +279,15 @@ vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const c
         VST_TRY(pack_sample(&self, i));
         vst_progress_update(&progress, i + 1, NAN);
     }
-    status = close_shard(&self);
+    VST_TRY(close_shard(&self));
+    VST_TRY(publish(&self));
 out:
     vst_progress_finish(&progress);
     vsti_file_discard(&self.output);
+    if (status != VST_OK) remove_parts(&self);
     vst_bytes_clear(&self.bytes);
     vst_image_clear(&self.image);
     vst_image_clear(&self.smaller);
     vst_image_clear(&self.scratch);
-    return status;
-}
-
-vst_status vst_data_pack_classes(const vst_dataset *dataset, const char *folder) {
-    vst_status status = VST_OK;
-    vsti_file_writer output = {0};
-    char *path = vst_format("%s/classes.txt", folder);
-    if (!path) return vst_fail_memory(strlen(folder));
-    VST_TRY(vsti_file_create(&output, path));
-    for (int i = 0; i < vst_dataset_classes(dataset); i++)
-        fprintf(output.stream, "%s\n", vst_dataset_class_name(dataset, i));
-    VST_TRY(vsti_file_commit(&output));
-out:
-    vst_free(path);
     return status;
 }

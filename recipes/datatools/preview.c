@@ -1,4 +1,4 @@
-/* A contact sheet of a data set with the classes' names. */
+/* Preview: a grid of samples with their class names. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,13 +8,13 @@
 
 enum { COUNT_MAX = 1024, CELL = 160, GAP = 4 };
 
-/* Replaces the image by the means of its step x step blocks, so that it fits into a cell. */
+/* Shrinks the image to fit into a cell, replacing blocks of step x step pixels by their mean. */
 static void shrink(vst_image *image) {
     const int longer = image->height > image->width ? image->height : image->width, step = (longer + CELL - 1) / CELL;
     if (step <= 1) return;
     const int height = image->height / step > 0 ? image->height / step : 1;
     const int width = image->width / step > 0 ? image->width / step : 1, channels = image->channels;
-    for (int y = 0; y < height; y++) /* every block lies behind what is written in its place */
+    for (int y = 0; y < height; y++) /* in place: every block is read before its position is overwritten */
         for (int x = 0; x < width; x++)
             for (int c = 0; c < channels; c++) {
                 int sum = 0, count = 0;
@@ -63,8 +63,9 @@ vst_status vst_data_preview(const vst_dataset *dataset, const char *augment, uin
     VST_TRY(vst_augment_create(&policies, augment));
     VST_TRY(vst_dataset_sample(dataset, (uint64_t)count, seed, &view));
     for (int i = 0; i < count; i++) {
+        uint64_t sample = (uint64_t)i;
         int label;
-        VST_TRY(vst_dataset_read(view, (uint64_t)i, &images[i], &label));
+        VST_TRY(vst_dataset_read_next(view, &sample, &images[i], &label));
         names[i] = vst_dataset_class_name(dataset, label);
         VST_TRY(vst_augment_apply(policies, seed, 0, (uint64_t)i, &images[i]));
         shrink(&images[i]);

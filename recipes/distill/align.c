@@ -58,17 +58,13 @@ static void pool(vst_graph *g, vsti_side *side) {
 
 static bool is_larger(const vst_shape *a, const vst_shape *b) { return a->dim[2] * a->dim[3] > b->dim[2] * b->dim[3]; }
 
-/* Average pooling where the smaller grid divides the larger one. */
-static bool pool_to(const vsti_sides *s, vsti_side *side, const vst_shape *to) {
+/* PyTorch's adaptive average pooling: plain pooling where the smaller grid divides the larger one. */
+static void pool_to(const vsti_sides *s, vsti_side *side, const vst_shape *to) {
     const vst_shape from = vst_shape_at(s->graph, side->value);
     const int64_t kernel = from.dim[2] / to->dim[2];
-    char text[VSTI_SIDE_TEXT];
-    if (from.dim[2] != kernel * to->dim[2] || from.dim[3] != kernel * to->dim[3])
-        return vsti_refuse(
-            s, VST_ERROR_SHAPE, "%s cannot be pooled to %lld x %lld: set distill.terms.%d.align to larger",
-            vsti_side_text(s->graph, side, text), (long long)to->dim[2], (long long)to->dim[3], s->index);
-    side->value = vst_avg_pool(s->graph, side->value, (vst_pool_options){.kernel = (int)kernel});
-    return true;
+    const bool divides = from.dim[2] == kernel * to->dim[2] && from.dim[3] == kernel * to->dim[3];
+    side->value = divides ? vst_avg_pool(s->graph, side->value, (vst_pool_options){.kernel = (int)kernel})
+                          : vst_resize(s->graph, side->value, (int)to->dim[2], (int)to->dim[3], VST_AREA);
 }
 
 static bool align_grids(vsti_sides *s) {
@@ -84,9 +80,20 @@ static bool align_grids(vsti_sides *s) {
     vsti_side *larger = is_larger(&a, &b) ? &s->student : &s->teacher,
               *smaller = is_larger(&a, &b) ? &s->teacher : &s->student;
     const vst_shape large = vst_shape_at(s->graph, larger->value), small = vst_shape_at(s->graph, smaller->value);
-    if (s->term->align == VST_ALIGN_SMALLER) return pool_to(s, larger, &small);
-    smaller->value = vst_resize(s->graph, smaller->value, (int)large.dim[2], (int)large.dim[3], VST_BILINEAR);
+    if (s->term->align == VST_ALIGN_SMALLER) pool_to(s, larger, &small);
+    else smaller->value = vst_resize(s->graph, smaller->value, (int)large.dim[2], (int)large.dim[3], VST_BILINEAR);
     return true;
+}
+
+/* Grids, then channels; but a linear projector goes before its side is enlarged. Both are linear maps of which one
+ * works on channels and the other on places (whose weights sum to 1, for the bias), so their order decides the work
+ * alone: a ViT of 14 x 14 patches beside a CNN's map of 112 x 112 would be projected at 64 times as many places. */
+static bool align_maps(vsti_sides *s) {
+    const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
+    const bool enlarged = s->term->align == VST_ALIGN_LARGER && is_larger(&b, &a);
+    if (s->term->projector == VST_PROJECTOR_REGRESSOR) return vsti_regress(s);
+    if (enlarged && s->term->projector == VST_PROJECTOR_LINEAR) return vsti_project(s) && align_grids(s);
+    return align_grids(s) && vsti_project(s);
 }
 
 /* ---- Kinds ---- */
@@ -113,5 +120,5 @@ bool vsti_align(vsti_sides *s) {
         pool(s->graph, &s->teacher);
     }
     if (s->student.kind != s->teacher.kind || s->student.kind == VST_TAP_OTHER) return refuse_kinds(s);
-    return s->student.kind == VST_TAP_MAP ? align_grids(s) : true;
+    return s->student.kind == VST_TAP_MAP ? align_maps(s) : vsti_project(s);
 }

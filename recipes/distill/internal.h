@@ -31,8 +31,9 @@ vst_value vsti_term_build(vst_graph *graph, const vst_term_options *term, const 
                           const char *teacher_tap, vst_shape teacher_shape, vst_value labels);
 
 /* Each gives false after a failure. */
-bool vsti_align(vsti_sides *sides);     /* kinds and grids (align.c) */
+bool vsti_align(vsti_sides *sides);     /* kinds, then grids and channels (align.c) */
 bool vsti_project(vsti_sides *sides);   /* the student's channels become the teacher's (project.c) */
+bool vsti_regress(vsti_sides *sides);   /* its channels and its grid */
 bool vsti_transform(vsti_sides *sides); /* what is compared (transform.c) */
 
 #endif

@@ -33,11 +33,11 @@ vst_tap_kind vst_tap_kind_of(const char *name, const vst_shape *shape) {
                               : VST_TAP_OTHER;
 }
 
-/* Blocks and stages; what comes before the first of them is none. */
+/* Blocks and stages; what comes before the first of them is none, nor the norm after the last. */
 static bool is_feature(const vst_graph *graph, const char *name) {
     const vst_shape shape = vst_shape_at(graph, vst_find(graph, name));
-    const bool stem = strcmp(name, "stem") == 0 || strcmp(name, "act1") == 0;
-    return shape.rank > 2 && !stem && !is_part(name);
+    const bool around = strcmp(name, "stem") == 0 || strcmp(name, "act1") == 0 || strcmp(name, "norm") == 0;
+    return shape.rank > 2 && !around && !is_part(name);
 }
 
 static const char *feature_at(const vst_graph *graph, long index) {
@@ -46,11 +46,13 @@ static const char *feature_at(const vst_graph *graph, long index) {
     return NULL;
 }
 
-static long feature_count(const vst_graph *graph) {
-    long count = 0;
+int vst_feature_count(const vst_graph *graph) {
+    int count = 0;
     for (size_t i = 0; i < vst_tap_count(graph); i++) count += is_feature(graph, vst_tap_name(graph, i));
     return count;
 }
+
+bool vst_is_every_feature(const char *name) { return strcmp(name, "features.*") == 0; }
 
 /* A tap by its own name. */
 static vst_value find(vst_graph *graph, const char *name) {
@@ -74,7 +76,7 @@ vst_value vst_tap_find(vst_graph *graph, const char *wanted, char name[VST_TAP_N
     char *rest = NULL;
     snprintf(name, VST_TAP_NAME, "%s", wanted);
     if (strncmp(wanted, place, strlen(place)) != 0) return find(graph, name);
-    const long number = strtol(wanted + strlen(place), &rest, 10), count = feature_count(graph);
+    const long number = strtol(wanted + strlen(place), &rest, 10), count = vst_feature_count(graph);
     if (rest == wanted + strlen(place)) return none;
     const bool percent = *rest == '%';
     const long index = percent      ? lround((double)number / 100 * (double)(count - 1))

@@ -2,6 +2,8 @@
 #ifndef VISTILL_RECIPES_DISTILL_TAP_H
 #define VISTILL_RECIPES_DISTILL_TAP_H
 
+#include <stdbool.h>
+
 #include "vision/graph/graph.h"
 
 typedef enum vst_tap_kind {
@@ -22,6 +24,10 @@ enum { VST_TAP_NAME = 96 };
  * ".scores" may follow. Scores q kᵀ / sqrt(d) are added to the graph when they are first asked for. `name` gets the
  * tap's own name. The null value if there is no such tap; then vst_tap_list says which there are. */
 vst_value vst_tap_find(vst_graph *graph, const char *wanted, char name[VST_TAP_NAME]);
+
+/* How many features the model has, and whether a name stands for all of them: "features.*". */
+int vst_feature_count(const vst_graph *graph);
+bool vst_is_every_feature(const char *name);
 
 /* "layer1, layer2, layer3, logits": without the parts of attention. Cut to `size`. */
 const char *vst_tap_list(const vst_graph *graph, char *text, size_t size);

@@ -1,6 +1,7 @@
 /* Builds a term: find the taps, align, project, transform, apply the distance. */
 #include "recipes/distill/term.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "recipes/distill/internal.h"
@@ -140,28 +141,61 @@ static vst_value build_distance(const vsti_sides *s, vst_value labels) {
                                         .labels = labels,
                                         .options = s->term->own,
                                         .index = s->index};
-    vst_value value = {0};
     VST_ASSERT(s->term->own || !s->distance->options);
-    VST_SCOPE (s->graph, VST_DISTILL_PREFIX "%d", s->index) value = s->distance->build(&inputs);
-    return value;
+    return s->distance->build(&inputs);
+}
+
+/* In the term's scope, by which its parameters are named and a profile tells what it costs. */
+static vst_value build(vsti_sides *s, const char *teacher_tap, vst_shape teacher_shape, vst_value labels) {
+    char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
+    if (!s->distance)
+        vsti_refuse(s, VST_ERROR_NOT_FOUND, "there is no distance '%s'; `vistill explain` lists them",
+                    s->term->distance ? s->term->distance : "");
+    const bool built = s->distance && check_labels(s, labels) && find_student(s, student_name) &&
+                       find_teacher(s, teacher_tap, teacher_shape, teacher_name) && check_projector(s) &&
+                       vsti_align(s) && vsti_transform(s) && check_taken(s);
+    return built ? build_distance(s, labels) : (vst_value){0};
 }
 
 vst_value vsti_term_build(vst_graph *g, const vst_term_options *term, const vst_distance *distance, int index,
                           const char *teacher_tap, vst_shape teacher_shape, vst_value labels) {
-    char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
     vsti_sides s = {.graph = g, .term = term, .index = index, .distance = distance};
-    if (!distance)
-        vsti_refuse(&s, VST_ERROR_NOT_FOUND, "there is no distance '%s'; `vistill explain` lists them",
-                    term->distance ? term->distance : "");
-    const bool built = distance && check_labels(&s, labels) && find_student(&s, student_name) &&
-                       find_teacher(&s, teacher_tap, teacher_shape, teacher_name) && check_projector(&s) &&
-                       vsti_align(&s) && vsti_project(&s) && vsti_transform(&s) && check_taken(&s);
-    return built ? build_distance(&s, labels) : (vst_value){0};
+    vst_value loss = {0};
+    VST_SCOPE (g, VST_DISTILL_PREFIX "%d", index) loss = build(&s, teacher_tap, teacher_shape, labels);
+    return loss;
 }
 
 vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, const char *teacher_tap,
                          vst_shape teacher_shape, vst_value labels) {
     return vsti_term_build(g, term, vst_distance_find(term->distance), index, teacher_tap, teacher_shape, labels);
+}
+
+/* ---- Every stage ---- */
+
+/* The student's feature at the place of the teacher's `stage` of `stages`. */
+static int place_of(const vst_graph *g, int stage, int stages) {
+    const int last = vst_feature_count(g) - 1;
+    return stages > 1 ? (int)lround((double)stage / (stages - 1) * last) : last;
+}
+
+vst_value vst_term_build_stages(vst_graph *g, const vst_term_options *term, int index, const vst_stage *stages,
+                                int count, vst_value labels) {
+    const bool every = vst_is_every_feature(term->student);
+    vst_value sum = {0};
+    for (int i = 0; i < count; i++) {
+        char student[VST_TAP_NAME];
+        vst_term_options one = *term; /* a view: nothing of it is freed */
+        snprintf(student, sizeof student, "features.%d", place_of(g, i, count));
+        if (every) one.student = student;
+        one.teacher = (char *)stages[i].name;
+        vsti_sides s = {.graph = g, .term = &one, .index = index, .distance = vst_distance_find(term->distance)};
+        vst_value loss = {0};
+        VST_SCOPE (g, VST_DISTILL_PREFIX "%d.%d", index, i) {
+            loss = build(&s, stages[i].name, stages[i].shape, labels);
+            sum = i ? vst_add(g, sum, loss) : loss;
+        }
+    }
+    return sum;
 }
 
 /* ---- Weight ---- */
@@ -172,6 +206,7 @@ double vst_term_weight(const vst_term_options *term, double epoch, int epochs) {
     switch (term->schedule) {
     case VST_SCHEDULE_UP: return term->weight * passed;
     case VST_SCHEDULE_DOWN: return term->weight * (1 - passed);
+    case VST_SCHEDULE_SIGMOID: return term->weight * exp(-5 * (1 - passed) * (1 - passed));
     default: return epoch >= begin && epoch < end ? term->weight : 0;
     }
 }

@@ -17,7 +17,8 @@ const vst_option vst_term_table[] = {
     VST_OPTION_STRING(
         vst_term_options, from, "teacher",
         "who teaches: teacher (or 1), 2 … of several, ema: the student's moving average, student: itself"),
-    VST_OPTION_STRING(vst_term_options, teacher, "logits", "tap of who teaches: logits, layer3, features.-1 …"),
+    VST_OPTION_STRING(vst_term_options, teacher, "logits",
+                      "tap of who teaches: logits, layer3, features.-1 …, features.*: all stages"),
     VST_OPTION_DOUBLE(vst_term_options, weight, 0.5, 0, 1e6, "of the term in the loss"),
     VST_OPTION_CHOICE(vst_term_options, tokens, "patches", VST_CHOICE_TEXT(VST_TERM_TOKENS),
                       "of a transformer's tokens: the patches as a grid, all, or the class token"),
@@ -25,11 +26,11 @@ const vst_option vst_term_table[] = {
                       "grids that differ: resized to the larger, pooled to the smaller, or refused"),
     VST_OPTION_CHOICE(
         vst_term_options, projector, "none", VST_CHOICE_TEXT(VST_TERM_PROJECTORS),
-        "brings the student's channels to the teacher's: 1x1 convolution, two of them, one with batch norm"),
+        "student's channels to the teacher's: 1x1 convolution, two, one with batch norm; FitNets' regressor"),
     VST_OPTION_CHOICE(vst_term_options, transform, "none", VST_CHOICE_TEXT(VST_TERM_TRANSFORMS),
                       "logits standardised, channels of length 1, energy map, places among each other"),
     VST_OPTION_CHOICE(vst_term_options, schedule, "constant", VST_CHOICE_TEXT(VST_TERM_SCHEDULES),
-                      "of the weight between `begin` and `end`: as it is, from 0 up, down to 0"),
+                      "of the weight between `begin` and `end`: as it is, from 0 up, down to 0, exp(-5 (1 - t)^2)"),
     VST_OPTION_DOUBLE(vst_term_options, begin, 0, 0, 100000, "epoch from which the schedule counts"),
     VST_OPTION_DOUBLE(vst_term_options, end, 0, 0, 100000, "epoch to which it counts; 0: the run's last"),
     VST_OPTION_END};

@@ -11,14 +11,19 @@
     X(VST_PROJECTOR_NONE, "none")     \
     X(VST_PROJECTOR_LINEAR, "linear") \
     X(VST_PROJECTOR_MLP, "mlp")       \
-    X(VST_PROJECTOR_NORM, "norm")
+    X(VST_PROJECTOR_NORM, "norm")     \
+    X(VST_PROJECTOR_REGRESSOR, "regressor")
 #define VST_TERM_TRANSFORMS(X)                  \
     X(VST_TRANSFORM_NONE, "none")               \
     X(VST_TRANSFORM_STANDARDIZE, "standardize") \
     X(VST_TRANSFORM_UNIT, "unit")               \
     X(VST_TRANSFORM_ATTENTION, "attention")     \
     X(VST_TRANSFORM_RELATION, "relation")
-#define VST_TERM_SCHEDULES(X) X(VST_SCHEDULE_CONSTANT, "constant") X(VST_SCHEDULE_UP, "up") X(VST_SCHEDULE_DOWN, "down")
+#define VST_TERM_SCHEDULES(X)            \
+    X(VST_SCHEDULE_CONSTANT, "constant") \
+    X(VST_SCHEDULE_UP, "up")             \
+    X(VST_SCHEDULE_DOWN, "down")         \
+    X(VST_SCHEDULE_SIGMOID, "sigmoid")
 typedef enum vst_term_tokens { VST_CHOICE_ENUM(VST_TERM_TOKENS) } vst_term_tokens;
 typedef enum vst_term_align { VST_CHOICE_ENUM(VST_TERM_ALIGNS) } vst_term_align;
 typedef enum vst_term_projector { VST_CHOICE_ENUM(VST_TERM_PROJECTORS) } vst_term_projector;
@@ -31,7 +36,7 @@ typedef struct vst_term_options {
     char *distance; /* kl | hard | mse …: a file of recipes/distill/distances */
     char *student;  /* tap: "logits", "logits_dist", "blocks.3" … */
     char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
-    char *teacher;  /* its tap: "logits", "layer3", "features.-1" … */
+    char *teacher;  /* its tap: "logits", "layer3", "features.-1" …; "features.*": every stage */
     double weight;
     int tokens;        /* vst_term_tokens */
     int align;         /* vst_term_align: what becomes of grids that differ */

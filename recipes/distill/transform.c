@@ -1,16 +1,16 @@
-/* Transforms: what of the aligned values is compared. */
+/* Transforms of the aligned values before they are compared. */
 #include <math.h>
 
 #include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
-/* Channels last: a row for each place. */
+/* Channels last, one row per position. */
 static void to_rows(vst_graph *g, vsti_side *side) {
     if (side->kind == VST_TAP_MAP) side->value = vst_permute(g, side->value, (const int[]){0, 2, 3, 1});
 }
 
-/* The map's energy at each place as a unit vector (Zagoruyko and Komodakis, "Paying More Attention to Attention",
- * 2017). */
+/* The energy of the map at each position, as a unit vector (Zagoruyko and Komodakis, "Paying More Attention to
+ * Attention", 2017). */
 static void to_attention_map(vst_graph *g, vsti_side *side) {
     const int64_t batch = vst_shape_at(g, side->value).dim[0];
     const vst_value energy = vst_reduce_mean(g, vst_mul(g, side->value, side->value), 1u << 1, false);
@@ -18,8 +18,8 @@ static void to_attention_map(vst_graph *g, vsti_side *side) {
     side->kind = VST_TAP_VECTOR;
 }
 
-/* x xᵀ / sqrt(width): how each place relates to each other one (MiniLM's relations of queries, keys and values; for a
- * CNN's map the same of its places, which needs no projector). */
+/* x xᵀ / sqrt(width): relations between all pairs of positions (MiniLM's relations of queries, keys and values). For a
+ * CNN, positions are pixels of the map. No projector is needed. */
 static void to_relation(vst_graph *g, vsti_side *side) {
     const vst_shape shape = vst_shape_at(g, side->value);
     vst_value rows = side->value;

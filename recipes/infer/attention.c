@@ -1,4 +1,4 @@
-/* Attention rollout and its picture. */
+/* Attention rollout and its overlay on the image. */
 #include "recipes/infer/attention.h"
 
 #include <math.h>
@@ -30,8 +30,8 @@ vst_rollout vst_rollout_find(vst_graph *graph, vst_value values[VST_ROLLOUT_BLOC
     return found.side > 0 && found.prefix > 0 ? found : (vst_rollout){0};
 }
 
-/* next = row (A + I)/2: one row of the product needs no product of matrices. */
-static void roll(const vst_rollout *a, const float *attention, const double *row, double *next) {
+/* next = row (A + I)/2. One row is enough, so no matrix product is needed. */
+static void multiply_row(const vst_rollout *a, const float *attention, const double *row, double *next) {
     const size_t all = (size_t)a->all;
     for (size_t i = 0; i < all; i++) next[i] = row[i] / 2;
     for (size_t h = 0; h < (size_t)a->heads; h++)
@@ -50,7 +50,7 @@ vst_status vst_rollout_maps(const vst_rollout *a, const float *const *blocks, fl
     for (int token = 0; token < a->tokens; token++) {
         for (size_t i = 0; i < all; i++) row[i] = i == (size_t)token;
         for (int b = a->blocks; b-- > 0;) { /* from the last block to the first */
-            roll(a, blocks[b], row, next);
+            multiply_row(a, blocks[b], row, next);
             double *swap = row;
             row = next;
             next = swap;
@@ -61,11 +61,11 @@ vst_status vst_rollout_maps(const vst_rollout *a, const float *const *blocks, fl
     return VST_OK;
 }
 
-/* ---- The picture ---- */
+/* ---- Overlay ---- */
 
-/* 0 … 1 from black through purple and orange to a light yellow: brighter the more, also in print and for the
- * colour-blind. */
-static void heat_colour(double heat, double colour[3]) {
+/* Maps 0 … 1 to black, purple, orange and light yellow. Brightness increases, so that it is readable in greyscale and
+ * for the colour-blind. */
+static void map_colour(double heat, double colour[3]) {
     static const double stops[5][3] = {{8, 6, 28}, {92, 24, 110}, {196, 56, 84}, {246, 132, 42}, {252, 232, 130}};
     const double at = fmin(fmax(heat, 0), 1) * 4;
     const int stop = at < 3 ? (int)at : 3;
@@ -96,7 +96,7 @@ vst_status vst_attention_overlay(const vst_image *picture, const float *map, int
         const uint8_t *pixel = picture->pixels + i * (size_t)picture->channels;
         double colour[3], sum = 0;
         for (int c = 0; c < picture->channels; c++) sum += pixel[c];
-        heat_colour(heat.pixels[i] / 255.0, colour);
+        map_colour(heat.pixels[i] / 255.0, colour);
         const double grey = sum / picture->channels;
         for (int c = 0; c < 3; c++) out->pixels[3 * i + (size_t)c] = (uint8_t)lround(0.4 * grey + 0.6 * colour[c]);
     }

@@ -1,4 +1,4 @@
-/* Evaluates sessions: losses and counts on the host. */
+/* Evaluation of sessions: loss, accuracy and confusion matrix. */
 #include "recipes/infer/evaluate.h"
 
 #include <math.h>
@@ -13,30 +13,35 @@ static vst_status reserve_ints(int **array, uint64_t count) {
 
 static vst_status reserve(vst_evaluation *e, int classes, uint64_t samples, bool want_logits) {
     vst_status status = VST_OK;
-    size_t cells, scores;
-    if (!vst_multiply((size_t)classes, (size_t)classes, &cells) ||
-        !vst_multiply((size_t)samples, (size_t)classes, &scores))
-        return vst_fail_memory(SIZE_MAX);
-    if (!e->confusion) e->confusion = vst_calloc(cells, sizeof *e->confusion);
+    size_t scores;
+    if (!vst_multiply((size_t)samples, (size_t)classes, &scores)) return vst_fail_memory(SIZE_MAX);
     if (!e->logits && want_logits) e->logits = vst_calloc(scores, sizeof *e->logits);
-    if (!e->confusion || (want_logits && !e->logits)) VST_TRY(vst_fail_memory(cells * sizeof *e->confusion));
+    if (want_logits && !e->logits) VST_TRY(vst_fail_memory(scores * sizeof *e->logits));
     VST_TRY(reserve_ints(&e->labels, samples));
     VST_TRY(reserve_ints(&e->predictions, samples));
     if (!e->probabilities) e->probabilities = vst_calloc((size_t)samples, sizeof *e->probabilities);
     if (!e->probabilities) VST_TRY(vst_fail_memory((size_t)samples * sizeof *e->probabilities));
-    memset(e->confusion, 0, cells * sizeof *e->confusion);
     e->classes = classes;
     e->samples = e->labelled = 0;
 out:
     return status;
 }
 
-/* The first of the largest. */
-static int largest(const float *scores, int classes) {
-    int best = 0;
-    for (int c = 1; c < classes; c++)
-        if (scores[c] > scores[best]) best = c;
+size_t vst_evaluation_bytes(uint64_t samples, int heads) {
+    return (size_t)samples * (sizeof(int) * (2 + (size_t)heads) + sizeof(float));
+}
+
+size_t vst_largest(const float *values, size_t count) {
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (values[i] > values[best]) best = i;
     return best;
+}
+
+static bool all_finite(const float *scores, int classes) {
+    for (int c = 0; c < classes; c++)
+        if (!isfinite(scores[c])) return false;
+    return true;
 }
 
 /* One sample's scores: its loss (0 without a label), the first largest class and its probability, how many classes beat
@@ -47,14 +52,14 @@ typedef struct sample_result {
 } sample_result;
 
 static sample_result score_sample(const float *scores, int classes, int label) {
-    sample_result result = {.prediction = largest(scores, classes)};
+    sample_result result = {.prediction = (int)vst_largest(scores, (size_t)classes)};
     double sum = 0;
     for (int c = 0; c < classes; c++) sum += exp((double)scores[c] - scores[result.prediction]);
     result.probability = 1 / sum;
     if (label < 0) return result;
     for (int c = 0; c < classes; c++) {
         const bool worse = scores[c] < scores[label] || (scores[c] == scores[label] && c >= label);
-        result.better += !worse; /* so that a score that is not a number is never right */
+        result.better += !worse;
     }
     result.loss = log(sum) + scores[result.prediction] - scores[label];
     return result;
@@ -65,14 +70,15 @@ typedef struct sums {
     uint64_t top1, top5;
 } sums;
 
-/* Each head's own predictions, of models with two. The first batch makes room for them. */
+/* Stores the predictions of each head of a model with two heads. Allocates them at the first batch. */
 static vst_status take_heads(const vst_batch *batch, const vst_result *answers, uint64_t samples, vst_evaluation *e) {
     for (int h = 0; h < VST_HEADS; h++) {
         if (!answers->heads[h]) continue;
         const vst_status status = reserve_ints(&e->heads[h], samples);
         if (status != VST_OK) return status;
         for (int i = 0; i < batch->count; i++)
-            e->heads[h][batch->samples[i]] = largest(answers->heads[h] + (size_t)i * (size_t)e->classes, e->classes);
+            e->heads[h][batch->samples[i]] =
+                (int)vst_largest(answers->heads[h] + (size_t)i * (size_t)e->classes, (size_t)e->classes);
     }
     return VST_OK;
 }
@@ -89,6 +95,11 @@ static vst_status take_batch(const vst_batch *batch, const float *scores, uint64
                             "sample %llu with label %d is outside of the %llu samples and %d classes that "
                             "the evaluation was made for",
                             (unsigned long long)sample, label, (unsigned long long)samples, classes);
+        if (!all_finite(row, classes))
+            return vst_fail(VST_ERROR_NUMERIC,
+                            "the model's scores of sample %llu are not finite: its weights or the image hold values "
+                            "that are not",
+                            (unsigned long long)sample);
         const sample_result v = score_sample(row, classes, label);
         e->labels[sample] = label;
         e->predictions[sample] = v.prediction;
@@ -97,7 +108,6 @@ static vst_status take_batch(const vst_batch *batch, const float *scores, uint64
         e->samples++;
         if (label < 0) continue;
         e->labelled++;
-        e->confusion[(size_t)label * (size_t)classes + (size_t)v.prediction]++;
         total->loss += v.loss;
         total->top1 += v.better < 1;
         total->top5 += v.better < 5;
@@ -131,7 +141,6 @@ out:
 }
 
 void vst_evaluation_clear(vst_evaluation *evaluation) {
-    vst_free(evaluation->confusion);
     vst_free(evaluation->labels);
     vst_free(evaluation->predictions);
     vst_free(evaluation->probabilities);

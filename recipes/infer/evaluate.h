@@ -1,4 +1,4 @@
-/* Evaluation: a session's answers for all samples of a loader, held against their labels. */
+/* Evaluation: compares a session's scores for all samples of a loader with their labels. */
 #ifndef VISTILL_RECIPES_INFER_EVALUATE_H
 #define VISTILL_RECIPES_INFER_EVALUATE_H
 
@@ -9,19 +9,24 @@
 
 typedef struct vst_evaluation {
     int classes;
-    uint64_t samples, labelled; /* the figures below are over the labelled ones */
+    uint64_t samples, labelled; /* the following values are over labelled samples */
     double loss;                /* mean cross-entropy with the label */
     double top1, top5;          /* per cent; top5 is NAN with 5 classes or fewer */
-    uint64_t *confusion;        /* (classes, classes): row label, column prediction */
     int *labels, *predictions;  /* (samples) by index in the data set; label -1: unlabelled */
     float *probabilities;       /* (samples) of the prediction, by the softmax of the scores */
     int *heads[VST_HEADS];      /* (samples) predictions of each head alone; NULL of a model with one head */
     float *logits;              /* (samples, classes) by index in the data set; NULL if not wanted */
 } vst_evaluation;
 
+/* The place of the largest value, the first of equal ones; `count` is 1 or more. */
+size_t vst_largest(const float *values, size_t count);
+
+/* What vst_evaluate allocates: for samples of a model with so many classes, `heads` of them 0 or VST_HEADS. */
+size_t vst_evaluation_bytes(uint64_t samples, int heads);
+
 /* Fills `evaluation`, which is zeroed or one of the same model and samples (its arrays are then used again). The loader
  * is one of vst_evaluation_loader, of a data set of `samples`. `stop` may be NULL; when it becomes non-zero the result
- * is VST_ERROR_INTERRUPTED. */
+ * is VST_ERROR_INTERRUPTED. Scores that are not finite are VST_ERROR_NUMERIC: of what they say nothing is right. */
 VST_NODISCARD vst_status vst_evaluate(vst_session *session, vst_loader *loader, uint64_t samples, bool want_logits,
                                       const volatile sig_atomic_t *stop, vst_evaluation *evaluation);
 void vst_evaluation_clear(vst_evaluation *evaluation);

@@ -1,4 +1,4 @@
-/* Latency of a session that has one thread. */
+/* Latency of a session with one thread. */
 #include "recipes/infer/latency.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* Sessions over models in memory, for the rest of recipes/: evaluation during training, teachers, reports, profiles. */
+/* Sessions over models in memory, for use within recipes/: evaluation during training, teachers, reports, profiles. */
 #ifndef VISTILL_RECIPES_INFER_MODEL_SESSION_H
 #define VISTILL_RECIPES_INFER_MODEL_SESSION_H
 
@@ -8,37 +8,37 @@
 #include "vision/image/image.h"
 #include "vision/plan/program.h"
 
-/* `params` holds the model's parameters (others may be there too), both outlive the session. Taps and shapes can be
- * asked for before the params are allocated, answers cannot. Values may change between runs (vst_params_changed), not
- * during one. */
+/* `params` contains the model's parameters (and possibly others). Both must outlive the session. Taps and shapes are
+ * available before the params are allocated; running needs them. Values may change between runs (vst_params_changed),
+ * not during a run. */
 VST_NODISCARD vst_status vst_session_create(vst_session **out, const vst_model_config *config, vst_params *params,
                                             const vst_session_options *options);
-/* The same over a model file that was read before, and outlives the session; its class names are used. */
+/* The same for a loaded model, which must outlive the session; its class names are used. */
 VST_NODISCARD vst_status vst_session_create_model(vst_session **out, const vst_model *model,
                                                   const vst_session_options *options);
 
 size_t vst_session_image_floats(const vst_session *session); /* of one image (C, H, W) */
 
-/* As vst_session_decode, of a decoded picture, which is changed; `scratch`: two images that are overwritten. */
+/* Like vst_session_decode for a decoded image, which is overwritten; `scratch`: two images to overwrite. */
 VST_NODISCARD vst_status vst_session_convert(const vst_session *session, vst_image *picture, vst_image scratch[2],
                                              float *image);
 
-/* Makes the program of a batch size before the first run asks for it. */
+/* Creates the program of a batch size before the first run. */
 VST_NODISCARD vst_status vst_session_prepare(vst_session *session, int batch);
-/* Bytes of the packed weights and of all contexts there are. */
+/* Bytes of packed weights and of all existing contexts. */
 size_t vst_session_bytes(vst_session *session);
 
-/* What a batch costs, node by node. */
+/* Cost of a batch, node by node. */
 typedef struct vst_session_profile {
     vst_profile_row *rows; /* in the order in which they run */
     size_t count;
     size_t packed_bytes, context_bytes;
     double flops; /* of one run */
 } vst_session_profile;
-/* Runs `runs` batches of grey images, after one that warms up. The session has options.profile. `profile` starts as
- * {0}. */
+/* Measures `runs` batches of grey images after one warm-up run. The session must have options.profile. `profile` must
+ * be {0}. */
 VST_NODISCARD vst_status vst_session_measure(vst_session *session, int batch, int runs, vst_session_profile *profile);
-/* The rows of a context that ran outside of a session; `profile` has none yet. */
+/* Copies the rows of a context that ran outside a session; `profile` must have none. */
 VST_NODISCARD vst_status vst_session_profile_rows(vst_session_profile *profile, const vst_context *context);
 void vst_session_profile_clear(vst_session_profile *profile);
 

@@ -9,6 +9,10 @@
 
 vst_evaluation_view vst_model_view(const vst_model_config *config);
 
+/* The same in words: "shorter side to 256, bilinear; the middle 224 × 224; mean [0.5], std [0.5]". */
+enum { VST_PREPROCESSING_TEXT = 1000 };
+const char *vst_preprocessing_text(const vst_model_config *config, char text[VST_PREPROCESSING_TEXT]);
+
 /* Checks that a data set has as many classes as the model. */
 VST_NODISCARD vst_status vst_model_check_data(const vst_model_config *config, const vst_dataset *dataset);
 

@@ -2,7 +2,6 @@
 #include "recipes/infer/session.h"
 
 #include <math.h>
-#include <omp.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "recipes/infer/model_session.h"
 #include "recipes/infer/preprocessing.h"
 #include "vision/base/memory.h"
+#include "vision/base/threads.h"
 #include "vision/image/decode.h"
 #include "vision/image/geometry.h"
 #include "vision/ops/ops.h"
@@ -312,7 +312,10 @@ static vst_status create(vst_session **out, const vst_model_config *config, vst_
     static const vst_session_options none = {0};
     const vst_session_options *o = options ? options : &none;
     *out = NULL;
+    vsti_team team;
     VST_TRY(check_options(o));
+    VST_TRY(vsti_team_begin(&team, o->threads));
+    vsti_team_end(&team); /* it was to know how many there are */
     vst_session *self = vst_calloc(1, sizeof *self);
     if (!self) return vst_fail_memory(sizeof *self);
     pthread_mutex_init(&self->building, NULL);
@@ -320,7 +323,7 @@ static vst_status create(vst_session **out, const vst_model_config *config, vst_
     self->config = config;
     self->params = params;
     self->class_names = class_names;
-    self->threads = o->threads ? o->threads : omp_get_max_threads();
+    self->threads = team.threads;
     self->image = o->image ? o->image : vst_model_common_of(config)->image;
     self->limit = o->programs ? o->programs : DEFAULT_PROGRAMS;
     self->attention_wanted = o->attention;

@@ -26,8 +26,9 @@ VST_BEGIN_DECLS
 typedef struct vst_session vst_session;
 
 typedef struct vst_session_options {
-    int threads;             /* OpenMP threads of each run; 0: as many as the opening thread may use. The process's own
-                                setting is left alone */
+    int threads;             /* OpenMP threads of each run; 0: as many as the opening thread really has (1 within a
+                                parallel region). A run in a place with fewer is VST_ERROR_UNSUPPORTED. The process's
+                                own setting is left alone */
     int image;               /* side of the tensors that it is given, in pixels; one that is not the model's is resized
                                 within the model (bicubic). 0: the model's */
     const char *const *taps; /* values besides the scores, by the names that distillation terms use: "blocks.3",

@@ -12,24 +12,22 @@
 
 #include <xxhash.h>
 
+#include "recipes/model/match.h"
 #include "recipes/model/model.h"
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
 #include "vision/base/version.h"
 #include "vision/tensor/resample.h"
 
-enum { NAME_BYTES = 1024, HASH_BLOCK = 1 << 20, PREFIX_MAX = 2 };
+enum { HASH_BLOCK = 1 << 20, PREFIX_MAX = 2 };
 
-static const char *const finding_names[] = {[VST_IMPORT_RENAMED] = "renamed",
-                                            [VST_IMPORT_RESIZED] = "resized",
-                                            [VST_IMPORT_FRESH] = "fresh",
-                                            [VST_IMPORT_IGNORED] = "ignored",
-                                            [VST_IMPORT_NOT_FINITE] = "not finite",
-                                            [VST_IMPORT_MISSING] = "missing",
-                                            [VST_IMPORT_UNEXPECTED] = "unexpected",
-                                            [VST_IMPORT_TWICE] = "there twice",
-                                            [VST_IMPORT_WRONG_SHAPE] = "wrong shape",
-                                            [VST_IMPORT_WRONG_TYPE] = "wrong type"};
+static const char *const finding_names[] = {
+    [VST_IMPORT_RENAMED] = "renamed",      [VST_IMPORT_RESIZED] = "resized",
+    [VST_IMPORT_FRESH] = "fresh",          [VST_IMPORT_IGNORED] = "ignored",
+    [VST_IMPORT_BESIDE] = "beside",        [VST_IMPORT_NOT_FINITE] = "not finite",
+    [VST_IMPORT_MISSING] = "missing",      [VST_IMPORT_UNEXPECTED] = "unexpected",
+    [VST_IMPORT_TWICE] = "there twice",    [VST_IMPORT_WRONG_SHAPE] = "wrong shape",
+    [VST_IMPORT_WRONG_TYPE] = "wrong type"};
 
 const char *vst_import_finding_name(vst_import_finding finding) { return finding_names[finding]; }
 
@@ -72,50 +70,27 @@ static vst_status sort_rows(vst_import_report *report) {
     return VST_OK;
 }
 
-/* ---- Which tensor for which parameter ---- */
+/* ---- Tensors of the file that no parameter has ---- */
 
-static const char *last_part(const char *name) {
-    const char *dot = strrchr(name, '.');
-    return dot ? dot + 1 : name;
-}
-
-/* What is in state dicts without being part of a model: thop's counters of operations, the step count of weight
- * averaging (torch.optim.swa_utils), and what our own checkpoints hold besides the model. */
-static bool is_ignored(const vst_weights *weights, const char *name) {
-    const char *part = last_part(name);
-    if (strcmp(part, "total_ops") == 0 || strcmp(part, "total_params") == 0 || strcmp(name, "n_averaged") == 0)
-        return true;
-    return vst_weights_metadata(weights, "vistill.format") &&
-           (strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0);
-}
-
-static int find_renamed(const vst_model_config *model, const vst_params *params, const char *name) {
-    char ours[NAME_BYTES];
-    if (!model->backbone->rename || !model->backbone->rename(model->options, name, ours, sizeof ours)) return -1;
-    return vst_params_find(params, ours);
-}
-
-/* Fills source[parameter]. A tensor with the parameter's own name goes before one that would have to be renamed. */
-static vst_status match_names(vst_import_report *report, const vst_tensor **source, const vst_model_config *model,
-                              const vst_params *params, const vst_weights *weights) {
+static vst_status list_tensors(vst_import_report *report, const vsti_match *m, const vst_params *params,
+                               const vst_weights *weights) {
+    static const vst_import_finding findings[] = {[VSTI_BESIDE] = VST_IMPORT_BESIDE,
+                                                  [VSTI_INSIDE] = VST_IMPORT_UNEXPECTED,
+                                                  [VSTI_USELESS] = VST_IMPORT_IGNORED,
+                                                  [VSTI_AGAIN] = VST_IMPORT_TWICE};
     vst_status status = VST_OK;
-    for (size_t i = 0; i < vst_params_count(params); i++)
-        source[i] = vst_weights_find(weights, vst_params_at(params, i)->name);
     for (size_t i = 0; i < vst_weights_count(weights); i++) {
         const vst_tensor *tensor = vst_weights_at(weights, i);
-        if (vst_params_find(params, tensor->name) >= 0) continue;
-        const int index = find_renamed(model, params, tensor->name);
-        if (index >= 0 && !source[index]) {
-            source[index] = tensor;
-            report->counts[VST_IMPORT_RENAMED]++;
-        } else if (index >= 0) {
-            const vst_param_info *info = vst_params_at(params, (size_t)index);
-            VST_TRY(add_row(report, VST_IMPORT_TWICE, tensor->name, tensor, &info->shape));
-        } else {
-            const bool ignored = is_ignored(weights, tensor->name);
-            VST_TRY(add_row(report, ignored ? VST_IMPORT_IGNORED : VST_IMPORT_UNEXPECTED, tensor->name, tensor, NULL));
-        }
+        const bool again = m->uses[i] == VSTI_AGAIN;
+        if (m->uses[i] == VSTI_TAKEN) continue;
+        VST_TRY(add_row(report, findings[m->uses[i]], tensor->name, tensor,
+                        again ? &vst_params_at(params, (size_t)m->again[i])->shape : NULL));
     }
+    report->counts[VST_IMPORT_RENAMED] = m->renamed;
+    report->naming = m->naming;
+    report->split = m->split;
+    snprintf(report->prefix, sizeof report->prefix, "%s", m->prefix);
+    snprintf(report->other, sizeof report->other, "%s", m->other);
 out:
     return status;
 }
@@ -170,7 +145,7 @@ static int side_of(int64_t cells) {
 /* (1, prefix + side * side, dim) with the same prefix and dim on both sides. No two prefixes can fit one shape:
  * neighbouring squares are further apart. */
 static bool find_grids(const char *name, const vst_shape *wanted, const vst_shape *found, grids *out) {
-    const char *part = last_part(name);
+    const char *dot = strrchr(name, '.'), *part = dot ? dot + 1 : name;
     if (strcmp(part, "pos_embed") != 0 && strcmp(part, "positional_emb") != 0) return false;
     if (wanted->rank != 3 || found->rank != 3 || wanted->dim[0] != 1 || found->dim[0] != 1) return false;
     if (wanted->dim[2] != found->dim[2] || wanted->dim[2] > INT32_MAX) return false;
@@ -187,65 +162,61 @@ static bool has_right_type(const vst_param_info *info, const vst_tensor *tensor)
     return info->kind == VST_PARAM_COUNTER || tensor->dtype <= VST_BF16;
 }
 
-/* Without the dimensions of one element, in which projects differ: torchvision's LayerScale is (C, 1, 1), timm's (C).
- */
-static vst_shape squeezed(const vst_shape *shape) {
-    vst_shape out = {0};
-    for (int i = 0; i < shape->rank; i++)
-        if (shape->dim[i] != 1) out.dim[out.rank++] = shape->dim[i];
-    return out;
+/* Whether all parts are there and fit. */
+static bool has_right_shape(const vst_param_info *info, const vsti_source *source) {
+    for (int i = 0; i < source->parts; i++)
+        if (!source->part[i] || !vsti_fits(info, source->part[i], source->parts)) return false;
+    return source->parts > 0;
 }
 
-static bool has_right_shape(const vst_param_info *info, const vst_tensor *tensor) {
-    if (info->kind == VST_PARAM_COUNTER) return vst_shape_count(&tensor->shape) == 1; /* () or (1) */
-    const vst_shape wanted = squeezed(&info->shape), found = squeezed(&tensor->shape);
-    return vst_shape_equal(&wanted, &found);
+static const vst_tensor *first_part(const vsti_source *source) {
+    for (int i = 0; i < source->parts; i++)
+        if (source->part[i]) return source->part[i];
+    return NULL;
 }
 
-static vst_status check_tensor(vst_import_report *report, const vst_param_info *info, const vst_tensor *tensor,
+static bool is_whole(const vsti_source *source) {
+    for (int i = 0; i < source->parts; i++)
+        if (!source->part[i]) return false;
+    return source->parts > 0;
+}
+
+static bool have_right_type(const vst_param_info *info, const vsti_source *source) {
+    for (int i = 0; i < source->parts; i++)
+        if (!has_right_type(info, source->part[i])) return false;
+    return true;
+}
+
+static vst_status check_source(vst_import_report *report, const vst_param_info *info, const vsti_source *source,
                                bool fresh) {
     vst_import_finding finding;
     grids unused;
+    const vst_tensor *tensor = first_part(source);
     if (fresh) finding = VST_IMPORT_FRESH;
     else if (!tensor && info->kind == VST_PARAM_COUNTER) return VST_OK;
-    else if (!tensor) finding = VST_IMPORT_MISSING;
-    else if (!has_right_type(info, tensor)) finding = VST_IMPORT_WRONG_TYPE;
-    else if (has_right_shape(info, tensor)) {
+    else if (!is_whole(source)) finding = VST_IMPORT_MISSING;
+    else if (!have_right_type(info, source)) finding = VST_IMPORT_WRONG_TYPE;
+    else if (has_right_shape(info, source)) {
         report->taken++;
         return VST_OK;
-    } else if (find_grids(info->name, &info->shape, &tensor->shape, &unused)) {
+    } else if (source->parts == 1 && find_grids(info->name, &info->shape, &tensor->shape, &unused)) {
         report->taken++;
         finding = VST_IMPORT_RESIZED;
     } else finding = VST_IMPORT_WRONG_SHAPE;
     return add_row(report, finding, info->name, tensor, &info->shape);
 }
 
-/* Where each parameter's values come from, and which parameters start afresh. */
-typedef struct match {
-    const vst_tensor **source;
-    bool *fresh;
-} match;
-
-static vst_status match_create(match *out, const vst_params *params) {
-    const size_t count = vst_params_count(params);
-    out->source = vst_calloc(count + 1, sizeof *out->source);
-    out->fresh = vst_calloc(count + 1, sizeof *out->fresh);
-    return out->source && out->fresh ? VST_OK : vst_fail_memory(count * sizeof *out->source);
-}
-
-static void match_clear(match *self) {
-    vst_free(self->source);
-    vst_free(self->fresh);
-}
-
-static vst_status compare(vst_import_report *report, match *m, const vst_model_config *model, const vst_params *params,
-                          const vst_weights *weights, const vst_import_options *options) {
+/* `fresh`: which parameters start afresh; owned by the caller. */
+static vst_status compare(vst_import_report *report, vsti_match *m, bool **fresh, const vst_model_config *model,
+                          const vst_params *params, const vst_weights *weights, const vst_import_options *options) {
     vst_status status = VST_OK;
-    VST_TRY(match_create(m, params));
-    VST_TRY(match_names(report, m->source, model, params, weights));
-    if (options->reset_head) VST_TRY(find_heads(m->fresh, model, params));
+    VST_TRY(vsti_match_create(m, model, params, weights));
+    *fresh = vst_calloc(vst_params_count(params) + 1, sizeof **fresh);
+    if (!*fresh) VST_TRY(vst_fail_memory(vst_params_count(params)));
+    VST_TRY(list_tensors(report, m, params, weights));
+    if (options->reset_head) VST_TRY(find_heads(*fresh, model, params));
     for (size_t i = 0; i < vst_params_count(params); i++)
-        VST_TRY(check_tensor(report, vst_params_at(params, i), m->source[i], m->fresh[i]));
+        VST_TRY(check_source(report, vst_params_at(params, i), &m->sources[i], (*fresh)[i]));
     VST_TRY(sort_rows(report));
 out:
     return status;
@@ -253,9 +224,11 @@ out:
 
 vst_status vst_import_compare(vst_import_report *report, const vst_model_config *model, const vst_params *params,
                               const vst_weights *weights, const vst_import_options *options) {
-    match m = {0};
-    const vst_status status = compare(report, &m, model, params, weights, options);
-    match_clear(&m);
+    vsti_match m = {0};
+    bool *fresh = NULL;
+    const vst_status status = compare(report, &m, &fresh, model, params, weights, options);
+    vsti_match_clear(&m);
+    vst_free(fresh);
     return status;
 }
 
@@ -341,12 +314,16 @@ static bool is_finite(const float *values, size_t count) {
     return true;
 }
 
-static vst_status take(vst_import_report *report, float *values, const vst_param_info *info, const vst_tensor *tensor,
+static vst_status take(vst_import_report *report, float *values, const vst_param_info *info, const vsti_source *source,
                        const vst_import_options *options) {
     vst_status status = VST_OK;
+    const vst_tensor *tensor = source->part[0];
     grids g;
-    if (has_right_shape(info, tensor)) vst_to_float(values, tensor->data, tensor->dtype, info->count);
-    else if (find_grids(info->name, &info->shape, &tensor->shape, &g))
+    if (has_right_shape(info, source)) {
+        const size_t step = info->count / (size_t)source->parts;
+        for (int i = 0; i < source->parts; i++)
+            vst_to_float(values + (size_t)i * step, source->part[i]->data, source->part[i]->dtype, step);
+    } else if (find_grids(info->name, &info->shape, &tensor->shape, &g))
         VST_TRY(resize(values, tensor, &g, (int)info->shape.dim[2], !options->no_antialias));
     if (!is_finite(values, info->count))
         VST_TRY(add_row(report, VST_IMPORT_NOT_FINITE, info->name, tensor, &info->shape));
@@ -354,70 +331,45 @@ out:
     return status;
 }
 
+/* "state_dict.teacher": how the tensors behind a prefix are asked for. */
+static void entry_of(char *out, size_t size, const vst_weights *weights, const char *prefix) {
+    const char *entry = vst_weights_entry(weights);
+    const int length = *prefix ? (int)strlen(prefix) - 1 : 0;
+    snprintf(out, size, "%s%s%.*s", entry ? entry : "", entry && length ? "." : "", length, prefix);
+}
+
+static vst_status refuse_two(const vst_import_report *report, const vst_model_config *model,
+                             const vst_weights *weights) {
+    char first[300], second[300];
+    entry_of(first, sizeof first, weights, report->prefix);
+    entry_of(second, sizeof second, weights, report->other);
+    return vst_fail(
+        VST_ERROR_ARGUMENT,
+        "%.200s has the tensors of %s twice, behind \"%s\" and behind \"%s\": say which, with --entry %s or "
+        "--entry %s (in a recipe: run.start_entry, distill.teacher_entry)",
+        vst_weights_path(weights), model->variant, report->prefix, report->other, *first ? first : "''",
+        *second ? second : "''");
+}
+
 vst_status vst_import_params(vst_import_report *report, const vst_model_config *model, vst_params *params,
                              const vst_weights *weights, const vst_import_options *options) {
     vst_status status = VST_OK;
-    match m = {0};
+    vsti_match m = {0};
+    bool *fresh = NULL;
     float *values = vst_params_values(params);
     if (!values) return vst_fail(VST_ERROR_ARGUMENT, "vst_import_params before vst_params_allocate");
-    VST_TRY(compare(report, &m, model, params, weights, options));
+    VST_TRY(compare(report, &m, &fresh, model, params, weights, options));
+    if (*report->other) VST_TRY(refuse_two(report, model, weights));
     if (vst_import_problems(report)) VST_TRY(refuse(report, model, params, weights));
     for (size_t i = 0; i < vst_params_count(params); i++) {
         const vst_param_info *info = vst_params_at(params, i);
-        if (m.source[i] && !m.fresh[i]) VST_TRY(take(report, values + info->offset, info, m.source[i], options));
+        if (is_whole(&m.sources[i]) && !fresh[i])
+            VST_TRY(take(report, values + info->offset, info, &m.sources[i], options));
     }
     vst_params_changed(params);
 out:
-    match_clear(&m);
-    return status;
-}
-
-/* ---- Which model is it? ---- */
-
-static vst_status measure(vst_import_candidate *out, const char *variant, const vst_weights *weights) {
-    vst_status status = VST_OK;
-    vst_model_config *model = NULL;
-    vst_graph *graph = NULL;
-    vst_params *params = NULL;
-    vst_import_report report = {0};
-    VST_TRY(vst_model_config_create(&model, variant));
-    VST_TRY(vst_model_declare(&graph, &params, model));
-    VST_TRY(vst_import_compare(&report, model, params, weights, &(vst_import_options){0}));
-    *out = (vst_import_candidate){variant, vst_import_problems(&report) + report.counts[VST_IMPORT_RESIZED],
-                                  report.counts[VST_IMPORT_UNEXPECTED]};
-out:
-    vst_import_report_clear(&report);
-    vst_graph_destroy(graph);
-    vst_params_destroy(params);
-    vst_model_config_destroy(model);
-    return status;
-}
-
-static int by_distance(const void *a, const void *b) {
-    const vst_import_candidate *x = a, *y = b;
-    if (x->unknown != y->unknown) return x->unknown < y->unknown ? -1 : 1;
-    if (x->problems != y->problems) return x->problems < y->problems ? -1 : 1;
-    return strcmp(x->variant, y->variant);
-}
-
-vst_status vst_import_candidates(vst_import_candidate **list, size_t *count, const vst_weights *weights) {
-    vst_status status = VST_OK;
-    size_t capacity = 0;
-    *list = NULL;
-    *count = 0;
-    for (size_t i = 0; i < vst_backbone_count(); i++)
-        for (const vst_backbone_variant *v = vst_backbone_at(i)->variants; v->name; v++) {
-            VST_TRY(vst_grow(list, &capacity, *count + 1, sizeof **list));
-            VST_TRY(measure(&(*list)[*count], v->name, weights));
-            (*count)++;
-        }
-    qsort(*list, *count, sizeof **list, by_distance);
-out:
-    if (status != VST_OK) {
-        vst_free(*list);
-        *list = NULL;
-        *count = 0;
-    }
+    vsti_match_clear(&m);
+    vst_free(fresh);
     return status;
 }
 
@@ -463,20 +415,30 @@ static char *today(char text[32]) {
     return text;
 }
 
-vst_status vst_import_facts(char **json, const vst_weights *weights, const vst_import_report *report) {
-    char hash[17], date[32], *text = NULL;
+/* Whose preprocessing it is: "torchvision IMAGENET1K_V1", "unnamed". NULL: nothing is to be said. */
+static const char *origin_text(char text[96], const vst_import_origin *origin) {
+    if (!origin || !(origin->unnamed || *origin->project)) return NULL;
+    snprintf(text, 96, "%s%s%s", origin->unnamed ? VST_NORMALISATION_UNNAMED : origin->project,
+             origin->version ? " " : "", origin->version ? origin->version : "");
+    return text;
+}
+
+vst_status vst_import_facts(char **json, const vst_weights *weights, const vst_import_report *report,
+                            const vst_import_origin *origin) {
+    char hash[17], date[32], from[96], *text = NULL;
     const char *path = vst_weights_path(weights), *slash = strrchr(path, '/');
     const char *before = vst_weights_metadata(weights, "vistill.training");
     *json = NULL;
     const vst_status status = hash_file(path, hash);
     if (status != VST_OK) return status;
     /* members whose value is NULL are left out ("*"); the facts of a model file that was imported again are kept */
-    json_t *object =
-        json_pack("{s:s, s:s, s:s*, s:s, s:I, s:I, s:o*, s:o*, s:o*, s:s, s:s}", "imported", slash ? slash + 1 : path,
-                  "format", vst_weights_format(weights), "entry", vst_weights_entry(weights), "xxh3", hash, "tensors",
-                  (json_int_t)report->taken, "renamed", (json_int_t)report->counts[VST_IMPORT_RENAMED], "resized",
-                  names_json(report, VST_IMPORT_RESIZED), "fresh", names_json(report, VST_IMPORT_FRESH), "before",
-                  before ? json_loads(before, 0, NULL) : NULL, "date", today(date), "program", "vistill " VST_VERSION);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s*, s:s*, s:s*, s:s, s:I, s:I, s:o*, s:o*, s:o*, s:s, s:s}", "imported", slash ? slash + 1 : path,
+        "format", vst_weights_format(weights), "entry", vst_weights_entry(weights), "prefix",
+        *report->prefix ? report->prefix : NULL, "preprocessing", origin_text(from, origin), "xxh3", hash, "tensors",
+        (json_int_t)report->taken, "renamed", (json_int_t)report->counts[VST_IMPORT_RENAMED], "resized",
+        names_json(report, VST_IMPORT_RESIZED), "fresh", names_json(report, VST_IMPORT_FRESH), "before",
+        before ? json_loads(before, 0, NULL) : NULL, "date", today(date), "program", "vistill " VST_VERSION);
     if (object) text = json_dumps(object, JSON_COMPACT);
     if (text) *json = vst_strdup(text);
     free(text);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recipes/distill/term_options.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 
 enum { FORMAT_VERSION = 1, METADATA = 3 };
@@ -103,6 +104,7 @@ vst_status vst_model_read(vst_model **out, const char *path) {
     self = vst_calloc(1, sizeof *self);
     if (!self) VST_TRY(vst_fail_memory(sizeof *self));
     VST_TRY(fill(self, file));
+    if (vst_model_is_unnamed(self)) vst_warn_unnamed(path);
     *out = self;
     self = NULL;
 out:
@@ -119,6 +121,22 @@ void vst_model_destroy(vst_model *model) {
     vst_params_destroy(model->params);
     vst_model_config_destroy(model->config);
     vst_free(model);
+}
+
+bool vst_model_is_unnamed(const vst_model *model) {
+    json_t *facts = model->training ? json_loads(model->training, 0, NULL) : NULL;
+    const char *from = json_string_value(json_object_get(facts, "preprocessing"));
+    const bool unnamed = from && strcmp(from, VST_NORMALISATION_UNNAMED) == 0;
+    json_decref(facts);
+    return unnamed;
+}
+
+void vst_warn_unnamed(const char *path) {
+    vst_log(VST_LOG_WARNING,
+            "%s: nobody said how its images were normalised, so pixels go in as 0 to 1: most models are far less "
+            "accurate so. Import the weights again with --set mean=… --set std=… of their training, or with mean=0 "
+            "and std=1 if there was none",
+            path);
 }
 
 /* ---- Writing ---- */

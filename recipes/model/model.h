@@ -22,9 +22,17 @@ typedef struct vst_model {
  * caller's to destroy, the graph first, also after a failure. */
 VST_NODISCARD vst_status vst_model_declare(vst_graph **graph, vst_params **params, const vst_model_config *config);
 
-/* Reads a model file: builds the model's graph once to declare its parameters, then loads them by name. */
+/* Reads a model file: builds the model's graph once to declare its parameters, then loads them by name. Warns in the
+ * log of weights whose normalisation nobody named (below). */
 VST_NODISCARD vst_status vst_model_read(vst_model **out, const char *path);
 void vst_model_destroy(vst_model *model);
+
+/* "preprocessing" of weights that were imported without anybody saying how pixels are normalised. */
+#define VST_NORMALISATION_UNNAMED "unnamed"
+/* Whether that is so: pixels go in as 0 … 1, which is wrong for most models. */
+bool vst_model_is_unnamed(const vst_model *model);
+/* Warns of it in the log; `path` is the model's file. */
+void vst_warn_unnamed(const char *path);
 
 /* Writes parameters (and `extra` tensors and metadata, for checkpoints) atomically. */
 typedef struct vst_model_content {

@@ -22,9 +22,11 @@ static void list_rows(const vst_import_report *report, vst_import_finding findin
     }
 }
 
-static void log_start(const char *path, const vst_import_report *report) {
+static void log_start(const vst_weights *weights, const vst_import_report *report) {
     char names[400];
-    vst_log(VST_LOG_INFO, "start    %s: %zu tensors", path, report->taken);
+    const char *path = vst_weights_path(weights), *entry = vst_weights_entry(weights);
+    vst_log(VST_LOG_INFO, "start    %s%s%s%s: %zu tensors", path, entry ? ", entry \"" : "", entry ? entry : "",
+            entry ? "\"" : "", report->taken);
     list_rows(report, VST_IMPORT_RESIZED, names, sizeof names);
     if (*names) vst_log(VST_LOG_INFO, "         resized to the model's grid: %s", names);
     list_rows(report, VST_IMPORT_FRESH, names, sizeof names);
@@ -35,8 +37,8 @@ static void log_start(const char *path, const vst_import_report *report) {
 
 /* Parameters of their own: the student's have the terms' projectors besides. Initial values are a function of seed and
  * name, so that a fresh classifier is the student's own. */
-vst_status vsti_start_load(vst_params **out, const char *path, const vst_model_config *config, bool new_head,
-                           uint64_t seed) {
+vst_status vsti_start_load(vst_params **out, const char *path, const char *entry, const vst_model_config *config,
+                           bool new_head, uint64_t seed) {
     vst_status status = VST_OK;
     vst_graph *graph = NULL;
     vst_weights *weights = NULL;
@@ -44,11 +46,11 @@ vst_status vsti_start_load(vst_params **out, const char *path, const vst_model_c
     /* Positions are resized as facebookresearch/deit does it, without antialiasing; between sizes that grow it is the
      * cubic curve that differs from timm's. */
     const vst_import_options options = {.reset_head = new_head, .no_antialias = true};
-    VST_TRY(vst_weights_open(&weights, path, NULL));
+    VST_TRY(vst_weights_open(&weights, path, entry && *entry ? entry : NULL));
     VST_TRY(vst_model_declare(&graph, out, config));
     VST_TRY(vst_params_allocate(*out, false, seed));
     VST_TRY(vst_import_params(&report, config, *out, weights, &options));
-    log_start(path, &report);
+    log_start(weights, &report);
 out:
     vst_import_report_clear(&report);
     vst_weights_close(weights);

@@ -24,13 +24,12 @@ static double precision(const figures *f) { return f->images && !f->answered ? 0
 static double f1(const figures *f) { return share(2 * f->right, f->images + f->answered); }
 
 /* counts: (classes) */
-static void count(const vst_report *report, const vst_report_run *run, figures *counts) {
-    const size_t classes = (size_t)report->class_count;
-    for (size_t i = 0; run->confusion && i < classes * classes; i++) {
-        const uint64_t images = run->confusion[i];
-        counts[i / classes].images += images;
-        counts[i % classes].answered += images;
-        if (i / classes == i % classes) counts[i / classes].right += images;
+static void count(const vst_report_run *run, figures *counts) {
+    for (size_t i = 0; run->confusion && i < run->confusion->count; i++) {
+        const vst_confusion_cell *cell = &run->confusion->cells[i];
+        counts[cell->label].images += cell->count;
+        counts[cell->prediction].answered += cell->count;
+        if (cell->label == cell->prediction) counts[cell->label].right += cell->count;
     }
 }
 
@@ -135,7 +134,7 @@ vst_status vsti_html_classes(FILE *html, const vst_report *report) {
     place *places = vst_calloc(classes, sizeof *places);
     figures *counts = vst_calloc(all, sizeof *counts);
     if (!places || !counts) VST_TRY(vst_fail_memory(all * sizeof *counts));
-    for (int i = 0; i < report->run_count; i++) count(report, &report->runs[i], counts + (size_t)i * classes);
+    for (int i = 0; i < report->run_count; i++) count(&report->runs[i], counts + (size_t)i * classes);
     for (int i = 0; i < report->class_count; i++) places[i] = (place){i, mean_recall(report, counts, i)};
     qsort(places, classes, sizeof *places, hardest_first);
     write_table(html, report, counts, places);

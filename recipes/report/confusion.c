@@ -8,15 +8,18 @@
 
 enum { TABLE_CLASSES = 24, PICTURE_CLASSES = 2000, PICTURE_SIDE = 480, PAIRS = 6 };
 
-static uint64_t row_sum(const uint64_t *row, int classes) {
-    uint64_t sum = 0;
-    for (int i = 0; i < classes; i++) sum += row[i];
-    return sum;
+/* A label's counts by prediction; gives their sum. */
+static uint64_t spread(const vst_confusion *confusion, int label, uint64_t *row) {
+    memset(row, 0, (size_t)confusion->classes * sizeof *row);
+    for (size_t i = confusion->rows[label]; i < confusion->rows[label + 1]; i++)
+        row[confusion->cells[i].prediction] = confusion->cells[i].count;
+    return vst_confusion_samples(confusion, label);
 }
 
 /* Shade: of the diagonal the share itself; beside it errors of 20 % are fully coloured, or none would be seen. */
-static void write_table(FILE *html, const vst_report *report, const uint64_t *counts) {
+static void write_table(FILE *html, const vst_report *report, const vst_confusion *confusion) {
     const int classes = report->class_count;
+    uint64_t cells[TABLE_CLASSES];
     fputs("<div class=scroll><table class=matrix><thead><tr><th></th>", html);
     for (int i = 0; i < classes; i++) {
         fputs("<th scope=col><span>", html);
@@ -25,7 +28,7 @@ static void write_table(FILE *html, const vst_report *report, const uint64_t *co
     }
     fputs("</tr></thead><tbody>\n", html);
     for (int row = 0; row < classes; row++) {
-        const uint64_t *cells = counts + (size_t)row * (size_t)classes, sum = row_sum(cells, classes);
+        const uint64_t sum = spread(confusion, row, cells);
         fputs("<tr><th scope=row>", html);
         vsti_html_text(html, vsti_class_at(report, row));
         fputs("</th>", html);
@@ -42,13 +45,14 @@ static void write_table(FILE *html, const vst_report *report, const uint64_t *co
     fputs("</tbody></table></div>\n", html);
 }
 
-static vst_status write_picture(FILE *html, const vst_report *report, const uint64_t *counts) {
+static vst_status write_picture(FILE *html, const vst_report *report, const vst_confusion *confusion) {
     vst_status status = VST_OK;
+    uint64_t cells[PICTURE_CLASSES];
     const int classes = report->class_count, scale = classes < PICTURE_SIDE ? PICTURE_SIDE / classes : 1;
     vst_image image = {0};
     VST_TRY(vst_image_allocate(&image, 3, classes * scale, classes * scale));
     for (int row = 0; row < classes; row++) {
-        const uint64_t *cells = counts + (size_t)row * (size_t)classes, sum = row_sum(cells, classes);
+        const uint64_t sum = spread(confusion, row, cells);
         for (int y = row * scale; y < (row + 1) * scale; y++)
             for (int x = 0; x < classes * scale; x++) {
                 const int column = x / scale;
@@ -66,29 +70,28 @@ out:
 }
 
 /* The PAIRS largest counts beside the diagonal, largest first. */
-static void write_pairs(FILE *html, const vst_report *report, const uint64_t *counts) {
-    const size_t classes = (size_t)report->class_count;
-    size_t best[PAIRS];
+static void write_pairs(FILE *html, const vst_report *report, const vst_confusion *confusion) {
+    const vst_confusion_cell *best[PAIRS];
     int found = 0;
-    for (size_t i = 0; i < classes * classes; i++) {
-        if (counts[i] == 0 || i / classes == i % classes) continue;
+    for (size_t i = 0; i < confusion->count; i++) {
+        const vst_confusion_cell *cell = &confusion->cells[i];
+        if (cell->label == cell->prediction) continue;
         int place = found;
-        while (place > 0 && counts[best[place - 1]] < counts[i]) place--;
+        while (place > 0 && best[place - 1]->count < cell->count) place--;
         if (place == PAIRS) continue;
         if (found < PAIRS) found++;
         memmove(best + place + 1, best + place, (size_t)(found - 1 - place) * sizeof *best);
-        best[place] = i;
+        best[place] = cell;
     }
     if (found == 0) return;
     fputs("<div class=pairs><h4>Most often confused</h4><ol>", html);
     for (int i = 0; i < found; i++) {
-        const uint64_t *row = counts + best[i] / classes * classes;
         fputs("<li><b>", html);
-        vsti_html_text(html, vsti_class_at(report, (int)(best[i] / classes)));
+        vsti_html_text(html, vsti_class_at(report, best[i]->label));
         fputs("</b> taken for <b>", html);
-        vsti_html_text(html, vsti_class_at(report, (int)(best[i] % classes)));
-        fprintf(html, "</b><small>%llu of %llu</small></li>", (unsigned long long)counts[best[i]],
-                (unsigned long long)row_sum(row, report->class_count));
+        vsti_html_text(html, vsti_class_at(report, best[i]->prediction));
+        fprintf(html, "</b><small>%llu of %llu</small></li>", (unsigned long long)best[i]->count,
+                (unsigned long long)vst_confusion_samples(confusion, best[i]->label));
     }
     fputs("</ol></div>\n", html);
 }

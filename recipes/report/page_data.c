@@ -15,21 +15,23 @@ enum { TOKENS = 2, MAPS = 1 + TOKENS, SHOWN_SIDE = 168 }; /* pixels at least of 
 
 /* ---- Pictures ---- */
 
-/* Evenly spread over the test split; every fourth gets attention maps. */
+/* Evenly spread over the test split; every fourth gets attention maps. The training decided what becomes of images that
+ * cannot be read: here the next one is shown. */
 static vst_status choose_pictures(vsti_page_data *page, const vst_dataset *test) {
-    vst_status status = VST_OK;
     const uint64_t count = vst_dataset_count(test);
-    const int wanted = count < VSTI_PICTURES ? (int)count : VSTI_PICTURES,
-              views = wanted < VSTI_VIEWS ? wanted : VSTI_VIEWS;
+    const int wanted = count < VSTI_PICTURES ? (int)count : VSTI_PICTURES;
+    int shown = 0;
     for (int i = 0; i < wanted; i++) {
-        page->samples[i] = (uint64_t)i * count / (uint64_t)wanted;
-        VST_TRY(vst_dataset_read(test, page->samples[i], &page->pictures[i], &page->labels[i]));
-        page->report.picture_count++;
+        page->samples[shown] = (uint64_t)i * count / (uint64_t)wanted;
+        const vst_status status =
+            vst_dataset_read_next(test, &page->samples[shown], &page->pictures[shown], &page->labels[shown]);
+        if (status == VST_OK) shown++;
+        else if (!vst_dataset_is_broken(status)) return status;
     }
-    for (int i = 0; i < views; i++) page->views[i] = i * wanted / views;
-    page->report.view_count = views;
-out:
-    return status;
+    page->report.picture_count = shown;
+    page->report.view_count = shown < VSTI_VIEWS ? shown : VSTI_VIEWS;
+    for (int i = 0; i < page->report.view_count; i++) page->views[i] = i * shown / page->report.view_count;
+    return VST_OK;
 }
 
 /* Keeps the most probable wrong answers, the most probable first. Returns how many there are. */
@@ -205,7 +207,8 @@ static vst_status show_answers(vsti_page_data *page, const vsti_measured_runs *s
     int *predictions = page->predictions + index * VSTI_SHOWN;
     float *probabilities = page->probabilities + index * VSTI_SHOWN;
     if (!answers) goto out;
-    row->confusion = answers->confusion;
+    VST_TRY(vst_confusion_create(&page->confusions[index], answers));
+    row->confusion = &page->confusions[index];
     row->predictions = predictions;
     row->probabilities = probabilities;
     for (int i = 0; i < page->report.picture_count + page->report.mistake_count; i++) {
@@ -264,7 +267,9 @@ vst_status vsti_page_data_fill(vsti_page_data *page, vsti_measured_runs *set, co
     page->probabilities = vst_calloc(runs * VSTI_SHOWN, sizeof *page->probabilities);
     page->attention = vst_calloc(runs * VSTI_VIEWS * MAPS, sizeof *page->attention);
     page->recipes = vst_calloc(runs, sizeof *page->recipes);
-    if (!page->runs || !page->predictions || !page->probabilities || !page->attention || !page->recipes)
+    page->confusions = vst_calloc(runs, sizeof *page->confusions);
+    if (!page->runs || !page->predictions || !page->probabilities || !page->attention || !page->recipes ||
+        !page->confusions)
         VST_TRY(vst_fail_memory(runs * VSTI_SHOWN * sizeof *page->attention));
     page->report = (vst_report){.runs = page->runs,
                                 .run_count = count,
@@ -292,6 +297,8 @@ void vsti_page_data_clear(vsti_page_data *page) {
     for (int i = 0; page->recipes && i < page->run_count; i++) vst_free(page->recipes[i]);
     vst_free(page->recipes);
     vst_free(page->probabilities);
+    for (int i = 0; page->confusions && i < page->run_count; i++) vst_confusion_clear(&page->confusions[i]);
+    vst_free(page->confusions);
     vst_free(page->runs);
     vst_free(page->predictions);
     vst_free(page->attention);

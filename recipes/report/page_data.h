@@ -13,10 +13,11 @@ typedef struct vsti_page_data {
     vst_image pictures[VSTI_SHOWN];
     int labels[VSTI_SHOWN], views[VSTI_VIEWS];
     uint64_t samples[VSTI_SHOWN];
-    int *predictions;     /* (runs, VSTI_SHOWN) */
-    float *probabilities; /* (runs, VSTI_SHOWN) */
-    vst_image *attention; /* (runs, VSTI_VIEWS, 1 + 2) */
-    char **recipes;       /* (runs), lines */
+    int *predictions;          /* (runs, VSTI_SHOWN) */
+    float *probabilities;      /* (runs, VSTI_SHOWN) */
+    vst_confusion *confusions; /* (runs) */
+    vst_image *attention;      /* (runs, VSTI_VIEWS, 1 + 2) */
+    char **recipes;            /* (runs), lines */
     const char **class_names;
     char subtitle[512];
 } vsti_page_data;

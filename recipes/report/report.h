@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "recipes/infer/confusion.h"
 #include "vision/image/image.h"
 
 /* Who answers: up to four of teacher, class head, distillation head, their mean, or teacher and model. */
@@ -32,7 +33,7 @@ typedef struct vst_report_run {
     double top1_deviation;                 /* between seeds, in points */
     double teacher_agreement;              /* percent of test images with the teacher's answer; NAN: no teacher */
     double minutes;                        /* of training */
-    const uint64_t *confusion;             /* (classes, classes): row the label, column the prediction; NULL: none */
+    const vst_confusion *confusion;        /* of the report's classes; NULL: none */
     const int *predictions;                /* a class for each picture and mistake of the report; NULL: none */
     const float *probabilities;            /* of these predictions; NULL: not known */
     const char *file;                      /* the model that was measured, "best.safetensors"; NULL: not said */

@@ -11,6 +11,7 @@
 
 #include "recipes/infer/latency.h"
 #include "recipes/infer/preprocessing.h"
+#include "recipes/teacher/teacher.h"
 #include "recipes/train/data.h"
 #include "recipes/train/run_folder.h"
 #include "vision/base/file.h"
@@ -188,10 +189,10 @@ static int find_answers(const vsti_measured_runs *set, const char *path, const c
     return -1;
 }
 
-/* *index: that of the answers of the model at `path` on the run's data; `file` NULL: it is read, if it has not answered
- * yet. */
+/* *index: that of the answers of the model at `path` on the run's data; `model` NULL: it is the first teacher of the
+ * recipe, and is read, if it has not answered yet. */
 static vst_status ask(vsti_measured_runs *set, const vsti_measured_run *run, const char *path, const vst_model *model,
-                      int *index) {
+                      const vst_recipe *recipe, int *index) {
     vst_status status = VST_OK;
     vst_model *own = NULL;
     vsti_answers answers = {0};
@@ -200,7 +201,7 @@ static vst_status ask(vsti_measured_runs *set, const vsti_measured_run *run, con
     *index = find_answers(set, real ? real : path, data);
     if (*index >= 0) goto out;
     if (!model) {
-        VST_TRY(vst_model_read(&own, path));
+        VST_TRY(vsti_teacher_open(&own, recipe, 0));
         model = own;
     }
     VST_TRY(replace(&answers.model, vst_strdup(real ? real : path)));
@@ -227,7 +228,7 @@ static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool 
     if (!run->test) goto out;
     path = vst_format("%s/%s", run->folder, run->file_name);
     if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
-    VST_TRY(vsti_report_note(run, ask(set, run, path, run->model, &run->answers), "not tested"));
+    VST_TRY(vsti_report_note(run, ask(set, run, path, run->model, NULL, &run->answers), "not tested"));
 out:
     vst_free(path);
     return status;
@@ -322,7 +323,7 @@ static vst_status compare_run(vsti_measured_runs *set, vsti_measured_run *run) {
         if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
         const bool theirs = student != run;
         if (theirs && (is_own(run, path) || access(path, R_OK) != 0)) goto out;
-        status = ask(set, run, path, NULL, &run->teacher);
+        status = ask(set, run, path, NULL, student->recipe, &run->teacher);
         VST_TRY(vsti_report_note(run, status, "no agreement with the teacher"));
         own = vsti_report_answers(set, run); /* the list may have moved */
     }

@@ -8,7 +8,7 @@
 #include "vision/base/memory.h"
 #include "vision/base/version.h"
 
-/* ---- What the cache must be ---- */
+/* ---- Description of the cache ---- */
 
 static vsti_cache_teacher describe_teacher(const vsti_teacher *teacher, uint64_t hash) {
     vsti_cache_teacher out = {.number = teacher->source + 1, .hash = hash, .top1 = teacher->top1, .file = -1};
@@ -51,9 +51,9 @@ vst_status vsti_teachers_describe_cache(const vsti_teachers *teachers, const vst
     return vst_fail(VST_ERROR_LIMIT, "the teacher's taps are too large for a cache");
 }
 
-/* ---- Opening it for a training ---- */
+/* ---- Opening for a training ---- */
 
-/* Is everything there that the run will read? */
+/* Fails if the cache has fewer epochs or views than the run reads. */
 static vst_status check_length(const vsti_cache *cache, int epochs) {
     const uint64_t wanted = (uint64_t)(cache->views ? cache->views : epochs), have = cache->done / cache->block;
     if (have >= wanted) return VST_OK;
@@ -110,10 +110,11 @@ vst_status vsti_read_cached(const vsti_teachers *teachers, const vsti_teacher *t
     if (status != VST_OK) return status;
     for (int i = 0; i < batch->count; i++, position.sample++) {
         const uint64_t index = vsti_cache_index(cache, position, batch->samples[i]);
+        const vst_status read = vsti_cache_read(cache, from, index);
+        if (read != VST_OK) return read;
         for (int k = 0; k < teacher->tap_count; k++) {
             const vsti_cache_tap *tap = teacher->taps[k].cached;
-            if (!vsti_cache_decode(tap, cache->dtype, from->map + index * from->record,
-                                   teacher->taps[k].target + (size_t)i * tap->floats))
+            if (!vsti_cache_decode(tap, cache->dtype, from->buffer, teacher->taps[k].target + (size_t)i * tap->floats))
                 return vst_fail(
                     VST_ERROR_FORMAT,
                     "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,

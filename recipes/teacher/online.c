@@ -1,4 +1,4 @@
-/* Teachers that run beside the student. */
+/* Teachers that run during the student's training. */
 #include <string.h>
 
 #include "recipes/teacher/internal.h"

@@ -1,4 +1,4 @@
-/* Which teachers a recipe has, and building them: model files, and the moving average of the student's weights. */
+/* Finds and builds the teachers of a recipe: model files, and the moving average of the student's weights. */
 #include "recipes/teacher/teacher.h"
 
 #include <math.h>
@@ -6,10 +6,11 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "recipes/model/open.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
 
-/* ---- Which there are ---- */
+/* ---- Which teachers there are ---- */
 
 static bool is_asked(const vst_recipe *recipe, int source) {
     for (int i = 0; i < recipe->term_count; i++)
@@ -28,7 +29,7 @@ static vst_status check_model(const vst_recipe *recipe, const vst_model_config *
                     path, t->channels, s->channels);
 }
 
-/* A model without values: the student's, whose average comes later, or a teacher's that is only looked at. */
+/* A model without values: the student's, whose average is copied later, or a teacher's that is only described. */
 static vst_status take_bare(vsti_teacher *teacher, const vst_model_config *model) {
     const vst_status status = vst_params_create(&teacher->own);
     teacher->config = model;
@@ -36,25 +37,36 @@ static vst_status take_bare(vsti_teacher *teacher, const vst_model_config *model
     return status;
 }
 
-static vst_status take_file(vsti_teacher *teacher) {
-    const vst_status status = vst_model_read(&teacher->model, teacher->name);
+vst_status vsti_teacher_open(vst_model **out, const vst_recipe *recipe, int index) {
+    char *path = vst_teacher_path(recipe, index), *entry = vst_teacher_entry(recipe, index);
+    char *model = vst_teacher_model(recipe, index);
+    *out = NULL;
+    const vst_status status = path && entry && model ? vst_model_open(out, path, entry, model) : vst_fail_memory(1024);
+    vst_free(path);
+    vst_free(entry);
+    vst_free(model);
+    return status;
+}
+
+static vst_status take_file(vsti_teacher *teacher, const vst_recipe *recipe) {
+    const vst_status status = vsti_teacher_open(&teacher->model, recipe, teacher->source);
     if (status != VST_OK) return vst_fail_in(status, "distill.teacher");
     teacher->config = teacher->model->config;
     teacher->params = teacher->model->params;
     return VST_OK;
 }
 
-/* `model` in place of the file's, if it is given. */
+/* If `model` is given, it is used instead of the file's. */
 static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model_config *model) {
     const bool average = teacher->source == VST_FROM_AVERAGE;
     teacher->name = average ? vst_strdup("the student's moving average") : vst_teacher_path(recipe, teacher->source);
     if (!teacher->name) return vst_fail_memory(1024);
     if (average) model = recipe->model;
-    const vst_status status = model ? take_bare(teacher, model) : take_file(teacher);
+    const vst_status status = model ? take_bare(teacher, model) : take_file(teacher, recipe);
     return status == VST_OK ? check_model(recipe, teacher->config, teacher->name) : status;
 }
 
-/* The teacher sees what the student sees, resized to its own input where that differs. */
+/* Teachers see the student's images, resized to their own input size if it differs. */
 static vst_session_options session_options(const vst_recipe *recipe) {
     return (vst_session_options){.image = vst_model_common_of(recipe->model)->image, .taps_only = true};
 }
@@ -65,16 +77,23 @@ static int tap_named(const vsti_teacher *teacher, const char *name) {
     return -1;
 }
 
-/* The tap that a term asks for; two terms may call the same one by different names. */
-static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
+static bool is_full(const vsti_teacher *teacher) {
+    return teacher->tap_count == VST_MAX_TEACHER_TAPS || teacher->asked_count == VST_MAX_TEACHER_TAPS;
+}
+
+/* The tap `name` that a term asks for as `asked`; two terms may call the same one by different names. */
+static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked, const char *name) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
     vst_session_options options = session_options(recipe);
-    options.taps = &asked;
+    options.taps = &name;
     options.tap_count = 1;
     VST_TRY(vst_session_create(&session, teacher->config, teacher->params, &options));
     const vst_session_tap *found = vst_session_tap_at(session, 0);
     int index = tap_named(teacher, found->name);
+    if (is_full(teacher))
+        VST_TRY(vst_fail(VST_ERROR_LIMIT, "all terms together read more than %d taps of this teacher",
+                         VST_MAX_TEACHER_TAPS));
     if (index < 0) {
         vsti_teacher_tap *tap = &teacher->taps[index = teacher->tap_count++];
         snprintf(tap->name, sizeof tap->name, "%s", found->name);
@@ -89,12 +108,31 @@ out:
     return status;
 }
 
+static bool is_asked_for(const vsti_teacher *teacher, const char *asked) {
+    for (int i = 0; i < teacher->asked_count; i++)
+        if (strcmp(teacher->asked[i].name, asked) == 0) return true;
+    return false;
+}
+
+/* The taps that a term asks for: one, or with "features.*" as many as the teacher has stages. */
+static vst_status add_taps(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked) {
+    vst_status status = VST_OK;
+    if (!vst_is_every_feature(asked)) return add_tap(teacher, recipe, asked, asked);
+    for (int i = 0; status == VST_OK && (i > 0 || !is_asked_for(teacher, asked)); i++) {
+        char name[VST_TAP_NAME];
+        snprintf(name, sizeof name, "features.%d", i);
+        status = add_tap(teacher, recipe, asked, name);
+        if (status == VST_ERROR_NOT_FOUND && i > 0) return VST_OK; /* that was the last */
+    }
+    return status;
+}
+
 static const char relation_hint[] = ": to learn from a CNN's features take transform: relation";
 
 static vst_status choose_taps(vsti_teacher *teacher, const vst_recipe *recipe) {
     for (int i = 0; i < recipe->term_count; i++) {
         if (vst_term_source(&recipe->terms[i]) != teacher->source) continue;
-        const vst_status status = add_tap(teacher, recipe, recipe->terms[i].teacher);
+        const vst_status status = add_taps(teacher, recipe, recipe->terms[i].teacher);
         if (status == VST_OK) continue;
         char *reason = vst_strdup(vst_error_message());
         const vst_status failed =
@@ -117,7 +155,7 @@ out:
 
 static vst_status prepare(vsti_teacher *teacher, const vst_recipe *recipe) {
     vst_status status = VST_OK;
-    const char *names[VST_MAX_TERMS];
+    const char *names[VST_MAX_TEACHER_TAPS];
     vst_session_options options = session_options(recipe);
     for (int i = 0; i < teacher->tap_count; i++) names[i] = teacher->taps[i].name;
     options.taps = names;
@@ -129,7 +167,7 @@ out:
     return status;
 }
 
-/* ---- All ---- */
+/* ---- All teachers ---- */
 
 vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                   const vst_model_config *const *models) {
@@ -172,10 +210,11 @@ vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source) {
     return NULL;
 }
 
-const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term) {
+const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term, int stage) {
     const vsti_teacher *teacher = vsti_teacher_of(teachers, vst_term_source(term));
     for (int i = 0; teacher && i < teacher->asked_count; i++)
-        if (strcmp(teacher->asked[i].name, term->teacher) == 0) return &teacher->taps[teacher->asked[i].tap];
+        if (strcmp(teacher->asked[i].name, term->teacher) == 0 && stage-- == 0)
+            return &teacher->taps[teacher->asked[i].tap];
     return NULL;
 }
 

@@ -1,5 +1,5 @@
-/* The teachers of a distillation: model files that run beside the student, or whose outputs are read from a cache, and
- * the moving average of the student's own weights. Internal to recipes. */
+/* The teachers of a distillation: model files that run during training or whose outputs are read from a cache, and the
+ * moving average of the student's weights. Internal to recipes. */
 #ifndef VISTILL_RECIPES_TEACHER_TEACHER_H
 #define VISTILL_RECIPES_TEACHER_TEACHER_H
 
@@ -14,87 +14,91 @@ struct vsti_cache;
 struct vsti_cache_teacher;
 struct vsti_cache_tap;
 
-/* A teacher's tap is copied into the student's input after each of its runs. */
+/* A tap of a teacher. It is copied to the student's input after each run of the teacher. */
 typedef struct vsti_teacher_tap {
     char name[VST_TAP_NAME];
-    vst_shape shape; /* of a batch */
+    vst_shape shape; /* for a batch */
     size_t floats;
-    float *target;                       /* the student's input */
+    float *target;                       /* memory of the student's input */
     const struct vsti_cache_tap *cached; /* NULL: the teacher runs */
 } vsti_teacher_tap;
 
 typedef struct vsti_teacher {
     int source; /* vst_term_source */
-    char *name; /* the file's, or what it is */
+    char *name; /* path of the file, or a description */
     const vst_model_config *config;
     vst_params *params;
-    vst_model *model; /* NULL: the student's moving average */
-    vst_params *own;  /* of the moving average, which is copied there before each run */
+    vst_model *model; /* NULL: moving average of the student */
+    vst_params *own;  /* parameters of the moving average, updated before each run */
     vst_session *session;
     vst_result outputs; /* of the last run: the taps */
     int batch;
     const struct vsti_cache_teacher *cached;
     double top1; /* measured before the training; NAN: it was not */
-    vsti_teacher_tap taps[VST_MAX_TERMS];
+    vsti_teacher_tap taps[VST_MAX_TEACHER_TAPS];
     int tap_count;
-    struct { /* what terms call the taps; the names belong to the recipe */
+    struct { /* what terms call the taps; the names belong to the recipe, "features.*" has an entry for each stage */
         const char *name;
         int tap;
-    } asked[VST_MAX_TERMS];
+    } asked[VST_MAX_TEACHER_TAPS];
     int asked_count;
 } vsti_teacher;
 
 typedef struct vsti_teachers {
     vsti_teacher list[VST_MAX_TEACHERS + 1];
     int count;
-    struct vsti_cache *cache; /* of those that are files; NULL: they run; owned */
-    const vst_batch *batch;   /* the last one, and where it was */
+    struct vsti_cache *cache; /* for teachers that are files; NULL: they run; owned */
+    const vst_batch *batch;   /* the last batch and its position */
     vsti_position position;
 } vsti_teachers;
 
-/* ---- Which there are (teacher.c) ---- */
+/* ---- Building (teacher.c) ---- */
+
+/* The model of the recipe's teacher of that number from 0: a model file, or another program's weights. */
+VST_NODISCARD vst_status vsti_teacher_open(vst_model **out, const vst_recipe *recipe, int index);
 
 /* Loads the model files that terms ask for and makes those taps ready for the training batch; not of the files with
  * `cached`, because their outputs are read from a cache then. Starts as {0}. */
 VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached);
-/* Their taps alone, which cannot run. models[i], if it is not NULL, stands for the file of teacher i from 0.
+/* Describes taps only; such teachers cannot run. If models[i] is not NULL, it replaces the file of teacher i (from 0).
  */
 VST_NODISCARD vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                                 const vst_model_config *const *models);
 void vsti_teachers_clear(vsti_teachers *teachers);
 vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
-/* The tap that the term learns from; NULL with `from: student`. */
-const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term);
+/* The tap that the term learns from, with "features.*" that of a stage from 0 on; NULL beyond the last, and with `from:
+ * student`. */
+const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term, int stage);
 /* Adds model and values of a teacher that is a file to the hash. */
 VST_NODISCARD vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash);
 size_t vsti_teachers_bytes(const vsti_teachers *teachers);
 
 /* ---- Running them (online.c) ---- */
 
-/* Runs it on the memory of a whole batch, of which the beginning may be filled; outputs.taps are its taps in order. A
- * last, partial batch is computed as a whole one, so that each image's outputs have the same bits in any batch. */
+/* Runs a teacher on the memory of a whole batch, which may be filled only partly; outputs.taps are its taps in order. A
+ * partial last batch is computed as a whole one, so that an image has the same bits in every batch. */
 VST_NODISCARD vst_status vsti_teacher_run(vsti_teacher *teacher, const float *images);
-/* Runs all on the batch. `student` and `average` are the student's parameters and their moving average (NULL without
- * one). For teachers with a cache the batch is only remembered, and must stay until the next one. */
+/* Runs all teachers on a batch. `student` and `average` are the student's parameters and their moving average (NULL
+ * without one). For cached teachers the batch is only stored; it must stay valid until the next call. */
 VST_NODISCARD vst_status vsti_teachers_run(vsti_teachers *teachers, vst_params *student, const float *average,
                                            const vst_batch *batch, vsti_position position);
-/* Copies the taps of their last run, or reads those of the cache, to the student's inputs: before each run of the
+/* Copies the taps of the last run, or reads them from the cache, to the student's inputs. Call before each run of the
  * student. */
 VST_NODISCARD vst_status vsti_bind_teacher_taps(vsti_teachers *teachers);
 
-/* ---- Reading their outputs from a cache (cached.c) ---- */
+/* ---- Reading from a cache (cached.c) ---- */
 
-/* What a training shows, as far as a cache must fit it. */
+/* The properties of a training that a cache must match. */
 typedef struct vsti_cache_data {
-    uint64_t hash, view;     /* vst_dataset_hash of the training samples, vst_view_id of the images made of them */
-    uint64_t samples, steps; /* of the training split; batches of an epoch */
-    bool mixed;              /* by mixup or CutMix */
+    uint64_t hash, view;     /* vst_dataset_hash of the training samples, vst_view_id of their views */
+    uint64_t samples, steps; /* number of training samples; batches per epoch */
+    bool mixed;              /* with mixup or CutMix */
 } vsti_cache_data;
 
-/* Opens distill.cache: everything that the training will read must be there and made for it. The teachers get their
- * taps of it, and their accuracy. */
+/* Opens distill.cache. Fails unless it was made for this training and has everything that it reads. Connects the
+ * teachers' taps and sets their accuracy. */
 VST_NODISCARD vst_status vsti_teachers_open_cache(vsti_teachers *teachers, const vst_recipe *recipe,
                                                   const vsti_cache_data *data);
-void vsti_teachers_log_cache(const vsti_teachers *teachers); /* to the log: which cache is read */
+void vsti_teachers_log_cache(const vsti_teachers *teachers); /* logs which cache is read */
 
 #endif

@@ -20,9 +20,11 @@ typedef struct field {
     const char *name;
     field_type type;
     size_t offset;
+    bool late; /* absent in checkpoints of earlier versions, where it is 0 */
 } field;
 
-#define FIELD(type, name, member) {name, type, offsetof(vsti_checkpoint, member)}
+#define FIELD(type, name, member) {name, type, offsetof(vsti_checkpoint, member), false}
+#define LATE_FIELD(type, name, member) {name, type, offsetof(vsti_checkpoint, member), true}
 static const field fields[] = {
     FIELD(FIELD_INT, "epoch", epoch),
     FIELD(FIELD_COUNT, "step", step),
@@ -52,6 +54,12 @@ static const field fields[] = {
     FIELD(FIELD_REAL, "validation_top1", figures.validation_top1),
     FIELD(FIELD_REAL, "other_loss", figures.other_loss),
     FIELD(FIELD_REAL, "other_top1", figures.other_top1),
+    LATE_FIELD(FIELD_COUNT, "steps_bytes", steps_bytes),
+    LATE_FIELD(FIELD_INT, "schedule_decays", schedule.decays),
+    LATE_FIELD(FIELD_INT, "schedule_bad", schedule.bad),
+    LATE_FIELD(FIELD_INT, "schedule_cooldown", schedule.cooldown),
+    LATE_FIELD(FIELD_FLAG, "schedule_measured", schedule.measured),
+    LATE_FIELD(FIELD_REAL, "schedule_best", schedule.best),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -103,6 +111,7 @@ static bool read_real(const json_t *value, double *out) {
 }
 
 static bool read_field(const field *f, const json_t *value, vsti_checkpoint *checkpoint) {
+    if (!value && f->late) return true;
     char *at = (char *)checkpoint + f->offset;
     const json_int_t number = json_integer_value(value);
     switch (f->type) {
@@ -160,25 +169,79 @@ out:
     return status;
 }
 
+/* What a checkpoint has beside the model: the optimiser's state, and by their names the moving average and the
+ * projectors of terms, whose running statistics are nowhere else. The texts are owned. */
+typedef struct extras {
+    vst_tensor *list;
+    size_t count;
+    int64_t *counters;
+    char **names;
+    size_t name_count;
+} extras;
+
+static void clear_extras(extras *e) {
+    for (size_t i = 0; i < e->name_count; i++) vst_free(e->names[i]);
+    vst_free(e->names);
+    vst_free(e->list);
+    vst_free(e->counters);
+}
+
+static vst_status add_average(extras *e, const vst_params *params, const float *average) {
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        if (info->kind != VST_PARAM_WEIGHT && info->kind != VST_PARAM_NODECAY) continue;
+        char *name = e->names[e->name_count] = vst_format("ema.%s", info->name);
+        if (!name) return vst_fail_memory(strlen(info->name) + 5);
+        e->name_count++;
+        e->list[e->count++] = (vst_tensor){name, VST_F32, info->shape, (float *)average + info->offset}; /* only read */
+    }
+    return VST_OK;
+}
+
+static void add_projectors(extras *e, const vst_params *params) {
+    const size_t first = e->count, all = vst_params_tensors(params, e->list + first, e->counters);
+    for (size_t i = first; i < first + all; i++)
+        if (strncmp(e->list[i].name, VST_DISTILL_PREFIX, strlen(VST_DISTILL_PREFIX)) == 0)
+            e->list[e->count++] = e->list[i];
+}
+
+static vst_status collect_extras(extras *e, vst_params *params, vst_optimizer *optimizer) {
+    vst_status status = VST_OK;
+    const size_t room = vst_params_count(params) + 1;
+    const float *average = vst_optimizer_ema(optimizer);
+    e->list = vst_calloc(VST_OPTIMIZER_TENSORS + 1 + 2 * room, sizeof *e->list);
+    e->counters = vst_calloc(room, sizeof *e->counters);
+    e->names = vst_calloc(room, sizeof *e->names);
+    if (!e->list || !e->counters || !e->names) VST_TRY(vst_fail_memory(room * sizeof *e->list));
+    const size_t state = vst_optimizer_tensors(optimizer, e->list);
+    for (size_t i = 0; i < state; i++)
+        if (strcmp(e->list[i].name, "ema.values") != 0) e->list[e->count++] = e->list[i];
+    e->list[e->count++] =
+        (vst_tensor){VALUES_TENSOR, VST_F32, VST_SHAPE((int64_t)vst_params_trained(params)), vst_params_values(params)};
+    if (average) VST_TRY(add_average(e, params, average));
+    add_projectors(e, params);
+out:
+    return status;
+}
+
 vst_status vsti_checkpoint_write(const vsti_run_folder *folder, const vsti_checkpoint *checkpoint,
                                  const vst_model_content *content, vst_params *params, vst_optimizer *optimizer) {
     vst_status status = VST_OK;
     char path[VSTI_PATH], *json = to_json(checkpoint);
-    vst_tensor extra[VST_OPTIMIZER_TENSORS + 1];
+    extras extra = {0};
     const vst_metadata metadata = {"vistill.checkpoint", json};
     vst_model_content whole = *content;
     if (!json) VST_TRY(vst_fail_memory(4096));
     VST_TRY(vsti_run_folder_file(folder, "last.safetensors", path));
-    size_t count = vst_optimizer_tensors(optimizer, extra);
-    extra[count++] =
-        (vst_tensor){VALUES_TENSOR, VST_F32, VST_SHAPE((int64_t)vst_params_trained(params)), vst_params_values(params)};
-    whole.extra = extra;
-    whole.extra_count = count;
+    VST_TRY(collect_extras(&extra, params, optimizer));
+    whole.extra = extra.list;
+    whole.extra_count = extra.count;
     whole.metadata = &metadata;
     whole.metadata_count = 1;
     VST_TRY(keep_previous(folder));
     VST_TRY(vst_model_write(path, &whole));
 out:
+    clear_extras(&extra);
     free(json);
     return status;
 }
@@ -203,20 +266,32 @@ out:
     return status;
 }
 
-vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint, vst_safetensors **file) {
-    const bool last = vsti_run_folder_has(folder, "last.safetensors");
-    const bool previous = vsti_run_folder_has(folder, "previous.safetensors");
-    vst_status status = VST_OK;
+vst_status vsti_checkpoint_open_previous(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
+                                         vst_safetensors **file) {
     *file = NULL;
-    if (last) {
-        status = open_one(folder, "last.safetensors", checkpoint, file);
-        if (status == VST_OK || status == VST_ERROR_MEMORY || !previous) return status;
-        vst_log(VST_LOG_WARNING, "the newest checkpoint cannot be used (%s); taking previous.safetensors",
-                vst_error_message());
-    }
-    if (!previous) return VST_OK;
-    if (!last) vst_log(VST_LOG_WARNING, "%s: no last.safetensors; taking previous.safetensors", folder->path);
+    if (!vsti_run_folder_has(folder, "previous.safetensors")) return VST_OK;
+    vst_log(VST_LOG_WARNING, "the newest checkpoint cannot be used (%s); taking previous.safetensors",
+            vst_error_message());
     return open_one(folder, "previous.safetensors", checkpoint, file);
+}
+
+vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint, vst_safetensors **file) {
+    *file = NULL;
+    if (vsti_run_folder_has(folder, "last.safetensors")) {
+        const vst_status status = open_one(folder, "last.safetensors", checkpoint, file);
+        if (status == VST_OK || status == VST_ERROR_MEMORY) return status;
+        const vst_status other = vsti_checkpoint_open_previous(folder, checkpoint, file);
+        return other == VST_OK && !*file ? status : other;
+    }
+    if (!vsti_run_folder_has(folder, "previous.safetensors")) return VST_OK;
+    vst_log(VST_LOG_WARNING, "%s: no last.safetensors; taking previous.safetensors", folder->path);
+    return open_one(folder, "previous.safetensors", checkpoint, file);
+}
+
+bool vsti_checkpoint_is_previous(const vsti_run_folder *folder, const vst_safetensors *file) {
+    char path[VSTI_PATH];
+    return vsti_run_folder_file(folder, "previous.safetensors", path) == VST_OK &&
+           strcmp(vst_safetensors_path(file), path) == 0;
 }
 
 vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file) {
@@ -224,7 +299,7 @@ vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safe
     vst_status status = VST_OK;
     VST_TRY(vsti_run_folder_file(folder, "last.safetensors", last));
     VST_TRY(vsti_run_folder_file(folder, "previous.safetensors", previous));
-    if (strcmp(vst_safetensors_path(file), previous) == 0 && rename(previous, last) != 0)
+    if (vsti_checkpoint_is_previous(folder, file) && rename(previous, last) != 0)
         VST_TRY(vst_fail(VST_ERROR_IO, "%s: cannot become %s: %s", previous, last, strerror(errno)));
 out:
     return status;

@@ -1,5 +1,6 @@
 /* Checkpoints: a model file with the optimiser's tensors, the trained bucket as it is (optimizer.values: the moving
- * average may stand in the model's place, and projectors are no part of the model) and the position. Internal to this
+ * average may stand in the model's place, and projectors are no part of the model), the moving average as ema.NAME, the
+ * projectors of terms as distill.TERM.NAME, and the position. Internal to this
  * folder. */
 #ifndef VISTILL_RECIPES_TRAIN_CHECKPOINT_H
 #define VISTILL_RECIPES_TRAIN_CHECKPOINT_H
@@ -37,10 +38,13 @@ typedef struct vsti_checkpoint {
     double seconds;                 /* of all sessions so far */
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;
-    uint64_t log_bytes, summary_bytes, events_bytes;
+    uint64_t log_bytes, summary_bytes, events_bytes, steps_bytes;
+    vst_schedule_state schedule; /* of the learning rate, if it follows the validation */
     vsti_epoch_sums sums;
     vsti_epoch_figures figures;
 } vsti_checkpoint;
+
+#define VSTI_NO_CHECKPOINT "no checkpoint can be continued (begin anew with --force and without --resume)"
 
 /* Writes last.safetensors; the one before becomes previous.safetensors. `content` is the model; its extra tensors and
  * metadata are set here. */
@@ -53,11 +57,18 @@ VST_NODISCARD vst_status vsti_checkpoint_write(const vsti_run_folder *folder, co
 VST_NODISCARD vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
                                               vst_safetensors **file);
 
+/* Opens previous.safetensors, with a warning that last.safetensors cannot be used because of the error message; without
+ * one *file is NULL. */
+VST_NODISCARD vst_status vsti_checkpoint_open_previous(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
+                                                       vst_safetensors **file);
+
 /* Call once `file`, which vsti_checkpoint_open gave, is to be continued: if it is previous.safetensors it becomes
  * last.safetensors again, so that the next checkpoint does not put an unreadable one in its place. */
 VST_NODISCARD vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file);
 
-/* Puts all values back: parameters, running statistics, optimiser. */
+bool vsti_checkpoint_is_previous(const vsti_run_folder *folder, const vst_safetensors *file);
+
+/* Puts all values back: parameters, running statistics, optimiser. After a failure they are undefined. */
 VST_NODISCARD vst_status vsti_checkpoint_restore(const vst_safetensors *file, vst_params *params,
                                                  vst_optimizer *optimizer);
 

@@ -117,21 +117,20 @@ out:
 vst_loader_options vsti_training_options(const vsti_train_data *data, const vst_recipe *recipe) {
     const vst_model_common *common = vst_model_common_of(recipe->model);
     const vst_augment_options *augment = &recipe->augment;
-    vst_loader_options options = {
-        .batch = recipe->optim.batch,
-        .workers = recipe->data.workers,
-        .shuffle = true,
-        .drop_last = true,
-        .seed = (uint64_t)recipe->run.seed,
-        .channels = common->channels,
-        .size = common->image,
-        .repeats = augment->repeats,
-        .views = augment->views,
-        .augment = data->augment,
-        .fast_decode = augment->fast_decode,
-        .mix = {augment->mixup, augment->cutmix, augment->mixup_prob, augment->mixup_switch_prob},
-        .targets = {common->classes, recipe->optim.smoothing, data->labelled},
-        .broken = vsti_recipe_broken(recipe)};
+    vst_loader_options options = {.batch = recipe->optim.batch,
+                                  .workers = recipe->data.workers,
+                                  .shuffle = true,
+                                  .drop_last = true,
+                                  .seed = (uint64_t)recipe->run.seed,
+                                  .channels = common->channels,
+                                  .size = common->image,
+                                  .repeats = augment->repeats,
+                                  .views = augment->views,
+                                  .augment = data->augment,
+                                  .fast_decode = augment->fast_decode,
+                                  .mix = vst_recipe_mix(recipe),
+                                  .targets = {common->classes, recipe->optim.smoothing, data->labelled},
+                                  .broken = vsti_recipe_broken(recipe)};
     for (int c = 0; c < 3; c++)
         vst_model_normalization(recipe->model, c < common->channels ? c : 0, &options.mean[c], &options.std[c]);
     return options;

@@ -25,8 +25,7 @@ static inline vst_broken_rule vsti_recipe_broken(const vst_recipe *recipe) {
 }
 
 static inline bool vsti_recipe_mixes(const vst_recipe *recipe) {
-    const vst_augment_options *o = &recipe->augment;
-    const vst_mix_options mix = {o->mixup, o->cutmix, o->mixup_prob, o->mixup_switch_prob};
+    const vst_mix_options mix = vst_recipe_mix(recipe);
     return vst_mix_enabled(&mix);
 }
 

@@ -2,9 +2,11 @@
 #include "recipes/train/epoch.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #include "recipes/train/evaluation.h"
 #include "recipes/train/log.h"
+#include "recipes/train/nonfinite.h"
 #include "recipes/train/restore.h"
 #include "recipes/train/save.h"
 #include "recipes/train/step.h"
@@ -17,6 +19,17 @@ static void add_seconds(vsti_trainer *t) {
     t->progress.seconds += now - t->counted_until;
     t->progress.sums.seconds += now - t->counted_until;
     t->counted_until = now;
+}
+
+/* An image, a cache or another file failed; what was trained before is kept. The first cause is what is told. */
+static vst_status keep(vsti_trainer *t, vst_status cause) {
+    enum { MESSAGE = 2048 };
+    char why[MESSAGE];
+    snprintf(why, sizeof why, "%s", vst_error_message());
+    add_seconds(t);
+    if (vsti_train_save(t, false) != VST_OK) return vst_fail(cause, "%s", why);
+    return vst_fail(cause, "%s. Epoch %d up to step %llu is saved: --resume continues in %s", why, t->progress.epoch,
+                    (unsigned long long)t->progress.step, t->folder.path);
 }
 
 /* Saves everything and ends the run, after Ctrl-C. */
@@ -45,6 +58,7 @@ static vst_status save_in_time(vsti_trainer *t) {
 
 static vst_status train_epoch(vsti_trainer *t) {
     vst_status status = VST_OK;
+    const uint64_t first = t->progress.step;
     const double begin = vst_seconds(), waited = vst_loader_waited(t->data.loader);
     double logged = begin;
     t->waiting = 0;
@@ -72,7 +86,7 @@ static vst_status train_epoch(vsti_trainer *t) {
     }
     t->waiting = (vst_loader_waited(t->data.loader) - waited) / (vst_seconds() - begin);
 out:
-    return status;
+    return vst_dataset_is_broken(status) && t->progress.step > first ? keep(t, status) : status;
 }
 
 static void take_figures(vsti_trainer *t, bool evaluated) {
@@ -100,17 +114,23 @@ static bool evaluates(const vsti_trainer *t) {
 static vst_status finish_epoch(vsti_trainer *t) {
     const bool evaluated = evaluates(t);
     const double begin = vst_seconds();
-    vst_status status = evaluated ? vsti_evaluate_splits(t) : VST_OK;
-    if (evaluated) {
+    vst_status status = vsti_check_state(t); /* the last step's losses were of the weights before it */
+    if (status == VST_OK && evaluated) {
+        status = vsti_evaluate_splits(t);
         t->evaluation_seconds += vst_seconds() - begin;
         t->evaluations++;
     }
     if (status == VST_ERROR_INTERRUPTED) return interrupt(t); /* all steps are done: resuming evaluates again */
+    if (vst_dataset_is_broken(status)) return keep(t, status);
+    if (status == VST_ERROR_NUMERIC)
+        return vst_fail(status, "epoch %d, after its last step: %s; " VSTI_NONFINITE_ADVICE, t->progress.epoch,
+                        vst_error_message());
     if (status != VST_OK) return status;
     take_figures(t, evaluated);
     add_seconds(t);
     vsti_log_epoch(t);
     const double top1 = t->progress.figures.validation_top1;
+    if (evaluated) vst_schedule_measured(&t->schedule, (uint64_t)(t->progress.epoch + 1) * t->schedule.epoch, top1);
     /* NAN: the first one */
     const bool best = !t->data.validation || (evaluated && !(top1 <= t->progress.best_top1));
     if (best) {

@@ -39,7 +39,14 @@ void vsti_evaluation_destroy(vsti_trainer *t) {
     vst_free(t->raw);
 }
 
-size_t vsti_evaluation_bytes(const vsti_trainer *t) { return vst_session_bytes(t->session); }
+size_t vsti_evaluation_bytes(const vsti_trainer *t) {
+    const int heads = VST_HEADS; /* at most */
+    const size_t test = vst_evaluation_bytes(vst_dataset_count(t->data.test), heads);
+    size_t bytes = vst_session_bytes(t->session) + test;
+    if (t->data.validation) bytes += vst_evaluation_bytes(vst_dataset_count(t->data.validation), heads);
+    if (vsti_has_average(t)) bytes += test + vst_params_trained(t->student.params) * sizeof *t->raw;
+    return bytes;
+}
 
 /* Puts the moving average in the place of the trained values, or back. */
 static void swap_average(vsti_trainer *t, bool in) {

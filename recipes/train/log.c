@@ -9,7 +9,9 @@
 #include "recipes/train/pace.h"
 #include "recipes/train/schedule.h"
 #include "recipes/train/tensorboard.h"
+#include "vision/base/clock.h"
 #include "vision/base/log.h"
+#include "vision/base/memory.h"
 
 enum { FAR = 16 /* between the batch that lr is meant for and that of a step */ };
 static const double SLOW_LOADING = 0.1; /* share of the training time that is worth a word */
@@ -81,9 +83,12 @@ static void log_data(const vsti_trainer *t) {
     const vst_augment_options *augment = &t->recipe->augment;
     vst_log(VST_LOG_INFO, "loading  %d thread%s, %.1f MB of batches", t->recipe->data.workers,
             t->recipe->data.workers == 1 ? "" : "s", (double)vsti_train_data_bytes(&t->data) / 1e6);
-    if (augment->mixup > 0 || augment->cutmix > 0) {
-        vst_log(VST_LOG_INFO, "mixing   mixup %g, cutmix %g, of a share of %g of the batches", augment->mixup,
-                augment->cutmix, augment->mixup_prob);
+    if (vsti_recipe_mixes(t->recipe)) {
+        vst_log(VST_LOG_INFO, "mixing   mixup %g, cutmix %g, of a share of %g of the %s", augment->mixup,
+                augment->cutmix_minmax.count ? 1 : augment->cutmix, augment->mixup_prob,
+                augment->mixup_mode == VST_MIX_BATCH  ? "batches"
+                : augment->mixup_mode == VST_MIX_PAIR ? "pairs"
+                                                      : "images");
         vst_log(VST_LOG_INFO, "         (training top-1 is for what an image shows most of)");
     }
     if (augment->repeats > 1)
@@ -149,15 +154,66 @@ void vsti_log_setup(const vsti_trainer *t) {
     log_average(t);
 }
 
-/* `moves`: the loss is there, but small as yet. */
-static void log_share(const vsti_trainer *t, const char *name, double weight, double value, double norm,
-                      double total_norm, bool moves) {
+/* DeiT's division by the classes makes a term so small. */
+static bool is_divided_by_classes(const vst_term_options *term) {
+    const vst_option *reduction = term ? vst_options_find(vst_term_own_table(term), "reduction") : NULL;
+    char *value = reduction ? vst_options_get(reduction, term->own) : NULL;
+    const bool divided = value && strcmp(value, "elements") == 0;
+    vst_free(value);
+    return divided;
+}
+
+/* term: NULL for the labels. In the first step the student's average is the student: such a term has yet to become a
+ * loss. */
+static void log_share(const vsti_trainer *t, const vst_term_options *term, const char *name, double weight,
+                      double value, double norm, double total_norm) {
     const double total = t->progress.sums.loss, share = 100 * weight * value / total;
+    const bool average = term && vst_term_source(term) == VST_FROM_AVERAGE;
     vst_log(VST_LOG_INFO, "first step: %-31s %8.5f x %-6g %6.2f %% %6.2f %%", name, value, weight, share,
             100 * norm / total_norm);
-    if (weight > 0 && share < 1 && norm < 0.01 * total_norm && !moves)
-        vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight (with kl: reduction batchmean)",
-                name);
+    if (weight > 0 && share < 1 && norm < 0.01 * total_norm && !average)
+        vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight%s", name,
+                is_divided_by_classes(term) ? ", or set its reduction to batchmean" : "");
+}
+
+enum { NAME = 160 };
+static const char *term_name(const vst_term_options *term, char name[NAME]) {
+    const char *from = strcmp(term->from, "teacher") == 0 ? "" : term->from;
+    snprintf(name, NAME, "%s, %s <- %s%s%s", term->distance, term->student, from, *from ? "." : "", term->teacher);
+    return name;
+}
+
+/* Seconds of a step that go into what is named so, "distill.0 mse", "distill.0.projector conv2d"; all with "". */
+static double seconds_of(const vst_context *context, const char *scope) {
+    const size_t length = strlen(scope);
+    double sum = 0;
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
+        vst_profile_row row;
+        vst_context_profile_at(context, i, &row);
+        const bool within =
+            strncmp(row.name, scope, length) == 0 && (row.name[length] == ' ' || row.name[length] == '.');
+        if (!length || within) sum += row.seconds;
+    }
+    return sum;
+}
+
+/* What each term costs, so that one sees which of them makes a step slow. */
+static void log_costs(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    double terms[VST_MAX_TERMS], all = 0;
+    for (int i = 0; i < r->term_count; i++) {
+        char scope[32];
+        snprintf(scope, sizeof scope, VST_DISTILL_PREFIX "%d", i);
+        all += terms[i] = seconds_of(t->student.context, scope);
+    }
+    const double plain = seconds_of(t->student.context, "") - all;
+    vst_log(VST_LOG_INFO, "cost     %-34s %9.1f ms a batch", "the student alone", 1e3 * plain);
+    if (t->teachers.count) vst_log(VST_LOG_INFO, "         %-34s %9.1f ms", "its teachers", 1e3 * t->teacher_seconds);
+    for (int i = 0; i < r->term_count; i++) {
+        char name[NAME];
+        vst_log(VST_LOG_INFO, "         %-34.60s %9.1f ms, %.0f %% of the student", term_name(&r->terms[i], name),
+                1e3 * terms[i], plain > 0 ? 100 * terms[i] / plain : 0);
+    }
 }
 
 void vsti_log_loss_shares(const vsti_trainer *t) {
@@ -168,18 +224,15 @@ void vsti_log_loss_shares(const vsti_trainer *t) {
     vst_log(VST_LOG_INFO, "first step: %-31s %8s x %-6s %8s %8s", "share of loss and gradient", "value", "weight",
             "loss", "gradient");
     if (r->distill.label_weight > 0)
-        log_share(t, "labels", r->distill.label_weight, t->progress.sums.labels, t->gradient_norms[0], total_norm,
-                  false);
+        log_share(t, NULL, "labels", r->distill.label_weight, t->progress.sums.labels, t->gradient_norms[0],
+                  total_norm);
     for (int i = 0; i < r->term_count; i++) {
-        char name[160];
+        char name[NAME];
         const vst_term_options *term = &r->terms[i];
-        const char *from = strcmp(term->from, "teacher") == 0 ? "" : term->from;
-        snprintf(name, sizeof name, "%s, %s <- %s%s%s", term->distance, term->student, from, *from ? "." : "",
-                 term->teacher);
-        /* In the first step the student's average is the student: such a term has yet to become a loss. */
-        log_share(t, name, vst_term_weight(term, 0, r->run.epochs), t->progress.sums.terms[i], t->gradient_norms[i + 1],
-                  total_norm, vst_term_source(term) == VST_FROM_AVERAGE);
+        log_share(t, term, term_name(term, name), vst_term_weight(term, 0, r->run.epochs), t->progress.sums.terms[i],
+                  t->gradient_norms[i + 1], total_norm);
     }
+    log_costs(t);
 }
 
 /* ---- log.txt and summary.csv ---- */
@@ -219,6 +272,29 @@ void vsti_log_step(vsti_trainer *t) {
     json_object_set_new(line, "train_loss", number(sums->loss / (double)sums->steps));
     set_terms(t, line);
     log_line(t, line);
+}
+
+/* Of the batches of the step that was just made. */
+void vsti_log_update(vsti_trainer *t, double norm, double rate) {
+    vsti_step_sums *sums = &t->step_sums;
+    const double batches = sums->batches, seconds = vst_seconds() - sums->begin;
+    const bool fresh = vsti_run_folder_size(&t->folder, VSTI_STEPS_FILE) == 0;
+    char line[1024];
+    int used = 0;
+    if (fresh) {
+        used = snprintf(line, sizeof line, "epoch,step,loss,labels");
+        for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
+            used += snprintf(line + used, sizeof line - (size_t)used, ",term%d_%.20s", i, t->recipe->terms[i].distance);
+        used += snprintf(line + used, sizeof line - (size_t)used, ",lr,gradient_norm,seconds\n");
+        vsti_run_folder_append(&t->folder, VSTI_STEPS_FILE, line, (size_t)used);
+    }
+    used = snprintf(line, sizeof line, "%d,%llu,%.9g,%.9g", t->progress.epoch,
+                    (unsigned long long)(t->progress.step / (uint64_t)t->recipe->optim.accumulate),
+                    sums->loss / batches, sums->labels / batches);
+    for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
+        used += snprintf(line + used, sizeof line - (size_t)used, ",%.9g", sums->terms[i] / batches);
+    used += snprintf(line + used, sizeof line - (size_t)used, ",%.9g,%.9g,%.6f\n", rate, norm, seconds);
+    vsti_run_folder_append(&t->folder, VSTI_STEPS_FILE, line, (size_t)used);
 }
 
 static void log_json(vsti_trainer *t) {

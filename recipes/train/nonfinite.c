@@ -96,14 +96,27 @@ static bool nonfinite_loss(const vsti_trainer *t, char name[NAMED]) {
     return true;
 }
 
+vst_status vsti_check_state(vsti_trainer *t) {
+    char name[NAMED];
+    vst_tensor state[VST_OPTIMIZER_TENSORS];
+    bool found = nonfinite_parameter(t->student.params, name);
+    const size_t count = vst_optimizer_tensors(t->student.optimizer, state);
+    for (size_t i = 0; i < count && !found; i++) {
+        if (state[i].dtype != VST_F32 || all_finite(state[i].data, (size_t)vst_shape_count(&state[i].shape))) continue;
+        snprintf(name, NAMED, "%s", state[i].name);
+        found = true;
+    }
+    if (!found) return VST_OK;
+    return vst_fail(VST_ERROR_NUMERIC, "after step %llu of epoch %d %s is not finite",
+                    (unsigned long long)t->progress.step, t->progress.epoch, name);
+}
+
 vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, vsti_position position) {
     char loss[NAMED], tensor[NAMED];
     if (!nonfinite_loss(t, loss)) return VST_OK;
     const vst_status status = find_nonfinite(t, batch, position, tensor);
     if (status != VST_OK) return status;
-    return vst_fail(VST_ERROR_NUMERIC,
-                    "step %llu (epoch %d): %s is not finite%s%s; lower optim.lr, lengthen optim.warmup_epochs, set "
-                    "optim.clip_norm or run.recover",
+    return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): %s is not finite%s%s; " VSTI_NONFINITE_ADVICE,
                     (unsigned long long)position.step + 1, (int)position.epoch + 1, loss,
                     *tensor ? ", and first of all " : "", tensor);
 }

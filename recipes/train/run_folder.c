@@ -14,9 +14,9 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-static const char *const files[] = {"last.safetensors", "previous.safetensors", "best.safetensors",
-                                    "log.txt",          "summary.csv",          "recipe.yaml",
-                                    "samples.png",      "report.html",          VSTI_EVENTS_FILE};
+static const char *const files[] = {"last.safetensors", "previous.safetensors", "best.safetensors", "log.txt",
+                                    "summary.csv",      "recipe.yaml",          "samples.png",      "report.html",
+                                    VSTI_EVENTS_FILE,   VSTI_STEPS_FILE};
 enum { FILES = sizeof files / sizeof *files };
 
 vst_status vsti_make_folders(const char *path, const char *key) {
@@ -81,6 +81,17 @@ void vsti_run_folder_close(vsti_run_folder *folder) {
 bool vsti_run_folder_has(const vsti_run_folder *folder, const char *name) {
     char path[VSTI_PATH];
     return vsti_run_folder_file(folder, name, path) == VST_OK && access(path, F_OK) == 0;
+}
+
+bool vsti_run_folder_writes(const vsti_run_folder *folder, const char *path) {
+    char own[VSTI_PATH];
+    struct stat wanted, found;
+    if (stat(path, &wanted) != 0) return false;
+    for (size_t i = 0; i < FILES; i++)
+        if (vsti_run_folder_file(folder, files[i], own) == VST_OK && stat(own, &found) == 0 &&
+            found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino)
+            return true;
+    return false;
 }
 
 vst_status vsti_run_folder_clean(const vsti_run_folder *folder) {

@@ -10,6 +10,7 @@
 #include "vision/base/status.h"
 
 enum { VSTI_PATH = 4096 };
+#define VSTI_STEPS_FILE "steps.csv"
 
 typedef struct vsti_run_folder {
     char *path;
@@ -27,6 +28,8 @@ void vsti_run_folder_close(vsti_run_folder *folder);
 
 /* path/name; fails if it is too long. */
 VST_NODISCARD vst_status vsti_run_folder_file(const vsti_run_folder *folder, const char *name, char path[VSTI_PATH]);
+/* Whether `path` leads to a file that a run of this folder writes and removes. */
+bool vsti_run_folder_writes(const vsti_run_folder *folder, const char *path);
 bool vsti_run_folder_has(const vsti_run_folder *folder, const char *name);
 /* Removes what an earlier run left. */
 VST_NODISCARD vst_status vsti_run_folder_clean(const vsti_run_folder *folder);

@@ -21,7 +21,7 @@ static vst_status to_image(const float *planes, int channels, int size, vst_imag
 static const char *caption(const vsti_trainer *t, const vst_batch *batch, int i, char text[CAPTION]) {
     const int label = batch->labels[i], other = batch->labels[batch->count - 1 - i];
     if (label < 0) return NULL;
-    const bool mixed = batch->mix.lambda < 1 && other >= 0 && other != label;
+    const bool mixed = batch->mixes[i].lambda < 1 && other >= 0 && other != label;
     snprintf(text, CAPTION, "%s%s%s", t->data.class_names[label], mixed ? " + " : "",
              mixed ? t->data.class_names[other] : "");
     return text;

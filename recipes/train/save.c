@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "recipes/train/events.h"
+#include "recipes/train/nonfinite.h"
 #include "vision/base/memory.h"
 #include "vision/base/version.h"
 
@@ -36,7 +37,8 @@ static char *training_json(const vsti_trainer *t) {
 }
 
 vst_status vsti_train_save(vsti_trainer *t, bool best) {
-    vst_status status = VST_OK;
+    vst_status status = vsti_check_state(t);
+    if (status != VST_OK) return status;
     char path[VSTI_PATH], *training = training_json(t);
     const vst_model_content content = {.config = t->recipe->model,
                                        .params = t->student.params,
@@ -52,6 +54,7 @@ vst_status vsti_train_save(vsti_trainer *t, bool best) {
     t->progress.finished = t->progress.epoch >= t->recipe->run.epochs;
     t->progress.log_bytes = vsti_run_folder_size(&t->folder, "log.txt");
     t->progress.summary_bytes = vsti_run_folder_size(&t->folder, "summary.csv");
+    t->progress.steps_bytes = vsti_run_folder_size(&t->folder, VSTI_STEPS_FILE);
     t->progress.events_bytes = vsti_run_folder_size(&t->folder, VSTI_EVENTS_FILE);
     VST_TRY(vsti_checkpoint_write(&t->folder, &t->progress, &content, t->student.params, t->student.optimizer));
 out:

@@ -17,12 +17,16 @@ double vsti_warmup_epochs(const vst_recipe *recipe) {
     return recipe->optim.warmup_epochs < epochs ? recipe->optim.warmup_epochs : epochs / 10;
 }
 
-vst_schedule vsti_recipe_schedule(const vst_recipe *recipe, uint64_t steps) {
+vst_status vsti_recipe_schedule(vst_schedule *out, const vst_recipe *recipe, uint64_t steps,
+                                vst_schedule_state *state) {
     const vst_optim_options *o = &recipe->optim;
-    return (vst_schedule){.whole = !o->warmup_prefix,
+    *out = (vst_schedule){.whole = !o->warmup_prefix,
                           .rate = vsti_learning_rate(o),
                           .minimum = o->min_lr,
                           .warmup_rate = o->warmup_lr,
                           .warmup = (uint64_t)llround(vsti_warmup_epochs(recipe) * (double)steps),
-                          .steps = (uint64_t)recipe->run.epochs * steps};
+                          .steps = (uint64_t)recipe->run.epochs * steps,
+                          .epoch = steps,
+                          .state = state};
+    return vst_schedule_choose(out, vst_optim_schedule(o), o->schedule_options);
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "recipes/train/inputs.h"
+#include "recipes/train/log.h"
 #include "recipes/train/nonfinite.h"
 #include "vision/base/clock.h"
 
@@ -27,22 +28,34 @@ static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch, vst
 static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
     const vsti_student *s = &t->student;
     vsti_epoch_sums *sums = &t->progress.sums;
+    vsti_step_sums *of_step = &t->step_sums;
     const float *scores = vst_context_output(s->context, s->scores_output);
+    const double loss = vst_context_output(s->context, s->loss_output)[0];
+    const double labels = vst_context_output(s->context, s->labels_output)[0];
     sums->steps++;
     sums->rate += rate;
-    sums->loss += vst_context_output(s->context, s->loss_output)[0];
-    sums->labels += vst_context_output(s->context, s->labels_output)[0];
-    for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
-        sums->terms[i] += vst_context_output(s->context, s->terms_output + i)[0];
-    for (int i = 0; i < batch->count; i++, scores += s->classes) {
-        const int of = batch->mix.lambda >= 0.5 ? i : batch->count - 1 - i; /* what a mixed image shows most of */
-        if (batch->labels[of] < 0 || batch->samples[of] >= t->data.labelled) continue;
-        int best = 0;
-        for (int c = 1; c < s->classes; c++)
-            if (scores[c] > scores[best]) best = c;
-        sums->labelled++;
-        sums->correct += best == batch->labels[of];
+    sums->loss += loss;
+    sums->labels += labels;
+    of_step->batches++;
+    of_step->loss += loss;
+    of_step->labels += labels;
+    for (int i = 0; t->distilling && i < t->recipe->term_count; i++) {
+        const double term = vst_context_output(s->context, s->terms_output + i)[0];
+        sums->terms[i] += term;
+        of_step->terms[i] += term;
     }
+    for (int i = 0; i < batch->count; i++, scores += s->classes) {
+        const int of = batch->mixes[i].lambda >= 0.5 ? i : batch->count - 1 - i; /* what a mixed image shows most of */
+        if (batch->labels[of] < 0 || batch->samples[of] >= t->data.labelled) continue;
+        sums->labelled++;
+        sums->correct += (int)vst_largest(scores, (size_t)s->classes) == batch->labels[of];
+    }
+}
+
+/* Whether this is a step of which steps.csv gets a line. */
+static bool is_logged(const vsti_trainer *t, uint64_t step) {
+    const int every = t->recipe->run.log_steps;
+    return every > 0 && t->folder.path && step % (uint64_t)every == 0;
 }
 
 vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
@@ -52,6 +65,8 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     const uint64_t accumulate = (uint64_t)t->recipe->optim.accumulate;
     const double rate = ldexp(vst_schedule_rate(&t->schedule, position.step / accumulate), -t->progress.recoveries);
     const double begin = vst_seconds();
+    double norm = 0;
+    if (position.step % accumulate == 0 || !t->step_sums.batches) t->step_sums = (vsti_step_sums){.begin = begin};
     VST_TRY(vsti_teachers_run(&t->teachers, s->params, vst_optimizer_ema(s->optimizer), batch, position));
     if (t->teachers.count) t->teacher_seconds += vst_seconds() - begin;
     if (position.step == 0) VST_TRY(measure_gradients(t, batch, position));
@@ -59,12 +74,14 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     VST_TRY(vst_context_run(s->context, (uint32_t)position.step));
     VST_TRY(vsti_check_losses(t, batch, position));
     if (accumulate > 1) vst_optimizer_accumulate(s->optimizer);
-    if ((position.step + 1) % accumulate == 0) status = vst_optimizer_step(s->optimizer, rate, NULL);
+    const bool updates = (position.step + 1) % accumulate == 0;
+    if (updates) status = vst_optimizer_step(s->optimizer, rate, &norm);
     if (status != VST_OK)
         return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)position.step + 1,
                            t->progress.epoch + 1, rate);
     add_sums(t, batch, rate);
     t->progress.step++;
+    if (updates && is_logged(t, (position.step + 1) / accumulate)) vsti_log_update(t, norm, rate);
 out:
     return status;
 }

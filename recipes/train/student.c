@@ -1,6 +1,7 @@
 /* The student of a training: its differentiated graph with the terms, its program and optimiser. */
 #include "recipes/train/student.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,16 +23,27 @@ static const char *weight_name(int index, char name[32]) {
     return name;
 }
 
+/* One term, or the sum of it over the teacher's stages. */
+static vst_value emit_term(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, int index,
+                           vst_value target) {
+    const vst_term_options *term = &recipe->terms[index];
+    const vsti_teacher_tap *tap = vsti_teacher_tap_of(teachers, term, 0);
+    if (!tap || !vst_is_every_feature(term->teacher))
+        return vst_term_build(g, term, index, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR, target);
+    vst_stage stages[VST_MAX_TEACHER_TAPS];
+    int count = 0;
+    for (; tap; tap = vsti_teacher_tap_of(teachers, term, count)) stages[count++] = (vst_stage){tap->name, tap->shape};
+    return vst_term_build_stages(g, term, index, stages, count, target);
+}
+
 /* The loss on labels and the terms, each weighted. */
 static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, vst_value target,
                             vst_value labels, vst_value *terms) {
     vst_value total = plus(g, (vst_value){0}, labels, recipe->distill.label_weight, "weight.labels");
     for (int i = 0; i < recipe->term_count; i++) {
         char name[32];
-        const vst_term_options *term = &recipe->terms[i];
-        const vsti_teacher_tap *tap = vsti_teacher_tap_of(teachers, term);
-        terms[i] = vst_term_build(g, term, i, tap ? tap->name : NULL, tap ? tap->shape : VST_SCALAR, target);
-        total = plus(g, total, terms[i], term->weight, weight_name(i, name));
+        terms[i] = emit_term(g, recipe, teachers, i, target);
+        total = plus(g, total, terms[i], recipe->terms[i].weight, weight_name(i, name));
     }
     if (!total.id)
         vst_graph_fail(g, VST_ERROR_ARGUMENT,
@@ -134,18 +146,31 @@ vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *rec
 
 /* ---- Building ---- */
 
-static vst_status create_optimizer(vsti_student *student, const vst_optim_options *o) {
-    const vst_optimizer_options options = {.kind = (vst_optimizer_kind)o->name,
-                                           .momentum = o->momentum,
-                                           .nesterov = o->nesterov,
-                                           .beta1 = o->beta1,
-                                           .beta2 = o->beta2,
-                                           .epsilon = o->epsilon,
-                                           .weight_decay = o->weight_decay,
-                                           .clip_norm = o->clip_norm,
-                                           .ema_decay = o->ema_decay,
-                                           .accumulate = o->accumulate};
-    return vst_optimizer_create(&student->optimizer, student->params, &options);
+/* "!pos_embed" thaws what fits. Gives how many parameters the pattern fits. */
+static size_t freeze_by(vst_params *params, const char *pattern) {
+    const bool frozen = *pattern != '!';
+    size_t fits = 0;
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        if (fnmatch(pattern + !frozen, vst_params_at(params, i)->name, 0) != 0) continue;
+        vst_params_freeze(params, i, frozen);
+        fits++;
+    }
+    return fits;
+}
+
+/* Patterns with commas between, in turn; the model is built, projectors are not there yet. */
+static vst_status freeze(vst_params *params, const char *patterns) {
+    vst_status status = VST_OK;
+    char *text = patterns ? vst_strdup(patterns) : NULL, *rest = text;
+    if (patterns && !text) return vst_fail_memory(strlen(patterns));
+    for (char *pattern; (pattern = strsep(&rest, ", "));)
+        if (*pattern && !freeze_by(params, pattern))
+            VST_TRY(vst_fail(VST_ERROR_NOT_FOUND,
+                             "optim.freeze: \"%s\" fits no parameter; names are such as %s, and * stands for any text",
+                             pattern, vst_params_at(params, vst_params_count(params) / 2)->name));
+out:
+    vst_free(text);
+    return status;
 }
 
 vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
@@ -157,6 +182,7 @@ vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, co
     VST_TRY(vst_params_create(&student->params));
     VST_TRY(vst_graph_create(&student->graph, student->params));
     vst_model_build(student->graph, recipe->model, recipe->optim.batch);
+    VST_TRY(freeze(student->params, recipe->optim.freeze));
     *count = emit_losses(student, recipe, teachers, outputs);
     VST_TRY(vst_graph_finish(student->graph));
     find_grid(student);
@@ -176,10 +202,12 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     student->parameters = model_parameters(student->params);
     VST_TRY(vst_program_create(&student->program, student->graph, outputs, count,
                                &(vst_program_options){.mode = VST_TRAIN, .seed = seed}));
-    VST_TRY(vst_context_create(&student->context, student->program, NULL));
+    const vst_context_options profiled = {.profile = recipe->term_count > 0}; /* to tell what the terms cost */
+    VST_TRY(vst_context_create(&student->context, student->program, &profiled));
     VST_TRY(find_inputs(student, recipe, teachers));
     vsti_student_set_loss_weights(student, recipe, 0);
-    VST_TRY(create_optimizer(student, &recipe->optim));
+    const vst_optimizer_options options = vst_recipe_optimizer(recipe);
+    VST_TRY(vst_optimizer_create(&student->optimizer, student->params, &options));
 out:
     return status;
 }

@@ -1,8 +1,6 @@
 /* Opens a recipe's data and teachers, and builds or checks the cache of their outputs. */
 #include "recipes/train/teacher_cache.h"
 
-#include <omp.h>
-
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teachers_measure.h"
 #include "vision/base/threads.h"
@@ -12,7 +10,7 @@ typedef struct work {
     vsti_train_data data;
     vsti_teachers teachers;
     const volatile sig_atomic_t *stop;
-    int threads_before; /* 0: not changed */
+    vsti_team team;
 } work;
 
 vsti_cache_data vsti_train_cache_data(const vsti_train_data *data, const vst_recipe *recipe) {
@@ -38,9 +36,9 @@ static vst_status create_loader(work *self) {
 static vst_status open_source(work *self, const vst_recipe *recipe) {
     vst_status status = VST_OK;
     if (!vst_recipe_cached(recipe))
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER");
-    self->threads_before = vsti_threads_use(recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs());
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "distill.cache is not set: the folder of the cache, --set distill.cache=FOLDER"));
+    VST_TRY(vsti_team_begin(&self->team, recipe->run.threads));
     VST_TRY(vsti_train_data_open(&self->data, recipe));
     VST_TRY(vsti_teachers_build(&self->teachers, recipe, false));
     self->source = (vsti_cache_source){.recipe = recipe,
@@ -57,7 +55,7 @@ static void close_source(work *self) {
     vst_loader_destroy(self->source.loader);
     vsti_teachers_clear(&self->teachers);
     vsti_train_data_close(&self->data);
-    if (self->threads_before) vsti_threads_use(self->threads_before);
+    vsti_team_end(&self->team);
 }
 
 vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options, vst_cache_size *size) {

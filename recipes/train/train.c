@@ -2,7 +2,6 @@
 #include "recipes/train/train.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,11 +40,32 @@ out:
 
 /* ---- The folder ---- */
 
+/* What is read must not be what the run writes: --force would remove it before it is read, the first checkpoint would
+ * replace it. */
+static vst_status check_reading(const vsti_trainer *t, const char *key, const char *path) {
+    if (!path || !vsti_run_folder_writes(&t->folder, path)) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT,
+                    "%s: %s is a file that this run writes: choose another folder with --set run.output=FOLDER, or "
+                    "copy the file elsewhere",
+                    key, path);
+}
+
+static vst_status check_inputs(const vsti_trainer *t) {
+    vst_status status = check_reading(t, "run.start", t->recipe->run.start);
+    for (int i = 0; status == VST_OK && i < vst_teacher_count(t->recipe); i++) {
+        char *path = vst_teacher_path(t->recipe, i);
+        status = path ? check_reading(t, "distill.teacher", path) : vst_fail_memory(VSTI_PATH);
+        vst_free(path);
+    }
+    return status;
+}
+
 static vst_status open_folder(vsti_trainer *t) {
     vst_status status = VST_OK;
     char *path = vst_run_folder(t->recipe);
     if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
     VST_TRY(vsti_run_folder_open(&t->folder, path));
+    VST_TRY(check_inputs(t));
     const bool used = vsti_run_folder_has(&t->folder, "last.safetensors") ||
                       vsti_run_folder_has(&t->folder, "previous.safetensors") ||
                       vsti_run_folder_has(&t->folder, "best.safetensors");
@@ -59,27 +79,15 @@ out:
     return status;
 }
 
-/* After another run.epochs the run may be finished no more, or have gone too far. */
-static vst_status check_epochs(const vsti_trainer *t, vsti_checkpoint *found) {
-    const int epochs = t->recipe->run.epochs, begun = found->epoch + (found->step > 0);
-    if (begun > epochs)
-        return vst_fail(VST_ERROR_ARGUMENT, "%s has %s epoch %d, run.epochs is %d: give at least %d", t->folder.path,
-                        found->step ? "begun" : "finished", begun, epochs, begun);
-    found->finished = found->epoch >= epochs;
-    return VST_OK;
-}
-
 /* *file: the checkpoint to go on from, NULL to begin. */
 static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     vst_status status = VST_OK;
     vsti_checkpoint found;
-    const int threads = t->progress.threads;
     status = vsti_checkpoint_open(&t->folder, &found, file);
-    if (status != VST_OK && status != VST_ERROR_MEMORY)
-        VST_TRY(vst_fail_in(status, "no checkpoint can be continued (begin anew with --force and without --resume)"));
+    if (status != VST_OK && status != VST_ERROR_MEMORY) VST_TRY(vst_fail_in(status, VSTI_NO_CHECKPOINT));
     VST_TRY(status);
     if (!*file) goto out;
-    status = vsti_identity_check(&found.identity, &t->progress.identity, t->recipe, t->folder.path, t->options->extend);
+    status = vsti_train_adopt(t, &found);
     if (status == VST_ERROR_ARGUMENT && t->options->force) {
         status = VST_OK;
         vst_safetensors_close(*file);
@@ -87,14 +95,6 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
         vst_log(VST_LOG_INFO, "%s holds another recipe's run: it begins anew", t->folder.path);
         goto out;
     }
-    VST_TRY(status);
-    VST_TRY(check_epochs(t, &found));
-    found.identity = t->progress.identity;
-    t->progress = found;
-    if (found.threads != threads && !found.finished)
-        vst_log(VST_LOG_WARNING, "the run used %d thread%s, now there are %d: it will not be the same bit for bit",
-                found.threads, found.threads == 1 ? "" : "s", threads);
-    t->progress.threads = threads;
 out:
     return status;
 }
@@ -109,7 +109,7 @@ static vst_status open_cache(vsti_trainer *t) {
 static vst_status load_start(vsti_trainer *t) {
     const vst_run_options *run = &t->recipe->run;
     const vst_status status =
-        vsti_start_load(&t->start, run->start, t->recipe->model, run->new_head, (uint64_t)run->seed);
+        vsti_start_load(&t->start, run->start, run->start_entry, t->recipe->model, run->new_head, (uint64_t)run->seed);
     return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "run.start");
 }
 
@@ -119,7 +119,8 @@ static vst_status build(vsti_trainer *t) {
     VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start));
     vst_params_destroy(t->start);
     t->start = NULL;
-    t->schedule = vsti_recipe_schedule(r, t->data.steps / (uint64_t)r->optim.accumulate);
+    VST_TRY(
+        vsti_recipe_schedule(&t->schedule, r, t->data.steps / (uint64_t)r->optim.accumulate, &t->progress.schedule));
     VST_TRY(vsti_evaluation_create(t));
 out:
     return status;
@@ -185,7 +186,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     VST_TRY(build(t));
     result->parameters = t->student.parameters;
     result->bytes = bytes_used(t);
-    if (checkpoint) VST_TRY(vsti_train_restore(t, checkpoint));
+    if (checkpoint) VST_TRY(vsti_train_restore(t, &checkpoint));
     else if (t->folder.path) VST_TRY(vsti_run_folder_clean(&t->folder)); /* not before all else is known to be good */
     vst_safetensors_close(checkpoint);
     checkpoint = NULL;
@@ -209,7 +210,7 @@ out:
 }
 
 vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options, vst_train_result *result) {
-    const int threads = recipe->run.threads > 0 ? recipe->run.threads : omp_get_num_procs();
+    vsti_team team = {0};
     *result = (vst_train_result){.teacher_top1 = NAN, .best_validation = NAN};
     vsti_trainer *t = vst_calloc(1, sizeof *t);
     if (!t) return vst_fail_memory(sizeof *t);
@@ -217,15 +218,15 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     t->options = options;
     t->folder.lock = -1;
     t->distilling = recipe->term_count > 0;
-    t->progress = (vsti_checkpoint){.threads = threads,
-                                    .best_top1 = NAN,
-                                    .teacher_top1 = NAN,
-                                    .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
-    const int before = vsti_threads_use(threads);
-    vst_status status = train(t, result);
-    vsti_threads_use(before);
+    t->progress = (vsti_checkpoint){
+        .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
+    vst_status status = vsti_team_begin(&team, recipe->run.threads);
+    t->progress.threads = team.threads;
+    if (status == VST_OK) status = train(t, result);
+    vsti_team_end(&team);
     vsti_evaluation_destroy(t);
     vsti_student_clear(&t->student);
+    vst_schedule_clear(&t->schedule);
     vst_params_destroy(t->start);
     vsti_teachers_clear(&t->teachers);
     vsti_train_data_close(&t->data);

@@ -5,10 +5,10 @@
  * batch / labelled rows, so that the cross-entropy stays a mean over labelled samples.
  *
  * A run folder holds recipe.yaml (resolved), log.txt (JSON lines: DeiT's keys and ours), summary.csv, samples.png (an
- * augmented batch), last.safetensors (checkpoint: model and optimiser, after every epoch and every run.save_minutes),
- * previous.safetensors (the one before), best.safetensors (the model alone, chosen on the validation split; the last
- * one if there is no such split) and lock. The test split is reported after every run.eval_every-th epoch and the last
- * one, and never chooses anything.
+ * augmented batch), steps.csv (with run.log_steps), last.safetensors (checkpoint: model and optimiser, after every
+ * epoch and every run.save_minutes), previous.safetensors (the one before), best.safetensors (the model alone, chosen
+ * on the validation split; the last one if there is no such split) and lock. The test split is reported after every
+ * run.eval_every-th epoch and the last one, and never chooses anything.
  *
  * With optim.ema_decay the moving average and the trained ("raw") weights are both evaluated on the test split after
  * every epoch. optim.weights says which of them the model files get; test_acc1, the validation and what is chosen by it

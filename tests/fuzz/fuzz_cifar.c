@@ -1,6 +1,5 @@
-/* libFuzzer target: CIFAR's binary files. The first byte says by its bits: 1: CIFAR-100, otherwise CIFAR-10; 2: a whole
- * record is put before the rest; then comes the length of the names' file, two bytes, that file, and the file of
- * records. */
+/* libFuzzer target: CIFAR's binary files. Bits of the first byte: 1: CIFAR-100 instead of CIFAR-10; 2: prepend a whole
+ * record. Then follow the length of the names file (two bytes), the names file and the records. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

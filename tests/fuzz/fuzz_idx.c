@@ -1,5 +1,5 @@
-/* libFuzzer target: an IDX data set, plain or gzip. The first two bytes say how many bytes are the labels file, the
- * rest is the images file. Build with clang -fsanitize=fuzzer,address,undefined. */
+/* libFuzzer target: an IDX data set, plain or gzip. The first two bytes are the size of the labels file, which follows;
+ * the rest is the images file. Build with clang -fsanitize=fuzzer,address,undefined. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

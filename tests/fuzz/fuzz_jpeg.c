@@ -1,6 +1,6 @@
-/* libFuzzer target: decoding a JPEG, whole, in part, scaled and turned. Whatever decodes strictly must have the same
- * pixels in a part; nothing may make the decoder end the program, lose memory or read beyond the input. Build with
- * clang -fsanitize=fuzzer,address,undefined. */
+/* libFuzzer target: decoding a JPEG as a whole, in part, scaled and turned. If strict decoding succeeds, a part must
+ * have the same pixels; no input may end the program, leak memory or cause a read beyond the input. Build with clang
+ * -fsanitize=fuzzer,address,undefined. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const vst_image_limits limits = {.pixels = 1 << 18, .scans = 20};
 
-/* A box that the input chooses. */
+/* A box derived from the input. */
 static vst_box choose_box(const uint8_t *data, size_t size, const vst_image *whole) {
     const unsigned a = data[size / 2], b = data[size / 3], c = data[size - 1], d = data[size / 5];
     vst_box box;
@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                              turned = {.limits = &limits, .turn = true, .channels = 1, .allow_damaged = true};
     const vst_decode_options scaled = {.limits = &limits, .least_height = 3, .least_width = 3, .channels = 3};
     const vst_status known = vst_image_inspect(data, size, &limits, &facts);
-    if (known == VST_OK && facts.format != VST_IMAGE_JPEG) return 0; /* fuzz_png's */
+    if (known == VST_OK && facts.format != VST_IMAGE_JPEG) return 0; /* covered by fuzz_png */
     const vst_status status = vst_image_decode(data, size, &options, &image, &damaged);
     if (status == VST_OK) {
         if (known != VST_OK || facts.height != image.height || facts.width != image.width ||

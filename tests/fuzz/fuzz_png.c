@@ -1,5 +1,5 @@
-/* libFuzzer target: decoding a PNG; what decodes must survive encoding and decoding unchanged. Build with clang
- * -fsanitize=fuzzer,address,undefined. */
+/* libFuzzer target: decoding a PNG. A decoded image must be unchanged after encoding and decoding it again. Build with
+ * clang -fsanitize=fuzzer,address,undefined. */
 #include <stdlib.h>
 #include <string.h>
 

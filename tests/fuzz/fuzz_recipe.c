@@ -1,5 +1,5 @@
-/* libFuzzer target: a recipe or a study. A recipe that is accepted must come back from its own text. Build with clang
- * -fsanitize=fuzzer,address,undefined. */
+/* libFuzzer target: a recipe or a study. An accepted recipe must be equal after writing and reading it again. Build
+ * with clang -fsanitize=fuzzer,address,undefined. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

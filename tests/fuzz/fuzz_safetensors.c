@@ -1,4 +1,4 @@
-/* Fuzz target of the safetensors reader (libFuzzer's interface). Whatever is accepted must keep its promises. */
+/* libFuzzer target: the safetensors reader. Accepted files must satisfy everything that the header promises. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
-/* libFuzzer target: a tar of images. The first byte says by its bits: 1: put the checksums of headers right, without
- * which an input hardly gets anywhere; 2: make an index file and change it as the following bytes say (their number is
- * the second byte; each four are a position, 16 bits, a value and nothing). The rest is the tar. */
+/* libFuzzer target: a tar of images. Bits of the first byte: 1: repair the checksums of headers, without which few
+ * inputs get past the first check; 2: make an index file and change it as given by the following bytes (their number is
+ * the second byte; each four are a 16-bit position, a value and an unused byte). The rest is the tar. */
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { BLOCK = 512, FIXED = 24 /* of an index: magic, size and fingerprint, without which it is not looked at */ };
+enum { BLOCK = 512, FIXED = 24 /* magic, size and fingerprint of an index; without them the index is not read */ };
 
 static char folder[64], tar[128], index_file[160];
 

@@ -1,6 +1,6 @@
-/* Fuzz target of the weights reader (libFuzzer's interface). Whatever is accepted must keep its promises. An archive's
- * checksums would keep mutations away from its pickle, so an input that begins like a pickle is tried within an archive
- * too. */
+/* libFuzzer target: the weights reader. Accepted files must satisfy everything that the header promises. The checksums
+ * of an archive would keep mutations away from its pickle, so an input that starts like a pickle is also tried inside
+ * an archive. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,7 @@ static uint8_t *put_number(uint8_t *to, size_t number, int width) {
     return to;
 }
 
-/* A local header, or one of the directory for the member at `offset`. */
+/* Writes a local header, or the directory entry of the member at `offset`. */
 static uint8_t *put_header(uint8_t *to, const char *name, const uint8_t *data, size_t size, int central,
                            size_t offset) {
     to = put_number(to, central ? 0x02014b50 : 0x04034b50, 4);
@@ -52,7 +52,7 @@ static uint8_t *put_header(uint8_t *to, const char *name, const uint8_t *data, s
     to = put_number(to, crc32(0, data, (uInt)size), 4);
     to = put_number(to, size, 4);
     to = put_number(to, size, 4);
-    to = put_number(to, strlen(name), 4); /* and no extra field */
+    to = put_number(to, strlen(name), 4); /* no extra field */
     if (central) {
         memset(to, 0, 10);
         to = put_number(to + 10, offset, 4);

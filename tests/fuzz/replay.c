@@ -1,7 +1,6 @@
-/* Runs a libFuzzer target without libFuzzer, as an ordinary test: on every file of a corpus folder, on it cut off at
- * every byte, and on mutations of it that are the same in every run. usage: fuzz_TARGET CORPUS_FOLDER
- * [MUTATIONS_OF_EACH_FILE] A mutation that fails is left in ./fuzz_TARGET-input, which the target run by libFuzzer, or
- * this program, reads again. */
+/* Runs a libFuzzer target without libFuzzer, as an ordinary test: on every file of a corpus folder, on every truncation
+ * of it, and on mutations that are the same in every run. usage: fuzz_TARGET CORPUS_FOLDER [MUTATIONS_OF_EACH_FILE] A
+ * mutation that fails is written to ./fuzz_TARGET-input, which the libFuzzer target or this program can read. */
 #include <dirent.h>
 #include <signal.h>
 #include <stdint.h>
@@ -16,7 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MUTATIONS = 2000, EDITS = 4, GROWTH = 16, CUT_EVERYWHERE = 4096 };
 
-/* ---- The input under way, kept where a signal handler finds it ---- */
+/* ---- The current input, stored where a signal handler finds it ---- */
 
 static const uint8_t *current;
 static size_t current_size;
@@ -36,7 +35,7 @@ static void on_signal(int number) {
     raise(number);
 }
 
-/* Of the sanitizers' library, where the program is linked with it: called when it ends the program. */
+/* From the sanitizers' library, if the program is linked with it: called before it ends the program. */
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
 static void watch_for_failures(void) {
@@ -45,7 +44,7 @@ static void watch_for_failures(void) {
     else signal(SIGSEGV, on_signal);
 }
 
-/* The sanitizers look for reads behind an input's end, so it gets a block of exactly its size. */
+/* Copies the input to a block of exactly its size, so that the sanitizers detect reads beyond its end. */
 static void try_input(const uint8_t *data, size_t size) {
     uint8_t *copy = malloc(size ? size : 1);
     if (!copy) abort();
@@ -59,11 +58,11 @@ static void try_input(const uint8_t *data, size_t size) {
 
 /* ---- Mutations ---- */
 
-/* Values at which sizes and counts turn over. */
+/* Values at which sizes and counts overflow. */
 static const uint32_t limits[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff};
 enum { LIMITS = sizeof limits / sizeof *limits };
 
-/* Changes `data`, which has GROWTH bytes more room, in one place. Returns the new size. */
+/* Changes `data` in one place; it has space for GROWTH more bytes. Returns the new size. */
 static size_t edit(vst_random *random, uint8_t *data, size_t size) {
     const size_t at = vst_random_below(random, (uint32_t)size), rest = size - at;
     const uint32_t kind = vst_random_below(random, 6), value = limits[vst_random_below(random, LIMITS)];
@@ -73,12 +72,12 @@ static size_t edit(vst_random *random, uint8_t *data, size_t size) {
     switch (kind) {
     case 0: data[at] ^= (uint8_t)(1 << vst_random_below(random, 8)); break;
     case 1: data[at] = (uint8_t)vst_random_u32(random); break;
-    case 2: /* a number, of either byte order */
+    case 2: /* a number, in either byte order */
         for (size_t i = 0; i < 4 && i < rest; i++) data[at + i] = (uint8_t)(value >> (length % 2 ? 24 - 8 * i : 8 * i));
         break;
-    case 3: /* taken out */ memmove(data + at, data + at + length, rest - length); return size - length;
-    case 4: /* doubled */ memmove(data + at + length, data + at, rest); return size + length;
-    default: /* moved here from elsewhere */
+    case 3: /* removed */ memmove(data + at, data + at + length, rest - length); return size - length;
+    case 4: /* duplicated */ memmove(data + at + length, data + at, rest); return size + length;
+    default: /* overwritten by bytes from elsewhere */
         if (other + length <= size) memmove(data + at, data + other, length);
     }
     return size;

@@ -115,6 +115,39 @@ case("rkd_angle", *vectors, rkd_angle)
 maps = torch.randn(7, 18, 12), torch.randn(7, 5, 4, 4)
 case("rkd_pooled", *maps, lambda s, t: rkd_distance(s[:, 2:].mean(1), t.mean((2, 3))))
 
+case("attention_transfer_uneven", tokens, torch.randn(2, 5, 7, 7), attention_transfer)  # windows of 2 and 3, overlapping
+
+
+class Regressor(torch.nn.Module):  # mdistiller's ConvReg (distillers/_common.py), for one of its three cases
+    def __init__(self, convolution, channels):
+        super().__init__()
+        self.conv, self.bn = convolution, torch.nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return torch.relu(self.bn(self.conv(x)))
+
+
+def regressor_case(name, convolution, grid):
+    regressor = Regressor(convolution, 5)
+    weight = convolution.weight
+    if isinstance(convolution, torch.nn.ConvTranspose2d):  # as the convolution of the map with zeros between its values
+        weight = weight.flip(2, 3).transpose(0, 1)
+    case(name, tokens, torch.randn(2, 5, grid, grid), lambda s, t: F.mse_loss(regressor(to_map(s)), t),
+         weight=weight, bias=convolution.bias)
+
+
+regressor_case("fitnets_strided", torch.nn.Conv2d(12, 5, 3, stride=2, padding=1), 2)
+regressor_case("fitnets_transposed", torch.nn.ConvTranspose2d(12, 5, 4, stride=2, padding=1), 8)
+regressor_case("fitnets_same", torch.nn.Conv2d(12, 5, 1), 4)
+regressor_case("fitnets_valid", torch.nn.Conv2d(12, 5, 2), 3)
+
+
+def softmax_mse(s, t):  # CuriousAI/mean-teacher losses.py, divided by the batch as its main.py does
+    return F.mse_loss(F.softmax(s, 1), F.softmax(t, 1), reduction="sum") / s.shape[1] / s.shape[0]
+
+
+case("softmax_mse", *scores, softmax_mse)
+
 folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else __file__).resolve()
 folder = folder if folder.is_dir() else folder.parent
 save_file({name: tensor.float().clone() for name, tensor in tensors.items()}, folder / "terms.safetensors")

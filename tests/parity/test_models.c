@@ -310,19 +310,51 @@ static const foreign names[] = {
     {"resnet20_cifar", "layer3.0.shortcut.1.running_mean", "layer3.0.downsample.1.running_mean"},
     {"resnet20_cifar", "layer1.0.conv1.weight", NULL}};
 
+/* By the first naming that knows it. */
+static bool translate(const built *b, const char *theirs, vst_foreign_name *out) {
+    for (const vst_naming *n = b->model->backbone->namings; n && n->project; n++)
+        if (vst_naming_translate(n, b->model->options, theirs, out)) return true;
+    return false;
+}
+
 START_TEST(foreign_names) {
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         built b = build(names[i].variant);
-        char got[200] = "";
-        const bool known = b.model->backbone->rename(b.model->options, names[i].theirs, got, sizeof got);
+        vst_foreign_name got = {.parts = 0};
+        const bool known = translate(&b, names[i].theirs, &got);
         ck_assert_msg(known == (names[i].ours != NULL), "%s: \"%s\" becomes \"%s\"", names[i].variant, names[i].theirs,
-                      got);
+                      got.ours);
         if (known) {
-            ck_assert_str_eq(got, names[i].ours);
-            ck_assert_msg(vst_params_find(b.params, got) >= 0, "%s has no tensor %s", names[i].variant, got);
-            ck_assert(!b.model->backbone->rename(b.model->options, names[i].theirs, got, 4)); /* no room */
+            ck_assert_str_eq(got.ours, names[i].ours);
+            ck_assert_msg(vst_params_find(b.params, got.ours) >= 0, "%s has no tensor %s", names[i].variant, got.ours);
         }
         destroy(&b);
+    }
+}
+END_TEST
+
+START_TEST(patterns_of_names) {
+    static const vst_name_pair pairs[] = {
+        {"block{a}.block{a}-{b}.x.", "s{a}.b{b+1}.{a/2}.", 1, 3}, {"f{a}.", "g{a-1}", 0, 0}, {"mask", NULL, 0, 0}, {0}};
+    static const vst_naming naming = {.project = "p", .names = pairs};
+    static const char *const unknown[] = {
+        "block3.block2-0.x.w", "block.block-0.x.w", "block3.block3-0.y.w", "f12345678901.w", "f", "mas", ""};
+    vst_foreign_name got;
+    char text[300];
+    ck_assert(vst_naming_translate(&naming, NULL, "block3.block3-09.x.weight", &got));
+    ck_assert_str_eq(got.ours, "s3.b10.1.weight");
+    ck_assert(got.part == 1 && got.parts == 3);
+    ck_assert(vst_naming_translate(&naming, NULL, "f0.", &got));
+    ck_assert_str_eq(got.ours, "g-1");
+    ck_assert(vst_naming_translate(&naming, NULL, "mask_token", &got));
+    ck_assert_str_eq(got.ours, "");
+    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
+        ck_assert_msg(!vst_naming_translate(&naming, NULL, unknown[i], &got), "%s", unknown[i]);
+    for (size_t length = 250; length < 260; length++) { /* 255 bytes have room */
+        memset(text, 'w', length);
+        memcpy(text, "f7.", 3);
+        text[length] = 0;
+        ck_assert(vst_naming_translate(&naming, NULL, text, &got) == (length - 1 < sizeof got.ours));
     }
 }
 END_TEST
@@ -426,6 +458,7 @@ int main(int argc, char **argv) {
     tcase_set_timeout(cases, 300);
     tcase_add_test(cases, variants);
     tcase_add_test(cases, foreign_names);
+    tcase_add_test(cases, patterns_of_names);
     tcase_add_test(cases, initial_values);
     tcase_add_test(cases, drop_path);
     return run_suite("models", cases);

@@ -19,9 +19,10 @@
 #include "vision/optim/optim.h"
 
 enum { STEPS = 10, OUTPUTS = 5, CASES_MAX = 100 };
-/* Of the root mean square, and of the loss. */
+/* relative to the root mean square, or to the loss */
 static const double tiny = 1e-6, output_limit = 1e-5, gradient_limit = 1e-4, full_size_limit = 1e-4;
-/* The loss of a step may be off by this many times what noise like rounding moved it by, or by the least limit. */
+/* The loss of a step may deviate by this factor times the effect of rounding noise (sensitivity.json), and at least by
+ * the minimum. */
 static const double curve_factor = 4, least_curve_limit = 2e-6;
 
 static json_t *sensitivity;
@@ -50,7 +51,8 @@ static float *values_of(const vst_safetensors *file, const char *name, size_t *c
     return values;
 }
 
-/* Largest difference from a tensor of the fixture, relative to its root mean square or to `least`, if that is more. */
+/* Largest difference from a tensor of the fixture, relative to its root mean square, or to `least` if that is larger.
+ */
 static double deviation(const vst_safetensors *file, const char *name, const float *got, double least) {
     size_t count;
     float *want = values_of(file, name, &count);
@@ -88,7 +90,7 @@ static void add_output(session *s, const char *name, vst_value value) {
     s->values[s->output_count++] = value;
 }
 
-/* (1 - alpha) of the class head's loss and alpha of the distillation term. */
+/* (1 - alpha) times the class head's loss plus alpha times the distillation term. */
 static vst_value mixed(vst_graph *g, vst_value base, vst_value term, double alpha) {
     return vst_add(g, vst_scale(g, base, 1 - alpha), vst_scale(g, term, alpha));
 }
@@ -143,7 +145,7 @@ static vst_context *context_of(const session *s, vst_mode mode, const vst_value 
     return create_context(s->graph, outputs, count, &options);
 }
 
-/* For training and inference, or inference alone. */
+/* For training and inference, or for inference only. */
 static session start(const json_t *test, bool training) {
     const char *name = text_of(test, "name");
     session s = {.test = test, .weights = fixture(name, "weights"), .expected = fixture(name, "expected")};
@@ -205,8 +207,8 @@ static void check_inference(const session *s, double limit) {
     free(logits);
 }
 
-/* A bias before a batch norm has no gradient but rounding errors; of a tensor with gradients so small nothing more is
- * asked than that they are small: a tenth of the root mean square of all gradients counts as theirs. */
+/* Some gradients are only rounding errors, such as that of a bias before batch norm. The root mean square of a tensor's
+ * gradient therefore counts as at least a tenth of that of all gradients. */
 static double least_gradient(const session *s) {
     double squares = 0;
     size_t total = 0;
@@ -255,8 +257,8 @@ static vst_optimizer_options optimizer_options(const session *s) {
     const json_t *o = json_object_get(s->test, "optimizer");
     const bool sgd = strcmp(text_of(o, "kind"), "sgd") == 0;
     vst_optimizer_options options =
-        sgd ? (vst_optimizer_options){.kind = VST_SGD, .momentum = 0.9, .nesterov = true}
-            : (vst_optimizer_options){.kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+        sgd ? (vst_optimizer_options){.name = "sgd", .momentum = 0.9, .nesterov = true}
+            : (vst_optimizer_options){.name = "adamw", .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
     options.weight_decay = json_number_value(json_object_get(o, "weight_decay"));
     return options;
 }
@@ -280,7 +282,7 @@ static double curve_limit(const session *s, int step) {
     return fmax(curve_factor * json_real_value(most), least_curve_limit);
 }
 
-/* How far a curve is from the fixture's at the step where that is most in relation to the limit: 1 is at the limit. */
+/* The largest deviation of a curve from the fixture's in units of the limit; 1 is at the limit. */
 static double curve_excess(const session *s, const float *want, const double *losses, int *worst_step) {
     double most = 0;
     *worst_step = 0;
@@ -294,7 +296,7 @@ static double curve_excess(const session *s, const float *want, const double *lo
     return most;
 }
 
-/* The limits would be worthless if an optimizer that is slightly wrong kept to them. */
+/* A slightly wrong optimizer must exceed the limits; otherwise they would be worthless. */
 static void check_wrong_optimizers(const session *s, const float *want, double rate) {
     const vst_optimizer_options right = optimizer_options(s);
     vst_optimizer_options momentum = right, nesterov = right, beta2 = right, epsilon = right;
@@ -303,7 +305,7 @@ static void check_wrong_optimizers(const session *s, const float *want, double r
     nesterov.nesterov = false;
     beta2.beta2 = 0.99;
     epsilon.epsilon = 1e-6;
-    const bool sgd = right.kind == VST_SGD;
+    const bool sgd = strcmp(right.name, "sgd") == 0;
     const struct {
         const char *what;
         const vst_optimizer_options *options;
@@ -357,7 +359,7 @@ START_TEST(parity) {
 }
 END_TEST
 
-/* Selects the committed cases, or those named that are not. */
+/* Selects the committed cases, or the named ones that are not committed. */
 static bool select_cases(const json_t *cases, char **names, int count) {
     size_t i;
     json_t *test;

@@ -1,6 +1,6 @@
-/* Hostile and broken data files, and memory that runs out: IDX, gzip and PNG cut at every byte and changed at random,
+/* Broken and malicious data files, and failing memory: IDX, gzip and PNG truncated at every byte and changed at random,
  * and every allocation of the data code failing in turn. A test fails by a crash, a sanitizer's report, a wrong status,
- * or a leak (the address sanitizer looks for it when a test's process ends). */
+ * or a leak (found by the address sanitizer when a test's process ends). */
 #include <check.h>
 
 #include "datasets/loader/loader.h"
@@ -12,13 +12,13 @@
 
 enum { MUTATIONS = 5000, SAMPLES = 9, SIDE = 5, FILE_MAX = 4096 };
 
-/* What a broken file may give; anything else is an error of ours. */
+/* The statuses allowed for a broken file; others are our bugs. */
 static void check_status(vst_status status) {
     ck_assert_msg(status == VST_OK || status == VST_ERROR_FORMAT || status == VST_ERROR_LIMIT, "status %s: %s",
                   vst_status_name(status), vst_error_message());
 }
 
-/* Changes one to eight bytes, many near the beginning, and sometimes cuts the end off. */
+/* Changes one to eight bytes, mostly near the beginning, and sometimes truncates the file. */
 static size_t mutate(uint8_t *bytes, size_t size, uint64_t which) {
     static const uint8_t special[] = {0, 1, 0x7f, 0x80, 0xff};
     vst_random random = vst_random_stream(1, vst_random_id("mutation"), 0, which);
@@ -41,7 +41,7 @@ typedef struct damaged_set {
     size_t size;
 } damaged_set;
 
-/* A small data set of which one file is to be damaged: images or labels, plain or gzip. */
+/* Writes a small data set of which one file will be damaged: images or labels, plain or gzip. */
 static void damaged_begin(damaged_set *self, int file, int gzip) {
     make_folder(self->folder, "damage");
     write_idx(self->folder, "", SAMPLES, 3, SIDE, SIDE, 3, gzip);
@@ -95,14 +95,14 @@ START_TEST(idx_mutated) {
         refused += damaged_open(&set, bytes, mutate(bytes, set.size, i)) != VST_OK;
     }
     ck_assert_int_gt(refused, MUTATIONS / 4);
-    if (_i & 1) ck_assert_int_gt(refused, MUTATIONS * 9 / 10); /* the checksum tells */
+    if (_i & 1) ck_assert_int_gt(refused, MUTATIONS * 9 / 10); /* found by the checksum */
     remove_folder(set.folder, "");
 }
 END_TEST
 
 /* ---- PNG ---- */
 
-/* Repairs the checksums of all chunks, so that changes reach what is behind them. */
+/* Repairs the checksums of all chunks, so that changes get past them. */
 static void repair(uint8_t *bytes, size_t size) {
     for (size_t at = 8; at + 12 <= size;) {
         const size_t length =
@@ -116,7 +116,7 @@ static void repair(uint8_t *bytes, size_t size) {
 static vst_status decode_copy(const uint8_t *bytes, size_t size, int channels) {
     const vst_image_limits limits = {.pixels = 1 << 20};
     vst_image image = {0};
-    uint8_t *copy = malloc(size ? size : 1); /* exactly as long, so that reading behind it is seen */
+    uint8_t *copy = malloc(size ? size : 1); /* exactly this size, so that reads beyond the end are detected */
     ck_assert_ptr_nonnull(copy);
     memcpy(copy, bytes, size);
     const vst_status status = vst_png_decode(copy, size, channels, &limits, &image);
@@ -151,12 +151,12 @@ START_TEST(png_mutated) {
 }
 END_TEST
 
-/* A comment that unpacks to 100 MB is not unpacked, and one that is 100 MB long is not held. */
+/* A text chunk that unpacks to 100 MB is not unpacked, and one that is 100 MB long is not kept in memory. */
 START_TEST(png_chunk_bomb) {
     static png_bytes file;
     static uint8_t zeros[1 << 16];
     make_png(&file, PNG_COLOR_TYPE_GRAY, 8, 0, 0, SIDE, SIDE);
-    uint8_t *bomb = malloc(1 << 18), *at = bomb + 33; /* signature and header stay in front */
+    uint8_t *bomb = malloc(1 << 18), *at = bomb + 33; /* signature and header stay at the start */
     ck_assert_ptr_nonnull(bomb);
     memcpy(bomb, file.data, 33);
     z_stream stream = {.next_out = at + 8 + 3, .avail_out = 1 << 17};
@@ -229,7 +229,7 @@ static vst_status do_load(fixture *self) {
     vst_status status = vst_loader_create(&loader, self->dataset, &options), first = VST_OK;
     while (status == VST_OK && batch.count > 0) {
         status = vst_loader_next(loader, &batch);
-        if (status != VST_OK) { /* one sample failed: the loader goes on */
+        if (status != VST_OK) { /* the loader continues after a broken sample */
             first = status;
             status = VST_OK;
             batch.count = 1;

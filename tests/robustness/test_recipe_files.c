@@ -1,5 +1,5 @@
-/* Recipe and study files that are cut, mutated or hostile, and allocations that fail: an error or a recipe, never a
- * crash, a leak or a long wait. */
+/* Truncated, mutated and malicious recipe and study files, and failing allocations: the result is an error or a recipe,
+ * never a crash, a leak or a long wait. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +44,7 @@ static void open_file(void) {
 
 static void remove_file(void) { unlink(path); }
 
-/* Reads it as both; what is accepted must come back from its own text. */
+/* Reads it as both. What is accepted must be equal after writing and reading it again. */
 static void read_both(const char *bytes, size_t size) {
     vst_recipe *recipe;
     vst_study *study;
@@ -114,7 +114,7 @@ START_TEST(mutated) {
 }
 END_TEST
 
-/* What a parser could choke on: each fills the allowed size. */
+/* Repeated up to the allowed size, to provoke deep nesting or long loops. */
 static const char *const floods[] = {"[", "{",  "- ",    "? ", "a: ", "&a ", "!", "\"", "{a: ",  "[a, ",
                                      "#", "\n", "- a\n", "'",  "|\n", "%",   "a", ": ", "---\n", "\xef\xbb\xbf"};
 

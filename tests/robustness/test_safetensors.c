@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "tests/unit/own_folder.h"
 #include "tests/unit/suite.h"
@@ -161,7 +162,7 @@ static const struct {
     {"{\"a\":" T("U8", "[1]", "[0,1.0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers"},
     {"{\"a\":" T("U8", "[1]", "[0,1e0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers"},
     {"{\"a\":" T("U8", "[1]", "[-1,0]") "}", 1, VST_ERROR_FORMAT, "data_offsets must hold integers of 0 or more"},
-    {"{\"a\":" T("U8", "[1]", "[1,0]") "}", 1, VST_ERROR_FORMAT, "run backwards"},
+    {"{\"a\":" T("U8", "[1]", "[1,0]") "}", 1, VST_ERROR_FORMAT, "end before they begin"},
     {"{\"a\":" T("U8", "[2]", "[0,2]") "}", 1, VST_ERROR_FORMAT, "go beyond the 1 bytes of data"},
     {"{\"a\":" T("U8", "[2]", "[9223372036854775805,9223372036854775807]") "}", 1, VST_ERROR_FORMAT, "go beyond"},
     {"{\"a\":" T("F32", "[1]", "[0,1]") "}", 1, VST_ERROR_FORMAT,
@@ -353,7 +354,7 @@ START_TEST(round_trip) {
         ck_assert(x > y || (x == y && (strcmp(a->name, b->name) < 0 || !bytes_of(a) || !bytes_of(b))));
     }
     for (int i = 0; i < 3; i++) ck_assert_str_eq(vst_safetensors_metadata(file, notes[i].key), notes[i].value);
-    ck_assert_uint_eq(strlen(vst_safetensors_metadata(file, "vistill.xxh3")), 16);
+    ck_assert_uint_eq(strlen(vst_safetensors_metadata(file, "vistill.xxh3")), 20);
     ck_assert_ptr_null(vst_safetensors_metadata(file, "missing"));
     ck_assert_ptr_null(vst_safetensors_find(file, "missing"));
     ck_assert_ptr_null(vst_safetensors_find(file, ""));
@@ -376,15 +377,76 @@ START_TEST(the_written_bytes) {
     ck_ok(vst_safetensors_write(path, tensors, 2, NULL, 0));
     read_image(&file);
     const char *expected =
-        "{\"__metadata__\":{\"vistill.xxh3\":\"7027ed7259130b7a\"},"
+        "{\"__metadata__\":{\"vistill.xxh3\":\"all:0000000000000000\"},"
         "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
         "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]}}";
     const size_t padded = (strlen(expected) + 7) / 8 * 8;
     ck_assert_uint_eq(file.bytes[0], padded);
     ck_assert_uint_eq(file.size, 8 + padded + 5);
+    char digits[17] = "", sum[17];
+    unsigned char *at = file.bytes + 8 + strlen("{\"__metadata__\":{\"vistill.xxh3\":\"all:");
+    memcpy(digits, at, 16);
+    memset(at, '0', 16);
+    snprintf(sum, sizeof sum, "%016llx", (unsigned long long)XXH3_64bits(file.bytes, file.size));
+    ck_assert_str_eq(digits, sum);
     ck_assert_msg(memcmp(file.bytes + 8, expected, strlen(expected)) == 0, "%.*s", (int)padded, file.bytes + 8);
     for (size_t i = strlen(expected); i < padded; i++) ck_assert_uint_eq(file.bytes[8 + i], ' ');
     ck_assert_mem_eq(file.bytes + 8 + padded, "1234x", 5);
+}
+END_TEST
+
+static void write_image(const unsigned char *bytes, size_t size) {
+    FILE *stream = fopen(path, "wb");
+    ck_assert_ptr_nonnull(stream);
+    ck_assert_uint_eq(fwrite(bytes, 1, size, stream), size);
+    ck_assert_int_eq(fclose(stream), 0);
+}
+
+/* The checksum is of every byte: no single bit may change, not of a name, a shape, the metadata, nor of the checksum's
+ * own key. */
+START_TEST(every_bit_counts) {
+    image file;
+    vst_safetensors *opened;
+    const vst_tensor tensors[] = {{"a", VST_F32, {2, {1, 2}}, "12345678"}, {"b", VST_U8, {1, {1}}, "x"}};
+    const vst_metadata pairs[] = {{"vistill.format", "1"}, {"training", "7 epochs"}};
+    ck_ok(vst_safetensors_write(path, tensors, 2, pairs, 2));
+    read_image(&file);
+    for (size_t i = 0; i < 8 * file.size; i++) {
+        file.bytes[i / 8] ^= (unsigned char)(1 << i % 8);
+        write_image(file.bytes, file.size);
+        ck_assert_msg(vst_safetensors_open(&opened, path, NULL) != VST_OK, "bit %zu of byte %zu may change", i % 8,
+                      i / 8);
+        file.bytes[i / 8] ^= (unsigned char)(1 << i % 8);
+    }
+    write_image(file.bytes, file.size);
+    ck_ok(vst_safetensors_open(&opened, path, NULL));
+    vst_safetensors_close(opened);
+}
+END_TEST
+
+static vst_status open_text(const char *header, const char *data) {
+    image file = {.size = 8 + strlen(header) + strlen(data)};
+    vst_safetensors *opened;
+    file.bytes[0] = (unsigned char)strlen(header);
+    memcpy(file.bytes + 8, header, strlen(header));
+    memcpy(file.bytes + 8 + strlen(header), data, strlen(data));
+    write_image(file.bytes, file.size);
+    const vst_status status = vst_safetensors_open(&opened, path, NULL);
+    vst_safetensors_close(opened);
+    return status;
+}
+
+/* Version 0.1.0 has the checksum of the data alone. */
+START_TEST(older_checksums) {
+    static const char old[] =
+        "{\"__metadata__\":{\"vistill.xxh3\":\"7027ed7259130b7a\"},"
+        "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},"
+        "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]}}";
+    ck_ok(open_text(old, "1234x"));
+    ck_assert_int_eq(open_text(old, "1235x"), VST_ERROR_FORMAT);
+    ck_ok(open_text("{\"__metadata__\":{\"format\":\"pt\"}}", "")); /* another program's */
+    ck_assert_int_eq(open_text("{\"__metadata__\":{\"vistill.format\":\"1\"}}", ""), VST_ERROR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "lacks vistill.xxh3"));
 }
 END_TEST
 
@@ -427,8 +489,8 @@ START_TEST(writer_refuses) {
         {{"a\nb", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "control character"},
         {{"\xff", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "not valid UTF-8"},
         {{long_name, VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "has 1099 bytes"},
-        {{"__metadata__", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "cannot be called __metadata__"},
-        {{"first", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "\"first\" is there twice"},
+        {{"__metadata__", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "cannot be named __metadata__"},
+        {{"first", VST_U8, {1, {1}}, "x"}, VST_ERROR_ARGUMENT, "\"first\" appears twice"},
         {{"a", VST_U8, {1, {1}}, NULL}, VST_ERROR_ARGUMENT, "\"a\" has no data"},
         {{"a", VST_U8, {1, {-1}}, "x"}, VST_ERROR_SHAPE, "(-1) is not possible"},
         {{"a", VST_F64, {1, {INT64_MAX / 2}}, "x"}, VST_ERROR_SHAPE, "is not possible"},
@@ -442,8 +504,8 @@ START_TEST(writer_refuses) {
     ck_fails(vst_safetensors_write(path, large, 2, NULL, 0), VST_ERROR_LIMIT, "more bytes than a file can hold");
     const vst_metadata twice[] = {{"k", "1"}, {"k", "2"}}, sum[] = {{"vistill.xxh3", "0"}}, null[] = {{"k", NULL}},
                        broken[] = {{"k", "\xff"}};
-    ck_fails(vst_safetensors_write(path, NULL, 0, twice, 2), VST_ERROR_ARGUMENT, "\"k\" is there twice");
-    ck_fails(vst_safetensors_write(path, NULL, 0, sum, 1), VST_ERROR_ARGUMENT, "is there twice");
+    ck_fails(vst_safetensors_write(path, NULL, 0, twice, 2), VST_ERROR_ARGUMENT, "\"k\" appears twice");
+    ck_fails(vst_safetensors_write(path, NULL, 0, sum, 1), VST_ERROR_ARGUMENT, "appears twice");
     ck_fails(vst_safetensors_write(path, NULL, 0, null, 1), VST_ERROR_ARGUMENT, "without key or value");
     ck_fails(vst_safetensors_write(path, NULL, 0, broken, 1), VST_ERROR_ARGUMENT, "not valid UTF-8");
     ck_assert_int_eq(files_in_folder(), 0);
@@ -683,7 +745,7 @@ START_TEST(python_reads_ours_and_we_read_its) {
                "f = safe_open(sys.argv[1], \"np\")\n"
                "t = {k: f.get_tensor(k) for k in f.keys()}\n"
                "m = f.metadata()\n"
-               "assert m[\"arch\"] == \"vit\" and m[\"none\"] == \"\" and len(m[\"vistill.xxh3\"]) == 16\n"
+               "assert m[\"arch\"] == \"vit\" and m[\"none\"] == \"\" and len(m[\"vistill.xxh3\"]) == 20\n"
                "w = n.array([[0, -1.5, 3e38], [4, 5, 6]], n.float32)\n"
                "assert sorted(t) == [\"b\", \"count\", \"none\", \"w\"]\n"
                "assert t[\"w\"].dtype == n.float32 and (t[\"w\"] == w).all() and t[\"w\"].shape == (2, 3)\n"
@@ -709,6 +771,8 @@ int main(void) {
                                   data_at_odd_addresses,
                                   round_trip,
                                   the_written_bytes,
+                                  every_bit_counts,
+                                  older_checksums,
                                   an_empty_file,
                                   damaged_data,
                                   writer_refuses,

@@ -1,5 +1,5 @@
-/* Hostile and broken tars, index files, CIFAR files and folders: cut at every byte, changed at random, and every
- * allocation failing in turn. A test fails by a crash, a sanitizer's report, a wrong status, or a leak. */
+/* Broken and malicious tars, index files, CIFAR files and folders: truncated at every byte, changed at random, and
+ * every allocation failing in turn. A test fails by a crash, a sanitizer's report, a wrong status, or a leak. */
 #include <check.h>
 #include <xxhash.h>
 
@@ -21,14 +21,14 @@ static void setup(void) {
 }
 static void teardown(void) { remove_tree(folder); }
 
-/* What a broken file may give. */
+/* The statuses allowed for a broken file. */
 static void check_status(vst_status status) {
     ck_assert_msg(status == VST_OK || status == VST_ERROR_FORMAT || status == VST_ERROR_LIMIT ||
                       status == VST_ERROR_NOT_FOUND || status == VST_ERROR_UNSUPPORTED,
                   "status %s: %s", vst_status_name(status), vst_error_message());
 }
 
-/* Opens both splits and reads what is there. */
+/* Opens both splits and reads their samples. */
 static vst_status use(const char *format) {
     vst_status last = VST_OK;
     for (int i = 0; i < 2; i++) {
@@ -54,7 +54,7 @@ static vst_status use(const char *format) {
     return last;
 }
 
-/* Two small tars: WebDataset with all that extends names and sizes, and class folders. */
+/* Two small tars: WebDataset with all extensions of names and sizes, and class folders. */
 static tar_file make_tar(int kind) {
     tar_file tar = {0};
     if (kind == 0) {
@@ -100,7 +100,7 @@ static void mutate(uint8_t *bytes, size_t size, uint64_t which) {
     }
 }
 
-/* Half of them get their checksums put right, so that what lies behind is reached. */
+/* Half of them get repaired checksums, so that the checks behind them are reached. */
 START_TEST(tar_mutated) {
     tar_file tar = make_tar(_i);
     uint8_t *copy = malloc(tar.size);
@@ -135,7 +135,7 @@ static void put_sum(uint8_t *bytes, size_t size) {
     for (int i = 0; i < 8; i++) bytes[size - 8 + (size_t)i] = (uint8_t)(sum >> 8 * i);
 }
 
-/* A cut index is not used, whatever its sum says. */
+/* A truncated index is not used, even if its checksum is right. */
 START_TEST(index_cut) {
     uint64_t images;
     size_t size;
@@ -164,7 +164,7 @@ START_TEST(index_mutated) {
     uint8_t *bytes = read_file(index_path, &size), *copy = malloc(size);
     for (uint64_t which = 0; which < MUTATIONS; which++) {
         memcpy(copy, bytes, size);
-        mutate(copy + 24, size - 24, which); /* magic, size and fingerprint stay, so that the rest is looked at */
+        mutate(copy + 24, size - 24, which); /* magic, size and fingerprint are kept, so that the index is read */
         put_sum(copy, size);
         write_bytes(index_path, copy, size);
         use("tar");
@@ -204,7 +204,7 @@ END_TEST
 
 /* ---- Folders ---- */
 
-/* Links that lead to each other multiply paths, but none goes through a folder twice. */
+/* Links to each other multiply paths, but no path goes through a folder twice. */
 START_TEST(linked_folders) {
     char from[600], to[64];
     for (int i = 0; i < 5; i++) {
@@ -219,7 +219,7 @@ START_TEST(linked_folders) {
         }
     vst_dataset *dataset;
     ck_ok(vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "imagefolder"}));
-    ck_assert_uint_eq(vst_dataset_count(dataset), 5 + 20 + 60 + 120 + 120); /* ways through 1 … 5 of the folders */
+    ck_assert_uint_eq(vst_dataset_count(dataset), 5 + 20 + 60 + 120 + 120); /* paths through 1 … 5 of the folders */
     vst_dataset_close(dataset);
 }
 END_TEST
@@ -232,7 +232,7 @@ START_TEST(deep_folders) {
     write_picture(folder, "b/1.png", 1);
     vst_dataset *dataset;
     ck_assert_int_eq(vst_dataset_open(&dataset, folder, "train", NULL), VST_ERROR_LIMIT);
-    ck_assert_ptr_nonnull(strstr(vst_error_message(), "more than 64 folders in each other"));
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "folders nested more than 64 deep"));
 }
 END_TEST
 
@@ -301,7 +301,6 @@ static vst_status do_pack(const vst_dataset *dataset) {
     if (status != VST_OK) return status;
     remove_tree(at("packed"));
     status = vst_data_pack(good, at("packed"), "x", &(vst_pack_options){.shard_bytes = 1}, &result);
-    if (status == VST_OK) status = vst_data_pack_classes(good, at("packed"));
     vst_dataset_close(good);
     return status;
 }
@@ -317,7 +316,7 @@ static vst_status do_skip(const vst_dataset *dataset) {
     while (batch.count > 0) {
         status = vst_loader_next(loader, &batch);
         if (status != VST_OK && first == VST_OK) first = status;
-        if (status != VST_OK) batch.count = 1; /* the loader goes on behind it */
+        if (status != VST_OK) batch.count = 1; /* the loader continues after it */
     }
     vst_loader_destroy(loader);
     return first;

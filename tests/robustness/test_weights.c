@@ -276,7 +276,7 @@ static const struct {
     {"training_legacy", NULL, "model_ema", "training_ema", "argparse.Namespace pathlib.PurePosixPath __builtin__.set "},
     {"training_legacy", "model", "model", "training_model",
      "argparse.Namespace pathlib.PurePosixPath __builtin__.set "},
-    {"wrapped", NULL, "state_dict", "training_model", ""},
+    {"wrapped", "state_dict.module", "state_dict.module", "training_model", ""},
 };
 static const char *fixture(const char *name, const char *end) {
     static char text[2][600];
@@ -352,10 +352,14 @@ START_TEST(safetensors_files) {
     ck_assert_ptr_null(vst_weights_metadata(weights, "missing"));
     ck_assert_ptr_null(vst_weights_entry(weights));
     ck_assert_uint_eq(vst_weights_skipped_count(weights), 0);
-    ck_assert_str_eq(vst_weights_at(weights, 0)->name, "a");
-    ck_assert_mem_eq(vst_weights_find(weights, "b")->data, "abc", 3);
+    ck_assert_str_eq(vst_weights_at(weights, 0)->name, "module.a");
+    ck_assert_mem_eq(vst_weights_find(weights, "module.b")->data, "abc", 3);
     vst_weights_close(weights);
-    ck_fails(vst_weights_open(&weights, path, "model"), VST_ERROR_ARGUMENT, "has no entries such as \"model\"");
+    ck_fails(vst_weights_open(&weights, path, "model"), VST_ERROR_NOT_FOUND, "no tensor's name begins with \"model.\"");
+    ck_ok(vst_weights_open(&weights, path, "module"));
+    ck_assert_str_eq(vst_weights_at(weights, 0)->name, "a");
+    ck_assert_str_eq(vst_weights_entry(weights), "module");
+    vst_weights_close(weights);
     ck_assert_int_eq(truncate(path, 100), 0); /* the path stands in the message once, whoever finds the fault */
     ck_fails(vst_weights_open(&weights, path, NULL), VST_ERROR_FORMAT, "cut short");
     ck_assert(strncmp(vst_error_message(), path, strlen(path)) == 0 && !strstr(vst_error_message() + 1, path));
@@ -1014,20 +1018,17 @@ START_TEST(many_keys_in_a_message) {
 }
 END_TEST
 
-START_TEST(prefixes) {
+START_TEST(wrappers_in_names) {
     static const struct {
         const char *first, *second, *expected;
     } cases[] = {
-        {"module.a", "module.b", "a b"},
-        {"_orig_mod.a", "_orig_mod.b", "a b"},
-        {"module._orig_mod.a", "module._orig_mod.b", "a b"},
-        {"_orig_mod.module.a", "_orig_mod.module.b", "a b"},
-        {"_orig_mod.module._orig_mod.a", "_orig_mod.module._orig_mod.b", "a b"},
-        {"module.module.a", "module.b", "module.a b"},
-        {"module.a", "b", "module.a b"},
-        {"module.a", "_orig_mod.b", "module.a _orig_mod.b"},
-        {"module.a", "module.", "module.a module."},
-        {"modulea", "modulea2", "modulea modulea2"},
+        {"module.a", "module.b", "module.a module.b"}, /* whose they are: the import's question */
+        {"_orig_mod.a", "b", "a b"},
+        {"module._orig_mod.a", "module._orig_mod.b", "module.a module.b"},
+        {"blocks.0._fsdp_wrapped_module.attn._orig_mod.a", "_checkpoint_wrapped_module._fpw_module.b",
+         "blocks.0.attn.a b"},
+        {"_orig_mod.a._orig_mod.", "_orig_mod.", "a._orig_mod. _orig_mod."},
+        {"my_orig_mod.a", "_orig_modb", "my_orig_mod.a _orig_modb"},
     };
     static buffer pickle, file;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -1047,6 +1048,100 @@ START_TEST(prefixes) {
         ck_assert_str_eq(names, cases[i].expected);
         vst_weights_close(weights);
     }
+}
+END_TEST
+
+/* A dict of dicts and tensors from a text: "ema{module{a b}} loss"; a name is a tensor. */
+static const char *put_members(buffer *pickle, const char *text) {
+    while (*text && *text != '}') {
+        char name[50];
+        const size_t length = strcspn(text, " {}");
+        memcpy(name, text, length);
+        name[length] = 0;
+        text += length;
+        put_text(pickle, name);
+        if (*text == '{') {
+            PUT(pickle, "}");
+            text = put_members(pickle, text + 1);
+        } else put_tensor(pickle, &plain, false);
+        PUT(pickle, "s");
+        text += strspn(text, " ");
+    }
+    return text + (*text == '}');
+}
+
+START_TEST(nested_entries) {
+    static const struct {
+        const char *members, *asked, *taken, *first; /* taken NULL: the whole; first: a tensor, or the message */
+    } cases[] = {
+        {"ema{module{a b} updates}", NULL, "ema.module", "a"},
+        {"model_state_dict{a b} loss", NULL, "model_state_dict", "a"},
+        {"my_net{a b} loss", NULL, "my_net", "a"},
+        {"a b c meta{d}", NULL, NULL, "a"},
+        {"a b c net.meta{d e f g}", NULL, "net.meta", "d"},
+        {"net.meta{d{e f} g}", "net.meta.d", "net.meta.d", "e"},
+        {"optimizer{a b c} w", NULL, NULL, "w"},
+        {"state_dict{model{a b}}", NULL, "state_dict.model", "a"},
+        {"state_dict{student.a teacher.b}", "teacher", "state_dict.teacher", "b"},
+        {"state_dict{student.a teacher.b}", "state_dict.student", "state_dict.student", "a"},
+        {"student.x.a teacher.x.b", "student.x", "student.x", "a"},
+        {"student{a} teacher{b}", "teacher", "teacher", "b"},
+        {"student{a} teacher{b}", NULL, "", "several of its entries have tensors: \"student\", \"teacher\"; say which"},
+        {"state_dict{student.a}", "teacher", "", "it has no entry \"teacher\"; it has \"state_dict\""},
+        {"state_dict{student.a}", "state_dict.teacher", "", "no tensor's name begins with \"teacher.\""},
+        {"a{b{c{d{e{f{w}}}}}}", NULL, "", "it has no tensors at its top level; its entries are: \"a\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static buffer pickle, file;
+        vst_weights *weights;
+        pickle.size = 0;
+        PUT(&pickle, "\200\2}");
+        put_members(&pickle, cases[i].members);
+        PUT(&pickle, ".");
+        make_archive(&file, pickle.bytes, pickle.size);
+        const vst_status status = open_bytes(&weights, file.bytes, file.size, cases[i].asked);
+        if (cases[i].taken && !*cases[i].taken) {
+            ck_assert_int_ne(status, VST_OK);
+            ck_assert_msg(strstr(vst_error_message(), cases[i].first), "%s: %s", cases[i].members, vst_error_message());
+            continue;
+        }
+        ck_ok(status);
+        ck_assert_pstr_eq(vst_weights_entry(weights), cases[i].taken);
+        ck_assert_str_eq(vst_weights_at(weights, 0)->name, cases[i].first);
+        vst_weights_close(weights);
+    }
+}
+END_TEST
+
+/* One dict in a hundred places of a dict, a hundred times over: found to be too much to count, not counted. */
+START_TEST(entries_that_multiply) {
+    static buffer pickle, file;
+    vst_weights *weights;
+    char name[20];
+    pickle.size = 0;
+    PUT(&pickle, "\200\2}");
+    put_text(&pickle, "w");
+    put_tensor(&pickle, &plain, false);
+    PUT(&pickle, "s}q\xc8"); /* memo 200: an empty dict */
+    PUT(&pickle, "0");
+    for (int level = 0; level < 4; level++) {
+        PUT(&pickle, "}(");
+        for (int i = 0; i < 100; i++) {
+            const unsigned char get[2] = {'h', (unsigned char)(200 + level)};
+            snprintf(name, sizeof name, "k%d", i);
+            put_text(&pickle, name);
+            put(&pickle, get, sizeof get);
+        }
+        const unsigned char end[4] = {'u', 'q', (unsigned char)(201 + level), '0'};
+        put(&pickle, end, sizeof end);
+    }
+    put_text(&pickle, "all");
+    PUT(&pickle, "h\xcc");
+    PUT(&pickle, "s.");
+    make_archive(&file, pickle.bytes, pickle.size);
+    ck_ok(open_bytes(&weights, file.bytes, file.size, NULL));
+    ck_assert_str_eq(vst_weights_at(weights, 0)->name, "w");
+    vst_weights_close(weights);
 }
 END_TEST
 
@@ -1516,7 +1611,9 @@ int main(void) {
                                   entries,
                                   wrappers_that_are_no_dicts,
                                   many_keys_in_a_message,
-                                  prefixes,
+                                  wrappers_in_names,
+                                  nested_entries,
+                                  entries_that_multiply,
                                   rules_of_pickles,
                                   values,
                                   limits_of_pickles,

@@ -13,7 +13,7 @@ typedef struct tolerance {
     bool infinities; /* the same infinity on both sides is equal */
 } tolerance;
 
-/* Floats or doubles, told by the type of the pointer. */
+/* Floats or doubles, depending on the type of the pointer. */
 typedef struct number_array {
     const void *data;
     bool wide;
@@ -26,7 +26,7 @@ static inline double number_at(number_array x, int64_t i) {
     return x.wide ? ((const double *)x.data)[i] : (double)((const float *)x.data)[i];
 }
 
-/* |got - want|, and infinite where either is no finite number. */
+/* |got - want|; infinite if one of them is not finite. */
 static inline double difference_of(double got, double want, bool infinities) {
     if (infinities && isinf(got) && got == want) return 0;
     return isfinite(got) && isfinite(want) ? fabs(got - want) : (double)INFINITY;
@@ -37,14 +37,14 @@ static inline bool is_close(double got, double want, tolerance t) {
     return off == 0 || (isfinite(off) && off <= t.absolute + t.relative * fabs(want));
 }
 
-/* The first element that is not close, or -1; no elements are close to none. */
+/* The index of the first element that is not close, or -1. */
 static inline int64_t first_difference_of(number_array got, number_array want, int64_t count, tolerance t) {
     for (int64_t i = 0; i < count; i++)
         if (!is_close(number_at(got, i), number_at(want, i), t)) return i;
     return -1;
 }
 
-/* The largest |got - want|: infinite as soon as one element on either side is no finite number, 0 of no elements. */
+/* The largest |got - want|; infinite if any element is not finite, 0 without elements. */
 static inline double largest_difference_of(number_array got, number_array want, int64_t count) {
     double largest = 0;
     for (int64_t i = 0; i < count; i++) {
@@ -54,14 +54,14 @@ static inline double largest_difference_of(number_array got, number_array want, 
     return largest;
 }
 
-/* The root mean square; infinite if an element is no finite number, 0 of no elements. */
+/* The root mean square; infinite if any element is not finite, 0 without elements. */
 static inline double rms_of(number_array x, int64_t count) {
     double squares = 0;
     for (int64_t i = 0; i < count; i++) squares += number_at(x, i) * number_at(x, i);
     return count == 0 ? 0 : isfinite(squares) ? sqrt(squares / (double)count) : (double)INFINITY;
 }
 
-/* The largest difference as a share of the root mean square of `want`, or of `least` if that is more. */
+/* The largest difference divided by the root mean square of `want`, or by `least` if that is larger. */
 static inline double relative_difference_of(number_array got, number_array want, int64_t count, double least) {
     const double largest = largest_difference_of(got, want, count), scale = rms_of(want, count);
     return largest == 0 || isinf(largest) ? largest : largest / (scale > least ? scale : least);

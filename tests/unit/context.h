@@ -1,4 +1,4 @@
-/* A program and its one context for tests of what graphs compute. */
+/* A program with its only context, for tests of graphs. */
 #ifndef VISTILL_TESTS_UNIT_CONTEXT_H
 #define VISTILL_TESTS_UNIT_CONTEXT_H
 

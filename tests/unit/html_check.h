@@ -1,4 +1,4 @@
-/* Looking at pages: whether the tags are balanced, and how often something stands there. Include after <check.h>. */
+/* Checks of HTML pages: balanced tags, number of occurrences of a text. Include after <check.h>. */
 #ifndef VISTILL_TESTS_UNIT_HTML_CHECK_H
 #define VISTILL_TESTS_UNIT_HTML_CHECK_H
 
@@ -19,7 +19,8 @@ static inline bool is_void_tag(const char *name) {
     return false;
 }
 
-/* Every element that begins ends, in the right order; quotes in tags are closed; no bare < or & stands in the text. */
+/* Checks that every element is closed in the right order, quotes in tags are closed, and the text has no bare < or &.
+ */
 static inline void check_html(const char *html) {
     enum { DEPTH = 64 };
     char open[DEPTH][24];

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h> /* jpeglib.h needs it before */
+#include <stdio.h> /* needed by jpeglib.h */
 #include <stdlib.h>
 #include <string.h>
 /* clang-format off */
@@ -42,7 +42,7 @@ static const jpeg_kind jpeg_kinds[] = {
 };
 enum { JPEG_KINDS = sizeof jpeg_kinds / sizeof *jpeg_kinds };
 
-/* The samples of a pixel: slopes with some noise, so that neighbouring blocks differ. */
+/* The samples of a pixel: gradients with noise, so that neighbouring blocks differ. */
 static inline void jpeg_row(uint8_t *row, int y, int width, int components) {
     for (int x = 0; x < width; x++)
         for (int c = 0; c < components; c++)
@@ -50,7 +50,7 @@ static inline void jpeg_row(uint8_t *row, int y, int width, int components) {
                 (uint8_t)(y * (3 + c) + x * (5 - c) + ((y * 7919 + x * 104729 + c * 31) >> 3) % 40);
 }
 
-/* A file, to be freed. */
+/* A file; the caller frees it. */
 static inline uint8_t *make_jpeg(const jpeg_kind *kind, int height, int width, int quality, size_t *size) {
     struct jpeg_compress_struct jpeg;
     struct jpeg_error_mgr errors;
@@ -86,7 +86,7 @@ static inline uint8_t *make_jpeg(const jpeg_kind *kind, int height, int width, i
     return file;
 }
 
-/* Puts an APP1 with EXIF's orientation behind the start of a file; the result is to be freed. */
+/* Inserts an APP1 segment with EXIF orientation after the start of the file. The caller frees the result. */
 static inline uint8_t *add_orientation(const uint8_t *file, size_t size, int orientation, bool big, size_t *new_size) {
     enum { SEGMENT = 36 };
     static const uint8_t header[] = {0xff, 0xe1, 0, SEGMENT - 2, 'E', 'x', 'i', 'f', 0, 0};

@@ -1,4 +1,4 @@
-/* What most tests share: a call that must succeed or fail, and a folder of the test's own. Include after <check.h>. */
+/* Used by most tests: calls that must succeed or fail, and a folder for each test. Include after <check.h>. */
 #ifndef VISTILL_TESTS_UNIT_OWN_FOLDER_H
 #define VISTILL_TESTS_UNIT_OWN_FOLDER_H
 
@@ -19,14 +19,14 @@
         ck_assert_msg(strstr(vst_error_message(), text), "message: %s", vst_error_message()); \
     } while (0)
 
-/* Makes an empty folder whose name contains `hint` and writes its path. */
+/* Creates an empty folder whose name contains `hint` and writes its path to `path`. */
 static inline void make_folder(char path[256], const char *hint) {
     const char *base = getenv("TMPDIR");
     snprintf(path, 256, "%s/vistill-%s-XXXXXX", base ? base : P_tmpdir, hint);
     ck_assert_ptr_nonnull(mkdtemp(path));
 }
 
-/* Removes a folder and all in it; links are not followed. */
+/* Removes a folder with its contents; links are not followed. */
 static inline void remove_tree(const char *path) {
     struct stat info;
     DIR *stream = lstat(path, &info) == 0 && S_ISDIR(info.st_mode) ? opendir(path) : NULL;
@@ -39,9 +39,9 @@ static inline void remove_tree(const char *path) {
     remove(path);
 }
 
-static char own_folder[256]; /* the folder of the test under way */
+static char own_folder[256]; /* folder of the current test */
 
-/* Makes one and goes there: the test's paths are relative. */
+/* Creates the folder and enters it, so that the test can use relative paths. */
 static inline void enter_own_folder(const char *hint) {
     make_folder(own_folder, hint);
     ck_assert_int_eq(chdir(own_folder), 0);

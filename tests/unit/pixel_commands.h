@@ -17,7 +17,7 @@
 #include "vision/image/geometry.h"
 #include "vision/image/resize.h"
 
-/* What an operation works with: `image` is changed, the others are for whoever needs them. */
+/* The images of an operation: `image` is changed, the others are scratch. */
 typedef struct pixel_desk {
     vst_image image, other, scratch;
 } pixel_desk;
@@ -28,7 +28,7 @@ static inline void pixel_desk_clear(pixel_desk *desk) {
     vst_image_clear(&desk->scratch);
 }
 
-/* The words behind the command. */
+/* The arguments of a command. */
 typedef struct pixel_words {
     char *rest;
 } pixel_words;
@@ -48,7 +48,7 @@ static inline vst_filter next_filter(pixel_words *words) {
     const char *word = next_word(words);
     for (int i = 0; i < 6; i++)
         if (strcmp(word, names[i]) == 0) return (vst_filter)i;
-    return (vst_filter)-1; /* refused by the operations */
+    return (vst_filter)-1; /* an invalid filter, which the operations refuse */
 }
 
 static inline vst_box next_box(pixel_words *words) {
@@ -60,7 +60,7 @@ static inline vst_box next_box(pixel_words *words) {
     return box;
 }
 
-/* The colour beyond the edge in every test. */
+/* Fill colour of all tests. */
 static const uint8_t pixel_fill[3] = {124, 116, 104};
 
 static inline vst_status pixel_resize(pixel_desk *desk, pixel_words *words, bool part) {
@@ -97,7 +97,7 @@ static inline vst_status pixel_jpeg(pixel_desk *desk, pixel_words *words) {
     return status;
 }
 
-/* Operations that leave their result in `other`. *known: it was one of them. */
+/* Operations that write their result to `other`. *known is false for other commands. */
 static inline vst_status pixel_move(pixel_desk *desk, const char *name, pixel_words *words, bool *known) {
     static const struct {
         const char *name;
@@ -152,7 +152,7 @@ static inline vst_status pixel_change(pixel_desk *desk, const char *name, pixel_
     return vst_fail(VST_ERROR_ARGUMENT, "unknown command \"%s\"", name);
 }
 
-/* Runs a command, which is changed, on desk->image. */
+/* Runs a command on desk->image. The command's text is changed. */
 static inline vst_status pixel_command(pixel_desk *desk, char *command) {
     pixel_words words = {command};
     bool known;

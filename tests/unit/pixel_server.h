@@ -31,7 +31,7 @@ static inline bool pixel_read_image(vst_image *image, const char *text) {
     return fread(image->pixels, (size_t)channels * (size_t)width, (size_t)height, stdin) == (size_t)height;
 }
 
-/* A file of `size` bytes, to be freed. */
+/* Reads a file of `size` bytes; the caller frees it. */
 static inline uint8_t *pixel_read_file(size_t size) {
     uint8_t *file = malloc(size + 1);
     if (!file || fread(file, 1, size, stdin) != size) abort();
@@ -40,7 +40,7 @@ static inline uint8_t *pixel_read_file(size_t size) {
 
 static inline void pixel_decode(vst_image *image, const char *text) {
     size_t size = 0;
-    vst_decode_options options = {.allow_damaged = true}; /* as Pillow does where it is told to */
+    vst_decode_options options = {.allow_damaged = true}; /* as Pillow with LOAD_TRUNCATED_IMAGES */
     vst_box box;
     const int fields =
         sscanf(text, "%zu %d %d %d %d %d", &size, &options.channels, &box.top, &box.left, &box.height, &box.width);
@@ -50,7 +50,7 @@ static inline void pixel_decode(vst_image *image, const char *text) {
     free(file);
 }
 
-/* The fastest of the repeats: what else the machine does comes in between some of them. */
+/* The time of the fastest repeat, because other processes slow some of them down. */
 static inline void pixel_time(pixel_desk *desk, char *text) {
     char *command, copy[1024];
     const long repeats = strtol(text, &command, 10);

@@ -39,7 +39,7 @@ static inline int samples_of(int colour) {
                                                                              : 4;
 }
 
-/* One row as it stands in the file: samples packed from the high bits. */
+/* One row as stored in the file: samples packed from the high bits. */
 static inline void pack_row(uint8_t *row, int y, int colour, int depth, int width) {
     const int channels = samples_of(colour);
     const int used = colour == PNG_COLOR_TYPE_PALETTE && depth > 4 ? 4 : depth; /* the palette has 16 entries at most */
@@ -55,7 +55,7 @@ static inline void pack_row(uint8_t *row, int y, int colour, int depth, int widt
     }
 }
 
-/* `out` becomes a whole file, with a comment and a gamma value that a decoder must pass over. */
+/* Writes a whole file to `out`, with a comment and a gamma value, which a decoder must ignore. */
 static inline void make_png(png_bytes *out, int colour, int depth, int interlaced, int transparency, int height,
                             int width) {
     png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, NULL, NULL);

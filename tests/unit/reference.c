@@ -357,6 +357,25 @@ void ref_resize(const ref *x, int height, int width, bool cubic, ref *out) {
             }
 }
 
+void ref_area(const ref *x, int height, int width, ref *out) {
+    const int64_t *d = x->shape.dim;
+    ref_set_shape(out, VST_SHAPE(d[0], d[1], height, width));
+    for (int64_t o = 0; o < ref_count(out); o++) {
+        const int64_t plane = o / (height * width), i = o / width % height, j = o % width;
+        double sum = 0, count = 0;
+        for (int64_t r = 0; r < d[2]; r++)
+            for (int64_t c = 0; c < d[3]; c++)
+                if (r < ceil((double)(i + 1) * (double)d[2] / height) &&
+                    r + 1 > floor((double)i * (double)d[2] / height) &&
+                    c < ceil((double)(j + 1) * (double)d[3] / width) &&
+                    c + 1 > floor((double)j * (double)d[3] / width)) {
+                    sum += x->data[(plane * d[2] + r) * d[3] + c];
+                    count++;
+                }
+        out->data[o] = sum / count;
+    }
+}
+
 /* ---- Pooling ---- */
 
 void ref_max_pool(const ref *x, ref_window w, ref *out) {

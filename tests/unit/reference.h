@@ -52,6 +52,7 @@ void ref_slice(const ref *x, int axis, int64_t start, int64_t count, ref *out);
 void ref_concat(const ref *const *values, int count, int axis, ref *out);
 void ref_expand(const ref *x, vst_shape shape, ref *out);
 void ref_reduce(const ref *x, unsigned axes, bool keep, bool mean, ref *out);
+void ref_area(const ref *x, int height, int width, ref *out); /* adaptive average pooling */
 void ref_resize(const ref *x, int height, int width, bool cubic, ref *out);
 
 void ref_max_pool(const ref *x, ref_window w, ref *out);

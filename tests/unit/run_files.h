@@ -1,4 +1,4 @@
-/* What trainings leave in their folders, and whether two of them left the same. Include after <check.h>. */
+/* The files of run folders, and whether two runs have equal ones. Include after <check.h>. */
 #ifndef VISTILL_TESTS_UNIT_RUN_FILES_H
 #define VISTILL_TESTS_UNIT_RUN_FILES_H
 
@@ -9,7 +9,7 @@
 #include "tests/unit/data_files.h"
 #include "vision/tensor/safetensors.h"
 
-/* A whole file with a zero after it, to be freed. */
+/* Reads a whole file and appends a zero byte; the caller frees it. */
 static inline char *read_whole(const char *path, size_t *size) {
     FILE *file = fopen(path, "rb");
     ck_assert_msg(file != NULL, "%s is missing", path);
@@ -46,7 +46,7 @@ static inline void same_tensors(const char *a, const char *b, const char *name) 
     vst_safetensors_close(y);
 }
 
-/* Takes out summary.csv's column of seconds, the only one that may differ. */
+/* Removes summary.csv's column of seconds, the only one that may differ. */
 static inline void cut_seconds(char *text) {
     char *to = text;
     for (int column = 0; *text; text++) {
@@ -76,8 +76,9 @@ static inline void same_text(const char *a, const char *b, const char *name, int
     free(text[1]);
 }
 
-/* All that a run leaves but dates and seconds; `epochs` lines in the log, one more with the header in the summary. */
-/* They hold times of day, so only the sizes are equal. */
+/* Compares all files of two runs except dates and seconds. `epochs`: lines in the log; the summary has a header in
+ * addition. */
+/* Events contain times, so only the sizes are compared. */
 static inline void same_events(const char *a, const char *b) {
     size_t sizes[2];
     for (int i = 0; i < 2; i++) {

@@ -8,7 +8,7 @@
 
 /* ---- Folders ---- */
 
-/* Writes a file at folder/name, with the folders on the way. */
+/* Writes a file at folder/name and creates missing folders. */
 static inline void write_in(const char *folder, const char *name, const void *bytes, size_t size) {
     char path[1024];
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -20,7 +20,7 @@ static inline void write_in(const char *folder, const char *name, const void *by
     write_bytes(path, bytes, size);
 }
 
-/* A small PNG whose pixels tell `number`, to be freed. */
+/* A small PNG whose pixels encode `number`; the caller frees it. */
 static inline uint8_t *make_picture(int number, int channels, int height, int width, size_t *size) {
     vst_image image = {0};
     uint8_t *bytes;
@@ -67,7 +67,7 @@ static inline void tar_sum(uint8_t *header) {
     memcpy(header + 148, text, 7);
 }
 
-/* A header; base256: the size not in octal digits. `prefix` may be NULL. */
+/* A header; base256: the size is stored as a binary number instead of octal digits. `prefix` may be NULL. */
 static inline void tar_header(tar_file *tar, const char *prefix, const char *name, char type, uint64_t size,
                               int base256) {
     uint8_t header[512] = {0};

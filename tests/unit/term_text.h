@@ -1,4 +1,4 @@
-/* Terms for tests, written as their keys. */
+/* Terms for tests, written as text. */
 #ifndef VISTILL_TESTS_UNIT_TERM_TEXT_H
 #define VISTILL_TESTS_UNIT_TERM_TEXT_H
 
@@ -8,7 +8,7 @@
 
 #include "recipes/distill/term_options.h"
 
-/* "distance=kl temperature=3": the other keys have their defaults. To be vst_term_clear'ed. */
+/* "distance=kl temperature=3"; other keys have their defaults. The caller clears it with vst_term_clear. */
 static inline vst_term_options term_of(const char *text) {
     vst_term_options term = {0};
     char copy[256], *rest = NULL;

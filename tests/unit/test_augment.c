@@ -1,7 +1,8 @@
 /* The augmentation policies: arguments and tables against timm's and torchvision's (augment_levels.h), distributions of
- * what is drawn, results against the operations of vision/image. All seeds are fixed: a test passes always or never.
+ * random decisions, images against the operations of vision/image. All seeds are fixed, so that a test always gives the
+ * same result.
  *
- * With arguments it is a tool for tests/parity/test_augment_timm.sh: see serve(). */
+ * With arguments this is a tool for tests/parity/test_augment_timm.sh, see serve(). */
 #include <check.h>
 #include <inttypes.h>
 #include <math.h>
@@ -23,12 +24,12 @@ static void expect_error(const char *text, vst_status got) {
     ck_assert_msg(strstr(vst_error_message(), text) != NULL, "'%s' is not in: %s", text, vst_error_message());
 }
 
-/* The stream number `sample` of this file's plans. */
+/* Stream number `sample` of this file's plans. */
 static vst_random stream(uint64_t sample) { return vst_random_stream(11, 5, 3, sample); }
 
 /* ---- Statistics ---- */
 
-/* Pearson's statistic must stay below its 0.999 quantile (by Wilson and Hilferty). Shares of 0 must have counts of 0.
+/* Pearson's statistic must stay below its 0.999 quantile (by Wilson and Hilferty). A share of 0 must have a count of 0.
  */
 static void check_shares(const char *what, const int *counts, const double *shares, int classes) {
     double total = 0, statistic = 0;
@@ -54,8 +55,7 @@ static int ascending(const void *a, const void *b) {
 static double uniform_cdf(double x) { return fmin(1, fmax(0, x)); }
 static double normal_cdf(double x) { return 0.5 * erfc(-x / sqrt(2)); }
 
-/* Kolmogorov's statistic of the values, sorted here, must stay below its 0.999 quantile; slack: for values that are
- * rounded. */
+/* Kolmogorov's statistic must stay below its 0.999 quantile; sorts the values. slack: for rounded values. */
 static void check_distribution(const char *what, double *values, int count, double (*cdf)(double), double slack) {
     double distance = 0;
     ck_assert_int_gt(count, 100);
@@ -133,7 +133,7 @@ START_TEST(hue_is_torchvisions) {
     vst_image image = {.channels = 3, .height = 1, .width = 1, .pixels = pixels};
     for (size_t i = 0; i < COUNT(hue_rows); i++) {
         memcpy(pixels, hue_rows[i].before, 3);
-        vsti_turn_hue(&image, hue_rows[i].turn);
+        vsti_shift_hue(&image, hue_rows[i].turn);
         ck_assert_msg(memcmp(pixels, hue_rows[i].after, 3) == 0, "colour %zu: %d %d %d", i, pixels[0], pixels[1],
                       pixels[2]);
     }
@@ -144,7 +144,7 @@ END_TEST
 
 enum { PLANS = 40000 };
 
-/* Operations of a set come as often as timm's weights say, first and second; weighted sets give none twice. */
+/* Operations of a set occur with timm's probabilities, first and second; weighted sets use none twice. */
 START_TEST(rand_sets) {
     static const char *const sets[][2] = {{"plain", "rand-n2-p1"},
                                           {"inc", "rand-n2-p1-inc1"},
@@ -160,7 +160,7 @@ START_TEST(rand_sets) {
         names[members] = set_rows[i].operation;
         first[members++] = set_rows[i].share;
     }
-    for (int i = 0; i < members; i++) /* after i */
+    for (int i = 0; i < members; i++) /* given that i was first */
         for (int k = 0; k < members; k++)
             if (!once) second[k] += first[i] * first[k];
             else if (i != k) second[k] += first[i] * first[k] / (1 - first[i]);
@@ -179,11 +179,11 @@ START_TEST(rand_sets) {
     check_shares(set, seconds, second, members);
     int total = 0;
     for (int i = 0; i < members; i++) total += firsts[i];
-    ck_assert_int_eq(total, PLANS); /* no operation from elsewhere */
+    ck_assert_int_eq(total, PLANS); /* only operations of the set */
 }
 END_TEST
 
-/* What DeiT's string draws: how many operations, how strong, which sign, which filter. */
+/* DeiT's string: number of operations, level, sign, filter. */
 START_TEST(rand_of_deit) {
     static double levels[2 * PLANS], filters[2 * PLANS];
     const double shares[3] = {0.25, 0.5, 0.25}, signs[2] = {0.5, 0.5};
@@ -261,7 +261,7 @@ END_TEST
 
 /* ---- AutoAugment ---- */
 
-/* Operations are applied as often as the table says, at its levels; mstd spreads them. */
+/* Operations are applied with the table's probabilities and levels; mstd adds noise to the levels. */
 START_TEST(auto_plans) {
     static const char *const policies[] = {"original", "originalr", "v0", "v0r", "3a"};
     const char *name = policies[_i];
@@ -272,7 +272,7 @@ START_TEST(auto_plans) {
         vsti_decision decisions[VSTI_DECISIONS];
         vst_random random = stream(sample), again = stream(sample);
         ck_ok(vsti_auto_augment_plan(name, &random, decisions, &count));
-        const int chosen = vsti_pick(vst_random_uniform(&again), sub_policies); /* the first draw */
+        const int chosen = vsti_pick(vst_random_uniform(&again), sub_policies); /* the first random number */
         ck_assert_int_eq(count, 1 + (table[chosen].steps[1].name != NULL));
         for (int i = 0; i < count; i++) {
             if (!decisions[i].operation) continue;
@@ -286,7 +286,7 @@ START_TEST(auto_plans) {
         for (int k = 0; k < 2 && table[i].steps[k].name; k++) {
             const double share = table[i].steps[k].probability / sub_policies;
             const double deviation = sqrt(PLANS * share * (1 - share));
-            ck_assert_double_le(fabs(applied[i][k] - PLANS * share), 4 * deviation); /* 0 must be 0 */
+            ck_assert_double_le(fabs(applied[i][k] - PLANS * share), 4 * deviation); /* 0 must give 0 */
             expected[k] += share;
             seen[k] += applied[i][k];
         }
@@ -304,7 +304,7 @@ START_TEST(auto_noise) {
         const vsti_sub_policy *table = vsti_auto_augment_table("original", &count);
         const vsti_sub_policy *chosen = &table[vsti_pick(vst_random_uniform(&again), count)];
         ck_ok(vsti_auto_augment_plan("original-mstd0.25", &random, decisions, &count));
-        for (int i = 0; i < count; i++) /* levels far from the ends of the range, which noise does not reach */
+        for (int i = 0; i < count; i++) /* levels so far from the limits that noise does not reach them */
             if (decisions[i].operation && chosen->steps[i].level >= 2 && chosen->steps[i].level <= 8)
                 levels[used++] = (decisions[i].level - chosen->steps[i].level) / 0.25;
     }
@@ -319,28 +319,28 @@ START_TEST(wrong_strings) {
         {"rand_augment:policy=", "\"\" must begin with \"rand\""},
         {"rand_augment:policy=original", "\"original\" must begin with \"rand\""},
         {"rand_augment:policy=random-m9", "must begin with \"rand\""},
-        {"rand_augment:policy=rand-x3", "\"x3\" means nothing here; after \"rand\" there may be"},
-        {"rand_augment:policy=rand-w0", "\"w0\" means nothing here"},
-        {"rand_augment:policy=rand-tnone", "\"tnone\" means nothing here"},
-        {"rand_augment:policy=rand-m", "\"m\" means nothing here"},
-        {"rand_augment:policy=rand-m9.5", "\"m9.5\" means nothing here"},
-        {"rand_augment:policy=rand-m0x9", "\"m0x9\" means nothing here"},
-        {"rand_augment:policy=rand-m9x", "\"m9x\" means nothing here"},
-        {"rand_augment:policy=rand-n0", "\"n0\" means nothing here"},
+        {"rand_augment:policy=rand-x3", "\"x3\" is not a part of a policy; \"rand\" may be followed by"},
+        {"rand_augment:policy=rand-w0", "\"w0\" is not a part of a policy"},
+        {"rand_augment:policy=rand-tnone", "\"tnone\" is not a part of a policy"},
+        {"rand_augment:policy=rand-m", "\"m\" is not a part of a policy"},
+        {"rand_augment:policy=rand-m9.5", "\"m9.5\" is not a part of a policy"},
+        {"rand_augment:policy=rand-m0x9", "\"m0x9\" is not a part of a policy"},
+        {"rand_augment:policy=rand-m9x", "\"m9x\" is not a part of a policy"},
+        {"rand_augment:policy=rand-n0", "\"n0\" is not a part of a policy"},
         {"rand_augment:policy=rand-n17", "n1 … n16"},
-        {"rand_augment:policy=rand-p1.5", "\"p1.5\" means nothing here"},
-        {"rand_augment:policy=rand-m9--n2", "\"\" means nothing here"},
-        {"rand_augment:policy=rand-inc", "\"inc\" means nothing here"},
-        {"rand_augment:policy=rand-mstd1e999", "\"mstd1e999\" means nothing here"},
-        {"rand_augment:policy=rand-m000000000000000000000000000000000000000009", "means nothing here"},
+        {"rand_augment:policy=rand-p1.5", "\"p1.5\" is not a part of a policy"},
+        {"rand_augment:policy=rand-m9--n2", "\"\" is not a part of a policy"},
+        {"rand_augment:policy=rand-inc", "\"inc\" is not a part of a policy"},
+        {"rand_augment:policy=rand-mstd1e999", "\"mstd1e999\" is not a part of a policy"},
+        {"rand_augment:policy=rand-m000000000000000000000000000000000000000009", "is not a part of a policy"},
         {"rand_augment:policy=rand-t3aw-n15", "n15 is more than the 14 operations of t3aw"},
         {"rand_augment:fill_red=256", "fill_red"},
         {"rand_augment:interpolation=lanczos", "bicubic|bilinear|random|nearest"},
         {"auto_augment:policy=", "there is no policy \"\"; there are original, originalr, v0, v0r and 3a"},
         {"auto_augment:policy=v1", "there is no policy \"v1\""},
         {"auto_augment:policy=rand-m9", "belongs to rand_augment"},
-        {"auto_augment:policy=v0-m9", "\"m9\" means nothing here"},
-        {"auto_augment:policy=v0-mstd", "\"mstd\" means nothing here"},
+        {"auto_augment:policy=v0-m9", "\"m9\" is not a part of a policy"},
+        {"auto_augment:policy=v0-mstd", "\"mstd\" is not a part of a policy"},
         {"trivial_augment:bins=1", "bins"},
         {"random_resized_crop:scale_min=0.9:scale_max=0.5",
          "augmentation random_resized_crop: scale_min 0.9 is above scale_max 0.5: lower"},
@@ -361,7 +361,7 @@ START_TEST(wrong_strings) {
 }
 END_TEST
 
-/* What only a picture can tell. */
+/* An error that depends on the size of the image. */
 START_TEST(too_small_for_a_crop) {
     vst_augment *augment;
     vst_image image = {0};
@@ -377,7 +377,7 @@ END_TEST
 
 /* ---- Images ---- */
 
-/* Something like a photograph: waves of several lengths, edges, noise. */
+/* A synthetic photograph: waves of several lengths, edges, noise. */
 static void make_photo(vst_image *image, int channels, int height, int width, uint64_t seed) {
     vst_random random = vst_random_stream(seed, 1, 0, 0);
     const double row_wave = 3 + 10 * vst_random_uniform(&random), column_wave = 3 + 10 * vst_random_uniform(&random);
@@ -401,7 +401,7 @@ static void copy(const vst_image *from, vst_image *to) {
     memcpy(to->pixels, from->pixels, (size_t)(from->channels * from->height * from->width));
 }
 
-/* Applies a list written as text to a copy of the photo. */
+/* Applies a list of policies, given as text, to a copy of the photo. */
 static void apply(const char *text, uint64_t sample, const vst_image *photo, vst_image *out) {
     vst_augment *augment;
     ck_ok(vst_augment_create(&augment, text));
@@ -410,7 +410,7 @@ static void apply(const char *text, uint64_t sample, const vst_image *photo, vst
     vst_augment_destroy(augment);
 }
 
-/* The stream that the list's only `policy` gets in apply(). */
+/* The stream that `policy`, the only one of the list, uses in apply(). */
 static vst_random stream_of(const char *policy, uint64_t sample) {
     char id[64];
     snprintf(id, sizeof id, "augment.%s", policy);
@@ -423,7 +423,7 @@ static void perform(const char *name, double argument, const vst_sampling sampli
     ck_ok(vsti_operation_find(name)->apply(image, argument, &context));
 }
 
-/* A policy for grey images gives what it gives for the same image as RGB, if the fill is grey. */
+/* With a grey fill, the result for a grey image is that for the same image as RGB. */
 START_TEST(grey_images) {
     static const vst_filter filters[] = {VST_FILTER_NEAREST, VST_FILTER_BILINEAR, VST_FILTER_BICUBIC};
     const uint8_t fill[3] = {77, 77, 77};
@@ -469,7 +469,7 @@ START_TEST(grey_images) {
 }
 END_TEST
 
-/* Every word of the option `interpolation` selects the filter of its name. */
+/* Every value of `interpolation` selects the filter with its name. */
 START_TEST(filters_by_name) {
     typedef struct options {
         int interpolation;
@@ -493,22 +493,23 @@ START_TEST(filters_by_name) {
 }
 END_TEST
 
-/* What lies outside a grey picture has the luminance of the fill colour, Pillow's. */
+/* Grey images are filled with the luminance of the fill colour, as in Pillow. */
 START_TEST(grey_fill) {
     const vsti_decision moved = {.operation = vsti_operation_find("TranslateXRel"), .argument = 0.5};
-    const vsti_look look = {.interpolation = VSTI_FILTER_NEAREST, .fill_red = 124, .fill_green = 116, .fill_blue = 104};
+    const vsti_resampling resampling = {
+        .interpolation = VSTI_FILTER_NEAREST, .fill_red = 124, .fill_green = 116, .fill_blue = 104};
     vst_augment_scratch scratch = {0};
     vst_image image = {0};
     ck_ok(vst_image_allocate(&image, 1, 1, 4));
     memcpy(image.pixels, "\1\2\3\4", 4);
-    ck_ok(vsti_perform(&moved, 1, &look, &image, &scratch));
+    ck_ok(vsti_apply_decisions(&moved, 1, &resampling, &image, &scratch));
     ck_assert_mem_eq(image.pixels, ((uint8_t[]){3, 4, 117, 117}), 4);
     vst_image_clear(&image);
     vst_augment_scratch_clear(&scratch);
 }
 END_TEST
 
-/* RandAugment's images are its plan's operations in their order, with the fill that was asked for. */
+/* RandAugment applies the operations of its plan in order, with the given fill. */
 START_TEST(rand_images) {
     vst_image photo = {0}, got = {0}, expected = {0}, scratch = {0};
     int changed = 0, count;
@@ -528,12 +529,12 @@ START_TEST(rand_images) {
         ck_assert_msg(same(&got, &expected), "sample %d", (int)sample);
         changed += !same(&got, &photo);
     }
-    ck_assert(changed > 130 && changed < 175); /* three quarters get an operation; a few change nothing */
+    ck_assert(changed > 130 && changed < 175); /* three quarters get an operation; a few of these change nothing */
     vst_image_clear(&photo), vst_image_clear(&got), vst_image_clear(&expected), vst_image_clear(&scratch);
 }
 END_TEST
 
-/* TrivialAugment draws operation, strength, sign in this order. */
+/* TrivialAugment draws operation, strength and sign in this order. */
 START_TEST(trivial_images) {
     vst_image photo = {0}, got = {0}, expected = {0}, scratch = {0};
     make_photo(&photo, 3, 40, 48, 4);
@@ -554,7 +555,7 @@ END_TEST
 
 /* ---- Simple policies ---- */
 
-/* The share of samples that a policy with a probability changes, and what it makes of them. */
+/* How many samples a policy with a probability changes, and the results. */
 START_TEST(simple_policies) {
     static const struct {
         const char *text;
@@ -581,7 +582,7 @@ START_TEST(simple_policies) {
 }
 END_TEST
 
-/* Exactly one of three, each in a third of the samples; the blur's radius is uniform. */
+/* Exactly one of three operations, with equal probability; the blur's radius is uniform. */
 START_TEST(three_augment) {
     vst_image photo = {0}, got = {0}, expected[3] = {{0}}, scratch = {0};
     int counts[3] = {0};
@@ -606,7 +607,7 @@ START_TEST(three_augment) {
 }
 END_TEST
 
-/* Read from the results for a grey pixel: all factors of brightness are as likely, from max(0, 1 - x) to 1 + x. */
+/* Brightness factors, derived from the result for a grey pixel, are uniform from max(0, 1 - x) to 1 + x. */
 START_TEST(jitter_range) {
     static double values[4000];
     vst_image photo = {0}, got = {0};
@@ -619,13 +620,14 @@ START_TEST(jitter_range) {
                   (uint64_t)i, &photo, &got);
             values[i] = ((got.pixels[0] + 0.5) / photo.pixels[0] - low) / (high - low);
         }
-        check_distribution("brightness", values, 4000, uniform_cdf, 0.005); /* a step of the pixel is 1/250 or more */
+        check_distribution("brightness", values, 4000, uniform_cdf, 0.005); /* one step of the pixel is 1/250 or more */
     }
     vst_image_clear(&photo), vst_image_clear(&got);
 }
 END_TEST
 
-/* All orders of brightness, contrast, saturation and hue are as likely: told by comparing with each. */
+/* All orders of brightness, contrast, saturation and hue are equally likely; the order is found by comparing with each.
+ */
 START_TEST(jitter_order) {
     vst_image photo = {0}, got = {0}, expected = {0};
     int counts[24] = {0}, several = 0;
@@ -642,14 +644,14 @@ START_TEST(jitter_order) {
         for (int order = 0; order < 24; order++) {
             int left[4] = {0, 1, 2, 3}, code = order;
             copy(&photo, &expected);
-            for (int i = 4; i > 0; i--) { /* factorial digits */
+            for (int i = 4; i > 0; i--) { /* digits in the factorial number system */
                 const int at = code % i, what = left[at];
                 code /= i;
                 memmove(left + at, left + at + 1, (size_t)(3 - at) * sizeof *left);
                 if (what == 0) vst_image_brightness(&expected, factors[0]);
                 if (what == 1) vst_image_contrast(&expected, factors[1]);
                 if (what == 2) vst_image_color(&expected, factors[2]);
-                if (what == 3) vsti_turn_hue(&expected, factors[3]);
+                if (what == 3) vsti_shift_hue(&expected, factors[3]);
             }
             if (!same(&got, &expected)) continue;
             matches++;
@@ -672,9 +674,9 @@ typedef struct rrc_options {
     int size;
     double scale_min, scale_max, ratio_min, ratio_max;
     int interpolation;
-} rrc_options; /* as random_resized_crop.c has them */
+} rrc_options; /* as in random_resized_crop.c */
 
-/* Area and shape of parts that always fit are uniform, the shape by its logarithm; so are their places. */
+/* Area and logarithm of the aspect ratio of boxes that always fit are uniform; so are their positions. */
 START_TEST(rrc_distribution) {
     enum { DRAWS = 20000, SIDE = 4000 };
     static double areas[DRAWS], shapes[DRAWS], tops[DRAWS], lefts[DRAWS];
@@ -690,7 +692,7 @@ START_TEST(rrc_distribution) {
         policy->crop(&options, &random, SIDE, SIDE, &box);
         areas[i] = ((double)box.height * box.width / SIDE / SIDE - 0.08) / (0.5 - 0.08);
         shapes[i] = (log((double)box.width / box.height) - log(0.75)) / (2 * log(4 / 3.0));
-        /* places are whole numbers: a uniform shift makes them continuous */
+        /* positions are integers: a uniform shift makes them continuous */
         tops[i] = (box.top + vst_random_uniform(&shift)) / (SIDE - box.height + 1);
         lefts[i] = (box.left + vst_random_uniform(&shift)) / (SIDE - box.width + 1);
     }
@@ -701,7 +703,7 @@ START_TEST(rrc_distribution) {
 }
 END_TEST
 
-/* Parts lie within the picture, however odd it is; those that cannot fit are the middle; edges are reached. */
+/* Boxes lie within images of any shape; if none fits, the centred box is used; positions at the edges occur. */
 START_TEST(rrc_places) {
     static const int sizes[][2] = {{1, 1}, {1, 50}, {2, 2}, {3, 5}, {300, 400}, {60, 1}, {1000, 10}};
     const vst_augmentation *policy = &vsti_augmentation_random_resized_crop;
@@ -718,9 +720,9 @@ START_TEST(rrc_places) {
             at_start += box.height < sizes[i][0] && box.top == 0;
             at_end += box.height < sizes[i][0] && box.top + box.height == sizes[i][0];
         }
-        ck_assert_int_eq(at_start > 0 && at_end > 0, i >= 2 && i < 5); /* the others have one place for a row */
+        ck_assert_int_eq(at_start > 0 && at_end > 0, i >= 2 && i < 5); /* the others have only one possible row */
     }
-    options.scale_min = 1; /* the whole area in nearly a square */
+    options.scale_min = 1; /* the whole area in an almost square shape */
     static const struct {
         int height, width;
         vst_box box;
@@ -729,13 +731,13 @@ START_TEST(rrc_places) {
         vst_random random = stream(i), untouched = random;
         policy->crop(&options, &random, middles[i].height, middles[i].width, &box);
         ck_assert_mem_eq(&box, &middles[i].box, sizeof box);
-        for (int k = 0; k < 20; k++) (void)vst_random_uniform(&untouched); /* ten tries of two draws */
+        for (int k = 0; k < 20; k++) (void)vst_random_uniform(&untouched); /* ten tries with two random numbers each */
         ck_assert_uint_eq(vst_random_u32(&random), vst_random_u32(&untouched));
     }
 }
 END_TEST
 
-/* The crop is what its box and the resize say, and the list asks it before anything is decoded. */
+/* The crop is the resized box, and the list computes the box before decoding. */
 START_TEST(rrc_images) {
     const vst_augmentation *policy = &vsti_augmentation_random_resized_crop;
     rrc_options options = {0};
@@ -762,11 +764,11 @@ END_TEST
 START_TEST(sizes) {
     static const struct {
         const char *text;
-        int height, width, top, left;                   /* the result, and where the photo's pixel (0, 0) lies in it */
-    } cases[] = {{"center_crop:size=4", 4, 4, -2, -4},  /* 7 - 4 = 3, half of it to the even 2 */
-                 {"center_crop:size=6", 6, 6, 0, -2},   /* 0.5 to 0, 2.5 to 2 */
+        int height, width, top, left; /* the result, and the position of the photo's pixel (0, 0) in it */
+    } cases[] = {{"center_crop:size=4", 4, 4, -2, -4},  /* 7 - 4 = 3, half of it rounded to even is 2 */
+                 {"center_crop:size=6", 6, 6, 0, -2},   /* 0.5 rounds to 0, 2.5 to 2 */
                  {"center_crop:size=9", 9, 9, 1, -1},   /* two rows are missing, two columns too many */
-                 {"center_crop:size=12", 12, 12, 2, 0}, /* 5 and 1 are missing, the smaller halves before */
+                 {"center_crop:size=12", 12, 12, 2, 0}, /* 5 and 1 are missing, the smaller half comes first */
                  {"center_crop:size=7", 7, 7, 0, -2}};
     vst_image photo = {0}, got = {0}, scratch = {0}, expected = {0};
     make_photo(&photo, 3, 7, 11, 6);
@@ -790,7 +792,7 @@ START_TEST(sizes) {
 }
 END_TEST
 
-/* DeiT III's simple crop, by definition: every place is as likely, what hangs over is mirrored. */
+/* DeiT III's simple crop by its definition: all positions are equally likely, the border is reflected. */
 START_TEST(crop_reflected) {
     enum { HEIGHT = 9, WIDTH = 14, SIZE = 9, PADDING = 4 };
     vst_image photo = {0}, got = {0};
@@ -828,7 +830,7 @@ END_TEST
 enum { SIDE = 200 };
 static const double means[3] = {0.485, 0.456, 0.406}, stds[3] = {0.229, 0.224, 0.225};
 
-/* Erases in a sample of -9s; the erased rectangle if there is one and no other, in *box. */
+/* Erases in a sample filled with -9. Counts the erased pixels; *box is their bounding box. */
 static int erase(const char *text, uint64_t sample, float *values, vst_box *box) {
     vst_augment *augment;
     vst_augment_state state;
@@ -849,7 +851,7 @@ static int erase(const char *text, uint64_t sample, float *values, vst_box *box)
         if (x < left) left = x;
         if (x > right) right = x;
     }
-    ck_assert_int_eq(different, 0); /* between the channels */
+    ck_assert_int_eq(different, 0); /* all channels have the same rectangle */
     *box = (vst_box){top, left, bottom - top + 1, right - left + 1};
     return erased;
 }
@@ -877,7 +879,7 @@ START_TEST(erasing_rectangles) {
 }
 END_TEST
 
-/* After normalisation the pixels are N(0, 1), independent of each other; a colour is one for each channel. */
+/* After normalisation the pixels are independent and N(0, 1); a colour is drawn per channel. */
 START_TEST(erasing_contents) {
     static float values[3 * SIDE * SIDE];
     static double noise[3 * SIDE * SIDE], colours[900];
@@ -911,7 +913,7 @@ START_TEST(erasing_contents) {
     for (uint64_t sample = 0; sample < 300; sample++) /* never as wide or high as the image */
         if (erase("random_erasing:probability=1:area_min=0.2:area_max=0.9:mode=const", sample, values, &box))
             ck_assert(box.width < SIDE && box.height < SIDE);
-    ck_assert(several > 40 && several < 95); /* of three quarters, some overlap */
+    ck_assert(several > 40 && several < 95); /* of three quarters; some rectangles overlap */
 }
 END_TEST
 
@@ -922,7 +924,7 @@ static const char everything[] =
     "color_jitter:hue=0.1, grayscale, solarize, gaussian_blur:probability=1, crop:mode=reflect, resize:size=40, "
     "center_crop:size=30, random_erasing";
 
-/* Same arguments, same pixels; another seed, epoch or sample changes them. */
+/* Equal arguments give equal pixels; another seed, epoch or sample changes them. */
 START_TEST(lists_are_pure) {
     vst_augment *list;
     vst_image photo = {0}, image = {0}, other = {0};
@@ -957,7 +959,7 @@ START_TEST(memory_is_kept) {
     for (uint64_t sample = 0; sample < 1200; sample++) {
         vst_augment_state state;
         vst_box part;
-        if (sample == 900) before = vst_memory_count(); /* images change places: each must have met the largest */
+        if (sample == 900) before = vst_memory_count(); /* images are swapped, so each must have had the largest size */
         vst_augment_begin(list, (vst_augment_view){.seed = 2, .sample = sample % 300}, 45, 64, &state, &part);
         ck_ok(vst_image_crop(&photo, part, &image));
         ck_ok(vst_augment_image(list, &state, &image, &scratch));
@@ -969,7 +971,8 @@ START_TEST(memory_is_kept) {
 }
 END_TEST
 
-/* Each allocation fails once: an error comes back, and nothing is lost or freed twice (for the sanitizers). */
+/* Each allocation fails once: an error is returned, and nothing is leaked or freed twice (checked by the sanitizers).
+ */
 START_TEST(memory_fails) {
     vst_image photo = {0}, image = {0};
     int failures = 0;
@@ -1009,7 +1012,7 @@ static void answer(vst_status status, const vst_image *image) {
     fflush(stdout);
 }
 
-/* The numbers that a stream gives, for Python's generator to repeat. */
+/* Prints the random numbers of a stream, which Python's generator repeats. */
 static void print_draws(vst_random random) {
     for (int i = 0; i < 64; i++) printf(" %.17g", vst_random_uniform(&random));
     printf("\n");
@@ -1029,7 +1032,7 @@ static void serve_crop(uint64_t sample, int height, int width, double scale_min,
     print_draws(again);
 }
 
-/* Answers 0 where nothing is erased, 1 elsewhere, as an image. */
+/* Answers with an image: 0 where nothing is erased, 1 elsewhere. */
 static void serve_erasing(uint64_t sample, int height, int width, const char *list) {
     const double zero = 1, one = 1;
     vst_augment *augment;
@@ -1073,7 +1076,7 @@ static int serve(void) {
             status = vsti_operation_find(name)->apply(&image, argument, &context);
         } else if (sscanf(line, "hue %lf %d %d %d", &argument, &channels, &height, &width) == 4) {
             read_pixels(&image, channels, height, width);
-            vsti_turn_hue(&image, argument);
+            vsti_shift_hue(&image, argument);
         } else if (sscanf(line, "list %" SCNu64 " %d %d %d %511[^\n]", &sample, &channels, &height, &width, text) ==
                    5) {
             vst_augment *augment;

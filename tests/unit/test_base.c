@@ -155,7 +155,7 @@ START_TEST(options_default_of_a_wrong_table_fails) {
 }
 END_TEST
 
-/* What vst_options_set takes, and how vst_options_get writes it. */
+/* Texts that vst_options_set accepts, and what vst_options_get writes for them. */
 static const struct {
     const char *key, *value, *expected;
 } good[] = {
@@ -294,7 +294,7 @@ END_TEST
 
 /* ---- Random numbers ---- */
 
-/* Random123's published answers of philox4x32-10; a stream started by hand shows the function it stands on. */
+/* Random123's published results of philox4x32-10, through a stream with that key and counter. */
 START_TEST(philox_known_answers) {
     static const struct {
         vst_random start;
@@ -328,7 +328,7 @@ START_TEST(streams_differ) {
 }
 END_TEST
 
-/* Changing these numbers would change every seed's results: frozen. */
+/* These numbers are frozen: changing them would change the results of every seed. */
 START_TEST(streams_are_frozen) {
     ck_assert_uint_eq(vst_random_id("crop"), UINT64_C(0xff767ff2524d138e));
     vst_random random = vst_random_stream(42, vst_random_id("crop"), 7, 1234567890123);
@@ -397,7 +397,7 @@ START_TEST(permutation_is_one) {
             ck_assert_uint_eq(seen[value]++, 0);
             same += value == vst_random_permute(9, 1, count, i);
         }
-        if (count > 30) ck_assert_uint_lt(same, 15); /* about one fixed point is expected between two permutations */
+        if (count > 30) ck_assert_uint_lt(same, 15); /* two permutations have about one common point on average */
     }
 }
 END_TEST
@@ -450,7 +450,7 @@ static uint16_t half_of(float value) {
     return half;
 }
 
-/* Every half comes back as itself, and what lies between two becomes the nearer one, in the middle the even one. */
+/* Every half is converted to itself, and values between two halves to the nearer one, ties to even. */
 START_TEST(float_to_half) {
     for (uint32_t bits = 0; bits < 65536; bits++) {
         const uint16_t half = (uint16_t)bits, next = (uint16_t)(half + 1);
@@ -459,7 +459,7 @@ START_TEST(float_to_half) {
         vst_to_float(&above, &next, VST_F16, 1);
         if (isnan(value)) ck_assert_uint_eq(half_of(value) & 0x7e00, 0x7e00);
         else ck_assert_uint_eq(half_of(value), half);
-        if ((half & 0x7fff) >= 0x7bff) continue; /* nothing finite is beyond */
+        if ((half & 0x7fff) >= 0x7bff) continue; /* larger values are infinite */
         const float middle = (value + above) / 2;
         ck_assert_uint_eq(half_of(middle), half % 2 ? next : half);
         ck_assert_uint_eq(half_of(nextafterf(middle, value)), half);
@@ -477,7 +477,7 @@ START_TEST(types_to_float) {
 #define CHECK_TYPE(TYPE, dtype, x, y)                            \
     do {                                                         \
         const TYPE pair[2] = {(x), (y)};                         \
-        memcpy(bytes + 1, pair, sizeof pair); /* not aligned */  \
+        memcpy(bytes + 1, pair, sizeof pair); /* unaligned */    \
         ck_assert_uint_eq(vst_dtype_size(dtype), sizeof(TYPE));  \
         ck_assert_str_eq(vst_dtype_name(dtype), &#dtype[4]);     \
         vst_to_float(out, bytes + 1, dtype, 2);                  \

@@ -1,5 +1,5 @@
-/* The cache of teachers' answers: trainings with it and with the teachers at hand are the same; what it was not made
- * for, cut and changed files are refused with advice; building goes on where it stopped. */
+/* The cache of teacher outputs: trainings with it equal those with the teachers; caches that do not match, truncated
+ * and changed files are refused with advice; an interrupted build continues. */
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
@@ -28,7 +28,7 @@ enum { PLACES = TRAIN - 40, RECORD = 2 * (4 + 32 * 3 * 3) }; /* bytes, in half p
 
 /* ---- Building and checking ---- */
 
-/* Settings that every case gets after its own. */
+/* Settings added to those of every case. */
 static session with(session s, const char *setting) {
     int count = 0;
     while (s.settings[count]) count++;
@@ -104,7 +104,7 @@ START_TEST(same_as_online) {
 }
 END_TEST
 
-/* The kinds above differ, so that each is worth comparing; and half precision is not single. */
+/* The cases above differ from each other, and half precision differs from single precision. */
 START_TEST(kinds_differ) {
     const session half = {.settings = {CACHE}};
     for (int i = 0; i < 5; i++) {
@@ -130,7 +130,7 @@ START_TEST(kinds_differ) {
 }
 END_TEST
 
-/* Other students, temperatures, weights, fewer taps, batches and epochs are served by the same cache. */
+/* The same cache serves other students, temperatures, weights, fewer taps, other batch sizes and fewer epochs. */
 START_TEST(serves_others) {
     static const session others[] = {
         {.settings = {"model.dim=8"}},
@@ -148,7 +148,7 @@ START_TEST(serves_others) {
 }
 END_TEST
 
-/* With all but one of the classes the last one is known, too; with all of them nothing is cut. */
+/* With all classes but one the last value is known too; with all classes nothing is truncated. */
 START_TEST(largest_logits) {
     const char *const topk = _i ? "distill.cache_topk=4" : "distill.cache_topk=3";
     const session s = {.settings = {topk, FLOAT}};
@@ -196,8 +196,7 @@ static void same_files(const char *a, const char *b) {
     free(y);
 }
 
-/* Takes the cache back to `done` records, as a killed build leaves it: the file has more records than the manifest
- * counts. */
+/* Resets the cache to `done` records, as after a killed build: the file has more records than the manifest counts. */
 static void cut_back(uint64_t done) {
     vsti_cache cache = {0};
     size_t size;
@@ -233,7 +232,7 @@ START_TEST(build_goes_on) {
         same_files("cache/teacher1.bin", "whole/teacher1.bin");
         same_files("cache/cache.json", "whole/cache.json");
     }
-    cut_back(72); /* what is kept must be what it was */
+    cut_back(72); /* existing records must not have changed */
     size_t bytes;
     char *text = read_whole("cache/teacher1.bin", &bytes);
     text[5] ^= 1;
@@ -246,7 +245,7 @@ START_TEST(build_goes_on) {
 }
 END_TEST
 
-/* More epochs are added to those that there are. */
+/* A later build adds epochs. */
 START_TEST(build_grows) {
     vst_cache_size size;
     const session s = with((session){0}, CACHE);
@@ -306,12 +305,12 @@ START_TEST(refuses_what_differs) {
     write_split(0, TRAIN, true);
     expect(with(s, "distill.cache=none"), VST_ERROR_NOT_FOUND,
            "none/cache.json is not there: `vistill cache build RECIPE`");
-    train(with(s, CACHE), "run"); /* nothing of all that changed it */
+    train(with(s, CACHE), "run"); /* the cases above did not change the cache */
     ck_assert_ptr_null(strstr(said, "warning"));
 }
 END_TEST
 
-/* Mixed images belong to a batch. */
+/* Mixed images depend on the batch size. */
 START_TEST(refuses_other_batches) {
     const session s = {.settings = {"augment.mixup=0.8"}};
     build_fine(s);
@@ -347,8 +346,7 @@ START_TEST(broken_manifests) {
 }
 END_TEST
 
-/* Heads with a right checksum that were written to do harm. `path`: a key, or one of the first teacher or its first
- * tap. */
+/* Malicious manifests with a valid checksum. `path`: a key, or one of the first teacher or of its first tap. */
 static const struct {
     const char *object, *key, *value, *text;
 } hostile[] = {
@@ -439,6 +437,28 @@ START_TEST(broken_data) {
 }
 END_TEST
 
+static void cut_the_cache(const vst_train_progress *p, void *user) {
+    (void)user;
+    if (p->epoch == 1 && p->step == 2) ck_assert_int_eq(truncate("cache/teacher1.bin", RECORD), 0);
+}
+
+/* A file that becomes shorter while it is read is an error, and what was trained before is kept. */
+START_TEST(cut_while_training) {
+    build_fine((session){0});
+    session s = with((session){0}, CACHE);
+    s.also = cut_the_cache;
+    expect(s, VST_ERROR_FORMAT, "cache/teacher1.bin: cut off at byte ");
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "Epoch 1 up to step 2 is saved: --resume continues in run"));
+    ck_assert(exists("run/last.safetensors"));
+    vst_cache_size size;
+    ck_ok(build(with((session){0}, CACHE), (vst_cache_build_options){.force = true}, &size));
+    s.also = NULL;
+    s.resume = true;
+    run_fine(s);
+    expect_said("continuing run in epoch 1 at step 2");
+}
+END_TEST
+
 /* ---- Checking against the teacher ---- */
 
 START_TEST(check_reports) {
@@ -460,7 +480,7 @@ START_TEST(check_reports) {
 }
 END_TEST
 
-/* A cache whose checksums fit, but with another's answers. */
+/* A cache with valid checksums, but with outputs of another teacher. */
 START_TEST(check_finds_wrong_answers) {
     vsti_cache cache = {0};
     vst_cache_report report;
@@ -505,7 +525,7 @@ START_TEST(records) {
         for (int k = 0; k < 6; k++) before += exp(values[k]), after += exp(out[k]);
         ck_assert_double_eq_tol(before, after, 1e-5);
     }
-    record[0] = 6; /* a class that there is not */
+    record[0] = 6; /* a class that does not exist */
     ck_assert(!vsti_cache_decode(&teacher.taps[0], VST_F16, record, out));
     const float large[6] = {0, 65520}, broken[6] = {0, NAN}, extreme[6] = {-1e30f, -1e30f, 5, -2000, 1e30f, 0};
     expect_status(vsti_cache_encode(&teacher.taps[1], VST_F16, large, places, record), VST_ERROR_NUMERIC,
@@ -517,7 +537,7 @@ START_TEST(records) {
     ck_assert(places[0] == 4 && isfinite(rest));
     vsti_cache_largest(extreme, 2, 1, places, &rest);
     ck_assert(rest == -1e30f);
-    teacher.taps[0].floats = 70000; /* class numbers no longer fit 16 bits */
+    teacher.taps[0].floats = 70000; /* class numbers no longer fit in 16 bits */
     ck_assert(vsti_cache_lay_out(&teacher, VST_F32));
     ck_assert_uint_eq(teacher.record, 2 * (4 + 4) + 4 + 24);
 }
@@ -536,7 +556,7 @@ static void build_beside(const vst_train_progress *p, void *user) {
     memcpy(said, kept, sizeof said);
 }
 
-/* Building and checking leave the caller's number of threads alone, also when they fail. */
+/* Building and checking do not change the caller's number of threads, even on failure. */
 START_TEST(threads_are_restored) {
     vst_cache_report report;
     vst_cache_size size;
@@ -576,7 +596,7 @@ START_TEST(steps_allocate_nothing) {
 }
 END_TEST
 
-/* Building, checking and training with allocations that fail: an error or the same result, never anything else. */
+/* Failing allocations while building, checking and training: the result is an error or unchanged. */
 START_TEST(allocation_failures) {
     const vst_cache_build_options force = {.force = true};
     session s = {.recipe = recipe_text,
@@ -623,6 +643,7 @@ int main(void) {
     tcase_add_test(tests, broken_manifests);
     tcase_add_test(tests, hostile_manifests);
     tcase_add_test(tests, broken_data);
+    tcase_add_test(tests, cut_while_training);
     tcase_add_loop_test(tests, check_reports, 0, 2);
     tcase_add_test(tests, check_finds_wrong_answers);
     tcase_add_test(tests, records);

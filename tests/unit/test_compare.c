@@ -1,4 +1,4 @@
-/* The comparison that other tests rely on: what must not pass does not. */
+/* The comparison used by other tests must reject what is not equal. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +17,11 @@ START_TEST(bounds) {
     ck_assert(is_close(-100.9, -100, tight)); /* 0.001 and one hundredth of 100 */
     ck_assert(!is_close(-101.1, -100, tight));
     ck_assert(!is_close(100, -100, tight));
-    ck_assert(!is_close(0.001, 1, (tolerance){.relative = 0.5})); /* relative to what is expected, not to the result */
+    ck_assert(!is_close(0.001, 1, (tolerance){.relative = 0.5})); /* relative to the expected value */
 }
 END_TEST
 
-/* Whatever the tolerance, and wherever in a row. */
+/* With any tolerance and at any index. */
 START_TEST(what_is_no_number) {
     const double bad[] = {NAN, -NAN, INFINITY, -INFINITY}, good[4] = {1, 2, 3, 4};
     const tolerance all[] = {{0}, tight, wide, infinite};
@@ -91,7 +91,7 @@ START_TEST(message) {
 }
 END_TEST
 
-/* These two must fail: Check's runner counts them so. */
+/* These two must fail; Check's runner counts them. */
 START_TEST(assertion_of_one) { ck_assert_close("one", NAN, 1, wide); }
 END_TEST
 START_TEST(assertion_of_many) {

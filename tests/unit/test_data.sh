@@ -111,6 +111,14 @@ figures() { "$vistill" eval "$1-run/best.safetensors" idx --json | sed 's/,"ms_p
 expect 0 '"samples":12' "$vistill" eval set-run/best.safetensors set.tar --json
 expect 0 "c1" "$vistill" classify set-run/best.safetensors set.tar:0 set:11
 
+# What a training sees: the same numbers each time, mixed by lambda, and of another epoch others.
+expect 0 "two.st: 2 batches of epoch 0, 10 images each" "$vistill" data dump r.yaml -o two.st --batches 2 --set augment.mixup=0.8
+expect 0 "again.st: 2 batches" "$vistill" data dump r.yaml -o again.st --batches 2 --set augment.mixup=0.8 --set data.workers=3
+cmp -s two.st again.st || fail "a dump differs from itself"
+expect 0 "4 batches of epoch 1" "$vistill" data dump r.yaml -o other.st --epoch 1 --batches 99 --set augment.mixup=0.8
+cmp -s two.st other.st && fail "another epoch is the same"
+expect 2 "dump needs --output" "$vistill" data dump r.yaml
+
 # Broken images: an error by default, or replaced and counted.
 echo no > set/train/c0/000000099.png
 echo no > set/test/c1/000000099.png
@@ -119,7 +127,7 @@ expect 1 "1 of 41 samples cannot be read, the limit is 1 %" "$vistill" train r.y
     --set data.broken=skip
 expect 0 "1 of 41 training images could not be read" "$vistill" train r.yaml --set data.path=set --set run.output=b3 \
     --set data.broken=warn --set data.broken_limit=0.1 --set data.workers=3
-[ "$(grep -c 'left out' out)" = 2 ] || fail "each broken image is not told once: $(cat out)"
+[ "$(grep -c 'broken sample' out)" = 2 ] || fail "each broken image is not told once: $(cat out)"
 expect 1 "the limit is 1 %" "$vistill" eval set-run/best.safetensors set --broken skip
 expect 1 "it must be error, warn or skip" "$vistill" eval set-run/best.safetensors set --broken maybe
 

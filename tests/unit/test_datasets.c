@@ -86,7 +86,7 @@ static void check_samples(const vst_dataset *dataset, int count, int height, int
     vst_image_clear(&image);
 }
 
-/* Plain and gzip give the same, from the folder and from any of the files, with and without a prefix. */
+/* Plain and gzip files give the same data, from the folder and from each file, with and without a prefix. */
 START_TEST(generated) {
     const int gzip = _i & 1;
     const char *prefix = _i & 2 ? "emnist-digits-" : "";
@@ -114,7 +114,7 @@ START_TEST(generated) {
 }
 END_TEST
 
-/* The test split alone has fewer classes; ten classes in a "fashion" folder get their names. */
+/* The test split alone has fewer classes; in a "fashion" folder ten classes get their names. */
 START_TEST(class_counts_and_names) {
     char folder[256], path[512];
     vst_dataset *dataset;
@@ -182,7 +182,7 @@ static const damage damages[] = {
     {0, 0, 4, 0x5000000, 0, VST_ERROR_FORMAT, "cannot hold them"},
 };
 
-/* Each damage to a plain and to a well-formed gzip file. */
+/* Every kind of damage, in a plain and in a well-formed gzip file. */
 START_TEST(damaged) {
     const damage *what = &damages[_i / 2];
     const int gzip = _i % 2;
@@ -222,7 +222,7 @@ START_TEST(counts_differ) {
 }
 END_TEST
 
-/* The gzip layer: several members are one file; other bytes behind, a wrong checksum and a wrong length are errors. */
+/* Several gzip members are one file; trailing bytes, a wrong checksum and a wrong length are errors. */
 START_TEST(gzip_members) {
     char folder[256], path[512], plain[512];
     uint8_t file[4096];
@@ -263,7 +263,7 @@ END_TEST
 
 /* ---- Views ---- */
 
-/* Which of the parent's samples a view shows: told by the first pixel, different in up to 256 samples of one pixel. */
+/* Finds which samples of the parent a view has, by their first pixel (one-pixel images, at most 256 samples). */
 static void members(const vst_dataset *view, int seen[256]) {
     vst_image image = {0};
     memset(seen, 0, 256 * sizeof *seen);
@@ -328,7 +328,7 @@ static void make_image(vst_image *image, int channels, int height, int width) {
     for (int i = 0; i < channels * height * width; i++) image->pixels[i] = (uint8_t)(i + 1);
 }
 
-/* The crop of a 3 x 3 image with padding 1 at every one of its nine places, drawn as on paper. */
+/* The crop of a 3 x 3 image with padding 1 at each of its nine positions, worked out by hand. */
 START_TEST(crop_example) {
     static const uint8_t padded[5][5] = {{0}, {0, 1, 2, 3, 0}, {0, 4, 5, 6, 0}, {0, 7, 8, 9, 0}, {0}};
     vst_augment *crop;
@@ -355,7 +355,7 @@ START_TEST(crop_example) {
 }
 END_TEST
 
-/* Three channels, padding wider than the image: compared with a crop done the long way. */
+/* Three channels, padding wider than the image: compared with a naive implementation. */
 START_TEST(crop_by_definition) {
     enum { HEIGHT = 5, WIDTH = 4, PADDING = 6 };
     vst_augment *crop;
@@ -402,7 +402,7 @@ START_TEST(flip_rate) {
 }
 END_TEST
 
-/* Same arguments, same pixels; another seed, epoch or sample changes some; two of a kind differ from each other. */
+/* Equal arguments give equal pixels; another seed, epoch or sample changes some; repeated policies differ. */
 START_TEST(augment_is_pure) {
     vst_augment *list, *flips;
     vst_image image = {0}, other = {0};

@@ -41,7 +41,7 @@ static void add(vst_params *params, const char *name, vst_shape shape) {
 START_TEST(lamb_is_timms) {
     vst_params *params;
     vst_optimizer *optimizer;
-    const vst_optimizer_options options = {.kind = VST_LAMB,
+    const vst_optimizer_options options = {.name = "lamb",
                                            .beta1 = 0.9,
                                            .beta2 = 0.999,
                                            .epsilon = 1e-8,
@@ -81,8 +81,9 @@ END_TEST
 /* At the beginning of every epoch of 7 steps the rate is timm's; in between it goes on evenly, where DeiT's stays. */
 START_TEST(schedule_is_timms) {
     const bool whole = _i == 0;
-    const vst_schedule s = {
+    vst_schedule s = {
         .rate = 1e-3, .minimum = 1e-5, .warmup_rate = 1e-6, .warmup = 5 * 7, .steps = 30 * 7, .whole = whole};
+    ck_ok(vst_schedule_choose(&s, "cosine", NULL));
     for (uint64_t epoch = 0; epoch < DEIT_EPOCHS; epoch++) {
         near("rate", vst_schedule_rate(&s, epoch * 7), schedule_numbers[_i][epoch], 1e-7);
         const double next = epoch + 1 < DEIT_EPOCHS ? schedule_numbers[_i][epoch + 1] : 1e-5;
@@ -91,6 +92,7 @@ START_TEST(schedule_is_timms) {
             whole && epoch == 4; /* the warm-up aims at the rate, the hidden cosine has gone on meanwhile */
         ck_assert(jump || (middle - schedule_numbers[_i][epoch]) * (middle - next) <= 0);
     }
+    vst_schedule_clear(&s);
 }
 END_TEST
 
@@ -142,7 +144,9 @@ static void mixed_target(float target[DEIT_CELLS], double smoothing) {
     const int labels[DEIT_ROWS] = {2, 0, 1, 4};
     const uint64_t samples[DEIT_ROWS] = {0, 1, 2, 3};
     vst_targets_fill(&(vst_target_options){DEIT_CLASSES, smoothing, UINT64_MAX}, labels, samples, DEIT_ROWS, target);
-    vst_mix_targets(&(vst_mix){.lambda = 0.3}, target, DEIT_ROWS, DEIT_CLASSES);
+    vst_mix mixes[DEIT_ROWS];
+    for (int i = 0; i < DEIT_ROWS; i++) mixes[i] = (vst_mix){.lambda = 0.3};
+    vst_mix_targets(mixes, target, DEIT_ROWS, DEIT_CLASSES);
 }
 
 START_TEST(targets_are_timms) {

@@ -149,6 +149,57 @@ START_TEST(a_projector_is_trained_but_not_the_models) {
 }
 END_TEST
 
+/* A linear projector on the student's 4 x 4 patches, not on the CNN's 16 x 16 places; others where the grids meet. */
+START_TEST(a_linear_projector_goes_before_the_resize) {
+    static const struct {
+        const char *keys, *scope;
+        int side;
+    } cases[] = {{FEATURES "projector=linear", "distill.1.projector", 4},
+                 {FEATURES "projector=linear align=smaller", "distill.1.projector", 4},
+                 {FEATURES "projector=norm", "distill.1.projector", 16},
+                 {FEATURES "projector=mlp", "distill.1.projector.0", 16}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fixture f = begin("blocks.1", VST_SHAPE(2, 17, 12));
+        vst_term_options term = term_of(cases[i].keys);
+        bool found = false;
+        vst_term_build(f.graph, &term, 1, "layer1", VST_SHAPE(2, 5, 16, 16), no_labels);
+        ck_ok(vst_graph_finish(f.graph));
+        for (size_t k = 0; k < vst_graph_node_count(f.graph); k++) {
+            const vst_node_info info = vst_graph_node_at(f.graph, k);
+            if (strcmp(info.scope, cases[i].scope) != 0 || strcmp(info.operation, "conv2d") != 0) continue;
+            found = true;
+            ck_assert_int_eq(info.shape.dim[2], cases[i].side);
+        }
+        ck_assert(found);
+        end(&f);
+        vst_term_clear(&term);
+    }
+}
+END_TEST
+
+/* features.*: every stage of the teacher, each with the student's block at the same place, whose losses are summed. */
+START_TEST(every_stage_is_guided) {
+    fixture f = begin("blocks.0", VST_SHAPE(1, 4, 1));
+    vst_tap(f.graph, "blocks.1", vst_scale(f.graph, vst_find(f.graph, "blocks.0"), 2));
+    vst_tap(f.graph, "blocks.2", vst_scale(f.graph, vst_find(f.graph, "blocks.0"), 3));
+    vst_term_options term = term_of("distance=mse student=features.* teacher=features.*");
+    const vst_stage stages[2] = {{"layer1", VST_SHAPE(1, 1, 2, 2)}, {"layer2", VST_SHAPE(1, 1, 2, 2)}};
+    const vst_value loss = vst_term_build_stages(f.graph, &term, 0, stages, 2, no_labels);
+    const float x[4] = {1, 2, 3, 4}, first[4] = {1, 2, 3, 5}, last[4] = {3, 6, 9, 10};
+    ck_ok(vst_graph_finish(f.graph));
+    ck_ok(vst_params_allocate(f.params, false, 0));
+    vst_context *context = create_context(f.graph, &loss, 1, &(vst_program_options){.mode = VST_INFER});
+    memcpy(vst_context_input(context, "student"), x, sizeof x);
+    memcpy(vst_context_input(context, "teacher.layer1"), first, sizeof first);
+    memcpy(vst_context_input(context, "teacher.layer2"), last, sizeof last);
+    ck_ok(vst_context_run(context, 0));
+    ck_near(vst_context_output(context, 0)[0], 0.25 + 1); /* (5 - 4)² / 4 and (12 - 10)² / 4 */
+    destroy_context(context);
+    end(&f);
+    vst_term_clear(&term);
+}
+END_TEST
+
 START_TEST(terms_share_a_teachers_tap) {
     fixture f = begin("logits", VST_SHAPE(2, 3));
     vst_term_options kl = term_of("distance=kl"), hard = term_of("distance=hard");
@@ -211,8 +262,8 @@ START_TEST(what_does_not_fit_says_what_would) {
            VST_SHAPE(2, 3, 17, 17), VST_SHAPE(2, 3, 17, 17), WORDS("relation", "queries"));
     refuse(FEATURES "align=none", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 8, 8),
            WORDS("different grids", "larger or smaller"));
-    refuse(FEATURES "align=smaller", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 7, 7),
-           WORDS("pooled", "larger"));
+    refuse(FEATURES "projector=regressor", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 7, 7),
+           WORDS("regressor", "half of it", "(2, 64, 4, 4)", "(2, 64, 7, 7)", "projector to linear"));
     refuse(FEATURES "align=smaller tokens=class", "blocks.1", VST_SHAPE(2, 16, 64), VST_SHAPE(2, 64),
            WORDS("no class token", "patches"));
     refuse(FEATURES "tokens=all", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 18, 64),
@@ -266,6 +317,10 @@ START_TEST(weights_follow_their_schedule) {
     ck_near(vst_term_weight(&term, 1, 10), 2);
     ck_near(vst_term_weight(&term, 5, 10), 0.5);
     ck_near(vst_term_weight(&term, 8, 10), 0);
+    term.schedule = VST_SCHEDULE_SIGMOID;
+    ck_near(vst_term_weight(&term, 0, 10), 2 * exp(-5));
+    ck_near(vst_term_weight(&term, 4, 10), 2 * exp(-1.25));
+    ck_near(vst_term_weight(&term, 6, 10), 2);
     term = (vst_term_options){.weight = 3, .schedule = VST_SCHEDULE_DOWN};
     ck_near(vst_term_weight(&term, 5, 20), 2.25); /* to the end of the run */
 }
@@ -490,6 +545,8 @@ int main(void) {
     tcase_add_test(tests, the_smaller_grid_is_resized);
     tcase_add_test(tests, maps_meet_maps);
     tcase_add_test(tests, a_projector_is_trained_but_not_the_models);
+    tcase_add_test(tests, a_linear_projector_goes_before_the_resize);
+    tcase_add_test(tests, every_stage_is_guided);
     tcase_add_test(tests, terms_share_a_teachers_tap);
     tcase_add_test(tests, what_does_not_fit_is_refused);
     tcase_add_test(tests, what_does_not_fit_says_what_would);

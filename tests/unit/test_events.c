@@ -1,4 +1,4 @@
-/* TensorBoard's event files, read back byte by byte as its own reader does. */
+/* TensorBoard event files, parsed as TensorBoard's reader does. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static uint32_t unmasked(const uint8_t *at) {
     return crc >> 17 | crc << 15;
 }
 
-/* The event of a record, whose frame is checked. */
+/* Checks the frame of a record and returns its event. */
 static const uint8_t *event_of(const uint8_t *record, size_t size, const uint8_t **end) {
     uint64_t length;
     memcpy(&length, record, sizeof length);
@@ -65,7 +65,7 @@ START_TEST(scalars) {
     ck_assert_uint_eq(number_at(&at), 70000);
     ck_assert_uint_eq(*at++, 42);
     ck_assert_uint_eq(number_at(&at), (uint64_t)(end - at));
-    for (int i = 0; i < 3; i += 2) { /* what is not a number is left out */
+    for (int i = 0; i < 3; i += 2) { /* NaN is omitted */
         ck_assert_uint_eq(*at++, 10);
         const uint64_t size = number_at(&at);
         const uint8_t *after = at + size;
@@ -84,7 +84,7 @@ START_TEST(scalars) {
 }
 END_TEST
 
-/* The most that may be asked for fits. */
+/* The maximum size fits. */
 START_TEST(full) {
     char tags[VSTI_EVENT_SCALARS][64];
     vsti_scalar list[VSTI_EVENT_SCALARS];

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A new operation (with a kernel: two files), backbone, data set format, augmentation, distance, preset, exporter and subcommand are
-# one new file each: in a copy of the sources they are added, nothing else is touched, and the program that is built there knows
+# A new operation (with a kernel: two files; so an optimiser), backbone, data set format, augmentation, schedule, distance, preset,
+# exporter and subcommand are one new file each: in a copy of the sources they are added, nothing else is touched, and the program that is built there knows
 # them and works with them. The copy stays in BUILD/extend, so that the next time only what changed is compiled.
 # usage: test_extend.sh BUILD SOURCE
 set -eu
@@ -206,6 +206,55 @@ const vst_augmentation vsti_augmentation_made_up = {
     .name = "made_up", .help = "one grey", .options = options, .options_size = sizeof(made_up), .apply = apply};
 C
 
+# ---- An optimiser with an option and a kernel of its own, a schedule ----
+cat > "$copy/vision/optim/methods/made_up.c" <<'C'
+/* Every value falls by rate times a constant. */
+#include "vision/kernels/kernels.h"
+#include "vision/optim/methods/method.h"
+
+VSTI_OWN_KERNEL(made_fall, float by, float *value, int64_t n);
+
+typedef struct made_up {
+    double constant;
+} made_up;
+
+static const vst_option options[] = {VST_OPTION_DOUBLE(made_up, constant, 1, 0, 10, "how fast it falls"), VST_OPTION_END};
+
+static void update(const vst_update *u) {
+    vsti_own_made_fall()((float)(u->rate * ((const made_up *)u->own)->constant), u->value, u->count);
+}
+
+extern const vst_optimizer_method vsti_optimizer_method_made_up;
+const vst_optimizer_method vsti_optimizer_method_made_up = {.name = "made_up",
+                                                            .help = "values fall",
+                                                            .options = options,
+                                                            .options_size = sizeof(made_up),
+                                                            .update = update};
+C
+cat > "$copy/vision/kernels/optim_made_up.c" <<'C'
+/* The fall. */
+#include "vision/kernels/isa.h"
+
+VSTI_OWN_KERNEL(made_fall, float by, float *value, int64_t n);
+
+void K(made_fall)(float by, float *value, int64_t n) {
+    for (int64_t i = 0; i < n; i++) value[i] -= by;
+}
+C
+cat > "$copy/vision/optim/schedules/made_up.c" <<'C'
+/* A third of lr. */
+#include "vision/optim/schedules/schedule_method.h"
+
+static double rate(const vst_schedule *schedule, const void *own, uint64_t after) {
+    (void)own;
+    (void)after;
+    return schedule->rate / 3;
+}
+
+extern const vst_schedule_method vsti_schedule_method_made_up;
+const vst_schedule_method vsti_schedule_method_made_up = {.name = "made_up", .help = "a third", .rate = rate};
+C
+
 # ---- A distance, a preset, an exporter, a subcommand ----
 cat > "$copy/recipes/distill/distances/made_up.c" <<'C'
 /* A little of the mean squared error, and how sharp the labels are. */
@@ -373,6 +422,14 @@ grep -q "sharpness: 70" run/recipe.yaml || { echo "FAILED: the distance's option
 grep -q '"train_term0_made_up": 7\.0' run/log.txt || { echo "FAILED: the labels are not those of the batch"; cat run/log.txt; exit 1; }
 quiet "$vistill" explain --set distill.terms.0.sharpness=30 recipe.yaml
 says "terms.0.sharpness *30 *2 "
+quiet "$vistill" train recipe.yaml --set run.output=fallen --set optim.name=made_up --set optim.options=constant=0.5 \
+    --set optim.schedule=made_up --set optim.lr=0.03 --set run.log_steps=1
+grep -q ',0\.01,' fallen/steps.csv || { echo "FAILED: the schedule is not a third of 0.03"; cat fallen/steps.csv; exit 1; }
+if "$vistill" train recipe.yaml --set run.output=no --set optim.name=made_up --set optim.options=constan=1 > log 2>&1; then
+    echo "FAILED: an unknown option of an optimiser is accepted"
+    exit 1
+fi
+says 'did you mean "constant"?'
 if "$vistill" explain --set distill.terms.0.sharpnes=30 recipe.yaml > log 2>&1; then echo "FAILED: an unknown option is accepted"; exit 1; fi
 says 'unknown key "sharpnes" in distill.terms.0; did you mean "sharpness"? (options of the distance made_up: sharpness)'
 if "$vistill" train recipe.yaml --force --set data.path=unlabelled --set data.format=images --set data.test=data > log 2>&1; then
@@ -384,4 +441,4 @@ quiet "$vistill" export run/last.safetensors -o run/model.count
 says "(count)"
 # 6 * 48 + 6, 6 * 54 + 6 and 10 * 6 + 10 parameters
 grep -qx 694 run/model.count || { echo "FAILED: the exporter wrote $(cat run/model.count)"; exit 1; }
-echo "one new file each: operations, backbone, format, augmentation, distance and preset train; exporter and subcommand run"
+echo "one new file each: operations, optimiser, schedule, backbone, format, augmentation, distance and preset train; exporter and subcommand run"

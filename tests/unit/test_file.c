@@ -1,4 +1,4 @@
-/* vision/base/file: what is opened, what is read, and files that are written whole or not at all. */
+/* vision/base/file: opening, reading, and atomic writing. */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -97,13 +97,13 @@ START_TEST(reads) {
     holds("empty", "");
     ck_assert_int_eq(symlink("a", "link"), 0);
     holds("link", "text");
-    ck_ok(vsti_file_read("a", 4, "a word", &bytes, NULL)); /* just not too large */
+    ck_ok(vsti_file_read("a", 4, "a word", &bytes, NULL)); /* exactly the limit */
     vst_free(bytes);
     ck_fails(vsti_file_read("a", 3, "a word", &bytes, &size), VST_ERROR_LIMIT, "a: 4 bytes, and a word has at most 3");
     ck_assert_ptr_null(bytes);
     ck_fails(vsti_file_read("none", 3, "a word", &bytes, &size), VST_ERROR_NOT_FOUND, "none: cannot be opened");
     put("huge", "");
-    ck_assert_int_eq(truncate("huge", (off_t)1 << 40), 0); /* refused before memory is taken */
+    ck_assert_int_eq(truncate("huge", (off_t)1 << 40), 0); /* refused before memory is allocated */
     const uint64_t allocations = vst_memory_count();
     ck_fails(vsti_file_read("huge", 1 << 20, "a word", &bytes, &size), VST_ERROR_LIMIT, "huge: 1099511627776 bytes");
     ck_assert_uint_eq(vst_memory_count(), allocations);
@@ -112,7 +112,7 @@ START_TEST(reads) {
 }
 END_TEST
 
-/* Check ends the test after its time limit if one of them waits. */
+/* If one of them blocks, Check ends the test after its time limit. */
 START_TEST(refuses_at_once) {
     static const struct {
         const char *path, *text;
@@ -171,11 +171,11 @@ START_TEST(writes) {
     ck_ok(vsti_file_create(&writer, "a"));
     fprintf(writer.stream, "%s", "new");
     fflush(writer.stream);
-    holds("a", "old"); /* until it is committed */
+    holds("a", "old"); /* unchanged until commit */
     ck_assert_int_eq(count_files(), 2);
     ck_ok(vsti_file_commit(&writer));
     holds("a", "new");
-    vsti_file_discard(&writer); /* nothing */
+    vsti_file_discard(&writer); /* no effect */
     ck_ok(vsti_file_create(&writer, "a"));
     fprintf(writer.stream, "given up");
     vsti_file_discard(&writer);
@@ -238,10 +238,10 @@ START_TEST(links_are_followed) {
 }
 END_TEST
 
-/* As root too: /dev/null is not replaced by a file. */
+/* Even as root: /dev/null is not replaced by a file. */
 START_TEST(special_files_stay) {
     static const char *const paths[] = {"folder", "pipe", "socket", "link", "/dev/null"};
-    /* first a device of our own, if we may make one */
+    /* first a device that we create, if permitted */
     if (mknod("device", S_IFCHR | 0666, makedev(1, 3)) == 0) {
         struct stat info;
         ck_fails(vsti_file_write("device", "x", 1), VST_ERROR_IO, "device cannot be replaced");
@@ -267,7 +267,7 @@ START_TEST(failures_keep_the_old_file) {
     static char bytes[100000];
     put("a", "old");
     signal(SIGXFSZ, SIG_IGN);
-    for (rlim_t room = 0; room < sizeof bytes; room += 9999) { /* the disk is full after so many bytes */
+    for (rlim_t room = 0; room < sizeof bytes; room += 9999) { /* the disk is full after this many bytes */
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){room, RLIM_INFINITY}), 0);
         ck_fails(vsti_file_write("a", bytes, sizeof bytes), VST_ERROR_IO, "writing failed: File too large");
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
@@ -283,7 +283,7 @@ START_TEST(failures_keep_the_old_file) {
     holds("a", "old");
     ck_assert_int_eq(count_files(), 1);
     fsyncs = 0;
-    fsync_fails_at = 2; /* the folder's: too late, but not kept back */
+    fsync_fails_at = 2; /* syncing the folder: the file is in place, but the error is reported */
     ck_fails(vsti_file_write("a", "new", 3), VST_ERROR_IO, "a is written, but syncing its folder failed");
     holds("a", "new");
     ck_assert_int_eq(count_files(), 1);
@@ -314,7 +314,7 @@ static void touch(const char *path) {
     fclose(file);
 }
 
-/* What a killed process left goes with the next writer of the same path; that of a running one and others' files stay.
+/* The next writer of a path removes temporary files of killed processes, but not those of running ones or other files.
  */
 START_TEST(strays_are_removed) {
     vsti_file_writer writer;
@@ -329,11 +329,11 @@ START_TEST(strays_are_removed) {
     }
     ck_assert_int_eq(read(ready[0], &byte, 1), 1);
     ck_assert_int_eq(count_files(), 1);
-    put("a", "first"); /* beside the running one */
+    put("a", "first"); /* while another writer is running */
     ck_assert_int_eq(count_files(), 2);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
-    touch("a.tmp.4711"); /* as earlier versions left them */
+    touch("a.tmp.4711"); /* as earlier versions named them */
     touch("a.tmp.1.2");
     static const char *const others[] = {"a.tmp.", "a.tmp.x1", "a.tmp.12.txt", "b.tmp.12", "aa.tmp.12", "a.tmp"};
     for (size_t i = 0; i < 6; i++) touch(others[i]);
@@ -346,7 +346,7 @@ START_TEST(strays_are_removed) {
     touch("a.tmp.4711");
     vsti_file_remove_strays("./a");
     ck_assert_int_ne(access("a.tmp.4711", F_OK), 0);
-    vsti_file_remove_strays("none/a"); /* nothing */
+    vsti_file_remove_strays("none/a"); /* no effect */
 }
 END_TEST
 
@@ -375,7 +375,7 @@ static void check_whole(void) {
     vst_free(bytes);
 }
 
-/* In threads (0) and in processes (1): all succeed, what is read is always one writer's, and nothing is left. */
+/* In threads (0) and in processes (1): all succeed, readers see the content of one writer, and no file is left. */
 START_TEST(concurrent_writers) {
     pthread_t threads[WRITERS];
     pid_t children[WRITERS];

@@ -1,6 +1,8 @@
 /* Formats of image files: folders, tars, WebDataset shards give the same data set; CIFAR; broken samples. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <zlib.h>
@@ -11,6 +13,7 @@
 #include "tests/unit/suite.h"
 #include "tests/unit/tar_files.h"
 #include "vision/base/log.h"
+#include "vision/base/progress.h"
 #include "vision/image/decode.h"
 #include "vision/image/resize.h"
 
@@ -33,7 +36,7 @@ static const char *in(const char *name) {
     return path[next];
 }
 
-/* The picture's number, as make_picture drew it. */
+/* The number that make_picture encoded in the image. */
 static int number_of(const vst_dataset *dataset, uint64_t index, int *label) {
     vst_image image = {0};
     ck_ok(vst_dataset_read(dataset, index, &image, label));
@@ -67,8 +70,7 @@ static uint64_t hash_of(const char *path, const char *split, const char *format)
 
 /* ---- The same images in three layouts ---- */
 
-/* In the order of torchvision's ImageFolder: by class, by the path of the file's folder, by name, each compared by
- * bytes. */
+/* In the order of torchvision's ImageFolder: by class, folder and name, each compared by bytes. */
 static const struct {
     const char *name;
     int label;
@@ -129,7 +131,6 @@ START_TEST(three_layouts) {
     ck_assert_uint_eq(hash_of(in("split.tar"), "train", NULL), hash);
     ck_ok(vst_dataset_open(&dataset, in("images"), "train", NULL));
     ck_ok(vst_data_pack(dataset, in("shards"), "train", &(vst_pack_options){.shard_bytes = 12 * 1024}, &packed));
-    ck_ok(vst_data_pack_classes(dataset, in("shards")));
     ck_assert_uint_eq(packed.samples, TREE);
     ck_assert_uint_gt(packed.shards, 2);
     check_order(in("shards"), "train", NULL, order, labels, TREE);
@@ -141,7 +142,7 @@ START_TEST(three_layouts) {
     for (int i = 0; i < 4; i++) ck_assert_str_eq(vst_dataset_class_name(shards, i), vst_dataset_class_name(dataset, i));
     ck_assert_str_eq(vst_dataset_class_name(dataset, 0), "Zebra");
     ck_assert(vst_dataset_has_no_splits(shards) && !vst_dataset_has_no_splits(dataset));
-    for (uint64_t i = 0; i < TREE; i++) { /* the files' own bytes */
+    for (uint64_t i = 0; i < TREE; i++) { /* the original bytes */
         vst_bytes a = {0}, b = {0};
         char name[PATH_MAX];
         int label;
@@ -189,14 +190,14 @@ START_TEST(split_folders) {
     write_picture(in("a"), "train/cat/1.png", 1);
     write_picture(in("a"), "train/dog/1.png", 2);
     write_picture(in("a"), "train/dog/2.png", 3);
-    write_picture(in("a"), "val/dog/3.png", 4); /* no cat: dog keeps its number */
+    write_picture(in("a"), "val/dog/3.png", 4); /* without cat: dog keeps its number */
     check_facts(in("a"), "train", 3, 2, false, "/a/train");
     check_facts(in("a"), "test", 1, 2, false, "/a/val");
     ck_ok(vst_dataset_open(&dataset, in("a"), "test", NULL));
     ck_assert_int_eq(number_of(dataset, 0, &label), 4);
     ck_assert_int_eq(label, 1);
     vst_dataset_close(dataset);
-    write_picture(in("a"), "test/loose.png", 5); /* without classes, as ImageNet's: val stays the one */
+    write_picture(in("a"), "test/loose.png", 5); /* no classes, as in ImageNet: val is still the test split */
     check_facts(in("a"), "test", 1, 2, false, "/a/val");
     write_picture(in("a"), "test/cat/6.png", 6);
     write_picture(in("a"), "test/cat/7.png", 7);
@@ -212,7 +213,7 @@ START_TEST(split_folders) {
 }
 END_TEST
 
-/* A class called "train" is a class; hidden folders without images, and empty ones. */
+/* A class called "train" is a class; hidden folders without images and empty folders. */
 START_TEST(odd_classes) {
     vst_dataset *dataset;
     write_picture(in("v"), "bus/1.png", 1);
@@ -241,7 +242,7 @@ START_TEST(links) {
     write_picture(in("elsewhere"), "2.png", 2);
     write_picture(in("elsewhere"), "deep/3.png", 3);
     ck_assert_int_eq(symlink("../../elsewhere", in("l/a/more")), 0);
-    ck_assert_int_eq(symlink("..", in("l/a/up")), 0); /* l/a/up/a would go on for ever */
+    ck_assert_int_eq(symlink("..", in("l/a/up")), 0); /* l/a/up/a … would be endless */
     ck_assert_int_eq(symlink(".", in("l/a/self")), 0);
     ck_assert_int_eq(symlink("../elsewhere/deep", in("elsewhere/back")), 0);
     ck_assert_int_eq(symlink("1.png", in("l/a/9.png")), 0);
@@ -356,7 +357,7 @@ START_TEST(tar_names_and_sizes) {
     tar_append(&tar, png, size);
     tar_pad(&tar);
     tar_header(&tar, NULL, "b/old.png/", '\0', 0, 0);     /* a folder before ustar */
-    tar_header(&tar, NULL, "b/folder.png", '5', 4096, 0); /* no data, whatever it says */
+    tar_header(&tar, NULL, "b/folder.png", '5', 4096, 0); /* no data, whatever its size says */
     tar_end(&tar);
     tar_write(in("t.tar"), &tar);
     vst_dataset *dataset;
@@ -373,7 +374,7 @@ START_TEST(tar_names_and_sizes) {
 }
 END_TEST
 
-/* The content of a tar that is wrong, and what is said about it. */
+/* Broken tars and the expected messages. */
 START_TEST(tar_errors) {
     tar_file tar = {0};
     const char *path = in("bad.tar");
@@ -387,7 +388,7 @@ START_TEST(tar_errors) {
     } headers[] = {
         {NULL, "a/1.png", '0', 5000, 0, VST_ERROR_FORMAT, "cut off: the member at byte 0"},
         {NULL, "a/1.png", '0', 1500, 0, VST_ERROR_FORMAT,
-         "cut off: the member at byte 0"}, /* less than all of the file */
+         "cut off: the member at byte 0"}, /* smaller than all of the file */
         {NULL, "a/1.png", '0', UINT64_MAX, 1, VST_ERROR_FORMAT, "no valid size"},
         {NULL, "a/1.png", '0', INT64_MAX >> 8, 1, VST_ERROR_FORMAT, "cut off"},
         {NULL, "a/1.png", '1', 0, 0, VST_ERROR_UNSUPPORTED, "a/1.png is a link"},
@@ -412,7 +413,7 @@ START_TEST(tar_errors) {
     expect_error(VST_ERROR_FORMAT, "no valid size", try_open(path, "train", "tar"));
     tar_picture(&tar, "a/1.png", 1);
     tar_write(path, &tar);
-    expect_error(VST_ERROR_FORMAT, "no end of the archive", try_open(path, "train", "tar"));
+    expect_error(VST_ERROR_FORMAT, "without an end-of-archive block", try_open(path, "train", "tar"));
     write_bytes(path, (const uint8_t *)"\x1f\x8b compressed", 13);
     expect_error(VST_ERROR_FORMAT, "cut off", try_open(path, "train", "tar"));
     tar_picture(&tar, "set/test/a/1.png", 1);
@@ -435,7 +436,7 @@ START_TEST(webdataset) {
     tar_picture(&tar, "d/one.seg.png", 77); /* not the image */
     tar_picture(&tar, "d/one.png", 1);
     tar_text(&tar, "d/one.cls", "2\n");
-    tar_text(&tar, "d/two.json", "{\"label\": 5, \"x\": [1]}"); /* cls counts more */
+    tar_text(&tar, "d/two.json", "{\"label\": 5, \"x\": [1]}"); /* cls takes precedence */
     tar_text(&tar, "d/two.cls", "0");
     tar_picture(&tar, "d/two.PNG", 2);
     tar_picture(&tar, "d/two.jpg", 78);
@@ -464,7 +465,7 @@ START_TEST(webdataset) {
 }
 END_TEST
 
-/* Shards of both splits in one folder and in two; the training split's classes hold for both. */
+/* Shards of both splits in one folder and in two folders; both splits have the classes of the training split. */
 START_TEST(shard_folders) {
     static const char *const names[] = {"n/set-train-0.tar", "n/x-medieval-train-1.tar",
                                         "n/set-val-0.tar",   "f/train/b.tar",
@@ -495,7 +496,7 @@ END_TEST
 static int warnings;
 static void count_warnings(vst_log_level level, const char *text, void *user) {
     (void)user;
-    if (level == VST_LOG_WARNING && strstr(text, "does not belong to the tar")) warnings++;
+    if (level == VST_LOG_WARNING && strstr(text, "is not used")) warnings++;
 }
 
 START_TEST(index_files) {
@@ -507,7 +508,7 @@ START_TEST(index_files) {
     vst_log_set(count_warnings, NULL);
     ck_assert_uint_eq(hash_of(in("t.tar"), "train", NULL), hash);
     ck_assert_int_eq(warnings, 0);
-    /* The first block is one of those that are looked at: the index is another tar's now. */
+    /* The first block is part of the fingerprint, so the index no longer matches. */
     FILE *file = fopen(in("t.tar"), "r+b");
     uint8_t byte = 'x';
     ck_assert_uint_eq(fwrite(&byte, 1, 1, file), 1);
@@ -517,7 +518,7 @@ START_TEST(index_files) {
 }
 END_TEST
 
-/* With an index, a header that nobody needs may be broken. */
+/* If the index is used, headers are not read and may be broken. */
 START_TEST(index_is_read) {
     uint64_t images;
     tar_file tar = {0};
@@ -532,11 +533,105 @@ START_TEST(index_is_read) {
     memset(block, 'x', sizeof block);
     ck_assert_uint_eq(fwrite(block, 1, sizeof block, file), sizeof block);
     fclose(file);
+    ck_assert_int_eq(utimensat(AT_FDCWD, in("t.tar.idx"), NULL, 0), 0); /* not older than the tar */
     vst_log_set(count_warnings, NULL);
     check_facts(in("t.tar"), "train", 400, 2, true, "t.tar");
     ck_assert_int_eq(warnings, 0);
     unlink(in("t.tar.idx"));
     expect_error(VST_ERROR_FORMAT, "wrong checksum", try_open(in("t.tar"), "train", NULL));
+}
+END_TEST
+
+typedef struct small_set {
+    const char *names[3];
+    size_t size;
+    uint8_t byte;
+} small_set;
+
+/* The set as class folders, as those in a tar, or as WebDataset samples. */
+static uint64_t hash_of_set(const small_set *set, int layout) {
+    tar_file tar = {0};
+    uint8_t bytes[64];
+    char name[64];
+    memset(bytes, set->byte, sizeof bytes);
+    ck_assert_int_eq(system("rm -rf hashed hashed.tar"), 0);
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "%s.png", set->names[i]);
+        if (layout == 0) {
+            snprintf(name, sizeof name, "hashed/%.1s", set->names[i]);
+            ck_assert(mkdir("hashed", 0700) == 0 || errno == EEXIST);
+            ck_assert(mkdir(name, 0700) == 0 || errno == EEXIST);
+            snprintf(name, sizeof name, "hashed/%s.png", set->names[i]);
+            FILE *file = fopen(name, "wb");
+            fwrite(bytes, 1, set->size, file);
+            fclose(file);
+            continue;
+        }
+        tar_member(&tar, name, bytes, set->size);
+        snprintf(name, sizeof name, "%s.cls", set->names[i]);
+        if (layout == 2) tar_member(&tar, name, set->names[i][0] == 'a' ? "0" : "1", 1);
+    }
+    if (layout == 0) return hash_of("hashed", "train", NULL);
+    tar_end(&tar);
+    tar_write("hashed.tar", &tar);
+    return hash_of("hashed.tar", "train", NULL);
+}
+
+/* Of image files names, sizes and labels count, and the bytes do not, in every layout alike: dataset.h says so. */
+START_TEST(what_the_hash_covers) {
+    const small_set set = {{"a/1", "a/2", "b/3"}, 20, 7};
+    const small_set others[] = {{{"a/1", "a/4", "b/3"}, 20, 7},  /* another name */
+                                {{"a/1", "b/2", "b/3"}, 20, 7},  /* another class */
+                                {{"a/1", "a/2", "c/3"}, 20, 7},  /* another class name */
+                                {{"a/1", "a/2", "b/3"}, 21, 7}}; /* another size */
+    const small_set pixels = {{"a/1", "a/2", "b/3"}, 20, 8};
+    char before[PATH_MAX];
+    ck_assert_ptr_nonnull(getcwd(before, sizeof before));
+    ck_assert_int_eq(chdir(folder), 0);
+    const uint64_t hash = hash_of_set(&set, _i);
+    for (int i = 0; i < 4; i++) ck_assert_uint_ne(hash_of_set(&others[i], _i), hash);
+    ck_assert_uint_eq(hash_of_set(&pixels, _i), hash);
+    if (_i == 1) ck_assert_uint_eq(hash, hash_of_set(&set, 0));
+    ck_assert_int_eq(chdir(before), 0);
+}
+END_TEST
+
+/* 200 samples of one class, all of one size: tars of two classes differ in 200 bytes that no fingerprint looks at. */
+static void write_class(const char *path, const char *class) {
+    tar_file tar = {0};
+    char name[32];
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "%05d.png", i);
+        tar_picture(&tar, name, i);
+        snprintf(name, sizeof name, "%05d.cls", i);
+        tar_member(&tar, name, class, 1);
+    }
+    tar_end(&tar);
+    tar_write(path, &tar);
+}
+
+/* A tar made anew, as large as before: its old index has the old labels. */
+START_TEST(index_of_the_old_tar) {
+    const struct timespec old[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+    uint64_t images;
+    int labels[2];
+    vst_dataset *dataset;
+    vst_log_set(count_warnings, NULL);
+    for (int class = 1; class <= 2; class ++) {
+        write_class(in("t.tar"), class == 1 ? "1" : "2");
+        if (class == 1) {
+            ck_ok(vsti_tar_index_make(in("t.tar"), &images));
+            ck_assert_int_eq(utimensat(AT_FDCWD, in("t.tar.idx"), old, 0), 0);
+            ck_assert_int_eq(utimensat(AT_FDCWD, in("t.tar"), old, 0), 0);
+        }
+        vst_image image = {0};
+        ck_ok(vst_dataset_open(&dataset, in("t.tar"), "train", NULL));
+        ck_ok(vst_dataset_read(dataset, 100, &image, &labels[class - 1]));
+        vst_image_clear(&image);
+        vst_dataset_close(dataset);
+        ck_assert_int_eq(warnings, class - 1);
+    }
+    ck_assert(labels[0] == 1 && labels[1] == 2);
 }
 END_TEST
 
@@ -599,14 +694,14 @@ START_TEST(cifar) {
     write_records("hundred/test.bin", 2, 2, 120, 256);
     expect_error(VST_ERROR_FORMAT, "test.bin: label 120 at byte 1", try_open(in("hundred"), "test", NULL));
     write_in(folder, "hundred/test.bin", text, 300);
-    expect_error(VST_ERROR_FORMAT, "300 bytes are not a number of records of 3074 bytes",
+    expect_error(VST_ERROR_FORMAT, "300 bytes are not a multiple of the record size 3074",
                  try_open(in("hundred"), "test", NULL));
     unlink(in("hundred/test.bin"));
     expect_error(VST_ERROR_NOT_FOUND, "test.bin: cannot be opened", try_open(in("hundred"), "test", NULL));
 }
 END_TEST
 
-/* The real thing, as class folders in one tar: 50000 and 10000 images in ten classes. */
+/* The real data set as class folders in one tar: 50000 and 10000 images in ten classes. */
 START_TEST(cifar10_tar) {
     const char *path = getenv("VISTILL_CIFAR10");
     if (!path) {
@@ -653,10 +748,10 @@ static void write_many(void) {
 static int told;
 static void count_told(vst_log_level level, const char *text, void *user) {
     (void)user;
-    if (level == VST_LOG_WARNING && strstr(text, "left out") && strstr(text, ".png")) told++;
+    if (level == VST_LOG_WARNING && strstr(text, "broken sample") && strstr(text, ".png")) told++;
 }
 
-/* What a number of workers makes of two epochs: samples, labels, first pixels. */
+/* Samples, labels and first pixels of two epochs, for a number of workers. */
 typedef struct seen {
     uint64_t samples[2 * MANY];
     int labels[2 * MANY];
@@ -707,11 +802,11 @@ START_TEST(broken_are_replaced) {
         const vst_broken_rule rule = {i % 2 ? VST_BROKEN_WARN : VST_BROKEN_SKIP, 0.1};
         told = 0;
         run_loader(dataset, rule, false, workers[i], i ? &other : &first, &broken);
-        ck_assert_uint_eq(broken, 4); /* each once, though met in both epochs */
+        ck_assert_uint_eq(broken, 4); /* each counted once, although found in both epochs */
         ck_assert_int_eq(told, i % 2 ? 4 : 0);
         if (i) ck_assert_int_eq(memcmp(&first, &other, sizeof first), 0);
     }
-    for (int i = 0; i < 2 * MANY; i++) { /* it brings its own index and label */
+    for (int i = 0; i < 2 * MANY; i++) { /* the replacement has its own index and label */
         ck_assert(!is_bad((int)first.samples[i]));
         ck_assert_int_eq(first.labels[i], first.samples[i] >= 60);
         ck_assert_int_eq((int)(first.pixels[i] * 255 + 0.5f), (int)first.samples[i]);
@@ -719,7 +814,7 @@ START_TEST(broken_are_replaced) {
     int times[MANY] = {0};
     for (int i = 0; i < MANY; i++) times[first.samples[i]]++;
     ck_assert_int_eq(times[52], 3); /* for 50, 51 and itself */
-    ck_assert_int_eq(times[1], 3);  /* for 0, and for the last, behind which it begins again */
+    ck_assert_int_eq(times[1], 3);  /* for 0, and for the last sample, where the search wraps around */
     run_loader(dataset, (vst_broken_rule){VST_BROKEN_SKIP, 0.1}, true, 2, &first, &broken);
     for (int i = 0; i < MANY; i++) {
         ck_assert_uint_eq(first.samples[i], (uint64_t)i);
@@ -729,7 +824,7 @@ START_TEST(broken_are_replaced) {
 }
 END_TEST
 
-/* The batch at which there are too many is the same for any number of workers. */
+/* The batch at which the limit is exceeded does not depend on the number of workers. */
 START_TEST(broken_limit) {
     static const int workers[] = {0, 1, 5};
     vst_dataset *dataset;
@@ -771,7 +866,7 @@ START_TEST(broken_in_a_row) {
     for (int i = 0; i < 40; i++) {
         char name[64];
         snprintf(name, sizeof name, "row/a/%03d.png", i);
-        if (i < 21 + _i) write_in(folder, name, "no", 2); /* 20 further ones are tried */
+        if (i < 21 + _i) write_in(folder, name, "no", 2); /* 20 following samples are tried */
         else write_picture(folder, name, i);
     }
     ck_ok(vst_dataset_open(&dataset, in("row"), "train", NULL));
@@ -814,6 +909,43 @@ START_TEST(check_report) {
 }
 END_TEST
 
+/* Progress is told after each sample: until the last one no reader takes what is there for a data set. */
+static void look_at_shards(const vst_progress *progress, bool finished, void *user) {
+    vst_dataset *shards = NULL;
+    (void)user;
+    if (finished || progress->done < 10) return;
+    const vst_status status = vst_dataset_open(&shards, in("out"), "train", NULL);
+    ck_assert_int_eq(status, VST_ERROR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "is still writing these shards, or was interrupted"));
+}
+
+/* A pack that is killed leaves a folder that is refused; one that fails or is interrupted leaves nothing. */
+START_TEST(unfinished_pack) {
+    vst_dataset *dataset, *shards;
+    vst_pack_result result;
+    volatile sig_atomic_t stop = 0;
+    const vst_pack_options options = {.shard_bytes = 8 * 1024, .stop = &stop};
+    write_idx(folder, "", 30, 4, 3, 5, 3, 0);
+    ck_ok(vst_dataset_open(&dataset, folder, "train", &(vst_dataset_options){.format = "idx"}));
+    vst_progress_set(look_at_shards, NULL);
+    ck_ok(vst_data_pack(dataset, in("out"), "train", &options, &result));
+    vst_progress_set(NULL, NULL);
+    ck_assert_uint_gt(result.shards, 3);
+    ck_ok(vst_dataset_open(&shards, in("out"), "train", NULL));
+    ck_assert_uint_eq(vst_dataset_count(shards), 30);
+    vst_dataset_close(shards);
+    ck_assert_int_eq(access(in("out/classes.txt"), F_OK), 0);
+    /* killed between the renames */
+    ck_assert_int_eq(rename(in("out/train-000000.tar"), in("out/train-000000.tar.part")), 0);
+    expect_error(VST_ERROR_FORMAT, "train-000000.tar.part", try_open(in("out"), "train", NULL));
+    expect_error(VST_ERROR_ARGUMENT, "is there already", vst_data_pack(dataset, in("out"), "train", &options, &result));
+    stop = 1;
+    expect_error(VST_ERROR_INTERRUPTED, "packing", vst_data_pack(dataset, in("none"), "train", &options, &result));
+    ck_assert_int_eq(rmdir(in("none")), 0); /* it is empty */
+    vst_dataset_close(dataset);
+}
+END_TEST
+
 /* Pixels become PNG; the shuffled order is another one, the same each time; old shards are not touched. */
 START_TEST(packing) {
     vst_dataset *dataset, *shards;
@@ -848,7 +980,7 @@ START_TEST(packing) {
 }
 END_TEST
 
-/* A file of a picture of noise, in folder/wide/a. */
+/* Writes an image of noise to folder/wide/a. */
 static void write_noise(const char *name, int planes, int height, int width, bool jpeg) {
     vst_image image = {0};
     uint8_t *bytes;
@@ -861,7 +993,7 @@ static void write_noise(const char *name, int planes, int height, int width, boo
     vst_image_clear(&image);
 }
 
-/* The file that packing with a resize to 10 and quality 60 must make of `file`, in its place. */
+/* Replaces `file` by the file that packing with --resize 10 and quality 60 must give. */
 static void expect_small(vst_bytes *file) {
     vst_image large = {0}, small = {0}, scratch = {0};
     uint8_t *bytes;
@@ -882,7 +1014,7 @@ out:
     vst_image_clear(&scratch);
 }
 
-/* Large pictures become small ones of their own format; small ones keep their bytes; a broken large one is an error. */
+/* Large images are resized in their own format; small ones keep their bytes; a broken large one is an error. */
 START_TEST(packing_smaller) {
     vst_dataset *dataset, *shards;
     vst_pack_result result;
@@ -952,7 +1084,7 @@ START_TEST(preview_sheet) {
     ck_ok(vst_dataset_open(&dataset, in("t"), "train", NULL));
     ck_ok(vst_data_preview(dataset, "flip", 3, 4, &sheet));
     ck_assert(sheet.channels == 3 && sheet.width == 2 * (160 + 4) + 4 && sheet.height == 2 * (160 + 12 + 4) + 4);
-    int dark = 0; /* letters under the first picture, of the colour that only they have */
+    int dark = 0; /* pixels in the colour of the letters under the first image, which nothing else has */
     for (int y = 4 + 160; y < 4 + 160 + 12; y++)
         for (int x = 0; x < 164; x++) dark += sheet.pixels[3 * (y * sheet.width + x)] == 32;
     ck_assert_int_gt(dark, 10);
@@ -979,6 +1111,8 @@ int main(void) {
     tcase_add_test(tests, shard_folders);
     tcase_add_test(tests, index_files);
     tcase_add_test(tests, index_is_read);
+    tcase_add_test(tests, index_of_the_old_tar);
+    tcase_add_loop_test(tests, what_the_hash_covers, 0, 3);
     tcase_add_test(tests, cifar);
     tcase_add_test(tests, cifar10_tar);
     tcase_add_test(tests, broken_are_replaced);
@@ -986,6 +1120,7 @@ int main(void) {
     tcase_add_loop_test(tests, broken_in_a_row, 0, 2);
     tcase_add_test(tests, check_report);
     tcase_add_test(tests, packing);
+    tcase_add_test(tests, unfinished_pack);
     tcase_add_test(tests, packing_smaller);
     tcase_add_test(tests, packing_smaller_pixels);
     tcase_add_test(tests, preview_sheet);

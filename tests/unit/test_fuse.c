@@ -1,5 +1,5 @@
-/* What inference plans fuse: each pattern becomes the steps that it should, gives what the plain plan gives, and
- * follows when the parameters change. */
+/* Fusion in inference programs: each pattern gives the expected steps and the results of the plain program, also after
+ * the parameters change. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ enum { CHANNELS = 16, MAX_OUTPUTS = 3, MAX_STEPS = 8 };
 
 typedef struct pattern {
     const char *name;
-    /* Builds from the image (2, 16, 6, 6); gives the number of outputs. */
+    /* Builds from the image (2, 16, 6, 6); returns the number of outputs. */
     int (*build)(vst_graph *g, vst_value x, vst_value outputs[MAX_OUTPUTS]);
     const char *steps[MAX_STEPS]; /* the profile's operations in order, without reorders and views */
 } pattern;
@@ -53,7 +53,7 @@ static int conv_norm_act(vst_graph *g, vst_value x, vst_value *out) {
     return 1;
 }
 
-/* The block of a ResNet: of the two products that meet, the one that comes later takes the sum. */
+/* The block of a ResNet: of two products that are added, the later one computes the sum. */
 static int basic_block(vst_graph *g, vst_value x, vst_value *out) {
     vst_value y = norm(g, conv(g, vst_relu(g, norm(g, conv(g, x, "conv1", false), "bn1")), "conv2", false), "bn2");
     const vst_value shortcut = norm(g, conv(g, x, "down", true), "down_bn");
@@ -61,21 +61,21 @@ static int basic_block(vst_graph *g, vst_value x, vst_value *out) {
     return 1;
 }
 
-/* The residual is asked for as well, so it must survive the sum. */
+/* The residual is an output too, so it must not be overwritten by the sum. */
 static int kept_residual(vst_graph *g, vst_value x, vst_value *out) {
     out[0] = vst_relu(g, conv(g, x, "first", true));
     out[1] = vst_add(g, out[0], norm(g, conv(g, out[0], "second", false), "bn"));
     return 2;
 }
 
-/* The input of the product is its residual: the sum must not be made over it. */
+/* The input of the product is its residual, so the sum must not overwrite it. */
 static int own_input(vst_graph *g, vst_value x, vst_value *out) {
     x = vst_relu(g, conv(g, x, "first", true));
     out[0] = vst_relu(g, vst_add(g, conv(g, x, "second", true), x));
     return 1;
 }
 
-/* Values that are read twice, or are outputs, exist: nothing is fused behind them. */
+/* Values with two readers and outputs must exist, so nothing is fused after them. */
 static int read_twice(vst_graph *g, vst_value x, vst_value *out) {
     const vst_value y = conv(g, x, "first", true), z = conv(g, y, "second", true);
     out[0] = vst_mul(g, vst_relu(g, y), y);
@@ -84,14 +84,14 @@ static int read_twice(vst_graph *g, vst_value x, vst_value *out) {
     return 3;
 }
 
-/* Behind an activation, or after a residual, batch norm stays what it is. */
+/* Batch norm after an activation or a residual is not folded. */
 static int late_norm(vst_graph *g, vst_value x, vst_value *out) {
     const vst_value y = norm(g, vst_relu(g, conv(g, x, "first", false)), "bn1");
     out[0] = norm(g, vst_add(g, conv(g, y, "second", false), x), "bn2");
     return 1;
 }
 
-/* Twice the same value; sums of other shapes; a normalised value that is another's gate. */
+/* A value added to itself; sums of different shapes; a normalised value that is a factor of another. */
 static int odd_sums(vst_graph *g, vst_value x, vst_value *out) {
     const vst_value y = conv(g, x, "first", true);
     out[0] = vst_add(g, y, y);
@@ -107,8 +107,8 @@ static int mlp(vst_graph *g, vst_value x, vst_value *out) {
     return 1;
 }
 
-/* Enough channels and pixels for Winograd's method; its residual, its bounds, and a reader of its layout that is
- * another convolution. */
+/* Enough channels and pixels for Winograd's method; with residual, bounds, and another convolution that reads its
+ * layout. */
 static int wide_block(vst_graph *g, vst_value x, vst_value *out) {
     VST_SCOPE (g, "wide") x = vst_conv2d(g, x, (vst_conv2d_options){.out = 32, .kernel = 1});
     vst_value y = x;
@@ -145,7 +145,7 @@ typedef struct session {
     int output_count;
 } session;
 
-/* Nothing at a value that hides a mistake; variances stay positive. */
+/* Sets values that would not hide a mistake; variances are positive. */
 static void awaken(vst_params *params, uint64_t seed) {
     for (size_t i = 0; i < vst_params_count(params); i++) {
         const vst_param_info *info = vst_params_at(params, i);
@@ -203,7 +203,7 @@ START_TEST(equals_plain) {
     const pattern *p = &patterns[_i];
     session s = start(p);
     const double before = compare(&s);
-    awaken(s.params, 2); /* what was folded and packed must be renewed */
+    awaken(s.params, 2); /* folded and packed weights must be updated */
     const double after = compare(&s);
     printf("%s: fused and plain differ by %.1e, after a change of the parameters by %.1e\n", p->name, before, after);
     fflush(stdout);

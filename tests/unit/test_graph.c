@@ -1,5 +1,5 @@
-/* What a reader sees of a graph: operations, the roles of their operands, typed attributes, of hand-made nodes and of
- * every family's training graph; accumulating forms are operations of their own. */
+/* Reading a graph: operations, roles of operands and typed attributes, of hand-made nodes and of every family's
+ * training graph; accumulating forms are separate operations. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +29,7 @@ static void end(fixture *f) {
     vst_params_destroy(f->params);
 }
 
-/* "(y) = add(a, b)", "(y) = scale(x) factor=2": what a node is to a reader. */
+/* Describes a node: "(y) = add(a, b)", "(y) = scale(x) factor=2". */
 static void describe(const vst_graph *graph, size_t node, char *line, size_t size) {
     const vst_node_info info = vst_graph_node_at(graph, node);
     size_t used = 0;
@@ -70,7 +70,7 @@ static void expect(const vst_graph *graph, const char *const *lines, size_t coun
 
 /* ---- Every operation ---- */
 
-/* One of each, summed up to a loss, so that the backward forms are there too. */
+/* One of each, summed to a loss, so that the backward forms occur too. */
 static vst_value build_layers(vst_graph *g) {
     const double mean[] = {0.5, 0.25, 0}, deviation[] = {0.5, 0.25, 1};
     vst_value x = vst_channel_normalize(g, vst_input(g, "image", VST_SHAPE(2, 3, 8, 8)), mean, deviation);

@@ -15,7 +15,7 @@
 
 enum { HEIGHT = 13, WIDTH = 11 };
 
-/* What the decoder must make of the sample of channel c. */
+/* The expected value of the sample of channel c. */
 static uint8_t expected_at(int y, int x, int c, int colour, int depth) {
     if (colour == PNG_COLOR_TYPE_PALETTE) {
         const png_color *entry = &palette[sample_at(y, x, 0, depth > 4 ? 4 : depth)];
@@ -26,7 +26,7 @@ static uint8_t expected_at(int y, int x, int c, int colour, int depth) {
     return (uint8_t)(value * 255 / ((1u << depth) - 1));
 }
 
-/* Each kind, plain and interlaced, in one image used again and again; then as 1 and as 3 channels. */
+/* Each kind, plain and interlaced, decoded to the same image; then to 1 and to 3 channels. */
 START_TEST(every_kind) {
     const png_kind *now = &kinds[_i / 2];
     static png_bytes file;
@@ -79,7 +79,7 @@ START_TEST(convert) {
 }
 END_TEST
 
-/* Encode, write, decode; the written file has the encoded bytes and no temporary stays. */
+/* Encode, write, decode; the written file has the encoded bytes, and no temporary file is left. */
 START_TEST(round_trip) {
     char folder[256], path[300];
     make_folder(folder, "image");
@@ -103,7 +103,7 @@ START_TEST(round_trip) {
         vst_free(encoded);
     }
     ck_assert_int_eq(unlink(path), 0);
-    ck_assert_int_eq(mkdir(path, 0700), 0); /* a folder in the way: the rename fails */
+    ck_assert_int_eq(mkdir(path, 0700), 0); /* a folder with this name: the rename fails */
     ck_assert_int_eq(vst_png_write(path, &image), VST_ERROR_IO);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), path));
     ck_assert_int_eq(rmdir(path), 0);
@@ -137,7 +137,7 @@ START_TEST(limits) {
     ck_assert_ptr_null(image.pixels); /* cleared on failure */
     set_size(&file, 8000, 8000);
     ck_assert_int_eq(vst_png_decode(file.data, file.size, 0, NULL, &image),
-                     VST_ERROR_FORMAT); /* allowed, but not all there */
+                     VST_ERROR_FORMAT); /* allowed, but truncated */
     set_size(&file, 8000, 8001);
     ck_assert_int_eq(vst_png_decode(file.data, file.size, 0, NULL, &image), VST_ERROR_LIMIT);
     set_size(&file, 0x7fffffff, 0x7fffffff);
@@ -150,7 +150,7 @@ START_TEST(limits) {
 }
 END_TEST
 
-/* The sheet pixel by pixel from its definition: two grey images and one of colour in two columns. */
+/* Compares the grid pixel by pixel with its definition: two grey images and one in colour, in two columns. */
 START_TEST(grid) {
     enum { SCALE = 2, PADDING = 3 };
     static const int shapes[3][3] = {{1, 2, 3}, {3, 4, 2}, {1, 1, 1}}; /* cells are 4 x 3 pixels, enlarged 8 x 6 */

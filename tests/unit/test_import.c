@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "recipes/deploy/exporters/exporter.h"
+#include "recipes/infer/model_session.h"
 #include "recipes/model/cost.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
@@ -400,9 +401,10 @@ END_TEST
 START_TEST(finds_candidates) {
     net *a = make("resnet14_cifar", NULL, NULL, 1);
     vst_import_candidate *list;
-    size_t count;
+    size_t count, fitting;
     vst_weights *weights = saved(a, NULL, 0);
-    ck_ok(vst_import_candidates(&list, &count, weights));
+    ck_ok(vst_import_candidates(&list, &count, &fitting, weights));
+    ck_assert_uint_eq(fitting, 1);
     ck_assert_uint_gt(count, 10);
     ck_assert_str_eq(list[0].variant, "resnet14_cifar");
     ck_assert_uint_eq(list[0].problems, 0);
@@ -412,15 +414,273 @@ START_TEST(finds_candidates) {
     vst_weights_close(weights);
     drop(a);
 
-    net *tuned =
-        make("vit_mini_patch4_28", "classes", "3", 1); /* near its variant, far from small models of other families */
-    weights = saved(tuned, NULL, 0);
-    ck_ok(vst_import_candidates(&list, &count, weights));
-    ck_assert_str_eq(list[0].variant, "vit_mini_patch4_28");
-    ck_assert_uint_eq(list[0].problems, 2);
-    vst_free(list);
+    /* with other classes and options: the variant with the fewest changes */
+    static const struct {
+        const char *variant, *key, *value, *options, *nearest;
+    } cases[] = {{"vit_mini_patch4_28", "classes", "3", "classes=3", "vit_mini_patch4_28"},
+                 {"resnet20_cifar", "shortcut", "pad", "shortcut=pad", "resnet20_cifar"},
+                 {"regnety_008", "rounding", "up", "rounding=up", "regnety_008"},
+                 {"vit_mini_patch4_28", "dim", "32", "", "vit_mini_patch4_28"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        net *tuned = make(cases[i].variant, cases[i].key, cases[i].value, 1);
+        weights = saved(tuned, NULL, 0);
+        ck_ok(vst_import_candidates(&list, &count, &fitting, weights));
+        ck_assert_str_eq(list[0].variant, cases[i].nearest);
+        ck_assert_str_eq(list[0].options, cases[i].options);
+        ck_assert_uint_eq(fitting, *cases[i].options ? 1 : 0);
+        ck_assert_int_eq(list[0].changes, *cases[i].options ? 1 : 0);
+        ck_assert(!vst_import_is_foreign(&list[0], weights));
+        vst_free(list);
+        vst_weights_close(weights);
+        drop(tuned);
+    }
+}
+END_TEST
+
+/* The tensors of a family that is not here, some of whose names are those of others. */
+START_TEST(knows_strangers) {
+    static const char *const names[] = {"features.0.weight",  "features.0.bias",     "features.2.weight",
+                                        "features.2.bias",    "classifier.0.weight", "classifier.0.bias",
+                                        "classifier.3.weight"};
+    static const float data[64];
+    net *n = calloc(1, sizeof *n);
+    vst_model_config *model;
+    vst_import_origin origin;
+    for (int i = 0; i < 7; i++) n->tensors[n->count++] = (vst_tensor){names[i], VST_F32, VST_SHAPE(4, 4), (void *)data};
+    vst_weights *weights = saved(n, NULL, 0);
+    ck_assert_int_eq(vst_import_model(&model, &origin, weights, &(vst_import_choice){0}), VST_ERROR_NOT_FOUND);
+    ck_assert_msg(strstr(vst_error_message(), "is of no family of models that there is here: cct, convnext, ") &&
+                      strstr(vst_error_message(), "vistill cache import"),
+                  "%s", vst_error_message());
     vst_weights_close(weights);
-    drop(tuned);
+    free(n);
+}
+END_TEST
+
+/* ---- Hugging Face's files (tests/unit/import/make_transformers.py) ---- */
+
+START_TEST(answers_as_transformers) {
+    static const char *const files[][2] = {{"vit", "vit_mini_patch4_28"},
+                                           {"vit-modules", "vit_mini_patch4_28"},
+                                           {"deit", "deit_mini_distilled_patch4_28"},
+                                           {"deit-modules", "deit_mini_distilled_patch4_28"}};
+    const char *const settings[] = {"image=8", "dim=16", "depth=2", "heads=2"};
+    for (int f = 0; f < 4; f++) {
+        char name[500];
+        vst_weights *weights;
+        vst_model_config *model;
+        vst_import_origin origin;
+        vst_graph *graph;
+        vst_params *params;
+        vst_session *session;
+        vst_import_report report = {0};
+        vst_result result = {0};
+        snprintf(name, sizeof name, VISTILL_SOURCE_DIR "/tests/unit/import/transformers-%s.safetensors", files[f][0]);
+        ck_ok(vst_weights_open(&weights, name, NULL));
+        const vst_import_choice choice = {.variant = files[f][1], .settings = settings, .setting_count = 4};
+        ck_ok(vst_import_model(&model, &origin, weights, &choice));
+        ck_assert_str_eq(origin.project, "transformers");
+        ck_assert_str_eq(origin.options, "classes=3");
+        ck_ok(vst_model_declare(&graph, &params, model));
+        vst_graph_destroy(graph);
+        ck_ok(vst_params_allocate(params, false, 0));
+        ck_ok(vst_import_params(&report, model, params, weights, &plain));
+        ck_assert_str_eq(report.prefix, f < 2 ? "vit." : "deit.");
+        ck_assert_uint_eq(report.counts[VST_IMPORT_BESIDE], 2); /* the image and the logits */
+        ck_ok(vst_session_create(&session, model, params, NULL));
+        ck_ok(vst_session_run(session, vst_weights_find(weights, "test.image")->data, 2, &result));
+        const float *wanted = vst_weights_find(weights, "test.logits")->data;
+        for (int i = 0; i < 6; i++)
+            ck_assert_msg(fabsf(result.scores[i] - wanted[i]) < 1e-5F * (1 + fabsf(wanted[i])), "%s: %g for %g",
+                          files[f][0], (double)result.scores[i], (double)wanted[i]);
+        vst_result_clear(&result);
+        vst_session_close(session);
+        vst_import_report_clear(&report);
+        vst_params_destroy(params);
+        vst_model_config_destroy(model);
+        vst_weights_close(weights);
+    }
+}
+END_TEST
+
+/* ---- Prefixes ---- */
+
+/* Puts a prefix before a name; the text lives as long as the test. */
+static const char *behind(const char *prefix, const char *name) {
+    static char texts[MOST * 4][200];
+    static int used;
+    snprintf(texts[used], sizeof *texts, "%s%s", prefix, name);
+    return texts[used++];
+}
+
+static void add_tensor(net *n, const char *name, vst_tensor like) {
+    like.name = name;
+    n->tensors[n->count++] = like;
+}
+
+START_TEST(takes_prefixes_off) {
+    static const char *const prefixes[] = {"module.", "model.", "student.", "_forward_module.module.", "a.b.c.d.e."};
+    for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++) {
+        net *a = make("resnet8_cifar", NULL, NULL, 1), *b = make("resnet8_cifar", NULL, NULL, 2);
+        vst_import_report report = {0};
+        float data[16] = {0};
+        for (size_t i = 0; i < a->count; i++) a->tensors[i].name = behind(prefixes[p], a->tensors[i].name);
+        add_tensor(a, "n_averaged", (vst_tensor){NULL, VST_F32, VST_SHAPE(1), data});
+        add_tensor(a, "criterion.weight", (vst_tensor){NULL, VST_F32, VST_SHAPE(10), data});
+        ck_ok(import(&report, b, a, &plain));
+        ck_assert_str_eq(report.prefix, prefixes[p]);
+        ck_assert_uint_eq(report.taken, a->count - 2);
+        ck_assert_uint_eq(report.counts[VST_IMPORT_IGNORED], 1);
+        ck_assert_uint_eq(report.counts[VST_IMPORT_BESIDE], 1);
+        ck_assert_uint_eq(report.count, 2);
+        ck_assert_str_eq(report.other, "");
+        vst_import_report_clear(&report);
+        drop(a);
+        drop(b);
+    }
+}
+END_TEST
+
+/* "backbone." with the classifier behind "head.", as mmpretrain has it, and a head of self-supervision as DINO's. */
+START_TEST(takes_what_is_split) {
+    net *a = make("resnet8_cifar", NULL, NULL, 1), *b = make("resnet8_cifar", NULL, NULL, 2);
+    vst_import_report report = {0};
+    float data[16] = {0};
+    for (size_t i = 0; i < a->count; i++)
+        a->tensors[i].name =
+            behind(strncmp(a->tensors[i].name, "fc.", 3) == 0 ? "head." : "backbone.", a->tensors[i].name);
+    ck_ok(import(&report, b, a, &plain));
+    ck_assert_str_eq(report.prefix, "backbone.");
+    ck_assert(report.split);
+    ck_assert_uint_eq(report.taken, a->count);
+    vst_import_report_clear(&report);
+
+    remove_tensor(a, "head.fc.weight");
+    remove_tensor(a, "head.fc.bias");
+    add_tensor(a, "head.mlp.0.weight", (vst_tensor){NULL, VST_F32, VST_SHAPE(4, 4), data});
+    add_tensor(a, "backbone.extra", (vst_tensor){NULL, VST_F32, VST_SHAPE(4), data});
+    ck_assert_int_eq(import(&report, b, a, &plain), VST_ERROR_FORMAT);
+    ck_assert_uint_eq(report.counts[VST_IMPORT_MISSING], 2);
+    ck_assert_uint_eq(report.counts[VST_IMPORT_BESIDE], 1);
+    ck_assert_uint_eq(report.counts[VST_IMPORT_UNEXPECTED], 1);
+    vst_import_report_clear(&report);
+    remove_tensor(a, "backbone.extra");
+    ck_ok(import(&report, b, a, &fresh_head));
+    ck_assert_uint_eq(report.counts[VST_IMPORT_BESIDE], 1);
+    vst_import_report_clear(&report);
+    drop(a);
+    drop(b);
+}
+END_TEST
+
+/* A student and its teacher of one kind are never mixed: which one is meant must be said. */
+START_TEST(refuses_two_of_a_kind) {
+    net *a = make("resnet8_cifar", NULL, NULL, 1), *b = make("resnet8_cifar", NULL, NULL, 2);
+    net *large = make("resnet14_cifar", NULL, NULL, 3);
+    vst_import_report report = {0};
+    vst_weights *weights;
+    const size_t count = a->count;
+    for (size_t i = 0; i < count; i++) {
+        add_tensor(a, behind("teacher.", a->tensors[i].name), a->tensors[i]);
+        a->tensors[i].name = behind("student.", a->tensors[i].name);
+    }
+    ck_assert_int_eq(import(&report, b, a, &plain), VST_ERROR_ARGUMENT);
+    ck_assert_msg(strstr(vst_error_message(),
+                         "twice, behind \"student.\" and behind \"teacher.\": say which, with --entry "
+                         "student or --entry teacher"),
+                  "%s", vst_error_message());
+    vst_import_report_clear(&report);
+    ck_ok(vst_weights_open(&weights, path, "teacher"));
+    ck_ok(vst_import_params(&report, b->model, b->params, weights, &plain));
+    ck_assert_uint_eq(report.taken, count);
+    ck_assert_uint_eq(report.count, 0);
+    vst_import_report_clear(&report);
+    vst_weights_close(weights);
+
+    a->count = count; /* a teacher of another size is no rival, and gives nothing that the student lacks */
+    for (size_t i = 0; i < large->count; i++)
+        add_tensor(a, behind("teacher.", large->tensors[i].name), large->tensors[i]);
+    ck_ok(import(&report, b, a, &plain));
+    ck_assert_str_eq(report.prefix, "student.");
+    ck_assert_uint_eq(report.counts[VST_IMPORT_BESIDE], large->count);
+    vst_import_report_clear(&report);
+    remove_tensor(a, "student.fc.bias"); /* now the teacher has more of the model, and it must be said */
+    ck_assert_int_eq(import(&report, b, a, &plain), VST_ERROR_ARGUMENT);
+    ck_assert_uint_eq(report.counts[VST_IMPORT_MISSING], 0);
+    vst_import_report_clear(&report);
+    drop(a);
+    drop(b);
+    drop(large);
+}
+END_TEST
+
+/* ---- Preprocessing ---- */
+
+/* What the import of a variant's tensors under other names and in a file of that name gives. */
+static void check_images(const char *variant, const char *from, const char *to, const char *file, const char *asked,
+                         const char *project, const char *version, double crop, int interpolation) {
+    net *a = make(variant, NULL, NULL, 1);
+    char name[400], before[sizeof path];
+    vst_model_config *model;
+    vst_import_origin origin;
+    if (from) tensor_of(a, from)->name = to;
+    snprintf(name, sizeof name, "%s/%s", folder, file);
+    snprintf(before, sizeof before, "%s", path);
+    snprintf(path, sizeof path, "%s", name);
+    vst_weights *weights = saved(a, NULL, 0);
+    ck_ok(vst_import_model(&model, &origin, weights, &(vst_import_choice){.variant = variant, .preprocessing = asked}));
+    ck_assert_msg(strcmp(origin.project, project) == 0, "%s, %s: %s", variant, file, origin.project);
+    ck_assert_pstr_eq(origin.version, version);
+    ck_assert_double_eq(vst_model_common_of(model)->crop_pct, crop);
+    ck_assert_int_eq(vst_model_common_of(model)->interpolation, interpolation);
+    vst_model_config_destroy(model);
+    vst_weights_close(weights);
+    unlink(path);
+    snprintf(path, sizeof path, "%s", before);
+    drop(a);
+}
+
+START_TEST(preprocessing_of_projects) {
+    const int bicubic = VST_INTERPOLATION_BICUBIC, bilinear = VST_INTERPOLATION_BILINEAR;
+    check_images("resnet18", NULL, NULL, "w.pth", NULL, "timm", NULL, 0.95, bicubic);
+    check_images("resnet18", NULL, NULL, "resnet18-f37072fd.pth", NULL, "torchvision", "IMAGENET1K_V1", 0.875,
+                 bilinear);
+    check_images("resnet18", NULL, NULL, "resnet18-f37072fd.pth", "timm", "timm", NULL, 0.95, bicubic);
+    check_images("resnet18", NULL, NULL, "w.pth", "torchvision", "torchvision", "IMAGENET1K_V1", 0.875, bilinear);
+    check_images("resnet18", NULL, NULL, "w.pth", "torchvision:IMAGENET1K_V2", "torchvision", "IMAGENET1K_V2", 0.9655,
+                 bilinear);
+    check_images("regnety_004", "head.fc.bias", "fc.bias", "w.pth", NULL, "torchvision", "IMAGENET1K_V1", 0.875,
+                 bilinear);
+    check_images("regnety_004", "head.fc.bias", "fc.bias", "regnet_y_400mf-e6988f5f.pth", NULL, "torchvision",
+                 "IMAGENET1K_V2", 0.9655, bilinear);
+    check_images("convnext_tiny", "head.fc.bias", "head.bias", "w.pth", NULL, "timm", NULL, 0.95, bicubic);
+    check_images("convnext_tiny", "head.fc.bias", "classifier.2.bias", "w.pth", NULL, "torchvision", "IMAGENET1K_V1",
+                 0.949, bilinear);
+    check_images("vit_tiny_patch16_224", "cls_token", "vit.embeddings.cls_token", "w.pth", NULL, "transformers", NULL,
+                 1, bilinear);
+    check_images("deit_tiny_patch16_224", "cls_token", "vit.embeddings.cls_token", "w.pth", NULL, "transformers", NULL,
+                 0.875, bicubic);
+}
+END_TEST
+
+START_TEST(preprocessing_of_nobody) {
+    net *a = make("resnet8_cifar", NULL, NULL, 1);
+    vst_model_config *model;
+    vst_import_origin origin;
+    const char *const mean[] = {"mean=0.5"};
+    vst_weights *weights = saved(a, NULL, 0);
+    ck_ok(vst_import_model(&model, &origin, weights, &(vst_import_choice){0}));
+    ck_assert(origin.unnamed);
+    ck_assert_str_eq(origin.project, "");
+    vst_model_config_destroy(model);
+    ck_ok(vst_import_model(&model, &origin, weights, &(vst_import_choice){.settings = mean, .setting_count = 1}));
+    ck_assert(!origin.unnamed);
+    vst_model_config_destroy(model);
+    ck_assert_int_eq(vst_import_model(&model, &origin, weights, &(vst_import_choice){.preprocessing = "torchvision"}),
+                     VST_ERROR_NOT_FOUND);
+    ck_assert_msg(strstr(vst_error_message(), "of resnet8_cifar there is timm"), "%s", vst_error_message());
+    vst_weights_close(weights);
+    drop(a);
 }
 END_TEST
 
@@ -433,7 +693,7 @@ START_TEST(facts) {
     vst_weights *weights =
         saved(a, (vst_metadata[]){{"vistill.format", "1"}, {"vistill.training", "{\"recipe\":\"r\"}"}}, 2);
     ck_ok(vst_import_params(&report, b->model, b->params, weights, &fresh_head));
-    ck_ok(vst_import_facts(&text, weights, &report));
+    ck_ok(vst_import_facts(&text, weights, &report, NULL));
     json_t *object = json_loads(text, 0, NULL);
     ck_assert_str_eq(json_string_value(json_object_get(object, "imported")), "w.safetensors");
     ck_assert_str_eq(json_string_value(json_object_get(object, "format")), "safetensors");
@@ -487,7 +747,7 @@ static vst_status import_failing(const vst_weights *weights, uint64_t n, uint64_
     const uint64_t before = vst_memory_count();
     vst_memory_fail_at(n);
     vst_status status = vst_import_params(&report, b->model, b->params, weights, &fresh_head);
-    if (status == VST_OK) status = vst_import_facts(&text, weights, &report);
+    if (status == VST_OK) status = vst_import_facts(&text, weights, &report, NULL);
     vst_memory_fail_at(0);
     *allocations = vst_memory_count() - before;
     ck_assert((status == VST_OK) == (text != NULL));
@@ -645,6 +905,13 @@ int main(void) {
                                        resets_heads,
                                        resizes_positions,
                                        finds_candidates,
+                                       knows_strangers,
+                                       answers_as_transformers,
+                                       takes_prefixes_off,
+                                       takes_what_is_split,
+                                       refuses_two_of_a_kind,
+                                       preprocessing_of_projects,
+                                       preprocessing_of_nobody,
                                        facts,
                                        reads_older_model_files,
                                        survives_without_memory};

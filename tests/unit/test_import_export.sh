@@ -30,9 +30,11 @@ has 'skipped     argparse.Namespace'
 has 'tensors     20 taken, 0 of them renamed, 0 resized'
 expect 0 out 'tensors     20 taken' import "$files/tiny.safetensors" $tiny --set classes=2 -o b.safetensors
 expect 0 out 'entry "model"' import "$files/tiny.pth" $tiny --set classes=2 --entry model -o other.safetensors
-for name in a b other; do expect 0 out 'written     ' export $name.safetensors -o $name.out.safetensors; done
+expect 0 out 'options     classes=2, as the tensors have it' import "$files/tiny.pth" $tiny -o auto.safetensors
+for name in a b other auto; do expect 0 out 'written     ' export $name.safetensors -o $name.out.safetensors; done
 has 'timm has no model vit_mini_patch4_28'
 same a.out.safetensors b.out.safetensors
+same a.out.safetensors auto.out.safetensors
 cmp -s a.out.safetensors other.out.safetensors && { echo "FAILED: --entry makes no difference"; failed=1; }
 
 # What was exported comes back, and so does a model file of ours, with all its options and names.
@@ -50,7 +52,7 @@ expect 0 out '3: 0, 1, 2' info fresh.safetensors
 
 # info
 expect 0 out '1 × 8 × 8' info a.safetensors
-has 'imported=tiny.pth, format=PyTorch, entry=model_ema, xxh3='
+has 'imported=tiny.pth, format=PyTorch, entry=model_ema, preprocessing=unnamed, xxh3='
 has 'patch=4, dim=8, depth=1, heads=2'
 has 'shorter side to 8, bicubic'
 grep -qE '^blocks.0 +600 +2\.96e-06  \(1, 5, 8\)$' out || { echo "FAILED: parts"; cat out; failed=1; }
@@ -77,7 +79,7 @@ expect 1 err 'fits no model exactly; nearest are vit_mini_patch4_28' import "$fi
 expect 1 err 'it has "model", "model_ema", "epoch", "args"' import "$files/tiny.pth" --entry ema $tiny -o no.safetensors
 expect 1 err 'unknown key "clases"; did you mean "classes"?' import "$files/tiny.pth" $tiny --set clases=2 -o no.safetensors
 expect 1 err '--set classes: expected KEY=VALUE' import "$files/tiny.pth" $tiny --set classes -o no.safetensors
-expect 1 err '2 classes, the model'"'"'s 10: take it over with --set classes=2, or' import "$files/tiny.pth" $tiny -o no.safetensors
+expect 1 err '2 classes, the model'"'"'s 10: take it over with --set classes=2, or' import "$files/tiny.pth" $tiny --set classes=10 -o no.safetensors
 grep -qE '^wrong shape +head.weight +\(2, 8\) +\(10, 8\) +F16$' err || { echo "FAILED: table of misfits"; cat err; failed=1; }
 expect 1 err 'and 16 more: missing' import "$files/tiny.pth" --model vit_mini_patch4_28 -o no.safetensors
 expect 1 err 'names has 2 names, the model 3 classes' import a.safetensors --set classes=3 --reset-head --classes names -o no.safetensors

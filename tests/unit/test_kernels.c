@@ -1008,8 +1008,8 @@ static void naive_resize(const vsti_resize *s, const float *from, float *to, boo
             int64_t rows[4], cols[4];
             float down[4], across[4], sum = 0;
             const int64_t out = y * s->out_width + x;
-            const int r = resize_taps(y, s->in_height, s->out_height, s->bicubic, rows, down);
-            const int c = resize_taps(x, s->in_width, s->out_width, s->bicubic, cols, across);
+            const int r = resize_taps(y, s->in_height, s->out_height, s->kind == VSTI_RESIZE_BICUBIC, rows, down);
+            const int c = resize_taps(x, s->in_width, s->out_width, s->kind == VSTI_RESIZE_BICUBIC, cols, across);
             for (int i = 0; i < r; i++)
                 for (int j = 0; j < c; j++) {
                     const int64_t in = rows[i] * s->in_width + cols[j];
@@ -1022,8 +1022,9 @@ static void naive_resize(const vsti_resize *s, const float *from, float *to, boo
 
 START_TEST(exact_resize) {
     const vsti_kernels *k = kernels_at(_i);
-    const vsti_resize sizes_of[] = {{3, 7, 5, 11, 13, false}, {2, 11, 13, 4, 5, false}, {3, 7, 5, 11, 13, true},
-                                    {2, 11, 13, 4, 5, true},  {1, 1, 1, 3, 3, true},    {7, 20, 20, 50, 50, true}};
+    const vsti_resize_kind LINEAR = VSTI_RESIZE_BILINEAR, CUBIC = VSTI_RESIZE_BICUBIC;
+    const vsti_resize sizes_of[] = {{3, 7, 5, 11, 13, LINEAR}, {2, 11, 13, 4, 5, LINEAR}, {3, 7, 5, 11, 13, CUBIC},
+                                    {2, 11, 13, 4, 5, CUBIC},  {1, 1, 1, 3, 3, CUBIC},    {7, 20, 20, 50, 50, CUBIC}};
     for (size_t i = 0; k && i < sizeof sizes_of / sizeof sizes_of[0]; i++) {
         const vsti_resize *s = &sizes_of[i];
         const int64_t in = s->in_height * s->in_width, out = s->out_height * s->out_width;

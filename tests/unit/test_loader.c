@@ -10,11 +10,11 @@
 
 enum { COUNT = 101, SIDE = 6, BATCH = 8, STEPS = 13, BAD = 42 };
 
-/* A data set in the test: pixels by idx_pixel; sample BAD fails or has another size, as wanted. */
+/* A data set in memory: pixels by idx_pixel; sample BAD fails or has another size, as requested. */
 typedef struct made {
     vst_dataset base;
     bool fails, odd_size;
-    unsigned delay; /* of a read, microseconds */
+    unsigned delay; /* microseconds per read */
 } made;
 
 static vst_status made_read(const vst_dataset *dataset, uint64_t index, vst_image *image, int *label) {
@@ -59,7 +59,7 @@ static void keep(kept *out, const vst_batch *batch, int channels) {
     memcpy(out->images, batch->images, (size_t)(batch->count * channels * SIDE * SIDE) * sizeof *out->images);
 }
 
-/* Runs `epochs` epochs into kept batches, checking that each sees every sample once and ends. */
+/* Copies the batches of `epochs` epochs, checking that each epoch has every sample once. */
 static void run_epochs(vst_loader *loader, uint32_t epochs, kept *out) {
     for (uint32_t epoch = 0; epoch < epochs; epoch++) {
         int seen[COUNT] = {0};
@@ -101,12 +101,12 @@ START_TEST(workers_do_not_matter) {
             vst_loader_destroy(loader);
         }
     }
-    ck_assert_int_ne(memcmp(first, first + STEPS, STEPS * sizeof *first), 0); /* another order each epoch */
+    ck_assert_int_ne(memcmp(first, first + STEPS, STEPS * sizeof *first), 0); /* another order in each epoch */
     vst_augment_destroy(augment);
 }
 END_TEST
 
-/* Pixels are (C, H, W) of x / 255; without shuffling the samples come in order; three channels. */
+/* Pixels are (C, H, W) of x / 255; without shuffling samples are in order; three channels. */
 START_TEST(conversion) {
     made data = make_dataset(3);
     vst_loader_options options = make_options(_i);
@@ -116,7 +116,7 @@ START_TEST(conversion) {
     options.shuffle = false;
     options.channels = 3;
     ck_ok(vst_loader_create(&loader, &data.base, &options));
-    do { /* without vst_loader_start it begins at the beginning */
+    do { /* without vst_loader_start the loader starts at (0, 0) */
         ck_ok(vst_loader_next(loader, &batch));
         for (int i = 0; i < batch.count; i++, next++) {
             ck_assert_uint_eq(batch.samples[i], next);
@@ -134,7 +134,7 @@ START_TEST(conversion) {
 }
 END_TEST
 
-/* Any position can be returned to, also with work under way, and gives what a straight run gave there. */
+/* A restart at any position, also while workers are busy, gives the same batches as a straight run. */
 START_TEST(restart) {
     static kept straight[2 * STEPS];
     made data = make_dataset(1);
@@ -159,12 +159,12 @@ START_TEST(restart) {
     ck_ok(vst_loader_next(loader, &batch));
     ck_assert_int_eq(batch.count, 0);
     ck_assert_int_eq(vst_loader_start(loader, 0, STEPS + 1), VST_ERROR_ARGUMENT);
-    ck_ok(vst_loader_start(loader, 0, 0)); /* destroyed with all workers busy */
+    ck_ok(vst_loader_start(loader, 0, 0)); /* destroyed while all workers are busy */
     vst_loader_destroy(loader);
 }
 END_TEST
 
-/* A batch stays as it is while the workers run ahead. */
+/* A batch does not change while workers read ahead. */
 START_TEST(batch_is_stable) {
     made data = make_dataset(1);
     vst_loader_options options = make_options(2);
@@ -184,7 +184,7 @@ START_TEST(batch_is_stable) {
 }
 END_TEST
 
-/* The error of a sample comes in the place of its batch, the others are not touched. */
+/* The error of a sample is returned with its batch; other batches are not affected. */
 START_TEST(errors_in_order) {
     made data = make_dataset(1);
     vst_loader_options options = make_options(_i / 2);
@@ -210,7 +210,7 @@ START_TEST(errors_in_order) {
 }
 END_TEST
 
-/* The loop over batches takes no memory once every worker has met its first sample. */
+/* The loop over batches does not allocate once every worker has loaded a sample. */
 START_TEST(no_allocation) {
     made data = make_dataset(1);
     vst_loader_options options = make_options(_i);

@@ -1,5 +1,5 @@
-/* What the loader shows of image files: parts decoded alone, the evaluation's view, repeated augmentation and its
- * order, mixed batches and targets; the same for any number of workers and from any position. The data set is JPEGs in
+/* Views of image files in the loader: partial decoding, evaluation transform, repeated augmentation and its order,
+ * mixed batches and targets; independent of the number of workers and of the start position. The data set is JPEGs in
  * memory. */
 #include <check.h>
 #include <math.h>
@@ -14,6 +14,11 @@
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"
 #include "vision/image/geometry.h"
+
+#define MIXING(mixup_alpha, cutmix_alpha, share, cut_share)                                                 \
+    (vst_mix_options) {                                                                                     \
+        .mixup = mixup_alpha, .cutmix = cutmix_alpha, .probability = share, .switch_probability = cut_share \
+    }
 
 enum { COUNT = 42, BATCH = 8, SIZE = 24, FLOATS = 3 * SIZE * SIZE, CLASSES = 5 };
 
@@ -35,7 +40,7 @@ static vst_status read_bytes(const vst_dataset *dataset, uint64_t index, vst_byt
 static const vst_dataset_methods methods = {.read_bytes = read_bytes};
 static files data;
 
-/* Every size is another one, from half to three times what is asked for; one in two has its colours at half size. */
+/* All sizes differ, from half to three times the requested one; every second file has 4:2:0 chroma. */
 static void make_files(void) {
     data = (files){.base = {.methods = &methods, .path = "files", .count = COUNT, .channels = 3, .classes = CLASSES}};
     for (int i = 0; i < COUNT; i++)
@@ -74,7 +79,7 @@ typedef struct kept {
 
 enum { KEPT = 10 };
 
-/* Batches from `step` of the epoch on; returns how many there are. */
+/* Copies the batches from `step` of the epoch on; returns their number. */
 static int run(const vst_loader_options *options, uint32_t epoch, uint64_t step, kept out[KEPT]) {
     vst_loader *loader;
     vst_batch batch;
@@ -87,7 +92,7 @@ static int run(const vst_loader_options *options, uint32_t epoch, uint64_t step,
         if (!batch.count) break;
         ck_assert_int_lt(steps, KEPT);
         out[steps].count = batch.count;
-        out[steps].lambda = batch.mix.lambda;
+        out[steps].lambda = batch.mixes[0].lambda;
         memcpy(out[steps].labels, batch.labels, (size_t)batch.count * sizeof *batch.labels);
         memcpy(out[steps].samples, batch.samples, (size_t)batch.count * sizeof *batch.samples);
         memcpy(out[steps].images, batch.images, (size_t)(batch.count * FLOATS) * sizeof *batch.images);
@@ -102,7 +107,7 @@ static int run(const vst_loader_options *options, uint32_t epoch, uint64_t step,
 
 #define DEIT "random_resized_crop:size=24, flip, rand_augment, random_erasing:probability=0.7"
 
-/* What the sample should be, decoded as a whole. */
+/* Checks a sample against decoding the whole file. */
 static void expect_sample(const vst_loader_options *o, uint32_t epoch, uint64_t sample, uint32_t copy,
                           float out[FLOATS]) {
     vst_image image = {0};
@@ -124,8 +129,8 @@ static void expect_sample(const vst_loader_options *o, uint32_t epoch, uint64_t 
 
 /* ---- Images ---- */
 
-/* Decoding the crop alone gives the pixels of the whole; erasing, mixing and targets take part; workers and the
- * position that one begins at change nothing. */
+/* Decoding only the crop gives the pixels of a full decode, also with erasing, mixing and targets; workers and start
+ * position do not matter. */
 START_TEST(training_views) {
     static const int workers[] = {0, 1, 2, 7};
     static kept first[KEPT], other[KEPT];
@@ -143,7 +148,7 @@ START_TEST(training_views) {
                           (int)first[step].samples[i]);
         }
     for (int mixing = 0; mixing < 2; mixing++) {
-        if (mixing) options.mix = (vst_mix_options){0.8, 1, 0.9, 0.5}, options.repeats = 3;
+        if (mixing) options.mix = MIXING(0.8, 1, 0.9, 0.5), options.repeats = 3;
         options.workers = 0;
         run(&options, 3, 0, first);
         for (int i = 1; i < 4; i++) {
@@ -161,7 +166,7 @@ START_TEST(training_views) {
 }
 END_TEST
 
-/* With two views epoch 3 shows that of epoch 1, in an order of its own. */
+/* With two views epoch 3 has the views of epoch 1 in another order. */
 START_TEST(views_repeat) {
     static kept batches[KEPT];
     vst_augment *augment = augment_of(DEIT);
@@ -169,7 +174,7 @@ START_TEST(views_repeat) {
     options.augment = augment;
     const uint64_t id = vst_view_id(&options);
     options.views = 2;
-    ck_assert_uint_eq(vst_view_id(&options), id); /* it names what is seen in a given view */
+    ck_assert_uint_eq(vst_view_id(&options), id); /* the id does not depend on the number of views */
     for (uint32_t epoch = 1; epoch < 4; epoch++) {
         const int steps = run(&options, epoch, 0, batches);
         for (int i = 0; i < steps * BATCH; i++) {
@@ -183,7 +188,7 @@ START_TEST(views_repeat) {
 }
 END_TEST
 
-/* A policy that crops but is not the first gets the whole image, and draws what it would draw alone. */
+/* A policy with `crop` that is not the first gets the whole image and uses the same random numbers as alone. */
 START_TEST(later_crop) {
     static kept batches[KEPT];
     vst_augment *augment = augment_of("flip:probability=1, random_resized_crop:size=24"),
@@ -215,7 +220,7 @@ START_TEST(float_policies_come_last) {
 }
 END_TEST
 
-/* Decoding at a fraction of the size gives other pixels, but the same picture. */
+/* Decoding at reduced size gives other pixels, but a similar image. */
 START_TEST(fast_decode) {
     static kept exact[KEPT], fast[KEPT];
     vst_augment *augment = augment_of("random_resized_crop:size=24:scale_min=0.9");
@@ -234,7 +239,7 @@ START_TEST(fast_decode) {
 }
 END_TEST
 
-/* All samples in order, each as the transform of evaluation makes it from the whole picture. */
+/* All samples in order, as the evaluation transform gives them for the whole image. */
 START_TEST(evaluation_view) {
     static kept batches[KEPT];
     vst_loader_options options = make_options(_i);
@@ -259,8 +264,8 @@ START_TEST(evaluation_view) {
 }
 END_TEST
 
-/* A picture of another size is an error that says what to do; a cut one names its file. */
-/* From a decoded picture, which stays as it is, the same as from its file; in training and in evaluation. */
+/* An image of another size is an error that says what to do; a truncated one is named. */
+/* A decoded image, which is not changed, gives the same as its file, in training and in evaluation. */
 START_TEST(decoded_pictures) {
     static float from_file[FLOATS], from_picture[FLOATS];
     vsti_sample_memory memory = {0};
@@ -308,8 +313,8 @@ START_TEST(errors) {
 }
 END_TEST
 
-/* In the end a pass over an epoch takes no memory but the decoder's rows: buffers, which policies swap, have grown to
- * their size. */
+/* After warming up, an epoch allocates only the decoder's rows: buffers, which policies swap, have reached their size.
+ */
 START_TEST(no_allocation) {
     vst_augment *augment = augment_of(DEIT);
     vst_loader_options options = make_options(0);
@@ -317,10 +322,11 @@ START_TEST(no_allocation) {
     vst_batch batch = {.count = 1};
     uint64_t before = 0;
     options.augment = augment;
-    options.mix = (vst_mix_options){0.8, 1, 1, 0.5};
+    options.mix = MIXING(0.8, 1, 1, 0.5);
     options.targets = (vst_target_options){CLASSES, 0.1, UINT64_MAX};
     ck_ok(vst_loader_create(&loader, &data.base, &options));
-    ck_assert_uint_eq(vst_loader_bytes(loader), BATCH * (FLOATS * 4 + CLASSES * 4 + sizeof(int) + sizeof(uint64_t)));
+    ck_assert_uint_eq(vst_loader_bytes(loader),
+                      BATCH * (FLOATS * 4 + CLASSES * 4 + sizeof(int) + sizeof(uint64_t) + sizeof(vst_mix)));
     for (int pass = 0; pass < 4; pass++) {
         before = vst_memory_count();
         ck_ok(vst_loader_start(loader, 0, 0));
@@ -333,14 +339,13 @@ START_TEST(no_allocation) {
 }
 END_TEST
 
-/* Whichever allocation fails, the batch or the loader is refused for lack of memory, and the next attempt is as ever.
- */
+/* If any allocation fails, the batch or the loader fails for lack of memory, and the next attempt succeeds. */
 START_TEST(allocation_failures) {
     vst_augment *augment = augment_of(DEIT);
     vst_loader_options options = make_options(0);
     int refused = 0;
     options.augment = augment;
-    options.mix = (vst_mix_options){0.8, 1, 1, 0.5};
+    options.mix = MIXING(0.8, 1, 1, 0.5);
     options.targets = (vst_target_options){CLASSES, 0.1, UINT64_MAX};
     for (uint64_t n = 1; n < 40; n++) {
         vst_loader *loader;
@@ -360,9 +365,8 @@ END_TEST
 
 /* ---- Order ---- */
 
-/* Over all processes: as many places each, no place twice, samples / repeats samples of which each comes `repeats`
- * times with every copy once, but for what is left over in dealing; side by side in the common order, as RASampler's.
- */
+/* Over all processes: equal numbers of positions; samples / repeats samples, each `repeats` times with every copy once,
+ * except for the remainder; adjacent in the common order, as in RASampler. */
 START_TEST(order_of_repeats) {
     enum { SAMPLES = 101 };
     for (int repeats = 1; repeats <= 4; repeats++)
@@ -397,7 +401,7 @@ START_TEST(order_of_repeats) {
 }
 END_TEST
 
-/* Copies of a sample are augmented differently, each as its copy says; processes of two together show what one shows.
+/* Copies of a sample are augmented differently, depending on the copy; two processes together have the samples of one.
  */
 START_TEST(repeated_samples) {
     static kept one[KEPT], half[2][KEPT];
@@ -440,14 +444,15 @@ START_TEST(mixed_batches) {
     options.augment = augment;
     options.targets = (vst_target_options){CLASSES, 0.1, UINT64_MAX};
     const int steps = run(&options, 1, 0, plain);
-    options.mix = (vst_mix_options){0.8, 1, 0.8, 0.5};
+    options.mix = MIXING(0.8, 1, 0.8, 0.5);
     ck_assert_int_eq(run(&options, 1, 0, mixed), steps);
     for (int step = 0; step < steps; step++) {
-        const vst_mix mix = vst_mix_draw(&options.mix, options.seed, 1, (uint64_t)step, SIZE, SIZE);
+        vst_mix mixes[BATCH];
+        vst_mix_draw(&options.mix, options.seed, 1, (uint64_t)step, SIZE, SIZE, mixes, BATCH);
         changed += memcmp(plain[step].images, mixed[step].images, sizeof plain->images) != 0;
-        ck_assert(plain[step].lambda == 1 && mixed[step].lambda == mix.lambda);
-        vst_mix_images(&mix, plain[step].images, BATCH, 3, SIZE, SIZE);
-        vst_mix_targets(&mix, plain[step].targets, BATCH, CLASSES);
+        ck_assert(plain[step].lambda == 1 && mixed[step].lambda == mixes[0].lambda);
+        vst_mix_images(mixes, plain[step].images, BATCH, 3, SIZE, SIZE);
+        vst_mix_targets(mixes, plain[step].targets, BATCH, CLASSES);
         ck_assert_int_eq(memcmp(plain[step].images, mixed[step].images, sizeof plain->images), 0);
         ck_assert_int_eq(memcmp(plain[step].targets, mixed[step].targets, sizeof plain->targets), 0);
         ck_assert_int_eq(memcmp(plain[step].labels, mixed[step].labels, sizeof plain->labels), 0);
@@ -464,8 +469,8 @@ START_TEST(options_are_checked) {
     for (int i = 0; i < 6; i++) {
         vst_loader_options options = make_options(0);
         vst_loader *loader;
-        if (i == 0) options.mix = (vst_mix_options){0.8, 0, 1, 0}, options.batch = 7;
-        if (i == 1) options.mix = (vst_mix_options){0, 1, 1, 0}, options.drop_last = false;
+        if (i == 0) options.mix = MIXING(0.8, 0, 1, 0), options.batch = 7;
+        if (i == 1) options.mix = MIXING(0, 1, 1, 0), options.drop_last = false;
         if (i == 2) options.evaluation = true, options.augment = augment;
         if (i == 3) options.world = 3, options.drop_last = false;
         if (i == 4) options.world = 3, options.rank = 3;
@@ -491,8 +496,8 @@ START_TEST(view_ids) {
         if (i == 5) options.repeats = 2;
         if (i == 6) options.fast_decode = true;
         if (i == 7) options.mean[2] = 0.1;
-        if (i == 8) options.mix = (vst_mix_options){0.8, 0, 1, 0.5};
-        if (i == 9) options.mix = (vst_mix_options){0.8, 0, 1, 0.5}, options.batch = 4;
+        if (i == 8) options.mix = MIXING(0.8, 0, 1, 0.5);
+        if (i == 9) options.mix = MIXING(0.8, 0, 1, 0.5), options.batch = 4;
         if (i == 10) options.channels = 1;
         if (i == 11) options.evaluation = true;
         ids[i] = vst_view_id(&options);
@@ -501,7 +506,7 @@ START_TEST(view_ids) {
     vst_loader_options options = make_options(7);
     options.augment = same;
     options.prefetch = 3;
-    options.batch = 4; /* without mixing it changes no view */
+    options.batch = 4; /* without mixing the batch does not change the views */
     ck_assert_uint_eq(vst_view_id(&options), ids[0]);
     vst_augment_destroy(crop);
     vst_augment_destroy(same);

@@ -711,6 +711,10 @@ static vst_value resize_build(vst_graph *g, const op_case *c, const vst_value *x
 static void resize_reference(const op_case *c, const ref *x, ref *out) {
     ref_resize(&x[0], c->order[0], c->order[1], c->flag, out);
 }
+static vst_value area_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    return vst_resize(g, x[0], c->order[0], c->order[1], VST_AREA);
+}
+static void area_reference(const op_case *c, const ref *x, ref *out) { ref_area(&x[0], c->order[0], c->order[1], out); }
 
 static int reshape_and_permute_cases(op_case *list) {
     static const struct {
@@ -813,6 +817,13 @@ static int expand_and_resize_cases(op_case *list) {
                                       .flag = cubic,
                                       .build = resize_build,
                                       .reference = resize_reference};
+    for (int i = 0; i < 7; i++)
+        list[count++] = (op_case){.name = "area",
+                                  .in = {{.shape = VST_SHAPE(sizes[i][0], sizes[i][1], sizes[i][2], sizes[i][3])}},
+                                  .count = 1,
+                                  .order = {sizes[i][4], sizes[i][5]},
+                                  .build = area_build,
+                                  .reference = area_reference};
     return count;
 }
 GROUP(expand_and_resize)
@@ -1400,9 +1411,15 @@ END_TEST
 
 /* A null value, a loss that is no scalar, a second differentiation, a loss without parameters. */
 START_TEST(misuse) {
-    static const char *const expected[] = {
-        "null value",      "scalar",      "before",  "no trained parameter", "shares a name|differ", "rate",
-        "no dimension 11", "not offered", "kernel 0"};
+    static const char *const expected[] = {"null value",
+                                           "scalar",
+                                           "before",
+                                           "no trained parameter",
+                                           "shares a name|differ",
+                                           "rate",
+                                           "no dimension 11",
+                                           "cannot be combined",
+                                           "kernel 0"};
     static const vst_status statuses[] = {VST_ERROR_NOT_FOUND, VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
                                           VST_ERROR_ARGUMENT,  VST_ERROR_SHAPE,       VST_ERROR_ARGUMENT,
                                           VST_ERROR_ARGUMENT,  VST_ERROR_UNSUPPORTED, VST_ERROR_ARGUMENT};

@@ -15,15 +15,15 @@
 
 enum { STEPS = 10 };
 static const vst_optimizer_options adamw = {
-    .kind = VST_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .ema_decay = 0.9};
-static const vst_optimizer_options lamb = {.kind = VST_LAMB,
+    .name = "adamw", .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .weight_decay = 0.1, .ema_decay = 0.9};
+static const vst_optimizer_options lamb = {.name = "lamb",
                                            .beta1 = 0.9,
                                            .beta2 = 0.99,
                                            .epsilon = 1e-8,
                                            .weight_decay = 0.1,
                                            .clip_norm = 1,
                                            .ema_decay = 0.9};
-static const vst_optimizer_options sgd = {.kind = VST_SGD, .momentum = 0.9, .nesterov = true, .weight_decay = 0.1};
+static const vst_optimizer_options sgd = {.name = "sgd", .momentum = 0.9, .nesterov = true, .weight_decay = 0.1};
 
 static void add(vst_params *params, const char *name, vst_shape shape, vst_param_kind role) {
     int index;
@@ -107,7 +107,7 @@ static void naive_lamb(naive *n, const vst_optimizer_options *o, double rate, co
 
 static void naive_element(naive *n, const vst_optimizer_options *o, double rate, double g, double decay, size_t i) {
     double *w = &n->value[i], *m = &n->first[i], *v = &n->second[i];
-    if (o->kind == VST_ADAMW) {
+    if (strcmp(o->name, "adamw") == 0) {
         *w *= 1 - rate * decay;
         *m = o->beta1 * *m + (1 - o->beta1) * g;
         *v = o->beta2 * *v + (1 - o->beta2) * g * g;
@@ -127,9 +127,9 @@ static void naive_step(naive *n, vst_params *params, const vst_optimizer_options
         const vst_param_info *info = vst_params_at(params, p);
         if (info->kind == VST_PARAM_STATE) continue;
         const double decay = info->kind == VST_PARAM_WEIGHT ? o->weight_decay : 0;
-        if (o->kind == VST_LAMB)
-            naive_lamb(n, o, rate, vst_params_gradients(params), scale, decay, info->offset, info->count);
-        for (size_t i = info->offset; o->kind != VST_LAMB && i < info->offset + info->count; i++)
+        const bool by_tensor = strcmp(o->name, "lamb") == 0;
+        if (by_tensor) naive_lamb(n, o, rate, vst_params_gradients(params), scale, decay, info->offset, info->count);
+        for (size_t i = info->offset; !by_tensor && i < info->offset + info->count; i++)
             naive_element(n, o, rate, scale * vst_params_gradients(params)[i], decay, i);
     }
 }
@@ -153,7 +153,7 @@ static void compare_steps(const vst_optimizer_options *options) {
         const uint64_t version = vst_params_version(params);
         fill_gradients(params, t);
         for (size_t i = 0; i < trained; i++) squares += pow(vst_params_gradients(params)[i], 2);
-        const double room = options->kind == VST_LAMB ? 0 : 1e-6;
+        const double room = strcmp(options->name, "lamb") == 0 ? 0 : 1e-6;
         const double scale = options->clip_norm > 0 ? fmin(1, options->clip_norm / (sqrt(squares) + room)) : 1;
         naive_step(&n, params, options, rate, scale);
         ck_ok(vst_optimizer_step(optimizer, rate, &norm));
@@ -318,6 +318,59 @@ START_TEST(decay_groups) {
 }
 END_TEST
 
+/* What is frozen stays, decay and average included, and does not part those around it from each other's rules. */
+START_TEST(frozen_parameters_stay) {
+    const vst_optimizer_options all[] = {adamw, lamb, sgd};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        vst_params *params = new_params(), *whole = new_params();
+        const size_t frozen = (size_t)vst_params_find(params, "fc2.weight");
+        vst_params_freeze(params, frozen, true);
+        vst_optimizer *optimizer = new_optimizer(params, &all[k]), *reference = new_optimizer(whole, &all[k]);
+        for (int t = 0; t < 3; t++) {
+            fill_gradients(params, t);
+            fill_gradients(whole, t);
+            const vst_param_info *still = vst_params_at(params, frozen);
+            memset(vst_params_gradients(params) + still->offset, 0, still->count * sizeof(float));
+            memset(vst_params_gradients(whole) + still->offset, 0, still->count * sizeof(float));
+            ck_ok(vst_optimizer_step(optimizer, 0.1, NULL));
+            ck_ok(vst_optimizer_step(reference, 0.1, NULL));
+        }
+        vst_params *begin = new_params();
+        for (size_t p = 0; p < vst_params_count(params); p++) {
+            const vst_param_info *info = vst_params_at(params, p);
+            const float *want = vst_params_values(p == frozen ? begin : whole) + info->offset;
+            ck_assert_mem_eq(vst_params_values(params) + info->offset, want, info->count * sizeof *want);
+        }
+        vst_params_destroy(begin);
+        vst_optimizer_destroy(optimizer);
+        vst_optimizer_destroy(reference);
+        vst_params_destroy(params);
+        vst_params_destroy(whole);
+    }
+}
+END_TEST
+
+/* Mean teachers: the decay after step n is 1 - 1 / (n + 1), until it reaches ema_decay. */
+START_TEST(average_ramps_up) {
+    vst_params *params = new_params();
+    vst_optimizer_options options = adamw;
+    options.ema_decay = 0.7;
+    options.ema_ramp = true;
+    vst_optimizer *optimizer = new_optimizer(params, &options);
+    const float *values = vst_params_values(params), *ema = vst_optimizer_ema(optimizer);
+    double want = values[0];
+    for (int n = 1; n <= 5; n++) {
+        const double decay = fmin(0.7, 1 - 1.0 / (n + 1));
+        fill_gradients(params, n);
+        ck_ok(vst_optimizer_step(optimizer, 0.1, NULL));
+        want = decay * want + (1 - decay) * values[0];
+        ck_assert_double_eq_tol(ema[0], want, 1e-6);
+    }
+    vst_optimizer_destroy(optimizer);
+    vst_params_destroy(params);
+}
+END_TEST
+
 /* The average begins at the values that training begins with, also if they were loaded after the optimiser was made. */
 START_TEST(average_begins_with_values) {
     vst_params *params = new_params();
@@ -443,7 +496,7 @@ START_TEST(load_errors) {
     save(without, other);
     vst_optimizer_tensors(optimizer, state);
     memcpy(&first, state[0].data, sizeof first);
-    ck_fails(load(optimizer, other), VST_ERROR_NOT_FOUND, "ema.values");
+    ck_fails(load(optimizer, other), VST_ERROR_NOT_FOUND, "ema.fc1.weight");
     ck_assert(memcmp(&first, state[0].data, sizeof first) == 0);
     ck_ok(vst_params_create(&small));
     add(small, "fc.weight", VST_SHAPE(2, 2), VST_PARAM_WEIGHT);
@@ -485,6 +538,10 @@ START_TEST(option_errors) {
     o = adamw, o.ema_decay = 1, refuse(params, o, "EMA decay 1");
     o = sgd, o.momentum = 1.5, refuse(params, o, "momentum 1.5");
     o = sgd, o.momentum = 0, refuse(params, o, "Nesterov");
+    o = sgd, o.own = "alpha=0.9", refuse(params, o, "no options of its own");
+    o = adamw, o.name = "rmsprop", o.own = "alpa=0.9", refuse(params, o, "did you mean \"alpha\"?");
+    o = adamw, o.name = "adan", o.own = "beta3=1.5", refuse(params, o, "beta3 = 1.5");
+    o = adamw, o.name = "nadam", o.own = "momentum_decay", refuse(params, o, "expected key=value");
     ck_ok(vst_params_create(&bare));
     add(bare, "fc.weight", VST_SHAPE(2, 2), VST_PARAM_WEIGHT);
     refuse(bare, sgd, "no gradients");
@@ -519,7 +576,8 @@ END_TEST
 /* ---- Schedule ---- */
 
 START_TEST(schedule) {
-    const vst_schedule s = {.rate = 1, .minimum = 0.1, .warmup_rate = 0.2, .warmup = 4, .steps = 12};
+    vst_schedule s = {.rate = 1, .minimum = 0.1, .warmup_rate = 0.2, .warmup = 4, .steps = 12};
+    ck_ok(vst_schedule_choose(&s, "cosine", NULL));
     const double want[] = {0.2, 0.4, 0.6, 0.8, 1};
     for (uint64_t t = 0; t < 5; t++) ck_assert_double_eq_tol(vst_schedule_rate(&s, t), want[t], 1e-15);
     ck_assert_double_eq_tol(vst_schedule_rate(&s, 6), 0.1 + 0.45 * (1 + sqrt(0.5)), 1e-15);
@@ -527,12 +585,17 @@ START_TEST(schedule) {
     ck_assert_double_eq_tol(vst_schedule_rate(&s, 10), 0.1 + 0.45 * (1 - sqrt(0.5)), 1e-15);
     ck_assert_double_eq(vst_schedule_rate(&s, 12), 0.1);
     ck_assert_double_eq(vst_schedule_rate(&s, 1000), 0.1);
-    const vst_schedule cold = {.rate = 2, .steps = 2};
+    vst_schedule cold = {.rate = 2, .steps = 2};
+    ck_ok(vst_schedule_choose(&cold, "cosine", NULL));
     ck_assert_double_eq(vst_schedule_rate(&cold, 0), 2);
     ck_assert_double_eq_tol(vst_schedule_rate(&cold, 1), 1, 1e-15);
-    const vst_schedule all_warmup = {.rate = 2, .minimum = 0.5, .warmup = 3, .steps = 3};
+    vst_schedule all_warmup = {.rate = 2, .minimum = 0.5, .warmup = 3, .steps = 3};
+    ck_ok(vst_schedule_choose(&all_warmup, "cosine", NULL));
     ck_assert_double_eq_tol(vst_schedule_rate(&all_warmup, 2), 4.0 / 3, 1e-15);
     ck_assert_double_eq(vst_schedule_rate(&all_warmup, 3), 0.5);
+    vst_schedule_clear(&s);
+    vst_schedule_clear(&cold);
+    vst_schedule_clear(&all_warmup);
 }
 END_TEST
 
@@ -553,6 +616,8 @@ int main(void) {
                                   option_errors,
                                   out_of_memory,
                                   schedule,
+                                  frozen_parameters_stay,
+                                  average_ramps_up,
                                   refused_step_keeps_the_sum};
     for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++) tcase_add_test(tcase, tests[i]);
     return run_suite("optim", tcase);

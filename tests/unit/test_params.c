@@ -95,7 +95,7 @@ START_TEST(reserved_values_are_zero) {
     for (size_t i = 0; i < vst_params_total(params); i++) ck_assert(values[i] == 0);
     values[0] = 42;
     ck_ok(vst_params_reserve(params));
-    ck_ok(vst_params_allocate(params, true, 1)); /* gradients, and the values as they are */
+    ck_ok(vst_params_allocate(params, true, 1)); /* adds gradients, values are unchanged */
     ck_assert_ptr_eq(vst_params_values(params), values);
     ck_assert(values[0] == 42 && values[1] == 0);
     vst_params_destroy(params);
@@ -162,7 +162,7 @@ START_TEST(add_refuses) {
     ck_assert_uint_eq(vst_params_count(params), 1);
     const vst_shape wanted = VST_SHAPE(10, 5);
     ck_fails(vst_params_add(params, "fc.weight", wanted, normal, &index), VST_ERROR_SHAPE,
-             "parameter fc.weight is (10, 4), but is wanted as (10, 5)");
+             "parameter fc.weight has the shape (10, 4), but (10, 5) was requested");
     static const struct {
         const char *name;
         vst_shape shape;
@@ -266,7 +266,7 @@ START_TEST(initialisation) {
 }
 END_TEST
 
-/* The same seed and name give the same values wherever the parameter stands; another seed or name others. */
+/* Equal seed and name give equal values, whatever the order; another seed or name gives others. */
 START_TEST(initialisation_depends_on_seed_and_name_only) {
     const vst_shape shape = VST_SHAPE(100, 100); /* several chunks */
     vst_params *a = new_params(), *b = new_params(), *c = new_params();
@@ -354,7 +354,7 @@ START_TEST(load_converts_and_ignores) {
     tensors[0].dtype = VST_F64, tensors[0].data = conv;
     tensors[1].dtype = VST_F16, tensors[1].data = half;
     tensors[3].dtype = VST_BF16, tensors[3].data = brain;
-    tensors[4] = (vst_tensor){"ema.fc.weight", VST_F32, VST_SHAPE(1), conv}; /* in the counter's place: it may miss */
+    tensors[4] = (vst_tensor){"ema.fc.weight", VST_F32, VST_SHAPE(1), conv}; /* the counter may be missing */
     tensors[5] = (vst_tensor){"optimizer.step", VST_I64, VST_SCALAR, conv};
     vst_safetensors *file = written(tensors, 6);
     vst_params_values(params)[vst_params_at(params, 2)->offset] = 9;
@@ -393,7 +393,7 @@ START_TEST(load_lists_what_does_not_fit) {
     ck_fails(vst_params_load(empty, file), VST_ERROR_ARGUMENT, "before vst_params_allocate");
     vst_safetensors_close(file);
 
-    tensors[0].dtype = VST_I32; /* a whole number is not a weight */
+    tensors[0].dtype = VST_I32; /* integers are not accepted for a weight */
     file = written(tensors, 1);
     ck_fails(vst_params_load(params, file), VST_ERROR_SHAPE, "conv.weight has the type I32");
     vst_safetensors_close(file);
@@ -419,7 +419,7 @@ START_TEST(load_shortens_long_lists) {
     ck_fails(vst_params_load(params, file), VST_ERROR_FORMAT, "30 missing, 30 unexpected, 0 wrong");
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "Unexpected: extra"));
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "and 22 more"));
-    ck_assert_ptr_nonnull(strstr(vst_error_message(), "and 25 more")); /* the long names fill their space earlier */
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "and 25 more")); /* fewer names are listed if they are long */
     vst_safetensors_close(file);
     vst_params_destroy(params);
 }

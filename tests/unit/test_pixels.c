@@ -1,6 +1,6 @@
-/* Decoding, resizing, moving and colouring, bit by bit: against what Pillow 11.3 made of the same images (pixels/, made
- * by make_pixels.py), on every instruction set; parts of a JPEG against the whole; broken and hostile files. With
- * --serve the program does what it is told through a pipe, see pixel_server.h. */
+/* Decoding, resizing, geometry and colour, bit for bit: against Pillow 11.3's results for the same images (pixels/,
+ * made by make_pixels.py), on every instruction set; parts of a JPEG against the whole; broken and malicious files.
+ * With --serve the program executes commands from a pipe, see pixel_server.h. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -55,7 +55,7 @@ static uint32_t sample(int kind, uint32_t y, uint32_t x, uint32_t c, uint32_t se
     }
 }
 
-/* The block of memory is as small as it can be, so that the sanitizers see a read behind it. */
+/* Allocates exactly the needed size, so that the sanitizers detect reads beyond the end. */
 static void make_image(vst_image *image, int channels, int height, int width, int kind, int seed) {
     vst_image_clear(image);
     ck_ok(vst_image_allocate(image, channels, height, width));
@@ -80,7 +80,7 @@ static FILE *open_fixture(const char *name) {
     return file;
 }
 
-/* All operations with one set of kernels: each test runs in a process of its own, where the choice is made anew. */
+/* All operations with one set of kernels. Each test runs in its own process, where the choice is made again. */
 START_TEST(operations) {
     static const char *const sets[] = {"generic", "avx2", "avx512"};
     pixel_desk desk = {0};
@@ -162,7 +162,7 @@ static vst_box random_box(vst_random *random, int height, int width) {
     return box;
 }
 
-/* A part has the pixels of the whole, whatever the sampling and wherever it lies. */
+/* A part has the pixels of the whole, for any chroma subsampling and position. */
 START_TEST(part_is_part_of_whole) {
     enum { FILES = 12, BOXES = 25, SIDE = 150 };
     const jpeg_kind *kind = &jpeg_kinds[_i];
@@ -192,7 +192,7 @@ START_TEST(part_is_part_of_whole) {
 }
 END_TEST
 
-/* A window of a resized image has the pixels of the whole, made from the whole input or from its source alone. */
+/* A window of a resized image has the pixels of the whole, computed from the whole input or from its source only. */
 START_TEST(window_is_part_of_resized) {
     enum { CASES = 300, SIDE = 90 };
     vst_image in = {0}, part = {0}, whole = {0}, expected = {0}, out = {0}, scratch = {0};
@@ -227,7 +227,7 @@ static double mean_difference(const vst_image *a, const vst_image *b) {
     return sum / (double)size_of(a);
 }
 
-/* A scaled decode is as large as asked for at least, never larger than needed, and shows the same. */
+/* A scaled decode is at least as large as requested, not larger than needed, and similar to the original. */
 START_TEST(scaled) {
     vst_image image = {0}, whole = {0}, small = {0}, scratch = {0};
     size_t size;
@@ -278,7 +278,7 @@ START_TEST(orientation) {
         ck_ok(vst_image_decode(marked, marked_size, &options, &turned, NULL));
         ck_ok(vst_image_turn(&plain, i, &expected));
         assert_same(&turned, &expected, "turned");
-        for (size_t cut = 0; cut < 40; cut++) { /* a broken structure, its last bytes lie outside */
+        for (size_t cut = 0; cut < 40; cut++) { /* a broken structure: its last bytes are missing */
             uint8_t *shorter = malloc(cut + 1);
             memcpy(shorter, marked + 12, cut);
             const int found = vsti_exif_orientation(shorter, cut);
@@ -294,7 +294,7 @@ START_TEST(orientation) {
 }
 END_TEST
 
-/* A chunk eXIf in a PNG, before the pixels. */
+/* An eXIf chunk in a PNG, before the pixels. */
 START_TEST(png_orientation) {
     static const uint8_t tiff[26] = {'M', 'M', 0, '*', 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6};
     enum { HEADER = 33, CHUNK = 12 + sizeof tiff };
@@ -378,13 +378,13 @@ END_TEST
 
 /* ---- Broken and hostile files ---- */
 
-/* Tries the first `cut` bytes with `end` behind them. Returns 0 if they are refused, 1 if the decoder painted over what
- * is missing and said so, 2 if it got all pixels. */
+/* Tries the first `cut` bytes followed by `end`. Returns 0 if they are refused, 1 if the decoder filled in missing
+ * pixels and reported damage, 2 if all pixels are right. */
 static int try_cut(const uint8_t *file, size_t cut, const char *end, const vst_image *whole) {
     const vst_decode_options lenient = {.allow_damaged = true};
     const size_t more = strlen(end);
     vst_image image = {0};
-    uint8_t *copy = malloc(cut + more + !(cut + more)); /* of exactly this size, for the sanitizers */
+    uint8_t *copy = malloc(cut + more + !(cut + more)); /* exactly this size, for the sanitizers */
     bool damaged = false;
     int result = 2;
     ck_assert_ptr_nonnull(copy);
@@ -404,8 +404,9 @@ static int try_cut(const uint8_t *file, size_t cut, const char *end, const vst_i
     return result;
 }
 
-/* Cut off anywhere, a file is an error, or damaged and called so, or whole in all that makes pixels. So is one that was
- * cut off and given an end, but if it lost whole scans of a progressive one: nothing in the file tells. */
+/* A file truncated anywhere is an error, is reported as damaged, or has all pixels. The same holds for one that is
+ * truncated and given an end marker, except if it has lost whole scans of a progressive file, which cannot be detected.
+ */
 START_TEST(truncation) {
     vst_image whole = {0};
     size_t size;
@@ -423,7 +424,7 @@ START_TEST(truncation) {
 }
 END_TEST
 
-/* Makes the file's frame say another size. */
+/* Sets another size in the file's frame header. */
 static void set_jpeg_size(uint8_t *file, size_t size, unsigned height, unsigned width) {
     for (size_t i = 0; i + 9 < size; i++)
         if (file[i] == 0xff && (file[i + 1] == 0xc0 || file[i + 1] == 0xc2)) {
@@ -460,7 +461,7 @@ START_TEST(pixel_bomb) {
 }
 END_TEST
 
-/* A progressive file whose last scan comes again and again: each repeat costs a pass over the image. */
+/* A progressive file that repeats its last scan: each repeat costs a pass over the image. */
 START_TEST(scan_bomb) {
     enum { REPEATS = 600 };
     size_t size, scan = 0;
@@ -472,11 +473,13 @@ START_TEST(scan_bomb) {
     memcpy(bomb, file, size - 2);
     for (int i = 0; i < REPEATS; i++) memcpy(bomb + size - 2 + (size_t)i * length, file + scan, length);
     memcpy(bomb + size - 2 + REPEATS * length, file + size - 2, 2);
-    const vst_image_limits few = {.scans = 4}, enough = {.scans = 2 * REPEATS};
+    const vst_image_limits few = {.scans = 4}, large = {.pixels = 64 * 64}, enough = {.scans = 2 * REPEATS};
     refuse(bomb, size + REPEATS * length, &(vst_decode_options){.allow_damaged = true}, VST_ERROR_LIMIT,
            "more than 500 scans");
     refuse(file, size, &(vst_decode_options){.limits = &few, .allow_damaged = true}, VST_ERROR_LIMIT,
            "more than 4 scans");
+    refuse(bomb, size + REPEATS * length, &(vst_decode_options){.limits = &large, .allow_damaged = true},
+           VST_ERROR_LIMIT, "more than 32 scans of 64 x 64 pixels");
     vst_image image = {0}; /* the repeats count as damage */
     ck_ok(vst_image_decode(bomb, size + REPEATS * length,
                            &(vst_decode_options){.limits = &enough, .allow_damaged = true}, &image, NULL));
@@ -488,7 +491,7 @@ END_TEST
 
 /* ---- Memory ---- */
 
-/* With the same images again, no operation allocates. */
+/* Operations on reused images do not allocate. */
 START_TEST(no_allocation) {
     static const char *const commands[] = {"resize bicubic 20 31",
                                            "resize lanczos 70 30",
@@ -521,7 +524,7 @@ START_TEST(no_allocation) {
 }
 END_TEST
 
-/* Every allocation fails in turn: an error, nothing lost. */
+/* Every allocation fails in turn: an error is returned, and nothing is leaked. */
 START_TEST(failing_allocations) {
     static const char *const commands[] = {"resize bicubic 20 31", "rotate bicubic 27",
                                            "sharpness 1.5",        "blur 1.3",
@@ -562,7 +565,7 @@ START_TEST(failing_allocations) {
 }
 END_TEST
 
-/* What no JPEG can be; and more bytes than the encoder's first buffer, which grows. */
+/* Images that no JPEG can store; and more bytes than the encoder's first buffer, which has to grow. */
 START_TEST(jpeg_encoding) {
     vst_image image = {0}, back = {0};
     uint8_t *file[2];

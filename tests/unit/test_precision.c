@@ -1,5 +1,5 @@
-/* Values kept as bf16, s8 or u8 come back within half a step of their type; the conversion is there once however many
- * read the value, and the profile shows it; without a policy nothing changes. */
+/* Values stored as bf16, s8 or u8 are within half a step of their dtype; they are converted once for any number of
+ * readers, which the profile shows; without a policy nothing changes. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,8 +22,8 @@ typedef struct subject {
     vst_value out[3];
 } subject;
 
-/* x -> sigmoid "mid" -> the same values through a view, a sum with zero and a convolution's layout. Three readers of
- * one value, of which the last wants it in a layout of oneDNN's. */
+/* x -> sigmoid "mid" -> the same values through a view, a sum with zero and the layout of a convolution. Three readers
+ * of one value; the last one needs a layout of oneDNN's. */
 static subject build(void) {
     subject s = {0};
     ck_ok(vst_params_create(&s.params));
@@ -45,7 +45,7 @@ static void finish(subject *s) {
     vst_params_destroy(s->params);
 }
 
-/* Channel c reaches ±(c + 1). */
+/* Values of channel c are within ±(c + 1). */
 static void fill(float *x) {
     vst_random random = vst_random_stream(1, 0, 0, 0);
     for (int i = 0; i < VALUES; i++)
@@ -71,7 +71,7 @@ static int count_rows(const vst_context *context, const char *operation) {
     return count;
 }
 
-/* Largest deviation of the two outputs that show the value itself, by channel in units of `steps`. */
+/* Largest deviation of the two outputs that return the value, by channel in units of `steps`. */
 static double worst(const vst_context *context, const float *steps, bool relative) {
     float x[VALUES];
     double most = 0;
@@ -115,12 +115,12 @@ START_TEST(values_come_back) {
         const double off = worst(context, cases[i].steps, cast);
         printf("%s %d: off by at most %.4f\n", vst_dtype_name(cases[i].entry.dtype), cases[i].entry.scale_count, off);
         fflush(stdout);
-        ck_assert_double_gt(off, cases[i].bound / 4); /* it was kept in fewer bits */
+        ck_assert_double_gt(off, cases[i].bound / 4); /* it was stored with fewer bits */
         ck_assert_double_lt(off, cases[i].bound * 1.0001);
-        ck_assert_double_gt(convolution_off(context, exact), 0); /* the convolution reads the kept value, too */
+        ck_assert_double_gt(convolution_off(context, exact), 0); /* the convolution reads the stored value too */
         ck_assert_double_lt(convolution_off(context, exact), 16);
-        /* Converted once, and back once for the two that read float32; a view has the same type and is converted back
-         * for the output, unless its shape does not say where the channels are: then it shows float32. */
+        /* Converted once, and back once for the two that read float32. A view has the same dtype and is converted back
+         * for the output; if its shape does not contain the channels, it is float32. */
         const int there = 1, back = cases[i].entry.scale_count > 1 ? 1 : 2;
         ck_assert_int_eq(count_rows(context, cases[i].to), cast ? there + back : there);
         ck_assert_int_eq(count_rows(context, cases[i].from), cast ? there + back : back);

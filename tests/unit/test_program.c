@@ -220,6 +220,28 @@ START_TEST(thread_count_is_left_alone) {
 }
 END_TEST
 
+/* Work is dealt out by the number of threads: with fewer, a part would not be computed. */
+START_TEST(smaller_teams_are_refused) {
+    subject s = open_model(0);
+    vst_program *two, *fewer;
+    ck_ok(make_program(&two, &s, 1, &(vst_program_options){.threads = 2}));
+    vst_context *context = create_context(two);
+    const int levels = omp_get_max_active_levels();
+    omp_set_num_threads(2);
+    omp_set_max_active_levels(0);
+    ck_assert_int_eq(run(context, &s, 1, 0), VST_ERROR_UNSUPPORTED);
+    ck_assert_int_eq(make_program(&fewer, &s, 1, &(vst_program_options){.threads = 2}), VST_ERROR_UNSUPPORTED);
+    ck_ok(make_program(&fewer, &s, 1, &(vst_program_options){0}));
+    ck_assert_int_eq(fewer->threads, 1);
+    omp_set_max_active_levels(levels);
+    ck_ok(run(context, &s, 1, 0));
+    vst_context_destroy(context);
+    vst_program_destroy(two);
+    vst_program_destroy(fewer);
+    close_model(&s);
+}
+END_TEST
+
 typedef struct job {
     const subject *s;
     vst_program *program;
@@ -344,6 +366,7 @@ int main(void) {
     tcase_add_test(cases, other_parameters_are_not_shared);
     tcase_add_loop_test(cases, packing_without_memory, 0, MODELS);
     tcase_add_test(cases, thread_count_is_left_alone);
+    tcase_add_test(cases, smaller_teams_are_refused);
     tcase_add_loop_test(cases, threads_give_the_same_bits, 0, MODELS);
     tcase_add_loop_test(cases, two_programs_are_planned_at_once, 0, MODELS);
     return run_suite("program", cases);

@@ -70,7 +70,7 @@ START_TEST(defaults) {
     ck_assert_ptr_null(recipe->augment.train);
     ck_assert_ptr_null(recipe->distill.teacher);
     ck_assert_ptr_null(recipe->run.output);
-    ck_assert_int_eq(recipe->optim.name, 1);
+    ck_assert_str_eq(vst_optim_name(&recipe->optim), "adamw");
     ck_assert_int_eq(recipe->optim.batch, 128);
     ck_assert_double_eq(recipe->optim.lr, 1e-3);
     ck_assert_double_eq(recipe->optim.beta2, 0.999);
@@ -97,7 +97,7 @@ START_TEST(values) {
     expect_model(recipe, "mean", "[0.5, 0.25, 0.125]");
     ck_assert_str_eq(recipe->data.path, "a: b #c");
     ck_assert_int_eq(recipe->data.validation, 500);
-    ck_assert_int_eq(recipe->optim.name, 0);
+    ck_assert_str_eq(vst_optim_name(&recipe->optim), "sgd");
     ck_assert(!recipe->optim.nesterov);
     ck_assert_int_eq(recipe->optim.lr_rule, VST_LR_RULE_LINEAR);
     ck_assert_int_eq(recipe->term_count, 2);
@@ -234,12 +234,13 @@ static const struct {
     {"", "x.yaml: the file is empty"},
     {"- a\n", "x.yaml:1:1: the file: expected keys with values, got a list"},
     {"optim:\n  lrr: 1\n", "x.yaml:2:3: unknown key \"lrr\" in optim; did you mean \"lr\"?"},
-    {"optim:\n  qqqqqq: 1\n", "x.yaml:2:3: unknown key \"qqqqqq\" in optim; known are name, batch"},
+    {"optim:\n  qqqqqq: 1\n", "x.yaml:2:3: unknown key \"qqqqqq\" in optim; known are name, options, batch"},
     {"optim:\n  lr: 900\n", "x.yaml:2:3: optim.lr = 900: allowed is 0 … 100"},
     {"optim:\n  lr: [1]\n", "x.yaml:2:3: lr: expected a single value, got a list"},
     {"optim:\n  lr:\n", "x.yaml:2:3: optim.lr: expected a number, got \"\""},
-    {"optim:\n  name: adam\n",
-     "x.yaml:2:3: optim.name: expected one of sgd|adamw|lamb, got \"adam\"; did you mean \"adamw\"?"},
+    {"optim:\n  name: adamv\n",
+     "x.yaml:2:3: optim.name: expected one of adam|adamw|adan|lamb|lion|nadam|rmsprop|sgd, got \"adamv\"; did you mean "
+     "\"adam\"?"},
     {"optim: 3\n", "x.yaml:1:1: optim: expected keys with values, got a single value"},
     {"batch_size: 64\n", "x.yaml:1:1: unknown key \"batch_size\" in a recipe; did you mean optim.batch?"},
     {"optimizer: {lr: 1}\n", "x.yaml:1:1: unknown key \"optimizer\" in a recipe; did you mean optim.name?"},
@@ -296,7 +297,7 @@ static const struct {
     {MODEL DATA "augment: {train: \"crop, random_resized_crop:scale_min=0.9:scale_max=0.5\"}\n",
      "x.yaml: augment.train: augmentation random_resized_crop: scale_min 0.9 is above scale_max 0.5"},
     {MODEL DATA "augment: {train: \"rand_augment:policy=rand-x9\"}\n",
-     "x.yaml: augment.train: augmentation rand_augment: \"rand-x9\": \"x9\" means nothing here"},
+     "x.yaml: augment.train: augmentation rand_augment: \"rand-x9\": \"x9\" is not a part of a policy"},
     {MODEL DATA "augment: {train: spin}\n", "x.yaml: augment.train: there is no augmentation 'spin'"},
     {MODEL DATA "augment: {repeats: 0}\n", "x.yaml:3:11: augment.repeats = 0: allowed is 1"},
     {MODEL DATA "augment: {views: 2, cutmix: 1}\n", "augment.views = 2: views cannot repeat where augment.mixup"},
@@ -433,18 +434,19 @@ START_TEST(imagenet_recipes) {
     static const struct {
         const char *name;
         int images, image;
-        double lr;
+        double lr, crop_pct; /* crop_pct: main.py's --eval-crop-ratio */
+        const char *drop_path;
         bool taught, lamb, start;
-    } list[] = {{"deit-tiny", 1024, 224, 5e-4, false, false, false},
-                {"deit-base", 1024, 224, 5e-4, false, false, false},
-                {"deit-small-distilled", 1024, 224, 5e-4, true, false, false},
-                {"deit-base-distilled-1000", 1024, 224, 5e-4, true, false, false},
-                {"deit-base-384", 512, 384, 5e-6, false, false, true},
-                {"deit-base-distilled-384", 512, 384, 5e-6, true, false, true},
-                {"deit3-small", 2048, 224, 4e-3, false, true, false},
-                {"deit3-base", 2048, 192, 3e-3, false, true, false},
-                {"deit3-base-224", 512, 224, 1e-5, false, false, true},
-                {"deit3-small-384", 512, 384, 1e-5, false, false, true}};
+    } list[] = {{"deit-tiny", 1024, 224, 5e-4, 0.875, "0.1", false, false, false},
+                {"deit-base", 1024, 224, 5e-4, 0.875, "0.1", false, false, false},
+                {"deit-small-distilled", 1024, 224, 5e-4, 0.875, "0.1", true, false, false},
+                {"deit-base-distilled-1000", 1024, 224, 5e-4, 0.875, "0.1", true, false, false},
+                {"deit-base-384", 512, 384, 5e-6, 0.875, "0", false, false, true},
+                {"deit-base-distilled-384", 512, 384, 5e-6, 0.875, "0", true, false, true},
+                {"deit3-small", 2048, 224, 4e-3, 1, "0.05", false, true, false},
+                {"deit3-base", 2048, 192, 3e-3, 1, "0.2", false, true, false},
+                {"deit3-base-224", 512, 224, 1e-5, 1, "0.2", false, false, true},
+                {"deit3-small-384", 512, 384, 1e-5, 1, "0", false, false, true}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         char path[1024], size[16];
         vst_recipe *r;
@@ -454,6 +456,11 @@ START_TEST(imagenet_recipes) {
         ck_assert_int_eq((int)vst_step_images(&r->optim), list[i].images);
         ck_assert_int_eq(vst_model_common_of(r->model)->image, list[i].image);
         ck_assert_ptr_nonnull(strstr(r->augment.train, size));
+        ck_assert_double_eq(vst_model_common_of(r->model)->crop_pct, list[i].crop_pct);
+        char *drop_path =
+            vst_options_get(vst_options_find(r->model->backbone->options, "drop_path"), r->model->options);
+        ck_assert_str_eq(drop_path, list[i].drop_path);
+        vst_free(drop_path);
         ck_assert_double_eq(r->optim.lr, list[i].lr);
         ck_assert(!r->optim.warmup_prefix);
         ck_assert_int_eq(r->term_count, list[i].taught);

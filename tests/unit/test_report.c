@@ -1,5 +1,4 @@
-/* The report: what it says, that it says it safely and without gnuplot, and that failing allocations leave nothing
- * behind. */
+/* The report: its contents, escaping, pages without gnuplot, and no leaks if allocations fail. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -18,8 +17,12 @@ enum { CLASSES = 3, MANY = 40, PICTURES = 2 };
 static vst_image pictures[PICTURES];
 static const int labels[PICTURES] = {1, -1}, first_answers[PICTURES] = {1, 0}, second_answers[PICTURES] = {2, -1};
 static const char *const names[MANY] = {"cat", "<dog>", "a & b"};
-static const uint64_t confusion[CLASSES * CLASSES] = {90, 7, 3, 0, 100, 0, 40, 0, 60};
-static uint64_t large_confusion[MANY * MANY];
+static vst_confusion_cell cells[] = {{0, 0, 90}, {0, 1, 7}, {0, 2, 3}, {1, 1, 100}, {2, 0, 40}, {2, 2, 60}};
+static size_t rows[CLASSES + 1] = {0, 3, 4, 6};
+static const vst_confusion confusion = {CLASSES, cells, 6, rows};
+static vst_confusion_cell many_cells[MANY];
+static size_t many_rows[MANY + 1];
+static const vst_confusion large_confusion = {MANY, many_cells, MANY, many_rows};
 static vst_report_run runs[2];
 
 static void set_up(void) {
@@ -46,7 +49,7 @@ static void set_up(void) {
                                .top1_deviation = 0.25,
                                .teacher_agreement = NAN,
                                .minutes = 7.5,
-                               .confusion = confusion,
+                               .confusion = &confusion,
                                .predictions = first_answers,
                                .file = "best.safetensors",
                                .seeds = "0, 1",
@@ -129,14 +132,14 @@ START_TEST(page) {
     ck_assert_int_eq(occurrences(html, "data:image/png;base64,iVBORw0KGgo"), 2);
     ck_assert_int_eq(occurrences(html, "<li class=\"right\">✓ &lt;dog&gt;"), 1);
     ck_assert_int_eq(occurrences(html, "<li class=\"wrong\">✗ a &amp; b"), 1);
-    ck_assert_int_eq(occurrences(html, "<li class=\"\">"), 2); /* the picture without a label */
+    ck_assert_int_eq(occurrences(html, "<li class=\"\">"), 2); /* the image without a label */
     ck_assert_ptr_nonnull(strstr(html, "a: &lt;i&gt;"));
     ck_assert_ptr_nonnull(
         strstr(html, "is right most often, about 93.12 % of the test images, 5.62 points ahead of <b>plain"));
     ck_assert_ptr_nonnull(strstr(html, "<td>17</td><td>7.5</td><td>0, 1</td>"));
     ck_assert_ptr_nonnull(strstr(html, "</b> no &lt;map&gt;: it is gone</li>\n<li>"));
     ck_assert_ptr_nonnull(strstr(html, "</b> no more</li>"));
-    /* Nothing is fetched: the only addresses are names of XML's. */
+    /* Nothing is downloaded: the only addresses are XML namespaces. */
     ck_assert_int_eq(occurrences(html, "http"), occurrences(html, "http://www.w3.org/"));
     if (figures) {
         ck_assert_int_eq(occurrences(html, "<figure>"), 6);
@@ -165,8 +168,11 @@ START_TEST(without_gnuplot) {
 END_TEST
 
 START_TEST(many_classes) {
-    for (int i = 0; i < MANY; i++) large_confusion[i * MANY + (i + (i == 5)) % MANY] = 10;
-    runs[0].confusion = large_confusion;
+    for (int i = 0; i < MANY; i++) {
+        many_cells[i] = (vst_confusion_cell){i, (i + (i == 5)) % MANY, 10};
+        many_rows[i + 1] = (size_t)i + 1;
+    }
+    runs[0].confusion = &large_confusion;
     const vst_report report = {
         .title = "many", .runs = runs, .run_count = 1, .class_names = names, .class_count = MANY};
     char *html;
@@ -181,7 +187,7 @@ START_TEST(many_classes) {
 }
 END_TEST
 
-/* Attention and agreement of one of two runs; classes from the hardest on. */
+/* Attention and agreement of one of two runs; classes sorted by difficulty. */
 START_TEST(parts) {
     static const vst_report_agreement agreement = {
         .count = 2, .names = {"teacher", "student"}, .right = {91, 88.5}, .same = {{100, 93.25}, {93.25, 100}}};
@@ -228,7 +234,7 @@ START_TEST(parts) {
 }
 END_TEST
 
-/* Without summary.csv the epochs come from log.txt; lines of steps, and lines that are cut off, are not epochs. */
+/* Without summary.csv the epochs are read from log.txt; lines of steps and truncated lines are not epochs. */
 START_TEST(log_file) {
     vsti_curve curve = {0};
     FILE *file = fopen("log.txt", "w");
@@ -239,7 +245,7 @@ START_TEST(log_file) {
         file);
     ck_assert_int_eq(fclose(file), 0);
     ck_ok(vsti_curve_read(&curve, own_folder));
-    ck_assert_uint_eq(curve.count, 3); /* summary.csv comes first */
+    ck_assert_uint_eq(curve.count, 3); /* summary.csv takes precedence */
     ck_assert_double_eq_tol(vsti_curve_minutes(&curve), 9 / 60.0, 1e-12);
     vst_free(curve.epochs);
     curve = (vsti_curve){0};
@@ -258,7 +264,7 @@ START_TEST(bare) {
     char *html;
     bool figures;
     ck_ok(vst_report_html(&report, &html, &figures));
-    ck_assert(figures); /* nothing was to be drawn */
+    ck_assert(figures); /* there was nothing to draw */
     check_html(html);
     ck_assert_ptr_null(strstr(html, "nan"));
     vst_free(html);

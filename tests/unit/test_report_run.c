@@ -1,6 +1,6 @@
 /* Reports of real runs: a tiny teacher and a DeiT with a distillation token are trained on generated data. The numbers
- * of the page are those of summary.csv and of the models themselves; attention rollout is that of the formula; whatever
- * is broken or missing in a folder leaves the rest of the page and is named. */
+ * of the page are those of summary.csv and of the models; attention rollout follows its formula; broken or missing
+ * files are named, and the rest of the page is unchanged. */
 #include <check.h>
 #include <math.h>
 #include <stdarg.h>
@@ -54,7 +54,7 @@ static void set_up(void) {
     train(student_recipe, "student", &trained[1]);
 }
 
-/* The page about the two runs, or about the student alone; to be vst_free'd. */
+/* The page about both runs, or about the student only; freed with vst_free. */
 static char *page_of(vsti_measured_runs *set, bool both) {
     vsti_page_data sheet = {0};
     char *html;
@@ -110,7 +110,7 @@ START_TEST(numbers) {
 }
 END_TEST
 
-/* The answers of the two heads, taken from the model's taps one image after the other. */
+/* The predictions of the two heads, from the model's taps, one image at a time. */
 static void answer(const vsti_measured_run *run, int answers[VST_HEADS][TEST]) {
     vst_graph *graph;
     vst_context *context;
@@ -145,7 +145,7 @@ START_TEST(agreement_of_heads) {
     const vst_evaluation *own = vsti_report_answers(&set, student), *teacher = vsti_report_answers(&set, &set.runs[0]);
     int heads[VST_HEADS][TEST], same[2] = {0}, right = 0;
     ck_assert_int_eq(agreement->count, 4);
-    ck_assert_int_lt(set.runs[0].agreement.count, 2); /* nobody is compared with itself */
+    ck_assert_int_lt(set.runs[0].agreement.count, 2); /* a run is not compared with itself */
     ck_assert_int_lt(set.runs[0].teacher, 0);
     answer(student, heads);
     for (int i = 0; i < TEST; i++) {
@@ -186,7 +186,7 @@ static void apply_block(const float *scores, matrix in, matrix out) {
     }
 }
 
-/* The whole product of the paper from the raw scores. */
+/* The product of the paper, computed from the raw scores. */
 static void roll_out(const vsti_measured_run *run, const float *image, matrix rolled) {
     vst_graph *graph;
     vst_context *context;
@@ -254,8 +254,8 @@ END_TEST
 /* ---- What is missing ---- */
 
 typedef struct damage {
-    const char *command;              /* of the shell, in the folder of both runs */
-    const char *says, *keeps, *lacks; /* of the page about the student */
+    const char *command;              /* shell command, run in the folder of both runs */
+    const char *says, *keeps, *lacks; /* texts of the page about the student */
 } damage;
 
 static const damage damages[] = {
@@ -301,7 +301,7 @@ START_TEST(nothing) {
 }
 END_TEST
 
-/* The data lies elsewhere now. */
+/* The data have been moved. */
 START_TEST(moved_data) {
     vsti_measured_runs set = {.data = "moved"};
     ck_assert_int_eq(system("mv data moved"), 0);
@@ -313,7 +313,7 @@ START_TEST(moved_data) {
 }
 END_TEST
 
-/* Other images than those of the first run: no common pictures, but a row in the table. */
+/* Other images than those of the first run: no common images, but a row in the table. */
 START_TEST(other_data) {
     vsti_measured_runs set = {0};
     ck_assert_int_eq(system("mkdir other"), 0);
@@ -322,7 +322,7 @@ START_TEST(other_data) {
     char *html = page_of(&set, true);
     expect(html, "no matrix and no pictures: it was tested on other/");
     ck_assert_int_eq(occurrences(html, "<table class=matrix>"), 1);
-    ck_assert_int_eq(set.runs[1].agreement.count, 4); /* the teacher answers these images too */
+    ck_assert_int_eq(set.runs[1].agreement.count, 4); /* the teacher is run on these images too */
     vst_free(html);
     vsti_report_set_clear(&set);
 }

@@ -19,7 +19,7 @@ static const float *input(void) {
     return values;
 }
 
-/* Memory of exactly this size, so that a sanitizer sees a write behind it. */
+/* Memory of exactly this size, so that sanitizers detect writes beyond it. */
 static float *room(int count) {
     float *values = malloc((size_t)count * sizeof *values);
     ck_assert_ptr_nonnull(values);
@@ -137,7 +137,7 @@ START_TEST(same_size_is_a_copy) {
 }
 END_TEST
 
-/* PyTorch 2.13 cannot tell what a single antialiased column should be, but can for the same values in a row. */
+/* PyTorch 2.13 has a bug for a single antialiased column; the expected values are those of the same data as a row. */
 START_TEST(column_like_row) {
     static const int lengths[][2] = {{2, 6}, {5, 3}, {31, 4}};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)

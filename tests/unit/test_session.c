@@ -346,6 +346,39 @@ START_TEST(the_processes_threads_stay) {
 }
 END_TEST
 
+/* In a parallel region each caller has one thread: a session of two is refused there, one of one thread answers as
+ * anywhere, and so does one that is opened there. */
+START_TEST(called_from_a_parallel_region) {
+    subject s;
+    vst_session *one, *two;
+    vst_result expected = {0};
+    make_deit(&s);
+    ck_ok(vst_session_open(&one, "model.safetensors", &(vst_session_options){.threads = 1}));
+    ck_ok(vst_session_open(&two, "model.safetensors", &(vst_session_options){.threads = 2}));
+    ck_ok(vst_session_run(one, s.images, 4, &expected));
+    int refused = 0, same = 0;
+#pragma omp parallel num_threads(2) reduction(+ : refused, same)
+    {
+        vst_result result = {0};
+        vst_session *own = NULL;
+        refused += vst_session_run(two, s.images, 4, &result) == VST_ERROR_UNSUPPORTED;
+        if (vst_session_run(one, s.images, 4, &result) == VST_OK)
+            same += memcmp(result.scores, expected.scores, sizeof(float) * 4 * CLASSES) == 0;
+        if (vst_session_open(&own, "model.safetensors", NULL) == VST_OK &&
+            vst_session_run(own, s.images, 4, &result) == VST_OK)
+            same += memcmp(result.scores, expected.scores, sizeof(float) * 4 * CLASSES) == 0;
+        vst_session_close(own);
+        vst_result_clear(&result);
+    }
+    ck_assert_int_eq(refused, 2);
+    ck_assert_int_eq(same, 4);
+    vst_result_clear(&expected);
+    vst_session_close(one);
+    vst_session_close(two);
+    clear(&s);
+}
+END_TEST
+
 /* ---- Many threads ---- */
 
 enum { THREADS = 8, ROUNDS = 6 };
@@ -507,6 +540,7 @@ int main(void) {
     tcase_add_test(tests, values_may_change);
     tcase_add_test(tests, few_programs_are_kept);
     tcase_add_test(tests, the_processes_threads_stay);
+    tcase_add_test(tests, called_from_a_parallel_region);
     tcase_add_loop_test(tests, eight_threads, 0, 2);
     tcase_add_test(tests, two_sessions_are_opened_at_once);
     tcase_add_test(tests, failing_allocations);

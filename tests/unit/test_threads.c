@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "tests/unit/suite.h"
@@ -89,11 +90,50 @@ START_TEST(parking_from_many_threads) {
 END_TEST
 
 START_TEST(thread_counts_are_put_back) {
+    vsti_team two, same, four;
     omp_set_num_threads(3);
-    ck_assert_int_eq(vsti_threads_use(2), 3);
-    ck_assert_int_eq(vsti_threads_use(0), 2);
-    ck_assert_int_eq(vsti_threads_use(3), 2);
+    omp_set_dynamic(1);
+    ck_assert_int_eq(vsti_team_begin(&two, 2), VST_OK);
+    ck_assert_int_eq(two.threads, 2);
+    ck_assert_int_eq(vsti_team_begin(&same, 0), VST_OK);
+    ck_assert_int_eq(same.threads, 2);
+    ck_assert_int_eq(vsti_team_begin(&four, 4), VST_OK);
+    ck_assert_int_eq(omp_get_max_threads(), 4);
+    ck_assert_int_eq(omp_get_dynamic(), 0);
+    vsti_team_end(&four);
+    vsti_team_end(&same);
+    vsti_team_end(&two);
     ck_assert_int_eq(omp_get_max_threads(), 3);
+    ck_assert_int_eq(omp_get_dynamic(), 1);
+    vsti_team_end(&(vsti_team){0});
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+}
+END_TEST
+
+/* What OpenMP does not give is known, and is no team of another size. */
+START_TEST(smaller_teams_are_seen) {
+    vsti_team team;
+    const int levels = omp_get_max_active_levels();
+    omp_set_num_threads(3);
+    omp_set_max_active_levels(0);
+    ck_assert_int_eq(vsti_team_begin(&team, 0), VST_OK);
+    ck_assert_int_eq(team.threads, 1);
+    ck_assert_int_eq(omp_get_max_threads(), 1);
+    vsti_team_end(&team);
+    ck_assert_int_eq(vsti_team_begin(&team, 2), VST_ERROR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "2 threads are needed to compute, and OpenMP gives 1"));
+    ck_assert_int_eq(omp_get_max_threads(), 3);
+    omp_set_max_active_levels(levels);
+    int within = 0, refused = 0;
+#pragma omp parallel num_threads(2) reduction(+ : within, refused)
+    {
+        vsti_team own;
+        within += vsti_team_begin(&own, 0) == VST_OK ? own.threads : 100;
+        vsti_team_end(&own);
+        refused += vsti_team_begin(&own, 2) == VST_ERROR_UNSUPPORTED;
+    }
+    ck_assert_int_eq(within, 2);
+    ck_assert_int_eq(refused, 2);
 }
 END_TEST
 
@@ -117,6 +157,7 @@ int main(void) {
     tcase_add_test(cases, parking_comes_and_goes);
     tcase_add_test(cases, parking_from_many_threads);
     tcase_add_test(cases, thread_counts_are_put_back);
+    tcase_add_test(cases, smaller_teams_are_seen);
     tcase_add_test(cases, adapting_is_cheap);
     return run_suite("threads", cases);
 }

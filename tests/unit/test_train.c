@@ -66,8 +66,22 @@ static void make_transformer(const char *distilled) {
                        .settings = {"run.epochs=1", "model.depth=3", "model.dim=24", distilled}});
 }
 
+/* What else can be chosen, all at once: everything of it must be continued exactly. */
+static const char chosen_recipe[] =
+    "data: {path: data, workers: 1, validation: 40}\n" RUN
+    "augment: {train: \"flip:probability=0.5\", mixup: 0.8, cutmix_minmax: [0.2, 0.8], mixup_mode: elem}\n"
+    "optim: {name: nadam, batch: 20, lr: 2e-3, warmup_epochs: 0.5, schedule: plateau, schedule_options: "
+    "\"patience=0, threshold=1, decay_rate=0.5\", freeze: \"*, !blocks.1.*, !head*\", ema_decay: 0.9, ema_ramp: true}\n"
+    "model: {name: vit_mini_patch4_28, dropout: 0.1, " SMALL
+    "}\n"
+    "distill:\n"
+    "  teacher: teacher/last.safetensors\n"
+    "  terms:\n"
+    "    - {distance: mse, student: features.50%, teacher: features.1, projector: norm, weight: 1}\n"
+    "    - {distance: softmax_mse, from: ema, schedule: sigmoid, end: 2, weight: 10}\n";
+
 static void make_teachers_of(const char *recipe) {
-    if (recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
+    if (recipe == chosen_recipe || recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
     if (recipe == crowd_recipe) make_transformer("model.distilled=true");
 }
 
@@ -372,7 +386,7 @@ START_TEST(average_and_raw) {
     run_fine((session){
         .recipe = stateful_recipe, .output = "raw", .settings = {"optim.ema_decay=0.97", "optim.weights=raw"}});
     ck_assert(!tensor_differs("average", "raw", "optimizer.values"));
-    ck_assert(!tensor_differs("average", "raw", "ema.values"));
+    ck_assert(!tensor_differs("average", "raw", "ema.blocks.1.mlp.fc2.weight"));
     ck_assert(tensor_differs("average", "raw", "blocks.1.mlp.fc2.weight"));
     same_cells("average", EVAL, "average", EMA);
     same_cells("raw", EVAL, "raw", RAW);
@@ -457,11 +471,12 @@ static void interrupted(const char *recipe, bool resume, stop at) {
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe, distilled_recipe, crowd_recipe,
-                                          gathering_recipe};
+    static const char *const recipes[] = {teacher_recipe, stateful_recipe,  distilled_recipe,
+                                          crowd_recipe,   gathering_recipe, chosen_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
-    const bool distilled = recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe;
+    const bool distilled =
+        recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe || recipes[_i] == chosen_recipe;
     make_teachers_of(recipes[_i]);
     if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
     run_fine((session){.recipe = recipes[_i], .output = "whole"});
@@ -478,6 +493,71 @@ START_TEST(resumes_bit_for_bit) {
 END_TEST
 
 /* With more than one thread, too, every sum is taken in the same order each time. */
+/* As main.py's --attn-only: what is frozen is the same after one epoch and after three. */
+START_TEST(frozen_parameters_stay) {
+    static const char *const freeze = "optim.freeze=*, !*.attn.*, !head.*, !pos_embed";
+    static const char *const still[] = {"patch_embed.proj.weight", "blocks.1.mlp.fc2.weight", "cls_token", "norm.bias",
+                                        "ema.blocks.0.norm1.weight"};
+    static const char *const moved[] = {"blocks.0.attn.qkv.weight", "head.weight", "pos_embed"};
+    run_fine((session){
+        .recipe = student_recipe, .output = "one", .settings = {freeze, "run.epochs=2", "optim.ema_decay=0.9"}});
+    run_fine((session){
+        .recipe = student_recipe, .output = "three", .settings = {freeze, "run.epochs=3", "optim.ema_decay=0.9"}});
+    for (size_t i = 0; i < sizeof still / sizeof *still; i++)
+        ck_assert_msg(!tensor_differs("one", "three", still[i]), "%s", still[i]);
+    for (size_t i = 0; i < sizeof moved / sizeof *moved; i++)
+        ck_assert_msg(tensor_differs("one", "three", moved[i]), "%s", moved[i]);
+    expect((session){.recipe = student_recipe, .force = true, .settings = {"optim.freeze=block.*"}},
+           VST_ERROR_NOT_FOUND, "optim.freeze: \"block.*\" fits no parameter");
+    expect((session){.recipe = student_recipe, .force = true, .settings = {"optim.freeze=*"}}, VST_ERROR_ARGUMENT,
+           "no trained parameter");
+}
+END_TEST
+
+/* No validation is twice as good as the best, so that each epoch after the first halves the rate. */
+START_TEST(rate_falls_where_the_validation_stands) {
+    make_teacher();
+    run_fine((session){.recipe = chosen_recipe});
+    size_t size;
+    char *log = read_whole("run/summary.csv", &size);
+    double rates[EPOCHS];
+    const char *line = strchr(log, '\n');
+    for (int i = 0; i < EPOCHS; i++, line = strchr(line + 1, '\n')) {
+        ck_assert_ptr_nonnull(line);
+        ck_assert_int_eq(sscanf(line + 1, "%*d,%lf", &rates[i]), 1);
+    }
+    ck_assert_double_eq(rates[1], 2e-3); /* the warm-up is over, one validation is measured */
+    for (int i = 2; i < EPOCHS; i++) ck_assert_double_eq_tol(rates[i], rates[i - 1] / 2, 1e-12);
+    free(log);
+}
+END_TEST
+
+/* One line for every second step, whose losses are means over its batches; the cost of each term stands in the log. */
+START_TEST(steps_are_logged) {
+    make_teacher();
+    run_fine((session){.recipe = distilled_recipe, .settings = {"run.log_steps=2", "run.epochs=2"}});
+    size_t size;
+    char *text = read_whole("run/steps.csv", &size);
+    ck_assert_int_eq(
+        strncmp(text, "epoch,step,loss,labels,term0_kl,term1_hard,term2_mse,lr,gradient_norm,seconds\n", 76), 0);
+    int lines = 0, epoch;
+    unsigned long long step;
+    double loss, labels, terms[3], rate, norm, seconds;
+    for (const char *line = strchr(text, '\n') + 1; *line; line = strchr(line, '\n') + 1, lines++) {
+        ck_assert_int_eq(sscanf(line, "%d,%llu,%lf,%lf,%lf,%lf,%lf,%lf,%lf,%lf", &epoch, &step, &loss, &labels,
+                                &terms[0], &terms[1], &terms[2], &rate, &norm, &seconds),
+                         10);
+        ck_assert(norm > 0 && rate > 0 && seconds > 0);
+        ck_assert_double_eq_tol(loss, 0.5 * labels + terms[0] + 0.5 * terms[1] + terms[2], 1e-4 * loss);
+    }
+    ck_assert_int_ge(lines, 4);
+    expect_said("cost     the student alone");
+    expect_said("kl, logits <- logits");
+    expect_said("% of the student");
+    free(text);
+}
+END_TEST
+
 START_TEST(resumes_with_two_threads) {
     static const char *const recipes[] = {teacher_recipe, stateful_recipe};
     session parts = {.recipe = recipes[_i],
@@ -589,7 +669,7 @@ START_TEST(state_is_saved) {
                                           "optimizer.m",
                                           "optimizer.v",
                                           "optimizer.step",
-                                          "ema.values",
+                                          "ema.blocks.1.mlp.fc2.weight",
                                           "patch_embed.bn1.running_mean",
                                           "patch_embed.bn1.running_var",
                                           "patch_embed.bn1.num_batches_tracked",
@@ -638,9 +718,32 @@ END_TEST
 
 /* ---- Broken checkpoints ---- */
 
-enum { CUT, FLIPPED, FLIPPED_HEADER, EMPTY, MISSING, DAMAGES };
+enum { CUT, FLIPPED, FLIPPED_HEADER, EMPTY, MISSING, RENAMED, DAMAGES };
+
+/* A sound file that opens well, and lacks a tensor of the optimiser's. */
+static void rename_tensor(const char *path) {
+    static const char *const keys[] = {"vistill.format", "vistill.model", "vistill.classes", "vistill.checkpoint"};
+    vst_safetensors *file;
+    ck_ok(vst_safetensors_open(&file, path, NULL));
+    const size_t count = vst_safetensors_count(file);
+    vst_tensor *tensors = calloc(count, sizeof *tensors);
+    vst_metadata metadata[4];
+    ck_assert_ptr_nonnull(tensors);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i] = *vst_safetensors_at(file, i);
+        if (strcmp(tensors[i].name, "optimizer.values") == 0) tensors[i].name = "optimizer.valuer";
+    }
+    for (int i = 0; i < 4; i++) metadata[i] = (vst_metadata){keys[i], vst_safetensors_metadata(file, keys[i])};
+    ck_ok(vst_safetensors_write(path, tensors, count, metadata, 4));
+    free(tensors);
+    vst_safetensors_close(file);
+}
 
 static void damage(const char *path, int how) {
+    if (how == RENAMED) {
+        rename_tensor(path);
+        return;
+    }
     size_t size;
     char *bytes = read_whole(path, &size);
     if (how == FLIPPED) bytes[size - 1000] ^= 4;
@@ -836,6 +939,28 @@ END_TEST
 
 /* ---- Folders that hold a run ---- */
 
+/* --force removes the files of a run, --resume replaces them: a teacher or start weights among them are refused, by
+ * whatever path they are named. */
+START_TEST(inputs_are_no_outputs) {
+    make_teacher();
+    ck_assert_int_eq(symlink("teacher", "link"), 0);
+    static const char *const paths[] = {"teacher/last.safetensors", "link/best.safetensors",
+                                        "./teacher/../teacher/previous.safetensors"};
+    for (int i = 0; i < 3; i++) {
+        char setting[128];
+        snprintf(setting, sizeof setting, "run.start=%s", paths[i]);
+        session s = {.recipe = teacher_recipe, .output = "teacher", .settings = {setting}, .force = true};
+        expect(s, VST_ERROR_ARGUMENT, "is a file that this run writes");
+        s.resume = true;
+        expect(s, VST_ERROR_ARGUMENT, "run.start");
+        ck_assert(exists(paths[i]));
+    }
+    expect((session){.recipe = distilled_recipe, .output = "link", .force = true}, VST_ERROR_ARGUMENT,
+           "distill.teacher: teacher/last.safetensors is a file that this run writes");
+    ck_assert(exists("teacher/last.safetensors") && exists("teacher/log.txt"));
+}
+END_TEST
+
 START_TEST(used_folder) {
     run_fine((session){.recipe = student_recipe, .output = "whole"});
     run_fine((session){.recipe = student_recipe});
@@ -991,6 +1116,43 @@ START_TEST(diverges) {
 }
 END_TEST
 
+/* Weights that are lost in the last step of all, which no loss of a step tells: nothing of it is saved, least of all as
+ * the best model, and run.recover returns. They are not finite, or too large for what the model does with them. */
+START_TEST(diverges_at_the_end) {
+    session s = {.recipe = student_recipe,
+                 .settings = {"run.epochs=1", "run.recover=1"},
+                 .stop_phase = "train",
+                 .stop_epoch = 0,
+                 .stop_step = STEPS};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED); /* before the evaluation */
+    spoil("run", "optimizer.values", _i ? NAN : 1e30f);
+    s.stop_phase = NULL;
+    s.resume = true;
+    expect(s, VST_ERROR_NUMERIC, "epoch 0, after its last step: ");
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), _i ? "patch_embed.proj.weight is not finite; lower optim.lr"
+                                                         : "the model's scores of sample 0 are not finite"));
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "set optim.clip_norm or run.recover"));
+    ck_assert(!exists("run/best.safetensors"));
+    expect_said("the learning rate is 0.5 of the recipe's from here on (return 1 of at most 1)");
+}
+END_TEST
+
+/* Ctrl-C after weights were lost: they do not become the checkpoint. */
+START_TEST(lost_weights_are_not_saved) {
+    session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    spoil("run", "optimizer.values", NAN);
+    size_t size, again;
+    char *bytes = read_whole("run/last.safetensors", &size);
+    s = (session){.recipe = student_recipe, .resume = true, .stop_phase = "start"};
+    expect(s, VST_ERROR_NUMERIC, "after step 3 of epoch 1 the parameter patch_embed.proj.weight is not finite");
+    char *now = read_whole("run/last.safetensors", &again);
+    ck_assert(size == again && memcmp(bytes, now, size) == 0);
+    free(bytes);
+    free(now);
+}
+END_TEST
+
 START_TEST(names_the_labels) {
     session s = {.recipe = student_recipe, .stop_phase = "train", .stop_epoch = 1, .stop_step = 3};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
@@ -1000,7 +1162,7 @@ START_TEST(names_the_labels) {
 }
 END_TEST
 
-/* The term at fault is named: a teacher without finite answers, and one whose features are too large to be squared. */
+/* The term at fault is named, whose features are too large to be squared; a teacher without finite answers is none. */
 START_TEST(names_the_term) {
     make_teacher();
     spoil("teacher", "layer3.0.bn2.weight", 1e25f);
@@ -1008,9 +1170,7 @@ START_TEST(names_the_term) {
            "step 1 (epoch 1): distill.terms.2 (mse, blocks.0 <- layer3) is not finite; lower");
     spoil("teacher", "fc.weight", NAN);
     expect((session){.recipe = distilled_recipe, .force = true}, VST_ERROR_NUMERIC,
-           "step 1 (epoch 1): distill.terms.0 (kl, logits <- logits) is not finite, and first of all logits of the "
-           "teacher "
-           "teacher/last.safetensors; lower");
+           "teacher/last.safetensors: the model's scores of sample 0 are not finite");
     ck_assert(!exists("run/last.safetensors"));
 }
 END_TEST
@@ -1073,7 +1233,10 @@ int main(void) {
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 5);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 6);
+    tcase_add_test(tests, frozen_parameters_stay);
+    tcase_add_test(tests, rate_falls_where_the_validation_stands);
+    tcase_add_test(tests, steps_are_logged);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);
     tcase_add_test(tests, places_may_change);
     tcase_add_test(tests, old_checkpoints);
@@ -1087,6 +1250,7 @@ int main(void) {
     tcase_add_test(tests, evaluates_every_other_epoch);
     tcase_add_test(tests, saves_by_time);
     tcase_add_test(tests, short_recipes);
+    tcase_add_test(tests, inputs_are_no_outputs);
     tcase_add_test(tests, used_folder);
     tcase_add_test(tests, threads_are_restored);
     tcase_add_test(tests, folder_is_locked);
@@ -1094,6 +1258,8 @@ int main(void) {
     tcase_add_loop_test(tests, steps_allocate_nothing, 0, 4);
     tcase_add_loop_test(tests, allocation_failures, 0, 2);
     tcase_add_loop_test(tests, diverges, 0, 2);
+    tcase_add_loop_test(tests, diverges_at_the_end, 0, 2);
+    tcase_add_test(tests, lost_weights_are_not_saved);
     tcase_add_test(tests, names_the_labels);
     tcase_add_test(tests, names_the_term);
     tcase_add_test(tests, names_the_tensor);

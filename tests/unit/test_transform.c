@@ -51,6 +51,25 @@ START_TEST(right_size_is_kept) {
 }
 END_TEST
 
+/* DeiT's code resizes nothing where the input has at most 32 pixels, whatever crop_pct says; one of 33 is zoomed into,
+ * and so is an image of another size. */
+START_TEST(small_images_are_not_zoomed) {
+    for (int size = 28; size <= 33; size++)
+        for (int other = 0; other < 2; other++) {
+            vst_image image = {0}, scratch[2] = {{0}}, same = {0};
+            const vst_evaluation_view view = {size, 0.875, VST_FILTER_BICUBIC};
+            fill(&image, 3, size, size + other);
+            fill(&same, 3, size, size + other);
+            ck_ok(vst_image_evaluation_view(&view, &image, scratch));
+            ck_assert(image.height == size && image.width == size);
+            const bool kept = memcmp(image.pixels, same.pixels, (size_t)(size * 3)) == 0; /* the first row */
+            ck_assert_msg(kept == (size <= 32 && !other), "%d x %d", size, size + other);
+            vst_image_clear(&same);
+            clear(&image, scratch);
+        }
+}
+END_TEST
+
 /* int(round(rest / 2)) of 0 … 7 is 0 0 1 2 2 2 3 4; a smaller image is padded, one pixel more at the end. */
 START_TEST(centre_crop) {
     static const int halves[] = {0, 0, 1, 2, 2, 2, 3, 4};
@@ -132,6 +151,7 @@ int main(int count, char **arguments) {
     TCase *tests = tcase_create("transform");
     tcase_add_loop_test(tests, equals_timm, 0, (int)(sizeof view_fixtures / sizeof *view_fixtures));
     tcase_add_loop_test(tests, right_size_is_kept, 0, 2);
+    tcase_add_test(tests, small_images_are_not_zoomed);
     tcase_add_test(tests, centre_crop);
     tcase_add_test(tests, narrow_image_is_refused);
     tcase_add_test(tests, floats);

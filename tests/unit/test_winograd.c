@@ -1,5 +1,5 @@
-/* Winograd's convolution of every instruction set against the direct sum in double: sizes that leave partial tiles,
- * groups, padding, layouts, sums and bounds; the same bits with one and with several threads. */
+/* Winograd's convolution on every instruction set against the direct sum in double: sizes with partial tiles, groups,
+ * padding, layouts, sums and bounds; the same bits with one and with several threads. */
 #include <check.h>
 #include <math.h>
 #include <omp.h>
@@ -93,7 +93,7 @@ static void run(const vsti_kernels *k, data *d) {
     free(scratch);
 }
 
-/* The largest difference as a share of the root mean square before the bounds. */
+/* The largest difference divided by the root mean square before the bounds are applied. */
 static double worst_error(const data *d) {
     const vsti_winograd *s = &d->s;
     const int64_t pixels = s->out_height * s->out_width;
@@ -141,7 +141,7 @@ START_TEST(any_threads) {
 }
 END_TEST
 
-/* What is not a number shows, also behind bounds. */
+/* NaN is propagated, even with bounds. */
 START_TEST(nan_stays) {
     data d = make(&cases[1]);
     d.x[0] = NAN;

@@ -1,4 +1,4 @@
-/* Seconds of the monotonic clock. */
+/* Implementation with CLOCK_MONOTONIC. */
 #include "vision/base/clock.h"
 
 #include <time.h>

@@ -29,7 +29,7 @@ vst_status vsti_file_open_at(int folder, const char *path, int flags, int *fd, u
     vst_status status = VST_OK;
     struct stat info;
     *fd = openat(folder, path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
-    /* EISDIR and ENXIO: a folder, or a pipe without a reader, that was to be written to */
+    /* open fails with EISDIR for a folder, with ENXIO for writing to a FIFO without a reader. */
     if (*fd < 0 && (errno == EISDIR || errno == ENXIO) && fstatat(folder, path, &info, 0) == 0 &&
         !S_ISREG(info.st_mode))
         return vst_fail(VST_ERROR_FORMAT, "not a regular file, but %s", kind_of(info.st_mode));
@@ -89,9 +89,9 @@ out:
     return status;
 }
 
-/* ---- Where a path leads ---- */
+/* ---- Resolving a path ---- */
 
-/* The length of the path's folder, the slash included; 0: the current folder. */
+/* The length of the folder part of the path, including the slash; 0 if there is none. */
 static size_t folder_length(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? (size_t)(slash - path) + 1 : 0;
@@ -102,13 +102,13 @@ static char *folder_of(const char *path) {
     return length ? vst_format("%.*s", (int)length, path) : vst_strdup("./");
 }
 
-/* Follows symbolic links to a path that is none, which need not exist. */
+/* Resolves symbolic links. The final target need not exist. */
 static vst_status resolve(const char *path, char **out) {
     char link[LINK_BYTES];
     *out = vst_strdup(path);
     for (int i = 0; *out && i < LINKS_MAX; i++) {
         const ssize_t length = readlink(*out, link, sizeof link);
-        if (length < 0) return VST_OK; /* no link */
+        if (length < 0) return VST_OK; /* not a link */
         const int before = link[0] == '/' ? 0 : (int)folder_length(*out);
         char *next = vst_format("%.*s%.*s", before, *out, (int)length, link);
         vst_free(*out);
@@ -120,11 +120,11 @@ static vst_status resolve(const char *path, char **out) {
     return vst_fail(VST_ERROR_IO, "%s: too many symbolic links: give the path of a file", path);
 }
 
-/* *mode: that of the file that is there, 0 without one. */
+/* *mode is the mode of the existing file, or 0 if there is none. */
 static vst_status check_target(const char *path, mode_t *mode) {
     struct stat info;
     *mode = 0;
-    if (stat(path, &info) != 0) return VST_OK; /* what prevents writing shows when the temporary file is made */
+    if (stat(path, &info) != 0) return VST_OK; /* if it cannot be written, creating the temporary file reports why */
     *mode = info.st_mode & 0777;
     if (S_ISREG(info.st_mode)) return VST_OK;
     return vst_fail(VST_ERROR_IO, "%s cannot be replaced: not a regular file, but %s: give the path of a file", path,
@@ -133,7 +133,7 @@ static vst_status check_target(const char *path, mode_t *mode) {
 
 /* ---- Temporary files ---- */
 
-/* Whether `name` is `base` with the mark and a number, such as model.safetensors.tmp.4711 or ….tmp.4711.2. */
+/* True if `name` is a temporary file of `base`, such as model.safetensors.tmp.4711 or model.safetensors.tmp.4711.2. */
 static bool is_temporary(const char *name, const char *base) {
     const size_t length = strlen(base);
     if (strncmp(name, base, length) != 0 || strncmp(name + length, mark, sizeof mark - 1) != 0) return false;
@@ -141,8 +141,8 @@ static bool is_temporary(const char *name, const char *base) {
     return *number && strspn(number, "0123456789.") == strlen(number);
 }
 
-/* The lock of a writer goes with its process, and a process number may be in use on another machine or in another
- * container: so the lock tells, not the number. */
+/* Removes a temporary file if no writer holds its lock. The process number in the name is not enough: it may be in use
+ * on another machine or in another container. The lock is released when the writer's process ends. */
 static void remove_stray(int folder, const char *name) {
     struct stat opened, named;
     const int fd = openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -155,7 +155,7 @@ static void remove_stray(int folder, const char *name) {
 }
 
 void vsti_file_remove_strays(const char *path) {
-    char folder[PATH_MAX]; /* not of the heap: this must not fail */
+    char folder[PATH_MAX]; /* on the stack, because this must not fail for lack of memory */
     const char *base = path + folder_length(path);
     const int length = snprintf(folder, sizeof folder, "./%.*s", (int)(base - path), path);
     DIR *stream = length < (int)sizeof folder ? opendir(*path == '/' ? folder + 2 : folder) : NULL;
@@ -164,15 +164,15 @@ void vsti_file_remove_strays(const char *path) {
     if (stream) closedir(stream);
 }
 
-/* Locks the new file. False: someone took it for a stray before it was locked, and removed it. A file system without
- * locks never removes strays. */
+/* Locks the new file. Returns false if another writer has taken it for a stray and removed it before it was locked. On
+ * file systems without locks no stray is ever removed. */
 static bool claim(int fd) {
     struct stat info;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
     return fstat(fd, &info) != 0 || info.st_nlink > 0;
 }
 
-/* Another thread may be writing the same path: then the name gets a further number. */
+/* If another thread writes the same path, a second number is appended to the name. */
 static vst_status create_temporary(vsti_file_writer *writer) {
     for (int i = 0; i < NAMES_MAX; i++) {
         vst_free(writer->temporary);
@@ -184,7 +184,7 @@ static vst_status create_temporary(vsti_file_writer *writer) {
         if (writer->fd < 0)
             return vst_fail(VST_ERROR_IO, "%s: cannot be created: %s", writer->temporary, strerror(errno));
         if (claim(writer->fd)) return VST_OK;
-        close(writer->fd); /* its name may already be another writer's */
+        close(writer->fd); /* do not unlink: the name may belong to another writer by now */
         writer->fd = -1;
     }
     return vst_fail(VST_ERROR_IO, "%s: %d temporary files of it are in use: remove %s%s*", writer->path, NAMES_MAX,
@@ -193,7 +193,7 @@ static vst_status create_temporary(vsti_file_writer *writer) {
 
 /* ---- The writer ---- */
 
-/* The stream's end: all bytes, or none and the cause is kept. */
+/* The write function of the stream. After the first failure it keeps errno and writes nothing more. */
 static ssize_t write_bytes(void *cookie, const char *bytes, size_t size) {
     vsti_file_writer *writer = cookie;
     for (size_t done = 0; done < size && !writer->error;) {
@@ -205,7 +205,7 @@ static ssize_t write_bytes(void *cookie, const char *bytes, size_t size) {
     return writer->error ? 0 : (ssize_t)size;
 }
 
-/* Closes and frees what is open; the temporary file goes unless it is in its place. */
+/* Closes and frees everything. Removes the temporary file unless it has been renamed (`placed`). */
 static void finish(vsti_file_writer *writer, bool placed) {
     if (writer->stream) fclose(writer->stream);
     if (writer->fd >= 0) {
@@ -248,7 +248,7 @@ out:
     return status;
 }
 
-/* Some file systems cannot sync a folder and say EINVAL; their rename is then as durable as they make it. */
+/* Syncs and renames. A file system that cannot sync a folder (EINVAL) is not an error. */
 static vst_status place(const vsti_file_writer *writer) {
     if (fsync(writer->fd) != 0)
         return vst_fail(VST_ERROR_IO, "%s: syncing failed: %s", writer->temporary, strerror(errno));

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 static atomic_uint_fast64_t allocations, allocated_bytes;
-static atomic_int_fast64_t countdown; /* > 0: that many allocations until the one that fails */
+static atomic_int_fast64_t countdown; /* if positive: the allocation that brings it to 0 fails */
 
 static bool refused(size_t bytes) {
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
@@ -76,7 +76,7 @@ vst_status vst_grow(void *array_pointer, size_t *capacity, size_t needed, size_t
     if (wanted < needed) wanted = needed;
     if (!vst_multiply(wanted, size, &bytes)) return vst_fail_memory(SIZE_MAX);
     void *old, *grown;
-    memcpy(&old, array_pointer, sizeof old); /* array_pointer is a T **, whatever T is */
+    memcpy(&old, array_pointer, sizeof old); /* array_pointer is a T ** for any T */
     grown = vst_realloc(old, bytes);
     if (!grown) return vst_fail_memory(bytes);
     memcpy(array_pointer, &grown, sizeof grown);

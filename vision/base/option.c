@@ -12,10 +12,10 @@
 
 enum {
     NUMBER_TEXT = 32, /* bytes of a double written in full */
-    WORD_MAX = 63     /* longer words get no suggestion */
+    WORD_MAX = 63     /* no suggestion for longer words */
 };
 
-/* What users write: "image" for the field "common.image". */
+/* The key that users write: "image" for the field "common.image". */
 static const char *key_of(const vst_option *option) {
     const char *dot = strrchr(option->name, '.');
     return dot ? dot + 1 : option->name;
@@ -31,7 +31,7 @@ const vst_option *vst_options_find(const vst_option *table, const char *key) {
 
 /* ---- Suggestions ---- */
 
-/* Levenshtein's distance between two words of given lengths, both at most WORD_MAX. */
+/* Levenshtein distance of two words, ignoring case; both lengths are at most WORD_MAX. */
 static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length) {
     size_t row[WORD_MAX + 1];
     for (size_t j = 0; j <= b_length; j++) row[j] = j;
@@ -48,13 +48,13 @@ static size_t edit_distance(const char *a, size_t a_length, const char *b, size_
     return row[b_length];
 }
 
-/* The nearest known word so far. */
+/* The best match so far. */
 typedef struct suggestion {
     const char *word;
     size_t length, distance;
 } suggestion;
 
-/* Keeps `word` if it is nearer to what was written, and near enough that it may be meant. */
+/* Keeps `word` if it is closer to `written` than the best match so far and close enough to be a plausible typo. */
 static void suggest(suggestion *best, const char *written, const char *word, size_t length) {
     const size_t written_length = strlen(written);
     if (written_length > WORD_MAX || length > WORD_MAX) return;
@@ -63,7 +63,7 @@ static void suggest(suggestion *best, const char *written, const char *word, siz
     if (!best->word || distance < best->distance) *best = (suggestion){word, length, distance};
 }
 
-/* `; did you mean "lr"?` or the default_value text. */
+/* `; did you mean "lr"?`, or `otherwise` if nothing is similar. */
 static const char *suggestion_text(const suggestion *best, const char *otherwise, char *text, size_t size) {
     if (best->word) snprintf(text, size, "; did you mean \"%.*s\"?", (int)best->length, best->word);
     else snprintf(text, size, "%s", otherwise);
@@ -90,7 +90,7 @@ static vst_status unknown_key(const vst_option *table, const char *key) {
 
 /* ---- Parsing ---- */
 
-/* The shortest text that reads back to the same double. */
+/* The shortest text that is parsed to the same double. */
 static const char *number_text(double value, char text[NUMBER_TEXT]) {
     snprintf(text, NUMBER_TEXT, "%.15g", value);
     if (strtod(text, NULL) != value) snprintf(text, NUMBER_TEXT, "%.17g", value);
@@ -212,9 +212,48 @@ vst_status vst_options_set(const vst_option *table, void *structure, const char 
     return option ? set_field(option, structure, value) : unknown_key(table, key);
 }
 
+/* "key=value" up to a comma outside of brackets; *text is moved behind it. */
+static vst_status read_one(const vst_option *table, void *structure, const char **text) {
+    vst_status status = VST_OK;
+    char *key = NULL, *value = NULL;
+    const char *at = skip_space(*text), *equals = at + strcspn(at, "=,"), *end = equals;
+    if (*equals != '=')
+        return vst_fail(VST_ERROR_ARGUMENT, "\"%.100s\": expected key=value, with commas between several", at);
+    for (bool inside = false; *end && (*end != ',' || inside); end++) inside = *end == '[' || (inside && *end != ']');
+    size_t length = (size_t)(equals - at);
+    while (length && isspace((unsigned char)at[length - 1])) length--;
+    key = vst_format("%.*s", (int)length, at);
+    value = vst_format("%.*s", (int)(end - equals - 1), equals + 1);
+    if (!key || !value) VST_TRY(vst_fail_memory(strlen(at)));
+    VST_TRY(vst_options_set(table, structure, key, skip_space(value)));
+    *text = *end ? end + 1 : end;
+out:
+    vst_free(key);
+    vst_free(value);
+    return status;
+}
+
+vst_status vst_options_read(const vst_option *table, size_t size, const char *text, void **out) {
+    vst_status status = VST_OK;
+    void *structure = NULL;
+    *out = NULL;
+    if (text) text = skip_space(text);
+    if (!table && text && *text) return vst_fail(VST_ERROR_ARGUMENT, "\"%.100s\": it has no options of its own", text);
+    if (!table) return VST_OK;
+    if (!(structure = vst_calloc(1, size))) return vst_fail_memory(size);
+    VST_TRY(vst_options_default(table, structure));
+    while (text && *text) VST_TRY(read_one(table, structure, &text));
+    *out = structure;
+    structure = NULL;
+out:
+    if (structure) vst_options_clear(table, structure);
+    vst_free(structure);
+    return status;
+}
+
 vst_status vst_options_default(const vst_option *table, void *structure) {
     for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
-        if (!option->default_value) continue; /* zeroed is the default */
+        if (!option->default_value) continue; /* the structure is zeroed already */
         const vst_status status = set_field(option, structure, option->default_value);
         if (status != VST_OK) {
             vst_options_clear(table, structure);

@@ -1,4 +1,4 @@
-/* Progress of long work, handed to the program's sink. */
+/* Passes progress reports to the sink. */
 #include "vision/base/progress.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* Streams over Random123's Philox4x32-10; the permutation is a four-round Feistel network with Philox as its function.
- */
+/* Random streams from Random123's Philox4x32-10. Permutations are four-round Feistel networks with Philox as the round
+ * function. */
 #include "vision/base/random.h"
 
 #include <Random123/philox.h>
@@ -49,8 +49,8 @@ double vst_random_normal(vst_random *random) {
     return sqrt(-2.0 * log(u)) * cos(two_pi * v);
 }
 
-/* The logarithm of a number with the gamma distribution (Marsaglia and Tsang, 2000): for a small alpha the number
- * itself may be too small for a double. */
+/* The logarithm of a gamma-distributed number (Marsaglia and Tsang, 2000). For a small alpha the number itself may
+ * underflow. */
 static double log_gamma(vst_random *random, double alpha) {
     const double boost = alpha < 1 ? log(1.0 - vst_random_uniform(random)) / alpha : 0;
     const double d = (alpha < 1 ? alpha + 1 : alpha) - 1.0 / 3, c = 1 / sqrt(9 * d);
@@ -62,12 +62,12 @@ static double log_gamma(vst_random *random, double alpha) {
 }
 
 double vst_random_beta(vst_random *random, double alpha) {
-    if (alpha < 1e-300) alpha = 1e-300; /* both logarithms below would be infinite */
+    if (alpha < 1e-300) alpha = 1e-300; /* otherwise both logarithms below are infinite */
     const double a = log_gamma(random, alpha), b = log_gamma(random, alpha);
     return 1 / (1 + exp(b - a));
 }
 
-/* One Feistel pass over 2 * half_bits bits. */
+/* A four-round Feistel network over 2 * half_bits bits. */
 static uint64_t feistel(uint64_t value, int half_bits, philox4x32_key_t key, uint32_t epoch) {
     const uint64_t mask = (UINT64_C(1) << half_bits) - 1;
     uint64_t left = value >> half_bits, right = value & mask;

@@ -1,4 +1,4 @@
-/* Thread-local error text behind vst_status. */
+/* The thread-local error message. */
 #include "vision/base/status.h"
 
 #include <stdarg.h>
@@ -28,7 +28,7 @@ const char *vst_status_name(vst_status status) {
 const char *vst_error_message(void) { return message; }
 
 vst_status vst_fail(vst_status status, const char *format, ...) {
-    char text[MESSAGE_SIZE]; /* the arguments may point into the old message */
+    char text[MESSAGE_SIZE]; /* a copy, because the arguments may point into the old message */
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);

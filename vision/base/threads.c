@@ -1,4 +1,4 @@
-/* Watches how much of our processors others use, and parks an OpenMP team while that is much. */
+/* Measures OpenMP teams; watches how much of our processors others use, and parks an OpenMP team while that is much. */
 #include "vision/base/threads.h"
 
 #include <fcntl.h>
@@ -14,26 +14,56 @@
 
 #include "vision/base/clock.h"
 enum { STAT_BYTES = 1 << 16 };
-static const double interval = 0.5;       /* seconds between two looks; the kernel counts in hundredths */
-static const double longest_pause = 0.25; /* without a run for so long, what others did says nothing */
-static const double crowded = 0.4,
-                    lonely = 0.15; /* processors' worth of others' work from which, below which, it changes */
+static const double interval = 0.5; /* seconds between two measurements; the kernel counts in hundredths of a second */
+static const double longest_pause = 0.25; /* after such a time without a run, the measurement says nothing about runs */
+/* Processors used by others: above crowded the team is parked, below lonely it is released. */
+static const double crowded = 0.4, lonely = 0.15;
 
 static struct {
-    pthread_mutex_t mutex; /* guards what follows */
+    pthread_mutex_t mutex; /* protects the following fields */
     pthread_cond_t changed;
-    bool wanted;           /* the parked team should stay */
-    bool parked, changing; /* changing: a thread starts or ends the parked team, and others wait for it */
-    pthread_t thread;      /* belongs to the thread that changes it */
-    double looked, others; /* time of the last look, 0: never, and others' processor seconds until then */
-    double ran;            /* when the last run ended */
+    bool wanted;           /* the team should stay parked */
+    bool parked, changing; /* changing: a thread is starting or ending the team, and other threads wait for it */
+    pthread_t thread;      /* used only by the thread that changes it */
+    double looked, others; /* time of the last measurement (0: none), and processor seconds of others until then */
+    double ran;            /* end of the last run */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-int vsti_threads_use(int threads) {
-    const int before = omp_get_max_threads();
-    if (threads > 0 && threads != before) omp_set_num_threads(threads);
-    return before;
+/* ---- The team ---- */
+
+static int measure_team(void) {
+    int threads = 1;
+    if (omp_in_parallel() || omp_get_max_threads() == 1) return 1;
+#pragma omp parallel
+#pragma omp master
+    threads = omp_get_num_threads();
+    return threads;
 }
+
+static void set_team(int threads, bool dynamic) {
+    if (omp_get_dynamic() != dynamic) omp_set_dynamic(dynamic);
+    if (omp_get_max_threads() != threads) omp_set_num_threads(threads);
+}
+
+vst_status vsti_team_begin(vsti_team *team, int threads) {
+    *team = (vsti_team){.before = omp_get_max_threads(), .dynamic = omp_get_dynamic()};
+    set_team(threads > 0 ? threads : team->before, false);
+    team->threads = measure_team();
+    if (threads <= 0) set_team(team->threads, false);
+    if (threads <= 0 || team->threads == threads) return VST_OK;
+    vsti_team_end(team);
+    const int had = team->threads;
+    *team = (vsti_team){0};
+    return vst_fail(VST_ERROR_UNSUPPORTED, "%d threads are needed to compute, and OpenMP gives %d%s", threads, had,
+                    omp_in_parallel() ? " within a parallel region: call from outside of it, or ask for 1 thread"
+                                      : ": raise OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS, or ask for fewer threads");
+}
+
+void vsti_team_end(const vsti_team *team) {
+    if (team->before) set_team(team->before, team->dynamic);
+}
+
+/* ---- Waiting ---- */
 
 static void wait_until_released(void) {
     pthread_mutex_lock(&self.mutex);
@@ -43,7 +73,7 @@ static void wait_until_released(void) {
     pthread_mutex_unlock(&self.mutex);
 }
 
-/* The team lives as long as its first thread waits; the others sleep at the end of the region. */
+/* The team exists while its master thread waits; the other threads sleep at the end of the region. */
 static void *park(void *size) {
     const int threads = *(int *)size;
 #pragma omp parallel num_threads(threads)
@@ -54,21 +84,21 @@ static void *park(void *size) {
     return NULL;
 }
 
-/* Waits until the team is there. If there can be no thread, nothing changes. */
+/* Waits until the team exists. If no thread can be created, nothing changes. */
 static void start_parking(void) {
     static int size; /* read by the new thread */
     sigset_t all, old;
     size = omp_get_num_procs() - omp_get_max_threads() +
-           1; /* with the team that computes: more than there are processors */
+           1; /* together with the computing team this exceeds the number of processors */
     if (size < 2) size = 2;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals stay with the program's own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are left to the program's own threads */
     self.wanted = pthread_create(&self.thread, NULL, park, &size) == 0;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     while (self.wanted && !self.parked) pthread_cond_wait(&self.changed, &self.mutex);
 }
 
-/* The team needs the mutex to end. */
+/* Releases the mutex meanwhile, because the team needs it to end. */
 static void end_parking(void) {
     self.wanted = false;
     pthread_cond_broadcast(&self.changed);
@@ -98,7 +128,7 @@ bool vsti_threads_are_parked(void) {
     return parked;
 }
 
-/* Seconds that a processor has worked, by the numbers of its line in /proc/stat. */
+/* Busy seconds of a processor from its line in /proc/stat. */
 static double busy_seconds(const char *line) {
     unsigned long long user = 0, nice = 0, system = 0, idle, wait, interrupts = 0, soft = 0;
     sscanf(line, "%llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &interrupts, &soft);
@@ -111,9 +141,9 @@ static double own_seconds(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* What others have used so far of the processors that we may run on; negative if the kernel does not tell. */
+/* Processor seconds that other processes have used so far on our processors; negative if unknown. */
 static double others_seconds(void) {
-    static char text[STAT_BYTES]; /* guarded by the mutex */
+    static char text[STAT_BYTES]; /* protected by the mutex */
     cpu_set_t ours;
     double sum = 0;
     const int file = open("/proc/stat", O_RDONLY | O_CLOEXEC);
@@ -131,17 +161,18 @@ static double others_seconds(void) {
     return sum - own_seconds();
 }
 
-/* Processors that others used since the last look; negative: it is too early for one, too late, or not known. */
+/* Number of processors that others have used since the last measurement; negative if it is too early, too late or
+ * unknown. */
 static double look(void) {
     double rate = -1;
     pthread_mutex_lock(&self.mutex);
     const double time = vst_seconds(), passed = time - self.looked;
-    const bool idle = time - self.ran > longest_pause; /* no program ran: others were welcome to the processors */
+    const bool idle = time - self.ran > longest_pause; /* nothing ran, so others could use the processors */
     if (passed >= interval || idle) {
         const double others = others_seconds();
         if (self.looked > 0 && !idle && others >= 0 && self.others >= 0) {
             rate = (others - self.others) / passed;
-            if (rate < 0) rate = 0; /* the two clocks do not agree to the hundredth */
+            if (rate < 0) rate = 0; /* the resolution of the two clocks differs */
         }
         self.looked = time;
         self.others = others;
@@ -150,7 +181,9 @@ static double look(void) {
     return rate;
 }
 
-static bool is_users_choice(void) { return getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"); }
+static bool is_users_choice(void) {
+    return getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("OMP_THREAD_LIMIT");
+}
 
 void vsti_threads_ran(void) {
     pthread_mutex_lock(&self.mutex);

@@ -1,4 +1,11 @@
-/* How OpenMP threads wait for each other. On an idle machine they spin, which is fastest. If other programs are busy, a
+/* The OpenMP threads that a computation has, and how they wait for each other.
+ *
+ * A team can be smaller than was asked for: OMP_THREAD_LIMIT, OMP_DYNAMIC, OMP_MAX_ACTIVE_LEVELS, a call from within a
+ * parallel region. oneDNN and our attention deal out work by the number of threads that they were planned for; with
+ * fewer, a part is never computed, or threads wait for ever for one that does not exist. So the team is measured before
+ * a plan is made and before each run.
+ *
+ * On an idle machine they spin, which is fastest. If other programs are busy, a
  * spinning thread takes the processor from the thread it waits for (measured: 5 to 40 times slower than a fair share),
  * so waiting threads should sleep early. libgomp reads its settings only at the start of a process, but it hardly spins
  * while it manages more threads than there are processors (documented for GOMP_SPINCOUNT). Creating a few parked
@@ -8,14 +15,24 @@
 
 #include <stdbool.h>
 
-/* Sets the number of OpenMP threads of the calling thread's parallel regions (0 or less: no change) and returns the
- * previous number, for restoring it. Other threads are not affected. */
-int vsti_threads_use(int threads);
+#include "vision/base/status.h"
+
+typedef struct vsti_team {
+    int threads;  /* of each parallel region of the calling thread from now on */
+    int before;   /* the caller's setting: threads, 0 if nothing was changed, */
+    bool dynamic; /* and whether OpenMP may make teams smaller as it likes */
+} vsti_team;
+
+/* Gives the calling thread's parallel regions exactly `threads` threads; fewer than that is VST_ERROR_UNSUPPORTED. 0:
+ * as many as there really are with the caller's setting. Within a parallel region it is one, as for oneDNN. Other
+ * threads are not affected. vsti_team_end restores the setting; it does nothing with a team that is {0} or failed. */
+VST_NODISCARD vst_status vsti_team_begin(vsti_team *team, int threads);
+void vsti_team_end(const vsti_team *team);
 
 /* Call it before every run of a program. At most twice a second it measures how much other processes use the processors
- * of this process (/proc/stat) and parks or releases threads. Does nothing if the user has set OMP_WAIT_POLICY or
- * GOMP_SPINCOUNT. Never fails: if a thread cannot be created, nothing changes. All functions of this header are
- * thread-safe. */
+ * of this process (/proc/stat) and parks or releases threads. Does nothing if the user has set OMP_WAIT_POLICY,
+ * GOMP_SPINCOUNT or OMP_THREAD_LIMIT (parked threads may count against it). Never fails: if a thread cannot be created,
+ * nothing changes. All functions of this header are thread-safe. */
 void vsti_threads_adapt(void);
 /* Call it at the end of a run: load of other processes between runs is not counted. */
 void vsti_threads_ran(void);

@@ -1,5 +1,5 @@
-/* Reverse-mode automatic differentiation: walks the nodes backwards and lets each operation emit its gradient nodes
- * into the same graph, so that planner and run loop know only one kind of node. */
+/* Reverse-mode automatic differentiation: visits the nodes in reverse order, and each operation emits its gradient
+ * nodes into the same graph. The planner and the run loop therefore need no special case for the backward pass. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,10 +9,10 @@
 struct vsti_gradients {
     vst_graph *graph;
     const vsti_gradient_rules *rules;
-    size_t value_count; /* values of the forward pass: those that can have a gradient */
-    bool *wanted;       /* does a trained parameter lie behind this value? */
-    int *gradient;      /* value id of the gradient so far, 0 if none */
-    int *copies;        /* recomputed copies made so far, by forward value */
+    size_t value_count; /* values of the forward pass; only these can have a gradient */
+    bool *wanted;       /* true for a trained parameter and everything that depends on one */
+    int *gradient;      /* value id of the gradient accumulated so far, 0 if none */
+    int *copies;        /* value ids of recomputed copies, by forward value; 0 if none */
 };
 
 vst_graph *vsti_gradient_graph(vsti_gradients *gradients) { return gradients->graph; }
@@ -25,16 +25,18 @@ vst_value vsti_incoming(const vsti_gradients *gradients, const vsti_node *node, 
     return (vst_value){gradients->gradient[node->outputs[index]]};
 }
 
-/* Lets the contribution's own node add the earlier sum in place of a separate addition. */
+/* Makes the node of `contribution` add `earlier` in place, which saves a separate addition. Returns false if it cannot.
+ */
 static bool accumulate_in_place(vst_graph *graph, vst_value earlier, vst_value contribution) {
     vsti_value *value = &graph->values[contribution.id];
     if (value->kind != VST_VALUE_NODE) return false;
     vsti_node *node = &graph->nodes[value->node];
     if (!node->operation->accumulating || node->outputs[0] != contribution.id) return false;
-    if ((size_t)value->node + 1 != graph->node_count) return false; /* others may have read it already */
+    if ((size_t)value->node + 1 != graph->node_count) return false; /* a later node may already have read it */
     const size_t bytes = (size_t)(node->input_count + 1) * sizeof(int);
     int *inputs = vst_realloc(node->inputs, bytes);
-    if (!inputs) { /* a separate addition would do, but round otherwise: the same run would have another result */
+    if (!inputs) { /* no fallback to a separate addition, because it rounds differently and the result would depend on
+                      the failure */
         graph->status = vst_fail_memory(bytes);
         return false;
     }
@@ -71,14 +73,15 @@ vst_value vsti_saved(vsti_gradients *gradients, vst_value value) {
     return copy;
 }
 
-/* A value is wanted if it is a trained parameter or depends on one. */
+/* Marks trained parameters and all values that depend on one. */
 static void mark_wanted(vsti_gradients *gradients) {
     const vst_graph *graph = gradients->graph;
     for (size_t i = 1; i < gradients->value_count; i++) {
         const vsti_value *value = &graph->values[i];
         if (value->kind == VST_VALUE_PARAMETER) {
-            vst_param_kind kind = vst_params_at(graph->params, (size_t)value->parameter)->kind;
-            gradients->wanted[i] = kind == VST_PARAM_WEIGHT || kind == VST_PARAM_NODECAY;
+            const vst_param_info *info = vst_params_at(graph->params, (size_t)value->parameter);
+            const bool trained = info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY;
+            gradients->wanted[i] = trained && !info->frozen;
         } else if (value->kind == VST_VALUE_NODE) {
             const vsti_node *node = &graph->nodes[value->node];
             for (int k = 0; k < node->input_count; k++)
@@ -95,7 +98,7 @@ static void backward_pass(vsti_gradients *gradients, vst_value loss, size_t forw
     graph->scope_depth = 1;
     gradients->gradient[loss.id] = gradients->rules->constant(graph, 1).id;
     for (size_t i = forward_nodes; i-- > 0 && graph->status == VST_OK;) {
-        const vsti_node node = graph->nodes[i]; /* a copy: emitting may move the array */
+        const vsti_node node = graph->nodes[i]; /* a copy, because emitting nodes may move the array */
         bool reached = false;
         for (int k = 0; k < node.operation->outputs; k++) reached |= gradients->gradient[node.outputs[k]] != 0;
         if (!reached || !node.operation->gradient) continue;

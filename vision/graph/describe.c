@@ -1,4 +1,4 @@
-/* What a reader sees of a graph: its nodes, their operands by role, their attributes by name. */
+/* Reading a graph: nodes, operands by role, attributes by name. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

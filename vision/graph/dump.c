@@ -1,4 +1,4 @@
-/* A graph as text for people and as .dot for Graphviz. */
+/* A graph as text and as Graphviz .dot. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,7 +34,7 @@ static char *finished(text *t) {
     return NULL;
 }
 
-/* " role=name" of everything that a node reads; outputs of nodes have their number for a name. */
+/* Appends " role=name" for every input of a node. Outputs of nodes are named by number. */
 static void append_inputs(text *t, const vst_graph *graph, size_t node) {
     const int count = vst_graph_node_at(graph, node).input_count;
     for (int k = 0; k < count; k++) {

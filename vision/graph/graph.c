@@ -69,11 +69,12 @@ static vst_value add_value(vst_graph *graph, vsti_value value) {
     return (vst_value){(int)graph->value_count++};
 }
 
-/* A graph that is finished may have been lowered: what comes later would be in none of its programs. */
+/* Fails if the graph is finished: it may have been lowered, and existing programs would miss a node that is added now.
+ */
 static bool is_open(vst_graph *graph, const char *what) {
     if (graph->finished)
         vst_graph_fail(graph, VST_ERROR_ARGUMENT,
-                       "%s was added after vst_graph_finish: build all that is wanted of the graph before", what);
+                       "%s was added after vst_graph_finish: finish the graph when it is complete", what);
     return graph->status == VST_OK;
 }
 
@@ -100,7 +101,7 @@ vst_value vst_param(vst_graph *graph, const char *name, vst_shape shape, vst_ini
     int index;
     keep_status(graph, vst_params_add(graph->params, full, shape, init, &index));
     if (graph->status != VST_OK) return (vst_value){0};
-    for (size_t i = 1; i < graph->value_count; i++) /* a shared parameter is one value, so that its gradients add up */
+    for (size_t i = 1; i < graph->value_count; i++) /* all uses share one value, so that their gradients are added */
         if (graph->values[i].kind == VST_VALUE_PARAMETER && graph->values[i].parameter == index)
             return (vst_value){(int)i};
     return add_value(graph, (vsti_value){.kind = VST_VALUE_PARAMETER, .shape = shape, .parameter = index});
@@ -167,7 +168,7 @@ vst_value vsti_output(const vst_graph *graph, vst_value value, int index) {
     return vsti_output_of(&graph->nodes[graph->values[value.id].node], index);
 }
 
-/* Every input has a name, and attributes are described. */
+/* True if every input has a name and the attributes are described. */
 static bool is_described(const vsti_operation *operation, int input_count) {
     int named = 0;
     while (named < VSTI_MAX_INPUTS && operation->input_names[named]) named++;
@@ -176,7 +177,7 @@ static bool is_described(const vsti_operation *operation, int input_count) {
     return inputs && (operation->attributes || !operation->attribute_bytes);
 }
 
-/* Copies what a node needs; on failure frees it again. */
+/* Copies names, inputs and attributes into the node. On failure they are freed again. */
 static vst_status fill_node(const vst_graph *graph, vsti_node *node, const vsti_operation *operation,
                             const vst_value *inputs, int input_count, const void *attributes) {
     *node = (vsti_node){.operation = operation, .input_count = input_count, .backward = graph->backward};
@@ -202,7 +203,7 @@ vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst
     for (int i = 0; i < input_count; i++)
         if (!inputs[i].id) {
             vst_graph_fail(graph, VST_ERROR_NOT_FOUND,
-                           "%s: its input %d is the null value: was the tap or input it came from ever made?",
+                           "%s: input %d is the null value: does the tap or input that it comes from exist?",
                            operation->name, i);
             return (vst_value){0};
         }
@@ -225,7 +226,7 @@ vst_value vsti_emit(vst_graph *graph, const vsti_operation *operation, const vst
 }
 
 vst_status vst_graph_finish(vst_graph *graph) {
-    if (!graph->finished) graph->finished = true; /* several threads may ask at once */
+    if (!graph->finished) graph->finished = true; /* never written again: several threads may call this */
     if (graph->status == VST_OK) return VST_OK;
     return vst_fail(graph->status, "%s", graph->message ? graph->message : "out of memory while building the graph");
 }

@@ -1,18 +1,18 @@
-/* What a graph's forward pass costs. */
+/* Multiply-accumulates of a graph's forward pass. */
 #include <string.h>
 
 #include "vision/graph/graph.h"
 #include "vision/graph/node.h"
 
-/* The work of a product, 0 for all other nodes. */
+/* Multiply-accumulates of a product in the forward pass, 0 for other nodes. */
 static double products_of(const vst_graph *graph, const vsti_node *node) {
     const vsti_operation *operation = node->operation;
     return operation->products && operation->flops && !node->backward ? operation->flops(graph, node) / 2 : 0;
 }
 
-/* Two forms of one layer: the same operation in the same scope with an operand in common (its weights, or the
- * projection that attention reads). Products of one scope that have none, as query by key and scores by value, are
- * different layers. */
+/* True if both nodes are forms of one layer: the same operation in the same scope with a common operand (the weights,
+ * or the projection that attention reads). Products of one scope without a common operand, such as q kᵀ and scores v,
+ * are different layers. */
 static bool is_same_layer(const vsti_node *a, const vsti_node *b) {
     if (a->operation != b->operation || strcmp(a->name, b->name) != 0) return false;
     for (int i = 0; i < a->input_count; i++)

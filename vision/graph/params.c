@@ -1,4 +1,4 @@
-/* The parameters of a model: two buckets (values, gradients), and who owns which piece of them. */
+/* The parameters of a model: a bucket of values, a bucket of gradients, and the position of each parameter in them. */
 #include "vision/graph/params.h"
 
 #include <math.h>
@@ -10,7 +10,7 @@
 #include "vision/base/random.h"
 
 enum {
-    PADDING = 16,   /* floats; a parameter begins on a cache line, so that no two share a vector */
+    PADDING = 16,   /* floats; every parameter starts on a cache line, so that no vector spans two parameters */
     CHUNK = 4096,   /* elements initialised from one random stream */
     LISTED_MAX = 8, /* tensors of each kind that an error message of vst_params_load names */
     NAME_SHOWN = 100
@@ -58,6 +58,11 @@ const vst_param_info *vst_params_at(const vst_params *params, size_t index) {
     return &params->list[index].info;
 }
 
+void vst_params_freeze(vst_params *params, size_t index, bool frozen) {
+    VST_ASSERT(index < params->count);
+    params->list[index].info.frozen = frozen;
+}
+
 int vst_params_find(const vst_params *params, const char *name) {
     const uint64_t hash = vst_random_id(name);
     for (size_t i = 0; i < params->count; i++)
@@ -71,7 +76,7 @@ static bool is_trained(const vst_param_info *info) {
 
 /* ---- Registration ---- */
 
-/* Whether an initialisation makes sense for a shape: what it divides by must be there. */
+/* Checks that the initialisation suits the shape: it must not divide by a fan of 0. */
 static vst_status check_init(const char *name, const vst_shape *shape, vst_init init) {
     char text[VST_SHAPE_TEXT];
     const bool bias = shape->rank < 2;
@@ -113,10 +118,11 @@ vst_status vst_params_add(vst_params *params, const char *name, vst_shape shape,
         char old[VST_SHAPE_TEXT], wanted[VST_SHAPE_TEXT];
         const vst_shape *known = &params->list[found].info.shape;
         if (!vst_shape_equal(known, &shape))
-            return vst_fail(VST_ERROR_SHAPE,
-                            "parameter %s is %s, but is wanted as %s: two layers share a name, or the graphs of one "
-                            "model differ",
-                            name, vst_shape_text(known, old), vst_shape_text(&shape, wanted));
+            return vst_fail(
+                VST_ERROR_SHAPE,
+                "parameter %s has the shape %s, but %s was requested: two layers share a name, or the graphs of one "
+                "model differ",
+                name, vst_shape_text(known, old), vst_shape_text(&shape, wanted));
         *index = found;
         return VST_OK;
     }
@@ -139,7 +145,7 @@ out:
 
 /* ---- Allocation and initialisation ---- */
 
-/* As PyTorch's: dimension 0 is out, 1 is in (already divided by the groups), the rest the kernel. */
+/* Fan in and fan out as in PyTorch: dimension 0 is out, dimension 1 is in (per group), the others are the kernel. */
 typedef struct fans {
     double in, out;
 } fans;
@@ -170,7 +176,7 @@ static void initialise_chunk(const param *p, float *values, size_t chunk, uint64
     vst_random random = vst_random_stream(seed, p->hash, 0, chunk);
     float *out = values + p->info.offset + begin;
     switch (p->init.kind) {
-    case VST_INIT_ZEROS: break; /* the bucket is zeroed */
+    case VST_INIT_ZEROS: break; /* the bucket is zero already */
     case VST_INIT_ONES:
     case VST_INIT_CONSTANT:
         for (size_t i = 0; i < count; i++) out[i] = p->init.kind == VST_INIT_ONES ? 1 : (float)scale;
@@ -193,7 +199,7 @@ static void initialise(const vst_params *params, uint64_t seed) {
     }
 }
 
-/* Gives every parameter its place: the trained ones, then the rest, each in order of registration. */
+/* Assigns offsets: trained parameters first, then the others, each in order of registration. */
 static vst_status lay_out(vst_params *params) {
     size_t next = 0, numel = 0;
     for (int trained = 1; trained >= 0; trained--) {
@@ -242,7 +248,7 @@ out:
 
 /* ---- Files ---- */
 
-/* One kind of complaint: how many, and the text of the first few. */
+/* One kind of mismatch: how many tensors, and the text of the first ones. */
 typedef struct complaint {
     size_t count, shown, used;
     char text[600];
@@ -261,7 +267,7 @@ static void complain(complaint *list, const char *format, ...) {
     list->shown++;
 }
 
-/* Appends one list to the message; the counts come first there, so that they survive when it is cut. */
+/* Appends one list to the message. Lists come after the counts, because the message may be truncated. */
 static void append(char *message, size_t size, const char *title, const complaint *list) {
     const size_t used = strlen(message);
     if (!list->count) return;
@@ -297,7 +303,7 @@ static void check_shape(complaint *list, const vst_param_info *info, const vst_t
 }
 
 static bool is_ignored(const char *name) {
-    return strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0;
+    return strncmp(name, "optimizer.", 10) == 0 || strncmp(name, "ema.", 4) == 0 || strncmp(name, "distill.", 8) == 0;
 }
 
 vst_status vst_params_load(vst_params *params, const vst_safetensors *file) {

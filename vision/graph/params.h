@@ -5,6 +5,8 @@
 #ifndef VISTILL_VISION_GRAPH_PARAMS_H
 #define VISTILL_VISION_GRAPH_PARAMS_H
 
+#include <stdbool.h>
+
 #include "vision/tensor/safetensors.h"
 
 VST_BEGIN_DECLS
@@ -41,6 +43,7 @@ typedef struct vst_param_info {
     vst_param_kind kind;
     size_t offset; /* in floats, from the start of the bucket */
     size_t count;  /* floats */
+    bool frozen;   /* has no gradient and is not updated */
 } vst_param_info;
 
 VST_NODISCARD vst_status vst_params_create(vst_params **out);
@@ -63,7 +66,9 @@ VST_NODISCARD vst_status vst_params_reserve(vst_params *params);
 
 size_t vst_params_count(const vst_params *params);
 const vst_param_info *vst_params_at(const vst_params *params, size_t index); /* valid until the next vst_params_add */
-int vst_params_find(const vst_params *params, const char *name);             /* index or -1 */
+/* Freezes a parameter, or thaws it: before vst_differentiate, which then leaves its gradient out. */
+void vst_params_freeze(vst_params *params, size_t index, bool frozen);
+int vst_params_find(const vst_params *params, const char *name); /* index or -1 */
 
 size_t vst_params_total(const vst_params *params);   /* floats in a bucket, padding included */
 size_t vst_params_trained(const vst_params *params); /* floats of the trained part */
@@ -77,8 +82,8 @@ uint64_t vst_params_version(const vst_params *params);
 
 /* Copies values from a file by name. Every parameter must be present with its shape and a floating-point dtype.
  * Counters are I64 and may be missing; they are stored as floats, exact up to 2^24. Unexpected tensors are an error
- * unless their name begins with "optimizer." or "ema.". The message lists the tensors that do not match. Nothing is
- * changed on failure. */
+ * unless their name begins with "optimizer.", "ema." or "distill.". The message lists the tensors that do not match.
+ * Nothing is changed on failure. */
 VST_NODISCARD vst_status vst_params_load(vst_params *params, const vst_safetensors *file);
 
 /* Fills `out` with tensors for vst_safetensors_write: views into params, except counters, which are written as I64 to

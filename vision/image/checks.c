@@ -1,4 +1,4 @@
-/* What the decoders and the geometry ask before they work: limits, boxes, and the orientation that EXIF gives. */
+/* Checks shared by decoders and geometry (limits, boxes), and EXIF orientation. */
 #include <string.h>
 
 #include "vision/image/internal.h"
@@ -14,7 +14,7 @@ vst_image_limits vsti_image_limits(const vst_image_limits *limits) {
 }
 
 vst_status vsti_check_pixels(const char *format, uint64_t height, uint64_t width, const vst_image_limits *limits) {
-    if (width * height <= limits->pixels) return VST_OK; /* both are below 2^31 */
+    if (width * height <= limits->pixels) return VST_OK; /* no overflow: both are below 2^31 */
     return vst_fail(
         VST_ERROR_LIMIT,
         "reading %s: %llu x %llu pixels (height x width) are more than the limit of %llu: raise the limit or "
@@ -34,7 +34,7 @@ vst_status vsti_check_box(const vst_box *box, int height, int width) {
 
 /* ---- EXIF ---- */
 
-/* A number of `bytes` bytes at `at`, in the byte order of the structure. */
+/* Reads an integer of `bytes` bytes in the structure's byte order. */
 static uint32_t number_at(const uint8_t *tiff, size_t at, int bytes, bool big) {
     uint32_t value = 0;
     for (int i = 0; i < bytes; i++) value |= (uint32_t)tiff[at + (size_t)i] << 8 * (big ? bytes - 1 - i : i);

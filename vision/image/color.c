@@ -1,5 +1,5 @@
-/* Operations on the values of pixels. What is a table of 256 values is made by the formula of Pillow's Python code; the
- * loops that need more are in vision/kernels/pixels.c. */
+/* Operations on pixel values. Maps of single values are lookup tables of 256 entries computed with the formulas of
+ * Pillow's Python code; the other loops are in vision/kernels/pixels.c. */
 #include "vision/image/color.h"
 
 #include <math.h>
@@ -9,18 +9,18 @@
 #include "vision/image/internal.h"
 #include "vision/kernels/kernels.h"
 
-enum { VALUES = 256, PIECE = 512 }; /* PIECE: pixels at a time, in the fastest cache */
+enum { VALUES = 256, PIECE = 512 }; /* PIECE: pixels processed at a time, so that they stay in the L1 cache */
 
 static size_t pixels_of(const vst_image *image) { return (size_t)image->height * (size_t)image->width; }
 static size_t size_of(const vst_image *image) { return pixels_of(image) * (size_t)image->channels; }
 
-/* ---- Tables ---- */
+/* ---- Lookup tables ---- */
 
 typedef struct table {
-    uint8_t of[3][VALUES]; /* of each channel */
+    uint8_t of[3][VALUES]; /* by channel and value */
 } table;
 
-static void look_up(vst_image *image, const table *t) {
+static void apply_table(vst_image *image, const table *t) {
     const size_t size = size_of(image);
     uint8_t *p = image->pixels;
     if (image->channels == 1) {
@@ -34,8 +34,8 @@ static void look_up(vst_image *image, const table *t) {
     }
 }
 
-/* How often each value occurs in each channel. Neighbours count in different tables: the same counter twice in a row
- * would wait for its first store. */
+/* Histogram of each channel. Neighbouring pixels use different tables, because incrementing one counter twice in a row
+ * has to wait for the first store. */
 static void count_values(const vst_image *image, uint32_t counts[3][VALUES]) {
     enum { TABLES = 6 };
     uint32_t part[TABLES][VALUES] = {{0}};
@@ -84,7 +84,7 @@ static void by_histogram(vst_image *image, void (*make)(const uint32_t *counts, 
     table t;
     count_values(image, counts);
     for (int c = 0; c < image->channels; c++) make(counts[c], t.of[c]);
-    look_up(image, &t);
+    apply_table(image, &t);
 }
 
 void vst_image_autocontrast(vst_image *image) { by_histogram(image, stretch_table); }
@@ -148,7 +148,7 @@ void vst_image_color(vst_image *image, double factor) {
     const vsti_kernels *kernels = vsti_get_kernels();
     const size_t pixels = pixels_of(image);
     uint8_t grey[PIECE], rgb[3 * PIECE];
-    if (image->channels == 1) return; /* is its own grey image */
+    if (image->channels == 1) return; /* already grey */
     for (size_t i = 0; i < pixels; i += PIECE) {
         const size_t n = pixels - i < PIECE ? pixels - i : PIECE;
         uint8_t *p = image->pixels + 3 * i;
@@ -158,7 +158,7 @@ void vst_image_color(vst_image *image, double factor) {
     }
 }
 
-/* Blends with an image of one value. */
+/* Blends with an image in which all pixels have one value. */
 static void blend_with(vst_image *image, uint8_t value, double factor) {
     const vsti_kernels *kernels = vsti_get_kernels();
     uint8_t same[VALUES], all[VALUES];
@@ -168,7 +168,7 @@ static void blend_with(vst_image *image, uint8_t value, double factor) {
     kernels->blend(same, all, (float)factor, t.of[0], VALUES);
     memcpy(t.of[1], t.of[0], VALUES);
     memcpy(t.of[2], t.of[0], VALUES);
-    look_up(image, &t);
+    apply_table(image, &t);
 }
 
 static uint64_t sum_of(const uint8_t *values, size_t n) {
@@ -194,16 +194,16 @@ void vst_image_contrast(vst_image *image, double factor) {
 
 void vst_image_brightness(vst_image *image, double factor) { blend_with(image, 0, factor); }
 
-/* ---- Neighbourhoods ---- */
+/* ---- Sharpness and blur ---- */
 
 vst_status vst_image_sharpness(vst_image *image, double factor, vst_image *scratch) {
     const vsti_kernels *kernels = vsti_get_kernels();
     const size_t channels = (size_t)image->channels, row = (size_t)image->width * channels;
-    if (image->height < 3 || image->width < 3) return VST_OK; /* no pixel has all its neighbours: nothing is smoothed */
+    if (image->height < 3 || image->width < 3) return VST_OK; /* no pixel has all neighbours, so nothing changes */
     const vst_status status = vst_image_allocate(scratch, image->channels, image->height, image->width);
     if (status != VST_OK) return status;
     memcpy(scratch->pixels, image->pixels, size_of(image));
-    for (int y = 1; y < image->height - 1; y++) { /* the border is not smoothed, so it stays */
+    for (int y = 1; y < image->height - 1; y++) { /* border pixels are unchanged */
         const uint8_t *here = scratch->pixels + (size_t)y * row + channels;
         uint8_t *out = image->pixels + (size_t)y * row + channels;
         const int64_t n = (int64_t)(row - 2 * channels);
@@ -213,8 +213,8 @@ vst_status vst_image_sharpness(vst_image *image, double factor, vst_image *scrat
     return VST_OK;
 }
 
-/* The radius of the box of which `passes` make a Gaussian (Gwosdek et al., "Theoretical foundations of Gaussian
- * convolution by extended box filtering"), in Pillow's precision. */
+/* The box radius for which `passes` box blurs approximate a Gaussian (Gwosdek et al., "Theoretical foundations of
+ * Gaussian convolution by extended box filtering"), with Pillow's float rounding. */
 static float box_radius(float radius, int passes) {
     const float variance = radius * radius / (float)passes;
     const float length = (float)sqrt(12.0 * variance + 1.0);
@@ -224,10 +224,10 @@ static float box_radius(float radius, int passes) {
     return whole + part;
 }
 
-/* A box of fractional length: `radius` whole pixels on each side and one more at each end that counts in part. */
+/* A box filter of fractional length: `radius` whole pixels on each side plus one partly weighted pixel at each end. */
 typedef struct box {
     int radius;
-    uint32_t whole, part; /* weights, of 2^24 */
+    uint32_t whole, part; /* weights in units of 2^-24 */
 } box;
 
 static box box_of(float radius) {
@@ -239,10 +239,10 @@ static box box_of(float radius) {
 
 static int clamp(int64_t i, int size) { return i < 0 ? 0 : i < size ? (int)i : size - 1; }
 
-/* Blurs `rows` rows of n values down the columns; beyond the ends the first and the last row go on. sum: n values. */
+/* Blurs `rows` rows of n values vertically; edge rows are repeated beyond the ends. `sum` is scratch of n values. */
 static void blur_down(const uint8_t *in, uint8_t *out, int rows, size_t n, const box *b, uint32_t *sum) {
     const vsti_kernels *kernels = vsti_get_kernels();
-    const int radius = b->radius, reach = radius < rows ? radius : rows; /* rows that differ from the last one */
+    const int radius = b->radius, reach = radius < rows ? radius : rows; /* rows that differ from the last */
     const uint8_t *last = in + (size_t)(rows - 1) * n;
     for (size_t i = 0; i < n; i++) sum[i] = in[i] * (uint32_t)(radius + 1) + last[i] * (uint32_t)(radius - reach);
     for (int y = 0; y < reach; y++)
@@ -254,7 +254,7 @@ static void blur_down(const uint8_t *in, uint8_t *out, int rows, size_t n, const
                           n);
 }
 
-/* Rows become columns; a pixel stays together. */
+/* Transposes the image; the channels of a pixel stay together. */
 static void transpose(const uint8_t *in, uint8_t *out, int height, int width, int channels) {
     enum { TILE = 16 };
     for (int top = 0; top < height; top += TILE)
@@ -266,7 +266,7 @@ static void transpose(const uint8_t *in, uint8_t *out, int height, int width, in
                             in[((size_t)y * (size_t)width + (size_t)x) * (size_t)channels + (size_t)c];
 }
 
-/* A second image, and behind it the sums of a row. */
+/* Allocates scratch: a second image followed by the running sums of one row. */
 static vst_status reserve(const vst_image *image, vst_image *scratch, uint32_t **sums) {
     const size_t row = (size_t)image->width * (size_t)image->channels, size = size_of(image);
     const size_t column = (size_t)image->height * (size_t)image->channels;
@@ -278,15 +278,15 @@ static vst_status reserve(const vst_image *image, vst_image *scratch, uint32_t *
     return status;
 }
 
-/* Three boxes down the columns of `a`, to `b`, whose contents may be lost on the way as those of `a`. */
+/* Three vertical box blurs from `a` to `b`; both arrays are overwritten. */
 static void blur_passes(uint8_t *a, uint8_t *b, int rows, size_t n, const box *blur, uint32_t *sums) {
     blur_down(a, b, rows, n, blur, sums);
     blur_down(b, a, rows, n, blur, sums);
     blur_down(a, b, rows, n, blur, sums);
 }
 
-/* Pillow blurs rows first; here columns are faster, for a vector takes neighbouring columns: the image lies on its side
- * for the first half. */
+/* Each half of the blur runs vertically, because neighbouring columns fill a vector: the image is transposed for the
+ * first half. Pillow blurs rows first, so this keeps its order. */
 vst_status vst_image_gaussian_blur(vst_image *image, double radius, vst_image *scratch) {
     enum { PASSES = 3, RADIUS_MAX = 4096 };
     uint32_t *sums = NULL;

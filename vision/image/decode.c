@@ -1,4 +1,4 @@
-/* Recognises image files, asks their decoder, turns what EXIF wants turned. */
+/* Detects the file format, calls the decoder and applies the EXIF orientation. */
 #include "vision/image/decode.h"
 
 #include <string.h>
@@ -41,7 +41,7 @@ static vst_status check_options(const vst_decode_options *options) {
                         options->channels);
     if (options->turn && options->crop)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "reading an image: a crop together with EXIF's orientation: decode, then crop");
+                        "reading an image: crop and turn cannot be combined: decode first, then crop");
     return VST_OK;
 }
 

@@ -1,5 +1,4 @@
-/* Crops, borders, mirror images, turns and affine maps. Loops over interpolated pixels are in vision/kernels/affine.c.
- */
+/* Crop, pad, flip, EXIF orientation and affine transforms. Interpolating loops are in vision/kernels/affine.c. */
 #include "vision/image/geometry.h"
 
 #include <math.h>
@@ -9,7 +8,7 @@
 #include "vision/image/internal.h"
 #include "vision/kernels/kernels.h"
 
-/* ---- Crops and borders ---- */
+/* ---- Crop and pad ---- */
 
 void vsti_copy_view(const vsti_view *in, uint8_t *out) {
     const size_t row = (size_t)in->width * (size_t)in->channels;
@@ -22,13 +21,13 @@ vst_status vst_image_crop(const vst_image *in, vst_box box, vst_image *out) {
     const vsti_view view = vsti_view_box(in, box);
     if (out != in) status = vst_image_allocate(out, in->channels, box.height, box.width);
     if (status != VST_OK) return status;
-    vsti_copy_view(&view, out->pixels); /* within one image rows move towards its beginning only */
+    vsti_copy_view(&view, out->pixels); /* in place this is safe: rows only move towards the beginning */
     out->height = box.height;
     out->width = box.width;
     return VST_OK;
 }
 
-/* The pixel of 0 … size - 1 that stands at `at` beyond the border; -1: the fill colour. */
+/* The index 0 … size - 1 of the pixel shown at position `at`, which may lie outside; -1 for the fill colour. */
 static int border_source(int at, int size, vst_border border) {
     if (at >= 0 && at < size) return at;
     if (border == VST_BORDER_CONSTANT) return -1;
@@ -46,7 +45,7 @@ static inline void copy_pixel(uint8_t *to, const uint8_t *from, size_t channels)
     to[2] = from[2];
 }
 
-/* Repeats a pixel `count` times. */
+/* Writes one pixel `count` times. */
 static void fill_pixels(uint8_t *out, const uint8_t *pixel, size_t channels, size_t count) {
     for (size_t i = 0; i < count; i++) copy_pixel(out + i * channels, pixel, channels);
 }
@@ -85,7 +84,7 @@ vst_status vst_image_pad(const vst_image *in, int top, int left, int bottom, int
     return VST_OK;
 }
 
-/* ---- Mirror images and turns ---- */
+/* ---- Flip and EXIF orientation ---- */
 
 void vst_image_flip(vst_image *image) {
     const vsti_kernels *kernels = vsti_get_kernels();
@@ -94,42 +93,40 @@ void vst_image_flip(vst_image *image) {
         kernels->mirror(image->pixels + (size_t)y * row, image->channels, image->width);
 }
 
-/* Where the output's first pixel lies in the input and how far the next one of its row and of its column is, in pixels.
+/* The input index of the first output pixel, and the steps to the next pixel in its row and in its column, in pixels.
  */
-typedef struct path {
+typedef struct pixel_steps {
     ptrdiff_t start, across, down;
-} path;
+} pixel_steps;
 
-static path path_of(int orientation, ptrdiff_t height, ptrdiff_t width) {
+static pixel_steps steps_of(int orientation, ptrdiff_t height, ptrdiff_t width) {
     const ptrdiff_t right = width - 1, bottom = (height - 1) * width;
     switch (orientation) {
-    case 2: return (path){right, -1, width};
-    case 3: return (path){bottom + right, -1, -width};
-    case 4: return (path){bottom, 1, -width};
-    case 5: return (path){0, width, 1};
-    case 6: return (path){bottom, -width, 1};
-    case 7: return (path){bottom + right, -width, -1};
-    case 8: return (path){right, width, -1};
-    default: return (path){0, 1, width};
+    case 2: return (pixel_steps){right, -1, width};
+    case 3: return (pixel_steps){bottom + right, -1, -width};
+    case 4: return (pixel_steps){bottom, 1, -width};
+    case 5: return (pixel_steps){0, width, 1};
+    case 6: return (pixel_steps){bottom, -width, 1};
+    case 7: return (pixel_steps){bottom + right, -width, -1};
+    case 8: return (pixel_steps){right, width, -1};
+    default: return (pixel_steps){0, 1, width};
     }
 }
 
 vst_status vst_image_turn(const vst_image *in, int orientation, vst_image *out) {
-    enum {
-        TILE = 16
-    }; /* rows that are written side by side, so that columns of the input are not fetched again and again */
-    const bool on_its_side = orientation >= 5 && orientation <= 8;
-    const int height = on_its_side ? in->width : in->height, width = on_its_side ? in->height : in->width;
+    enum { TILE = 16 }; /* rows written together, so that a column of the input is read from memory once */
+    const bool transposed = orientation >= 5 && orientation <= 8;
+    const int height = transposed ? in->width : in->height, width = transposed ? in->height : in->width;
     const vst_status status = vst_image_allocate(out, in->channels, height, width);
     if (status != VST_OK) return status;
-    const path way = path_of(orientation, in->height, in->width);
+    const pixel_steps walk = steps_of(orientation, in->height, in->width);
     const ptrdiff_t channels = in->channels;
     for (int top = 0; top < height; top += TILE)
         for (int left = 0; left < width; left += TILE)
             for (int y = top; y < height && y < top + TILE; y++) {
-                const uint8_t *from = in->pixels + (way.start + y * way.down + left * way.across) * channels;
+                const uint8_t *from = in->pixels + (walk.start + y * walk.down + left * walk.across) * channels;
                 uint8_t *to = out->pixels + ((ptrdiff_t)y * width + left) * channels;
-                for (int x = left; x < width && x < left + TILE; x++, from += way.across * channels, to += channels)
+                for (int x = left; x < width && x < left + TILE; x++, from += walk.across * channels, to += channels)
                     copy_pixel(to, from, (size_t)channels);
             }
     return VST_OK;
@@ -137,10 +134,10 @@ vst_status vst_image_turn(const vst_image *in, int orientation, vst_image *out) 
 
 /* ---- Nearest neighbour ---- */
 
-/* The index of a coordinate among `size` pixels, -1 outside (and for what is not a number). */
+/* The pixel index of a coordinate; -1 if it is outside or NaN. */
 static int index_of(double at, int size) { return at >= 0.0 && at < size ? (int)at : -1; }
 
-/* Steps are added up one after the other, as Pillow does: the rounding is part of the result. */
+/* Positions are sums of steps, as in Pillow, because their rounding decides which pixel is taken. */
 void vsti_scale_nearest(const vsti_view *in, double step_x, double start_x, double step_y, double start_y,
                         vst_image *out) {
     const size_t channels = (size_t)in->channels;
@@ -159,7 +156,7 @@ void vsti_scale_nearest(const vsti_view *in, double step_x, double start_x, doub
     }
 }
 
-/* To 16.16 fixed point; what does not fit wraps round. */
+/* Converts to 16.16 fixed point; values out of range wrap around. */
 static uint32_t fixed(double value) { return (uint32_t)(int64_t)floor(value * 65536.0 + 0.5); }
 
 static bool fits_fixed(const double m[6], int x, int y) {
@@ -181,7 +178,7 @@ static void affine_fixed(const vst_image *in, const double m[6], vst_image *out)
     }
 }
 
-/* For coordinates beyond the reach of fixed point. */
+/* Like affine_fixed, for coordinates out of the range of 16.16 fixed point. */
 static void affine_nearest(const vst_image *in, const double m[6], vst_image *out) {
     const size_t channels = (size_t)in->channels;
     double start_x = m[2] + m[1] * 0.5 + m[0] * 0.5, start_y = m[5] + m[4] * 0.5 + m[3] * 0.5;
@@ -205,7 +202,7 @@ static void transform_nearest(const vst_image *in, const double m[6], vst_image 
     else affine_nearest(in, m, out);
 }
 
-/* ---- Affine maps ---- */
+/* ---- Affine transforms ---- */
 
 vst_status vst_image_affine(const vst_image *in, const double matrix[6], int height, int width, vst_sampling sampling,
                             vst_image *out) {
@@ -217,7 +214,7 @@ vst_status vst_image_affine(const vst_image *in, const double matrix[6], int hei
                             matrix[i]);
     if (sampling.filter != VST_FILTER_NEAREST && sampling.filter != VST_FILTER_BILINEAR &&
         sampling.filter != VST_FILTER_BICUBIC)
-        return vst_fail(VST_ERROR_ARGUMENT, "an affine map with filter %d: nearest, bilinear and bicubic are possible",
+        return vst_fail(VST_ERROR_ARGUMENT, "an affine map with filter %d: nearest, bilinear and bicubic are supported",
                         (int)sampling.filter);
     const vst_status status = vst_image_allocate(out, in->channels, height, width);
     if (status != VST_OK) return status;
@@ -243,7 +240,7 @@ vst_status vst_image_affine(const vst_image *in, const double matrix[6], int hei
     return VST_OK;
 }
 
-/* Python's round(x, 15) for |x| <= 1: the nearest decimal, which division by a power of ten then gives exactly. */
+/* Python's round(x, 15) for |x| <= 1: rounds x * 10^15 to an integer; dividing it by 10^15 gives the nearest double. */
 static double round15(double x) {
     const double scaled = x * 1e15, lost = fma(x, 1e15, -scaled); /* scaled + lost is the exact product */
     double whole = rint(scaled);

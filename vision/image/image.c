@@ -1,4 +1,4 @@
-/* Memory, channel conversion and contact sheets of images. */
+/* Memory, channel conversion and image grids. */
 #include "vision/image/image.h"
 
 #include <string.h>
@@ -18,7 +18,7 @@ vst_status vst_image_allocate(vst_image *image, int channels, int height, int wi
     if ((channels != 1 && channels != 3) || height < 1 || width < 1)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "an image of %d channels, %d x %d pixels (height x width): channels must be 1 or 3 "
-                        "and no side empty",
+                        "and both sides at least 1",
                         channels, height, width);
     if (!vst_multiply((size_t)height, (size_t)width, &bytes) || !vst_multiply(bytes, (size_t)channels, &bytes))
         return vst_fail_memory(SIZE_MAX);
@@ -36,12 +36,11 @@ vst_status vst_image_allocate(vst_image *image, int channels, int height, int wi
 
 vst_status vst_image_convert(vst_image *image, int channels) {
     if (channels == image->channels) return VST_OK;
-    vst_status status =
-        vst_image_allocate(image, channels, image->height, image->width); /* keeps the bytes as they lie */
+    vst_status status = vst_image_allocate(image, channels, image->height, image->width); /* keeps the existing bytes */
     if (status != VST_OK) return status;
     const size_t count = (size_t)image->height * (size_t)image->width;
     uint8_t *p = image->pixels;
-    if (channels == 3) { /* backwards, for the result grows over its source */
+    if (channels == 3) { /* from the end, because the result is larger than its source and overlaps it */
         for (size_t i = count; i-- > 0;) p[3 * i] = p[3 * i + 1] = p[3 * i + 2] = p[i];
     } else {
         for (size_t i = 0; i < count; i++)
@@ -50,7 +49,7 @@ vst_status vst_image_convert(vst_image *image, int channels) {
     return VST_OK;
 }
 
-/* Draws one image at pixel (top, left) of the sheet, enlarged. */
+/* Draws one enlarged image with its top left corner at pixel (top, left) of the sheet. */
 static void draw(vst_image *sheet, const vst_image *image, int top, int left, int scale) {
     const size_t stride = (size_t)sheet->width * (size_t)sheet->channels;
     const size_t line = (size_t)image->width * (size_t)scale * (size_t)sheet->channels;

@@ -54,7 +54,8 @@ VST_NODISCARD vst_status vst_image_grid(const vst_image *images, const char *con
 typedef struct vst_image_limits {
     uint64_t pixels;    /* height x width; 0: 64 million */
     size_t chunk_bytes; /* memory for one PNG chunk; 0: 8 MiB */
-    int scans;          /* of a progressive JPEG; each costs a pass over the whole image; 0: 500 */
+    int scans; /* of a progressive JPEG; each costs a pass over the whole image; 0: 500. Times the pixels they are
+                  bounded, too: an image of the most pixels may have 32 */
 } vst_image_limits;
 
 /* Decodes a PNG in memory: palette, grey of 1 … 16 bits, RGB, interlaced. Alpha and transparency are dropped; of 16-bit

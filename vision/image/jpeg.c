@@ -1,9 +1,8 @@
-/* JPEG through libjpeg-turbo: the only file that includes jpeglib.h. Baseline and progressive, grey, YCbCr, RGB, CMYK
- * and YCCK, with the accurate integer DCT and the smooth upsampling of colour that are libjpeg's defaults and Pillow's.
- * libjpeg reports errors with longjmp; everything that changes after the setjmp therefore lives in a `codec` (an
- * `encoder` for writing) outside the function that calls setjmp. Its memory is its own pools, bounded by the limit on
- * pixels. */
-/* jpeglib.h needs stdio.h before it, jerror.h needs jpeglib.h. */
+/* JPEG through libjpeg-turbo: the only file that includes jpeglib.h. Baseline and progressive; grey, YCbCr, RGB, CMYK
+ * and YCCK; accurate integer DCT and smooth chroma upsampling, the defaults of libjpeg and Pillow. libjpeg reports
+ * errors with longjmp, so everything that changes after setjmp is in a `codec` (an `encoder` for writing) outside the
+ * function that calls setjmp. libjpeg allocates from its own pools, which the pixel limit bounds. */
+/* jpeglib.h needs stdio.h before it; jerror.h needs jpeglib.h. */
 /* clang-format off */
 #include <stdio.h>
 #include <jpeglib.h>
@@ -17,9 +16,10 @@
 #include "vision/image/internal.h"
 
 enum {
-    ROWS = 16,       /* at a time */
+    ROWS = 16,       /* read at a time */
     EXIF_HEADER = 6, /* "Exif\0\0" */
-    MARKER_MAX = 65533
+    MARKER_MAX = 65533,
+    LARGE_SCANS = 32 /* encoders write 10 or so */
 };
 
 typedef struct codec {
@@ -29,15 +29,15 @@ typedef struct codec {
     jmp_buf failed;
     vst_image_limits limits;
     bool allow_damaged, damaged;
-    vst_status status; /* of a failure of ours; VST_OK: the text is libjpeg's */
+    vst_status status; /* of an error of ours; VST_OK: the error is libjpeg's, see `text` */
     char text[JMSG_LENGTH_MAX];
-    vst_box box;     /* what is wanted of the (scaled) image */
-    int left;        /* the column at which libjpeg's rows begin */
+    vst_box box;     /* the part to return, in pixels of the scaled image */
+    int left;        /* first column of the rows that libjpeg returns */
     size_t row_size; /* bytes of such a row */
-    uint8_t *rows;   /* ROWS of them, owned; NULL: they go straight into the image */
+    uint8_t *rows;   /* buffer for ROWS rows, owned; NULL: rows are decoded into the image */
 } codec;
 
-/* ---- libjpeg's calls back ---- */
+/* ---- Callbacks for libjpeg ---- */
 
 static void on_error(j_common_ptr jpeg) {
     codec *self = jpeg->client_data;
@@ -45,7 +45,7 @@ static void on_error(j_common_ptr jpeg) {
     longjmp(self->failed, 1);
 }
 
-/* Warnings that say that pixels were made up; the others are about oddities that cost nothing. */
+/* True for warnings after which pixels are wrong. Other warnings are harmless. */
 static bool is_damage(int code) {
     switch (code) {
     case JWRN_HIT_MARKER:
@@ -62,20 +62,25 @@ static bool is_damage(int code) {
 
 static void on_message(j_common_ptr jpeg, int level) {
     codec *self = jpeg->client_data;
-    if (level >= 0) return; /* traces */
+    if (level >= 0) return; /* trace messages */
     jpeg->err->num_warnings++;
     if (!is_damage(jpeg->err->msg_code)) return;
     self->damaged = true;
     if (!self->allow_damaged) on_error(jpeg);
 }
 
-/* A progressive file may repeat its scans at next to no cost of bytes. */
+/* A progressive file may have many scans at next to no cost of bytes, and each is a pass over the whole image: an image
+ * of the largest size may have LARGE_SCANS, a smaller one more. */
 static void on_progress(j_common_ptr jpeg) {
     codec *self = jpeg->client_data;
-    if (self->jpeg.input_scan_number <= self->limits.scans) return;
-    self->status =
-        vst_fail(VST_ERROR_LIMIT, "reading JPEG: more than %d scans: raise the limit, or save the file again",
-                 self->limits.scans);
+    const uint64_t pixels = (uint64_t)self->jpeg.image_height * self->jpeg.image_width;
+    const uint64_t passes = pixels ? self->limits.pixels / pixels * LARGE_SCANS : 0;
+    const int allowed = passes < (uint64_t)self->limits.scans ? (int)passes : self->limits.scans;
+    if (self->jpeg.input_scan_number <= allowed) return;
+    self->status = vst_fail(VST_ERROR_LIMIT,
+                            "reading JPEG: more than %d scans of %u x %u pixels (height x width): raise the limits, or "
+                            "save the file again",
+                            allowed, self->jpeg.image_height, self->jpeg.image_width);
     on_error(jpeg);
 }
 
@@ -83,7 +88,7 @@ static void drop_message(j_common_ptr jpeg) { (void)jpeg; }
 
 /* ---- Header ---- */
 
-/* Our status for the text that libjpeg left. */
+/* Converts the error to a status. */
 static vst_status failure(const codec *self) {
     if (self->status != VST_OK) return self->status;
     if (self->errors.msg_code == JERR_OUT_OF_MEMORY || self->errors.msg_code == JERR_NO_BACKING_STORE)
@@ -103,12 +108,12 @@ static void start(codec *self, const vst_image_limits *limits) {
 
 static int channels_of(const codec *self) { return self->jpeg.num_components == 1 ? 1 : 3; }
 
-/* Everything up to the first scan. */
+/* Reads everything up to the first scan. */
 static bool read_header(codec *self, const void *bytes, size_t size, bool exif) {
     enum { SAMPLE_BYTES = 10, SLACK = 64 << 20 };
     jpeg_create_decompress(&self->jpeg);
     self->jpeg.progress = &self->progress;
-    /* The coefficients of a progressive file: two bytes each, four components, odd sizes rounded up. */
+    /* Coefficients of a progressive file: 2 bytes, up to 4 components, odd sizes rounded up. */
     self->jpeg.mem->max_memory_to_use =
         (long)(self->limits.pixels < LONG_MAX / 2 / SAMPLE_BYTES ? self->limits.pixels * SAMPLE_BYTES + SLACK
                                                                  : LONG_MAX);
@@ -140,18 +145,18 @@ static vst_status inspect(codec *self, const void *bytes, size_t size, vst_image
 }
 
 vst_status vsti_jpeg_inspect(const void *bytes, size_t size, const vst_image_limits *limits, vst_image_facts *facts) {
-    codec self = {.allow_damaged = true}; /* only pixels can be damaged */
+    codec self = {.allow_damaged = true}; /* the header has no pixels that could be damaged */
     start(&self, limits);
     vst_status status = inspect(&self, bytes, size, facts);
     jpeg_destroy_decompress(&self.jpeg);
     return status;
 }
 
-/* ---- What part, at what scale ---- */
+/* ---- Crop and scale ---- */
 
 static int divide_up(int value, int by) { return value / by + (value % by != 0); }
 
-/* The box at 1/`by` of its size: all pixels that it touches. */
+/* The box scaled by 1/`by`, extended to whole pixels. */
 static vst_box scale_box(vst_box box, int by) {
     const int top = box.top / by, left = box.left / by;
     return (vst_box){top, left, divide_up(box.top + box.height, by) - top, divide_up(box.left + box.width, by) - left};
@@ -174,11 +179,10 @@ static bool choose_part(codec *self, const vst_decode_options *options) {
     return true;
 }
 
-/* Leaves out what need not be decoded. Where colour is stored at less than full size, pixels at the edge of a part are
- * made from their neighbours across the edge (smooth upsampling): such a part is decoded with a block more on each
- * side. All scans of a file of several have to be decoded entirely before its first row comes out, and
- * libjpeg-turbo 2.1 is not to be trusted with parts of it. */
-static void leave_out(codec *self) {
+/* Skips rows and columns outside the box. With subsampled chroma one more block is decoded on each side, because smooth
+ * upsampling reads neighbours. A file with several scans is decoded whole: libjpeg has to read all scans before the
+ * first row, and libjpeg-turbo 2.1 has bugs in partial decoding of such files. */
+static void skip_unneeded(codec *self) {
     struct jpeg_decompress_struct *jpeg = &self->jpeg;
     const int height = (int)jpeg->output_height, width = (int)jpeg->output_width;
     const vst_box *box = &self->box;
@@ -200,7 +204,7 @@ static void leave_out(codec *self) {
 
 /* ---- Rows ---- */
 
-/* Pillow's CMYK to RGB; the file's values are inverted, as Adobe's are and Pillow takes all to be. */
+/* CMYK to RGB as in Pillow, which treats all CMYK JPEGs as inverted, as Adobe writes them. */
 static void convert_cmyk(const uint8_t *cmyk, uint8_t *rgb, int width) {
     for (int i = 0; i < width; i++) {
         const unsigned white = cmyk[4 * i + 3];
@@ -211,7 +215,7 @@ static void convert_cmyk(const uint8_t *cmyk, uint8_t *rgb, int width) {
     }
 }
 
-/* One of libjpeg's rows to where it belongs. */
+/* Copies the columns of the box from one row of libjpeg's. */
 static void store_row(const codec *self, const uint8_t *row, uint8_t *out) {
     const int components = self->jpeg.output_components;
     const uint8_t *first = row + (size_t)(self->box.left - self->left) * (size_t)components;
@@ -219,7 +223,7 @@ static void store_row(const codec *self, const uint8_t *row, uint8_t *out) {
     else memcpy(out, first, (size_t)self->box.width * (size_t)components);
 }
 
-/* Reads rows until the box is full. */
+/* Reads rows down to the end of the box. */
 static void read_rows(codec *self, vst_image *out) {
     const size_t stride = (size_t)out->width * (size_t)out->channels;
     const JDIMENSION end = (JDIMENSION)(self->box.top + self->box.height);
@@ -244,11 +248,11 @@ static bool prepare(codec *self, const vst_decode_options *options, vst_image *o
     self->status = vst_image_allocate(out, channels_of(self), self->box.height, self->box.width);
     if (self->status != VST_OK) return false;
     jpeg_start_decompress(jpeg);
-    leave_out(self);
+    skip_unneeded(self);
     self->row_size = (size_t)jpeg->output_width * (size_t)jpeg->output_components;
     if (self->row_size == (size_t)out->width * (size_t)out->channels &&
         jpeg->output_scanline == (JDIMENSION)self->box.top)
-        return true; /* rows of the image itself */
+        return true; /* the rows are decoded into the image */
     self->rows = vst_alloc(ROWS * self->row_size);
     if (!self->rows) self->status = vst_fail_memory(ROWS * self->row_size);
     return self->status == VST_OK;
@@ -281,9 +285,9 @@ typedef struct encoder {
     struct jpeg_error_mgr errors;
     struct jpeg_destination_mgr destination;
     jmp_buf failed;
-    vst_status status; /* of a failure of ours; VST_OK: the text is libjpeg's */
+    vst_status status; /* of an error of ours; VST_OK: the error is libjpeg's, see `text` */
     char text[JMSG_LENGTH_MAX];
-    uint8_t *output; /* owned until handed out */
+    uint8_t *output; /* owned until returned to the caller */
     size_t size, capacity;
 } encoder;
 
@@ -293,7 +297,7 @@ static void on_write_error(j_common_ptr jpeg) {
     longjmp(self->failed, 1);
 }
 
-/* Makes room; `used` bytes of the output are written. */
+/* Enlarges the output buffer; its first `used` bytes are written. */
 static void grow_output(encoder *self, size_t used, size_t capacity) {
     self->status = vst_grow(&self->output, &self->capacity, capacity, 1);
     if (self->status != VST_OK) on_write_error((j_common_ptr)&self->jpeg);
@@ -306,7 +310,7 @@ static void start_output(j_compress_ptr jpeg) {
     grow_output(jpeg->client_data, 0, FIRST);
 }
 
-/* libjpeg asks when all of it is full, whatever free_in_buffer says. */
+/* libjpeg calls this when the whole buffer is full, whatever free_in_buffer says. */
 static boolean output_is_full(j_compress_ptr jpeg) {
     encoder *self = jpeg->client_data;
     grow_output(self, self->capacity, 2 * self->capacity);
@@ -318,7 +322,7 @@ static void end_output(j_compress_ptr jpeg) {
     self->size = self->capacity - self->destination.free_in_buffer;
 }
 
-/* libjpeg's settings for a quality, which are Pillow's too: baseline, colour at half the resolution. */
+/* libjpeg's defaults for a quality, as in Pillow: baseline, 4:2:0. */
 static void write_image(encoder *self, const vst_image *image, int quality) {
     struct jpeg_compress_struct *jpeg = &self->jpeg;
     jpeg_create_compress(jpeg);

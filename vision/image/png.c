@@ -1,7 +1,6 @@
-/* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp; everything that changes
- * after the setjmp therefore lives in a `codec` outside the function that calls setjmp.
- * One deviation from Pillow: grey of 16 bits is scaled to 8, where Pillow's convert("RGB") clips, so that what is
- * brighter than 255 of 65535 becomes white. */
+/* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp, so everything that changes
+ * after setjmp is in a `codec` outside the function that calls setjmp. One deviation from Pillow: 16-bit grey is scaled
+ * to 8 bits. Pillow's convert("RGB") clips, so that every value above 255 becomes white. */
 #include <png.h>
 #include <setjmp.h>
 #include <stdbool.h>
@@ -19,10 +18,10 @@ typedef struct codec {
     png_infop info;
     vst_image_limits limits;
     const uint8_t *input;
-    uint8_t *output; /* owned until handed out */
+    uint8_t *output; /* owned until returned to the caller */
     size_t size, offset, capacity;
     bool memory_failed;
-    vst_status status; /* of a failure of ours within libpng's functions; VST_OK: the text is libpng's */
+    vst_status status; /* of an error of ours inside a libpng callback; VST_OK: the error is libpng's, see `text` */
     char text[160];
 } codec;
 
@@ -68,7 +67,7 @@ static void write_bytes(png_structp png, png_bytep data, size_t size) {
 
 static void flush_bytes(png_structp png) { (void)png; }
 
-/* Our status for the text that libpng left. */
+/* Converts the error to a status. */
 static vst_status failure(const codec *self, const char *verb) {
     if (self->status != VST_OK) return self->status;
     if (self->memory_failed) return vst_fail(VST_ERROR_MEMORY, "%s PNG: out of memory", verb);
@@ -78,8 +77,8 @@ static vst_status failure(const codec *self, const char *verb) {
 /* Reads everything up to the pixels. */
 static bool read_header(codec *self) {
     png_structp png = self->png;
-    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* metadata is not even parsed */
-    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);         /* the area is checked below */
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* skip metadata */
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* no limits on the sides: the area is checked below */
     png_set_chunk_malloc_max(png, self->limits.chunk_bytes);
     png_set_chunk_cache_max(png, CHUNKS_MAX);
     png_read_info(png, self->info);
@@ -92,7 +91,7 @@ static int channels_of(const codec *self) {
     return png_get_color_type(self->png, self->info) & PNG_COLOR_MASK_COLOR ? 3 : 1;
 }
 
-/* Asks libpng for 8-bit grey or RGB and gives `out` its shape. */
+/* Sets the conversion to 8-bit grey or RGB and allocates `out`. */
 static bool prepare(codec *self, vst_image *out) {
     png_structp png = self->png;
     const int colour = png_get_color_type(png, self->info);
@@ -140,7 +139,7 @@ vst_status vst_png_decode(const void *bytes, size_t size, int channels, const vs
     return status;
 }
 
-/* ---- What the file says of itself ---- */
+/* ---- Inspecting ---- */
 
 static vst_status inspect(codec *self, vst_image_facts *facts) {
     if (setjmp(png_jmpbuf(self->png))) return failure(self, "reading");
@@ -154,7 +153,7 @@ static vst_status inspect(codec *self, vst_image_facts *facts) {
     return VST_OK;
 }
 
-/* Looks for the chunk eXIf, which may stand before or behind the pixels. */
+/* Finds the eXIf chunk, which may be before or after the pixels. */
 static int orientation_of(const uint8_t *bytes, size_t size) {
     enum { SIGNATURE = 8, HEADER = 8, CHECKSUM = 4 };
     for (size_t at = SIGNATURE; size - at >= HEADER + CHECKSUM;) {

@@ -1,5 +1,5 @@
-/* Pillow's resampling: weights in double, rounded to 22 binary places; a horizontal pass to bytes, then a vertical one.
- */
+/* Pillow's resampling: weights in double, rounded to 22 fractional bits; a horizontal pass that rounds to bytes, then a
+ * vertical pass. */
 #include "vision/image/resize.h"
 
 #include <math.h>
@@ -12,7 +12,7 @@
 
 enum { GROUP = 4, PLACES = 22, LOW_PLACES = 12 };
 
-/* ---- Filters, in Pillow's order of operations ---- */
+/* ---- Filters, with Pillow's order of operations ---- */
 
 static double sinc(double x) {
     if (x == 0.0) return 1.0;
@@ -35,8 +35,8 @@ static double filter_at(vst_filter filter, double x) {
     }
 }
 
-/* How far from its centre a filter reaches, in pixels. */
-static double reach_of(vst_filter filter) {
+/* Half the width of the filter's support, in pixels. */
+static double filter_radius(vst_filter filter) {
     switch (filter) {
     case VST_FILTER_BOX: return 0.5;
     case VST_FILTER_BILINEAR:
@@ -48,11 +48,12 @@ static double reach_of(vst_filter filter) {
 
 /* ---- Weights ---- */
 
-/* One axis: `inputs` pixels to `all`, of which `outputs` from `first` on are wanted. */
+/* One axis: `inputs` pixels are resized to `all`, of which `outputs` pixels from `first` on are computed. */
 typedef struct axis {
     vst_filter filter;
     int inputs, all, first, outputs;
-    double scale, stretch, reach; /* inputs per output; how much the filter is widened; its reach then */
+    double scale, stretch, radius; /* scale: inputs per output; stretch: factor by which the filter is widened; radius:
+                                     half its width then */
     int groups;
     int32_t *bounds;
     int16_t *weights;
@@ -62,36 +63,36 @@ static axis axis_of(vst_filter filter, int inputs, int all, int first, int outpu
     axis self = {.filter = filter, .inputs = inputs, .all = all, .first = first, .outputs = outputs};
     self.scale = (double)(float)inputs / all;
     self.stretch = self.scale < 1.0 ? 1.0 : self.scale;
-    self.reach = reach_of(filter) * self.stretch;
-    const double most = ceil(self.reach) * 2 + 1; /* taps */
+    self.radius = filter_radius(filter) * self.stretch;
+    const double most = ceil(self.radius) * 2 + 1; /* upper bound of taps per output */
     self.groups = ((most < inputs ? (int)most : inputs) + GROUP - 1) / GROUP;
     return self;
 }
 
-static axis across_of(const vst_resize_window *w) {
+static axis horizontal_axis(const vst_resize_window *w) {
     return axis_of(w->filter, w->in_width, w->width, w->box.left, w->box.width);
 }
 
-static axis down_of(const vst_resize_window *w) {
+static axis vertical_axis(const vst_resize_window *w) {
     return axis_of(w->filter, w->in_height, w->height, w->box.top, w->box.height);
 }
 
-/* The inputs that output x is made of: from *first to before *end. Returns its centre. */
+/* Sets the range of inputs, *first to *end - 1, that output x depends on. Returns the filter's centre. */
 static double find_taps(const axis *self, int x, int *first, int *end) {
     const double centre = 0.0f + (x + 0.5) * self->scale;
-    *first = (int)(centre - self->reach + 0.5);
-    *end = (int)(centre + self->reach + 0.5);
+    *first = (int)(centre - self->radius + 0.5);
+    *end = (int)(centre + self->radius + 0.5);
     if (*first < 0) *first = 0;
     if (*end > self->inputs) *end = self->inputs;
     return centre;
 }
 
-/* The inputs that the wanted outputs are made of. */
+/* The range of inputs that the computed outputs depend on. */
 static void find_source(const axis *self, int *first, int *count) {
     int end, unused;
     *first = self->first;
     *count = self->outputs;
-    if (self->inputs == self->all) return; /* copied */
+    if (self->inputs == self->all) return; /* not resized */
     find_taps(self, self->first, first, &unused);
     find_taps(self, self->first + self->outputs - 1, &unused, &end);
     *count = end - *first;
@@ -99,15 +100,15 @@ static void find_source(const axis *self, int *first, int *count) {
 
 vst_box vst_resize_source(const vst_resize_window *window) {
     vst_box box = {0, 0, window->in_height, window->in_width};
-    if (window->filter == VST_FILTER_NEAREST) return box; /* positions are sums of steps from the edge on */
-    const axis across = across_of(window), down = down_of(window);
+    if (window->filter == VST_FILTER_NEAREST) return box; /* positions are summed from the edge on */
+    const axis across = horizontal_axis(window), down = vertical_axis(window);
     find_source(&down, &box.top, &box.height);
     find_source(&across, &box.left, &box.width);
     return box;
 }
 
-/* Rounded to PLACES places, half away from zero, in two parts. */
-static void put_weight(int16_t *weights, int tap, double value) {
+/* Rounds a weight to PLACES fractional bits, half away from zero, and splits it into two factors. */
+static void store_weight(int16_t *weights, int tap, double value) {
     const double scaled = value * (1 << PLACES);
     const int32_t whole = (int32_t)(value < 0 ? -0.5 + scaled : 0.5 + scaled);
     const int32_t high = (whole + (1 << (LOW_PLACES - 1))) >> LOW_PLACES;
@@ -116,7 +117,7 @@ static void put_weight(int16_t *weights, int tap, double value) {
     group[GROUP] = (int16_t)(whole - high * (1 << LOW_PLACES));
 }
 
-/* values: room for the taps of one output. The input at hand begins with that of number `origin`. */
+/* `values` is scratch for the taps of one output. `origin` is the index of the first input that is present. */
 static void fill_axis(axis *self, int origin, double *values) {
     const double narrow = 1.0 / self->stretch;
     memset(self->weights, 0, (size_t)self->outputs * (size_t)self->groups * 2 * GROUP * sizeof *self->weights);
@@ -129,7 +130,7 @@ static void fill_axis(axis *self, int origin, double *values) {
             sum += values[i - first];
         }
         int16_t *weights = self->weights + (size_t)x * (size_t)self->groups * 2 * GROUP;
-        for (int i = 0; i < end - first; i++) put_weight(weights, i, sum != 0.0 ? values[i] / sum : values[i]);
+        for (int i = 0; i < end - first; i++) store_weight(weights, i, sum != 0.0 ? values[i] / sum : values[i]);
         self->bounds[2 * x] = first - origin;
         self->bounds[2 * x + 1] = end - first;
     }
@@ -137,21 +138,21 @@ static void fill_axis(axis *self, int origin, double *values) {
 
 static vsti_taps taps_of(const axis *self) { return (vsti_taps){self->groups, self->bounds, self->weights}; }
 
-/* ---- Scratch: one block of memory, given out piece by piece ---- */
+/* ---- Scratch: one block of memory, divided into pieces ---- */
 
 typedef struct arena {
-    size_t size; /* SIZE_MAX: does not fit */
+    size_t size; /* so far; above SIZE_MAX / 2 after an overflow */
     uint8_t *memory;
 } arena;
 
-/* Without memory, only counts. */
-static void *take(arena *self, size_t count, size_t size) {
+/* Returns the next piece. Only counts if there is no memory yet. */
+static void *take_piece(arena *self, size_t count, size_t size) {
     enum { ALIGNMENT = 16 };
     size_t bytes;
     void *piece = self->memory ? self->memory + self->size : NULL;
     if (!vst_multiply(count, size, &bytes) || __builtin_add_overflow(bytes, ALIGNMENT - 1, &bytes) ||
         __builtin_add_overflow(self->size, bytes / ALIGNMENT * ALIGNMENT, &self->size))
-        self->size = SIZE_MAX / 2 + 1; /* and stays too large, whatever is added */
+        self->size = SIZE_MAX / 2 + 1; /* stays too large, whatever is added later */
     return piece;
 }
 
@@ -164,9 +165,9 @@ static vst_status reserve(vst_image *scratch, size_t bytes) {
 typedef struct resizing {
     axis across, down;
     double *values;
-    uint8_t *lines; /* VSTI_TAP_ROWS rows of the input with slack behind them */
-    uint8_t *half;  /* after the horizontal pass */
-    size_t line;    /* bytes of one of `lines` */
+    uint8_t *lines; /* VSTI_TAP_ROWS input rows, each followed by VSTI_TAP_SLACK bytes */
+    uint8_t *half;  /* result of the horizontal pass */
+    size_t line;    /* bytes of one row of `lines` */
 } resizing;
 
 static void lay_out(resizing *self, arena *memory, const vsti_view *in) {
@@ -174,22 +175,22 @@ static void lay_out(resizing *self, arena *memory, const vsti_view *in) {
     const int taps = GROUP * (self->across.groups > self->down.groups ? self->across.groups : self->down.groups);
     axis *axes[] = {&self->across, &self->down};
     for (int i = 0; i < 2; i++) {
-        axes[i]->bounds = take(memory, (size_t)axes[i]->outputs, 2 * sizeof *axes[i]->bounds);
-        axes[i]->weights =
-            take(memory, (size_t)axes[i]->outputs * (size_t)axes[i]->groups, 2 * GROUP * sizeof *axes[i]->weights);
+        axes[i]->bounds = take_piece(memory, (size_t)axes[i]->outputs, 2 * sizeof *axes[i]->bounds);
+        axes[i]->weights = take_piece(memory, (size_t)axes[i]->outputs * (size_t)axes[i]->groups,
+                                      2 * GROUP * sizeof *axes[i]->weights);
     }
-    self->values = take(memory, (size_t)taps, sizeof *self->values);
+    self->values = take_piece(memory, (size_t)taps, sizeof *self->values);
     self->line = (size_t)in->width * (size_t)in->channels + VSTI_TAP_SLACK;
-    self->lines = take(memory, horizontal ? VSTI_TAP_ROWS : 0, self->line);
-    self->half = take(memory, horizontal && vertical ? (size_t)in->height : 0,
-                      (size_t)self->across.outputs * (size_t)in->channels);
+    self->lines = take_piece(memory, horizontal ? VSTI_TAP_ROWS : 0, self->line);
+    self->half = take_piece(memory, horizontal && vertical ? (size_t)in->height : 0,
+                            (size_t)self->across.outputs * (size_t)in->channels);
 }
 
 /* ---- The two passes ---- */
 
-/* VSTI_TAP_ROWS rows at a time. Rows near the end of the memory that `in` is known to have are copied first, for the
- * kernel reads a little more than the row. */
-static void pass_across(const resizing *self, const vsti_view *in, uint8_t *out) {
+/* The horizontal pass, VSTI_TAP_ROWS rows at a time. The kernel reads up to VSTI_TAP_SLACK bytes beyond a row, so rows
+ * near the end of the input are copied first. */
+static void horizontal_pass(const resizing *self, const vsti_view *in, uint8_t *out) {
     const vsti_kernels *kernels = vsti_get_kernels();
     const vsti_taps taps = taps_of(&self->across);
     const size_t row = (size_t)in->width * (size_t)in->channels;
@@ -212,7 +213,7 @@ static void pass_across(const resizing *self, const vsti_view *in, uint8_t *out)
     }
 }
 
-static void pass_down(const resizing *self, const vsti_view *in, vst_image *out) {
+static void vertical_pass(const resizing *self, const vsti_view *in, vst_image *out) {
     const vsti_kernels *kernels = vsti_get_kernels();
     const vsti_taps taps = taps_of(&self->down);
     const size_t row = (size_t)out->width * (size_t)out->channels;
@@ -221,11 +222,11 @@ static void pass_down(const resizing *self, const vsti_view *in, vst_image *out)
                                  (int64_t)row);
 }
 
-/* `in` is the window's source. */
+/* `in` is the part of the input given by vst_resize_source. */
 static vst_status resample(const vsti_view *in, const vst_resize_window *window, vst_image *scratch, vst_image *out) {
     const bool horizontal = window->width != window->in_width, vertical = window->height != window->in_height;
     const vst_box source = vst_resize_source(window);
-    resizing self = {across_of(window), down_of(window), NULL, NULL, NULL, 0};
+    resizing self = {horizontal_axis(window), vertical_axis(window), NULL, NULL, NULL, 0};
     arena memory = {0};
     lay_out(&self, &memory, in);
     const vst_status status = reserve(scratch, memory.size);
@@ -235,19 +236,19 @@ static vst_status resample(const vsti_view *in, const vst_resize_window *window,
     vsti_view half = *in;
     if (horizontal) {
         fill_axis(&self.across, source.left, self.values);
-        pass_across(&self, in, vertical ? self.half : out->pixels);
+        horizontal_pass(&self, in, vertical ? self.half : out->pixels);
         half = (vsti_view){self.half, (size_t)out->width * (size_t)in->channels, in->channels, in->height, out->width};
     }
     if (vertical) {
         fill_axis(&self.down, source.top, self.values);
-        pass_down(&self, &half, out);
+        vertical_pass(&self, &half, out);
     }
     return VST_OK;
 }
 
 static vst_status check_filter(vst_filter filter) {
     if ((unsigned)filter <= VST_FILTER_LANCZOS) return VST_OK;
-    return vst_fail(VST_ERROR_ARGUMENT, "resizing an image with filter %d: there is none of this number", (int)filter);
+    return vst_fail(VST_ERROR_ARGUMENT, "resizing an image: unknown filter %d", (int)filter);
 }
 
 static void scale_nearest(const vsti_view *in, vst_image *out) {
@@ -274,7 +275,7 @@ vst_status vst_image_resize(const vst_image *in, const vst_box *box, int height,
     return VST_OK;
 }
 
-/* The view of a window's source in `in`, which is the whole input or already that part. */
+/* Sets `out` to the window's source. `in` is the whole input or already that part. */
 static vst_status find_view(const vst_image *in, const vst_resize_window *window, vsti_view *out) {
     const vst_box source = vst_resize_source(window);
     if (in->height == window->in_height && in->width == window->in_width) *out = vsti_view_box(in, source);

@@ -1,4 +1,4 @@
-/* Activations and their derivatives. Comparisons are written so that NaN passes through. */
+/* Activations and their derivatives. Comparisons are written so that NaN is propagated. */
 #include "vision/kernels/isa.h"
 
 typedef void forward_block(const float *x, float *y, int64_t n);

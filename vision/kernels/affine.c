@@ -1,5 +1,6 @@
-/* Rows of an affine map with interpolation, in double without fused multiply-add (cmake/Kernels.cmake) and in Pillow's
- * order of operations: the bits are compared. The channels of a pixel go through one vector of four. */
+/* Rows of an affine map with bilinear or bicubic interpolation, in double, without fused multiply-add
+ * (cmake/Kernels.cmake) and with Pillow's order of operations, because the result must have the same bits. Channels of
+ * a pixel are lanes of a vector of four. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -8,14 +9,13 @@
 typedef int32_t ints4 __attribute__((vector_size(16)));
 typedef double doubles4 __attribute__((vector_size(32)));
 
-#if defined __AVX2__ /* which compilers do not make of the general form */
+#if defined __AVX2__ /* compilers do not generate this conversion from the general form */
 #define DOUBLES(v) ((doubles4)_mm256_cvtepi32_pd((__m128i)(v)))
 #else
 #define DOUBLES(v) __builtin_convertvector(v, doubles4)
 #endif
 
-/* The four-point cubic with a = -1: its coefficients of 1, t, t², t³ are v2 and these, from whole numbers or from
- * doubles. */
+/* Cubic interpolation with a = -1 between v1 … v4: the coefficients of 1, t, t², t³ are v2, CUBIC2, CUBIC3, CUBIC4. */
 #define CUBIC2(v1, v2, v3, v4) (-(v1) + (v3))
 #define CUBIC3(v1, v2, v3, v4) (2 * ((v1) - (v2)) + (v3) - (v4))
 #define CUBIC4(v1, v2, v3, v4) (-(v1) + (v2) - (v3) + (v4))
@@ -23,20 +23,20 @@ typedef double doubles4 __attribute__((vector_size(32)));
 
 enum { PIECE = 128, OUTSIDE = -2 };
 
-/* Where a value lies between pixels. */
-typedef struct place {
-    int x, y; /* of the pixel above and left of it, -1 … size - 1; x is OUTSIDE if it is not in the image */
+/* A position between input pixels. */
+typedef struct pixel_position {
+    int x, y; /* the pixel above and to the left, -1 … size - 1; x is OUTSIDE if the position is not in the image */
     double dx, dy;
-} place;
+} pixel_position;
 
-/* Places of neighbouring outputs. */
-typedef struct places {
+/* Positions of consecutive outputs. */
+typedef struct positions {
     int32_t x[PIECE], y[PIECE];
     double dx[PIECE], dy[PIECE];
-} places;
+} positions;
 
-/* Of outputs x, x + 1, … of row y. */
-static void find_places(const vsti_affine *map, int x, int y, int count, places *out) {
+/* Positions of outputs x, x + 1, … of row y. */
+static void find_positions(const vsti_affine *map, int x, int y, int count, positions *out) {
     const double *m = map->matrix, down = y + 0.5, width = map->width, height = map->height;
 #pragma omp simd
     for (int i = 0; i < count; i++) {
@@ -46,14 +46,14 @@ static void find_places(const vsti_affine *map, int x, int y, int count, places 
         const double column = floor(at_x - 0.5), row = floor(at_y - 0.5);
         out->x[i] = (int32_t)(inside ? column : OUTSIDE);
         out->y[i] = (int32_t)(inside ? row : 0);
-        out->dx[i] = at_x - 0.5 - column; /* outside, anything */
+        out->dx[i] = at_x - 0.5 - column; /* unspecified if outside */
         out->dy[i] = at_y - 0.5 - row;
     }
 }
 
 static inline int clamp(int i, int size) { return i < 0 ? 0 : i < size ? i : size - 1; }
 
-/* A pixel of three channels; the fourth number is whatever follows. */
+/* A pixel of three channels; the fourth lane is the byte that follows. */
 static inline ints4 pixel_at(const uint8_t *at) {
 #if defined __AVX2__
     int32_t bytes;
@@ -64,10 +64,10 @@ static inline ints4 pixel_at(const uint8_t *at) {
 #endif
 }
 
-/* Clips, cuts off the fraction and stores three bytes, and, if there is room, one more. */
+/* Clips, truncates and stores three bytes; with `room` also a fourth one, which is faster. */
 static inline void store_pixel(uint8_t *out, const doubles4 *value, bool room) {
 #if defined __AVX2__
-    const __m128i whole = _mm256_cvttpd_epi32((__m256d)*value); /* packing clips */
+    const __m128i whole = _mm256_cvttpd_epi32((__m256d)*value); /* clipped when packed below */
     const __m128i words = _mm_packs_epi32(whole, whole);
     const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
     if (room) memcpy(out, &bytes, 4);
@@ -81,16 +81,19 @@ static inline void store_pixel(uint8_t *out, const doubles4 *value, bool room) {
 #endif
 }
 
-/* The last pixel of the image, which may not be read with a byte behind it, copied to where it may. */
-typedef struct corner {
+/* A copy of the image's last pixel: reading its fourth byte in the image would be out of bounds. */
+typedef struct last_pixel {
     uint8_t pixels[4];
-    const uint8_t *last; /* in the image */
-} corner;
+    const uint8_t *last; /* the pixel in the image */
+} last_pixel;
 
-/* Where to read a pixel. */
-static inline const uint8_t *safe(const uint8_t *at, const corner *end) { return at == end->last ? end->pixels : at; }
+/* The address from which a pixel can be read with four bytes. */
+static inline const uint8_t *readable(const uint8_t *at, const last_pixel *end) {
+    return at == end->last ? end->pixels : at;
+}
 
-static void bicubic_rgb(const vsti_affine *map, const place *p, const corner *end, uint8_t *out, bool room) {
+static void bicubic_rgb(const vsti_affine *map, const pixel_position *p, const last_pixel *end, uint8_t *out,
+                        bool room) {
     const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
     const size_t stride = (size_t)map->width * 3;
     size_t column[4];
@@ -98,8 +101,8 @@ static void bicubic_rgb(const vsti_affine *map, const place *p, const corner *en
     for (int i = 0; i < 4; i++) column[i] = (size_t)clamp(p->x - 1 + i, map->width) * 3;
     for (int i = 0; i < 4; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y - 1 + i, map->height) * stride;
-        const ints4 a = pixel_at(safe(row + column[0], end)), b = pixel_at(safe(row + column[1], end));
-        const ints4 c = pixel_at(safe(row + column[2], end)), d = pixel_at(safe(row + column[3], end));
+        const ints4 a = pixel_at(readable(row + column[0], end)), b = pixel_at(readable(row + column[1], end));
+        const ints4 c = pixel_at(readable(row + column[2], end)), d = pixel_at(readable(row + column[3], end));
         v[i] = CUBIC(DOUBLES(b), DOUBLES(CUBIC2(a, b, c, d)), DOUBLES(CUBIC3(a, b, c, d)), DOUBLES(CUBIC4(a, b, c, d)),
                      dx);
     }
@@ -109,7 +112,7 @@ static void bicubic_rgb(const vsti_affine *map, const place *p, const corner *en
 }
 
 #if defined __AVX2__
-/* Four pixels of a row, sorted by channel, times four small numbers: a coefficient of CUBIC for each channel. */
+/* For each channel, the sum of four pixels of a row weighted with a, b, c, d. */
 static inline doubles4 coefficient(__m128i channels, int a, int b, int c, int d) {
     const __m128i factors = _mm_set1_epi32(
         (int32_t)((uint32_t)(uint8_t)d << 24 | (uint32_t)(uint8_t)c << 16 | (uint32_t)(uint8_t)b << 8 | (uint8_t)a));
@@ -117,12 +120,12 @@ static inline doubles4 coefficient(__m128i channels, int a, int b, int c, int d)
     return (doubles4)_mm256_cvtepi32_pd(_mm_madd_epi16(pairs, _mm_set1_epi16(1)));
 }
 
-/* Away from the edges, where four pixels of a row lie side by side and four more bytes may be read. */
-static inline bool is_inner(const vsti_affine *map, const places *all, int i) {
+/* True if all 16 pixels are in the image and four more bytes can be read after each row of them. */
+static inline bool is_inner(const vsti_affine *map, const positions *all, int i) {
     return all->x[i] >= 1 && all->x[i] < map->width - 2 && all->y[i] >= 1 && all->y[i] < map->height - 3;
 }
 
-/* Between four pixels of a row. */
+/* Interpolates between four pixels of a row. */
 static inline doubles4 bicubic_across(const uint8_t *row, double at) {
     const __m128i by_channel = _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1);
     const __m128i four = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)row), by_channel);
@@ -137,8 +140,8 @@ static inline doubles4 bicubic_down(const doubles4 v[4], double at) {
                  dy);
 }
 
-/* The values of outputs from `first` to before `end`, all of them inner. */
-static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine *map, const places *all, int first,
+/* Computes outputs first … end - 1, all of which are inner. */
+static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine *map, const positions *all, int first,
                                                               int end, bool across, bool down, uint8_t *out,
                                                               bool room) {
     const size_t stride = (size_t)map->width * 3;
@@ -152,45 +155,46 @@ static inline __attribute__((always_inline)) void bicubic_run(const vsti_affine 
     }
 }
 
-/* Whether none of a run of numbers is different from 0. */
+/* True if x[first] … x[end - 1] are all 0. */
 static bool all_zero(const double *x, int first, int end) {
     bool differs = false;
     for (int i = first; i < end; i++) differs |= x[i] != 0;
     return !differs;
 }
 
-/* The first inner outputs side by side: from *first to before *end. */
-static void find_inner(const vsti_affine *map, const places *all, int count, int *first, int *end) {
+/* Finds the first run of inner outputs, *first … *end - 1. */
+static void find_inner(const vsti_affine *map, const positions *all, int count, int *first, int *end) {
     *first = 0;
     while (*first < count && !is_inner(map, all, *first)) ++*first;
     *end = *first;
     while (*end < count && is_inner(map, all, *end)) ++*end;
 }
 
-/* Shears and translations move along one axis: on the other, where nothing lies between pixels, the formula gives the
- * pixel itself, exactly. */
-static void bicubic_inner(const vsti_affine *map, const places *all, int first, int end, uint8_t *out, bool room) {
+/* Shears and translations interpolate along one axis only: with an offset of 0 the formula returns the pixel exactly,
+ * so the other axis is skipped. */
+static void bicubic_inner(const vsti_affine *map, const positions *all, int first, int end, uint8_t *out, bool room) {
     if (all_zero(all->dy, first, end)) bicubic_run(map, all, first, end, true, false, out, room);
     else if (all_zero(all->dx, first, end)) bicubic_run(map, all, first, end, false, true, out, room);
     else bicubic_run(map, all, first, end, true, true, out, room);
 }
 #endif
 
-static inline void bilinear_rgb(const vsti_affine *map, const place *p, const corner *end, uint8_t *out, bool room) {
+static inline void bilinear_rgb(const vsti_affine *map, const pixel_position *p, const last_pixel *end, uint8_t *out,
+                                bool room) {
     const doubles4 dx = {p->dx, p->dx, p->dx, p->dx}, dy = {p->dy, p->dy, p->dy, p->dy};
     const size_t stride = (size_t)map->width * 3;
     const size_t left = (size_t)clamp(p->x, map->width) * 3, right = (size_t)clamp(p->x + 1, map->width) * 3;
     doubles4 v[2], result;
     for (int i = 0; i < 2; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y + i, map->height) * stride;
-        const ints4 a = pixel_at(safe(row + left, end)), b = pixel_at(safe(row + right, end));
+        const ints4 a = pixel_at(readable(row + left, end)), b = pixel_at(readable(row + right, end));
         v[i] = DOUBLES(a) + DOUBLES(b - a) * dx;
     }
     result = v[0] + (v[1] - v[0]) * dy;
     store_pixel(out, &result, room);
 }
 
-static double bicubic_grey(const vsti_affine *map, const place *p) {
+static double bicubic_grey(const vsti_affine *map, const pixel_position *p) {
     double v[4];
     for (int i = 0; i < 4; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y - 1 + i, map->height) * (size_t)map->width;
@@ -203,7 +207,7 @@ static double bicubic_grey(const vsti_affine *map, const place *p) {
                  p->dy);
 }
 
-static double bilinear_grey(const vsti_affine *map, const place *p) {
+static double bilinear_grey(const vsti_affine *map, const pixel_position *p) {
     double v[2];
     for (int i = 0; i < 2; i++) {
         const uint8_t *row = map->pixels + (size_t)clamp(p->y + i, map->height) * (size_t)map->width;
@@ -213,11 +217,12 @@ static double bilinear_grey(const vsti_affine *map, const place *p) {
     return v[0] + (v[1] - v[0]) * p->dy;
 }
 
-/* Outputs from `first` to before `end`, wherever they are. */
-static inline __attribute__((always_inline)) void any_run(const vsti_affine *map, const places *all, int first, int end,
-                                                          const corner *last, uint8_t *out, bool bicubic, bool room) {
+/* Computes outputs first … end - 1; they need not be inner. */
+static inline __attribute__((always_inline)) void general_run(const vsti_affine *map, const positions *all, int first,
+                                                              int end, const last_pixel *last, uint8_t *out,
+                                                              bool bicubic, bool room) {
     for (int i = first; i < end; i++) {
-        const place p = {all->x[i], all->y[i], all->dx[i], all->dy[i]};
+        const pixel_position p = {all->x[i], all->y[i], all->dx[i], all->dy[i]};
         uint8_t *to = out + (size_t)i * (size_t)map->channels;
         if (p.x == OUTSIDE) {
             for (int c = 0; c < map->channels; c++) to[c] = map->fill[c];
@@ -235,24 +240,24 @@ static inline __attribute__((always_inline)) void any_run(const vsti_affine *map
 static inline __attribute__((always_inline)) void affine_row(const vsti_affine *map, int y, uint8_t *out, int width,
                                                              bool bicubic) {
     const size_t channels = (size_t)map->channels;
-    corner end = {.last = map->pixels + ((size_t)map->height * (size_t)map->width - 1) * channels};
+    last_pixel end = {.last = map->pixels + ((size_t)map->height * (size_t)map->width - 1) * channels};
     memcpy(end.pixels, end.last, channels);
     for (int x = 0; x < width; x += PIECE, out += PIECE * channels) {
         const int count = width - x < PIECE ? width - x : PIECE;
         const bool room = x + count < width;
         int first = 0;
-        places all;
-        find_places(map, x, y, count, &all);
+        positions all;
+        find_positions(map, x, y, count, &all);
 #if defined __AVX2__
-        if (bicubic && channels == 3) { /* in this order, for a pixel's fourth byte is the next one's */
+        if (bicubic && channels == 3) { /* left to right: storing a pixel overwrites a byte of the next one */
             int behind;
             find_inner(map, &all, count, &first, &behind);
-            any_run(map, &all, 0, first, &end, out, true, room || first < count);
+            general_run(map, &all, 0, first, &end, out, true, room || first < count);
             bicubic_inner(map, &all, first, behind, out, room || behind < count);
             first = behind;
         }
 #endif
-        any_run(map, &all, first, count, &end, out, bicubic, room);
+        general_run(map, &all, first, count, &end, out, bicubic, room);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Plain arithmetic over arrays, normalisation by constants and sums of columns. */
+/* Elementwise arithmetic, normalisation by constants, sums of columns. */
 #include <string.h>
 
 #include "vision/kernels/isa.h"
@@ -29,7 +29,7 @@ void K(normalize)(const float *x, const float *mean, const float *inverse, float
     }
 }
 
-/* Adds `rows` rows of x to sum, four at a time to read and write sum less often. */
+/* Adds `rows` rows of x to sum, four at a time, to read and write sum less often. */
 static void add_rows(const float *x, float *sum, int64_t rows, int64_t cols) {
     int64_t row = 0;
     for (; row + 4 <= rows; row += 4) {

@@ -1,4 +1,4 @@
-/* Multi-head attention, forward and backward, one image and head at a time: the scores never leave the cache. The
+/* Multi-head attention, forward and backward, one image and head at a time, so that the scores stay in the cache. The
  * backward pass recomputes them from the stored log-sum-exp of each row (Dao et al., 2022, section 3.1). */
 #include <omp.h>
 #include <string.h>
@@ -11,8 +11,8 @@ enum { BLOCK_ROWS = VSTI_ATTENTION_ROWS };
 typedef struct sizes {
     int64_t tokens, channels, queries;
     int64_t keys, width;  /* tokens and channels, padded */
-    int64_t block;        /* queries of one block of scores */
-    int64_t row, out_row; /* strides of a token in qkv and in out */
+    int64_t block;        /* queries per block of scores */
+    int64_t row, out_row; /* strides between tokens in qkv and in out */
 } sizes;
 
 static int64_t padded(int64_t n) { return (n + VSTI_LANES - 1) / VSTI_LANES * VSTI_LANES; }
@@ -29,7 +29,8 @@ static sizes sizes_of(const vsti_attention_shape *shape) {
                    .out_row = shape->heads * shape->channels};
 }
 
-/* Floats of scratch of one thread, for the backward pass, which needs more. Whole cache lines, for the next thread. */
+/* Floats of scratch per thread, for the backward pass, which needs more than forward. A multiple of a cache line, so
+ * that threads do not share one. */
 static int64_t thread_floats(const sizes *s) {
     const int64_t floats = 2 * s->channels * s->keys + 5 * s->tokens * s->width + s->block * (2 * s->keys + s->width);
     return (floats + 15) / 16 * 16;
@@ -40,14 +41,14 @@ size_t K(attention_scratch)(const vsti_attention_shape *shape, int threads) {
     return (size_t)thread_floats(&s) * (size_t)threads;
 }
 
-/* Hands out pieces of a thread's scratch. */
-static float *take(float **scratch, int64_t floats) {
+/* Takes a piece of a thread's scratch. */
+static float *take_scratch(float **scratch, int64_t floats) {
     float *piece = *scratch;
     *scratch += floats;
     return piece;
 }
 
-/* y (rows, width) = x (rows, channels) with zeros behind. */
+/* y (rows, width) = x (rows, channels), padded with zeros. */
 static void copy_rows(const sizes *s, int64_t rows, const float *x, int64_t x_row, float *y) {
     for (int64_t i = 0; i < rows; i++) {
         memcpy(y + i * s->width, x + i * x_row, (size_t)s->channels * sizeof *y);
@@ -61,10 +62,10 @@ static void copy_back(const sizes *s, const float *x, int64_t rows, float *y) {
 
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
-#define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)    /* their first halves, in turn */
-#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)   /* their second halves, in turn */
-#define FIRST(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)  /* the first half of each */
-#define SECOND(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7) /* the second half of each */
+#define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)    /* interleaves the first halves of a and b */
+#define HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)   /* interleaves the second halves */
+#define FIRST(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)  /* concatenates the first halves */
+#define SECOND(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7) /* concatenates the second halves */
 
 /* y (4, 4) = x (4, 4) transposed. */
 static void transpose_four(const float *x, int64_t x_row, float *y, int64_t y_row) {
@@ -77,7 +78,7 @@ static void transpose_four(const float *x, int64_t x_row, float *y, int64_t y_ro
     *(four *)(y + 3 * y_row) = SECOND(ab2, cd2);
 }
 
-/* y (channels, keys) = x (tokens, channels) transposed, with zeros behind. */
+/* y (channels, keys) = x (tokens, channels) transposed, padded with zeros. */
 static void transpose(const sizes *s, const float *x, float *y) {
     const int64_t tokens = s->tokens / 4 * 4, channels = s->channels / 4 * 4;
     for (int64_t i = 0; i < tokens; i += 4) {
@@ -92,8 +93,8 @@ static void transpose(const sizes *s, const float *x, float *y) {
     }
 }
 
-/* `padding` is added to the last vector: -infinity in the lanes behind the tokens. */
-static float row_top(const sizes *s, vsti_vector padding, float *score) {
+/* The largest score of a row. `padding` is added to the last vector: -infinity in the lanes after the last token. */
+static float row_max(const sizes *s, vsti_vector padding, float *score) {
     const int64_t last = s->keys - VSTI_LANES;
     vsti_vector top = vsti_load(score + last) + padding;
     *(vsti_vector *)(score + last) = top;
@@ -111,20 +112,20 @@ static float row_exp(const sizes *s, float scale, float top, float *score) {
     return vsti_total(sum);
 }
 
-/* Scores to unnormalised probabilities exp(scale (score - max)), padding to 0. sum: of each row; lse as the header
- * says. In three passes, since within one row each step waits for the one before. */
+/* Replaces scores by unnormalised probabilities exp(scale (score - max)), 0 in the padding. Writes the sum of each row
+ * and lse (kernels.h). Each step runs over all rows, because the steps of one row depend on each other. */
 static void softmax_rows(const sizes *s, float scale, int64_t rows, float *score, float *sum, float *lse) {
     vsti_vector padding = {0};
     for (int64_t k = s->tokens; k < s->keys; k++) padding[k - (s->keys - VSTI_LANES)] = -INFINITY;
-    for (int64_t i = 0; i < rows; i++) lse[i] = row_top(s, padding, score + i * s->keys);
+    for (int64_t i = 0; i < rows; i++) lse[i] = row_max(s, padding, score + i * s->keys);
     for (int64_t i = 0; i < rows; i++) sum[i] = row_exp(s, scale, lse[i], score + i * s->keys);
     for (int64_t i = 0; i < rows; i++) lse[i] = lse[i] * scale + logf(sum[i]);
 }
 
 static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out,
                          float *lse, float *scratch) {
-    float *keys = take(&scratch, s->channels * s->keys), *values = take(&scratch, s->tokens * s->width);
-    float *score = take(&scratch, s->block * s->keys), *sum = take(&scratch, s->block * s->width);
+    float *keys = take_scratch(&scratch, s->channels * s->keys), *values = take_scratch(&scratch, s->tokens * s->width);
+    float *score = take_scratch(&scratch, s->block * s->keys), *sum = take_scratch(&scratch, s->block * s->width);
     transpose(s, k, keys);
     copy_rows(s, s->tokens, v, s->row, values);
     for (int64_t begin = 0; begin < s->queries; begin += s->block) {
@@ -145,7 +146,8 @@ static void head_forward(const sizes *s, float scale, const float *q, const floa
     }
 }
 
-/* Scores and d loss / d probability of one query to probabilities and d loss / d (q k). Padding becomes meaningless. */
+/* For one query, replaces scores by probabilities, and d loss / d probability by d loss / d (q k). Padding is undefined
+ * afterwards. */
 static void softmax_row_backward(const sizes *s, float scale, float lse, float dot, float *score, float *gradient) {
     for (int64_t k = 0; k < s->keys; k += VSTI_LANES) {
         const vsti_vector p = vsti_exp_vector(vsti_load(score + k) * scale - lse);
@@ -154,7 +156,7 @@ static void softmax_row_backward(const sizes *s, float scale, float lse, float d
     }
 }
 
-/* Pointers to the same head in each array. */
+/* Pointers to one head in each array. */
 typedef struct head {
     const float *q, *k, *v, *out, *lse, *dout;
     float *dq, *dk, *dv;
@@ -163,11 +165,12 @@ typedef struct head {
 static void head_backward(const sizes *s, float scale, const head *h, float *scratch) {
     const int64_t key_floats = s->channels * s->keys, token_floats = s->tokens * s->width;
     const int64_t key_vectors = s->keys / VSTI_LANES, width_vectors = s->width / VSTI_LANES;
-    float *keys = take(&scratch, key_floats), *values = take(&scratch, key_floats);
-    float *q = take(&scratch, token_floats), *k = take(&scratch, token_floats), *dout = take(&scratch, token_floats);
-    float *dk = take(&scratch, token_floats), *dv = take(&scratch, token_floats);
-    float *dq = take(&scratch, s->block * s->width);
-    float *score = take(&scratch, s->block * s->keys), *gradient = take(&scratch, s->block * s->keys);
+    float *keys = take_scratch(&scratch, key_floats), *values = take_scratch(&scratch, key_floats);
+    float *q = take_scratch(&scratch, token_floats), *k = take_scratch(&scratch, token_floats),
+          *dout = take_scratch(&scratch, token_floats);
+    float *dk = take_scratch(&scratch, token_floats), *dv = take_scratch(&scratch, token_floats);
+    float *dq = take_scratch(&scratch, s->block * s->width);
+    float *score = take_scratch(&scratch, s->block * s->keys), *gradient = take_scratch(&scratch, s->block * s->keys);
     transpose(s, h->k, keys);
     transpose(s, h->v, values);
     copy_rows(s, s->queries, h->q, s->row, q);

@@ -1,5 +1,5 @@
-/* What batch norm needs besides oneDNN's primitive: moving the running statistics, and folding it into the weights of
- * the convolution before it. */
+/* Batch norm outside oneDNN's primitive: updating the running statistics, and folding into the preceding convolution's
+ * weights. */
 #include <math.h>
 
 #include "vision/kernels/exact.h"

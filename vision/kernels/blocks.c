@@ -1,4 +1,4 @@
-/* Blocks of rows copied between tensors of different widths: slices, concatenation and the gradients of both. */
+/* Copies blocks of rows between tensors of different widths, for slices, concatenation and their gradients. */
 #include <string.h>
 
 #include "vision/kernels/exact.h"

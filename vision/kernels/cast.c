@@ -1,7 +1,7 @@
-/* Between float32 and narrower types: bfloat16, and 8-bit integers with a scale. */
+/* Casts between float32 and bfloat16, and quantisation to 8-bit integers. */
 #include "vision/kernels/exact.h"
 
-/* To the nearest, ties to even; NaN stays NaN. */
+/* Rounds to nearest, ties to even; NaN stays NaN. */
 void K(to_bf16)(const float *x, uint16_t *y, int64_t n) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
     for (int64_t i = 0; i < n; i++) {
@@ -26,26 +26,27 @@ void K(from_bf16)(const uint16_t *x, float *y, int64_t n) {
     }
 }
 
-/* round(x / scale), ties to even, cut to [low, high]; NaN becomes `low`. */
-static inline float steps(float x, float scale, float low, float high) {
+/* round(x / scale), ties to even, clamped to [low, high]; NaN becomes `low`. */
+static inline float quantized(float x, float scale, float low, float high) {
     const float quotient = x / scale, above = quotient > low ? quotient : low, cut = above < high ? above : high;
-    return cut + 12582912.0f - 12582912.0f; /* 1.5 * 2^23: the sum has no place for fractions */
+    return cut + 12582912.0f - 12582912.0f; /* adding 1.5 * 2^23 rounds to an integer */
 }
 
-/* What one turn of the loops below works on: a row of one channel, or a block where all channels have one scale. */
+/* Elements per iteration of the loops below: a row of one channel, or a block if there is only one scale. */
 static inline int64_t piece_length(const vsti_quantization *s) { return s->channels == 1 ? VSTI_BLOCK : s->inner; }
 
 void K(quantize)(const vsti_quantization *s, const float *scales, const float *x, void *q) {
     const float zero = (float)s->zero_point, low = (s->is_signed ? -128.0f : 0.0f) - zero,
                 high = (s->is_signed ? 127.0f : 255.0f) - zero;
     const int64_t n = s->outer * s->channels * s->inner, length = piece_length(s);
-    uint8_t *to = q; /* of int8 the same bits */
+    uint8_t *to = q; /* int8 has the same bits */
 #pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
     for (int64_t first = 0; first < n; first += length) {
         const float scale = scales[first / length % s->channels];
         const int64_t end = first + length < n ? first + length : n;
 #pragma omp simd
-        for (int64_t i = first; i < end; i++) to[i] = (uint8_t)((int32_t)steps(x[i], scale, low, high) + s->zero_point);
+        for (int64_t i = first; i < end; i++)
+            to[i] = (uint8_t)((int32_t)quantized(x[i], scale, low, high) + s->zero_point);
     }
 }
 

@@ -1,10 +1,9 @@
-/* What squeeze-and-excitation needs: one number per channel of an image, made from its pixels or multiplied into them.
- */
+/* Sums over the pixels of each channel and products with a factor per channel, for squeeze-and-excitation. */
 #include "vision/kernels/isa.h"
 
-enum { PIECE = 16 }; /* channels summed at a time: the sums stay in registers */
+enum { PIECE = 16 }; /* channels summed at a time, so that the sums stay in registers */
 
-/* One channel after the other: rows of pixels. */
+/* Channels first: each row holds the pixels of one channel. */
 static void mul_rows(const float *x, const float *factor, float *out, int64_t rows, int64_t pixels) {
 #pragma omp parallel for schedule(static) if (rows * pixels > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
@@ -14,7 +13,7 @@ static void mul_rows(const float *x, const float *factor, float *out, int64_t ro
     }
 }
 
-/* The factors of a block of channels, 0 behind the last channel. */
+/* The factors of a block of channels, 0 for its padding. */
 static void take_factors(const float *factor, int64_t channels, int64_t first, int64_t count, float *out) {
     for (int64_t i = 0; i < count; i++) out[i] = first + i < channels ? factor[first + i] : 0;
 }
@@ -43,7 +42,7 @@ void K(channel_mul)(const float *x, const float *factor, float *out, vsti_channe
     else mul_blocks(x, factor, out, s);
 }
 
-/* Sums of PIECE lanes are added in order, so that the result does not depend on the instruction set's width alone. */
+/* Uses PIECE partial sums, whatever the vector width is, and adds them in order. */
 static float sum_row(const float *x, int64_t n) {
     float lanes[PIECE] = {0}, total = 0;
     int64_t i = 0;

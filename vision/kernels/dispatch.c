@@ -1,4 +1,4 @@
-/* Chooses the widest instruction set that the processor has and VISTILL_ISA allows. */
+/* Chooses the widest instruction set that the processor supports and VISTILL_ISA allows. */
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ const vsti_kernels *vsti_find_kernels(const char *isa) {
     return NULL;
 }
 
-/* The widest supported table up to the named one; an unknown name allows all. */
+/* The widest supported table up to the one named by VISTILL_ISA; an unknown name does not limit the choice. */
 static const vsti_kernels *choose(void) {
     const char *limit = getenv("VISTILL_ISA");
     const vsti_kernels *best = tables[0];
@@ -41,7 +41,7 @@ const vsti_kernels *vsti_get_kernels(void) {
     static const vsti_kernels *_Atomic chosen;
     const vsti_kernels *table = atomic_load_explicit(&chosen, memory_order_relaxed);
     if (!table) {
-        table = choose(); /* two threads may both choose, and choose the same */
+        table = choose(); /* a race is harmless: all threads choose the same table */
         atomic_store_explicit(&chosen, table, memory_order_relaxed);
     }
     return table;

@@ -84,10 +84,11 @@ typedef struct vsti_block_copy {
     int64_t outer, count, from_width, from_start, to_width, to_start;
 } vsti_block_copy;
 
-/* Maps (planes, height, width), bilinear or bicubic. */
+/* Maps (planes, height, width); area: the mean of all inputs that an output touches. */
+typedef enum vsti_resize_kind { VSTI_RESIZE_BILINEAR, VSTI_RESIZE_BICUBIC, VSTI_RESIZE_AREA } vsti_resize_kind;
 typedef struct vsti_resize {
     int64_t planes, in_height, in_width, out_height, out_width;
-    bool bicubic;
+    vsti_resize_kind kind;
 } vsti_resize;
 
 /* Batch norm in inference: y = (x - mean) / sqrt(variance + epsilon) * gamma + beta per channel. */

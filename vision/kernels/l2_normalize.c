@@ -1,9 +1,9 @@
-/* Rows of length 1, as torch.nn.functional.normalize(x, dim=-1). */
+/* Divides rows by their L2 norm, as torch.nn.functional.normalize(x, dim=-1). */
 #include <math.h>
 
 #include "vision/kernels/exact.h"
 
-static const float least = 1e-12f; /* of a length that is divided by */
+static const float least = 1e-12f; /* minimum of the divisor */
 
 static float length_of(const float *x, int64_t n) {
     double sum = 0;

@@ -1,4 +1,4 @@
-/* Layer norm over rows, with the residual's gradient added on the way back. */
+/* Layer norm over rows; the backward pass also adds the residual's gradient. */
 #include <string.h>
 
 #include "vision/kernels/isa.h"
@@ -52,7 +52,7 @@ void K(layer_norm_backward)(const float *x, const float *gamma, const float *mea
         for (int64_t row = vsti_part(rows, part); row < vsti_part(rows, part + 1); row++) {
             const float *from = x + row * cols, *gradient = dy + row * cols;
             const float m = mean[row], r = rstd[row];
-            if (dgamma) { /* first, since dx may be dy */
+            if (dgamma) { /* before dx is written, because dx may be dy */
 #pragma omp simd
                 for (int64_t i = 0; i < cols; i++) {
                     sum_gamma[i] += gradient[i] * ((from[i] - m) * r);

@@ -1,9 +1,9 @@
-/* Losses over rows of logits, and the mean squared error. Row losses are added up in double and in order. */
+/* Losses over rows of logits, and the mean squared error. The losses of rows are added in double and in order. */
 #include <stdbool.h>
 
 #include "vision/kernels/isa.h"
 
-/* What a softmax of x / temperature needs: p = exp((x - max) inverse) / sum. */
+/* For a softmax of x / temperature: p = exp((x - max) inverse) / sum. */
 typedef struct row_softmax {
     float max, sum, log_sum, inverse;
 } row_softmax;
@@ -19,7 +19,7 @@ static double total(const float *row_loss, int64_t rows) {
     return sum;
 }
 
-/* - sum of t log p, t the smoothed target. A target of 0 takes no part, even where p is 0. */
+/* - sum of t log p, where t is the smoothed target. A target of 0 is skipped, so that p = 0 does not give NaN. */
 static float cross_entropy_row(const float *z, const float *target, float keep, float floor, int64_t cols) {
     const row_softmax s = softmax_of(z, 1, cols);
     float sum = 0;
@@ -54,16 +54,16 @@ void K(cross_entropy_backward)(const float *logits, const float *target, float s
     }
 }
 
-static bool has_answer(const float *target, int64_t cols) {
+static bool has_label(const float *target, int64_t cols) {
     for (int64_t i = 0; i < cols; i++)
         if (target[i] > 0) return true;
     return false;
 }
 
-/* Those of the mean, at least 1. */
-static int64_t answered_rows(const float *target, int64_t rows, int64_t cols) {
+/* Number of rows with a label, at least 1, because it is a divisor. */
+static int64_t labelled_rows(const float *target, int64_t rows, int64_t cols) {
     int64_t count = 0;
-    for (int64_t row = 0; row < rows; row++) count += has_answer(target + row * cols, cols);
+    for (int64_t row = 0; row < rows; row++) count += has_label(target + row * cols, cols);
     return count ? count : 1;
 }
 
@@ -79,18 +79,18 @@ void K(binary_cross_entropy)(const float *logits, const float *target, float *lo
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
         const float *t = target + row * cols;
-        row_loss[row] = has_answer(t, cols) ? binary_row(logits + row * cols, t, cols) : 0;
+        row_loss[row] = has_label(t, cols) ? binary_row(logits + row * cols, t, cols) : 0;
     }
-    *loss = (float)(total(row_loss, rows) / (double)(answered_rows(target, rows, cols) * cols));
+    *loss = (float)(total(row_loss, rows) / (double)(labelled_rows(target, rows, cols) * cols));
 }
 
 void K(binary_cross_entropy_backward)(const float *logits, const float *target, const float *dloss, float *dlogits,
                                       int64_t rows, int64_t cols) {
-    const float factor = (float)(*dloss / (double)(answered_rows(target, rows, cols) * cols));
+    const float factor = (float)(*dloss / (double)(labelled_rows(target, rows, cols) * cols));
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
         const float *z = logits + row * cols, *t = target + row * cols;
-        const float own = has_answer(t, cols) ? factor : 0;
+        const float own = has_label(t, cols) ? factor : 0;
         float *to = dlogits + row * cols;
 #pragma omp simd
         for (int64_t i = 0; i < cols; i++) to[i] = own * (1 / (1 + vsti_exp(-z[i])) - (t[i] > 0 ? 1.0f : 0.0f));

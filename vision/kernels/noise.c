@@ -1,14 +1,13 @@
-/* Normally distributed noise, by Box and Muller's formula in float32: both of its results are used. No fused
- * multiply-add (cmake/Kernels.cmake), so that every instruction set gives the same bits: augmented images must not
- * depend on it. */
+/* Normally distributed noise by the Box-Muller transform in float32; both numbers of a pair are used. No fused
+ * multiply-add (cmake/Kernels.cmake): augmented images must have the same bits on every instruction set. */
 #include <Random123/philox.h>
 #include <string.h>
 
 #include "vision/kernels/exact.h"
 
-enum { PAIRS = 256 }; /* at a time, in the fastest cache; a multiple of 2: a block of the generator is two pairs */
+enum { PAIRS = 256 }; /* computed at a time, in the L1 cache; even, because a block of the generator is two pairs */
 
-/* ln x for 0 < x <= 1 within 2e-7 of the result: the polynomial of the Cephes library. */
+/* ln x for 0 < x <= 1 within 2e-7, with the polynomial of the Cephes library. */
 static inline float ln(float x) {
     union {
         float f;
@@ -30,9 +29,8 @@ static inline float ln(float x) {
     return t + low + 0.693359375f * e;
 }
 
-/* Sine and cosine of the angle x / 2^32 of a circle: of what is left of whole quarters, Taylor's series, then turned.
- */
-static inline void circle(uint32_t x, float *sine, float *cosine) {
+/* Sine and cosine of the angle 2 pi x / 2^32: Taylor series around the nearest multiple of a quarter turn. */
+static inline void sine_cosine(uint32_t x, float *sine, float *cosine) {
     const uint32_t quarter = (x + 0x20000000u) >> 30;
     const float t = (float)(int32_t)(x - (quarter << 30)) * 1.46291808e-9f, square = t * t; /* pi / 2^31 */
     float s = -1.9515296e-4f, c = 2.4433157e-5f;
@@ -57,16 +55,16 @@ static void draw(vst_random *random, uint32_t *out, int64_t count) {
     }
 }
 
-/* Up to PAIRS pairs: the first of each to `a`, the second to `b`. */
+/* Writes up to PAIRS pairs: the first numbers to `a`, the second to `b`. */
 static void make_pairs(vst_random *random, float mean, float std, float *a, float *b, int64_t pairs) {
     uint32_t numbers[2 * PAIRS];
     draw(random, numbers, 2 * pairs);
 #pragma omp simd
     for (int64_t i = 0; i < pairs; i++) {
-        /* 31 bits: compilers convert signed numbers faster. Never 0. */
+        /* 31 bits, because signed integers are converted faster. Never 0. */
         const float u = ((float)(int32_t)(numbers[i] >> 1) + 0.5f) * 0x1p-31f;
         float sine, cosine;
-        circle(numbers[pairs + i], &sine, &cosine);
+        sine_cosine(numbers[pairs + i], &sine, &cosine);
         const float radius = sqrtf(-2.0f * ln(u)) * std;
         a[i] = mean + radius * cosine;
         b[i] = mean + radius * sine;
@@ -75,7 +73,7 @@ static void make_pairs(vst_random *random, float mean, float std, float *a, floa
 
 void K(normals)(vst_random *random, float mean, float std, float *out, int64_t n) {
     float a[PAIRS], b[PAIRS];
-    random->used = 4; /* what is left of the block is dropped */
+    random->used = 4; /* the rest of the current block is dropped */
     for (int64_t i = 0; i < n; i += 2 * PAIRS) {
         const int64_t left = n - i, pairs = left < 2 * PAIRS ? (left + 1) / 2 : PAIRS;
         make_pairs(random, mean, std, a, b, pairs);

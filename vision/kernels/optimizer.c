@@ -1,4 +1,5 @@
 /* The optimiser step over a run of parameters, in one pass over memory. */
+#include "vision/kernels/optimizer.h"
 #include "vision/kernels/isa.h"
 
 double K(sum_squares)(const float *x, int64_t n) {
@@ -13,13 +14,6 @@ double K(sum_squares)(const float *x, int64_t n) {
     double sum = 0;
     for (int part = 0; part < VSTI_PARTIAL_BLOCKS; part++) sum += partial[part];
     return sum;
-}
-
-/* Called per block, while its values are still in the cache. */
-static void average(const float *value, float *ema, float decay, int64_t n) {
-    const float rest = 1 - decay;
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) ema[i] = decay * ema[i] + rest * value[i];
 }
 
 static void adamw_block(const vsti_adamw *o, float *value, const float *gradient, float *m, float *v, int64_t n) {
@@ -41,11 +35,11 @@ void K(adamw)(const vsti_adamw *options, float *value, const float *gradient, fl
     for (int64_t block = 0; block < vsti_blocks(n); block++) {
         const int64_t i = block * VSTI_BLOCK, length = vsti_block_length(n, block);
         adamw_block(options, value + i, gradient + i, m + i, v + i, length);
-        if (ema) average(value + i, ema + i, ema_decay, length);
+        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
     }
 }
 
-/* Factors of LAMB's update that do not change within a run. */
+/* Factors of LAMB's update that are constant within a range. */
 typedef struct lamb_factors {
     float first, root; /* 1 / correction1, 1 / sqrt(correction2) */
 } lamb_factors;
@@ -58,7 +52,7 @@ static inline float lamb_update(const vsti_adamw *o, lamb_factors f, float value
     return m * f.first / (sqrtf(v) * f.root + o->epsilon) + o->decay * value;
 }
 
-/* Values begin .. end; adds to the squares of value and update. */
+/* Adds the squares of value and update of elements begin … end - 1. */
 static void lamb_part(const vsti_adamw *options, const float *value, const float *gradient, float *m, float *v,
                       double squares[2], int64_t begin, int64_t end) {
     const vsti_adamw o = *options;
@@ -100,13 +94,14 @@ void K(lamb_apply)(const vsti_adamw *options, float *value, const float *m, cons
         const int64_t begin = block * VSTI_BLOCK, length = vsti_block_length(n, block);
 #pragma omp simd
         for (int64_t i = begin; i < begin + length; i++) value[i] -= o.rate * lamb_update(&o, f, value[i], m[i], v[i]);
-        if (ema) average(value + begin, ema + begin, ema_decay, length);
+        if (ema) vsti_average(value + begin, ema + begin, ema_decay, length);
     }
 }
 
 static void sgd_block(const vsti_sgd *o, float *value, const float *gradient, float *velocity, int64_t n) {
     const float scale = o->gradient_scale, decay = o->decay, rate = o->rate;
-    /* The first velocity is the gradient; factors instead of branches keep the loop whole. The old one is zero then. */
+    /* The first velocity is the gradient; the old one is zero. Factors instead of branches let the loop be vectorised.
+     */
     const float momentum = o->first ? 0 : o->momentum;
     const float own = o->nesterov ? 1 : 0, past = o->nesterov ? o->momentum : 1;
 #pragma omp simd
@@ -123,6 +118,6 @@ void K(sgd)(const vsti_sgd *options, float *value, const float *gradient, float 
     for (int64_t block = 0; block < vsti_blocks(n); block++) {
         const int64_t i = block * VSTI_BLOCK, length = vsti_block_length(n, block);
         sgd_block(options, value + i, gradient + i, velocity + i, length);
-        if (ema) average(value + i, ema + i, ema_decay, length);
+        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
     }
 }

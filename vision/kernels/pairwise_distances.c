@@ -5,7 +5,8 @@
 
 #include "vision/kernels/exact.h"
 
-static const double least = 1e-12; /* of a square, as the authors' code has it: two equal rows are not 0 apart */
+/* Minimum of a squared distance, as in the authors' code, so that the distance of equal rows is not 0. */
+static const double least = 1e-12;
 
 static double distance(const float *a, const float *b, int64_t n) {
     double sum = 0;
@@ -13,7 +14,7 @@ static double distance(const float *a, const float *b, int64_t n) {
     return sqrt(sum > least ? sum : least);
 }
 
-/* The distances and their mean, that of the pairs of different rows. */
+/* Computes all distances and returns their mean over pairs of different rows. */
 static double measure_all(const float *x, float *y, int64_t rows, int64_t cols) {
     double sum = 0;
 #pragma omp parallel for schedule(static) if (rows * rows * cols > VSTI_PARALLEL)

@@ -1,5 +1,5 @@
 /* Loops over 8-bit pixels: resampling, blending, smoothing. Integers, or float32 without fused multiply-add
- * (cmake/Kernels.cmake), so that every instruction set gives the same bits, Pillow's. */
+ * (cmake/Kernels.cmake), so that every instruction set gives Pillow's bits. */
 #include <string.h>
 
 #include "vision/kernels/exact.h"
@@ -8,7 +8,7 @@ enum { PLACES = 22, GROUP = 4, PIECE = 256 };
 
 /* ---- Resampling ---- */
 
-/* Tap number `tap` of an output's weights. */
+/* Weight `tap` of an output. */
 static inline int32_t weight_at(const int16_t *weights, int tap) {
     const int16_t *group = weights + tap / GROUP * (2 * GROUP) + tap % GROUP;
     return group[0] * 4096 + group[GROUP];
@@ -34,7 +34,7 @@ static void resample_row(const uint8_t *in, uint8_t *out, int channels, const vs
 }
 #endif
 
-/* Values first … first + count - 1 of a row, count <= PIECE. */
+/* Computes values first … first + count - 1 of a row, count <= PIECE. */
 static void resample_piece(const uint8_t *in, size_t stride, int taps, const int16_t *weights, uint8_t *out,
                            int64_t first, int64_t count) {
     int32_t sum[PIECE];
@@ -49,8 +49,8 @@ static void resample_piece(const uint8_t *in, size_t stride, int taps, const int
 }
 
 #if defined __AVX2__
-/* A weight's two parts are multiplied separately: pixels as 16-bit numbers times four high parts, and times four low
- * parts. Either sum may wrap round; high * 4096 + low is right again, for the whole sum fits. */
+/* The two factors of a weight are multiplied separately: four 16-bit pixels by four high parts, and by four low parts.
+ * Either sum may wrap around; high * 4096 + low is still right, because the whole sum fits. */
 typedef struct sums {
     __m256i high, low;
 } sums;
@@ -62,8 +62,8 @@ static inline void add_taps(sums *sum, __m256i pixels, __m256i high, __m256i low
 
 static inline __m256i total(const sums *sum) { return _mm256_add_epi32(_mm256_slli_epi32(sum->high, 12), sum->low); }
 
-/* Rounds 32-bit sums and cuts off the binary places. */
-static inline __m256i cut(__m256i sum) {
+/* Rounds 32-bit sums and drops the fractional bits. */
+static inline __m256i round_sums(__m256i sum) {
     return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(1 << (PLACES - 1))), PLACES);
 }
 
@@ -73,18 +73,18 @@ static inline __m256i repeat8(const int16_t *four) {
     return _mm256_set1_epi64x(bits);
 }
 
-/* Four rows' sums (r r g g | b b - -) to pixels: r g b - of each row in 32 bits. */
+/* Converts the sums of four rows (r r g g | b b - -) to pixels: r g b - of each row in 32 bits. */
 static inline __m128i pixels_of(const sums sum[VSTI_TAP_ROWS]) {
-    const __m256i first = cut(_mm256_hadd_epi32(total(&sum[0]), total(&sum[1]))); /* r0 g0 r1 g1 | b0 - b1 - */
-    const __m256i second = cut(_mm256_hadd_epi32(total(&sum[2]), total(&sum[3])));
+    const __m256i first = round_sums(_mm256_hadd_epi32(total(&sum[0]), total(&sum[1]))); /* r0 g0 r1 g1 | b0 - b1 - */
+    const __m256i second = round_sums(_mm256_hadd_epi32(total(&sum[2]), total(&sum[3])));
     const __m256i words = _mm256_packs_epi32(first, second), bytes = _mm256_packus_epi16(words, words);
     return _mm_unpacklo_epi16(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
 }
 
-/* Output pixel x of four rows of RGB. */
+/* Computes output pixel x of four rows of RGB. */
 static inline __attribute__((always_inline)) __m128i four_pixels(const uint8_t *const *in, const vsti_taps *taps,
                                                                  int x) {
-    /* From 16 bytes, of which 12 are four pixels: r r r r g g g g | b b b b - - - -, 16 bits each. */
+    /* Four pixels of 16 loaded bytes to r r r r g g g g | b b b b - - - -, 16 bits each. */
     const __m256i order = _mm256_setr_epi8(0, -1, 3, -1, 6, -1, 9, -1, 1, -1, 4, -1, 7, -1, 10, -1, 2, -1, 5, -1, 8, -1,
                                            11, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     const size_t start = (size_t)taps->bounds[2 * x] * 3;
@@ -102,7 +102,7 @@ static inline __attribute__((always_inline)) __m128i four_pixels(const uint8_t *
     return pixels_of(sum);
 }
 
-/* One pixel to each of the four rows; `bytes` is 4, where the next pixel overwrites the fourth, or 3. */
+/* Stores one pixel in each of the four rows. `bytes` is 3, or 4 where the next pixel will overwrite the fourth byte. */
 static inline __attribute__((always_inline)) void store_four(uint8_t *const *out, size_t at, __m128i pixels,
                                                              size_t bytes) {
     const int32_t one[VSTI_TAP_ROWS] = {_mm_extract_epi32(pixels, 0), _mm_extract_epi32(pixels, 1),
@@ -111,7 +111,7 @@ static inline __attribute__((always_inline)) void store_four(uint8_t *const *out
 }
 
 static void resample_rgb(const uint8_t *const *in, uint8_t *const *out, const vsti_taps *taps, int outputs) {
-    const uint8_t *const from[VSTI_TAP_ROWS] = {in[0], in[1], in[2], in[3]}; /* which no store changes */
+    const uint8_t *const from[VSTI_TAP_ROWS] = {in[0], in[1], in[2], in[3]}; /* unchanged by stores */
     uint8_t *const to[VSTI_TAP_ROWS] = {out[0], out[1], out[2], out[3]};
     const vsti_taps own = *taps;
     int x = 0;
@@ -119,7 +119,7 @@ static void resample_rgb(const uint8_t *const *in, uint8_t *const *out, const vs
     store_four(to, 3 * (size_t)x, four_pixels(from, &own, x), 3);
 }
 
-/* Four rows at once: a quarter of the vector each. */
+/* Four rows at once, each in a quarter of the vector. */
 static void resample_grey(const uint8_t *const *in, uint8_t *const *out, const vsti_taps *taps, int outputs) {
     for (int x = 0; x < outputs; x++) {
         const size_t start = (size_t)taps->bounds[2 * x];
@@ -132,7 +132,7 @@ static void resample_grey(const uint8_t *const *in, uint8_t *const *out, const v
             const __m128i bytes = _mm_setr_epi32(four[0], four[1], four[2], four[3]);
             add_taps(&sum, _mm256_cvtepu8_epi16(bytes), repeat8(weights), repeat8(weights + GROUP));
         }
-        const __m256i all = total(&sum), rows = cut(_mm256_hadd_epi32(all, all)); /* 0 1 0 1 | 2 3 2 3 */
+        const __m256i all = total(&sum), rows = round_sums(_mm256_hadd_epi32(all, all)); /* 0 1 0 1 | 2 3 2 3 */
         const __m256i words = _mm256_packs_epi32(rows, rows), bytes = _mm256_packus_epi16(words, words);
         const uint32_t low = (uint32_t)_mm256_extract_epi32(bytes, 0), high = (uint32_t)_mm256_extract_epi32(bytes, 4);
         out[0][x] = (uint8_t)low;
@@ -142,7 +142,7 @@ static void resample_grey(const uint8_t *const *in, uint8_t *const *out, const v
     }
 }
 
-/* 32 values of a row: each pair of input rows is interleaved, so that a multiplication takes both. */
+/* 32 values of a row. Pairs of input rows are interleaved, because one multiplication adds two products. */
 static inline void resample_32(const uint8_t *const *rows, int pairs, const int16_t *weights, int64_t at,
                                uint8_t *out) {
     const __m256i zero = _mm256_setzero_si256();
@@ -161,8 +161,8 @@ static inline void resample_32(const uint8_t *const *rows, int pairs, const int1
         add_taps(&sum[2], _mm256_unpacklo_epi8(second, zero), high, low);
         add_taps(&sum[3], _mm256_unpackhi_epi8(second, zero), high, low);
     }
-    const __m256i left = _mm256_packs_epi32(cut(total(&sum[0])), cut(total(&sum[1])));
-    const __m256i right = _mm256_packs_epi32(cut(total(&sum[2])), cut(total(&sum[3])));
+    const __m256i left = _mm256_packs_epi32(round_sums(total(&sum[0])), round_sums(total(&sum[1])));
+    const __m256i right = _mm256_packs_epi32(round_sums(total(&sum[2])), round_sums(total(&sum[3])));
     _mm256_storeu_si256((__m256i *)(out + at), _mm256_packus_epi16(left, right));
 }
 #endif
@@ -186,10 +186,10 @@ void K(resample_column)(const uint8_t *in, size_t stride, int rows, const vsti_t
     enum { MOST = 512, LANES = 32 };
     const uint8_t *lines[MOST];
     if (n >= LANES && count < MOST) {
-        for (int i = 0; i < count + count % 2; i++) /* the last of an odd number has a partner of weight 0 */
+        for (int i = 0; i < count + count % 2; i++) /* an odd last row is paired with weight 0 */
             lines[i] = in + (size_t)(first + i < rows ? first + i : rows - 1) * stride;
         for (int64_t i = 0; i < n - LANES; i += LANES) resample_32(lines, (count + 1) / 2, weights, i, out);
-        resample_32(lines, (count + 1) / 2, weights, n - LANES, out); /* may do some a second time */
+        resample_32(lines, (count + 1) / 2, weights, n - LANES, out); /* overlaps the last block */
         return;
     }
 #endif
@@ -212,8 +212,8 @@ void K(blend)(const uint8_t *a, const uint8_t *b, float factor, uint8_t *out, in
 void K(luminance)(const uint8_t *rgb, uint8_t *grey, int64_t n) {
     int64_t i = 0;
 #if defined __AVX2__
-    /* r g pairs and g b pairs of four pixels in each half; the weight of green, too large for 16 bits, in two halves.
-     */
+    /* r g pairs and g b pairs of four pixels in each half. The weight of green does not fit in 16 bits and is split in
+     * two. */
     const __m256i first =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 1, -1, 3, -1, 4, -1, 6, -1, 7, -1, 9, -1, 10, -1));
     const __m256i second =
@@ -252,7 +252,7 @@ void K(spread)(const uint8_t *grey, uint8_t *rgb, int64_t n) {
 /* ---- Mirror images ---- */
 
 #if defined __AVX2__
-/* Writes the lower 15 of 16 bytes. */
+/* Stores the lower 15 of 16 bytes. */
 static inline void store_15(uint8_t *out, __m128i bytes) {
     _mm_storel_epi64((__m128i *)out, bytes);
     _mm_storel_epi64((__m128i *)(out + 7), _mm_srli_si128(bytes, 7));
@@ -261,9 +261,9 @@ static inline void store_15(uint8_t *out, __m128i bytes) {
 
 void K(mirror)(uint8_t *row, int channels, int64_t width) {
     const int64_t c = channels;
-    int64_t a = 0, b = width * c; /* what is left to be mirrored */
+    int64_t a = 0, b = width * c; /* the part that is not yet mirrored */
 #if defined __AVX2__
-    const __m128i pixels = _mm_setr_epi8(12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2, -1); /* five of them */
+    const __m128i pixels = _mm_setr_epi8(12, 13, 14, 9, 10, 11, 6, 7, 8, 3, 4, 5, 0, 1, 2, -1); /* five pixels */
     const __m128i values = _mm_setr_epi8(14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, -1);
     const __m128i order = channels == 3 ? pixels : values;
     for (; b - a >= 31; a += 15, b -= 15) {
@@ -292,7 +292,7 @@ void K(unit_floats)(const uint8_t *in, int channels, float *out, int64_t n) {
     float *red = out, *green = out + n, *blue = green + n;
     int64_t i = 0;
 #if defined __AVX2__
-    /* Eight pixels: four of each channel in each half, sorted by channel; r r r r g g g g b b b b - - - -. */
+    /* Eight pixels, four in each half, sorted by channel: r r r r g g g g b b b b - - - -. */
     const __m256i order =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1));
     const __m256i together = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -325,7 +325,8 @@ void K(smooth)(const uint8_t *above, const uint8_t *here, const uint8_t *below, 
     for (int64_t i = 0; i < n; i++) {
         const uint16_t sum = (uint16_t)(above[i - c] + above[i] + above[i + c] + here[i - c] + 5 * here[i] +
                                         here[i + c] + below[i - c] + below[i] + below[i + c]);
-        /* sum / 13, rounded, that is (2 sum + 13) / 26, by the inverse of 26 in 20 binary places; never a tie. */
+        /* round(sum / 13) = (2 sum + 13) / 26, computed with the inverse of 26 in 20 fractional bits. There are no
+         * ties. */
         out[i] = (uint8_t)((uint16_t)((uint32_t)(uint16_t)(2 * sum + 13) * 40330u >> 16) >> 4);
     }
 }

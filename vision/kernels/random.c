@@ -1,5 +1,5 @@
-/* Random masks from a counter-based generator (Philox4x32-10), so that the backward pass and any number of threads make
- * the same decisions without storing them. */
+/* Random masks from a counter-based generator (Philox4x32-10): the backward pass, with any number of threads, computes
+ * the same mask again instead of storing it. */
 #include <Random123/philox.h>
 #include <string.h>
 
@@ -12,8 +12,8 @@ typedef struct stream {
     uint32_t step, low, high;
 } stream;
 
-/* Numbers first … first + DRAWN - 1 of a stream; first is a multiple of 4. The counter holds a quarter of the index, so
- * that a stream has 2^34 numbers. */
+/* Draws numbers first … first + DRAWN - 1 of a stream; first is a multiple of 4. The counter is a quarter of the index,
+ * so a stream has 2^34 numbers. */
 static void draw(const stream *s, int64_t first, uint32_t *out) {
     for (int64_t i = 0; i < DRAWN; i += 4) {
         const philox4x32_ctr_t counter = {{(uint32_t)((first + i) / 4), s->step, s->low, s->high}};

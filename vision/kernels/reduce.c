@@ -1,4 +1,4 @@
-/* Sums over any set of dimensions: those along the innermost one in float, the sums of these in double, in order. */
+/* Sums over any set of dimensions: in float along the innermost one, then in double and in order. */
 #include "vision/kernels/exact.h"
 
 static int64_t offset_of(int64_t index, int rank, const int64_t *dims, const int64_t *strides) {

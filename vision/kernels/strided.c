@@ -1,5 +1,5 @@
-/* Sums and products with broadcasting, and copies that permute or repeat dimensions: loops over rows whose operands are
- * read with strides of their own. */
+/* Sums and products with broadcasting, and copies that permute or repeat dimensions: loops over rows with separate
+ * strides for each operand. */
 #include <string.h>
 
 #include "vision/kernels/exact.h"
@@ -12,8 +12,8 @@ static int64_t rows_of(const vsti_strided *s) {
 
 static int64_t cols_of(const vsti_strided *s) { return s->rank ? s->dim[s->rank - 1] : 1; }
 
-/* Where the operands' parts of row `row` begin. */
-static void find_row(const vsti_strided *s, int64_t row, const float **a, const float **b) {
+/* Moves a and b to the start of row `row`. */
+static void seek_row(const vsti_strided *s, int64_t row, const float **a, const float **b) {
     for (int i = s->rank - 1; i-- > 0; row /= s->dim[i]) {
         const int64_t index = row % s->dim[i];
         *a += index * s->a[i];
@@ -26,7 +26,7 @@ void K(broadcast_add)(const vsti_strided *s, const float *a, const float *b, flo
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
         const float *x = a, *y = b;
-        find_row(s, row, &x, &y);
+        seek_row(s, row, &x, &y);
         float *to = out + row * cols;
         for (int64_t i = 0; i < cols; i++) to[i] = x[i * step_a] + y[i * step_b];
     }
@@ -37,7 +37,7 @@ void K(broadcast_mul)(const vsti_strided *s, const float *a, const float *b, flo
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
         const float *x = a, *y = b;
-        find_row(s, row, &x, &y);
+        seek_row(s, row, &x, &y);
         float *to = out + row * cols;
         for (int64_t i = 0; i < cols; i++) to[i] = x[i * step_a] * y[i * step_b];
     }
@@ -48,7 +48,7 @@ void K(copy_strided)(const vsti_strided *s, const float *x, float *out) {
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t row = 0; row < rows; row++) {
         const float *from = x, *unused = x;
-        find_row(s, row, &from, &unused);
+        seek_row(s, row, &from, &unused);
         float *to = out + row * cols;
         if (step == 1) memcpy(to, from, (size_t)cols * sizeof *to);
         else

@@ -1,4 +1,4 @@
-/* The table of one instruction set's functions. */
+/* The function table of one instruction set. */
 #include "vision/kernels/isa.h"
 
 #define TEXT2(name) #name

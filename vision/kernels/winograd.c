@@ -1,9 +1,10 @@
 /* Convolution with a 3x3 kernel and stride 1 by F(4x4, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural
- * Networks", 2016): 16 outputs of a channel from 36 products in place of 144. Kernel and input are taken as polynomials
- * at the points 0, ±A, ±B and infinity, multiplied there (a matrix product for each of 36 positions), and brought back.
+ * Networks", 2016): 16 outputs of a channel take 36 multiplications instead of 144. Kernel and input are evaluated as
+ * polynomials at the points 0, ±A, ±B and infinity, multiplied (one matrix product for each of the 36 positions) and
+ * transformed back.
  *
- * A and B are not the usual 1 and 2: with these the error is a half, about twice that of the direct sum. All constants
- * are exact. */
+ * With these A and B the error is about twice that of direct convolution, half of that with the usual points 1 and 2.
+ * All constants are exact. */
 #include "vision/kernels/gemm.h"
 
 #define A 0.75f
@@ -11,7 +12,7 @@
 
 enum { KERNEL = 3, TILE = 4, REACH = 6, POSITIONS = 36, GROUP = 8, PANEL = 2 * VSTI_LANES, LINE = 16 };
 
-/* Eight channels of a pixel lie side by side in every layout that comes here. */
+/* Eight channels of a pixel, which are contiguous in every layout used here. */
 typedef float pixel __attribute__((vector_size(4 * GROUP), aligned(4), may_alias));
 typedef int32_t lanes __attribute__((vector_size(4 * GROUP)));
 
@@ -20,11 +21,11 @@ static int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit 
 /* ---- Sizes ---- */
 
 typedef struct sizes {
-    int64_t rows, columns, tiles; /* of tiles: in an image, and in all */
-    int64_t inner, outer, padded; /* channels of a group; `padded` to whole vectors */
-    int64_t chunk;                /* tiles that are transformed at a time */
-    int64_t from_step,
-        to_step; /* floats from one position to the next: not a power of two, which would meet in a cache set */
+    int64_t rows, columns, tiles; /* number of tiles, in an image and in all */
+    int64_t inner, outer, padded; /* channels of a group; `padded`: outer rounded up to whole vectors */
+    int64_t chunk;                /* tiles transformed at a time */
+    /* Floats between positions: not a power of two, which would map all positions to one cache set. */
+    int64_t from_step, to_step;
     int64_t weights_step;
 } sizes;
 
@@ -53,7 +54,7 @@ size_t K(winograd_scratch_floats)(const vsti_winograd *s) {
 
 /* ---- Weights ---- */
 
-/* Three coefficients at the six points, each divided by what the way back would have to divide by. */
+/* Evaluates three coefficients at the six points, including the divisions of the output transform. */
 static void weight_points(const float g[KERNEL], float out[REACH]) {
     const float a = 0.5f / (A * A * (A * A - B * B)), b = 0.5f / (B * B * (B * B - A * A));
     out[0] = g[0] / (A * A * B * B);
@@ -77,9 +78,9 @@ static void transform_weight(const float *g, float out[POSITIONS]) {
     }
 }
 
-/* Where the weight of output `k` for the first input stands within a group: in panels of the product's width, rows of
- * inputs. *row: floats from one input to the next. */
-static int64_t panel_place(const sizes *z, int64_t k, int64_t *row) {
+/* Offset of the weight of output `k` for the first input of a group. Weights are stored in panels as wide as the
+ * product's tiles, with one row per input. *row: floats between inputs. */
+static int64_t panel_offset(const sizes *z, int64_t k, int64_t *row) {
     const int64_t first = k / PANEL * PANEL, left = z->padded - first;
     *row = left < PANEL ? left : PANEL;
     return z->inner * first + k - first;
@@ -91,7 +92,7 @@ void K(winograd_weights)(const vsti_winograd *s, const float *weight, float *pac
     for (int64_t k = 0; k < s->groups * z.padded; k++) {
         const int64_t group = k / z.padded, output = k % z.padded;
         int64_t row;
-        float *to = packed + group * z.inner * z.padded + panel_place(&z, output, &row);
+        float *to = packed + group * z.inner * z.padded + panel_offset(&z, output, &row);
         for (int64_t c = 0; c < z.inner; c++) {
             float points[POSITIONS] = {0};
             if (output < z.outer)
@@ -115,12 +116,12 @@ static inline __attribute__((always_inline)) void input_points(pixel *d, int ste
     d[5 * step] = A * A * B * B * d1 - (A * A + B * B) * d3 + d[5 * step];
 }
 
-/* Where the eight channels from `channel` on of pixel 0 lie in an image of blocks. */
-static int64_t group_place(int64_t channel, int64_t block, int64_t pixels) {
+/* Offset of channels channel … channel + 7 of pixel 0 in an image with blocked channels. */
+static int64_t group_offset(int64_t channel, int64_t block, int64_t pixels) {
     return channel / block * pixels * block + channel % block;
 }
 
-/* The window of six by six pixels at (y, x); outside the image there is 0. */
+/* Reads the window of 6x6 pixels at (y, x); pixels outside the image are 0. */
 static inline void read_window(const float *image, int64_t height, int64_t width, int64_t block, int64_t y, int64_t x,
                                pixel d[POSITIONS]) {
     if (y >= 0 && x >= 0 && y + REACH <= height && x + REACH <= width) {
@@ -144,7 +145,7 @@ static void transform_input(const vsti_winograd *s, const sizes *z, const float 
     const float *from = x + image * blocks * pixels * s->in_block;
     for (int64_t c = 0; c < s->in; c += GROUP) {
         pixel d[POSITIONS];
-        read_window(from + group_place(c, s->in_block, pixels), s->height, s->width, s->in_block, row * TILE - s->top,
+        read_window(from + group_offset(c, s->in_block, pixels), s->height, s->width, s->in_block, row * TILE - s->top,
                     column * TILE - s->left, d);
 #pragma GCC unroll 6
         for (int i = 0; i < REACH; i++) input_points(d + i, REACH);
@@ -157,7 +158,7 @@ static void transform_input(const vsti_winograd *s, const sizes *z, const float 
 
 /* ---- Products ---- */
 
-/* Number `task` of the products of a chunk: one position, group and panel of outputs. */
+/* Computes product `task` of a chunk: one position, group and panel of outputs. */
 static void multiply(const vsti_winograd *s, const sizes *z, const float *from, const float *weights, float *to,
                      int64_t tiles, int64_t task) {
     const int64_t panels = (z->padded + PANEL - 1) / PANEL;
@@ -177,7 +178,7 @@ static void multiply(const vsti_winograd *s, const sizes *z, const float *from, 
 
 /* ---- Output ---- */
 
-static inline __attribute__((always_inline)) void output_values(pixel *m, int step) {
+static inline __attribute__((always_inline)) void output_points(pixel *m, int step) {
     const pixel near_sum = m[step] + m[2 * step], near_difference = m[step] - m[2 * step];
     const pixel far_sum = m[3 * step] + m[4 * step], far_difference = m[3 * step] - m[4 * step];
     m[0] = m[0] + near_sum + far_sum;
@@ -186,7 +187,7 @@ static inline __attribute__((always_inline)) void output_values(pixel *m, int st
     m[3 * step] = A * A * A * near_difference + B * B * B * far_difference + m[5 * step];
 }
 
-/* NaN stays. */
+/* NaN stays NaN. */
 static inline __attribute__((always_inline)) void clamp(pixel *x, float low, float high) {
     const pixel lowest = (pixel){0} + low, highest = (pixel){0} + high;
     lanes outside = *x < lowest;
@@ -221,14 +222,14 @@ static void transform_output(const vsti_winograd *s, const sizes *z, const float
 #pragma GCC unroll 36
         for (int p = 0; p < POSITIONS; p++) m[p] = *(const pixel *)(sums + p * z->to_step);
 #pragma GCC unroll 6
-        for (int i = 0; i < REACH; i++) output_values(m + i, REACH);
+        for (int i = 0; i < REACH; i++) output_points(m + i, REACH);
 #pragma GCC unroll 4
-        for (int i = 0; i < TILE; i++) output_values(m + i * REACH, 1);
-        write_window(s, m, &shift, to + group_place(k, s->out_block, pixels), row * TILE, column * TILE);
+        for (int i = 0; i < TILE; i++) output_points(m + i * REACH, 1);
+        write_window(s, m, &shift, to + group_offset(k, s->out_block, pixels), row * TILE, column * TILE);
     }
 }
 
-/* ---- All ---- */
+/* ---- The whole convolution ---- */
 
 void K(winograd)(const vsti_winograd *s, const float *x, const float *weights, const float *bias, float *y,
                  float *scratch) {

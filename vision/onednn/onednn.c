@@ -1,4 +1,4 @@
-/* Layouts and primitives over oneDNN's C API, version 3. Everything runs on one engine, which threads share. */
+/* Layouts and primitives over oneDNN's C API, version 3. All threads share one engine. */
 #include "vision/onednn/onednn.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -37,7 +37,7 @@ static void start(void) { start_status = dnnl_engine_create(&engine, dnnl_cpu, 0
 static vst_status failed(dnnl_status_t status, const char *what) {
     if (status == dnnl_success) return VST_OK;
     if (status == dnnl_out_of_memory) return vst_fail(VST_ERROR_MEMORY, "oneDNN: out of memory in %s", what);
-    if (status == dnnl_unimplemented) return vst_fail(VST_ERROR_UNSUPPORTED, "oneDNN cannot do this %s", what);
+    if (status == dnnl_unimplemented) return vst_fail(VST_ERROR_UNSUPPORTED, "oneDNN does not support this %s", what);
     return vst_fail(VST_ERROR_INTERNAL, "oneDNN: %s failed with status %d", what, (int)status);
 }
 
@@ -87,8 +87,8 @@ static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
     return tagged_descriptor(rank, dims, dnnl_format_tag_any);
 }
 
-/* Does every element lie where the plain layout has it? Strides of dimensions with one element say nothing, and a block
- * of channels is no block where the image is one pixel. */
+/* True if every element has the position that it has in the plain layout. Strides of dimensions of size 1 do not
+ * matter, and channel blocks are plain for a map of one pixel. */
 static bool is_plain(const_dnnl_memory_desc_t descriptor) {
     int rank = 0, inner = 0;
     dnnl_dims_t *dims = NULL, *strides = NULL, *padded = NULL, *sizes = NULL, *indices = NULL;
@@ -220,7 +220,7 @@ static const struct {
     [VSTI_DIFF_WEIGHTS] = {dnnl_query_diff_weights_md, 0, DNNL_ARG_DIFF_WEIGHTS},
     [VSTI_DIFF_BIAS] = {dnnl_query_diff_weights_md, 1, DNNL_ARG_DIFF_BIAS},
     [VSTI_DIFF_DST] = {dnnl_query_diff_dst_md, 0, DNNL_ARG_DIFF_DST},
-    /* Statistics and scales are vectors that no query describes alike: their layout is always plain. */
+    /* oneDNN has no query for statistics and scales of batch norm; they are always plain vectors. */
     [VSTI_MEAN] = {dnnl_query_undef, 0, DNNL_ARG_MEAN},
     [VSTI_VARIANCE] = {dnnl_query_undef, 0, DNNL_ARG_VARIANCE},
     [VSTI_SCALE] = {dnnl_query_undef, 0, DNNL_ARG_SCALE},
@@ -239,7 +239,7 @@ void vsti_primitive_destroy(vsti_primitive *primitive) {
     vst_free(primitive);
 }
 
-/* Takes the descriptor over and makes the primitive; records layout and size of every argument. */
+/* Takes ownership of the descriptor, creates the primitive, and records layout and size of every argument. */
 static vst_status complete(vsti_primitive **out, dnnl_primitive_desc_t descriptor) {
     vst_status status = VST_OK;
     vsti_primitive *primitive = vst_calloc(1, sizeof *primitive);
@@ -378,11 +378,11 @@ static dnnl_primitive_attr_t product_attributes(const vsti_post *after) {
     if (status == dnnl_success) status = dnnl_primitive_attr_set_post_ops(attributes, post);
     if (post) dnnl_post_ops_destroy(post);
     if (status == dnnl_success) return attributes;
-    dnnl_primitive_attr_destroy(attributes); /* oneDNN then refuses the primitive */
+    dnnl_primitive_attr_destroy(attributes); /* oneDNN then fails to create the primitive */
     return NULL;
 }
 
-/* Creates the primitive of a finished descriptor and frees what describing it took. */
+/* Creates the primitive and frees everything that was needed to describe it. */
 static vst_status finish(vsti_primitive **out, dnnl_status_t created, dnnl_primitive_desc_t descriptor,
                          const char *what, dnnl_primitive_attr_t attributes, const dnnl_memory_desc_t *used,
                          int used_count) {
@@ -401,7 +401,7 @@ typedef struct convolution_descriptors {
     dnnl_dims_t strides, dilations, left, right;
 } convolution_descriptors;
 
-/* A weight in timm's plain layout, which oneDNN sees with a dimension for the groups. */
+/* The shape of a plain weight for oneDNN: with groups it has one more dimension than timm's. */
 static int weight_dims(const vsti_convolution *c, int64_t dims[5]) {
     int rank = 0;
     if (c->groups > 1) dims[rank++] = c->groups;
@@ -416,7 +416,7 @@ static int64_t padding_after(int64_t in, int64_t before, int64_t out, const vsti
     return (out - 1) * c->stride + (c->kernel - 1) * c->dilation + 1 - in - before;
 }
 
-/* Channels in blocks of 8, where oneDNN would choose channels last and be slower: see tuning.h. */
+/* True if channels in blocks of 8 are faster than oneDNN's choice of channels last (tuning.h). */
 static bool prefers_blocks(const vsti_convolution *c) {
     const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     const bool depthwise = c->groups == c->in && c->groups == c->out;
@@ -464,7 +464,7 @@ vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution
     return finish(out, created, descriptor, "convolution", attributes, &d.source, 4);
 }
 
-/* The forward descriptor that backward ones ask for as a hint. */
+/* The forward descriptor, which backward descriptors need as a hint. */
 static dnnl_primitive_desc_t forward_hint(const vsti_convolution *c) {
     convolution_descriptors d = describe(c);
     dnnl_primitive_desc_t hint = NULL;
@@ -622,8 +622,8 @@ vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *p, vsti_for
 /* ---- reorder -------------------------------------------------------------------------------------------------------
  */
 
-/* A plain tensor is described as the other side sees it: a convolution's grouped weights have one dimension more than
- * timm's. */
+/* The descriptor of one side of a reorder. A plain tensor gets the dimensions of the other side: grouped weights of a
+ * convolution have one more dimension in oneDNN than in timm. */
 static dnnl_memory_desc_t side(const vst_shape *shape, vsti_layout layout, vsti_layout other) {
     int rank = shape->rank;
     const int64_t *dims = shape->dim;

@@ -1,5 +1,5 @@
-/* Activations, elementwise in whatever layout their input has. ReLUs keep their output for the backward pass, the
- * others their input, and are computed again where their output is needed there. */
+/* Elementwise activations in the layout of their input. ReLU and ReLU6 keep their output for the backward pass. The
+ * others keep their input, and their output is recomputed where the backward pass needs it. */
 #include "vision/ops/operation.h"
 
 typedef struct arguments {
@@ -22,7 +22,7 @@ static void run_backward(void *const *buffers, const void *raw, const vsti_run *
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_activation kind = *(const vsti_activation *)node->attributes;
     vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
-    /* oneDNN expects zeros in a layout's padding, and only sigmoid(0) is not 0. */
+    /* oneDNN requires zeros in a layout's padding, and sigmoid(0) is not 0. */
     if (kind == VSTI_SIGMOID && vsti_layout_is_padded(format.layout)) format = VSTI_PLAIN;
     const arguments a = {kind, vsti_memory_count(lowering, node->inputs[0], format)};
     vsti_buffer in = vsti_read(lowering, node->inputs[0], format);
@@ -51,7 +51,7 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node, const vst
                       vsti_emit(vsti_gradient_graph(gradients), backward, inputs, 2, &kind));
 }
 
-/* ReLUs are differentiated from their output. */
+/* ReLU and ReLU6 are differentiated from their output. */
 #define ACTIVATION(function, kind_of, from, keep)                                                  \
     static const vsti_operation function##_backward = {.name = #function "_backward",              \
                                                        .outputs = 1,                               \

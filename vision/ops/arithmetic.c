@@ -1,12 +1,13 @@
-/* Sum and product. Equal shapes run in any layout; others are broadcast as NumPy does, in the plain layout. */
+/* Sum and product. Operands of equal shape may have any layout; others are broadcast as in NumPy, in the plain layout.
+ */
 #include "vision/ops/operation.h"
 
 typedef enum arithmetic { ADD, MUL } arithmetic;
 
 typedef struct arguments {
     arithmetic kind;
-    int64_t count;      /* equal shapes: elements */
-    vsti_strided shape; /* others */
+    int64_t count;      /* number of elements, for operands of equal shape */
+    vsti_strided shape; /* for broadcasting */
 } arguments;
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
@@ -31,7 +32,7 @@ static void run_broadcast(void *const *buffers, const void *raw, const vsti_run 
 }
 
 static void lower_equal(vsti_lowering *lowering, const vsti_node *node, arguments *a) {
-    /* A product would leave zeros in the padding, a sum too: any layout will do, if it is the same for both. */
+    /* Any layout will do if both operands have it: sums and products of the zeros in the padding are zeros. */
     const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     a->count = vsti_memory_count(lowering, node->inputs[0], format);
     vsti_buffer left = vsti_read(lowering, node->inputs[0], format),
@@ -45,7 +46,7 @@ static void run_channels(void *const *buffers, const void *raw, const vsti_run *
     vsti_get_kernels()->channel_mul(buffers[0], buffers[1], buffers[2], *(const vsti_channels *)raw);
 }
 
-/* x (N, C, H, W) times a number for each image and channel: squeeze-and-excitation, in the layout that x has. */
+/* x (N, C, H, W) times one factor per image and channel (squeeze-and-excitation), in the layout of x. */
 static bool lower_channels(vsti_lowering *lowering, const vsti_node *node) {
     const vst_graph *graph = vsti_lowering_graph(lowering);
     const vst_shape *x = vsti_shape(graph, node->inputs[0]), *factor = vsti_shape(graph, node->inputs[1]);

@@ -1,5 +1,5 @@
-/* Multi-head attention as one operation over the fused projection, with our kernels: scores never leave the cache, and
- * the backward pass computes them again from the kept log-sum-exp (Dao et al., 2022). */
+/* Multi-head attention as one operation over the fused projection. Scores stay in the cache; the backward pass
+ * recomputes them from the stored log-sum-exp (Dao et al., 2022). */
 #include <math.h>
 #include <omp.h>
 
@@ -58,7 +58,7 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     vsti_get_kernels()->attention_backward(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
-/* Forward reads qkv and writes out and lse; backward reads qkv, out, lse, dout and writes dqkv. */
+/* Forward reads qkv and writes out and lse; backward reads qkv, out, lse and dout and writes dqkv. */
 static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
     arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
     a.scale = 1.0f / sqrtf((float)a.shape.channels);

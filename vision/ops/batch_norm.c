@@ -1,5 +1,5 @@
-/* Batch normalisation through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. A training program normalises
- * with the batch's statistics and moves the running ones; an inference program uses the running ones. */
+/* Batch norm through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. Training programs normalise with the
+ * batch statistics and update the running ones; inference programs use the running ones. */
 #include <string.h>
 
 #include "vision/ops/operation.h"
@@ -28,11 +28,12 @@ static void run_update(void *const *buffers, const void *raw, const vsti_run *ru
                                            buffers[4], u->channels);
 }
 
-/* oneDNN has no fast batch norm for some layouts, such as 4 channels a block on AVX-512: it falls back on its reference
- * code, which is slower than a reorder to the plain layout and its batch norm. */
+/* True for oneDNN's reference code, which it uses for layouts without a fast batch norm, such as channels in blocks of
+ * 4 on AVX-512. It is slower than a reorder to the plain layout and batch norm there. */
 static bool is_reference(const vsti_primitive *p) { return strncmp(vsti_primitive_implementation(p), "ref", 3) == 0; }
 
-/* In `format`, or in the plain layout, which *format becomes. */
+/* Creates the primitive for *format, or if there is only reference code for it, for the plain layout, and sets *format.
+ */
 static vst_status create_forward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon,
                                  bool training) {
     const vst_status status = vsti_batch_norm_forward(p, shape, *format, epsilon, training);
@@ -82,10 +83,10 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_update, &u, sizeof u, buffers, 5);
 }
 
-/* ---- folded into the convolution before it (inference) ---- */
+/* ---- folding into the preceding convolution (inference) ---- */
 
 typedef struct folding {
-    int64_t out, inner; /* inner: weights of one output */
+    int64_t out, inner; /* inner: weights per output channel */
     double epsilon;
 } folding;
 

@@ -1,5 +1,5 @@
-/* Broadcasting and what is transposed to it: expand, and sum and mean over any set of dimensions, each the other's
- * gradient. Leading dimensions are summed by the column-sum kernel, the others by a loop over the kept elements. */
+/* Expand, and sum and mean over any set of dimensions. Each is the gradient of the other. Leading dimensions are summed
+ * by the column-sum kernel, others by a loop over the kept elements. */
 #include "vision/ops/operation.h"
 
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out) {
@@ -104,7 +104,7 @@ static void run_channels(void *const *b, const void *raw, const vsti_run *state)
     vsti_get_kernels()->channel_sum(b[0], b[1], a->factor, a->shape);
 }
 
-/* Over the pixels of (N, C, H, W): in the layout that a convolution left. */
+/* Sums or averages the pixels of (N, C, H, W) in the layout of the input. Returns false if it does not apply. */
 static bool lower_channels(vsti_lowering *lowering, const vsti_node *node, float factor) {
     const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);

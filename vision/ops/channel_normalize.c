@@ -1,4 +1,4 @@
-/* Normalisation of the input image by constant mean and deviation: a model's preprocessing, part of its graph. */
+/* Normalises the input image by constant means and deviations: a model's preprocessing as part of its graph. */
 #include "vision/ops/operation.h"
 
 enum { MAX_CHANNELS = VSTI_MAX_FLOATS };

@@ -1,4 +1,4 @@
-/* A scalar constant: the seed of the backward pass. */
+/* A scalar constant: the gradient of the loss by itself. */
 #include "vision/ops/operation.h"
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {

@@ -1,12 +1,11 @@
 /* 2-D convolution through oneDNN: forward, to its input, to its weights and bias. */
 #include "vision/ops/winograd.h"
 
-/* The output's extent and the padding before the input along one side; false if the kernel does not fit. */
+/* Computes output size and leading padding along one side. Returns false if the kernel does not fit. */
 static bool extent(int64_t in, const vst_conv2d_options *o, const vsti_convolution *c, int64_t *out, int64_t *before) {
     const int64_t reach = c->dilation * (c->kernel - 1) + 1;
     *out = o->same ? (in + c->stride - 1) / c->stride : (in + 2 * o->padding - reach) / c->stride + 1;
-    const int64_t missing =
-        (*out - 1) * c->stride + reach - in; /* SAME: what the last window lacks, the smaller half before */
+    const int64_t missing = (*out - 1) * c->stride + reach - in; /* SAME: total padding; the smaller half goes before */
     *before = o->same ? (missing > 0 ? missing / 2 : 0) : o->padding;
     return o->same || in + 2 * o->padding >= reach;
 }
@@ -65,7 +64,7 @@ static vsti_convolution configured(const vsti_lowering *lowering, const vsti_nod
     return c;
 }
 
-/* The value of the bias, 0: none. */
+/* The value id of the bias; 0 if there is none. */
 static int bias_of(const vsti_node *node) { return sizes_of(node)->bias ? node->inputs[2] : 0; }
 
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
@@ -169,8 +168,8 @@ static const vsti_operation forward = {.name = "conv2d",
                                        .fusion = VSTI_FUSE_NORM_HOST,
                                        .products = true};
 
-/* Checks the options against the input and fills in the sizes. */
-static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {
+/* Checks the options against the input and sets the sizes. */
+static bool set_sizes(vst_graph *g, vst_value x, const vst_conv2d_options *o, vsti_convolution *c) {
     const vst_shape shape = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (shape.rank != 4) {
@@ -204,7 +203,7 @@ static bool geometry(vst_graph *g, vst_value x, const vst_conv2d_options *o, vst
     return room;
 }
 
-/* What the windows reach over the input at the bottom and right follows from the output's size. */
+/* Padding at the bottom and right follows from the output's size. */
 static vsti_ints padding_of(const vsti_convolution *c) {
     const int64_t reach = c->dilation * (c->kernel - 1) + 1;
     const int64_t bottom = (c->out_height - 1) * c->stride + reach - c->top - c->height,
@@ -214,7 +213,7 @@ static vsti_ints padding_of(const vsti_convolution *c) {
 
 vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
     vsti_convolution c;
-    if (g->status != VST_OK || !geometry(g, x, &options, &c)) return (vst_value){0};
+    if (g->status != VST_OK || !set_sizes(g, x, &options, &c)) return (vst_value){0};
     if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;
     vst_value inputs[3] = {x, vst_param(g, "weight", weight_shape(&c), options.init)};
     if (options.bias) {

@@ -1,4 +1,4 @@
-/* A value as a constant: what a student learns from itself must not pull at both ends. */
+/* Detach: the same value without a gradient, for a target that a model computes for itself. */
 #include "vision/ops/operation.h"
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {

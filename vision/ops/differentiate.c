@@ -1,4 +1,5 @@
-/* Automatic differentiation with our operations: the walk is in graph/autodiff.c, which knows none of them. */
+/* vst_differentiate: calls graph/autodiff.c, which depends on no operation, with the two operations that it emits
+ * itself. */
 #include "vision/ops/operation.h"
 
 void vst_differentiate(vst_graph *graph, vst_value loss) {

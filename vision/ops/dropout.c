@@ -1,14 +1,13 @@
-/* Dropout and drop path (Huang et al., 2016): masks are a pure function of seed, node (drop path: scope), step and
- * element, so the backward pass makes the same mask again and nothing is kept. Inference programs pass the value
- * through.
- */
+/* Dropout and drop path (Huang et al., 2016). The mask is a pure function of seed, node (drop path: scope), step and
+ * element, so the backward pass recomputes it. Inference programs return the input. */
 #include "vision/base/random.h"
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
     float rate;
-    bool samples;    /* drop path: whole samples */
-    uint64_t stream; /* drop path: of its scope; dropout's backward: the forward node's; 0: the node's own */
+    bool samples;    /* drop path: drops whole samples */
+    uint64_t stream; /* drop path: stream of the scope; backward of dropout: stream of the forward node; 0: stream of
+                        this node */
 } attributes;
 
 typedef struct arguments {

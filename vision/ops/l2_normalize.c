@@ -1,4 +1,4 @@
-/* Vectors of length 1, as torch.nn.functional.normalize(x, dim=-1). */
+/* Division of vectors by their L2 norm, as torch.nn.functional.normalize(x, dim=-1). */
 #include "vision/ops/operation.h"
 
 typedef struct arguments {

@@ -1,5 +1,4 @@
-/* Layer normalisation over the last dimension (Ba et al., 2016) with our kernels; the backward pass adds the residual's
- * gradient in the same pass. */
+/* Layer norm over the last dimension (Ba et al., 2016); the backward pass also adds the residual's gradient. */
 #include "vision/ops/operation.h"
 
 typedef struct arguments {
@@ -14,7 +13,7 @@ static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
                        node->operation->accumulates};
 }
 
-/* Outputs: y, and for the backward pass mean and 1 / deviation of each row. */
+/* Outputs: y; for the backward pass also mean and 1 / deviation of each row. */
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     out[0] = *vsti_shape(graph, node->inputs[0]);
     out[1] = out[2] = VST_SHAPE(vsti_rows(&out[0]));
@@ -34,7 +33,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 6);
 }
 
-/* Inputs: x, weight, mean, 1 / deviation, dy, and what dx is added to, if it is. Outputs: dx, dweight, dbias. */
+/* Inputs: x, weight, mean, 1 / deviation, dy, and in the accumulating form "sum". Outputs: dx, dweight, dbias. */
 static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     out[0] = *vsti_shape(graph, node->inputs[0]);
     out[1] = out[2] = *vsti_shape(graph, node->inputs[1]);

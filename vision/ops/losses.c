@@ -1,12 +1,12 @@
-/* Losses with our kernels, each a scalar: cross-entropy with soft targets, of each class alone (binary),
- * Kullback-Leibler divergence with temperature, mean squared error; and the one-hot rows of the largest logit. */
+/* Scalar losses: cross-entropy with soft targets, binary cross-entropy per class, Kullback-Leibler divergence with
+ * temperature, mean squared error; and the one-hot rows of the largest logit. */
 #include "vision/ops/operation.h"
 
 typedef enum loss { CROSS_ENTROPY, BINARY, KL, MSE } loss;
 
 typedef struct attributes {
     loss kind;
-    float smoothing, temperature, factor; /* factor: of the Kullback-Leibler sum */
+    float smoothing, temperature, factor; /* factor: of the Kullback-Leibler divergence */
 } attributes;
 
 typedef struct arguments {
@@ -57,7 +57,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 4);
 }
 
-/* Inputs: both sides and the gradient of the loss. */
+/* Inputs: both inputs of the loss and the gradient of the loss. */
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
     const vsti_buffer buffers[] = {
@@ -66,8 +66,10 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 4);
 }
 
-/* Towards one side of the loss; the mean squared error is symmetric. */
-static void towards(vsti_gradients *gradients, const vsti_node *node, int side, const vsti_operation *backward) {
+/* Adds the gradient of one input of the loss. Exchanging the inputs is right for the mean squared error, which is
+ * symmetric. */
+static void add_input_gradient(vsti_gradients *gradients, const vsti_node *node, int side,
+                               const vsti_operation *backward) {
     if (!vsti_wanted(gradients, vsti_input_of(node, side))) return;
     const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, side)),
                                 vsti_saved(gradients, vsti_input_of(node, 1 - side)),
@@ -87,7 +89,7 @@ static void cross_entropy_gradient(vsti_gradients *gradients, const vsti_node *n
                                             .output_names = {"dlogits"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
 }
 
 vst_value vst_cross_entropy(vst_graph *g, vst_value logits, vst_value target, double smoothing) {
@@ -112,7 +114,7 @@ static void binary_gradient(vsti_gradients *gradients, const vsti_node *node) {
                                             .output_names = {"dlogits"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
 }
 
 vst_value vst_binary_cross_entropy(vst_graph *g, vst_value logits, vst_value target) {
@@ -140,7 +142,7 @@ static void kl_gradient(vsti_gradients *gradients, const vsti_node *node) {
                                             .output_names = {"dstudent"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
 }
 
 vst_value vst_kl_divergence(vst_graph *g, vst_value student, vst_value teacher, double temperature,
@@ -175,8 +177,8 @@ static void mse_gradient(vsti_gradients *gradients, const vsti_node *node) {
                                             .output_names = {"da"},
                                             .shapes = vsti_same_shape,
                                             .lower = lower_backward};
-    towards(gradients, node, 0, &backward);
-    towards(gradients, node, 1, &backward);
+    add_input_gradient(gradients, node, 0, &backward);
+    add_input_gradient(gradients, node, 1, &backward);
 }
 
 vst_value vst_mse(vst_graph *g, vst_value a, vst_value b) {

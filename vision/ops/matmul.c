@@ -4,16 +4,16 @@
 
 typedef struct attributes {
     bool transpose_a, transpose_b;
-    bool flat; /* leading dimensions of both operands are rows of one matrix (b may be a single matrix as well) */
-    bool bias; /* third input (N) */
+    bool flat; /* the leading dimensions of both operands are rows of one matrix (b may also be a single matrix) */
+    bool bias; /* third input, shape (N) */
 } attributes;
 
 typedef struct sizes {
     int64_t batch, m, n, k;
-    int64_t rows_a, cols_a, rows_b, cols_b; /* as they lie in memory */
+    int64_t rows_a, cols_a, rows_b, cols_b; /* in memory, before transposition */
 } sizes;
 
-static int64_t leading(const vst_shape *shape) { /* matrices in the stack */
+static int64_t leading(const vst_shape *shape) { /* number of matrices in the stack */
     int64_t count = 1;
     for (int i = 0; i + 2 < shape->rank; i++) count *= shape->dim[i];
     return count;
@@ -42,11 +42,12 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     char first[VST_SHAPE_TEXT], second[VST_SHAPE_TEXT];
     sizes s;
     if (!measure(graph, node, &s)) {
-        vst_graph_fail(graph, VST_ERROR_SHAPE, "matmul: %s%s and %s%s do not fit", vst_shape_text(a, first),
-                       o->transpose_a ? "ᵀ" : "", vst_shape_text(b, second), o->transpose_b ? "ᵀ" : "");
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "matmul: the shapes %s%s and %s%s do not match",
+                       vst_shape_text(a, first), o->transpose_a ? "ᵀ" : "", vst_shape_text(b, second),
+                       o->transpose_b ? "ᵀ" : "");
         return;
     }
-    out[0] = o->flat && o->transpose_a ? VST_SHAPE(0, 0) : *a; /* a weight's gradient has no leading dimensions */
+    out[0] = o->flat && o->transpose_a ? VST_SHAPE(0, 0) : *a; /* the gradient of a weight has no leading dimensions */
     if (!o->flat || o->transpose_a) out[0].dim[out[0].rank - 2] = s.m;
     out[0].dim[out[0].rank - 1] = s.n;
 }
@@ -75,7 +76,7 @@ static vsti_matmul describe(const sizes *s, const attributes *o) {
     return m;
 }
 
-/* An inference program packs a parameter once, as oneDNN likes it best. */
+/* True for a parameter of an inference program whose layout oneDNN may choose, because it is packed once. */
 static bool is_packed(const vsti_lowering *lowering, const vsti_node *node, const vsti_matmul *m) {
     const vsti_value *b = &vsti_lowering_graph(lowering)->values[node->inputs[1]];
     return b->kind == VST_VALUE_PARAMETER && m->rank == 2 && m->dims_a[0] <= VSTI_MOST_ROWS_PACKED &&
@@ -122,7 +123,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 
-/* ---- sum over rows: a bias's gradient ---- */
+/* ---- sum over rows: the gradient of a bias ---- */
 
 static void shapes_columns(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     out[0] = VST_SHAPE(vsti_last(vsti_shape(graph, node->inputs[0])));

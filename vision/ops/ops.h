@@ -81,9 +81,9 @@ vst_value vst_expand(vst_graph *g, vst_value x, vst_shape shape); /* broadcast t
 /* Sum or mean over the axes whose bit is set in `axes`; `keep` keeps the reduced dimensions with size 1. */
 vst_value vst_reduce_sum(vst_graph *g, vst_value x, unsigned axes, bool keep);
 vst_value vst_reduce_mean(vst_graph *g, vst_value x, unsigned axes, bool keep);
-typedef enum vst_resize_mode { VST_BILINEAR, VST_BICUBIC } vst_resize_mode;
+typedef enum vst_resize_mode { VST_BILINEAR, VST_BICUBIC, VST_AREA } vst_resize_mode;
 /* x (N, C, H, W) -> (N, C, height, width), as torch.nn.functional.interpolate(align_corners=False, antialias=False):
- * bicubic with a = -0.75. */
+ * bicubic with a = -0.75; area is adaptive average pooling. */
 vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resize_mode mode);
 
 /* ---- pooling -------------------------------------------------------------------------------------------------------

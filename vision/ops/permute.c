@@ -1,4 +1,4 @@
-/* Permutation of dimensions: a copy that reads with other strides. */
+/* Permutation of dimensions: a copy with other strides. */
 #include "vision/ops/operation.h"
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
@@ -9,7 +9,7 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     out[0].rank = in->rank;
     for (int i = 0; i < in->rank; i++) {
         if (order[i] < 0 || order[i] >= in->rank || seen & 1u << order[i]) {
-            vst_graph_fail(graph, VST_ERROR_ARGUMENT, "permute: the order is no permutation of the dimensions of %s",
+            vst_graph_fail(graph, VST_ERROR_ARGUMENT, "permute: the order is not a permutation of the dimensions of %s",
                            vst_shape_text(in, text));
             return;
         }

@@ -1,4 +1,4 @@
-/* Max and average pooling through oneDNN; global average pooling as a mean over the last two dimensions. */
+/* Max and average pooling through oneDNN; global average pooling is a mean over the last two dimensions. */
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -19,7 +19,7 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
     const vsti_pool *p = sizes_of(node);
     out[0] = VST_SHAPE(p->batch, p->channels, p->out_height, p->out_width);
-    out[1] = VST_SHAPE(1); /* max pooling's workspace, whose size only oneDNN knows */
+    out[1] = VST_SHAPE(1); /* workspace of max pooling; oneDNN determines its size */
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
@@ -41,7 +41,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 3);
 }
 
-/* Inputs: x (for its layout and shape only), max pooling's workspace, dy. */
+/* Inputs: x (only its layout and shape are used), workspace of max pooling, dy. */
 static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     (void)graph;
     const vsti_pool *p = sizes_of(node);
@@ -122,7 +122,7 @@ static const vsti_operation avg_pool = {.name = "avg_pool",
                                         .lower = lower,
                                         .flops = flops};
 
-/* A partial window counts only if it begins inside of the input or its left padding, as in PyTorch. */
+/* With `ceil`, a partial window counts only if it starts inside the input or its leading padding, as in PyTorch. */
 static int64_t extent(int64_t in, const vst_pool_options *o, int64_t stride) {
     const int64_t room = in + 2 * o->padding - o->kernel;
     if (!o->ceil) return room / stride + 1;
@@ -144,8 +144,7 @@ static vst_value pool(vst_graph *g, vst_value x, vst_pool_options o, vsti_pool_k
         return (vst_value){0};
     }
     if (o.ceil && o.count_padding) {
-        vst_graph_fail(g, VST_ERROR_UNSUPPORTED,
-                       "pool: partial windows (ceil) and counted padding are not offered together");
+        vst_graph_fail(g, VST_ERROR_UNSUPPORTED, "pool: ceil and count_padding cannot be combined");
         return (vst_value){0};
     }
     const attributes a = {.sizes = {.kind = kind,

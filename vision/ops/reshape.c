@@ -1,4 +1,4 @@
-/* Reshape: the same memory seen with another shape. */
+/* Reshape: a view with another shape. */
 #include "vision/ops/operation.h"
 
 static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
@@ -14,7 +14,7 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const int64_t count = vst_shape_count(in);
     if (open >= 0 && known > 0 && count % known == 0) out[0].dim[open] = count / known;
     if (vst_shape_count(&out[0]) != count)
-        vst_graph_fail(graph, VST_ERROR_SHAPE, "reshape: %s cannot become %s", vst_shape_text(in, first),
+        vst_graph_fail(graph, VST_ERROR_SHAPE, "reshape: %s cannot be reshaped to %s", vst_shape_text(in, first),
                        vst_shape_text(node->attributes, second));
 }
 

@@ -1,4 +1,5 @@
-/* Bilinear and bicubic resizing of maps, as torch.nn.functional.interpolate(align_corners=False, antialias=False). */
+/* Bilinear and bicubic resizing of maps and adaptive average pooling, as
+ * torch.nn.functional.interpolate(align_corners=False, antialias=False). */
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
@@ -28,17 +29,20 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
     out[0] = VST_SHAPE(in->dim[0], in->dim[1], o->in_height, o->in_width);
 }
 
+static const vsti_resize_kind kernels[] = {
+    [VST_BILINEAR] = VSTI_RESIZE_BILINEAR, [VST_BICUBIC] = VSTI_RESIZE_BICUBIC, [VST_AREA] = VSTI_RESIZE_AREA};
+
 static void step(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
                                    vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     const attributes *o = node->attributes;
-    const vsti_resize s = {o->planes, o->in_height, o->in_width, o->out_height, o->out_width, o->mode == VST_BICUBIC};
+    const vsti_resize s = {o->planes, o->in_height, o->in_width, o->out_height, o->out_width, kernels[o->mode]};
     vsti_kernel_step(lowering, vsti_kernel_name(), function, &s, sizeof s, buffers, 2);
 }
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) { step(lowering, node, run_forward); }
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) { step(lowering, node, run_backward); }
 
-static const char *const modes[] = {[VST_BILINEAR] = "bilinear", [VST_BICUBIC] = "bicubic", NULL};
+static const char *const modes[] = {[VST_BILINEAR] = "bilinear", [VST_BICUBIC] = "bicubic", [VST_AREA] = "area", NULL};
 static const vsti_attribute described[] = {{"height", VSTI_INT64, offsetof(attributes, out_height), NULL},
                                            {"width", VSTI_INT64, offsetof(attributes, out_width), NULL},
                                            {"mode", VSTI_ENUM, offsetof(attributes, mode), modes},
@@ -72,7 +76,7 @@ vst_value vst_resize(vst_graph *g, vst_value x, int height, int width, vst_resiz
     const vst_shape s = vst_shape_at(g, x);
     char text[VST_SHAPE_TEXT];
     if (s.rank != 4 || height < 1 || width < 1) {
-        vst_graph_fail(g, VST_ERROR_SHAPE, "resize: %s cannot become %d x %d: it should be (N, C, H, W)",
+        vst_graph_fail(g, VST_ERROR_SHAPE, "resize: %s cannot be resized to %d x %d: it should be (N, C, H, W)",
                        vst_shape_text(&s, text), height, width);
         return (vst_value){0};
     }

@@ -1,4 +1,4 @@
-/* A value times a constant. */
+/* Product with a constant. */
 #include "vision/ops/operation.h"
 
 typedef struct arguments {

@@ -1,9 +1,9 @@
-/* Slices and concatenation along one dimension: block copies, each the other's gradient. */
+/* Slices and concatenation along one dimension: copies of blocks. Each is the gradient of the other. */
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
     int axis;
-    int64_t start, count, extent; /* extent: of the whole along the axis (the slice's gradient) */
+    int64_t start, count, extent; /* extent: size of the whole dimension (gradient of a slice) */
 } attributes;
 
 static int64_t product(const vst_shape *shape, int from, int to) {
@@ -36,7 +36,7 @@ static void lower_slice(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *in = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const int64_t outer = product(in, 0, o->axis), inner = product(in, o->axis + 1, in->rank);
-    if (outer == 1 && !vsti_is_plain(lowering)) { /* one block: a view will do */
+    if (outer == 1 && !vsti_is_plain(lowering)) { /* contiguous, so a view is enough */
         vsti_alias(lowering, node->outputs[0], node->inputs[0], o->start * inner);
         return;
     }
@@ -50,7 +50,7 @@ static void lower_slice(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_slice, &copy, sizeof copy, buffers, 2);
 }
 
-/* The gradient: zeros around the slice, or added into what the last input holds. */
+/* The gradient of a slice: dy surrounded by zeros, or in the accumulating form dy added to "sum". */
 static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     const attributes *o = node->attributes;
     out[0] = *vsti_shape(graph, node->inputs[0]);

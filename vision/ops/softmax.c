@@ -34,7 +34,7 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 2);
 }
 
-/* Inputs: y, or x of those that keep that, and dy. */
+/* Inputs: y (or x, for operations that keep their input) and dy. */
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const arguments a = {*(const row_map *)node->attributes, vsti_rows(shape), vsti_last(shape)};

@@ -1,11 +1,11 @@
-/* Lowers a convolution to Winograd's method. */
+/* Lowers a convolution to the Winograd kernel. */
 #include "vision/ops/winograd.h"
 
 #include <math.h>
 
-enum { GROUP = 8, TILE = 4 }; /* channels that the kernel works on at a time; outputs of a tile along one side */
+enum { GROUP = 8, TILE = 4 }; /* GROUP: channels per vector of the kernel; TILE: outputs of a tile along one side */
 
-static bool is_worth_it(const vsti_convolution *c) {
+static bool is_faster(const vsti_convolution *c) {
     const int64_t in = c->in / c->groups, out = c->out / c->groups;
     const int64_t tiles = (c->out_height + TILE - 1) / TILE * ((c->out_width + TILE - 1) / TILE);
     return in >= VSTI_WINOGRAD_LEAST_CHANNELS && out >= VSTI_WINOGRAD_LEAST_CHANNELS &&
@@ -13,7 +13,7 @@ static bool is_worth_it(const vsti_convolution *c) {
            tiles * TILE * TILE <= VSTI_WINOGRAD_MOST_WASTE * c->out_height * c->out_width;
 }
 
-/* The bounds that the activation puts on the result. */
+/* Sets the bounds of the activation. Returns false for an activation other than ReLU and ReLU6. */
 static bool bounds(const vsti_node *activation, vsti_winograd *s) {
     s->low = -INFINITY;
     s->high = INFINITY;
@@ -24,7 +24,7 @@ static bool bounds(const vsti_node *activation, vsti_winograd *s) {
     return kind == VSTI_RELU || kind == VSTI_RELU6;
 }
 
-static bool suits(const vsti_convolution *c, const vsti_node *activation, vsti_winograd *s) {
+static bool applies(const vsti_convolution *c, const vsti_node *activation, vsti_winograd *s) {
     *s = (vsti_winograd){.images = c->batch,
                          .in = c->in,
                          .out = c->out,
@@ -36,10 +36,11 @@ static bool suits(const vsti_convolution *c, const vsti_node *activation, vsti_w
                          .top = c->top,
                          .left = c->left};
     return c->inference && !c->plain && c->kernel == 3 && c->stride == 1 && c->dilation == 1 && c->in % GROUP == 0 &&
-           c->out / c->groups % GROUP == 0 && is_worth_it(c) && bounds(activation, s);
+           c->out / c->groups % GROUP == 0 && is_faster(c) && bounds(activation, s);
 }
 
-typedef struct channels { /* all that the packed weights depend on, so that programs of all batch sizes share them */
+typedef struct channels { /* everything that the packed weights depend on; the batch size is left out, so that programs
+                             share them */
     int64_t in, out, groups;
 } channels;
 
@@ -58,7 +59,7 @@ static void run(void *const *b, const void *arguments, const vsti_run *run) {
     vsti_get_kernels()->winograd(arguments, b[0], b[1], b[2], b[3], b[4]);
 }
 
-/* The input's own layout if its channels lie in blocks of eights, else channels in blocks of 8. */
+/* The input's own layout if its channels are in blocks of a multiple of 8, else channels in blocks of 8. */
 static vsti_format input_format(vsti_lowering *lowering, int value, int64_t count, int64_t *block) {
     const vsti_format format = vsti_f32_format(lowering, value);
     if (vsti_layout_channel_block(format.layout, block) && *block % GROUP == 0 && count % *block == 0) return format;
@@ -78,7 +79,7 @@ static vsti_buffer pack_weights(vsti_lowering *lowering, const vsti_winograd *s,
 bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const vsti_convolution *c) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
     vsti_winograd s;
-    if (!suits(c, fusion.activation, &s)) return false;
+    if (!applies(c, fusion.activation, &s)) return false;
     const vsti_kernels *kernels = vsti_get_kernels();
     const vsti_format from = input_format(lowering, node->inputs[0], c->in, &s.in_block);
     s.out_block = s.in_block == c->in ? c->out : s.in_block;

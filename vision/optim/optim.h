@@ -1,7 +1,7 @@
 /* Optimisers over a model's parameter bucket, and learning-rate schedules. One step is one fused pass: clipping by
  * norm, weight decay, moments, update and the exponential moving average of the weights (EMA). Weight decay is applied
- * to VST_PARAM_WEIGHT only. SGD and AdamW follow torch.optim; LAMB follows timm's Lamb and apex's FusedLAMB: with u =
- * AdamW's step + decay w, a tensor with decay is updated by rate |w| / |u| u, a tensor without decay by rate u.
+ * to VST_PARAM_WEIGHT only, and parameters that are frozen stay as they are. Optimisers and schedules are found by
+ * name: a file each in methods/ and schedules/.
  *
  * Gradient accumulation: with `accumulate` = n, call vst_optimizer_accumulate after each of n batches, then
  * vst_optimizer_step, which uses the mean gradient. */
@@ -13,20 +13,26 @@
 
 VST_BEGIN_DECLS
 
-#define VST_OPTIMIZERS(X) X(VST_SGD, "sgd") X(VST_ADAMW, "adamw") X(VST_LAMB, "lamb")
-typedef enum vst_optimizer_kind { VST_CHOICE_ENUM(VST_OPTIMIZERS) } vst_optimizer_kind;
+enum { VST_OPTIMIZER_STATES = 4 }; /* at most so many buckets has an optimiser */
 
 typedef struct vst_optimizer_options {
-    vst_optimizer_kind kind;
-    double momentum; /* SGD; Nesterov if nesterov */
+    const char *name; /* "adamw": a file of methods/ */
+    const char *own;  /* its own options, "alpha=0.9, tensorflow=true"; NULL: their defaults. Not read after creation */
+    double momentum;  /* those who use it; Nesterov if nesterov */
     bool nesterov;
-    double beta1, beta2, epsilon; /* AdamW, LAMB */
+    double beta1, beta2, epsilon; /* those who use them */
     double weight_decay;
     double clip_norm; /* 0: no clipping. torch.nn.utils.clip_grad_norm_: scale = min(1, clip / (norm + 1e-6)); LAMB's
                          own clipping (norm 1 in timm and apex) has no 1e-6 */
     double ema_decay; /* 0: no EMA */
+    bool ema_ramp;    /* after step n from 1 the decay is min(ema_decay, 1 - 1 / (n + 1)), as mean teachers */
     int accumulate;   /* batches per step; 0 and 1: no accumulation */
 } vst_optimizer_options;
+
+/* Reads the options of an optimiser as vst_optimizer_create would. */
+VST_NODISCARD vst_status vst_optimizer_check(const vst_optimizer_options *options);
+/* Its usual beta1 and beta2; 0.9 and 0.999 if it has none, or there is no such optimiser. */
+void vst_optimizer_betas(const char *name, double *beta1, double *beta2);
 
 typedef struct vst_optimizer vst_optimizer;
 
@@ -45,27 +51,46 @@ void vst_optimizer_accumulate(vst_optimizer *optimizer);
  * with a non-finite gradient; values, moments and the accumulated sum are unchanged. */
 VST_NODISCARD vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *norm);
 
-/* State for checkpoints: flat buckets named optimizer.m, optimizer.v (or optimizer.velocity) and ema.values, F32 of
+/* State for checkpoints: flat buckets of the optimiser's (optimizer.m, optimizer.v, …) and ema.values, F32 of
  * vst_params_trained() elements, and optimizer.step, I64 scalar; with `accumulate` also optimizer.gathered, the
  * accumulated sum. `out` needs room for VST_OPTIMIZER_TENSORS views, which are owned by the optimiser. Returns the
  * number of tensors. */
-enum { VST_OPTIMIZER_TENSORS = 5 };
+enum { VST_OPTIMIZER_TENSORS = VST_OPTIMIZER_STATES + 3 };
 size_t vst_optimizer_tensors(vst_optimizer *optimizer, vst_tensor *out);
-/* Loads the state from a checkpoint. A missing tensor or another size is an error; the state is then unchanged. */
+/* Loads the state from a checkpoint, in which the average may also be tensors ema.NAME, one for each parameter. A
+ * missing tensor or another size is an error; the state is then unchanged. */
 VST_NODISCARD vst_status vst_optimizer_load(vst_optimizer *optimizer, const vst_safetensors *file);
 /* The EMA of the trained parameters, vst_params_trained() floats, owned by the optimiser. NULL without EMA. */
 const float *vst_optimizer_ema(const vst_optimizer *optimizer);
 
-/* Cosine with linear warm-up, stepped per iteration: rate(t) = warmup_rate + t (rate - warmup_rate) / warmup for t <
- * warmup, then minimum + (rate - minimum) (1 + cos(pi (t - warmup) / (steps - warmup))) / 2; or with `whole` (timm's
- * warmup_prefix=False) minimum + (rate - minimum) (1 + cos(pi t / steps)) / 2: the warm-up replaces the first part of
- * the cosine. */
+/* A learning rate over time, stepped per iteration: linear warm-up, rate(t) = warmup_rate + t (rate - warmup_rate) /
+ * warmup for t < warmup, then a method of schedules/. It begins after the warm-up, or with `whole` (timm's
+ * warmup_prefix=False) at the first step, so that the warm-up replaces its first part. */
+struct vst_schedule_method;
+
+/* What a schedule that follows a measure remembers; belongs into checkpoints. */
+typedef struct vst_schedule_state {
+    int decays, bad, cooldown; /* decays so far; epochs without a better measure; epochs that do not count */
+    bool measured;
+    double best;
+} vst_schedule_state;
+
 typedef struct vst_schedule {
     double rate, minimum, warmup_rate;
-    uint64_t warmup, steps;
+    uint64_t warmup, steps, epoch; /* steps of the warm-up, of the run, and of an epoch */
     bool whole;
+    vst_schedule_state *state; /* for methods that follow a measure */
+    const struct vst_schedule_method *method;
+    void *own;
 } vst_schedule;
+
+/* Sets the method by name ("cosine") with its own options ("cycle_epochs=10, cycle_mul=2"; NULL: their defaults). */
+VST_NODISCARD vst_status vst_schedule_choose(vst_schedule *schedule, const char *name, const char *own);
+void vst_schedule_clear(vst_schedule *schedule);
 double vst_schedule_rate(const vst_schedule *schedule, uint64_t step);
+/* Whether the method follows a measure, and giving it an epoch's, of which more is better, after `step` steps. */
+bool vst_schedule_measures(const vst_schedule *schedule);
+void vst_schedule_measured(const vst_schedule *schedule, uint64_t step, double measure);
 
 VST_END_DECLS
 #endif

@@ -6,8 +6,9 @@
 
 #include "vision/base/memory.h"
 #include "vision/kernels/kernels.h"
+#include "vision/optim/methods/method.h"
 
-/* Neighbouring parameters with the same decay, padding included: its gradients and state are zero and stay so. */
+/* Parameters that are updated at once: neighbours with the same decay, or one. */
 typedef struct run {
     size_t begin, count;
     float decay;
@@ -15,25 +16,34 @@ typedef struct run {
 
 struct vst_optimizer {
     vst_optimizer_options options;
+    const vst_optimizer_method *method;
+    void *own; /* the method's own options; NULL: it has none */
     vst_params *params;
     run *runs;
     size_t run_count, run_capacity;
-    float *first, *second; /* m and v of AdamW and LAMB; SGD's velocity and NULL */
-    float *ema;            /* NULL without */
-    float *accumulated;    /* sum of gradients, NULL without accumulation; zero after each step */
-    int64_t step;          /* updates made */
+    float *states[VST_OPTIMIZER_STATES]; /* as many as the method has */
+    float *ema;                          /* NULL without */
+    float *accumulated;                  /* sum of gradients, NULL without accumulation; zero after each step */
+    double memory[2];                    /* of the method */
+    int64_t step;                        /* updates made */
 };
 
-static vst_status check_options(const vst_optimizer_options *o) {
-    const bool adamw = o->kind != VST_SGD; /* or LAMB, which has the same moments */
-    if (adamw && !(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1))
+static vst_status find_method(const vst_optimizer_options *o, const vst_optimizer_method **method) {
+    *method = vst_optimizer_method_find(o->name);
+    if (*method) return VST_OK;
+    return vst_fail(VST_ERROR_NOT_FOUND, "there is no optimiser \"%.100s\"", o->name ? o->name : "");
+}
+
+static vst_status check_options(const vst_optimizer_options *o, const vst_optimizer_method *method) {
+    const bool momentum = method->uses & VST_USES_MOMENTUM;
+    if (method->uses & VST_USES_BETAS && !(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1))
         return vst_fail(VST_ERROR_ARGUMENT, "optimiser: beta1 %g and beta2 %g must be at least 0 and below 1", o->beta1,
                         o->beta2);
-    if (adamw && !((float)o->epsilon > 0))
+    if (method->uses & VST_USES_EPSILON && !((float)o->epsilon > 0))
         return vst_fail(VST_ERROR_ARGUMENT, "optimiser: epsilon %g must be positive, such as 1e-8", o->epsilon);
-    if (!adamw && !(o->momentum >= 0 && o->momentum < 1))
+    if (momentum && !(o->momentum >= 0 && o->momentum < 1))
         return vst_fail(VST_ERROR_ARGUMENT, "optimiser: momentum %g must be at least 0 and below 1", o->momentum);
-    if (!adamw && o->nesterov && o->momentum == 0)
+    if (method->uses & VST_USES_NESTEROV && o->nesterov && o->momentum == 0)
         return vst_fail(VST_ERROR_ARGUMENT, "optimiser: Nesterov's method needs a momentum above 0, such as 0.9");
     if (!(o->weight_decay >= 0 && o->clip_norm >= 0))
         return vst_fail(VST_ERROR_ARGUMENT, "optimiser: weight decay %g and clipping norm %g must not be negative",
@@ -45,31 +55,73 @@ static vst_status check_options(const vst_optimizer_options *o) {
     return VST_OK;
 }
 
-static bool is_trained(const vst_param_info *info) {
+static void clear_own(const vst_optimizer_method *method, void *own) {
+    if (own) vst_options_clear(method->options, own);
+    vst_free(own);
+}
+
+static vst_status read_options(const vst_optimizer_options *o, const vst_optimizer_method **method, void **own) {
+    vst_status status = VST_OK;
+    *own = NULL;
+    VST_TRY(find_method(o, method));
+    VST_TRY(check_options(o, *method));
+    status = vst_options_read((*method)->options, (*method)->options_size, o->own, own);
+    if (status != VST_OK) status = vst_fail_in(status, "optimiser %s", o->name);
+out:
+    return status;
+}
+
+vst_status vst_optimizer_check(const vst_optimizer_options *options) {
+    const vst_optimizer_method *method;
+    void *own;
+    const vst_status status = read_options(options, &method, &own);
+    if (status == VST_OK) clear_own(method, own);
+    return status;
+}
+
+void vst_optimizer_betas(const char *name, double *beta1, double *beta2) {
+    const vst_optimizer_method *method = vst_optimizer_method_find(name);
+    const bool uses = method && method->uses & VST_USES_BETAS;
+    *beta1 = uses ? method->beta1 : 0.9;
+    *beta2 = uses ? method->beta2 : 0.999;
+}
+
+static bool is_bucket(const vst_param_info *info) {
     return info->kind == VST_PARAM_WEIGHT || info->kind == VST_PARAM_NODECAY;
 }
+static bool is_trained(const vst_param_info *info) { return is_bucket(info) && !info->frozen; }
 
 static float decay_of(const vst_optimizer *optimizer, const vst_param_info *info) {
     return info->kind == VST_PARAM_WEIGHT ? (float)optimizer->options.weight_decay : 0;
 }
 
+/* With the padding behind it, which is zero and stays so. */
+static size_t end_of(const vst_params *params, const vst_param_info *info) {
+    const size_t end = (info->offset + info->count + 15) / 16 * 16, trained = vst_params_trained(params);
+    return end < trained ? end : trained;
+}
+
+/* Neighbours join a run if the method does not ask for single tensors. */
 static vst_status find_runs(vst_optimizer *optimizer) {
     vst_status status = VST_OK;
     const vst_params *params = optimizer->params;
+    const bool by_tensor = optimizer->method->by_tensor;
+    run *last = NULL;
     for (size_t i = 0; i < vst_params_count(params); i++) {
         const vst_param_info *info = vst_params_at(params, i);
-        if (!is_trained(info)) continue;
         const float decay = decay_of(optimizer, info);
-        run *last = optimizer->run_count ? &optimizer->runs[optimizer->run_count - 1] : NULL;
-        if (last && last->decay == decay) continue;
-        if (last) last->count = info->offset - last->begin;
+        if (info->offset >= vst_params_trained(params)) continue; /* running statistics */
+        if (last && is_trained(info) && last->decay == decay && !by_tensor) {
+            last->count = end_of(params, info) - last->begin;
+            continue;
+        }
+        last = NULL;
+        if (!is_trained(info)) continue;
         VST_TRY(
             vst_grow(&optimizer->runs, &optimizer->run_capacity, optimizer->run_count + 1, sizeof *optimizer->runs));
-        optimizer->runs[optimizer->run_count++] = (run){.begin = info->offset, .decay = decay};
-    }
-    if (optimizer->run_count) {
-        run *last = &optimizer->runs[optimizer->run_count - 1];
-        last->count = vst_params_trained(params) - last->begin;
+        last = &optimizer->runs[optimizer->run_count++];
+        *last = (run){.begin = info->offset, .decay = decay};
+        last->count = by_tensor ? info->count : end_of(params, info) - info->offset;
     }
 out:
     return status;
@@ -87,18 +139,18 @@ vst_status vst_optimizer_create(vst_optimizer **out, vst_params *params, const v
     const size_t count = vst_params_trained(params);
     vst_optimizer *optimizer = NULL;
     *out = NULL;
-    VST_TRY(check_options(options));
     if (!vst_params_values(params) || !vst_params_gradients(params))
         return vst_fail(VST_ERROR_ARGUMENT,
                         "optimiser: the parameters have no gradients; call vst_params_allocate "
                         "with gradients first");
     optimizer = vst_calloc(1, sizeof *optimizer);
     if (!optimizer) return vst_fail_memory(sizeof *optimizer);
+    VST_TRY(read_options(options, &optimizer->method, &optimizer->own));
     optimizer->options = *options;
     optimizer->params = params;
     VST_TRY(find_runs(optimizer));
-    VST_TRY(allocate(&optimizer->first, count));
-    if (options->kind != VST_SGD) VST_TRY(allocate(&optimizer->second, count));
+    for (int i = 0; i < VST_OPTIMIZER_STATES && optimizer->method->states[i]; i++)
+        VST_TRY(allocate(&optimizer->states[i], count));
     if (options->accumulate > 1) VST_TRY(allocate(&optimizer->accumulated, count));
     if (options->ema_decay > 0) {
         VST_TRY(allocate(&optimizer->ema, count));
@@ -112,9 +164,9 @@ out:
 
 void vst_optimizer_destroy(vst_optimizer *optimizer) {
     if (!optimizer) return;
+    clear_own(optimizer->method, optimizer->own);
     vst_free(optimizer->runs);
-    vst_free(optimizer->first);
-    vst_free(optimizer->second);
+    for (int i = 0; i < VST_OPTIMIZER_STATES; i++) vst_free(optimizer->states[i]);
     vst_free(optimizer->ema);
     vst_free(optimizer->accumulated);
     vst_free(optimizer);
@@ -139,65 +191,30 @@ static vst_status fail_gradient(vst_params *params) {
     return vst_fail(VST_ERROR_INTERNAL, "a gradient outside all parameters is not finite");
 }
 
-static vsti_adamw adam_of(const vst_optimizer *optimizer, double rate, double scale) {
-    const vst_optimizer_options *o = &optimizer->options;
-    const double t = (double)optimizer->step + 1;
-    return (vsti_adamw){.rate = (float)rate,
-                        .beta1 = (float)o->beta1,
-                        .beta2 = (float)o->beta2,
-                        .epsilon = (float)o->epsilon,
-                        /* of the rounded betas: those are what the moments are made with */
-                        .correction1 = (float)(1 - pow((float)o->beta1, t)),
-                        .correction2 = (float)(1 - pow((float)o->beta2, t)),
-                        .gradient_scale = (float)scale};
+/* Of the average in this step. */
+static double ema_decay_of(const vst_optimizer *optimizer) {
+    const double ramp = 1 - 1 / ((double)optimizer->step + 2), decay = optimizer->options.ema_decay;
+    return optimizer->options.ema_ramp && ramp < decay ? ramp : decay;
 }
 
-/* Tensor by tensor. As in timm (always_adapt false) and apex, only what is decayed has a trust ratio, and not if it or
- * its update is zero. */
-static void update_lamb(const vst_optimizer *optimizer, double rate, double scale) {
-    const vsti_kernels *kernels = vsti_get_kernels();
-    float *values = vst_params_values(optimizer->params);
-    const float *gradients = vst_params_gradients(optimizer->params);
-    vsti_adamw lamb = adam_of(optimizer, rate, scale);
-    for (size_t i = 0; i < vst_params_count(optimizer->params); i++) {
-        const vst_param_info *info = vst_params_at(optimizer->params, i);
-        if (!is_trained(info)) continue;
-        const size_t at = info->offset;
-        const int64_t count = (int64_t)info->count;
-        float *ema = optimizer->ema ? optimizer->ema + at : NULL;
-        double squares[2];
-        lamb.decay = decay_of(optimizer, info);
-        kernels->lamb_moments(&lamb, values + at, gradients + at, optimizer->first + at, optimizer->second + at,
-                              squares, count);
-        const double trust = lamb.decay > 0 && squares[0] > 0 && squares[1] > 0 ? sqrt(squares[0] / squares[1]) : 1;
-        lamb.rate = (float)(rate * trust);
-        kernels->lamb_apply(&lamb, values + at, optimizer->first + at, optimizer->second + at, ema,
-                            (float)optimizer->options.ema_decay, count);
-    }
-}
-
-static void update(const vst_optimizer *optimizer, double rate, double scale) {
-    const vst_optimizer_options *o = &optimizer->options;
-    const vsti_kernels *kernels = vsti_get_kernels();
-    float *values = vst_params_values(optimizer->params);
-    const float *gradients = vst_params_gradients(optimizer->params);
-    vsti_adamw adamw = adam_of(optimizer, rate, scale);
-    vsti_sgd sgd = {.rate = (float)rate,
-                    .momentum = (float)o->momentum,
-                    .gradient_scale = (float)scale,
-                    .nesterov = o->nesterov,
-                    .first = optimizer->step == 0};
+static void update(vst_optimizer *optimizer, double rate, double scale) {
+    vst_update u = {.options = &optimizer->options,
+                    .own = optimizer->own,
+                    .rate = rate,
+                    .gradient_scale = scale,
+                    .memory = optimizer->memory,
+                    .step = optimizer->step + 1,
+                    .ema_decay = (float)ema_decay_of(optimizer)};
     for (size_t i = 0; i < optimizer->run_count; i++) {
         const run *r = &optimizer->runs[i];
-        const size_t at = r->begin;
-        float *ema = optimizer->ema ? optimizer->ema + at : NULL;
-        adamw.decay = sgd.decay = r->decay;
-        if (o->kind == VST_ADAMW)
-            kernels->adamw(&adamw, values + at, gradients + at, optimizer->first + at, optimizer->second + at, ema,
-                           (float)o->ema_decay, (int64_t)r->count);
-        else
-            kernels->sgd(&sgd, values + at, gradients + at, optimizer->first + at, ema, (float)o->ema_decay,
-                         (int64_t)r->count);
+        u.value = vst_params_values(optimizer->params) + r->begin;
+        u.gradient = vst_params_gradients(optimizer->params) + r->begin;
+        u.ema = optimizer->ema ? optimizer->ema + r->begin : NULL;
+        for (int k = 0; k < VST_OPTIMIZER_STATES; k++)
+            u.state[k] = optimizer->states[k] ? optimizer->states[k] + r->begin : NULL;
+        u.decay = r->decay;
+        u.count = (int64_t)r->count;
+        optimizer->method->update(&u);
     }
 }
 
@@ -213,9 +230,9 @@ static void average_accumulated(vst_optimizer *optimizer) {
                               vst_params_gradients(optimizer->params), (int64_t)vst_params_trained(optimizer->params));
 }
 
-static double clipping_scale(const vst_optimizer_options *o, double norm) {
-    if (!(o->clip_norm > 0)) return 1;
-    return fmin(1, o->clip_norm / (norm + (o->kind == VST_LAMB ? 0 : 1e-6)));
+static double clipping_scale(const vst_optimizer *optimizer, double norm) {
+    const double clip = optimizer->options.clip_norm;
+    return clip > 0 ? fmin(1, clip / (norm + (optimizer->method->exact_clip ? 0 : 1e-6))) : 1;
 }
 
 vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *norm) {
@@ -228,9 +245,8 @@ vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *nor
     if (optimizer->accumulated) memset(optimizer->accumulated, 0, count * sizeof *optimizer->accumulated);
     if (optimizer->ema && optimizer->step == 0) /* the values may have been loaded since */
         memcpy(optimizer->ema, vst_params_values(optimizer->params), count * sizeof *optimizer->ema);
-    const double scale = clipping_scale(&optimizer->options, length);
-    if (optimizer->options.kind == VST_LAMB) update_lamb(optimizer, rate, scale);
-    else update(optimizer, rate, scale);
+    const double scale = clipping_scale(optimizer, length);
+    update(optimizer, rate, scale);
     optimizer->step++;
     vst_params_changed(optimizer->params);
     return VST_OK;
@@ -239,11 +255,10 @@ vst_status vst_optimizer_step(vst_optimizer *optimizer, double rate, double *nor
 /* ---- Checkpoints ---- */
 
 size_t vst_optimizer_tensors(vst_optimizer *optimizer, vst_tensor *out) {
-    const bool adamw = optimizer->options.kind != VST_SGD;
     const vst_shape shape = VST_SHAPE((int64_t)vst_params_trained(optimizer->params));
     size_t count = 0;
-    out[count++] = (vst_tensor){adamw ? "optimizer.m" : "optimizer.velocity", VST_F32, shape, optimizer->first};
-    if (adamw) out[count++] = (vst_tensor){"optimizer.v", VST_F32, shape, optimizer->second};
+    for (int i = 0; i < VST_OPTIMIZER_STATES && optimizer->states[i]; i++)
+        out[count++] = (vst_tensor){optimizer->method->states[i], VST_F32, shape, optimizer->states[i]};
     if (optimizer->ema) out[count++] = (vst_tensor){"ema.values", VST_F32, shape, optimizer->ema};
     if (optimizer->accumulated)
         out[count++] = (vst_tensor){"optimizer.gathered", VST_F32, shape, optimizer->accumulated};
@@ -269,20 +284,47 @@ static vst_status check_tensor(const vst_safetensors *file, const vst_tensor *wa
     return VST_OK;
 }
 
+/* The average as one bucket, or in newer checkpoints by the parameters' names. */
+static bool has_named_average(const vst_safetensors *file) { return !vst_safetensors_find(file, "ema.values"); }
+
+/* Checks the tensors, or takes their values. */
+static vst_status read_average(vst_optimizer *optimizer, const vst_safetensors *file, bool take) {
+    vst_status status = VST_OK;
+    char *name = NULL;
+    for (size_t i = 0; i < vst_params_count(optimizer->params); i++) {
+        const vst_param_info *info = vst_params_at(optimizer->params, i);
+        if (!is_bucket(info)) continue;
+        vst_free(name);
+        if (!(name = vst_format("ema.%s", info->name))) VST_TRY(vst_fail_memory(strlen(info->name) + 5));
+        const vst_tensor wanted = {name, VST_F32, info->shape, optimizer->ema + info->offset};
+        VST_TRY(check_tensor(file, &wanted));
+        if (take) memcpy(wanted.data, vst_safetensors_find(file, name)->data, info->count * sizeof(float));
+    }
+out:
+    vst_free(name);
+    return status;
+}
+
 vst_status vst_optimizer_load(vst_optimizer *optimizer, const vst_safetensors *file) {
     vst_status status = VST_OK;
     vst_tensor tensors[VST_OPTIMIZER_TENSORS];
     int64_t step;
     const size_t count = vst_optimizer_tensors(optimizer, tensors);
-    for (size_t i = 0; i < count; i++) VST_TRY(check_tensor(file, &tensors[i]));
+    const bool named = optimizer->ema && has_named_average(file);
+    for (size_t i = 0; i < count; i++)
+        if (!named || tensors[i].data != optimizer->ema) VST_TRY(check_tensor(file, &tensors[i]));
+    if (named) VST_TRY(read_average(optimizer, file, false));
     memcpy(&step, vst_safetensors_find(file, "optimizer.step")->data, sizeof step);
     if (step < 0)
         return vst_fail(VST_ERROR_FORMAT, "%s: optimizer.step is %lld, which no run can have written",
                         vst_safetensors_path(file), (long long)step);
     for (size_t i = 0; i < count; i++) {
         const size_t bytes = (size_t)vst_shape_count(&tensors[i].shape) * vst_dtype_size(tensors[i].dtype);
-        memcpy(tensors[i].data, vst_safetensors_find(file, tensors[i].name)->data, bytes);
+        if (!named || tensors[i].data != optimizer->ema)
+            memcpy(tensors[i].data, vst_safetensors_find(file, tensors[i].name)->data, bytes);
     }
+    if (named) VST_TRY(read_average(optimizer, file, true));
+    memset(optimizer->memory, 0, sizeof optimizer->memory);
 out:
     return status;
 }

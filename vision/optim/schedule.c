@@ -1,15 +1,29 @@
-/* Learning rates over time. */
-#include <math.h>
+/* Learning rates over time: the warm-up, then a method of schedules/. */
+#include "vision/base/memory.h"
+#include "vision/optim/schedules/schedule_method.h"
 
-#include "vision/optim/optim.h"
+vst_status vst_schedule_choose(vst_schedule *schedule, const char *name, const char *own) {
+    const vst_schedule_method *method = vst_schedule_method_find(name);
+    if (!method) return vst_fail(VST_ERROR_NOT_FOUND, "there is no schedule \"%.100s\"", name ? name : "");
+    const vst_status status = vst_options_read(method->options, method->options_size, own, &schedule->own);
+    if (status != VST_OK) return vst_fail_in(status, "schedule %s", name);
+    schedule->method = method;
+    return VST_OK;
+}
 
-static const double pi = 3.14159265358979323846;
+void vst_schedule_clear(vst_schedule *schedule) {
+    if (schedule->own) vst_options_clear(schedule->method->options, schedule->own);
+    vst_free(schedule->own);
+    schedule->own = NULL;
+}
 
-double vst_schedule_rate(const vst_schedule *schedule, uint64_t step) {
-    const vst_schedule *s = schedule;
+bool vst_schedule_measures(const vst_schedule *schedule) { return schedule->method->measured != NULL; }
+
+double vst_schedule_rate(const vst_schedule *s, uint64_t step) {
     if (step < s->warmup) return s->warmup_rate + (double)step * (s->rate - s->warmup_rate) / (double)s->warmup;
-    if (step >= s->steps) return s->minimum;
-    const uint64_t begin = s->whole ? 0 : s->warmup;
-    const double done = (double)(step - begin) / (double)(s->steps - begin);
-    return s->minimum + (s->rate - s->minimum) * (1 + cos(pi * done)) / 2;
+    return s->method->rate(s, s->own, step - (s->whole ? 0 : s->warmup));
+}
+
+void vst_schedule_measured(const vst_schedule *s, uint64_t step, double measure) {
+    if (s->method->measured && step > s->warmup) s->method->measured(s, s->own, measure);
 }

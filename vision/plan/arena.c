@@ -1,10 +1,10 @@
-/* Lifetimes packed into one arena. */
+/* Assigns buffers to offsets of the arena by their lifetimes. */
 #include <stdlib.h>
 
 #include "vision/base/memory.h"
 #include "vision/plan/internal.h"
 
-typedef struct sized { /* a root in the arena */
+typedef struct sized { /* a buffer in the arena that is not a view */
     size_t bytes;
     int index;
 } sized;
@@ -17,7 +17,7 @@ static int larger_first(const void *a, const void *b) {
 
 static size_t aligned(size_t bytes) { return (bytes + VST_ALIGNMENT - 1) & ~(size_t)(VST_ALIGNMENT - 1); }
 
-/* The lowest offset where `index` overlaps no placed buffer that lives at the same time. */
+/* The lowest offset at which `index` overlaps no placed buffer with an overlapping lifetime. */
 static size_t lowest_gap(const buffer *buffers, const sized *placed, int placed_count, int index) {
     const buffer *b = &buffers[index];
     size_t offset = 0;
@@ -36,7 +36,7 @@ static size_t lowest_gap(const buffer *buffers, const sized *placed, int placed_
     return offset;
 }
 
-/* The largest buffers first. */
+/* Largest buffers first. */
 vst_status vsti_place_buffers(vsti_lowering *lowering) {
     vst_program *program = lowering->program;
     int count = 0;

@@ -1,4 +1,4 @@
-/* Contexts: the memory and the arguments of one program for one thread, running its steps, the profile. */
+/* Contexts: memory and primitive arguments of a program for one thread, running it, and the profile. */
 #include <string.h>
 
 #include "vision/base/clock.h"
@@ -32,7 +32,7 @@ static void *address(const vst_context *context, const vsti_operand *at) {
 
 static size_t aligned(size_t bytes) { return (bytes + VST_ALIGNMENT - 1) & ~(size_t)(VST_ALIGNMENT - 1); }
 
-/* Without the profile; what oneDNN allocates to describe each argument is small and not counted. */
+/* Without the profile. Allocations by oneDNN for the descriptions of arguments are small and not counted. */
 size_t vsti_context_bytes(const vst_program *program) {
     size_t bytes = sizeof(vst_context) + aligned(program->arena_bytes) + vsti_stream_bytes();
     bytes += program->operand_count * sizeof(void *) + program->step_count * sizeof(vsti_arguments *);
@@ -131,15 +131,17 @@ static vst_status run_steps(vst_context *context, const vsti_run *run) {
 vst_status vst_context_run(vst_context *context, uint32_t step_number) {
     vst_program *program = context->program;
     const vsti_run run = {program->seed, step_number};
-    const int before = vsti_threads_use(program->threads);
-    vst_status status = vsti_store_refresh(program->store);
+    vsti_team team;
+    vst_status status = vsti_team_begin(&team, program->threads);
+    if (status != VST_OK) return status;
+    status = vsti_store_refresh(program->store);
     if (status == VST_OK) {
         context->runs++;
         vsti_threads_adapt();
         status = run_steps(context, &run);
         vsti_threads_ran();
     }
-    vsti_threads_use(before);
+    vsti_team_end(&team);
     return status;
 }
 

@@ -1,4 +1,4 @@
-/* What type each value is kept as, and the steps that convert between types. */
+/* Chooses the dtype in which each value is stored, and describes the conversions. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 
 /* ---- the policy -------------------------------------------------------------------------------------------------- */
 
-/* Does the entry name this value: a tap, or scope and operation of the node that computes it? */
+/* True if the entry names this value: a tap, or scope and operation of its node. */
 static bool is_named(const vst_graph *graph, int value, const char *name) {
     const vsti_node *node = &graph->nodes[graph->values[value].node];
     const size_t scope = strlen(node->name);
@@ -105,7 +105,7 @@ static void run_dequantize(void *const *buffers, const void *arguments, const vs
     vsti_get_kernels()->dequantize(&q->shape, q->scales, buffers[0], buffers[1]);
 }
 
-/* One scale serves every layout; several are used in the plain one alone. */
+/* A single scale works in every layout, per-channel scales only in the plain one. */
 static vsti_quantization describe(vsti_format format, const vst_quant_entry *scale, const vst_shape *shape) {
     vsti_quantization q;
     memset(&q, 0, sizeof q);

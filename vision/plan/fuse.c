@@ -1,11 +1,11 @@
-/* Fusion by walking from every product down the chain of its only readers. */
+/* Finds fusions: from every product, follows values that have only one reader. */
 #include "vision/plan/fuse.h"
 
 #include "vision/base/memory.h"
 #include "vision/kernels/tuning.h"
 
 typedef struct readers { /* by value */
-    int *count, *node;   /* node: the last one that reads it */
+    int *count, *node;   /* node: the last reader */
 } readers;
 
 static void count_readers(const vst_graph *graph, const bool *needed, const bool *kept, readers *r) {
@@ -22,7 +22,7 @@ static bool is_worth_fusing(const vsti_node *host, const vsti_node *activation) 
            *(const vsti_activation *)activation->attributes != VSTI_GELU;
 }
 
-/* Takes `next`, which reads `value`, into the host's step, if it can still follow what is in there. */
+/* Adds `next`, which reads `value`, to the host's step. Returns false if the step cannot compute it. */
 static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node *next, int value, bool training,
                  vsti_fusion *fusion) {
     const bool untouched = !fusion->norm && !fusion->residual;
@@ -61,7 +61,7 @@ static void extend(const vst_graph *graph, int host, const readers *r, bool trai
     fusion->output = value;
 }
 
-/* From the last node to the first: of two products that meet in a sum, the later one takes it, the earlier is its
+/* From the last node to the first: if two products are added, the later one computes the sum and the earlier one is its
  * residual. */
 static void find(const vst_graph *graph, const bool *needed, const readers *r, bool training, vsti_fusions *out) {
     for (int i = (int)graph->node_count; i-- > 0;) {

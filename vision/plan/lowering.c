@@ -1,4 +1,4 @@
-/* A program under construction as operations see it: values in their layouts, memory, steps. */
+/* Lowering: copies of values in their formats, buffers, steps. */
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +53,7 @@ vsti_operand vsti_parameter_at(const vsti_lowering *lowering, vsti_space space, 
 
 buffer *vsti_root_of(vsti_lowering *lowering, int index) { return &lowering->buffers[lowering->buffers[index].root]; }
 
-/* Records that the value exists in `index` in this format, and how long its memory is needed for that. */
+/* Records that buffer `index` has the value in this format, and extends the buffer's lifetime. */
 static void bind_scaled(vsti_lowering *lowering, int value, vsti_format format, const vst_quant_entry *scale,
                         vsti_buffer index) {
     if (index < 0 || lowering->status != VST_OK) return;
@@ -80,7 +80,7 @@ size_t vsti_value_bytes(const vsti_lowering *lowering, int value, vsti_format fo
     return vsti_format_bytes(format, vsti_shape(lowering->graph, value));
 }
 
-/* Parameters and inputs appear when they are first read. */
+/* Creates the buffer of a parameter or input when it is first read. */
 static void materialise(vsti_lowering *lowering, int value) {
     if (lowering->first_copy[value] >= 0 || lowering->status != VST_OK) return;
     const vsti_value *v = &lowering->graph->values[value];
@@ -91,7 +91,7 @@ static void materialise(vsti_lowering *lowering, int value) {
             ? vsti_external(lowering, vsti_parameter_at(lowering, SPACE_VALUES, v->parameter), bytes)
             : new_buffer(lowering, bytes);
     if (index < 0) return;
-    lowering->buffers[index].first = -1; /* the caller fills an input before the run */
+    lowering->buffers[index].first = -1; /* needed from the start, because the caller writes inputs before the run */
     bind_value(lowering, value, VSTI_PLAIN, index);
 }
 
@@ -130,7 +130,7 @@ static int new_row(vsti_lowering *lowering, int value) {
     return (int)lowering->row_count++;
 }
 
-/* A node of several steps shows the implementation of its primitive, if it has one. */
+/* Appends a step. A profile row of several steps shows the implementation of its primitive, if there is one. */
 static vsti_step *new_step(vsti_lowering *lowering, const char *implementation, int row_index, bool primitive) {
     vst_program *program = lowering->program;
     if (lowering->status != VST_OK) return NULL;
@@ -146,7 +146,7 @@ static vsti_step *new_step(vsti_lowering *lowering, const char *implementation, 
     return &program->steps[program->step_count++];
 }
 
-/* One more operand of the last step. */
+/* Appends an operand to the last step. */
 static void add_operand(vsti_lowering *lowering, vsti_role role, vsti_buffer index) {
     vst_program *program = lowering->program;
     if (lowering->status != VST_OK) return;
@@ -196,7 +196,7 @@ static void add_kernel(vsti_lowering *lowering, int row_index, const char *imple
 
 /* ---- packed weights ---- */
 
-/* The place of a pack step's input, which lies outside the arena. */
+/* The operand of a pack step's input, which is outside the arena. */
 static vsti_operand pack_input(vsti_lowering *lowering, vsti_buffer index) {
     if (index < 0) return (vsti_operand){.space = SPACE_NONE};
     vsti_operand at = vsti_root_of(lowering, index)->at;
@@ -253,10 +253,10 @@ static bool is_packed_parameter(const vsti_lowering *lowering, int value) {
     return lowering->graph->values[value].kind == VST_VALUE_PARAMETER && !vsti_is_training(lowering);
 }
 
-/* A reorder of the float32 `value` from `source` into a new buffer. */
+/* Reorders the float32 copy `source` of a value to a new buffer. */
 static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *source, vsti_format wanted) {
     vsti_primitive *primitive;
-    const copy from = *source; /* adding a copy may move the array */
+    const copy from = *source; /* a copy, because adding copies may move the array */
     vst_status status =
         vsti_reorder_create(&primitive, vsti_shape(lowering->graph, value), from.format.layout, wanted.layout);
     if (status != VST_OK) {
@@ -276,8 +276,8 @@ static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *sourc
     return target;
 }
 
-/* A cast, quantisation or dequantisation from `source` into a new buffer, in the same layout; `to` is float32 or what
- * `scale` describes. */
+/* Casts, quantises or dequantises `source` to a new buffer in the same layout; `to` is float32 or the dtype of `scale`.
+ */
 static vsti_buffer convert(vsti_lowering *lowering, int value, const copy *source, vst_dtype to,
                            const vst_quant_entry *scale) {
     const copy from = *source;
@@ -312,7 +312,7 @@ static const copy *find_copy(const vsti_lowering *lowering, int value, vsti_form
     return NULL;
 }
 
-/* The first copy in float32, whatever its layout; one is made if there is none. */
+/* The first float32 copy in any layout; creates one if there is none. */
 static const copy *find_f32(vsti_lowering *lowering, int value) {
     const copy *first = &lowering->copies[lowering->first_copy[value]];
     for (const copy *c = first;; c = &lowering->copies[c->next]) {
@@ -348,7 +348,7 @@ void vsti_store_value(vsti_lowering *lowering, int value) {
     if (lowering->status != VST_OK || !as->pending || lowering->first_copy[value] < 0) return;
     const copy *from = &lowering->copies[lowering->first_copy[value]];
     if (from->format.dtype == VST_F32) {
-        if (as->scale && as->scale->scale_count > 1) { /* only the plain layout has the channels in order */
+        if (as->scale && as->scale->scale_count > 1) { /* per-channel scales need the plain layout */
             vsti_read(lowering, value, VSTI_PLAIN);
             from = lowering->status == VST_OK ? find_copy(lowering, value, VSTI_PLAIN) : NULL;
         }
@@ -376,8 +376,8 @@ vsti_buffer vsti_write_bytes(vsti_lowering *lowering, int value, size_t bytes) {
     return index;
 }
 
-/* Does the node being lowered read the memory of `index` through another value too: a view of it? A residual must not
- * be any input of the product that it is added to. */
+/* True if the current node also reads this memory through another value, such as a view. The residual of a product must
+ * not share memory with any of its inputs. */
 static bool read_elsewhere(const vsti_lowering *lowering, int input, vsti_buffer index) {
     const vsti_node *node = &lowering->graph->nodes[lowering->host];
     const bool residual = vsti_fused(lowering, node).residual == input;
@@ -416,7 +416,7 @@ vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, vsti_
     return out;
 }
 
-/* A view has the type of what it shows; 8-bit values with a scale for each channel are shown as float32. */
+/* A view has the dtype of its input, except that 8-bit values with per-channel scales are read as float32. */
 void vsti_alias(vsti_lowering *lowering, int value, int input, int64_t offset) {
     vsti_format format = VSTI_PLAIN;
     const vst_quant_entry *scale = NULL;
@@ -451,7 +451,7 @@ static void describe_fusion(const vsti_lowering *lowering, row *r) {
              *activation ? "+" : "", activation);
 }
 
-/* The profile row of the node being lowered: made with its first step. */
+/* The profile row of the current node, created with its first step. */
 static int node_row(vsti_lowering *lowering) {
     for (size_t i = lowering->row_count; i-- > 0 && lowering->rows[i].node == lowering->host;)
         if (!lowering->rows[i].value) return (int)i;

@@ -1,4 +1,4 @@
-/* Packed weights: what inference derives from the parameters once per version of them, shared by programs. */
+/* The store of packed weights, which inference programs derive from the parameters once per version and share. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -11,8 +11,8 @@ enum { MOST_OPERANDS = 16 };
 struct vsti_store {
     vst_params *params;
     atomic_int references;
-    atomic_uint_fast64_t version; /* all memory belongs to this version of the params, plus one; 0: some does not */
-    pthread_mutex_t mutex;        /* guards what follows */
+    atomic_uint_fast64_t version; /* of the params that all weights belong to, plus one; 0: not all are equal */
+    pthread_mutex_t mutex;        /* protects the following fields */
     vsti_stream *stream;          /* NULL until the first reorder */
     pack_list list;
 };
@@ -116,7 +116,7 @@ static bool same_operands(const vsti_operand *a, const vsti_operand *b, int coun
     return true;
 }
 
-/* Do two steps compute the same? */
+/* True if both steps compute the same. */
 static bool same_step(const pack_step *a, const pack_step *b) {
     if (a->function != b->function || a->input_count != b->input_count || a->output_count != b->output_count ||
         a->argument_bytes != b->argument_bytes || !same_operands(a->inputs, b->inputs, a->input_count))
@@ -131,7 +131,7 @@ static const pack_step *find_step(const pack_list *list, const pack_step *wanted
     return NULL;
 }
 
-/* map[entry of the list] becomes the store's entry. */
+/* Appends the steps that `to` does not have yet. map[i] becomes the entry in `to` of entry i in `from`. */
 static vst_status merge(pack_list *to, pack_list *from, int *map) {
     for (size_t i = 0; i < from->step_count; i++) {
         pack_step *step = &from->steps[i];
@@ -179,7 +179,7 @@ out:
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
 
-/* Marks the steps that lead to memory of another version, and counts who will read each entry. */
+/* Marks the steps needed to update outdated entries, and counts the needed readers of each entry. */
 static void mark_needed(pack_list *list, uint64_t version) {
     for (size_t i = 0; i < list->entry_count; i++) list->entries[i].readers = 0;
     for (size_t i = list->step_count; i-- > 0;) {
@@ -211,7 +211,8 @@ static char *input_address(vsti_store *store, const vsti_operand *input) {
     return (entry->memory ? entry->memory : entry->temporary) + input->offset;
 }
 
-/* A reorder from and to `lasting` places keeps its arguments, so that packing again allocates nothing for it. */
+/* A reorder between permanent addresses (`lasting`) keeps its arguments, so that packing again does not allocate them.
+ */
 static vst_status run_reorder(vsti_store *store, pack_step *step, void *const *addresses, bool lasting) {
     static const vsti_role roles[] = {VSTI_SRC, VSTI_DST, VSTI_SCRATCHPAD};
     vst_status status = VST_OK;
@@ -230,12 +231,13 @@ out:
     return status;
 }
 
-/* Does it lie in the params or in kept memory? */
+/* True if the input is in the params or in permanent memory. */
 static bool is_lasting(const vsti_store *store, const vsti_operand *input) {
     return input->space != SPACE_PACKED || store->list.entries[input->entry].memory;
 }
 
-/* An output whose memory is of this version already may be read by a run at this moment: it is computed elsewhere. */
+/* Outputs that are up to date may be in use by a run at the same time, so they are written to temporary memory instead.
+ */
 static vst_status run_step(vsti_store *store, pack_step *step, uint64_t version) {
     vst_status status = VST_OK;
     void *addresses[MOST_OPERANDS];
@@ -262,7 +264,7 @@ out:
     return status;
 }
 
-/* Runs a step after the needed steps that it reads from. Chains are a few steps long. */
+/* Runs the needed steps that this step depends on, then the step. Chains are a few steps long. */
 static vst_status run_chain(vsti_store *store, pack_step *step, uint64_t version) {
     pack_list *list = &store->list;
     for (int k = 0; k < step->input_count; k++) {
@@ -274,7 +276,7 @@ static vst_status run_chain(vsti_store *store, pack_step *step, uint64_t version
     return run_step(store, step, version);
 }
 
-/* The needed step that writes the most bytes of kept memory; NULL: none is left. */
+/* The needed step with the most bytes of permanent output; NULL if no step is needed. */
 static pack_step *largest_needed(pack_list *list) {
     pack_step *largest = NULL;
     size_t most = 0;
@@ -292,8 +294,8 @@ static pack_step *largest_needed(pack_list *list) {
     return largest;
 }
 
-/* Large weights come first: their temporary copies exist while little of the kept memory is in use, so that the peak
- * stays near what is kept. */
+/* Large weights are packed first: their temporary copies exist while little permanent memory is in use, which keeps the
+ * peak low. */
 static vst_status pack(vsti_store *store, uint64_t version) {
     vst_status status = VST_OK;
     mark_needed(&store->list, version);

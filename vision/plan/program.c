@@ -1,7 +1,6 @@
-/* Programs: which nodes in which order, lowering each, places for what steps read and write. */
+/* Programs: selects the needed nodes, lowers them, and assigns memory. */
 #include "vision/plan/program.h"
 
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +16,7 @@ static void need(vsti_lowering *lowering, int value, int reader) {
         lowering->needed[lowering->graph->values[value].node] = true;
 }
 
-/* Nodes are in a valid order as they were built; only the needed ones are lowered. */
+/* Marks the needed nodes. Their order is that of creation, which is a valid order of execution. */
 static void mark_needed(vsti_lowering *lowering, const vst_value *outputs, int output_count) {
     const vst_graph *graph = lowering->graph;
     const int end = (int)graph->node_count;
@@ -35,7 +34,8 @@ static void mark_needed(vsti_lowering *lowering, const vst_value *outputs, int o
     }
 }
 
-/* Outputs become plain and stay; gradients that were not written straight into the bucket are brought there. */
+/* Converts outputs to the plain layout and keeps them. Copies gradients that were not written directly to the bucket.
+ */
 static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int output_count) {
     const vst_graph *graph = lowering->graph;
     for (size_t i = 1; i < graph->value_count && vsti_is_training(lowering); i++) {
@@ -57,7 +57,7 @@ static void finish_values(vsti_lowering *lowering, const vst_value *outputs, int
     }
 }
 
-/* Finds what an optimised program fuses. What a fused step reads must last until the step's place. */
+/* Finds fusions, except in plain programs. The inputs of a fused step are kept until its position. */
 static void fuse_nodes(vsti_lowering *lowering) {
     const vst_graph *graph = lowering->graph;
     vsti_fusions *fusions = &lowering->fusions;
@@ -73,7 +73,7 @@ static void fuse_nodes(vsti_lowering *lowering) {
             need(lowering, graph->nodes[i].inputs[k], fusions->last[i]);
 }
 
-/* The node to be lowered in the place of node `index`, or -1: another place makes its step. */
+/* The node whose step runs at the position of node `index`; -1 if there is none. */
 static int host_at(const vsti_lowering *lowering, int index) {
     const vsti_fusions *fusions = &lowering->fusions;
     if (!lowering->needed[index]) return -1;
@@ -97,7 +97,7 @@ static void lower_nodes(vsti_lowering *lowering) {
     lowering->host = end;
 }
 
-/* What the profile says about a row apart from its time. */
+/* Describes a profile row, without its time. */
 static void describe_row(const vst_graph *graph, const row *r, vst_profile_row *out) {
     const vsti_node *node = r->node < (int)graph->node_count ? &graph->nodes[r->node] : NULL;
     const char *operation = r->value ? r->movement : node ? node->operation->name : "gradient copy";
@@ -113,7 +113,7 @@ static void describe_row(const vst_graph *graph, const row *r, vst_profile_row *
     out->bytes += sizeof(float) * (double)vst_shape_count(vsti_shape(graph, node->outputs[0]));
 }
 
-/* ---- from the lowering to the program ---------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 static vsti_operand place_of(vsti_lowering *lowering, vsti_buffer index) {
     if (index < 0) return (vsti_operand){.space = SPACE_NONE};
@@ -138,7 +138,7 @@ static vst_status take_inputs(vsti_lowering *lowering) {
     return VST_OK;
 }
 
-/* Gives operands, outputs and inputs their places and the packed weights their memory. */
+/* Resolves operands, outputs and inputs, and gives packed weights their memory. */
 static vst_status take_places(vsti_lowering *lowering, const vst_value *outputs) {
     vst_status status = VST_OK;
     vst_program *program = lowering->program;
@@ -206,7 +206,6 @@ static vst_status begin(vst_program *program, const vst_graph *graph, int output
     program->mode = options->mode;
     program->seed = options->seed;
     program->plain = options->plain;
-    program->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
     program->output_count = output_count;
     program->outputs = vst_calloc((size_t)output_count + 1, sizeof *program->outputs);
     if (!program->outputs) return vst_fail_memory((size_t)output_count * sizeof *program->outputs);
@@ -250,15 +249,17 @@ vst_status vst_program_create(vst_program **out, const vst_graph *graph, const v
     *out = NULL;
     vst_status status = check_request(graph, outputs, output_count, options);
     if (status != VST_OK) return status;
+    vsti_team team = {0};
     vst_program *program = vst_calloc(1, sizeof *program);
     if (!program) return vst_fail_memory(sizeof *program);
-    const int before = vsti_threads_use(options->threads); /* scratch is sized by the number of threads */
+    VST_TRY(vsti_team_begin(&team, options->threads)); /* scratch and oneDNN's plans are made for so many threads */
+    program->threads = team.threads;
     VST_TRY(begin(program, graph, output_count, options));
     VST_TRY(lower(program, graph, outputs, options));
     *out = program;
     program = NULL;
 out:
-    vsti_threads_use(before);
+    vsti_team_end(&team);
     vst_program_destroy(program);
     return status;
 }

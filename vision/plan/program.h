@@ -49,7 +49,8 @@ typedef struct vst_program_options {
     vst_mode mode;
     uint64_t seed;      /* of dropout and drop path */
     bool plain;         /* for tests: plain layouts, no fusion, no reuse of buffers */
-    int threads;        /* OpenMP threads of each run; 0: omp_get_max_threads() of the caller */
+    int threads;        /* OpenMP threads of each run; 0: as many as the caller really has (1 within a parallel
+                           region) */
     vst_program *share; /* share packed weights with this program over the same vst_params; NULL: do not share */
     vst_precision precision;
     const vst_quant *quant; /* overrides `precision` for single values; an entry for a value inside a fused step has no
@@ -91,7 +92,8 @@ const float *vst_context_output(const vst_context *context, int index);
 
 /* Runs the program once. `step` selects the random numbers of dropout and drop path. The values of the params must not
  * change during the run. The first run after a change (vst_params_changed) packs the weights again and may allocate
- * memory. Otherwise a run fails only if a primitive fails. The caller's number of OpenMP threads is not changed. */
+ * memory. Otherwise a run fails only if a primitive fails, or if OpenMP gives fewer threads than the program was
+ * created for (VST_ERROR_UNSUPPORTED). The caller's number of OpenMP threads is not changed. */
 VST_NODISCARD vst_status vst_context_run(vst_context *context, uint32_t step);
 
 typedef struct vst_profile_row {

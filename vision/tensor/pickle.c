@@ -1,5 +1,5 @@
-/* The pickle reader: a stack machine of about fifty opcodes that only ever builds values. Every opcode takes bounded
- * work and memory in proportion to its bytes, so a hostile pickle ends in a message, never in a loop. */
+/* The pickle reader: a stack machine of about fifty opcodes that only builds values. The work and memory of an opcode
+ * are bounded by its bytes, so a malicious pickle causes an error and never an endless loop. */
 #include "vision/tensor/pickle.h"
 
 #include <inttypes.h>
@@ -11,13 +11,13 @@
 
 enum {
     BLOCK_BYTES = 64 << 10,
-    GRAIN = 16,          /* alignment in the arena */
-    GLOBAL_SLOTS = 4096, /* of the hash table of names; more than twice VSTI_PICKLE_GLOBALS */
+    GRAIN = 16,          /* alignment of values in the arena */
+    GLOBAL_SLOTS = 4096, /* size of the hash table of names; more than twice VSTI_PICKLE_GLOBALS */
     PROTOCOL_FIRST = 2,
     PROTOCOL_LAST = 5
 };
 
-/* The opcodes' names are Python's (pickletools). */
+/* Opcodes, named as in Python's pickletools. */
 enum {
     OP_MARK = '(',
     OP_STOP = '.',
@@ -86,9 +86,9 @@ typedef struct machine {
     size_t size, at;
     vsti_pickled **stack;
     size_t height, stack_capacity;
-    size_t marks[VSTI_PICKLE_DEPTH]; /* heights at which they were set */
+    size_t marks[VSTI_PICKLE_DEPTH]; /* stack heights */
     size_t mark_count;
-    vsti_pickled **memo; /* NULL where nothing was put */
+    vsti_pickled **memo; /* NULL for indices that are not set */
     size_t memo_size, memo_capacity;
     uint16_t slots[GLOBAL_SLOTS]; /* 1 + index into pickle->globals; 0: free */
     bool stopped;
@@ -104,9 +104,9 @@ static vst_status limited(const machine *m, const char *what, size_t limit) {
 
 /* ---- The arena ---- */
 
-static vst_status allot(machine *m, size_t bytes, void *pointer) {
+static vst_status allocate(machine *m, size_t bytes, void *pointer) {
     vsti_pickle *pickle = m->pickle;
-    const size_t rounded = (bytes + GRAIN - 1) / GRAIN * GRAIN; /* callers stay far below SIZE_MAX */
+    const size_t rounded = (bytes + GRAIN - 1) / GRAIN * GRAIN; /* no overflow: callers stay far below SIZE_MAX */
     if (rounded > VSTI_PICKLE_ARENA - pickle->arena_bytes) return limited(m, "bytes of values", VSTI_PICKLE_ARENA);
     if (!pickle->blocks || rounded > pickle->blocks->size - pickle->blocks->used) {
         const size_t size = rounded > BLOCK_BYTES ? rounded : BLOCK_BYTES;
@@ -118,11 +118,11 @@ static vst_status allot(machine *m, size_t bytes, void *pointer) {
     void *memory = pickle->blocks->bytes + pickle->blocks->used;
     pickle->blocks->used += rounded;
     pickle->arena_bytes += rounded;
-    memcpy(pointer, &memory, sizeof memory); /* pointer is a T **, whatever T is */
+    memcpy(pointer, &memory, sizeof memory); /* pointer is a T ** for any T */
     return VST_OK;
 }
 
-static vst_status deeper(const machine *m, vsti_pickled *container, const vsti_pickled *item) {
+static vst_status check_depth(const machine *m, vsti_pickled *container, const vsti_pickled *item) {
     if (item->depth >= VSTI_PICKLE_DEPTH) return limited(m, "nested containers", VSTI_PICKLE_DEPTH);
     if (container->depth <= item->depth) container->depth = item->depth + 1;
     return VST_OK;
@@ -131,11 +131,11 @@ static vst_status deeper(const machine *m, vsti_pickled *container, const vsti_p
 /* Appends to a tuple, list, set or dict. */
 static vst_status append(machine *m, vsti_pickled *container, vsti_pickled *item) {
     vst_status status = VST_OK;
-    VST_TRY(deeper(m, container, item));
+    VST_TRY(check_depth(m, container, item));
     if (container->as.list.count == container->as.list.capacity) {
         const size_t capacity = container->as.list.capacity ? 2 * container->as.list.capacity : 4;
         vsti_pickled **items;
-        VST_TRY(allot(m, capacity * sizeof *items, &items));
+        VST_TRY(allocate(m, capacity * sizeof *items, &items));
         if (container->as.list.count > 0)
             memcpy(items, container->as.list.items, container->as.list.count * sizeof *items);
         container->as.list.items = items;
@@ -148,7 +148,7 @@ out:
 
 /* ---- The stack ---- */
 
-/* Values below the newest MARK are out of reach. */
+/* Number of values above the newest MARK. Values below it cannot be popped. */
 static size_t reachable(const machine *m) { return m->height - (m->mark_count > 0 ? m->marks[m->mark_count - 1] : 0); }
 
 static vst_status push(machine *m, vsti_pickled *value) {
@@ -172,7 +172,7 @@ static vst_status top(const machine *m, vsti_pickled **out) {
     return VST_OK;
 }
 
-/* Takes the newest MARK off; what was pushed since stays on the stack from *first on. */
+/* Removes the newest MARK. The values pushed since then stay on the stack, from index *first on. */
 static vst_status pop_mark(machine *m, size_t *first) {
     if (m->mark_count == 0) return broken(m, "a MARK is missing");
     *first = m->marks[--m->mark_count];
@@ -182,14 +182,14 @@ static vst_status pop_mark(machine *m, size_t *first) {
 static vst_status push_new(machine *m, vsti_pickled value) {
     vst_status status = VST_OK;
     vsti_pickled *made = NULL;
-    VST_TRY(allot(m, sizeof *made, &made));
+    VST_TRY(allocate(m, sizeof *made, &made));
     *made = value;
     VST_TRY(push(m, made));
 out:
     return status;
 }
 
-/* ---- Bytes of the pickle ---- */
+/* ---- Reading the bytes ---- */
 
 static vst_status take(machine *m, size_t count, const unsigned char **out) {
     if (count > m->size - m->at) {
@@ -202,7 +202,7 @@ static vst_status take(machine *m, size_t count, const unsigned char **out) {
     return VST_OK;
 }
 
-/* A little-endian number of `width` bytes. */
+/* Reads a little-endian integer of `width` bytes. */
 static vst_status take_number(machine *m, size_t width, uint64_t *out) {
     vst_status status = VST_OK;
     const unsigned char *bytes = NULL;
@@ -217,7 +217,7 @@ static vst_status push_integer(machine *m, size_t width) {
     vst_status status = VST_OK;
     uint64_t number = 0;
     VST_TRY(take_number(m, width, &number));
-    /* only the one of four bytes has a sign */
+    /* Only BININT (4 bytes) is signed. */
     const int64_t value = width == 4 ? (int64_t)(int32_t)(uint32_t)number : (int64_t)number;
     VST_TRY(push_new(m, (vsti_pickled){.kind = VSTI_INTEGER, .as.integer = value}));
 out:
@@ -230,14 +230,14 @@ static vst_status push_real(machine *m) {
     uint64_t bits = 0;
     double real;
     VST_TRY(take(m, 8, &bytes));
-    for (int i = 0; i < 8; i++) bits = bits << 8 | bytes[i]; /* big-endian, the only one */
+    for (int i = 0; i < 8; i++) bits = bits << 8 | bytes[i]; /* big-endian, unlike all other numbers */
     memcpy(&real, &bits, sizeof real);
     VST_TRY(push_new(m, (vsti_pickled){.kind = VSTI_REAL, .as.real = real}));
 out:
     return status;
 }
 
-/* Text whose length stands before it in `width` bytes. */
+/* Pushes text that is preceded by its length in `width` bytes. */
 static vst_status push_text(machine *m, vsti_kind kind, size_t width) {
     vst_status status = VST_OK;
     const unsigned char *bytes = NULL;
@@ -250,7 +250,7 @@ out:
     return status;
 }
 
-/* An integer of any width, as two's complement; those of 64 bits or less become plain integers. */
+/* Pushes a two's complement integer of `width` bytes; VSTI_INTEGER if it fits in 64 bits. */
 static vst_status push_long(machine *m, size_t width) {
     vst_status status = VST_OK;
     vsti_pickled *value = NULL;
@@ -268,12 +268,12 @@ out:
 
 /* ---- Containers ---- */
 
-/* A new container of the values from `first` on, which leave the stack. */
+/* Replaces the values from index `first` on with a container of them. */
 static vst_status collect(machine *m, vsti_kind kind, size_t first) {
     vst_status status = VST_OK;
     vsti_pickled *made = NULL;
     if (kind == VSTI_DICT && (m->height - first) % 2) return broken(m, "a key has no value");
-    VST_TRY(allot(m, sizeof *made, &made));
+    VST_TRY(allocate(m, sizeof *made, &made));
     *made = (vsti_pickled){.kind = kind, .depth = 1};
     for (size_t i = first; i < m->height; i++) VST_TRY(append(m, made, m->stack[i]));
     m->height = first;
@@ -296,7 +296,7 @@ static vst_status collect_last(machine *m, size_t count) {
     return collect(m, VSTI_TUPLE, m->height - count);
 }
 
-/* Puts the values from `first` on into the container below them. The result of a call takes and forgets anything. */
+/* Appends the values from index `first` on to the container below them. For the result of a call they are dropped. */
 static vst_status extend(machine *m, vsti_kind kind, size_t first) {
     vst_status status = VST_OK;
     const size_t end = m->height;
@@ -325,7 +325,7 @@ static vst_status extend_by(machine *m, vsti_kind kind, size_t count) {
     return extend(m, kind, m->height - count);
 }
 
-/* ---- Classes and functions: names, never looked up ---- */
+/* ---- Classes and functions: only their names are kept ---- */
 
 static vst_status check_global(const machine *m, const vsti_pickled *module, const vsti_pickled *name) {
     if (module->kind != VSTI_STRING || name->kind != VSTI_STRING) return broken(m, "a class is not named by strings");
@@ -334,14 +334,14 @@ static vst_status check_global(const machine *m, const vsti_pickled *module, con
     for (int part = 0; part < 2; part++) {
         const vsti_pickled *text = part == 0 ? module : name;
         if (text->as.text.size == 0) return broken(m, "a class has no name");
-        for (size_t i = 0; i < text->as.text.size; i++) /* the names are printed */
+        for (size_t i = 0; i < text->as.text.size; i++) /* names are shown to users */
             if ((unsigned char)text->as.text.bytes[i] <= 0x20 || text->as.text.bytes[i] == 0x7f)
                 return broken(m, "the name of a class has a space or control character");
     }
     return VST_OK;
 }
 
-/* The one copy of a name. */
+/* Returns the only copy of a name. */
 static vst_status intern(machine *m, const char *name, const char **out) {
     vst_status status = VST_OK;
     vsti_pickle *pickle = m->pickle;
@@ -353,7 +353,7 @@ static vst_status intern(machine *m, const char *name, const char **out) {
         if (strcmp(*out, name) == 0) return VST_OK;
     }
     if (pickle->global_count == VSTI_PICKLE_GLOBALS) return limited(m, "different classes", VSTI_PICKLE_GLOBALS);
-    VST_TRY(allot(m, length + 1, &copy));
+    VST_TRY(allocate(m, length + 1, &copy));
     VST_TRY(vst_grow(&pickle->globals, &pickle->global_capacity, pickle->global_count + 1, sizeof(char *)));
     *out = memcpy(copy, name, length + 1);
     pickle->globals[pickle->global_count++] = copy;
@@ -375,7 +375,7 @@ out:
     return status;
 }
 
-/* Text up to the end of the line. */
+/* Reads text up to the end of the line. */
 static vst_status take_line(machine *m, vsti_pickled *out) {
     vst_status status = VST_OK;
     const unsigned char *begin = m->bytes + m->at, *end = memchr(begin, '\n', m->size - m->at);
@@ -406,11 +406,11 @@ out:
     return status;
 }
 
-/* OrderedDict() and, as Python 2 wrote it, OrderedDict([[key, value], …]). */
+/* OrderedDict(), or as Python 2 wrote it OrderedDict([[key, value], …]). */
 static vst_status push_ordered_dict(machine *m, const vsti_pickled *arguments) {
     vst_status status = VST_OK;
     vsti_pickled *dict = NULL;
-    VST_TRY(allot(m, sizeof *dict, &dict));
+    VST_TRY(allocate(m, sizeof *dict, &dict));
     *dict = (vsti_pickled){.kind = VSTI_DICT, .depth = 1};
     if (arguments->as.list.count > 0) {
         const vsti_pickled *pairs = arguments->as.list.items[0];
@@ -427,20 +427,20 @@ out:
     return status;
 }
 
-/* Notes a call instead of making it. */
+/* Pushes a call as a value; nothing is executed. */
 static vst_status push_call(machine *m, vsti_pickled *function, vsti_pickled *arguments) {
     vst_status status = VST_OK;
     vsti_pickled made = {.kind = VSTI_CALL, .depth = 1, .as.call = {function, arguments}};
     if (arguments->kind != VSTI_TUPLE) return broken(m, "the arguments of a call are no tuple");
     if (vsti_pickled_is_global(function, "collections.OrderedDict")) return push_ordered_dict(m, arguments);
-    VST_TRY(deeper(m, &made, arguments));
-    VST_TRY(deeper(m, &made, function));
+    VST_TRY(check_depth(m, &made, arguments));
+    VST_TRY(check_depth(m, &made, function));
     VST_TRY(push_new(m, made));
 out:
     return status;
 }
 
-/* keywords: the one on top is a dict of keyword arguments, which are dropped. */
+/* With `keywords` the value on top is a dict of keyword arguments, which is dropped. */
 static vst_status call(machine *m, bool keywords) {
     vst_status status = VST_OK;
     vsti_pickled *function = NULL, *arguments = NULL, *dropped = NULL;
@@ -457,7 +457,7 @@ static vst_status push_persistent(machine *m) {
     vsti_pickle *pickle = m->pickle;
     vsti_pickled made = {.kind = VSTI_PERSISTENT, .depth = 1};
     VST_TRY(pop(m, &made.as.id));
-    VST_TRY(deeper(m, &made, made.as.id));
+    VST_TRY(check_depth(m, &made, made.as.id));
     VST_TRY(push_new(m, made));
     VST_TRY(vst_grow(&pickle->persistents, &pickle->persistent_capacity, pickle->persistent_count + 1,
                      sizeof *pickle->persistents));
@@ -540,7 +540,7 @@ static vst_status duplicate(machine *m) {
     return status == VST_OK ? push(m, value) : status;
 }
 
-/* The object keeps the state it had; only Python could make sense of another. */
+/* Drops the state: it could only be interpreted by the class's own code. */
 static vst_status build(machine *m) {
     vsti_pickled *state = NULL, *object = NULL;
     const vst_status status = pop(m, &state);
@@ -565,7 +565,7 @@ static vst_status execute(machine *m, int opcode) {
     uint64_t ignored;
     switch (opcode) {
     case OP_PROTO: return check_protocol(m);
-    case OP_FRAME: return take_number(m, 8, &ignored); /* helps only those who read in pieces */
+    case OP_FRAME: return take_number(m, 8, &ignored); /* only of use to readers that read in pieces */
     case OP_STOP: return stop(m);
     case OP_MARK: return set_mark(m);
     case OP_POP: return drop(m);
@@ -583,7 +583,7 @@ static vst_status execute(machine *m, int opcode) {
     case OP_SHORT_BINUNICODE: return push_text(m, VSTI_STRING, 1);
     case OP_BINUNICODE: return push_text(m, VSTI_STRING, 4);
     case OP_BINUNICODE8: return push_text(m, VSTI_STRING, 8);
-    case OP_SHORT_BINSTRING: return push_text(m, VSTI_STRING, 1); /* Python 2 */
+    case OP_SHORT_BINSTRING: return push_text(m, VSTI_STRING, 1); /* Python 2 string */
     case OP_BINSTRING: return push_text(m, VSTI_STRING, 4);
     case OP_SHORT_BINBYTES: return push_text(m, VSTI_BYTES, 1);
     case OP_BINBYTES: return push_text(m, VSTI_BYTES, 4);

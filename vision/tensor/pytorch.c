@@ -1,5 +1,5 @@
-/* Reading what torch.save wrote. The zip archive is libzip's business, the pickle is pickle.c's; here are the rules of
- * both forms and the way from a call of torch._utils._rebuild_tensor_v2 to a dense tensor. */
+/* Reads files of torch.save. libzip reads the archive and pickle.c the pickle; this file has the rules of both formats,
+ * and turns calls of torch._utils._rebuild_tensor_v2 into dense tensors. */
 #include "vision/tensor/pytorch.h"
 
 #include <errno.h>
@@ -15,11 +15,12 @@
 #include "vision/base/memory.h"
 
 enum {
-    SHOWN = 100,     /* bytes of a name in a message */
-    KEY_DIGITS = 20, /* of a storage's key: the zip form counts, the older one has addresses */
-    PROTOCOL = 1001  /* of the older form */
+    SHOWN = 100,     /* bytes of a name that a message shows */
+    KEY_DIGITS = 20, /* maximum length of a storage's key: a counter in zip files, an address in the older format */
+    PROTOCOL = 1001  /* of the older format */
 };
-/* How far into a file of the older form its pickles may reach: the object and the keys may both be of full size. */
+/* Maximum size of the pickles in a file of the older format: the object and the list of keys may both have the maximum
+ * size. */
 static const size_t head_limit = 2 * (size_t)VSTI_PICKLE_BYTES + (64 << 10);
 
 typedef struct storage {
@@ -30,27 +31,27 @@ typedef struct storage {
     vst_dtype dtype;
     int64_t count; /* elements */
     size_t bytes;
-    bool located; /* the older form: the file has it, at `offset` */
+    bool located; /* older format: found in the file, at `offset` */
     size_t offset;
-    void *data;  /* NULL until a tensor asks for it */
-    bool viewed; /* a tensor points into it */
+    void *data;  /* NULL until a tensor needs it */
+    bool viewed; /* a tensor points to it */
 } storage;
 
 struct vsti_pytorch {
     vsti_source from;
-    zip_t *zip; /* NULL: the older form */
-    char *stem; /* what the archive's names begin with, "/" included */
-    char *head; /* the pickle's bytes, that of the older form with more behind it */
+    zip_t *zip; /* NULL: the older format */
+    char *stem; /* prefix of the names in the archive, including "/" */
+    char *head; /* the pickle's bytes; in the older format the start of the file */
     vsti_pickle pickle;
-    storage *storages; /* by key */
+    storage *storages; /* sorted by key */
     size_t storage_count;
-    void **blocks; /* the tensors' data */
+    void **blocks; /* data of tensors */
     size_t block_count, block_capacity;
-    size_t strided_bytes;        /* bytes of tensors that were not dense */
-    char nothing[VST_ALIGNMENT]; /* where tensors without elements point to */
+    size_t strided_bytes;        /* bytes of tensors that had to be copied because they were not dense */
+    char nothing[VST_ALIGNMENT]; /* data of tensors without elements */
 };
 
-/* Keeps a block of data until the file is closed. On failure it is freed. */
+/* Stores a block of data until the file is closed. On failure the block is freed. */
 static vst_status keep(vsti_pytorch *file, void *data) {
     const vst_status status = vst_grow(&file->blocks, &file->block_capacity, file->block_count + 1, sizeof(void *));
     if (status == VST_OK) file->blocks[file->block_count++] = data;
@@ -62,13 +63,13 @@ static vst_status keep(vsti_pytorch *file, void *data) {
 
 static vst_status zip_failed(zip_error_t *error, const char *what) {
     const int code = zip_error_code_zip(error);
-    vst_status status = VST_ERROR_FORMAT; /* seeking fails too where a broken archive has impossible offsets */
+    vst_status status = VST_ERROR_FORMAT; /* also for a failed seek: a broken archive can have impossible offsets */
     if (code == ZIP_ER_MEMORY) status = VST_ERROR_MEMORY;
     if (code == ZIP_ER_READ || code == ZIP_ER_OPEN) status = VST_ERROR_IO;
     return vst_fail(status, "%s: %s; copy the file again", what, zip_error_strerror(error));
 }
 
-/* A FILE of its own, which libzip closes. */
+/* Opens a separate FILE, which libzip closes. */
 static zip_source_t *source_of_file(int fd, zip_error_t *error) {
     const int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     FILE *stream = copy < 0 ? NULL : fdopen(copy, "rb");
@@ -88,7 +89,7 @@ static vst_status open_archive(vsti_pytorch *file) {
     zip_error_init(&error);
     zip_source_t *source = file->from.bytes ? zip_source_buffer_create(file->from.bytes, file->from.size, 0, &error)
                                             : source_of_file(file->from.fd, &error);
-    if (source) file->zip = zip_open_from_source(source, ZIP_RDONLY, &error); /* owns the source if it opens */
+    if (source) file->zip = zip_open_from_source(source, ZIP_RDONLY, &error); /* takes ownership of source on success */
     if (!file->zip) {
         status = zip_failed(&error, "the zip archive cannot be opened");
         zip_source_free(source);
@@ -102,7 +103,7 @@ static int compare_texts(const void *a, const void *b) {
     return strcmp(*x, *y);
 }
 
-/* What a member is called may hold anything; the names are compared as bytes. */
+/* Names may contain any bytes and are compared as bytes. */
 static vst_status list_members(zip_t *zip, const char ***out, size_t *count) {
     const zip_int64_t entries = zip_get_num_entries(zip, 0);
     *count = entries < 0 ? 0 : (size_t)entries;
@@ -119,7 +120,7 @@ static vst_status list_members(zip_t *zip, const char ***out, size_t *count) {
     return VST_OK;
 }
 
-/* The stem is what the file was called when it was saved, so the pickle is found by the end of its name. */
+/* The prefix is the name under which the file was saved, so the pickle is found by the end of its name. */
 static vst_status find_stem(vsti_pytorch *file, const char *const *names, size_t count) {
     static const char wanted[] = "data.pkl";
     for (size_t i = 0; i < count; i++) {
@@ -138,10 +139,10 @@ static vst_status find_stem(vsti_pytorch *file, const char *const *names, size_t
     return VST_OK;
 }
 
-/* The name of a member to vst_free; NULL if memory fails. */
+/* The full name of a member, freed with vst_free; NULL if out of memory. */
 static char *member_name(const vsti_pytorch *file, const char *name) { return vst_format("%s%s", file->stem, name); }
 
-/* Where a member is; -1: nowhere. */
+/* Sets *index to the member's index, -1 if there is none. */
 static vst_status locate(const vsti_pytorch *file, const char *name, zip_int64_t *index) {
     char *full = member_name(file, name);
     if (!full) return vst_fail_memory(strlen(file->stem) + strlen(name) + 1);
@@ -159,7 +160,7 @@ static vst_status refuse_torchscript(const vsti_pytorch *file) {
                     "torch.save(torch.jit.load(path).state_dict(), new_path)");
 }
 
-/* Members stored as they are cannot be larger than the file together, unless they overlap. */
+/* The sizes of uncompressed members cannot exceed the file's size, unless they overlap. */
 static vst_status check_members(const vsti_pytorch *file, size_t count) {
     const zip_uint64_t needed =
         ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
@@ -191,7 +192,7 @@ static vst_status check_members(const vsti_pytorch *file, size_t count) {
     return VST_OK;
 }
 
-/* Fills `to`; libzip compares the checksum when it meets the end, so the end is asked for too. */
+/* Reads the whole member. libzip verifies the checksum at its end, so one more byte is requested. */
 static vst_status read_opened(zip_file_t *member, char *to, size_t size, const char *name) {
     char more;
     for (size_t done = 0; done < size;) {
@@ -209,7 +210,7 @@ static vst_status read_opened(zip_file_t *member, char *to, size_t size, const c
     return VST_OK;
 }
 
-/* Reads a member of `least` to `most` bytes into new memory; *to stays NULL if there is no such member. */
+/* Reads a member of `least` to `most` bytes to new memory. *to is NULL if there is no such member. */
 static vst_status read_member(const vsti_pytorch *file, const char *name, size_t least, size_t most, void **to,
                               size_t *size) {
     vst_status status = VST_OK;
@@ -239,7 +240,7 @@ out:
     return status;
 }
 
-/* PyTorch before 2.1 did not write this member; its files are little-endian too wherever anyone used it. */
+/* PyTorch before 2.1 did not write this member; in practice its files are little-endian. */
 static vst_status check_byte_order(const vsti_pytorch *file) {
     static const char little[] = "little";
     void *text;
@@ -273,7 +274,7 @@ out:
     return status;
 }
 
-/* ---- Storages, as the pickle names them ---- */
+/* ---- Storages ---- */
 
 static const struct {
     const char *name;
@@ -306,7 +307,7 @@ static vst_status read_key(const vsti_pickled *key, storage *out) {
     return VST_OK;
 }
 
-/* ("storage", type, key, location, elements), in the older form followed by None or a view. */
+/* Reads ("storage", type, key, location, elements), in the older format followed by None or a view. */
 static vst_status read_storage_id(const vsti_pickled *id, storage *out) {
     vst_status status = VST_OK;
     *out = (storage){0};
@@ -341,7 +342,7 @@ static int compare_keys(const void *a, const void *b) {
     return memcmp(x->key, y->key, (size_t)x->key_size);
 }
 
-/* Whether an object outside of the pickle is a storage. The older form also keeps the source text of classes there. */
+/* Checks whether a reference is to a storage. The older format also stores the source code of classes this way. */
 static vst_status check_tag(const vsti_pickled *id, bool *is_storage) {
     if (id->kind == VSTI_TUPLE && id->as.list.count > 0) {
         *is_storage = vsti_pickled_is(id->as.list.items[0], "storage");
@@ -350,7 +351,7 @@ static vst_status check_tag(const vsti_pickled *id, bool *is_storage) {
     return vst_fail(VST_ERROR_FORMAT, "the pickle refers to an object outside of it that is no storage");
 }
 
-/* One entry for each storage; all mentions of one must agree. */
+/* Lists each storage once. All references to it must agree. */
 static vst_status list_storages(vsti_pytorch *file) {
     vst_status status = VST_OK;
     const vsti_pickle *pickle = &file->pickle;
@@ -404,9 +405,9 @@ out:
     return status;
 }
 
-/* ---- The older form: magic, protocol, system, object, keys of the storages, the storages ---- */
+/* ---- The older format: magic, protocol, system, object, keys of the storages, storages ---- */
 
-/* Reads the pickle at *at of the head. */
+/* Reads the pickle at offset *at and advances *at. */
 static vst_status next_pickle(const vsti_pytorch *file, size_t head_size, size_t *at, vsti_pickle *out) {
     size_t used;
     const vst_status status = vsti_pickle_read(out, file->head + *at, head_size - *at, &used);
@@ -436,7 +437,7 @@ static vst_status check_system(const vsti_pickled *value) {
     return VST_OK;
 }
 
-/* The three pickles before the object. */
+/* Reads the three pickles before the object. */
 static vst_status read_preamble(const vsti_pytorch *file, size_t head_size, size_t *at) {
     vst_status status = VST_OK;
     vsti_pickle pickle = {0};
@@ -456,7 +457,7 @@ out:
     return status;
 }
 
-/* Where one storage is: its number of elements as 8 bytes, then the elements. Moves *at behind it. */
+/* Finds one storage: the number of elements in 8 bytes, then the elements. Advances *at past it. */
 static vst_status locate_storage(const vsti_pytorch *file, const vsti_pickled *key, size_t *at) {
     vst_status status = VST_OK;
     storage wanted = {0};
@@ -466,7 +467,7 @@ static vst_status locate_storage(const vsti_pytorch *file, const vsti_pickled *k
     if (!s || s->located)
         return vst_fail(VST_ERROR_FORMAT, "storage %.*s is listed, but %s", wanted.key_size, wanted.key,
                         s ? "for the second time" : "not used by the pickle");
-    VST_TRY(check_storage(s)); /* or its size is not known */
+    VST_TRY(check_storage(s)); /* its size must be known */
     if (file->from.size - *at < sizeof count || file->from.size - *at - sizeof count < s->bytes)
         return vst_fail(VST_ERROR_FORMAT,
                         "storage %.*s should have %zu bytes at byte %zu, but the file ends at %zu: it is cut "
@@ -515,7 +516,7 @@ typedef struct layout {
     int64_t offset, stride[VST_MAX_RANK]; /* in elements */
 } layout;
 
-/* A call in the pickle that makes a tensor, without the calls around it that make it a parameter or a subclass. */
+/* A call in the pickle that builds a tensor, without the calls around it that build a parameter or a subclass. */
 typedef struct rebuild {
     const vsti_pickled *function, *arguments;
 } rebuild;
@@ -537,14 +538,23 @@ static rebuild unwrap(const vsti_pickled *value) {
     return call;
 }
 
+static const char *const rebuilders[] = {"torch._utils._rebuild_", "torch._tensor._rebuild_"};
+
+bool vsti_pytorch_is_tensor(const vsti_pickled *value) {
+    if (value->kind != VSTI_CALL) return false;
+    const vsti_pickled *function = unwrap(value).function;
+    for (int i = 0; i < 2 && function->kind == VSTI_GLOBAL; i++)
+        if (strncmp(function->as.global, rebuilders[i], strlen(rebuilders[i])) == 0) return true;
+    return false;
+}
+
 /* Whether a call makes a tensor. One that does in a way that is not known here is an error rather than no tensor. */
 static vst_status check_function(const vsti_pickled *function, bool *is_tensor) {
-    static const char *const families[] = {"torch._utils._rebuild_", "torch._tensor._rebuild_"};
     *is_tensor = vsti_pickled_is_global(function, "torch._utils._rebuild_tensor_v2") ||
                  vsti_pickled_is_global(function, "torch._utils._rebuild_tensor");
     if (*is_tensor || function->kind != VSTI_GLOBAL) return VST_OK;
     for (int i = 0; i < 2; i++)
-        if (strncmp(function->as.global, families[i], strlen(families[i])) == 0)
+        if (strncmp(function->as.global, rebuilders[i], strlen(rebuilders[i])) == 0)
             return vst_fail(VST_ERROR_UNSUPPORTED,
                             "a tensor made by %s is not supported; save it as an ordinary dense one",
                             function->as.global);
@@ -566,7 +576,8 @@ static vst_status read_numbers(const vsti_pickled *value, const char *what, int6
     return VST_OK;
 }
 
-/* (storage, offset, size, stride, requires_grad, hooks, metadata); metadata says of a view that its signs turn. */
+/* Reads (storage, offset, size, stride, requires_grad, hooks, metadata). metadata says whether a view is negated or
+ * conjugated. */
 static vst_status read_layout(const vsti_pytorch *file, const vsti_pickled *arguments, layout *out) {
     vst_status status = VST_OK;
     const size_t count = arguments->as.list.count;
@@ -592,7 +603,7 @@ out:
     return status;
 }
 
-/* A tensor that has elements must have them within its storage. */
+/* Checks that all elements are within the storage. */
 static vst_status check_extent(const layout *l, size_t *bytes) {
     char text[VST_SHAPE_TEXT];
     int64_t last = l->offset, step;
@@ -614,14 +625,14 @@ static vst_status check_extent(const layout *l, size_t *bytes) {
 static bool is_dense(const layout *l) {
     int64_t expected = 1;
     for (int i = l->shape.rank - 1; i >= 0; i--) {
-        if (l->shape.dim[i] == 1) continue; /* its stride moves nothing */
+        if (l->shape.dim[i] == 1) continue; /* its stride is never used */
         if (l->stride[i] != expected) return false;
         expected *= l->shape.dim[i];
     }
     return true;
 }
 
-/* Copies the dimensions from `axis` on in row-major order; returns where the next element goes. */
+/* Copies the dimensions from `axis` on in row-major order. Returns the position after the last element. */
 static char *copy_strided(char *to, const char *from, const layout *l, int axis, size_t element) {
     if (axis == l->shape.rank) {
         memcpy(to, from, element);
@@ -632,7 +643,7 @@ static char *copy_strided(char *to, const char *from, const layout *l, int axis,
     return to;
 }
 
-/* An expanded tensor is larger than its storage: without a limit a few bytes could ask for all memory. */
+/* An expanded tensor is larger than its storage: without a limit a small file could request all memory. */
 static vst_status gather_new(vsti_pytorch *file, const layout *l, const char *from, size_t bytes, void **out) {
     const size_t limit = file->from.size + VSTI_ACCUMULATE_ROOM;
     if (bytes > limit - file->strided_bytes)
@@ -679,7 +690,7 @@ out:
 
 /* ---- The file ---- */
 
-/* Names with a meaning here, or harmless marks that every file has. */
+/* Names that are understood here or that are in every file. */
 static bool is_familiar(const char *name) {
     static const char *const familiar[] = {"collections.OrderedDict",
                                            "torch._utils._rebuild_tensor",
@@ -708,7 +719,7 @@ static bool is_familiar(const char *name) {
     return false;
 }
 
-/* Leaves those in the list of names that a user should know of. */
+/* Keeps only the names that users should know about. */
 static void drop_familiar(vsti_pickle *pickle) {
     size_t kept = 0;
     for (size_t i = 0; i < pickle->global_count; i++)
@@ -734,7 +745,7 @@ out:
     return status;
 }
 
-/* The storages that tensors point into stay. */
+/* Storages that tensors point to are kept. */
 void vsti_pytorch_release(vsti_pytorch *file) {
     for (size_t i = 0; i < file->storage_count; i++) {
         storage *s = &file->storages[i];

@@ -27,6 +27,8 @@ const vsti_pickled *vsti_pytorch_root(const vsti_pytorch *file);
  * vsti_pytorch_release. */
 const char *vsti_pytorch_skipped(const vsti_pytorch *file, size_t index);
 
+/* Whether the value is a tensor, of a kind that is supported or not; nothing is read. */
+bool vsti_pytorch_is_tensor(const vsti_pickled *value);
 /* Converts `value` to a tensor, dense and row-major, without a name; `file` owns its data. Dense tensors with the same
  * storage share the data. *is_tensor is false if `value` is not a tensor. */
 VST_NODISCARD vst_status vsti_pytorch_tensor(vsti_pytorch *file, const vsti_pickled *value, bool *is_tensor,

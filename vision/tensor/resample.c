@@ -1,5 +1,4 @@
-/* Separable bicubic resizing, columns first. Each output position reads a run of input positions with weights that are
- * worked out once, in double. */
+/* Separable bicubic resizing, columns first. The weights of each output position are computed once, in double. */
 #include "vision/tensor/resample.h"
 
 #include <math.h>
@@ -8,15 +7,15 @@
 
 #include "vision/base/memory.h"
 
-enum { SIDE_MAX = 1 << 24 }; /* so that positions and widths of filters are far from overflow */
+enum { SIDE_MAX = 1 << 24 }; /* keeps positions and filter widths far from overflow */
 
-typedef struct filter { /* of one dimension */
-    int out, in, width; /* width: room of each output position's weights */
-    int *first, *count; /* input positions that are read */
+typedef struct filter { /* along one dimension */
+    int out, in, width; /* width: allocated weights per output position */
+    int *first, *count; /* range of input positions per output position */
     double *weight;     /* (out, width) */
 } filter;
 
-/* Keys, 1981: cubic convolution with its free coefficient. */
+/* The cubic convolution kernel (Keys, 1981); `a` is its free coefficient. */
 static double cubic(double x, double a) {
     x = fabs(x);
     if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
@@ -25,7 +24,7 @@ static double cubic(double x, double a) {
 
 static int clamp(int x, int low, int high) { return x < low ? low : x > high ? high : x; }
 
-/* Four positions; those beyond the edge are the edge itself. */
+/* Four taps; positions outside are clamped to the edge. */
 static void fill_plain(filter *f, int i) {
     const double at = (i + 0.5) * f->in / f->out - 0.5;
     const int base = (int)floor(at), last = f->in - 1;
@@ -35,7 +34,7 @@ static void fill_plain(filter *f, int i) {
     for (int k = base - 1; k <= base + 2; k++) weight[clamp(k, 0, last) - f->first[i]] += cubic(at - k, -0.75);
 }
 
-/* As many positions as a reduction brings together; those beyond the edge are left out. */
+/* The filter is widened when shrinking; positions outside are left out and the weights are normalised. */
 static void fill_antialiased(filter *f, int i) {
     const double scale = fmax((double)f->in / f->out, 1), at = (i + 0.5) * f->in / f->out, support = 2 * scale;
     double *weight = f->weight + (size_t)i * (size_t)f->width, sum = 0;

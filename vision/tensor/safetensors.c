@@ -1,4 +1,5 @@
-/* Reading and writing safetensors files: 8 bytes of header length, a JSON header, the data. JSON by jansson. */
+/* Reading and writing safetensors files: 8 bytes of header length, a JSON header, the data. JSON is parsed by jansson.
+ */
 #include "vision/tensor/safetensors.h"
 
 #include <inttypes.h>
@@ -15,35 +16,37 @@
 enum {
     LENGTH_BYTES = 8,
     DEPTH_MAX = 8, /* the format itself needs 3 */
-    CHECKSUM_TEXT = 17,
+    DIGITS = 16,
+    CHECKSUM_TEXT = 24,
     SHOWN = 100 /* bytes of a name in a message */
 };
-static const char checksum_key[] = "vistill.xxh3";
+static const char checksum_key[] = "vistill.xxh3", own_keys[] = "vistill.";
+static const char all_mark[] = "all:"; /* before the digits: the checksum is of the whole file */
 static const char metadata_key[] = "__metadata__";
 
 const vst_safetensors_limits vst_safetensors_default_limits = {
     .header_bytes = (size_t)16 << 20, .file_bytes = (size_t)16 << 30, .tensors = 100000, .name_bytes = 1024};
 
 typedef struct entry {
-    vst_tensor tensor; /* the name belongs to the JSON */
-    size_t begin, end; /* in the data */
+    vst_tensor tensor; /* the name is owned by the JSON */
+    size_t begin, end; /* in bytes, from the start of the data */
 } entry;
 
 struct vst_safetensors {
     char *path;
     json_t *header;
-    const json_t *metadata; /* within header; NULL if there is none */
-    entry *entries;         /* by offset */
+    const json_t *metadata; /* part of `header`; NULL if absent */
+    entry *entries;         /* sorted by offset */
     const entry **by_name;
     size_t count;
     void *data;
     size_t data_size;
 };
 
-/* ---- jansson's memory ---- */
+/* ---- Memory for jansson ---- */
 
-/* jansson's scanner does not notice when its buffer cannot grow and loses a byte (strbuffer_append in lex_save). So a
- * refused allocation is noted here and tried once more; whoever called jansson then gives up by out_of_memory(). */
+/* jansson ignores a failed allocation in one place and loses a byte (strbuffer_append in lex_save). A failed allocation
+ * is therefore recorded here and retried, and callers of jansson check out_of_memory() afterwards. */
 static _Thread_local bool json_refused;
 
 static void *json_alloc(size_t bytes) {
@@ -53,7 +56,7 @@ static void *json_alloc(size_t bytes) {
     return vst_alloc(bytes);
 }
 
-/* jansson has one allocator for the whole process; set before main, no thread can see it change. */
+/* jansson has one allocator per process; it is set before main, so that no thread sees it change. */
 __attribute__((constructor)) static void set_json_allocator(void) { json_set_alloc_funcs(json_alloc, vst_free); }
 
 /* ---- Reading ---- */
@@ -64,7 +67,7 @@ static uint64_t from_little_endian(const unsigned char bytes[LENGTH_BYTES]) {
     return value;
 }
 
-/* Bounds the nesting before jansson recurses. Syntax is jansson's business: wrong text is refused there. */
+/* Limits the nesting, because jansson recurses. Syntax errors are left to jansson. */
 static vst_status check_depth(const char *text, size_t length) {
     int depth = 0;
     bool quoted = false;
@@ -123,7 +126,7 @@ static vst_status check_name(const char *name, size_t limit) {
     return VST_OK;
 }
 
-/* A JSON integer that is not negative; reals such as 1.0 or 1e3 are refused. */
+/* Reads a non-negative JSON integer. Reals such as 1.0 or 1e3 are refused. */
 static vst_status read_size(const json_t *value, const char *what, int64_t *out) {
     if (!json_is_integer(value) || json_integer_value(value) < 0)
         return vst_fail(VST_ERROR_FORMAT, "%s must hold integers of 0 or more", what);
@@ -164,7 +167,7 @@ static vst_status read_offsets(const json_t *value, size_t data_size, entry *out
     VST_TRY(read_size(json_array_get(value, 0), "data_offsets", &begin));
     VST_TRY(read_size(json_array_get(value, 1), "data_offsets", &end));
     if (end < begin)
-        return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] run backwards", begin, end);
+        return vst_fail(VST_ERROR_FORMAT, "data_offsets [%" PRId64 ", %" PRId64 "] end before they begin", begin, end);
     if ((uint64_t)end > data_size)
         return vst_fail(VST_ERROR_FORMAT,
                         "data_offsets [%" PRId64 ", %" PRId64
@@ -209,7 +212,7 @@ static int compare_names(const void *a, const void *b) {
     return strcmp((*x)->tensor.name, (*y)->tensor.name);
 }
 
-/* The tensors must cover the data without holes or overlap. */
+/* Checks that the tensors cover the data without holes and overlaps. */
 static vst_status check_cover(const vst_safetensors *file) {
     size_t end = 0;
     for (size_t i = 0; i < file->count; i++) {
@@ -255,28 +258,78 @@ out:
     return status;
 }
 
-static void checksum_text(uint64_t hash, char text[CHECKSUM_TEXT]) {
-    snprintf(text, CHECKSUM_TEXT, "%016" PRIx64, hash);
-}
-
 static vst_status read_data(vst_safetensors *file, const vsti_source *from, size_t offset) {
     vst_status status = VST_OK;
-    char found[CHECKSUM_TEXT];
     file->data = vst_alloc_aligned(file->data_size);
     if (!file->data) return vst_fail_memory(file->data_size);
     VST_TRY(vsti_source_read(from, offset, file->data, file->data_size));
     for (size_t i = 0; i < file->count; i++) file->entries[i].tensor.data = (char *)file->data + file->entries[i].begin;
-
-    const char *expected = vst_safetensors_metadata(file, checksum_key);
-    if (!expected) return VST_OK;
-    checksum_text(XXH3_64bits(file->data, file->data_size), found);
-    if (strcmp(found, expected) != 0)
-        return vst_fail(VST_ERROR_FORMAT,
-                        "the checksum of the data is %s, but the header says %.*s: the file is "
-                        "damaged; copy it again",
-                        found, SHOWN, expected);
 out:
     return status;
+}
+
+/* ---- The checksum ---- */
+
+static void checksum_text(const char *mark, uint64_t hash, char text[CHECKSUM_TEXT]) {
+    snprintf(text, CHECKSUM_TEXT, "%s%0*" PRIx64, mark, DIGITS, hash);
+}
+
+/* The digits of a whole file's checksum in the header's text, as the writer lays it out; NULL: there are none. A quote
+ * within a JSON string has a backslash before it, so that this is a key. */
+static char *find_digits(char *header, size_t size) {
+    char key[64];
+    const size_t length = (size_t)snprintf(key, sizeof key, "\"%s\":\"%s", checksum_key, all_mark);
+    char *found = memmem(header, size, key, length);
+    return found && (size_t)(header + size - found) >= length + DIGITS ? found + length : NULL;
+}
+
+/* The hash of the header and what is added to it: the file's bytes one after the other. NULL: out of memory. */
+static XXH3_state_t *hash_begin(const char *header, size_t size) {
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return NULL;
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, header, size);
+    return state;
+}
+
+static uint64_t hash_end(XXH3_state_t *state) {
+    const uint64_t hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
+}
+
+/* Whether there is a key that only Vistill writes; it never did so without a checksum. */
+static bool has_own_keys(const vst_safetensors *file) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)file->metadata, key, value) {
+        if (strncmp(key, own_keys, sizeof own_keys - 1) == 0) return true;
+    }
+    return false;
+}
+
+/* `header`: the length and the JSON as they stand in the file; its digits become zeros. */
+static vst_status verify(const vst_safetensors *file, char *header, size_t size) {
+    char found[CHECKSUM_TEXT];
+    const char *expected = vst_safetensors_metadata(file, checksum_key);
+    if (!expected && !has_own_keys(file)) return VST_OK;
+    if (!expected)
+        return vst_fail(VST_ERROR_FORMAT, "the header lacks %s, the checksum: the file is damaged; copy it again",
+                        checksum_key);
+    char *digits = find_digits(header, size);
+    if (digits) {
+        memset(digits, '0', DIGITS);
+        XXH3_state_t *all = hash_begin(header, size);
+        if (!all) return vst_fail(VST_ERROR_MEMORY, "out of memory for the checksum");
+        XXH3_64bits_update(all, file->data, file->data_size);
+        checksum_text(all_mark, hash_end(all), found);
+    } else {
+        checksum_text("", XXH3_64bits(file->data, file->data_size), found); /* version 0.1.0 */
+    }
+    if (strcmp(found, expected) == 0) return VST_OK;
+    return vst_fail(VST_ERROR_FORMAT,
+                    "the file's checksum is %s, but the header says %.*s: the file is damaged; copy it again", found,
+                    SHOWN, expected);
 }
 
 static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safetensors_limits *limits) {
@@ -292,11 +345,11 @@ static vst_status check_sizes(size_t file_size, uint64_t header, const vst_safet
     return VST_OK;
 }
 
-/* Everything is checked before the data are read. */
+/* Checks the whole header before it reads the data. */
 static vst_status load(vst_safetensors *file, const vsti_source *from, const vst_safetensors_limits *limits) {
     vst_status status = VST_OK;
     unsigned char length[LENGTH_BYTES];
-    char *text = NULL;
+    char *bytes = NULL;
     if (from->size < LENGTH_BYTES)
         return vst_fail(VST_ERROR_FORMAT, "only %zu bytes long: not a safetensors file", from->size);
     if (from->size > limits->file_bytes)
@@ -306,14 +359,16 @@ static vst_status load(vst_safetensors *file, const vsti_source *from, const vst
 
     const size_t header = (size_t)from_little_endian(length);
     file->data_size = from->size - LENGTH_BYTES - header;
-    text = vst_alloc(header);
-    if (!text) VST_TRY(vst_fail_memory(header));
-    VST_TRY(vsti_source_read(from, LENGTH_BYTES, text, header));
-    VST_TRY(parse_json(&file->header, text, header));
+    bytes = vst_alloc(LENGTH_BYTES + header);
+    if (!bytes) VST_TRY(vst_fail_memory(header));
+    memcpy(bytes, length, LENGTH_BYTES);
+    VST_TRY(vsti_source_read(from, LENGTH_BYTES, bytes + LENGTH_BYTES, header));
+    VST_TRY(parse_json(&file->header, bytes + LENGTH_BYTES, header));
     VST_TRY(read_entries(file, limits));
     VST_TRY(read_data(file, from, LENGTH_BYTES + header));
+    VST_TRY(verify(file, bytes, LENGTH_BYTES + header));
 out:
-    vst_free(text);
+    vst_free(bytes);
     return status;
 }
 
@@ -385,7 +440,7 @@ static size_t tensor_bytes(const vst_tensor *tensor) {
     return (size_t)vst_shape_count(&tensor->shape) * vst_dtype_size(tensor->dtype);
 }
 
-/* Whether a tensor can be written; adds its bytes to *total. */
+/* Checks that a tensor can be written and adds its bytes to *total. */
 static vst_status check_tensor(const vst_tensor *tensor, size_t *total) {
     char text[VST_SHAPE_TEXT];
     size_t bytes;
@@ -393,7 +448,7 @@ static vst_status check_tensor(const vst_tensor *tensor, size_t *total) {
     const vst_status status = check_name(tensor->name, vst_safetensors_default_limits.name_bytes);
     if (status != VST_OK) return vst_fail_in(VST_ERROR_ARGUMENT, "cannot be written");
     if (strcmp(tensor->name, metadata_key) == 0)
-        return vst_fail(VST_ERROR_ARGUMENT, "a tensor cannot be called %s", metadata_key);
+        return vst_fail(VST_ERROR_ARGUMENT, "a tensor cannot be named %s", metadata_key);
     const int64_t count = vst_shape_count(&tensor->shape);
     if (count < 0 || !vst_multiply((size_t)count, vst_dtype_size(tensor->dtype), &bytes))
         return vst_fail(VST_ERROR_SHAPE, "tensor \"%s\": the shape %s is not possible", tensor->name,
@@ -404,7 +459,7 @@ static vst_status check_tensor(const vst_tensor *tensor, size_t *total) {
     return VST_OK;
 }
 
-/* The reference writer's order: large elements first, so that each tensor is aligned to its type; then by name. */
+/* The reference writer's order: larger element size first, so that every tensor is aligned; then by name. */
 static int compare_layout(const void *a, const void *b) {
     const vst_tensor *const *x = a, *const *y = b;
     const size_t x_size = vst_dtype_size((*x)->dtype), y_size = vst_dtype_size((*y)->dtype);
@@ -416,25 +471,26 @@ static vst_status header_memory(void) {
     return vst_fail(VST_ERROR_MEMORY, "out of memory while writing the header of a safetensors file");
 }
 
-/* What json_object_set_new said, as a status. A key or value that is not UTF-8 is the only other reason to fail. */
+/* Converts the result of json_object_set_new to a status. If memory did not fail, a key or value is not UTF-8. */
 static vst_status json_result(int result, const char *key) {
     if (json_refused) return header_memory();
     if (result != 0) return vst_fail(VST_ERROR_ARGUMENT, "\"%.*s\" or its value is not valid UTF-8", SHOWN, key);
     return VST_OK;
 }
 
-static vst_status describe_metadata(json_t *header, const vst_metadata *metadata, size_t count, uint64_t hash) {
+/* The checksum's digits are zeros until the whole header is known. */
+static vst_status describe_metadata(json_t *header, const vst_metadata *metadata, size_t count) {
     vst_status status = VST_OK;
     char checksum[CHECKSUM_TEXT];
-    json_t *object = json_object(); /* owned by the header from the next line on */
+    json_t *object = json_object(); /* json_object_set_new below takes ownership */
     VST_TRY(json_result(json_object_set_new(header, metadata_key, object), metadata_key));
-    checksum_text(hash, checksum);
+    checksum_text(all_mark, 0, checksum);
     VST_TRY(json_result(json_object_set_new(object, checksum_key, json_string(checksum)), checksum_key));
     for (size_t i = 0; i < count; i++) {
         if (!metadata[i].key || !metadata[i].value)
             return vst_fail(VST_ERROR_ARGUMENT, "metadata without key or value");
         if (json_object_get(object, metadata[i].key))
-            return vst_fail(VST_ERROR_ARGUMENT, "the metadata key \"%.*s\" is there twice", SHOWN, metadata[i].key);
+            return vst_fail(VST_ERROR_ARGUMENT, "the metadata key \"%.*s\" appears twice", SHOWN, metadata[i].key);
         VST_TRY(
             json_result(json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)), metadata[i].key));
     }
@@ -448,7 +504,7 @@ static vst_status describe_tensors(json_t *header, const vst_tensor *const *orde
     for (size_t i = 0; i < count; i++) {
         const vst_tensor *tensor = order[i];
         if (json_object_get(header, tensor->name))
-            return vst_fail(VST_ERROR_ARGUMENT, "the tensor \"%s\" is there twice", tensor->name);
+            return vst_fail(VST_ERROR_ARGUMENT, "the tensor \"%s\" appears twice", tensor->name);
         const size_t end = begin + tensor_bytes(tensor);
         json_t *shape = json_array();
         for (int d = 0; d < tensor->shape.rank; d++) json_array_append_new(shape, json_integer(tensor->shape.dim[d]));
@@ -461,7 +517,7 @@ out:
     return status;
 }
 
-/* The length and the header as they stand in the file: *out is to be vst_free'd. */
+/* The header's length and text as stored in the file. The caller frees *out with vst_free. */
 static vst_status encode_header(const json_t *header, char **out, size_t *size) {
     json_refused = false;
     char *json = json_dumps(header, JSON_COMPACT);
@@ -481,17 +537,19 @@ static vst_status encode_header(const json_t *header, char **out, size_t *size) 
     return *out ? VST_OK : vst_fail_memory(*size);
 }
 
-static vst_status hash_data(const vst_tensor *const *order, size_t count, uint64_t *out) {
-    XXH3_state_t *state = XXH3_createState();
-    if (!state) return header_memory();
-    XXH3_64bits_reset(state);
-    for (size_t i = 0; i < count; i++) XXH3_64bits_update(state, order[i]->data, tensor_bytes(order[i]));
-    *out = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
+/* Puts the digits in the place of the zeros. */
+static vst_status seal(char *header, size_t size, const vst_tensor *const *order, size_t count) {
+    char text[CHECKSUM_TEXT], *digits = find_digits(header, size);
+    VST_ASSERT(digits);
+    XXH3_state_t *all = hash_begin(header, size);
+    if (!all) return header_memory();
+    for (size_t i = 0; i < count; i++) XXH3_64bits_update(all, order[i]->data, tensor_bytes(order[i]));
+    checksum_text("", hash_end(all), text);
+    memcpy(digits, text, DIGITS);
     return VST_OK;
 }
 
-/* Errors show on commit. */
+/* Write errors are reported by vsti_file_commit. */
 static vst_status write_file(const char *path, const char *header, size_t header_size, const vst_tensor *const *order,
                              size_t count) {
     vsti_file_writer writer;
@@ -500,7 +558,7 @@ static vst_status write_file(const char *path, const char *header, size_t header
     fwrite(header, 1, header_size, writer.stream);
     for (size_t i = 0; i < count; i++) {
         const size_t bytes = tensor_bytes(order[i]);
-        if (bytes) fwrite(order[i]->data, 1, bytes, writer.stream); /* an empty tensor may have no data */
+        if (bytes) fwrite(order[i]->data, 1, bytes, writer.stream); /* data of an empty tensor may be NULL */
     }
     return vsti_file_commit(&writer);
 }
@@ -512,7 +570,6 @@ vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, si
     json_t *object = NULL;
     char *header = NULL;
     size_t header_size = 0, total = 0;
-    uint64_t hash = 0;
 
     for (size_t i = 0; i < tensor_count; i++) VST_TRY(check_tensor(&tensors[i], &total));
     order = vst_calloc(tensor_count, sizeof *order);
@@ -522,10 +579,10 @@ vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, si
 
     json_refused = false;
     object = json_object();
-    VST_TRY(hash_data(order, tensor_count, &hash));
-    VST_TRY(describe_metadata(object, metadata, metadata_count, hash));
+    VST_TRY(describe_metadata(object, metadata, metadata_count));
     VST_TRY(describe_tensors(object, order, tensor_count));
     VST_TRY(encode_header(object, &header, &header_size));
+    VST_TRY(seal(header, header_size, order, tensor_count));
     VST_TRY(write_file(path, header, header_size, order, tensor_count));
 out:
     json_decref(object);

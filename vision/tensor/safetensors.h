@@ -43,8 +43,10 @@ typedef struct vst_metadata {
 
 /* Writes a file atomically: a temporary file beside `path`, fsync, rename, fsync of the folder. Tensors are in the
  * order of the reference writer (dtype alignment descending, then name), and the header is padded to 8 bytes. The
- * metadata key "vistill.xxh3", the XXH3-64 of the data in 16 hex digits, is added; vst_safetensors_open verifies it if
- * present. On failure the temporary file is removed and an existing file is unchanged. */
+ * metadata key "vistill.xxh3" is added: "all:" and the XXH3-64 of the whole file in 16 hex digits, with zeros in place
+ * of these digits. vst_safetensors_open verifies it; a file that has other keys "vistill.…" must have it. Files of
+ * version 0.1.0 have the XXH3-64 of the data alone, without "all:". On failure the temporary file is removed and an
+ * existing file is unchanged. */
 VST_NODISCARD vst_status vst_safetensors_write(const char *path, const vst_tensor *tensors, size_t tensor_count,
                                                const vst_metadata *metadata, size_t metadata_count);
 

@@ -1,4 +1,4 @@
-/* Opening and reading what tensors are read from. */
+/* Opening and reading a source of tensors. */
 #include "vision/tensor/source.h"
 
 #include <fcntl.h>

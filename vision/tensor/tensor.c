@@ -1,4 +1,4 @@
-/* Shapes and data types; conversion to float. */
+/* Shapes and dtypes; conversion to and from float. */
 #include "vision/tensor/tensor.h"
 
 #include <inttypes.h>
@@ -29,7 +29,7 @@ const char *vst_shape_text(const vst_shape *shape, char text[VST_SHAPE_TEXT]) {
     for (int i = 0; i < shape->rank; i++) {
         char piece[32];
         const size_t length = (size_t)snprintf(piece, sizeof piece, "%s%" PRId64, i ? ", " : "", shape->dim[i]);
-        if (used + length + sizeof ", …)" > VST_SHAPE_TEXT) { /* only absurd dimensions come here */
+        if (used + length + sizeof ", …)" > VST_SHAPE_TEXT) { /* only very long dimensions are cut here */
             used += (size_t)snprintf(text + used, VST_SHAPE_TEXT - used, ", …");
             break;
         }
@@ -55,8 +55,8 @@ static float from_bits(uint32_t bits) {
     return value;
 }
 
-/* Its exponent and mantissa in a float's places make 2^-112 of the value, of subnormals too, and exactly. There is no
- * branch for zeros, which other numbers follow in no order: with one this takes four times as long. */
+/* Exponent and mantissa moved to their places in a float give 2^-112 times the value, exactly, also for subnormals.
+ * Without a branch: zeros are frequent and unpredictable, and a branch for them makes this four times slower. */
 static float from_half(uint16_t half) {
     const uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = (uint32_t)(half & 0x7fff) << 13;
     const float value = from_bits(magnitude) * 0x1p112f;
@@ -66,7 +66,7 @@ static float from_half(uint16_t half) {
                      (magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : bits)); /* infinity, or NaN with its payload */
 }
 
-/* A loop over elements of TYPE, copied out because the data need not be aligned. */
+/* Converts each element of TYPE. Elements are copied first, because the data may be unaligned. */
 #define CONVERT(TYPE, expression)                                    \
     do {                                                             \
         for (size_t i = 0; i < count; i++) {                         \
@@ -77,7 +77,7 @@ static float from_half(uint16_t half) {
     } while (0)
 
 void vst_to_float(float *out, const void *data, vst_dtype dtype, size_t count) {
-    if (count == 0) return; /* data may be NULL then */
+    if (count == 0) return; /* data may be NULL */
     switch (dtype) {
     case VST_F64: CONVERT(double, (float)x); break;
     case VST_F32: memcpy(out, data, count * sizeof *out); break;
@@ -102,7 +102,7 @@ static uint16_t to_half(float value) {
     const uint32_t magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return sign | 0x7e00;  /* NaN */
     if (magnitude >= 0x477ff000) return sign | 0x7c00; /* 65520 and more */
-    if (magnitude < 0x38800000) { /* below 2^-14: adding 2^-1 leaves multiples of 2^-24 in the last bits */
+    if (magnitude < 0x38800000) { /* below 2^-14: adding 0.5 leaves multiples of 2^-24 in the low bits */
         const float shifted = from_bits(magnitude) + 0.5f;
         memcpy(&bits, &shifted, sizeof bits);
         return (uint16_t)(sign | (bits - 0x3f000000));

@@ -1,5 +1,5 @@
-/* Named tensors from a file of any origin: which format it is, which of its values are the weights, what they are
- * called. */
+/* Named tensors from a file of any supported format: detects the format, selects the state dict and normalises the
+ * names. */
 #include "vision/tensor/weights.h"
 
 #include <inttypes.h>
@@ -12,8 +12,8 @@
 #include "vision/tensor/safetensors.h"
 
 enum {
-    HEAD_BYTES = 16, /* enough to tell the formats apart */
-    SHOWN = 100,     /* bytes of a name in a message */
+    HEAD_BYTES = 16, /* enough to detect the format */
+    SHOWN = 100,     /* bytes of a name that a message shows */
     KEYS_SHOWN = 20,
     KEYS_TEXT = 1000
 };
@@ -27,11 +27,11 @@ struct vst_weights {
     vst_tensor *tensors; /* in the file's order */
     const vst_tensor **by_name;
     size_t count, capacity;
-    char **names; /* owned; empty for safetensors, whose names belong to the file */
+    char **names; /* owned; empty for safetensors, where the file owns the names */
     size_t name_count, name_capacity;
     char **skipped;
     size_t skipped_count, skipped_capacity;
-    vst_safetensors *safetensors; /* either of the two owns the data */
+    vst_safetensors *safetensors; /* one of the two owns the data */
     vsti_pytorch *pytorch;
 };
 
@@ -50,7 +50,7 @@ out:
 
 /* ---- Formats ---- */
 
-/* Files that people take for weights, and what became of them. */
+/* Files that users often take for weights, with advice. */
 static const struct {
     const char *begin, *what;
 } mistakes[] = {
@@ -81,10 +81,10 @@ static vst_status recognise(const unsigned char *head, size_t size, format *out)
 
 /* ---- Names ---- */
 
-/* The length of the UTF-8 character at `text`, 0 if it is none. */
+/* The length of the UTF-8 character at `text`, 0 if it is invalid. */
 static size_t utf8_length(const unsigned char *text, size_t left) {
     static const struct {
-        unsigned char mask, lead, low, high; /* of the first byte; bounds of the second */
+        unsigned char mask, lead, low, high; /* of the first byte; range of the second byte */
         unsigned char length;
     } forms[] = {{0x80, 0x00, 0x00, 0x00, 1}, {0xe0, 0xc0, 0x80, 0xbf, 2}, {0xff, 0xe0, 0xa0, 0xbf, 3},
                  {0xff, 0xed, 0x80, 0x9f, 3}, {0xf0, 0xe0, 0x80, 0xbf, 3}, {0xff, 0xf0, 0x90, 0xbf, 4},
@@ -99,7 +99,7 @@ static size_t utf8_length(const unsigned char *text, size_t left) {
     return 0;
 }
 
-/* The rules for names in safetensors: what is read here can be written there. */
+/* The rules for names are those of safetensors, so that every tensor can be written again. */
 static vst_status check_name(const vsti_pickled *name) {
     const unsigned char *text = (const unsigned char *)name->as.text.bytes;
     const size_t length = name->as.text.size, limit = vst_safetensors_default_limits.name_bytes;
@@ -117,20 +117,63 @@ static vst_status check_name(const vsti_pickled *name) {
     return VST_OK;
 }
 
-/* Takes a prefix off, if it is before all names and something is left of each. */
-static bool strip_prefix(vst_weights *weights, const char *prefix) {
-    const size_t length = strlen(prefix);
-    for (size_t i = 0; i < weights->count; i++) {
-        const char *name = weights->tensors[i].name;
-        if (strncmp(name, prefix, length) != 0 || !name[length]) return false;
+/* What wrappers put into names: torch.compile, fully sharded data parallel, activation checkpointing. No module is
+ * called so, so it goes wherever it stands. What else stands before names says whose they are, and stays. */
+static const char *const wrappers[] = {"_orig_mod.", "_fsdp_wrapped_module.", "_fpw_module.",
+                                       "_checkpoint_wrapped_module."};
+
+/* The length of a wrapper's part at `name`, where a part of the name begins; 0: none, or it is all of the name. */
+static size_t wrapper_length(const char *name) {
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++) {
+        const size_t length = strlen(wrappers[i]);
+        if (strncmp(name, wrappers[i], length) == 0 && name[length]) return length;
     }
-    for (size_t i = 0; i < weights->count; i++) weights->tensors[i].name += length;
-    return weights->count > 0;
+    return 0;
 }
 
-/* What training wrappers put before every name, in any order: DistributedDataParallel, torch.compile. */
-static void strip_prefixes(vst_weights *weights) {
-    while (strip_prefix(weights, "module.") || strip_prefix(weights, "_orig_mod.")) continue;
+static bool is_wrapped(const char *name) {
+    for (const char *part = name; part; part = strchr(part, '.')) {
+        if (*part == '.') part++;
+        if (wrapper_length(part)) return true;
+    }
+    return false;
+}
+
+static void unwrap_name(char *to, const char *name) {
+    for (bool begins = true; *name; name++) {
+        for (size_t length; begins && (length = wrapper_length(name));) name += length;
+        begins = *name == '.';
+        *to++ = *name;
+    }
+    *to = 0;
+}
+
+static vst_status unwrap_names(vst_weights *weights) {
+    vst_status status = VST_OK;
+    for (size_t i = 0; i < weights->count; i++) {
+        const char *name = weights->tensors[i].name;
+        if (!is_wrapped(name)) continue;
+        VST_TRY(add_text(&weights->names, &weights->name_count, &weights->name_capacity, name, strlen(name)));
+        unwrap_name(weights->names[weights->name_count - 1], name);
+        weights->tensors[i].name = weights->names[weights->name_count - 1];
+    }
+out:
+    return status;
+}
+
+/* Keeps the tensors whose names begin with `prefix` and a dot, without them. */
+static vst_status keep_only(vst_weights *weights, const char *prefix) {
+    const size_t length = strlen(prefix);
+    size_t kept = 0;
+    if (!length) return VST_OK;
+    for (size_t i = 0; i < weights->count; i++) {
+        const char *name = weights->tensors[i].name;
+        if (strncmp(name, prefix, length) != 0 || name[length] != '.' || !name[length + 1]) continue;
+        weights->tensors[kept] = weights->tensors[i];
+        weights->tensors[kept++].name += length + 1;
+    }
+    weights->count = kept;
+    return kept ? VST_OK : vst_fail(VST_ERROR_NOT_FOUND, "no tensor's name begins with \"%.*s.\"", SHOWN, prefix);
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -149,9 +192,9 @@ static vst_status index_names(vst_weights *weights) {
     return VST_OK;
 }
 
-/* ---- The state dict in what torch.save was given ---- */
+/* ---- Finding the state dict ---- */
 
-/* The string keys of a dict, for a message: "model", "epoch". */
+/* The string keys of a dict for a message: "model", "epoch". */
 static const char *keys_text(const vsti_pickled *dict, char text[KEYS_TEXT]) {
     size_t used = 0, shown = 0;
     text[0] = 0;
@@ -167,11 +210,11 @@ static const char *keys_text(const vsti_pickled *dict, char text[KEYS_TEXT]) {
                                  key->as.text.bytes);
     }
     for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* nothing that a terminal would obey */
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* no control characters for the terminal */
     return shown ? text : "none";
 }
 
-/* What class an object was made from; NULL if `value` is no object. */
+/* The class of an object; NULL if `value` is not an object. */
 static const char *class_of(const vsti_pickled *value) {
     if (value->kind != VSTI_CALL) return NULL;
     const vsti_pickled *function = value->as.call.function;
@@ -190,32 +233,154 @@ static vst_status not_a_dict(const vsti_pickled *value, const char *where) {
     return vst_fail(VST_ERROR_UNSUPPORTED, "%s is not a state dict, that is, a dict of names and tensors", where);
 }
 
-static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, const char *entry,
-                             const vsti_pickled **dict) {
-    char text[KEYS_TEXT];
-    *dict = vsti_dict_find(root, entry);
-    if (!*dict)
-        return vst_fail(VST_ERROR_NOT_FOUND, "it has no entry \"%.*s\"; it has %s", SHOWN, entry,
-                        keys_text(root, text));
-    if ((*dict)->kind != VSTI_DICT) {
-        snprintf(text, sizeof text, "its entry \"%.*s\"", SHOWN, entry);
-        return not_a_dict(*dict, text);
+/* Members of a dict: how many are tensors, and which are dicts that hold some, directly or further in. */
+typedef struct contents {
+    size_t tensors;
+    const vsti_pickled *key, *dict; /* of the first such dict */
+    size_t dicts, most;             /* how many there are; tensors of the first */
+    char names[KEYS_TEXT];          /* of all of them, for a message */
+} contents;
+
+enum { ENTRY_DEPTH = 4, ENTRY_BYTES = 400, ENTRY_MEMBERS = 300000 };
+
+/* Of what training programs keep beside the weights: the state of optimisers has tensors, too. */
+static bool is_state(const vsti_pickled *key) {
+    static const char *const states[] = {"optim", "lr_sched", "scheduler", "scaler", "callbacks", "loops"};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        const size_t length = strlen(states[i]);
+        if (key->as.text.size >= length && memcmp(key->as.text.bytes, states[i], length) == 0) return true;
     }
-    weights->entry = vst_strdup(entry);
-    return weights->entry ? VST_OK : vst_fail_memory(strlen(entry) + 1);
+    return false;
 }
 
-/* The entries that training programs use, in timm's order. */
-static vst_status choose(vst_weights *weights, const vsti_pickled *root, const char *entry, const vsti_pickled **dict) {
-    static const char *const usual[] = {"state_dict_ema", "model_ema", "state_dict", "model"};
-    if (root->kind != VSTI_DICT) return not_a_dict(root, "what was saved");
-    for (int i = 0; i < 4 && !entry; i++) {
-        const vsti_pickled *value = vsti_dict_find(root, usual[i]);
-        if (value && value->kind == VSTI_DICT) entry = usual[i];
+/* Tensors in a dict and in those within it. A pickle may name one dict in many places, so no more than *budget members
+ * are looked at. */
+static size_t count_within(const vsti_pickled *dict, int depth, size_t *budget) {
+    size_t count = 0;
+    for (size_t i = 0; i < dict->as.list.count && *budget; i += 2, --*budget) {
+        const vsti_pickled *key = dict->as.list.items[i], *value = dict->as.list.items[i + 1];
+        if (key->kind != VSTI_STRING || is_state(key)) continue;
+        if (value->kind == VSTI_DICT && depth < ENTRY_DEPTH) count += count_within(value, depth + 1, budget);
+        else count += vsti_pytorch_is_tensor(value);
+        if (!*budget) break;
     }
-    if (entry) return take_entry(weights, root, entry, dict);
-    *dict = root;
+    return count;
+}
+
+static size_t tensors_within(const vsti_pickled *dict) {
+    size_t budget = ENTRY_MEMBERS;
+    return count_within(dict, 1, &budget);
+}
+
+static void look_into(const vsti_pickled *dict, contents *out) {
+    size_t used = 0, budget = ENTRY_MEMBERS;
+    *out = (contents){0};
+    for (size_t i = 0; i < dict->as.list.count; i += 2) {
+        const vsti_pickled *key = dict->as.list.items[i], *value = dict->as.list.items[i + 1];
+        if (key->kind != VSTI_STRING) continue;
+        out->tensors += vsti_pytorch_is_tensor(value);
+        const size_t within = value->kind == VSTI_DICT && !is_state(key) ? count_within(value, 1, &budget) : 0;
+        if (!within) continue;
+        if (!out->dicts++) out->key = key, out->dict = value, out->most = within;
+        if (used + SHOWN + 10 < sizeof out->names)
+            used += (size_t)snprintf(out->names + used, sizeof out->names - used, "%s\"%.*s\"", used ? ", " : "",
+                                     key->as.text.size < SHOWN ? (int)key->as.text.size : SHOWN, key->as.text.bytes);
+    }
+    for (char *c = out->names; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+}
+
+/* Notes that a member of the dict was entered: "ema", then "ema.module". */
+static vst_status enter(vst_weights *weights, const char *key, size_t length) {
+    const char *before = weights->entry;
+    char *entry = vst_format("%s%s%.*s", before ? before : "", before ? "." : "", (int)length, key);
+    if (!entry) return vst_fail_memory(length + 1);
+    vst_free(weights->entry);
+    weights->entry = entry;
     return VST_OK;
+}
+
+/* The dict of names and tensors, for which no entry was named. Entries that training programs use go first, in timm's
+ * order, averages before what they are of; then the only dict that holds more than lies beside it. */
+static vst_status choose(vst_weights *weights, const vsti_pickled *dict, const vsti_pickled **found) {
+    static const char *const usual[] = {"state_dict_ema", "model_ema", "ema_state_dict",   "ema",
+                                        "state_dict",     "model",     "model_state_dict", "module"};
+    vst_status status = VST_OK;
+    contents in;
+    for (int depth = 0; depth < ENTRY_DEPTH; depth++) {
+        const vsti_pickled *next = NULL;
+        for (size_t i = 0; i < sizeof usual / sizeof *usual && !next; i++) {
+            const vsti_pickled *value = vsti_dict_find(dict, usual[i]);
+            if (!value || value->kind != VSTI_DICT || !tensors_within(value)) continue;
+            VST_TRY(enter(weights, usual[i], strlen(usual[i])));
+            next = value;
+        }
+        if (!next) {
+            look_into(dict, &in);
+            if (in.dicts > 1 && !in.tensors)
+                VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                                 "several of its entries have tensors: %s; say which, with --entry (in a recipe: "
+                                 "run.start_entry, distill.teacher_entry)",
+                                 in.names));
+            if (in.dicts != 1 || in.most <= in.tensors) break;
+            VST_TRY(enter(weights, in.key->as.text.bytes, in.key->as.text.size));
+            next = in.dict;
+        }
+        dict = next;
+    }
+    *found = dict;
+out:
+    return status;
+}
+
+/* The longest beginning of the entry, up to a dot or its end, that is a key of the dict; *rest: what follows it. */
+static const vsti_pickled *find_entry(const vsti_pickled *dict, const char *entry, const char **rest) {
+    char key[ENTRY_BYTES];
+    snprintf(key, sizeof key, "%s", entry);
+    for (char *end = key + strlen(key); end; end = strrchr(key, '.')) {
+        *end = 0;
+        const vsti_pickled *value = vsti_dict_find(dict, key);
+        *rest = entry + strlen(key) + (entry[strlen(key)] == '.');
+        if (value) return value;
+    }
+    return NULL;
+}
+
+/* Follows "ema.module" from dict to dict. What is left when no key fits is what the names begin with. */
+static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, const char *entry,
+                             const vsti_pickled **found, const char **prefix) {
+    vst_status status = VST_OK;
+    char text[KEYS_TEXT];
+    const vsti_pickled *dict = root;
+    const char *left = entry, *rest;
+    if (strlen(entry) >= ENTRY_BYTES) return vst_fail(VST_ERROR_ARGUMENT, "the entry's name is too long");
+    while (*left) {
+        const vsti_pickled *value = find_entry(dict, left, &rest);
+        if (!value) break;
+        if (value->kind != VSTI_DICT) {
+            snprintf(text, sizeof text, "its entry \"%.*s\"", SHOWN, entry);
+            return not_a_dict(value, text);
+        }
+        VST_TRY(enter(weights, left, strlen(left) - strlen(rest) - (*rest != 0)));
+        dict = value;
+        left = rest;
+    }
+    if (left == entry) { /* no dict: names that begin so, of the dict that would be taken */
+        VST_TRY(choose(weights, root, &dict));
+        for (size_t i = 0; i < dict->as.list.count; i += 2) {
+            const vsti_pickled *key = dict->as.list.items[i];
+            if (key->kind == VSTI_STRING && key->as.text.size > strlen(entry) &&
+                memcmp(key->as.text.bytes, entry, strlen(entry)) == 0 && key->as.text.bytes[strlen(entry)] == '.')
+                goto found;
+        }
+        VST_TRY(
+            vst_fail(VST_ERROR_NOT_FOUND, "it has no entry \"%.*s\"; it has %s", SHOWN, entry, keys_text(root, text)));
+    }
+found:
+    *found = dict;
+    *prefix = left;
+out:
+    return status;
 }
 
 static vst_status add_tensor(vst_weights *weights, const vsti_pickled *key, const vsti_pickled *value) {
@@ -238,13 +403,15 @@ out:
     return status;
 }
 
-/* Without a tensor the wrong thing was taken, so the message says what else there is. */
+/* If no tensor was found, the wrong entry was taken; the message lists the others. */
 static vst_status no_tensors(const vst_weights *weights, const vsti_pickled *root) {
     static const char *const usual[] = {"state_dict", "model"};
     char text[KEYS_TEXT];
     if (weights->entry) return vst_fail(VST_ERROR_NOT_FOUND, "its entry \"%s\" has no tensors", weights->entry);
     for (int i = 0; i < 2; i++) {
         const vsti_pickled *value = vsti_dict_find(root, usual[i]);
+        if (value && value->kind == VSTI_DICT)
+            return vst_fail(VST_ERROR_NOT_FOUND, "its entry \"%s\" has no tensors", usual[i]);
         if (!value || !class_of(value)) continue;
         snprintf(text, sizeof text, "its entry \"%s\"", usual[i]);
         return not_a_dict(value, text);
@@ -257,14 +424,19 @@ static vst_status no_tensors(const vst_weights *weights, const vsti_pickled *roo
 static vst_status read_pytorch(vst_weights *weights, const vsti_source *from, const char *entry) {
     vst_status status = VST_OK;
     const vsti_pickled *dict = NULL;
-    const char *name;
+    const char *name, *prefix = "";
     VST_TRY(vsti_pytorch_open(&weights->pytorch, from, weights->format == PYTORCH));
     const vsti_pickled *root = vsti_pytorch_root(weights->pytorch);
-    VST_TRY(choose(weights, root, entry, &dict));
+    if (root->kind != VSTI_DICT) VST_TRY(not_a_dict(root, "what was saved"));
+    if (entry) VST_TRY(take_entry(weights, root, entry, &dict, &prefix));
+    else VST_TRY(choose(weights, root, &dict));
     for (size_t i = 0; i < dict->as.list.count; i += 2)
         if (dict->as.list.items[i]->kind == VSTI_STRING)
             VST_TRY(add_tensor(weights, dict->as.list.items[i], dict->as.list.items[i + 1]));
     if (weights->count == 0) VST_TRY(no_tensors(weights, root));
+    VST_TRY(unwrap_names(weights));
+    VST_TRY(keep_only(weights, prefix));
+    if (*prefix) VST_TRY(enter(weights, prefix, strlen(prefix)));
     while ((name = vsti_pytorch_skipped(weights->pytorch, weights->skipped_count)))
         VST_TRY(add_text(&weights->skipped, &weights->skipped_count, &weights->skipped_capacity, name, strlen(name)));
     vsti_pytorch_release(weights->pytorch);
@@ -274,12 +446,9 @@ out:
 
 /* ---- Opening ---- */
 
-/* *named: the error's message begins with the path already. */
+/* *named: the message begins with the path already. */
 static vst_status read_safetensors(vst_weights *weights, const vsti_source *from, const char *entry, bool *named) {
     vst_status status = VST_OK;
-    if (entry)
-        return vst_fail(VST_ERROR_ARGUMENT, "a safetensors file has no entries such as \"%.*s\"; leave the entry out",
-                        SHOWN, entry);
     *named = true;
     if (from->bytes)
         VST_TRY(vst_safetensors_parse(&weights->safetensors, weights->path, from->bytes, from->size, NULL));
@@ -289,6 +458,11 @@ static vst_status read_safetensors(vst_weights *weights, const vsti_source *from
     weights->tensors = vst_calloc(weights->count, sizeof *weights->tensors);
     if (!weights->tensors) return vst_fail_memory(weights->count * sizeof *weights->tensors);
     for (size_t i = 0; i < weights->count; i++) weights->tensors[i] = *vst_safetensors_at(weights->safetensors, i);
+    VST_TRY(unwrap_names(weights));
+    if (entry) {
+        VST_TRY(keep_only(weights, entry));
+        VST_TRY(enter(weights, entry, strlen(entry)));
+    }
 out:
     return status;
 }
@@ -312,7 +486,6 @@ static vst_status load_new(vst_weights **out, const char *path, const vsti_sourc
     VST_TRY(check_head(from, &weights->format));
     if (weights->format == SAFETENSORS) VST_TRY(read_safetensors(weights, from, entry, &named));
     else VST_TRY(read_pytorch(weights, from, entry));
-    strip_prefixes(weights);
     VST_TRY(index_names(weights));
     *out = weights;
     weights = NULL;
@@ -357,7 +530,7 @@ void vst_weights_close(vst_weights *weights) {
     vst_free(weights);
 }
 
-/* ---- What is in it ---- */
+/* ---- Access ---- */
 
 const char *vst_weights_path(const vst_weights *weights) { return weights->path; }
 

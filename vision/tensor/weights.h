@@ -9,12 +9,14 @@
 
 typedef struct vst_weights vst_weights;
 
-/* Opens a file and finds its state dict. `entry` selects a dictionary of a PyTorch checkpoint ("model_ema"); NULL
- * selects the first of "state_dict_ema", "model_ema", "state_dict", "model" that is a dict (timm's order), else the
- * whole object. Entries that are not tensors are ignored. The prefixes "module." and "_orig_mod." are removed if all
- * names have them. Files may have up to 16 GiB; of a PyTorch checkpoint only the storages in use are read. On failure
- * *out is NULL; the message names the file, the offset or the tensor, and a remedy (such as the available entries). A
- * missing entry is VST_ERROR_NOT_FOUND; an entry given for a safetensors file is VST_ERROR_ARGUMENT. */
+/* Opens a file and finds its state dict. `entry` selects a dictionary of a PyTorch checkpoint ("model_ema", or
+ * "ema.module" for one within another), or the tensors whose names begin with it and a dot ("student"), in any format.
+ * NULL: the first of the entries that training programs use, averages first (state_dict_ema, model_ema, … state_dict,
+ * model …), or the only dictionary that holds more tensors than lie beside it, or the whole object; several such
+ * dictionaries are VST_ERROR_ARGUMENT. Entries that are not tensors are ignored. Parts of names that torch.compile and
+ * fully sharded data parallel insert are removed. Files may have up to 16 GiB; of a PyTorch checkpoint only the
+ * storages in use are read. On failure *out is NULL; the message names the file, the offset or the tensor, and a remedy
+ * (such as the available entries). A missing entry is VST_ERROR_NOT_FOUND. */
 VST_NODISCARD vst_status vst_weights_open(vst_weights **out, const char *path, const char *entry);
 /* Parses a file in memory; the bytes are copied. Messages use `name` in place of the path. */
 VST_NODISCARD vst_status vst_weights_parse(vst_weights **out, const char *name, const void *bytes, size_t size,
@@ -23,7 +25,7 @@ void vst_weights_close(vst_weights *weights);
 
 const char *vst_weights_path(const vst_weights *weights);   /* as given on opening; owned by `weights` */
 const char *vst_weights_format(const vst_weights *weights); /* "safetensors", "PyTorch" or "PyTorch before 1.6" */
-const char *vst_weights_entry(const vst_weights *weights);  /* the selected dictionary; NULL: the whole object */
+const char *vst_weights_entry(const vst_weights *weights);  /* what was selected; NULL: the whole object */
 
 /* The tensors in file order, dense and row-major (strided tensors are copied): views owned by `weights`. */
 size_t vst_weights_count(const vst_weights *weights);

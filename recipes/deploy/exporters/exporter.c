@@ -1,4 +1,4 @@
-/* Finds an exporter by its name or by a file's ending. */
+/* Finds exporters by name or file extension. */
 #include "recipes/deploy/exporters/exporter.h"
 
 #include <stdio.h>

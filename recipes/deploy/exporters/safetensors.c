@@ -1,4 +1,4 @@
-/* Export as safetensors with timm's names: what timm.create_model(name, checkpoint_path=FILE) loads strictly. */
+/* Export as safetensors with timm's names, which timm.create_model(name, checkpoint_path=FILE) loads strictly. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 
 enum { NOTE_BYTES = 512 };
 
-/* The variant as timm would make it for this input and so many classes. */
+/* The variant as timm would create it for the model's input and number of classes. */
 static vst_status plain_variant(vst_model_config **out, const vst_model_config *model) {
     vst_status status = VST_OK;
     char image[16], channels[16], classes[16];
@@ -24,7 +24,7 @@ out:
     return status;
 }
 
-/* *same: the model has the tensors of its variant, whatever else its options are. */
+/* *same: whether the model has the same tensors as its variant, whatever its options are. */
 static vst_status has_plain_tensors(bool *same, const vst_model *model) {
     vst_status status = VST_OK;
     vst_model_config *plain = NULL;
@@ -45,12 +45,12 @@ out:
     return status;
 }
 
-/* Variants of our own: small images, and Compact Convolutional Transformers. All others are timm's. */
+/* Variants that timm does not have: for small images, and Compact Convolutional Transformers. */
 static bool is_ours(const char *variant) {
     return strstr(variant, "_cifar") || strstr(variant, "_mini") || strncmp(variant, "cct_", 4) == 0;
 }
 
-/* Arguments of timm.create_model for what differs from the variant's own input and classes. */
+/* Writes the arguments of timm.create_model for input and classes that differ from the variant's. */
 static void write_arguments(char *out, size_t size, const vst_model_common *common, const vst_model_common *usual,
                             bool sized) {
     size_t used = 0;
@@ -70,7 +70,7 @@ static vst_status describe(char **note, const vst_model *model, const char *path
     const char *variant = model->config->variant;
     VST_TRY(vst_model_config_create(&usual, variant));
     VST_TRY(has_plain_tensors(&same, model));
-    /* timm wants to know the image's size where the tensors depend on it */
+    /* timm needs the image size only if the position embedding depends on it. */
     write_arguments(arguments, sizeof arguments, vst_model_common_of(model->config), vst_model_common_of(usual),
                     vst_params_find(model->params, "pos_embed") >= 0);
     if (is_ours(variant))

@@ -1,5 +1,5 @@
-/* 1 - cosine of the angle between the channels of each place, the mean over all places (DistilBERT, Sanh et al., 2019).
- */
+/* 1 - cosine of the angle between student and teacher channels at each position, averaged over positions (DistilBERT,
+ * Sanh et al., 2019). */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 

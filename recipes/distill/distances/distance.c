@@ -1,4 +1,4 @@
-/* Looks distances up. */
+/* The table of distances. */
 #include "recipes/distill/distances/distance.h"
 
 #include <string.h>

@@ -1,5 +1,4 @@
-/* Hard distillation: cross-entropy with the teacher's decision as the label, without smoothing (Touvron et al., DeiT,
- * 2021).
+/* Hard distillation: cross-entropy with the teacher's argmax as label, without smoothing (Touvron et al., DeiT, 2021).
  */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"

@@ -1,6 +1,5 @@
-/* Soft distillation: T² KL(softmax(teacher / T) || softmax(student / T)), Hinton et al., 2015. With reduction
- * "batchmean" the textbook's and timm's mean over the batch; with "elements" also over the classes, as
- * facebookresearch/deit. */
+/* Soft distillation: T² KL(softmax(teacher / T) || softmax(student / T)), Hinton et al., 2015. Reduction "batchmean"
+ * averages over the batch, as PyTorch and timm; "elements" also over the classes, as facebookresearch/deit. */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 

@@ -1,9 +1,9 @@
-/* The angles in the triangles that the images of a batch make (Park et al., "Relational Knowledge Distillation", 2019;
- * their weight is 50). Memory and work grow with the cube of the batch. */
+/* Angles of the triangles between the images of a batch (Park et al., "Relational Knowledge Distillation", 2019; the
+ * authors' weight is 50). Memory and work grow with the cube of the batch size. */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 
-/* (B, B, B): cosines of the angles at each image between each two. */
+/* (B, B, B): cosines of the angles at each image between every two others. */
 static vst_value angles(vst_graph *g, vst_value x) {
     const vst_shape shape = vst_shape_at(g, x);
     const vst_value rows = vst_reshape(g, x, VST_SHAPE(1, shape.dim[0], shape.dim[1]));

@@ -1,5 +1,5 @@
-/* How far the images of a batch are apart, in both models as multiples of the mean (Park et al., "Relational Knowledge
- * Distillation", 2019; their weight is 25). */
+/* Distances between the images of a batch, each model's divided by their mean (Park et al., "Relational Knowledge
+ * Distillation", 2019; the authors' weight is 25). */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 

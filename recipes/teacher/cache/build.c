@@ -1,5 +1,5 @@
-/* Builds a cache: the teachers run over all images that a training will show. What is complete is committed in the
- * manifest every now and then, so that an interrupted or killed build goes on from there. */
+/* Builds a cache: runs the teachers on all images that a training shows. The manifest is updated regularly, so that an
+ * interrupted or killed build can continue. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -16,18 +16,18 @@
 
 enum { COMMIT_SECONDS = 30, CHUNK = 1 << 20 };
 
-/* ---- Where to begin ---- */
+/* ---- Starting point ---- */
 
 typedef struct builder {
     const vsti_cache_source *source;
-    vsti_cache wanted; /* what the recipe's cache must be */
+    vsti_cache wanted; /* describes the cache that the recipe needs */
     vsti_cache cache;
     const vst_cache_build_options *options;
-    uint64_t blocks;                      /* that there will be */
-    XXH3_state_t *sums[VST_MAX_TEACHERS]; /* of the block under way */
-    uint8_t *buffer;                      /* a batch's records of one teacher, or CHUNK bytes */
+    uint64_t blocks;                      /* number of blocks to build */
+    XXH3_state_t *sums[VST_MAX_TEACHERS]; /* checksum states of the current block */
+    uint8_t *buffer;                      /* records of a batch of one teacher, or CHUNK bytes */
     uint32_t *scratch;
-    double committed; /* when */
+    double committed; /* time of the last commit */
 } builder;
 
 static vst_status count_blocks(builder *self) {
@@ -54,8 +54,8 @@ static vst_status begin_anew(builder *self) {
     return VST_OK;
 }
 
-/* What was begun is continued if it is for the same. A block that was begun in batches of another size is done again.
- */
+/* Continues an existing cache if it was made for the same recipe. A block that was started with another batch size is
+ * built again. */
 static vst_status find_cache(builder *self) {
     vst_status status = VST_OK;
     const char *folder = self->source->recipe->distill.cache;
@@ -64,7 +64,7 @@ static vst_status find_cache(builder *self) {
     if (status == VST_ERROR_NOT_FOUND) return begin_anew(self);
     VST_TRY(status);
     const bool complete =
-        self->cache.done / self->cache.block >= self->blocks; /* then it may hold more than is needed */
+        self->cache.done / self->cache.block >= self->blocks; /* then it may have more taps than needed */
     VST_TRY(vsti_cache_compare(&self->cache, &self->wanted, !complete));
     const uint64_t begun = self->cache.done % self->cache.block;
     if (begun % (uint64_t)self->source->recipe->optim.batch) self->cache.done -= begun;
@@ -72,7 +72,7 @@ out:
     return status;
 }
 
-/* ---- Room ---- */
+/* ---- Disk space ---- */
 
 static const char *size_text(uint64_t bytes, char text[32]) {
     const double b = (double)bytes;
@@ -109,7 +109,7 @@ static vst_status check_room(const builder *self) {
 
 /* ---- Records ---- */
 
-/* Brings the sum up to what there is of the block under way, and checks it against the manifest. */
+/* Computes the checksum of the existing part of the current block and compares it with the manifest. */
 static vst_status reread(builder *self, int teacher) {
     const vsti_cache *cache = &self->cache;
     const vsti_cache_teacher *cached = &cache->teachers[teacher];
@@ -175,7 +175,7 @@ static vst_status put(const builder *self, const vsti_cache_teacher *cached, siz
     return VST_OK;
 }
 
-/* All teachers' records of a batch. */
+/* Adds the records of a batch for all teachers. */
 static vst_status add_batch(builder *self, const vst_batch *batch) {
     vst_status status = VST_OK;
     const uint64_t block = self->cache.done / self->cache.block;
@@ -195,7 +195,7 @@ out:
     return status;
 }
 
-/* First the records reach the disk, then the manifest that counts them. */
+/* Records are synced before the manifest that counts them. */
 static vst_status commit(builder *self) {
     vsti_cache *cache = &self->cache;
     for (int i = 0; i < cache->teacher_count; i++) {
@@ -208,7 +208,7 @@ static vst_status commit(builder *self) {
     return vsti_cache_write_manifest(cache);
 }
 
-/* Removes what lies beyond the records, so that equal caches have equal files. */
+/* Truncates the files after the last record, so that equal caches have equal files. */
 static vst_status cut(const builder *self) {
     const vsti_cache *cache = &self->cache;
     for (int i = 0; i < cache->teacher_count; i++) {
@@ -220,7 +220,7 @@ static vst_status cut(const builder *self) {
     return VST_OK;
 }
 
-/* ---- All ---- */
+/* ---- Building ---- */
 
 static vst_status interrupt(builder *self) {
     const vst_status status = commit(self);
@@ -273,7 +273,7 @@ static vst_status build(builder *self, vst_cache_size *size) {
         VST_TRY(vsti_cache_open_write(&self->cache));
         VST_TRY(allocate(self));
         for (int i = 0; i < self->cache.teacher_count; i++) VST_TRY(reread(self, i));
-        VST_TRY(commit(self)); /* the manifest counts no more than is kept */
+        VST_TRY(commit(self)); /* the manifest must not count the dropped records */
         VST_TRY(cut(self));
         VST_TRY(fill(self));
     }

@@ -1,4 +1,4 @@
-/* Writing the outputs of a recipe's teachers to distill.cache once, and checking them. */
+/* Writes the outputs of a recipe's teachers to distill.cache, and checks them. */
 #ifndef VISTILL_RECIPES_TEACHER_CACHE_CACHE_H
 #define VISTILL_RECIPES_TEACHER_CACHE_CACHE_H
 
@@ -9,30 +9,29 @@
 /* ---- build ---- */
 
 typedef struct vst_cache_build_options {
-    int epochs;                        /* 0: run.epochs; with augment.views it must be 0: all views are made */
-    bool force;                        /* begin anew, whatever is there */
-    const volatile sig_atomic_t *stop; /* when it becomes non-zero what is done is kept and the result is
-                                          VST_ERROR_INTERRUPTED; NULL: never */
+    int epochs;                        /* 0: run.epochs; must be 0 with augment.views, which builds all views */
+    bool force;                        /* start again, whatever exists */
+    const volatile sig_atomic_t *stop; /* may be NULL; if non-zero: keep what is built, VST_ERROR_INTERRUPTED */
 } vst_cache_build_options;
 
 typedef struct vst_cache_size {
-    uint64_t blocks, records, bytes; /* epochs or views; all of the teachers' files together */
-    uint64_t added;                  /* records by this call */
+    uint64_t blocks, records, bytes; /* blocks are epochs or views; bytes of all teachers' files */
+    uint64_t added;                  /* records added by this call */
 } vst_cache_size;
 
-/* The images of a training and its teachers, as building and checking need them. */
+/* The images and teachers of a training, for building and checking. */
 typedef struct vsti_cache_source {
     const vst_recipe *recipe;
-    vsti_teachers *teachers; /* which can run */
+    vsti_teachers *teachers; /* must be able to run */
     vsti_cache_data data;
-    vst_loader *loader; /* of the images in the order of the records: epoch and place are a block and the record in it
-                         */
-    vst_status (*measure)(void *user); /* sets the teachers' accuracy; called before a cache is begun */
+    vst_loader *loader; /* gives images in the order of the records: its epoch is the block, its position the record in
+                           the block */
+    vst_status (*measure)(void *user); /* measures the teachers' accuracy; called before a new cache is started */
     void *user;
 } vsti_cache_source;
 
-/* Runs the teachers over everything that a training shows. What is there already is kept if it was made for the same
- * recipe, and refused otherwise; the size is logged before it begins, and too small a disk is an error then. */
+/* Runs the teachers on everything that a training shows. Existing records are kept if they were made for the same
+ * recipe; otherwise it fails. Logs the size first, and fails if the disk is too small. */
 VST_NODISCARD vst_status vsti_cache_build(const vsti_cache_source *source, const vst_cache_build_options *options,
                                           vst_cache_size *size);
 
@@ -41,21 +40,21 @@ VST_NODISCARD vst_status vsti_cache_build(const vsti_cache_source *source, const
 typedef struct vst_cache_tap_check {
     int teacher; /* from 1 */
     char tap[VST_TAP_NAME];
-    double mean_error, max_error; /* of a number; of logits that were cut, of those that were kept */
-    double magnitude;             /* mean of the teacher's numbers without sign */
-    double same_top1;             /* per cent; NAN: no class scores */
+    double mean_error, max_error; /* absolute errors of single values; of truncated logits, only those that were kept */
+    double magnitude;             /* mean absolute value of the teacher's outputs */
+    double same_top1;             /* per cent with the same top-1; NAN if these are not logits */
 } vst_cache_tap_check;
 
 typedef struct vst_cache_report {
     vst_cache_size size;
     uint64_t recomputed; /* records */
-    vst_cache_tap_check taps[VST_MAX_TERMS];
+    vst_cache_tap_check taps[VST_MAX_TEACHER_TAPS];
     int tap_count;
-    bool good; /* mean errors are below a hundredth of the magnitude, and 99 % of the top-1 are the same */
+    bool good; /* mean errors are below 1 % of the magnitude, and at least 99 % have the same top-1 */
 } vst_cache_report;
 
-/* Refuses a cache that is not the recipe's or is damaged, compares all of it with its checksums, and runs the teachers
- * on about `samples` of its images again. */
+/* Fails if the cache was made for another recipe or is damaged (all checksums are compared), and runs the teachers
+ * again on about `samples` of its images. */
 VST_NODISCARD vst_status vsti_cache_check(const vsti_cache_source *source, int samples,
                                           const volatile sig_atomic_t *stop, vst_cache_report *report);
 

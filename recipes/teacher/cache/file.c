@@ -1,11 +1,10 @@
-/* The data files of a cache: locks, maps, checksums. */
+/* The data files of a cache: locks, reading, checksums. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -17,9 +16,9 @@
 static void close_files(vsti_cache *cache) {
     for (int i = 0; i < cache->teacher_count; i++) {
         vsti_cache_teacher *teacher = &cache->teachers[i];
-        if (teacher->map) munmap((void *)teacher->map, teacher->mapped);
         if (teacher->file >= 0) close(teacher->file);
-        teacher->map = NULL;
+        vst_free(teacher->buffer);
+        teacher->buffer = NULL;
         teacher->file = -1;
     }
 }
@@ -28,11 +27,12 @@ void vsti_cache_clear(vsti_cache *cache) {
     close_files(cache);
     for (int i = 0; i < cache->teacher_count; i++) vst_free(cache->teachers[i].sums);
     vst_free(cache->sound);
+    vst_free(cache->piece);
     vst_free(cache->folder);
     *cache = (vsti_cache){0};
 }
 
-/* Opens and locks, and checks that all records of the manifest are there. */
+/* Opens and locks a file, and checks that it has all records counted by the manifest. */
 static vst_status open_file(const vsti_cache *cache, vsti_cache_teacher *teacher, int flags, int lock,
                             uint64_t *bytes) {
     vst_status status = VST_OK;
@@ -72,38 +72,60 @@ vst_status vsti_cache_open_read(vsti_cache *cache) {
         vsti_cache_teacher *teacher = &cache->teachers[i];
         const vst_status status = open_file(cache, teacher, O_RDONLY, LOCK_SH, &bytes);
         if (status != VST_OK) return status;
-        if (!bytes) continue;
-        void *map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, teacher->file, 0);
-        if (map == MAP_FAILED)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be mapped: %s", cache->folder, teacher->number,
-                            strerror(errno));
-        teacher->map = map;
-        teacher->mapped = (size_t)bytes;
+        teacher->buffer = vst_alloc(teacher->record);
+        if (!teacher->buffer) return vst_fail_memory(teacher->record);
     }
+    cache->piece = vst_alloc(VSTI_CACHE_PIECE);
     cache->sound = vst_calloc(blocks ? (size_t)blocks : 1, sizeof *cache->sound);
-    return cache->sound ? VST_OK : vst_fail_memory((size_t)blocks);
+    return cache->sound && cache->piece ? VST_OK : vst_fail_memory((size_t)blocks + VSTI_CACHE_PIECE);
 }
 
-/* Asks for the whole block at once: it is about to be read from end to end. */
-static void prefetch(const uint8_t *from, size_t bytes) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)from % page;
-    madvise((void *)(from - before), bytes + before, MADV_WILLNEED);
+static vst_status read_at(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t offset, void *to,
+                          size_t bytes) {
+    const vst_status status = vsti_file_read_at(teacher->file, offset, to, bytes);
+    if (status == VST_OK) return VST_OK;
+    return vst_fail(status, "%s/teacher%d.bin: %s; or " VSTI_CACHE_MEND, cache->folder, teacher->number,
+                    vst_error_message());
+}
+
+vst_status vsti_cache_read(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t record) {
+    return read_at(cache, teacher, record * teacher->record, teacher->buffer, teacher->record);
+}
+
+static vst_status sum_up(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t offset, uint64_t bytes,
+                         XXH3_state_t *state) {
+    XXH3_64bits_reset(state);
+    while (bytes) {
+        const size_t piece = bytes < VSTI_CACHE_PIECE ? (size_t)bytes : VSTI_CACHE_PIECE;
+        const vst_status status = read_at(cache, teacher, offset, cache->piece, piece);
+        if (status != VST_OK) return status;
+        XXH3_64bits_update(state, cache->piece, piece);
+        offset += piece;
+        bytes -= piece;
+    }
+    return VST_OK;
 }
 
 vst_status vsti_cache_verify(vsti_cache *cache, uint64_t block) {
+    vst_status status = VST_OK;
     if (cache->sound[block]) return VST_OK;
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) VST_TRY(vst_fail(VST_ERROR_MEMORY, "out of memory for a checksum"));
     for (int i = 0; i < cache->teacher_count; i++) {
         const vsti_cache_teacher *teacher = &cache->teachers[i];
-        const size_t bytes = (size_t)vsti_cache_filled(cache, block) * teacher->record;
-        const size_t begin = (size_t)(block * cache->block) * teacher->record;
-        prefetch(teacher->map + begin, bytes);
-        if (XXH3_64bits(teacher->map + begin, bytes) != teacher->sums[block])
-            return vst_fail(VST_ERROR_FORMAT,
-                            "%s/teacher%d.bin: bytes %zu to %zu (%s %llu) do not fit their checksum: the file was "
-                            "damaged; " VSTI_CACHE_MEND,
-                            cache->folder, teacher->number, begin, begin + bytes, cache->views ? "view" : "epoch",
-                            (unsigned long long)block);
+        const uint64_t bytes = vsti_cache_filled(cache, block) * teacher->record;
+        const uint64_t begin = block * cache->block * teacher->record;
+        VST_TRY(sum_up(cache, teacher, begin, bytes, state));
+        if (XXH3_64bits_digest(state) != teacher->sums[block])
+            VST_TRY(vst_fail(VST_ERROR_FORMAT,
+                             "%s/teacher%d.bin: bytes %llu to %llu (%s %llu) do not fit their checksum: the file was "
+                             "damaged; " VSTI_CACHE_MEND,
+                             cache->folder, teacher->number, (unsigned long long)begin,
+                             (unsigned long long)(begin + bytes), cache->views ? "view" : "epoch",
+                             (unsigned long long)block));
     }
     cache->sound[block] = true;
-    return VST_OK;
+out:
+    XXH3_freeState(state);
+    return status;
 }

@@ -1,4 +1,4 @@
-/* The manifest of a cache, cache.json: writing and reading it. */
+/* The manifest of a cache, cache.json: writing and reading. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -68,11 +68,11 @@ static json_t *manifest_json(const vsti_cache *cache) {
     return NULL;
 }
 
-/* Of the text without the checksum itself; false: out of memory. */
+/* Checksum of the manifest without its checksum field; false if out of memory. */
 static bool checksum_of(const json_t *manifest, uint64_t *sum) {
     char *text = json_dumps(manifest, FLAGS);
     if (text) *sum = XXH3_64bits(text, strlen(text));
-    vst_free(text); /* jansson's memory is ours */
+    vst_free(text); /* jansson allocates with memory.h */
     return text != NULL;
 }
 
@@ -152,7 +152,7 @@ static bool read_teacher(const vsti_cache *cache, const json_t *object, vsti_cac
     if (!read_int(object, "number", &teacher->number) || teacher->number < 1 || teacher->number > VST_MAX_TEACHERS)
         return false;
     if (!read_hash(object, "hash", &teacher->hash) || !(json_is_null(top1) || json_is_number(top1))) return false;
-    if (!json_is_array(taps) || json_array_size(taps) > VST_MAX_TERMS) return false;
+    if (!json_is_array(taps) || json_array_size(taps) > VST_MAX_TEACHER_TAPS) return false;
     for (; teacher->tap_count < (int)json_array_size(taps); teacher->tap_count++)
         if (!read_tap(json_array_get(taps, (size_t)teacher->tap_count), &teacher->taps[teacher->tap_count]))
             return false;
@@ -165,7 +165,7 @@ static bool read_precision(const json_t *object, vst_dtype *dtype) {
     return text && strcmp(text, vsti_cache_precision(*dtype)) == 0;
 }
 
-/* What all teachers share. NULL, or the key that is missing or wrong. */
+/* Reads the fields common to all teachers. Returns NULL, or the key that is missing or invalid. */
 static const char *read_shared(const json_t *manifest, vsti_cache *cache) {
     const char *program = json_string_value(json_object_get(manifest, "program"));
     if (!program || snprintf(cache->version, sizeof cache->version, "%s", program) >= (int)sizeof cache->version)

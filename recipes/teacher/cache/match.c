@@ -1,4 +1,4 @@
-/* Whether a cache is the one that a recipe needs, and what differs. */
+/* Compares a cache with the one that a recipe needs, and says what differs. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Records of a cache: their layout, writing and reading one tap. */
+/* Records of a cache: layout, writing and reading one tap. */
 #include <math.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ static size_t id_bytes(const vsti_cache_tap *tap) {
     return tap->floats <= SMALL_CLASSES ? sizeof(uint16_t) : sizeof(uint32_t);
 }
 
-/* Of one tap; floats are bounded by the shape, so that nothing overflows here. */
+/* Bytes of one tap. No overflow, because floats is bounded by vsti_cache_lay_out. */
 static size_t tap_bytes(const vsti_cache_tap *tap, vst_dtype dtype) {
     const size_t value = vst_dtype_size(dtype);
     return tap->kept ? tap->kept * (id_bytes(tap) + value) + sizeof(float) : tap->floats * value;
@@ -60,7 +60,7 @@ vst_cache_size vsti_cache_size_of(const vsti_cache *cache) {
     return size;
 }
 
-/* Only class scores can be cut to the largest. */
+/* Only logits can be truncated to the largest. */
 static void size_tap(vsti_cache_tap *tap, int topk) {
     static const char logits[] = "logits";
     const bool scores = tap->shape.rank == 1 && strncmp(tap->name, logits, strlen(logits)) == 0;
@@ -97,9 +97,9 @@ uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint6
     return vsti_cache_block(cache, position.epoch) * cache->block + (cache->views ? sample : position.sample);
 }
 
-/* ---- The largest ---- */
+/* ---- Largest values ---- */
 
-/* A sum of exponentials that grows: sum * exp(top). */
+/* A running sum of exponentials, sum * exp(top). */
 typedef struct exponentials {
     double top, sum;
 } exponentials;
@@ -140,7 +140,7 @@ static void put_largest(const vsti_cache_tap *tap, vst_dtype dtype, const float 
     float rest;
     vsti_cache_largest(values, tap->floats, tap->kept, places, &rest);
     for (size_t i = 0; i < tap->kept; i++) {
-        memcpy(to + i * id, &places[i], id); /* little-endian: the low bytes come first */
+        memcpy(to + i * id, &places[i], id); /* little-endian, so the low bytes come first */
         put_values(to + tap->kept * id + i * value, &values[places[i]], dtype, 1);
     }
     memcpy(to + tap->kept * (id + value), &rest, sizeof rest);
@@ -148,7 +148,7 @@ static void put_largest(const vsti_cache_tap *tap, vst_dtype dtype, const float 
 
 vst_status vsti_cache_encode(const vsti_cache_tap *tap, vst_dtype dtype, const float *values, uint32_t *scratch,
                              uint8_t *record) {
-    const float limit = dtype == VST_F16 ? 65520.0f : INFINITY; /* from here on a half is infinite */
+    const float limit = dtype == VST_F16 ? 65520.0f : INFINITY; /* rounds to infinity from here on */
     for (size_t i = 0; i < tap->floats; i++) {
         if (fabsf(values[i]) < limit) continue;
         if (!isfinite(values[i]))

@@ -3,21 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipes/infer/evaluate.h"
 #include "recipes/teacher/cache/cache.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/memory.h"
 #include "vision/base/progress.h"
 
-static const double most_error = 0.01, least_same = 99; /* of the magnitude; per cent */
+static const double most_error = 0.01, least_same = 99; /* fraction of the magnitude; per cent */
 
 typedef struct checker {
     const vsti_cache_source *source;
-    vsti_cache wanted; /* what the recipe's cache must be */
+    vsti_cache wanted; /* describes the cache that the recipe needs */
     vsti_cache cache;
     vst_cache_report *report;
-    float *values;                         /* of one tap, out of the cache */
-    uint32_t *places;                      /* of the largest */
-    uint64_t numbers[VST_MAX_TERMS], rows; /* that the report's sums are over */
+    float *values;                                /* of one tap, out of the cache */
+    uint32_t *places;                             /* of the largest */
+    uint64_t numbers[VST_MAX_TEACHER_TAPS], rows; /* that the report's sums are over */
 } checker;
 
 static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
@@ -34,14 +35,7 @@ static vst_status verify_all(checker *self, const volatile sig_atomic_t *stop) {
     return status;
 }
 
-/* ---- Against the teacher ---- */
-
-static size_t largest(const float *values, size_t count) {
-    size_t best = 0;
-    for (size_t i = 1; i < count; i++)
-        if (values[i] > values[best]) best = i;
-    return best;
-}
+/* ---- Comparing with the teacher ---- */
 
 /* Adds what `self->values` is away from the teacher's. */
 static void compare(checker *self, int index, const vsti_cache_tap *tap, const float *fresh) {
@@ -57,7 +51,8 @@ static void compare(checker *self, int index, const vsti_cache_tap *tap, const f
         if (!(error <= to->max_error)) to->max_error = error;
     }
     self->numbers[index] += count;
-    if (!isnan(to->same_top1)) to->same_top1 += largest(self->values, tap->floats) == largest(fresh, tap->floats);
+    if (!isnan(to->same_top1))
+        to->same_top1 += vst_largest(self->values, tap->floats) == vst_largest(fresh, tap->floats);
 }
 
 static vst_status compare_row(checker *self, uint64_t record, int row) {
@@ -66,9 +61,11 @@ static vst_status compare_row(checker *self, uint64_t record, int row) {
         const vsti_teacher *teacher = &self->source->teachers->list[i];
         if (!teacher->model) continue;
         const vsti_cache_teacher *from = vsti_cache_teacher_of(&self->cache, teacher->source + 1);
+        const vst_status status = vsti_cache_read(&self->cache, from, record);
+        if (status != VST_OK) return status;
         for (int k = 0; k < teacher->tap_count; k++, index++) {
             const vsti_cache_tap *tap = vsti_cache_tap_named(from, teacher->taps[k].name);
-            if (!vsti_cache_decode(tap, self->cache.dtype, from->map + record * from->record, self->values))
+            if (!vsti_cache_decode(tap, self->cache.dtype, from->buffer, self->values))
                 return vst_fail(
                     VST_ERROR_FORMAT,
                     "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,

@@ -1,0 +1,62 @@
+#!/bin/sh
+# A closed terminal, a closed pipe, a limit on file sizes, closed standard streams: a message and an exit code, and what was trained
+# is kept. usage: test_signals.sh BUILD SOURCE
+set -eu
+. "$2/tests/unit/commands.sh"
+
+idx data 240 12 16 16
+cat > recipe.yaml <<'END'
+data: {path: data}
+model: {name: resnet8_cifar, width: 4, image: 16, channels: 1, classes: 3}
+optim: {batch: 12, warmup_epochs: 0}
+run: {epochs: 2000, threads: 1, eval_batch: 12, output: run}
+END
+
+# The terminal is closed: as Ctrl-C, with a checkpoint.
+train() { # SIGNAL COMMAND…: sends it once an epoch is complete
+    signal=$1
+    shift
+    "$@" > log 2>&1 &
+    process=$!
+    while kill -0 $process 2> /dev/null && [ "$(cat run/summary.csv 2> /dev/null | wc -l)" -lt 2 ]; do sleep 0.02; done
+    kill -s "$signal" $process
+    code=0
+    wait $process || code=$?
+}
+for signal in HUP TERM; do
+    rm -rf run
+    train $signal "$vistill" train recipe.yaml
+    [ $code = 130 ] || fail "SIG$signal: exit code $code: $(cat log)"
+    grep -q "interrupted: stopped in epoch .*--resume continues in run" log || fail "SIG$signal: $(cat log)"
+    [ -s run/last.safetensors ] || fail "SIG$signal: no checkpoint"
+done
+# Under nohup the terminal may close.
+rm -rf run
+(trap '' HUP; exec "$vistill" train recipe.yaml > log 2>&1) &
+process=$!
+while kill -0 $process 2> /dev/null && [ "$(cat run/summary.csv 2> /dev/null | wc -l)" -lt 2 ]; do sleep 0.02; done
+kill -s HUP $process
+sleep 0.2
+kill -0 $process 2> /dev/null || fail "nohup does not hold: $(cat log)"
+kill -s TERM $process
+wait $process || true
+grep -q "interrupted" log || fail "SIGTERM under nohup: $(cat log)"
+
+# Nobody reads the output any more.
+(sleep 0.3; code=0; "$vistill" models || code=$?; echo $code > code) 2> error | true
+sleep 0.1
+while [ ! -s code ]; do sleep 0.05; done
+[ "$(cat code)" = 1 ] || fail "a closed pipe: exit code $(cat code)"
+grep -q "^vistill: error: .*Broken pipe" error || fail "a closed pipe: $(cat error)"
+
+# A limit on the size of files, which is below that of the model.
+cp run/best.safetensors model.safetensors
+expect 1 "File too large" sh -c "ulimit -f 8; '$vistill' export model.safetensors -f safetensors -o out.safetensors"
+[ ! -e out.safetensors ] || fail "a part of a file is left"
+
+# Closed standard streams are no place for the next file: messages went into the run's lock.
+rm -rf run
+"$vistill" train recipe.yaml -s run.epochs=1 > /dev/null 2>&- || fail "standard error closed: exit code $?"
+[ -e run/lock ] && [ ! -s run/lock ] || fail "messages in the lock file: $(cat run/lock)"
+"$vistill" train recipe.yaml -s run.epochs=1 --force 0<&- >&- 2>&- || fail "all closed: exit code $?"
+[ ! -s run/lock ] || fail "messages in the lock file: $(cat run/lock)"

@@ -1,0 +1,30 @@
+/* NAdam's step. */
+#include "vision/kernels/isa.h"
+#include "vision/kernels/optimizer.h"
+
+/* along, ahead: rates of the gradient and of the mean gradient, momentum and its correction included. */
+VSTI_OWN_KERNEL(nadam, const vsti_adamw *options, float along, float ahead, float *value, const float *gradient,
+                float *m, float *v, float *ema, float ema_decay, int64_t n);
+
+static void block(const vsti_adamw *o, float along, float ahead, float *value, const float *gradient, float *m,
+                  float *v, int64_t n) {
+    const float beta1 = o->beta1, beta2 = o->beta2, rest1 = 1 - beta1, rest2 = 1 - beta2, scale = o->gradient_scale;
+    const float decay = o->decay, root = 1 / sqrtf(o->correction2), epsilon = o->epsilon;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gradient[i] * scale + decay * value[i];
+        m[i] = beta1 * m[i] + rest1 * g;
+        v[i] = beta2 * v[i] + rest2 * (g * g);
+        value[i] -= (along * g + ahead * m[i]) / (sqrtf(v[i]) * root + epsilon);
+    }
+}
+
+void K(nadam)(const vsti_adamw *options, float along, float ahead, float *value, const float *gradient, float *m,
+              float *v, float *ema, float ema_decay, int64_t n) {
+#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
+    for (int64_t part = 0; part < vsti_blocks(n); part++) {
+        const int64_t i = part * VSTI_BLOCK, length = vsti_block_length(n, part);
+        block(options, along, ahead, value + i, gradient + i, m + i, v + i, length);
+        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
+    }
+}
