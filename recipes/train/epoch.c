@@ -28,7 +28,7 @@ static vst_status keep(vsti_trainer *t, vst_status cause) {
     snprintf(why, sizeof why, "%s", vst_error_message());
     add_seconds(t);
     if (vsti_train_save(t, false) != VST_OK) return vst_fail(cause, "%s", why);
-    return vst_fail(cause, "%s. Epoch %d up to step %llu is saved: --resume continues in %s", why, t->progress.epoch,
+    return vst_fail(cause, "%s. Epoch %d up to step %llu is saved: --resume continues in %s", why, t->progress.epoch + 1,
                     (unsigned long long)t->progress.step, t->folder.path);
 }
 
@@ -123,7 +123,7 @@ static vst_status finish_epoch(vsti_trainer *t) {
     if (status == VST_ERROR_INTERRUPTED) return interrupt(t); /* all steps are done: resuming evaluates again */
     if (vst_dataset_is_broken(status)) return keep(t, status);
     if (status == VST_ERROR_NUMERIC)
-        return vst_fail(status, "epoch %d, after its last step: %s; " VSTI_NONFINITE_ADVICE, t->progress.epoch,
+        return vst_fail(status, "epoch %d, after its last step: %s; " VSTI_NONFINITE_ADVICE, t->progress.epoch + 1,
                         vst_error_message());
     if (status != VST_OK) return status;
     take_figures(t, evaluated);

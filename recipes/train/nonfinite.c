@@ -108,7 +108,7 @@ vst_status vsti_check_state(vsti_trainer *t) {
     }
     if (!found) return VST_OK;
     return vst_fail(VST_ERROR_NUMERIC, "after step %llu of epoch %d %s is not finite",
-                    (unsigned long long)t->progress.step, t->progress.epoch, name);
+                    (unsigned long long)t->progress.step, t->progress.epoch + 1, name);
 }
 
 vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, vsti_position position) {
