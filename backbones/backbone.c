@@ -156,7 +156,7 @@ out:
 
 enum { NUMBERS = 26, DIGITS = 9 };
 
-/* Fills numbers of the name by the letters in the pattern. Returns the length that fits, 0 if it does not. */
+/* Matches a name with a pattern, filling `numbers` by letter. Returns the matched length, 0 if it does not match. */
 static size_t match_name(const char *pattern, const char *name, int numbers[NUMBERS]) {
     const char *at = name;
     bool known[NUMBERS] = {false};
@@ -176,7 +176,7 @@ static size_t match_name(const char *pattern, const char *name, int numbers[NUMB
     return (size_t)(at - name);
 }
 
-/* Writes our name; false if there is no room. */
+/* Writes our name; false if it does not fit. */
 static bool fill_name(const char *pattern, const int numbers[NUMBERS], const char *rest, char *out, size_t size) {
     size_t used = 0;
     while (*pattern && used < size) {

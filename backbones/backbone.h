@@ -45,38 +45,37 @@ typedef enum vst_interpolation { VST_CHOICE_ENUM(VST_INTERPOLATIONS) } vst_inter
 
 /* ---- Names of other projects ---- */
 
-/* A name of another project, or its beginning, and the one here. "{a}" in theirs is a number, the same wherever the
- * same letter stands; in ours "{a}", "{a+1}", "{a-1}" and "{a/2}" are made of it. What follows the beginning is kept.
- */
+/* A tensor name of another project, or its beginning, and ours. "{a}" in `theirs` matches a number (the same one for
+ * the same letter); `ours` may contain "{a}", "{a+1}", "{a-1}" and "{a/2}". The rest of the name is kept. */
 typedef struct vst_name_pair {
-    const char *theirs, *ours; /* ours NULL: known, and of no use here */
-    int part, parts;           /* it is this of so many equal parts of our tensor, by rows: query, key, value; 0: all */
+    const char *theirs, *ours; /* ours NULL: a known tensor that is not needed */
+    int part, parts; /* part `part` of `parts` equal parts of our tensor, by rows (query, key, value); 0: the whole */
 } vst_name_pair;
 
-/* What weights of a project expect of an image, where the variant's own options say otherwise. */
+/* The preprocessing that a project's weights expect, where it differs from the variant's options. */
 typedef struct vst_preprocessing {
     const char *variant;   /* NULL: any */
-    const char *file;      /* in the file's name; NULL: any */
-    const char *version;   /* for messages: "IMAGENET1K_V2"; NULL: not told apart */
+    const char *file;      /* a part of the file name; NULL: any */
+    const char *version;   /* for messages: "IMAGENET1K_V2"; NULL: only one version */
     const char *overrides; /* "crop_pct=0.875, interpolation=bilinear" */
 } vst_preprocessing;
 
 typedef struct vst_foreign_name {
-    char ours[256]; /* "": of no use here */
+    char ours[256]; /* "" for a tensor that is not needed */
     int part, parts;
 } vst_foreign_name;
 
-/* How another project names the tensors of a family, and what its weights expect. */
+/* The tensor names of another project for a family, and the preprocessing of its weights. */
 typedef struct vst_naming {
     const char *project;        /* "torchvision" */
-    const vst_name_pair *names; /* the first that fits counts; ends with {0} */
-    /* In place of `names`, where the options decide: writes our name, false if it is unknown. */
+    const vst_name_pair *names; /* the first match is used; ends with {0} */
+    /* Used instead of `names` if the options matter: writes our name, false if it is unknown. */
     bool (*translate)(const void *options, const char *name, char *out, size_t size);
-    const vst_preprocessing *preprocessing; /* the first that fits counts; ends with {0}; NULL: the variant's own */
-    bool timm_names;                        /* names are those of timm: only the file's own name can tell the project */
+    const vst_preprocessing *preprocessing; /* the first match is used; ends with {0}; NULL: the variant's own */
+    bool timm_names;                        /* names are those of timm, so that only the file name tells the project */
 } vst_naming;
 
-/* False: the naming does not know the name. */
+/* Returns false for an unknown name. */
 bool vst_naming_translate(const vst_naming *naming, const void *options, const char *name, vst_foreign_name *out);
 
 /* ---- Families ---- */
@@ -94,7 +93,7 @@ typedef struct vst_backbone {
     /* Emits the forward pass from the normalised image (N, C, H, W) and taps "logits" (N, classes), "logits_dist" if
      * there is a distillation head, and the family's features. Errors are set on the graph. */
     void (*build)(vst_graph *graph, vst_value image, const void *options);
-    const vst_naming *namings; /* of other projects; ends with {0}; NULL: none is known */
+    const vst_naming *namings; /* of other projects; ends with {0}; NULL: none */
 } vst_backbone;
 
 /* All families, in alphabetical order; index < vst_backbone_count(). */
@@ -111,7 +110,7 @@ typedef struct vst_model_config {
 /* Finds a variant by name and sets its options; an unknown name is an error whose message lists similar ones. */
 VST_NODISCARD vst_status vst_model_config_create(vst_model_config **out, const char *variant);
 void vst_model_config_destroy(vst_model_config *model);
-/* Sets several options, as a variant does: "depth=20, layers=[2, 2, 2, 2]". */
+/* Sets several options, written as in a variant: "depth=20, layers=[2, 2, 2, 2]". */
 VST_NODISCARD vst_status vst_model_config_override(vst_model_config *model, const char *overrides);
 /* Sets one option ("dim", "96"). */
 VST_NODISCARD vst_status vst_model_config_set(vst_model_config *model, const char *key, const char *value);

@@ -129,7 +129,7 @@ static void build(vst_graph *g, vst_value x, const void *raw) {
 static const vst_preprocessing torchvision_images[] = {V1("f37072fd"), V1("b627a593"), V1("0676ba61"), V1("63fe2227"),
                                                        V1("394f9c45"), /* torchvision since 0.9 */
                                                        V1("5c106cde"), V1("333f7ec4"), V1("19c8e357"), V1("5d3b4d8f"),
-                                                       V1("b121ed2d"), /* and before */
+                                                       V1("b121ed2d"), /* earlier versions */
                                                        V2("11ad3fa6"), V2("cd907fc2"), V2("f82ba261"), {0}};
 
 static const vst_naming namings[] = {

@@ -77,6 +77,7 @@ static const vst_backbone_variant variants[] = {
     {"deit3_small_patch16_384", SMALL ", " DEIT3 ", " DEIT_384},
     {"deit3_base_patch16_384", BASE ", " DEIT3 ", " DEIT_384},
     {"vit_mini_patch4_28", MINI},
+    {"vit_mini_patch7_28", MINI ", patch=7, heads=2"},
     {"deit_mini_distilled_patch4_28", MINI ", distilled=true"},
     {NULL, NULL}};
 

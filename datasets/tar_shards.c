@@ -191,5 +191,5 @@ bool vsti_shards_probe(const char *path) {
     if (!S_ISDIR(info.st_mode)) return is_tar(path);
     const vst_status status = vsti_shards_find(&shards, path, NULL);
     vsti_shards_clear(&shards);
-    return status == VST_OK || status == VST_ERROR_FORMAT; /* opening an unfinished set says what it is */
+    return status == VST_OK || status == VST_ERROR_FORMAT; /* an unfinished set; opening it gives the error */
 }

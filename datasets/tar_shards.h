@@ -9,7 +9,7 @@
 
 enum { VSTI_SHARDS_MAX = 1 << 20 };
 
-/* Follows the name of a shard until all shards of its set are written. */
+/* Appended to the name of a shard until all shards of its set are written. */
 #define VSTI_SHARD_UNFINISHED ".part"
 
 typedef struct vsti_shards {

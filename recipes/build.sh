@@ -18,7 +18,7 @@ stop() {
 mkdir -p build 2> /dev/null && [ -w build ] ||
     stop "$PWD/build cannot be written by user $(id -un): take a copy of this folder that is yours, and run the same command there."
 
-free_mb() { df -Pk build | awk 'NR == 2 { print int($4 / 1024) }'; }
+free_mb() { df -Pk build 2> /dev/null | awk 'NR == 2 { print int($4 / 1024) }'; }
 
 no_room() {
     stop "The disk of $PWD/build has $(free_mb) MB free, and a build takes $1 MB: make room, then run the same \

@@ -45,7 +45,7 @@ failed() {
     printf '%s\n' "$said" | tail -n 15 >&2
     case $said in
         *"No space left on device"* | *"enough free space"*)
-            stop "The disk is full ($(df -Ph / | awk 'NR == 2 { print $4 }') free on /): make room, 1 GB for all" \
+            stop "The disk is full ($(df -Ph / 2> /dev/null | awk 'NR == 2 { print $4 }') free on /): make room, 1 GB for all" \
                 "packages, then run the same command again." ;;
         *"Could not get lock"* | *"Unable to acquire"*)
             stop "Another program is installing packages: wait until it has ended, then run the same command again." ;;

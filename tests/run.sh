@@ -115,6 +115,6 @@ fi
 
 printf '\nAfter %d minutes:\n' $((($(date +%s) - started + 59) / 60))
 cat $summary
-[ -z "$unchecked" ] || echo "$unchecked"
+[ -z "$unchecked" ] || [ -n "$advice" ] || echo "$unchecked"
 [ -z "$advice" ] || echo "$advice"
 [ $failed = no ]

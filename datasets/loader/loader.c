@@ -33,7 +33,7 @@ typedef struct slot {
     uint64_t *samples;
     int count;
     bool ready;
-    vst_mix *mixes;    /* of each image */
+    vst_mix *mixes;    /* by image */
     vst_status status; /* of the batch; its text is in `error` */
     char error[1024];
     vsti_broken_list broken; /* broken samples found while loading it */
@@ -323,7 +323,7 @@ uint64_t vst_view_id(const vst_loader_options *o) {
     const double mixed[] = {o->mix.mixup,   o->mix.cutmix, o->mix.probability,          o->mix.switch_probability,
                             o->batch,       o->shuffle,    o->world > 1 ? o->world : 1, o->mix.mode,
                             o->mix.minimum, o->mix.maximum};
-    const bool plain = o->mix.mode == VST_MIX_BATCH && o->mix.maximum == 0; /* as before there were others */
+    const bool plain = o->mix.mode == VST_MIX_BATCH && o->mix.maximum == 0; /* the id is that of earlier versions */
     const size_t mixed_size = sizeof mixed - (plain ? 3 * sizeof *mixed : 0);
     double normalization[6];
     for (int c = 0; c < 3; c++) {

@@ -21,7 +21,7 @@ typedef struct vst_batch {
     const uint64_t *samples; /* the samples' indices in the data set */
     const float
         *targets; /* (count, classes), with label smoothing and mixed as the images; NULL without options.targets */
-    const vst_mix *mixes; /* of each image: the mixing that was applied; `labels` are those before mixing */
+    const vst_mix *mixes; /* the mixing of each image; `labels` are those before mixing */
 } vst_batch;
 
 /* `dataset` must outlive the loader. */

@@ -17,7 +17,7 @@ vst_mix vst_mix_cut(double lambda, int centre_y, int centre_x, int height, int w
         .lambda = 1 - (double)(box.height * box.width) / ((double)height * width), .cut = true, .box = box};
 }
 
-/* timm's rand_bbox_minmax: sides between two shares of the image's, anywhere within it. */
+/* timm's rand_bbox_minmax: the sides are between two fractions of the image's, at any position in it. */
 static vst_mix draw_box(const vst_mix_options *o, vst_random *random, int height, int width) {
     int sides[2];
     for (int i = 0; i < 2; i++) {
@@ -56,8 +56,7 @@ void vst_mix_draw(const vst_mix_options *o, uint64_t seed, uint32_t epoch, uint6
     }
 }
 
-/* Two rows of numbers, each mixed with the other: both at once, so that neither is overwritten before the other has
- * read it. */
+/* Mixes two rows with each other. Writes both at once, because each needs the other's old values. */
 static void blend_pair(float *a, float *b, size_t count, double lambda_a, double lambda_b) {
     const float keep_a = (float)lambda_a, give_a = (float)(1 - lambda_a);
     const float keep_b = (float)lambda_b, give_b = (float)(1 - lambda_b);
@@ -68,7 +67,7 @@ static void blend_pair(float *a, float *b, size_t count, double lambda_a, double
     }
 }
 
-/* The share of its own that a pixel of the image keeps. */
+/* The fraction of its own value that a pixel keeps. */
 static double kept_at(const vst_mix *mix, int y, int x) {
     if (!mix->cut) return mix->lambda;
     const bool inside = y >= mix->box.top && y < mix->box.top + mix->box.height && x >= mix->box.left &&
@@ -76,7 +75,7 @@ static double kept_at(const vst_mix *mix, int y, int x) {
     return inside ? 0 : 1;
 }
 
-/* Where one of them at least is cut: pixel by pixel. */
+/* Mixes pixel by pixel, if at least one of the images is cut. */
 static void cut_pair(float *a, float *b, const vst_mix *mix_a, const vst_mix *mix_b, int channels, int height,
                      int width) {
     const size_t plane = (size_t)height * (size_t)width;

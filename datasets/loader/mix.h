@@ -18,8 +18,8 @@ typedef struct vst_mix_options {
     double probability;        /* that a batch, pair or image is mixed */
     double switch_probability; /* of CutMix if both are enabled */
     vst_mix_mode mode;
-    double minimum,
-        maximum; /* maximum above 0: CutMix is on, its box's sides are between these shares of the image's */
+    double minimum, maximum; /* maximum above 0: CutMix is on, and the sides of its box are between these fractions of
+                                the image's */
 } vst_mix_options;
 
 static inline bool vst_mix_enabled(const vst_mix_options *options) {
@@ -40,8 +40,8 @@ void vst_mix_draw(const vst_mix_options *options, uint64_t seed, uint32_t epoch,
  * lambda is corrected to the clipped area. */
 vst_mix vst_mix_cut(double lambda, int centre_y, int centre_x, int height, int width);
 
-/* Mixes images (count, channels, height, width) in place, each by its own of `mixes`. If count is odd, the middle image
- * is its own partner. */
+/* Mixes images (count, channels, height, width) in place, image i by mixes[i]. If count is odd, the middle image is its
+ * own partner. */
 void vst_mix_images(const vst_mix *mixes, float *images, int count, int channels, int height, int width);
 /* Mixes targets (count, classes) in place. */
 void vst_mix_targets(const vst_mix *mixes, float *targets, int count, int classes);

@@ -40,7 +40,7 @@ static void find_middle(int all, int size, int *first, int *count) {
     *count = all < size ? all : size;
 }
 
-/* facebookresearch/deit resizes nothing where the input is so small: zooming in would cost a tenth of few pixels. */
+/* Maximum size for which facebookresearch/deit does not resize: zooming in would lose a tenth of few pixels. */
 enum { SMALL = 32 };
 static bool is_kept(const vst_evaluation_view *view, int height, int width) {
     return view->size <= SMALL && height == view->size && width == view->size;

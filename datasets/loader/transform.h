@@ -11,9 +11,9 @@ typedef struct vst_evaluation_view {
     vst_filter filter; /* of that resizing */
 } vst_evaluation_view;
 
-/* Resize(floor(size / crop_pct)) and CenterCrop(size), in place. Images of size x size are unchanged where crop_pct is
- * 1, or where size is at most 32, as in DeiT's code, which resizes nothing there. `scratch`: two images to overwrite.
- * An image that is so narrow that the resized one would have more than 64 million pixels is VST_ERROR_LIMIT. */
+/* Resize(floor(size / crop_pct)) and CenterCrop(size), in place. Images of size x size are unchanged if crop_pct is 1
+ * or size is at most 32, as in DeiT's code, which does not resize then. `scratch`: two images to overwrite.
+ * VST_ERROR_LIMIT for an image so narrow that the resized one would have more than 64 million pixels. */
 VST_NODISCARD vst_status vst_image_evaluation_view(const vst_evaluation_view *view, vst_image *image,
                                                    vst_image scratch[2]);
 

@@ -1,4 +1,4 @@
-/* One step of a benchmark case as its worker runs it. Internal to this folder. */
+/* One step of a benchmark case. Internal to this folder. */
 #ifndef VISTILL_RECIPES_BENCH_INTERNAL_H
 #define VISTILL_RECIPES_BENCH_INTERNAL_H
 
@@ -11,11 +11,11 @@
 enum { VSTI_BENCH_INPUTS = 2 };
 
 typedef struct vsti_bench_input {
-    float *target, *values; /* the context's memory, NULL in a session, and what is put there before each step */
+    float *target, *values; /* memory of the context (NULL in a session); the values copied there before each step */
     size_t bytes;           /* 0: there is no such input */
 } vsti_bench_input;
 
-/* Inference runs in a session, as everywhere; training and the matrix product in a program of their own. */
+/* Inference runs in a session, as everywhere; training and the matrix product have their own program. */
 typedef struct vsti_bench_step {
     const vst_bench_case *which;
     vst_params *params;
@@ -30,18 +30,18 @@ typedef struct vsti_bench_step {
     vsti_team team;
 } vsti_bench_step;
 
-/* Builds the case and runs the warm-up. Clear also after a failure. */
+/* Builds the case and runs the warm-up. Clear the step even after a failure. */
 VST_NODISCARD vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *which, bool profile);
-/* Runs `count` steps; *seconds is without the time to put the inputs back. */
+/* Runs `count` steps. *seconds does not include restoring the inputs. */
 VST_NODISCARD vst_status vsti_bench_step_run(vsti_bench_step *step, int count, double *seconds);
 void vsti_bench_step_clear(vsti_bench_step *step);
 
 /* ---- peers (worker.c) ---- */
 
 typedef struct vsti_bench_script {
-    const char *python, *script, *json; /* the interpreter, its program, what that gets as its argument */
+    const char *python, *script, *json; /* the interpreter, its program and the argument of the program */
 } vsti_bench_script;
-/* As vst_bench_start; the script talks as peer.py does. */
+/* Like vst_bench_start; the script communicates as peer.py does. */
 VST_NODISCARD vst_status vsti_bench_start_script(vst_bench_worker **out, const vsti_bench_script *peer,
                                                  vst_bench_facts *facts);
 

@@ -1,4 +1,4 @@
-/* Our side of a benchmark: one step of a case, and where its time goes. */
+/* Our side of a benchmark: one step of a case, and its profile. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +25,7 @@ static vst_value build_training(vst_graph *g, const vst_bench_case *which) {
     return loss;
 }
 
-/* Deterministic values in the place of an image, or labels one class after the other. */
+/* Fills an input with deterministic values: images, or labels that run through the classes. */
 static void fill_input(const char *name, float *values, size_t count, int classes) {
     vst_random random = vst_random_stream(0, vst_random_id(name), 0, 0);
     for (size_t i = 0; i < count; i++) values[i] = (float)vst_random_uniform(&random);
@@ -41,7 +41,7 @@ static vst_status keep_input(vsti_bench_input *input, const char *name, size_t f
     return VST_OK;
 }
 
-/* A run may destroy its inputs, so each is kept here and put back before every step. */
+/* A run may overwrite its inputs, so their values are kept here and restored before every step. */
 static vst_status keep_inputs(vsti_bench_step *step) {
     static const char *const names[] = {"image", "target"};
     const int classes = step->which->model ? vst_model_common_of(step->which->model)->classes : 0;
@@ -116,7 +116,7 @@ out:
 vst_status vsti_bench_step_build(vsti_bench_step *step, const vst_bench_case *which, bool profile) {
     vst_status status = VST_OK;
     *step = (vsti_bench_step){.which = which};
-    VST_TRY(vsti_team_begin(&step->team, which->threads)); /* of the optimiser's kernels, too */
+    VST_TRY(vsti_team_begin(&step->team, which->threads)); /* also for the optimiser's kernels */
     VST_TRY(vst_params_create(&step->params));
     VST_TRY(which->kind == VST_BENCH_INFER ? build_session(step, profile) : build_program(step, profile));
     for (int i = 0; i < WARM_UP_STEPS; i++) VST_TRY(vsti_bench_step_run(step, 1, &step->facts.seconds));
@@ -144,7 +144,7 @@ static int by_seconds(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* Sums rows by operation, direction and implementation into `times`; returns how many there are. */
+/* Sums rows by operation, direction and implementation into `times`; returns their number. */
 static int sum_rows(const vst_profile_row *rows, size_t row_count, vst_bench_operation *times) {
     int count = 0;
     for (size_t i = 0; i < row_count; i++) {
@@ -188,7 +188,7 @@ vst_status vst_bench_profile_run(vst_bench_profile *profile, const vst_bench_cas
     if (step.session) {
         const double begin = vst_seconds();
         VST_TRY(vst_session_measure(step.session, which->batch, steps, &cost));
-        seconds = (vst_seconds() - begin) * steps / (steps + 1); /* it warms up once */
+        seconds = (vst_seconds() - begin) * steps / (steps + 1); /* vst_session_measure also runs one warm-up */
     } else {
         vst_context_profile_reset(step.context);
         VST_TRY(vsti_bench_step_run(&step, steps, &seconds));

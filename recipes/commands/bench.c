@@ -39,7 +39,7 @@ typedef struct session {
     contender gemm;
 } session;
 
-/* What is measured if no model is named: the two trainings that the project is judged by, and the quickstart's models.
+/* What is measured if no model is named: the two trainings that the project is judged by, and two small models.
  */
 static const struct {
     const char *variant;

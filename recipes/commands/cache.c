@@ -104,19 +104,46 @@ out:
     return status;
 }
 
+/* ---- import ---- */
+
+static vst_status import(const vst_arguments *arguments, const vst_recipe *recipe) {
+    vst_cache_size size;
+    double top1;
+    const vst_cache_import_options options = {.logits = arguments->words[2],
+                                              .names = vst_flag_value(arguments, "names"),
+                                              .plain = vst_flag_given(arguments, "plain"),
+                                              .force = vst_flag_given(arguments, "force")};
+    const vst_status status = vst_cache_import(recipe, &options, &size, &top1);
+    if (status != VST_OK) return status;
+    print_size(recipe, &size);
+    if (isnan(top1)) printf("; there are no labels to measure them by\n");
+    else printf("; top-1 %.2f %% on training samples\n", top1);
+    if (top1 < 50)
+        fprintf(
+            stderr,
+            "warning: the answers are right for only %.2f %% of the training samples: are the rows in the data set's "
+            "order (or named by --names), and of these classes?\n",
+            top1);
+    return VST_OK;
+}
+
 /* ---- The command ---- */
 
 static int run(const vst_arguments *arguments) {
     const char *action = arguments->words[0];
     vst_recipe *recipe = NULL;
     int count;
-    const bool building = strcmp(action, "build") == 0;
+    const bool building = strcmp(action, "build") == 0, importing = strcmp(action, "import") == 0;
     const char *const *settings = vst_flag_values(arguments, "set", &count);
-    if (!building && strcmp(action, "check") != 0)
-        return vst_command_usage(&vsti_command_cache, "\"%.100s\" is none of build, check", action);
+    if (!building && !importing && strcmp(action, "check") != 0)
+        return vst_command_usage(&vsti_command_cache, "\"%.100s\" is none of build, check, import", action);
+    if (importing != (arguments->word_count == 3))
+        return vst_command_usage(&vsti_command_cache,
+                                 importing ? "name the file of logits after the recipe" : "\"%.100s\" is too much",
+                                 arguments->words[arguments->word_count - 1]);
     vst_status status = vst_recipe_read(&recipe, arguments->words[1], settings, count);
     if (status == VST_OK) status = vst_recipe_fit_data(recipe);
-    if (status == VST_OK) status = (building ? build : check)(arguments, recipe);
+    if (status == VST_OK) status = (building ? build : importing ? import : check)(arguments, recipe);
     vst_recipe_destroy(recipe);
     return vst_command_exit(status);
 }
@@ -124,22 +151,28 @@ static int run(const vst_arguments *arguments) {
 static const vst_flag flags[] = {
     {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as distill.cache=FOLDER; can be repeated"},
     {"epochs", 0, "N", "build: epochs to make, those of the recipe by default; not with augment.views"},
-    {"force", 0, NULL, "build: begin anew, even if the cache was made for something else or is damaged"},
+    {"force", 0, NULL, "build, import: begin anew, even if the cache was made for something else or is damaged"},
+    {"names", 0, "FILE", "import: which image each row is of (cat/7.jpg), one a line"},
+    {"plain", 0, NULL, "import: take logits of the plain images for what augment.train shows"},
     {"samples", 0, "N", "check: how many records the teachers are asked for again, 512 by default"},
     {"json", 0, NULL, "check: one JSON object for machines"},
     {0}};
 
 const vst_command vsti_command_cache = {
     .name = "cache",
-    .words = "build|check RECIPE",
+    .words = "build|check RECIPE, import RECIPE LOGITS",
     .summary = "write the teachers' answers once, for many trainings",
     .help =
         "build  runs the recipe's teachers over all images that it trains on and writes what its terms read to\n"
         "       distill.cache; after Ctrl-C the same command goes on. Trainings then run no teacher, whatever\n"
         "       their student, distances, temperatures and weights. With augment.views the images repeat, and one\n"
         "       cache serves a training of any length\n"
-        "check  verifies that the cache is the recipe's, all checksums, and some records against the teachers",
+        "check  verifies that the cache is the recipe's, all checksums, and some records against the teachers\n"
+        "import makes the cache of logits that another program computed, of a teacher that no family here has: the\n"
+        "       recipe says distill.teacher: cache. LOGITS is a safetensors file with the tensor \"logits\", "
+        "(samples,\n"
+        "       classes), in the order of the training images, or in that of --names; see recipes/conf/README.md",
     .flags = flags,
     .minimum = 2,
-    .maximum = 2,
+    .maximum = 3,
     .run = run};

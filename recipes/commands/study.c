@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
@@ -20,6 +21,27 @@ static void agreement_cell(vst_table *table, double agreement) {
     else vst_table_cell(table, "%.1f", agreement);
 }
 
+/* In lines of at most 80 columns. */
+static void print_wrapped(const char *text) {
+    enum { COLUMNS = 80 };
+    int used = 0;
+    while (*text) {
+        const int length = (int)strcspn(text, " ");
+        char word[128];
+        snprintf(word, sizeof word, "%.*s", length, text);
+        const int width = vst_text_width(word);
+        if (used && used + 1 + width > COLUMNS) {
+            putchar('\n');
+            used = 0;
+        }
+        used += width + (used > 0);
+        printf(used > width ? " %s" : "%s", word);
+        text += length;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
+}
+
 static vst_status print_result(const vst_study_result *result) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
@@ -33,9 +55,14 @@ static vst_status print_result(const vst_study_result *result) {
         vst_table_cell(table, "%.2f", row->megabytes);
         vst_table_cell(table, "%.2f", row->latency_ms);
         agreement_cell(table, row->agreement);
-        vst_table_cell(table, "%.1f", row->minutes);
+        if (isnan(row->minutes)) vst_table_cell(table, "-"); /* a model file: nothing was trained */
+        else vst_table_cell(table, "%.1f", row->minutes);
     }
     VST_TRY(vst_table_write(table, stdout));
+    if (result->verdict) {
+        putchar('\n');
+        print_wrapped(result->verdict);
+    }
     printf("\nreport: %s%s\n", result->report, result->figures ? "" : " (without curves: gnuplot is not installed)");
 out:
     vst_table_destroy(table);

@@ -43,7 +43,7 @@ typedef enum vst_lr_rule {
     VST_CHOICE_ENUM(VST_LR_RULES)
 } vst_lr_rule; /* lr is for lr_batch images, scaled to a step's */
 typedef enum vst_loss { VST_CHOICE_ENUM(VST_LOSSES) } vst_loss;
-typedef enum vst_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_weights;
+typedef enum vst_kept_weights { VST_CHOICE_ENUM(VST_WEIGHTS) } vst_kept_weights;
 typedef struct vst_optim_options {
     int name;       /* which of vst_optimizer_method_at; vst_optimizer_name */
     char *options;  /* its own ones, "alpha=0.9"; NULL: their defaults */
@@ -60,7 +60,7 @@ typedef struct vst_optim_options {
     bool nesterov, ema_ramp;
     int loss;         /* vst_loss, of the labels */
     double smoothing; /* label smoothing of the loss on labels */
-    int weights;      /* vst_weights: what the model file gets when there is an average */
+    int weights;      /* vst_kept_weights: what the model file gets when there is an average */
 } vst_optim_options;
 
 /* The names of optimiser and schedule, which are files of vision/optim. */

@@ -60,26 +60,37 @@ static vst_status check_name(const vst_study *study, const char *file, const vst
     return VST_OK;
 }
 
-static vst_status read_run(vst_study *study, const char *file, const vst_yaml *node) {
-    static const char *const keys[] = {"name", "recipe", "set", NULL};
-    vst_status status = VST_OK;
-    char *recipe = NULL;
+/* A path in the study file: relative to its folder. NULL: out of memory. */
+static char *beside(const char *file, const char *path) {
     const char *slash = strrchr(file, '/');
+    return *path == '/' || !slash ? vst_strdup(path) : vst_format("%.*s/%s", (int)(slash - file), file, path);
+}
+
+static vst_status read_run(vst_study *study, const char *file, const vst_yaml *node) {
+    static const char *const keys[] = {"name", "recipe", "model", "set", NULL};
+    vst_status status = VST_OK;
+    char *recipe = NULL, *model = NULL;
     VST_TRY(vst_yaml_expect(file, node, VST_YAML_MAP, "runs"));
     VST_TRY(vst_yaml_known(file, node, "a run", keys));
     vst_study_run *run = &study->runs[study->run_count++];
     VST_TRY(text_of(file, node, "name", &run->name));
     VST_TRY(text_of(file, node, "recipe", &recipe));
-    if (!run->name || !*run->name || !recipe || !*recipe)
-        VST_TRY(vst_yaml_fail(file, node, "a run needs a name and a recipe: {name: plain, recipe: student.yaml}"));
+    VST_TRY(text_of(file, node, "model", &model));
+    const bool recipe_given = recipe && *recipe, model_given = model && *model;
+    if (!run->name || !*run->name || recipe_given == model_given)
+        VST_TRY(vst_yaml_fail(file, node,
+                              "a run needs a name and a recipe, {name: plain, recipe: student.yaml}, or a model file "
+                              "in its place, {name: teacher, model: teacher.safetensors}"));
     VST_TRY(check_name(study, file, vst_yaml_find(node, "name"), run->name));
-    run->recipe_path =
-        *recipe == '/' || !slash ? vst_strdup(recipe) : vst_format("%.*s/%s", (int)(slash - file), file, recipe);
+    char *path = beside(file, recipe_given ? recipe : model);
+    *(recipe_given ? &run->recipe_path : &run->model_path) = path;
     run->settings = vst_calloc(MOST_SETTINGS, sizeof *run->settings);
-    if (!run->recipe_path || !run->settings) VST_TRY(vst_fail_memory(MOST_SETTINGS * sizeof *run->settings));
+    if (!path || !run->settings) VST_TRY(vst_fail_memory(MOST_SETTINGS * sizeof *run->settings));
     const vst_yaml *set = vst_yaml_find(node, "set");
+    if (set && model_given) VST_TRY(vst_yaml_fail(file, set, "set: is for recipes; a model file is measured as it is"));
     if (set && !set->null) VST_TRY(add_settings(run, file, set, ""));
 out:
+    vst_free(model);
     vst_free(recipe);
     return status;
 }
@@ -185,6 +196,7 @@ void vst_study_destroy(vst_study *study) {
         for (int j = 0; j < run->setting_count; j++) vst_free(run->settings[j]);
         vst_free(run->settings);
         vst_free(run->recipe_path);
+        vst_free(run->model_path);
         vst_free(run->name);
     }
     vst_free(study->runs);

@@ -13,9 +13,12 @@
  *     runs:
  *       - {name: teacher, recipe: fashion-teacher.yaml}
  *       - {name: plain, recipe: fashion-student.yaml}
- *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}} */
+ *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}}
+ * In place of a recipe a run may have a model file, `model: teacher.safetensors`, which is measured as it is. Both are
+ * found beside the study file. */
 typedef struct vst_study_run {
-    char *name, *recipe_path;
+    char *name;
+    char *recipe_path, *model_path; /* one of them, the other is NULL */
     char **settings;
     int setting_count;
 } vst_study_run;

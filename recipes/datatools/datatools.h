@@ -1,5 +1,4 @@
-/* What `vistill data` does with a data set: checking it, showing it, packing it into tar shards,
- * writing a training's batches. */
+/* Functions behind `vistill data`: checking, previewing, packing data sets, and writing a training's batches. */
 #ifndef VISTILL_RECIPES_DATATOOLS_DATATOOLS_H
 #define VISTILL_RECIPES_DATATOOLS_DATATOOLS_H
 
@@ -40,11 +39,11 @@ VST_NODISCARD vst_status vst_data_preview(const vst_dataset *dataset, const char
 
 /* ---- dump ---- */
 
-/* Writes the first `batches` of an epoch, or as many as it has, as the recipe's training gets them: tensors
+/* Writes the first `batches` batches of an epoch (or all, if there are fewer) as the recipe's training sees them:
  * batchN.images (B, C, H, W) in 0 … 1, augmented and mixed, before the model's normalisation; batchN.targets (B,
- * classes), smoothed and mixed; batchN.labels and .samples (B) before mixing, labels -1 without; batchN.lambda (B),
- * what an image keeps of itself, and .box (B, 4), top, left, height and width of what CutMix put there. *written
- * receives the number. */
+ * classes), smoothed and mixed; batchN.labels and .samples (B) before mixing, label -1 if unlabelled; batchN.lambda
+ * (B), the fraction that an image keeps; batchN.box (B, 4), top, left, height and width of CutMix's box. *written is
+ * the number of batches. */
 VST_NODISCARD vst_status vst_data_dump(const vst_recipe *recipe, int epoch, int batches, const char *path,
                                        int *written);
 
@@ -63,13 +62,13 @@ typedef struct vst_pack_result {
     uint64_t samples, resized, shards, bytes;
 } vst_pack_result;
 
-/* Writes the data set as WebDataset shards folder/NAME-000000.tar, … with their index files: members 000000000.jpg (or
- * .png) with the file's own bytes, and 000000000.cls if it is labelled; samples stored as pixels become PNG. What is
- * resized (bicubic, antialiased, by torchvision's Resize) is encoded anew in its own format, without EXIF: a training
- * sees the same orientation, because it ignores EXIF, too; a damaged picture is then an error. The same data and
- * options give the same bytes. The folder is made if it is not there; shards of that name in it are an error.
- * folder/classes.txt has the classes' names, one a line. The shards get
- * their names when all are there: until then they are called NAME-000000.tar.part, and a reader refuses the folder. */
+/* Writes the data set as WebDataset shards folder/NAME-000000.tar … with index files, and folder/classes.txt with one
+ * class name per line. Members are 000000000.jpg (or .png) with the original bytes, and 000000000.cls if labelled;
+ * samples stored as pixels become PNG. Resized images (torchvision's Resize, bicubic, antialiased) are encoded again in
+ * their format without EXIF, which does not change the orientation that training sees, because training ignores EXIF; a
+ * damaged image is then an error. Equal data and options give equal bytes. The folder is created if necessary; it must
+ * not contain shards with this name. Until all shards are written they are named NAME-000000.tar.part, and readers
+ * refuse the folder. */
 VST_NODISCARD vst_status vst_data_pack(const vst_dataset *dataset, const char *folder, const char *name,
                                        const vst_pack_options *options, vst_pack_result *result);
 

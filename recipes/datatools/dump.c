@@ -1,4 +1,4 @@
-/* Writes the batches that a training sees into a safetensors file. */
+/* Writes the batches of a training to a safetensors file. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,11 +11,11 @@ enum { PARTS = 6, NAME = 32 };
 
 typedef struct dump {
     vst_tensor *tensors;
-    char (*names)[NAME]; /* of the tensors */
+    char (*names)[NAME]; /* names of the tensors */
     size_t count;
 } dump;
 
-/* A tensor with memory of its own. */
+/* Adds a tensor and allocates its memory. */
 static vst_status add(dump *d, int batch, const char *part, vst_dtype dtype, vst_shape shape, void **data) {
     const size_t bytes = (size_t)vst_shape_count(&shape) * vst_dtype_size(dtype);
     char *name = d->names[d->count];

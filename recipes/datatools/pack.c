@@ -20,17 +20,17 @@
 
 enum { BLOCK = 512, RECORD = 20 * BLOCK }; /* the size of a tar is a multiple of RECORD */
 
-/* Until all shards are there they have names that no reader takes for a set: an interrupted run would leave a part of
- * the samples, which looks like a whole set. */
+/* Shards have this suffix until all are written. Without it, an interrupted run would leave some of the samples, which
+ * look like a whole set. */
 #define UNFINISHED VSTI_SHARD_UNFINISHED
 
 typedef struct packer {
     const vst_dataset *dataset;
     const vst_pack_options *options;
     const char *folder, *name;
-    vsti_file_writer output; /* the shard under way */
-    uint64_t written;        /* bytes of it */
-    bool publishing;         /* some shards may have their names */
+    vsti_file_writer output; /* the current shard */
+    uint64_t written;        /* bytes written to it */
+    bool publishing;         /* some shards may have been renamed already */
     vst_pack_result *result;
     vst_bytes bytes;
     vst_image image, smaller, scratch;
@@ -142,7 +142,7 @@ static vst_status get_file(packer *self, uint64_t index, int *label, const char 
 
 /* ---- Shards ---- */
 
-/* folder/classes.txt, one name a line. */
+/* Writes folder/classes.txt, one name per line. */
 static vst_status write_classes(const vst_dataset *dataset, const char *folder) {
     vst_status status = VST_OK;
     vsti_file_writer output = {0};
@@ -157,7 +157,7 @@ out:
     return status;
 }
 
-/* folder/NAME-000007.tar and what follows. */
+/* The path folder/NAME-000007.tar followed by `ending`. */
 static vst_status shard_path(const packer *self, uint64_t shard, const char *ending, char path[PATH_MAX]) {
     if (snprintf(path, PATH_MAX, "%s/%s-%06llu.tar%s", self->folder, self->name, (unsigned long long)shard, ending) <
         PATH_MAX)
@@ -201,7 +201,7 @@ out:
     return status;
 }
 
-/* All samples are written: gives the shards their names. As long as one lacks it, readers refuse the folder. */
+/* Renames the shards after all samples are written. Readers refuse the folder as long as one has its suffix. */
 static vst_status publish(packer *self) {
     vst_status status = VST_OK;
     self->publishing = true;
@@ -212,7 +212,8 @@ out:
     return status;
 }
 
-/* After a failure; not if some shards may have their names: then the others' must stay, so that the set is refused. */
+/* Removes the shards after a failure, but not if some may have been renamed: the others must stay, so that the set is
+ * refused. */
 static void remove_parts(const packer *self) {
     static const char *const endings[] = {UNFINISHED, UNFINISHED ".idx"};
     char path[PATH_MAX];

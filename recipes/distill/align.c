@@ -1,8 +1,8 @@
-/* Brings the two sides of a term to one kind and one grid. */
+/* Converts both sides of a term to the same kind and grid. */
 #include "recipes/distill/internal.h"
 #include "vision/ops/ops.h"
 
-/* Tokens (B, N, D), from `first` on, as the map (B, D, rows, columns). */
+/* Tokens (B, N, D) from index `first` on to a map (B, D, rows, columns). */
 static void tokens_to_map(vst_graph *g, vsti_side *side, int64_t first, int64_t rows, int64_t columns) {
     const vst_shape shape = vst_shape_at(g, side->value);
     const vst_value kept = vst_slice(g, side->value, 1, first, rows * columns);
@@ -47,7 +47,7 @@ static bool take_tokens(const vsti_sides *s, vsti_side *side) {
     return true;
 }
 
-/* Maps become vectors where images are compared as wholes. */
+/* Maps are averaged to vectors if the distance compares whole images. */
 static void pool(vst_graph *g, vsti_side *side) {
     if (side->kind != VST_TAP_MAP) return;
     side->value = vst_global_avg_pool(g, side->value);
@@ -58,7 +58,7 @@ static void pool(vst_graph *g, vsti_side *side) {
 
 static bool is_larger(const vst_shape *a, const vst_shape *b) { return a->dim[2] * a->dim[3] > b->dim[2] * b->dim[3]; }
 
-/* PyTorch's adaptive average pooling: plain pooling where the smaller grid divides the larger one. */
+/* PyTorch's adaptive average pooling; plain pooling if the larger grid is a multiple of the smaller one. */
 static void pool_to(const vsti_sides *s, vsti_side *side, const vst_shape *to) {
     const vst_shape from = vst_shape_at(s->graph, side->value);
     const int64_t kernel = from.dim[2] / to->dim[2];
@@ -85,9 +85,10 @@ static bool align_grids(vsti_sides *s) {
     return true;
 }
 
-/* Grids, then channels; but a linear projector goes before its side is enlarged. Both are linear maps of which one
- * works on channels and the other on places (whose weights sum to 1, for the bias), so their order decides the work
- * alone: a ViT of 14 x 14 patches beside a CNN's map of 112 x 112 would be projected at 64 times as many places. */
+/* Aligns grids, then channels, except that a linear projector is applied before its side is enlarged. Both are linear
+ * maps, one over channels and one over positions (with weights that sum to 1, which keeps the bias), so the order
+ * affects only the cost: a ViT with 14 x 14 patches and a CNN with a map of 112 x 112 would be projected at 64 times as
+ * many positions. */
 static bool align_maps(vsti_sides *s) {
     const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
     const bool enlarged = s->term->align == VST_ALIGN_LARGER && is_larger(&b, &a);

@@ -1,4 +1,4 @@
-/* The two sides of a term while it is built. Internal to this folder. */
+/* The two sides of a term under construction. Internal to this folder. */
 #ifndef VISTILL_RECIPES_DISTILL_INTERNAL_H
 #define VISTILL_RECIPES_DISTILL_INTERNAL_H
 
@@ -20,9 +20,9 @@ typedef struct vsti_sides {
     vsti_side student, teacher;
 } vsti_sides;
 
-/* Fails the graph with "distill.terms.N: " before the message; false. */
+/* Fails the graph with a message that begins with "distill.terms.N: ". Returns false. */
 bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format, ...) VST_PRINTF(3, 4);
-/* As text: "the student's tap blocks.3 (2, 66, 64)". */
+/* Describes a side for messages: "the student's tap blocks.3 (2, 66, 64)". */
 enum { VSTI_SIDE_TEXT = 200 };
 const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char text[VSTI_SIDE_TEXT]);
 
@@ -30,10 +30,10 @@ const char *vsti_side_text(const vst_graph *graph, const vsti_side *side, char t
 vst_value vsti_term_build(vst_graph *graph, const vst_term_options *term, const vst_distance *distance, int index,
                           const char *teacher_tap, vst_shape teacher_shape, vst_value labels);
 
-/* Each gives false after a failure. */
-bool vsti_align(vsti_sides *sides);     /* kinds, then grids and channels (align.c) */
-bool vsti_project(vsti_sides *sides);   /* the student's channels become the teacher's (project.c) */
-bool vsti_regress(vsti_sides *sides);   /* its channels and its grid */
-bool vsti_transform(vsti_sides *sides); /* what is compared (transform.c) */
+/* These return false after a failure. */
+bool vsti_align(vsti_sides *sides);     /* kind, grid and channels (align.c) */
+bool vsti_project(vsti_sides *sides);   /* the student's channels to the teacher's (project.c) */
+bool vsti_regress(vsti_sides *sides);   /* channels and grid */
+bool vsti_transform(vsti_sides *sides); /* the values to compare (transform.c) */
 
 #endif

@@ -35,21 +35,31 @@ static vst_value enlarge(vst_graph *g, vst_value x, int64_t out) {
     return vst_conv2d(g, x, (vst_conv2d_options){.out = (int)out, .kernel = 4, .same = true, .bias = true});
 }
 
+/* The student's map on the teacher's grid. Where the student's is smaller, but not half, ConvReg gives up: there a 1x1
+ * convolution is resized. */
+static vst_value regress(vst_graph *g, vst_value x, const vst_shape *from, const vst_shape *to) {
+    const int64_t height = from->dim[2], wanted = to->dim[2];
+    const bool square = height == from->dim[3] && wanted == to->dim[3];
+    vst_conv2d_options options = {.out = (int)to->dim[1], .kernel = 1, .bias = true};
+    if (square && 2 * height == wanted) return enlarge(g, x, to->dim[1]);
+    if (!square || height < wanted)
+        return vst_resize(g, vst_conv2d(g, x, options), (int)wanted, (int)to->dim[3], VST_BILINEAR);
+    options.kernel = (int)(1 + height - wanted);
+    if (height == 2 * wanted) options.kernel = 3, options.stride = 2, options.padding = 1;
+    return vst_conv2d(g, x, options);
+}
+
 bool vsti_regress(vsti_sides *s) {
     vst_graph *g = s->graph;
     const vst_shape from = vst_shape_at(g, s->student.value), to = vst_shape_at(g, s->teacher.value);
-    const int64_t height = from.dim[2], wanted = to.dim[2];
-    const bool square = from.rank == 4 && to.rank == 4 && height == from.dim[3] && wanted == to.dim[3];
-    char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
-    if (s->student.kind != VST_TAP_MAP || !square || (height < wanted && 2 * height != wanted))
+    char text[VSTI_SIDE_TEXT];
+    if (s->student.kind != VST_TAP_MAP)
         return vsti_refuse(s, VST_ERROR_ARGUMENT,
-                           "a regressor takes square grids, the student's larger than the teacher's or half of it; "
-                           "here are %s and %s: set distill.terms.%d.projector to linear",
-                           vsti_side_text(g, &s->student, student), vsti_side_text(g, &s->teacher, teacher), s->index);
-    vst_conv2d_options options = {.out = (int)to.dim[1], .kernel = (int)(1 + height - wanted), .bias = true};
-    if (height == 2 * wanted) options.kernel = 3, options.stride = 2, options.padding = 1;
+                           "a regressor is for features with a grid, and %s is none: set distill.terms.%d.projector to "
+                           "linear",
+                           vsti_side_text(g, &s->student, text), s->index);
     vst_value x = s->student.value;
-    VST_SCOPE (g, "projector") x = 2 * height == wanted ? enlarge(g, x, to.dim[1]) : vst_conv2d(g, x, options);
+    VST_SCOPE (g, "projector") x = regress(g, x, &from, &to);
     VST_SCOPE (g, "norm") x = vst_relu(g, vst_batch_norm(g, x, (vst_norm_options){0}));
     s->student.value = x;
     return true;

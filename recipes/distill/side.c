@@ -1,4 +1,4 @@
-/* The sides of a term in messages. */
+/* Messages about the sides of a term. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -10,7 +10,7 @@ bool vsti_refuse(const vsti_sides *sides, vst_status status, const char *format,
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    vst_scope_pop(sides->graph); /* the term's, which the message names as recipes do */
+    vst_scope_pop(sides->graph); /* leaves the term's scope, because the message names the term as recipes do */
     vst_graph_fail(sides->graph, status, "distill.terms.%d: %s", sides->index, text);
     vst_scope_push(sides->graph, "failed");
     return false;

@@ -1,4 +1,4 @@
-/* Builds a term: find the taps, align, project, transform, apply the distance. */
+/* Builds a term: finds the taps, aligns, projects, transforms and applies the distance. */
 #include "recipes/distill/term.h"
 
 #include <math.h>
@@ -56,7 +56,7 @@ static bool find_teacher(vsti_sides *s, const char *tap, vst_shape shape, char n
     return true;
 }
 
-/* ---- Shapes that a distance takes ---- */
+/* ---- Shapes that distances accept ---- */
 
 static bool check_classes(const vsti_sides *s) {
     const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
@@ -75,7 +75,7 @@ static bool check_classes(const vsti_sides *s) {
     return true;
 }
 
-/* Scores of attention and relations as rows of choices. */
+/* Scores of attention and relations become rows of choices. */
 static bool check_rows(vsti_sides *s) {
     const vst_shape a = vst_shape_at(s->graph, s->student.value), b = vst_shape_at(s->graph, s->teacher.value);
     char student[VSTI_SIDE_TEXT], teacher[VSTI_SIDE_TEXT];
@@ -119,7 +119,7 @@ static bool check_taken(vsti_sides *s) {
                        s->distance->name, vsti_side_text(s->graph, &s->student, text));
 }
 
-/* Class scores are compared as they are. */
+/* Class logits are compared without a projector. */
 static bool check_projector(const vsti_sides *s) {
     const bool classes =
         s->distance->expects == VST_EXPECTS_CLASS_LOGITS || s->distance->expects == VST_EXPECTS_LOGIT_ROWS;
@@ -145,7 +145,7 @@ static vst_value build_distance(const vsti_sides *s, vst_value labels) {
     return s->distance->build(&inputs);
 }
 
-/* In the term's scope, by which its parameters are named and a profile tells what it costs. */
+/* Builds in the term's scope, which names its parameters and its rows of a profile. */
 static vst_value build(vsti_sides *s, const char *teacher_tap, vst_shape teacher_shape, vst_value labels) {
     char student_name[VST_TAP_NAME], teacher_name[VST_TAP_NAME];
     if (!s->distance)
@@ -172,7 +172,7 @@ vst_value vst_term_build(vst_graph *g, const vst_term_options *term, int index, 
 
 /* ---- Every stage ---- */
 
-/* The student's feature at the place of the teacher's `stage` of `stages`. */
+/* The index of the student's feature at the relative depth of the teacher's `stage` of `stages`. */
 static int place_of(const vst_graph *g, int stage, int stages) {
     const int last = vst_feature_count(g) - 1;
     return stages > 1 ? (int)lround((double)stage / (stages - 1) * last) : last;
@@ -184,7 +184,7 @@ vst_value vst_term_build_stages(vst_graph *g, const vst_term_options *term, int 
     vst_value sum = {0};
     for (int i = 0; i < count; i++) {
         char student[VST_TAP_NAME];
-        vst_term_options one = *term; /* a view: nothing of it is freed */
+        vst_term_options one = *term; /* a view, which is not cleared */
         snprintf(student, sizeof student, "features.%d", place_of(g, i, count));
         if (every) one.student = student;
         one.teacher = (char *)stages[i].name;

@@ -1,4 +1,4 @@
-/* The keys of a term, and what they mean before there is a graph. */
+/* The keys of a term: parsing, checking and their meaning. */
 #include "recipes/distill/term_options.h"
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "recipes/distill/distances/distance.h"
 #include "vision/base/memory.h"
 
-enum { MOST_KEYS = 64 }; /* in suggestions: distances, or keys of a term */
+enum { MOST_KEYS = 64 }; /* maximum number of words to choose a suggestion from */
 
 const vst_option vst_term_table[] = {
     VST_OPTION_STRING(vst_term_options, distance, NULL,
@@ -108,14 +108,14 @@ out:
 
 /* ---- Keys ---- */
 
-/* Version 0.1.0 wrote the options that kl has into every term of a run's recipe.yaml. */
+/* True for options that version 0.1.0 wrote to every term of a recipe.yaml although only kl has them. */
 static bool is_old_default(const char *key, const char *value) {
     char *end;
     if (strcmp(key, "reduction") == 0) return strcmp(value, "batchmean") == 0;
     return strcmp(key, "temperature") == 0 && strtod(value, &end) == 1 && !*end;
 }
 
-/* "kl, dkd": the distances that have the option. */
+/* The names of the distances that have the option: "kl, dkd". */
 static const char *owners_of(const char *key, char text[VST_OPTION_HINT]) {
     size_t used = 0;
     *text = 0;
@@ -126,7 +126,7 @@ static const char *owners_of(const char *key, char text[VST_OPTION_HINT]) {
     return text;
 }
 
-/* " (options of the distance kl: temperature, reduction)" */
+/* The options of the term's distance: " (options of the distance kl: temperature, reduction)". */
 static const char *own_keys(const vst_term_options *term, char text[VST_OPTION_HINT]) {
     const vst_option *own = vst_term_own_table(term);
     size_t used = 0;

@@ -1,4 +1,4 @@
-/* The keys of a term of a recipe's `distill.terms`: those that all terms have, and the options of its distance. */
+/* The keys of a term of `distill.terms`: those of all terms, and the options of its distance. */
 #ifndef VISTILL_RECIPES_DISTILL_TERM_OPTIONS_H
 #define VISTILL_RECIPES_DISTILL_TERM_OPTIONS_H
 
@@ -30,33 +30,32 @@ typedef enum vst_term_projector { VST_CHOICE_ENUM(VST_TERM_PROJECTORS) } vst_ter
 typedef enum vst_term_transform { VST_CHOICE_ENUM(VST_TERM_TRANSFORMS) } vst_term_transform;
 typedef enum vst_term_schedule { VST_CHOICE_ENUM(VST_TERM_SCHEDULES) } vst_term_schedule;
 
-/* One distillation term: which taps, how aligned and transformed, which distance, with what weight (design: one loss
- * engine, recipes as data). */
+/* One distillation term: taps, alignment, transform, distance and weight. */
 typedef struct vst_term_options {
-    char *distance; /* kl | hard | mse …: a file of recipes/distill/distances */
+    char *distance; /* kl | hard | mse …: name of a file in recipes/distill/distances */
     char *student;  /* tap: "logits", "logits_dist", "blocks.3" … */
-    char *from;     /* "teacher" or "1", "2" …: of which teacher; "student", "ema" (recipes/distill/term.h) */
-    char *teacher;  /* its tap: "logits", "layer3", "features.-1" …; "features.*": every stage */
+    char *from;     /* teacher: "teacher" or "1", "2" …; or "student", "ema" (see vst_term_source) */
+    char *teacher;  /* tap of the teacher: "logits", "layer3", "features.-1" …; "features.*": every stage */
     double weight;
     int tokens;        /* vst_term_tokens */
-    int align;         /* vst_term_align: what becomes of grids that differ */
-    int projector;     /* vst_term_projector: of the student's features to the teacher's channels */
+    int align;         /* vst_term_align: for grids of different size */
+    int projector;     /* vst_term_projector: from the student's features to the teacher's channels */
     int transform;     /* vst_term_transform */
-    int schedule;      /* vst_term_schedule: of the weight, between the epochs `begin` and `end` */
-    double begin, end; /* end 0: that of the run */
-    void *own;         /* the structure of the distance's own options, owned; NULL: it has none */
+    int schedule;      /* vst_term_schedule: of the weight, from epoch `begin` to `end` */
+    double begin, end; /* end 0: end of the run */
+    void *own;         /* options structure of the distance, owned; NULL: none */
 } vst_term_options;
 
-/* The keys that all terms have. */
+/* The keys of all terms. */
 extern const vst_option vst_term_table[];
-/* Those of the term's distance; without any if it has none or the term has no distance yet. */
+/* The table of the distance's options; empty if it has none or no distance is set. */
 const vst_option *vst_term_own_table(const vst_term_options *term);
-/* The declared key, one of the two tables'; NULL if it is none. */
+/* Finds a key in both tables; NULL if it does not exist. */
 const vst_option *vst_term_find(const vst_term_options *term, const char *key);
 
 /* Fills a zeroed or cleared structure with the defaults; the distance is not set. */
 VST_NODISCARD vst_status vst_term_default(vst_term_options *term);
-/* As vst_options_set, over both tables. Setting another distance sets its own options to their defaults. */
+/* Like vst_options_set, for both tables. Setting another distance resets its options to their defaults. */
 VST_NODISCARD vst_status vst_term_set(vst_term_options *term, const char *key, const char *value);
 void vst_term_clear(vst_term_options *term);
 
@@ -64,13 +63,13 @@ bool vst_term_needs_labels(const vst_term_options *term);
 
 enum { VST_MAX_TEACHERS = 4 };
 
-/* Where a term's teacher value comes from: the teacher of that number from 0 on, or one of these. */
+/* The source of a term's teacher value: the index of a teacher from 0, or one of these. */
 enum { VST_FROM_STUDENT = -1, VST_FROM_AVERAGE = -2, VST_FROM_NOWHERE = -3 };
-/* Of `from`: "teacher" or "1", "2" …, "student" (another tap of the student itself, as a constant), "ema" (the moving
- * average of the student's weights); VST_FROM_NOWHERE if it is none of these. */
+/* The source named by `from`: "teacher" or "1", "2" …, "student" (another tap of the student, as a constant), "ema"
+ * (the moving average of the student's weights); VST_FROM_NOWHERE for anything else. */
 int vst_term_source(const vst_term_options *term);
 
-/* Parameters of terms (projectors) are named "distill.<term index>.…": they are trained, but no part of the model. */
+/* Parameters of terms (projectors) are named "distill.<term index>.…". They are trained, but not part of the model. */
 #define VST_DISTILL_PREFIX "distill."
 
 #endif

@@ -11,7 +11,7 @@ static int compare(const void *a, const void *b) {
     return (x->prediction > y->prediction) - (x->prediction < y->prediction);
 }
 
-/* Equal neighbours become one. */
+/* Merges equal neighbours. */
 static size_t merge(vst_confusion_cell *cells, size_t count) {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {

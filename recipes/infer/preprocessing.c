@@ -1,4 +1,4 @@
-/* A model's view of an image, and the loader of evaluation. */
+/* A model's preprocessing, and the loader for evaluation. */
 #include "recipes/infer/preprocessing.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ vst_evaluation_view vst_model_view(const vst_model_config *config) {
     return (vst_evaluation_view){common->image, common->crop_pct, filters[common->interpolation]};
 }
 
-/* Appends what an option is, "" if memory runs out. */
+/* Appends the value of an option; nothing if out of memory. */
 static size_t append_option(char *text, size_t used, const vst_model_config *config, const char *before,
                             const char *key) {
     const vst_option *option = vst_options_find(config->backbone->options, key);

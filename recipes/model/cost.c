@@ -1,4 +1,4 @@
-/* Groups a model's parameters and nodes by the beginning of their names. */
+/* Groups a model's parameters and nodes by the beginnings of their names. */
 #include "recipes/model/cost.h"
 
 #include <ctype.h>
@@ -6,7 +6,7 @@
 
 #include "vision/base/memory.h"
 
-/* "12", "b1": a number, or one letter before it. */
+/* True for a number, or a number after one letter: "12", "b1". */
 static bool is_numbered(const char *part, size_t length) {
     const size_t from = length > 1 && isalpha((unsigned char)*part);
     for (size_t i = from; i < length; i++)
@@ -14,7 +14,7 @@ static bool is_numbered(const char *part, size_t length) {
     return length > 0;
 }
 
-/* The bytes of the part's name: through the first run of numbered components, else the first component. */
+/* Length of the part's name: up to and including the first numbered components, otherwise the first component. */
 static size_t part_length(const char *scope) {
     const size_t first = strcspn(scope, ".");
     size_t end = 0;
@@ -28,12 +28,12 @@ static size_t part_length(const char *scope) {
     return end ? end : first;
 }
 
-/* *out: the part of that scope; a new one only if `add`, else NULL. */
+/* Finds the part of a scope. If there is none, *out is a new one with `add`, otherwise NULL. */
 static vst_status find_part(vst_model_part **out, vst_model_part **list, size_t *count, size_t *capacity,
                             const char *scope, bool add) {
     size_t length = part_length(scope);
     if (length >= sizeof(*list)->name) length = sizeof(*list)->name - 1;
-    for (size_t i = *count; i-- > 0;) { /* most often it is the last */
+    for (size_t i = *count; i-- > 0;) { /* usually the last one */
         *out = &(*list)[i];
         if (strncmp((*out)->name, scope, length) == 0 && !(*out)->name[length]) return VST_OK;
     }
@@ -62,8 +62,7 @@ vst_status vst_model_parts(vst_model_part **parts, size_t *count, const vst_grap
     for (size_t i = 0; i < vst_graph_node_count(graph); i++) {
         const vst_node_info node = vst_graph_node_at(graph, i);
         if (node.backward) continue;
-        VST_TRY(
-            find_part(&part, parts, count, &capacity, node.scope, node.macs > 0)); /* what costs nothing is no part */
+        VST_TRY(find_part(&part, parts, count, &capacity, node.scope, node.macs > 0)); /* without cost: no part */
         if (!part) continue;
         part->macs += node.macs;
         part->output = node.shape;

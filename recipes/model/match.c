@@ -1,7 +1,7 @@
-/* Matches names. A file's tensor is tried by its whole name, and without one, two … of the parts that stand before it,
- * for programs wrap models in others ("module.", "model.backbone.", "student."). The prefix that explains most of the
- * parameters is the model's; what is still missing may stand behind others that hold nothing else of the model
- * ("head.fc." beside "backbone."); all else in the file is beside it. */
+/* Matches tensor names of a file to parameters. A name is tried as a whole and without its first one, two … parts,
+ * because programs wrap models in others ("module.", "model.backbone.", "student."). The prefix that explains most
+ * parameters is the model's. Missing parameters may have other prefixes that contain nothing else of the model
+ * ("head.fc." beside "backbone."). All other tensors of the file do not belong to the model. */
 #include "recipes/model/match.h"
 
 #include <stdlib.h>
@@ -11,11 +11,11 @@
 
 enum { PREFIX_PARTS = 6 };
 
-/* A tensor that would be a parameter, if the first `offset` bytes of its name are a prefix. */
+/* A tensor that matches a parameter if the first `offset` bytes of its name are a prefix. */
 typedef struct hit {
-    const char *name; /* the tensor's */
+    const char *name; /* the tensor's name */
     size_t tensor, offset;
-    int param; /* -1: known, and of no use */
+    int param; /* -1: known, but not needed */
     const vst_naming *naming;
     int part, parts;
     bool fits, used;
@@ -25,15 +25,16 @@ typedef struct hit {
 typedef struct group {
     size_t first, count;
     size_t score;
-    size_t unknown; /* tensors behind the prefix that are no hits; of groups that explain most */
+    size_t unknown; /* number of tensors with this prefix that match nothing; only for groups that explain most
+                       parameters */
 } group;
 
 typedef struct matcher {
     const vst_model_config *model;
     const vst_params *params;
     const vst_weights *weights;
-    const char **names; /* of the parameters, sorted */
-    int *indices;       /* their numbers */
+    const char **names; /* names of the parameters, sorted */
+    int *indices;       /* their indices */
     hit *hits;
     size_t hit_count, hit_capacity;
     group *groups;
@@ -42,8 +43,8 @@ typedef struct matcher {
 
 /* ---- Names ---- */
 
-/* What is in state dicts without being part of a model: thop's counters of operations, the step count of weight
- * averaging (torch.optim.swa_utils), and what our own checkpoints hold besides the model. */
+/* Tensors in state dicts that are not part of a model: counters of thop, the step count of weight averaging
+ * (torch.optim.swa_utils), and other tensors of our own checkpoints. */
 static bool is_ignored(const vst_weights *weights, const char *name) {
     const char *dot = strrchr(name, '.'), *part = dot ? dot + 1 : name;
     if (strcmp(part, "total_ops") == 0 || strcmp(part, "total_params") == 0 || strcmp(part, "n_averaged") == 0)
@@ -101,7 +102,7 @@ bool vsti_fits(const vst_param_info *info, const vst_tensor *tensor, int parts) 
     return vst_shape_equal(&wanted, &found);
 }
 
-/* What the name is without its first `offset` bytes; false: nothing that is known. */
+/* Looks up the name without its first `offset` bytes; false if it is unknown. */
 static bool look_up(const matcher *self, const char *name, size_t offset, hit *out) {
     vst_foreign_name foreign;
     *out = (hit){.name = name, .offset = offset, .param = find_param(self, name + offset), .parts = 1};
@@ -146,7 +147,7 @@ static int compare_prefixes(const hit *x, const hit *y) {
     return order ? order : (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* By prefix; with one, own names before those of other projects, then in the file's order. */
+/* By prefix; then our names before those of other projects, then in file order. */
 static int by_prefix(const void *a, const void *b) {
     const hit *x = a, *y = b;
     const int order = compare_prefixes(x, y);
@@ -181,8 +182,8 @@ static size_t count_unknown(const matcher *self, const group *g) {
     return count > g->count ? count - g->count : 0;
 }
 
-/* The group that explains most of the parameters, of equal ones that with the fewest other tensors, then the first. A
- * prefix that explains less than half of the parameters is none: it is part of a name. NULL: nothing is known. */
+/* The group that explains most parameters; of equal ones that with the fewest other tensors, then the first. A prefix
+ * that explains less than half of the parameters is part of a name and not a prefix. NULL if nothing matches. */
 static const group *main_group(matcher *self) {
     const group *best = NULL;
     for (group *g = self->groups; g < self->groups + self->group_count; g++) {
@@ -201,7 +202,7 @@ static void copy_prefix(char *out, size_t size, const hit *h) {
     out[length] = 0;
 }
 
-/* ---- Which tensor for which parameter ---- */
+/* ---- Assigning tensors to parameters ---- */
 
 static void take(const matcher *self, vsti_match *out, hit *h) {
     vsti_use *use = &out->uses[h->tensor];
@@ -223,8 +224,8 @@ static void take(const matcher *self, vsti_match *out, hit *h) {
     out->renamed += h->naming != NULL;
 }
 
-/* Another set of most of the parameters, after the best was taken. A set that is all of the model and nothing else has
- * only another such set as its rival: a larger teacher may have all of a smaller student's tensors among its own. */
+/* Finds another set with most of the parameters. If the best set is exactly the model, only another exact set counts: a
+ * larger teacher may contain all tensors of a smaller student. */
 static void find_other(const matcher *self, vsti_match *out, const group *best) {
     const size_t all = vst_params_count(self->params);
     const bool whole = best->unknown == 0 && best->score == 2 * all;
@@ -240,7 +241,7 @@ static void find_other(const matcher *self, vsti_match *out, const group *best) 
     }
 }
 
-/* Whether nothing that the model has already would be there once more. */
+/* True if the group has no parameter that is matched already. */
 static bool is_disjoint(const matcher *self, const vsti_match *match, const group *g) {
     for (size_t i = g->first; i < g->first + g->count; i++) {
         const hit *h = &self->hits[i];
@@ -261,7 +262,7 @@ static void take_split(const matcher *self, vsti_match *out, const group *best) 
     }
 }
 
-/* The naming that most of the taken names are of. */
+/* The naming that most of the matched names have. */
 static void find_naming(const matcher *self, vsti_match *out) {
     size_t most = 0;
     for (const vst_naming *n = self->model->backbone->namings; n && n->project; n++) {
@@ -288,7 +289,7 @@ static void take_all(matcher *self, vsti_match *out) {
     find_naming(self, out);
 }
 
-/* ---- All ---- */
+/* ---- Matching a file ---- */
 
 vst_status vsti_match_create(vsti_match *out, const vst_model_config *model, const vst_params *params,
                              const vst_weights *weights) {

@@ -1,4 +1,4 @@
-/* Which model a file's weights are of, by its tensors, and what they expect of an image, by their names. */
+/* Finds the model of a weights file from its tensors, and its preprocessing from tensor and file names. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +11,16 @@ enum { VALUE = 48, CHOICES = 8 };
 
 /* ---- Measuring ---- */
 
-/* How well a file fits a model: what comparing gives, and the rows of its classifier if that alone does not fit. */
+/* How well a file fits a model: the result of the comparison, and the file's classes and channels if only these differ.
+ */
 typedef struct fit {
     size_t problems, resized, unknown;
     const vst_naming *naming;
-    int64_t classes, channels; /* that the file has, where the model has others; 0: not known */
+    int64_t classes, channels; /* of the file, if they differ from the model's; 0: unknown */
 } fit;
 
-/* Of parameters that are missing or wrong, whether one is a classifier's is not asked: its bias tells the number. */
+/* The file's number of classes, from tensors that differ where the model has its number of classes; 0 if they disagree.
+ */
 static int64_t classes_in(const vst_import_report *report, int classes) {
     int64_t found = 0;
     for (size_t i = 0; i < report->count; i++) {
@@ -32,7 +34,7 @@ static int64_t classes_in(const vst_import_report *report, int classes) {
     return found;
 }
 
-/* The stem's convolution takes as many channels as an image has. */
+/* The file's number of image channels, from the stem's convolution. */
 static int64_t channels_in(const vst_import_report *report, int channels) {
     for (size_t i = 0; i < report->count; i++) {
         const vst_import_row *row = &report->rows[i];
@@ -77,7 +79,7 @@ static bool is_given(const vst_import_choice *choice, const char *key) {
     return false;
 }
 
-/* The values that an option could have besides its own, if it is one of kinds. */
+/* Lists the other values of an option if it is a choice or a bool. */
 static int other_values(const vst_option *option, const char *now, char values[CHOICES][VALUE]) {
     int count = 0;
     if (option->type == VST_TYPE_BOOL) {
@@ -94,7 +96,7 @@ static int other_values(const vst_option *option, const char *now, char values[C
     return count;
 }
 
-/* Sets one option to another value; keeps it and says so if then less does not fit. */
+/* Tries another value of an option, and keeps it if more tensors fit. */
 static vst_status try_value(vst_model_config *model, fit *best, const vst_weights *weights, const char *key,
                             const char *now, const char *value, bool *kept) {
     vst_status status = VST_OK;
@@ -105,7 +107,7 @@ static vst_status try_value(vst_model_config *model, fit *best, const vst_weight
     *kept = status == VST_OK && with.problems < best->problems;
     if (*kept) *best = with;
     else VST_TRY(vst_model_config_set(model, key, now));
-    if (status != VST_ERROR_MEMORY) status = VST_OK; /* options that do not go together are no model */
+    if (status != VST_ERROR_MEMORY) status = VST_OK; /* options that contradict each other describe no model */
 out:
     return status;
 }
@@ -115,7 +117,7 @@ static void add_option(char *text, size_t size, const char *key, const char *val
     snprintf(text + used, size - used, "%s%s=%s", used ? ", " : "", key, value);
 }
 
-/* A number that the tensors' shapes show; 0: none. What the range of the option does not allow is not kept. */
+/* Tries a number taken from the tensors' shapes (0: none), if the option's range allows it. */
 static vst_status try_number(vst_model_config *model, fit *best, const vst_weights *weights, const char *key,
                              int64_t number, char *changed, size_t size) {
     vst_status status = VST_OK;
@@ -132,7 +134,7 @@ out:
     return status;
 }
 
-/* Goes once through the options of kinds that are the family's own. */
+/* Tries all choices of the family's own options once. */
 static vst_status try_options(vst_model_config *model, fit *best, const vst_weights *weights,
                               const vst_import_choice *choice, char *changed, size_t size) {
     vst_status status = VST_OK;
@@ -154,7 +156,7 @@ out:
     return status;
 }
 
-/* The options with which a file fits that does not as the model is; `changed` "": none, and the model is as it was. */
+/* Finds options with which a file fits. `changed` is "" if there are none; the model is then unchanged. */
 static vst_status adapt(vst_model_config *model, fit *best, const vst_weights *weights, const vst_import_choice *choice,
                         char *changed, size_t size, int *changes) {
     vst_status status = VST_OK;
@@ -173,7 +175,7 @@ static vst_status adapt(vst_model_config *model, fit *best, const vst_weights *w
         VST_TRY(try_options(model, best, weights, choice, changed, size));
         if (best->problems == problems) break;
     }
-    if (best->problems && *changed) { /* a half-way fit would only change what the message says */
+    if (best->problems && *changed) { /* with a partial fit the message would be about another model */
         VST_TRY(vst_model_config_from_json(&fresh, json));
         for (const vst_option *o = model->backbone->options; o->type != VST_TYPE_END; o++) {
             const char *dot = strrchr(o->name, '.');
@@ -195,7 +197,7 @@ out:
 
 /* ---- Candidates ---- */
 
-/* Whether a model knows enough of the file for its options to be worth trying. */
+/* True if the model knows enough names of the file to try its options. */
 static bool is_near(size_t unknown, size_t tensors) { return 2 * unknown < tensors; }
 
 bool vst_import_is_foreign(const vst_import_candidate *nearest, const vst_weights *weights) {
@@ -236,7 +238,7 @@ static vst_status measure_all(vst_import_candidate *list, size_t count, const vs
     return status;
 }
 
-/* Options are tried where no variant fits as it is. */
+/* Options are tried only if no variant fits as it is. */
 vst_status vst_import_candidates(vst_import_candidate **list, size_t *count, size_t *fitting,
                                  const vst_weights *weights) {
     vst_status status = VST_OK;
@@ -261,7 +263,7 @@ out:
     return status;
 }
 
-/* ---- The one that fits ---- */
+/* ---- Choosing a model ---- */
 
 void vst_import_list(char *out, size_t size, const vst_import_candidate *list, size_t count) {
     size_t used = 0, shown = 0;
@@ -312,7 +314,7 @@ static vst_status set_options(vst_model_config *model, const vst_import_choice *
     for (int i = 0; i < choice->setting_count; i++) {
         char key[64];
         const char *given = choice->settings[i];
-        const char *text = strncmp(given, "model.", 6) == 0 ? given + 6 : given; /* as recipes have it */
+        const char *text = strncmp(given, "model.", 6) == 0 ? given + 6 : given; /* as written in recipes */
         const size_t length = strcspn(text, "=");
         if (!text[length] || !length || length >= sizeof key)
             return vst_fail(VST_ERROR_ARGUMENT, "--set %.100s: expected KEY=VALUE, such as classes=10", given);
@@ -330,7 +332,7 @@ static bool is_of(const vst_preprocessing *p, const vst_model_config *model) {
     return !p->variant || strcmp(p->variant, model->variant) == 0;
 }
 
-/* The first that is of the variant and of the asked version, or of the file. */
+/* The first entry of the variant with the requested version, or with the file's name. */
 static const vst_preprocessing *find_preprocessing(const vst_naming *naming, const vst_model_config *model,
                                                    const char *path, const char *version, bool asked) {
     const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
@@ -339,11 +341,11 @@ static const vst_preprocessing *find_preprocessing(const vst_naming *naming, con
         if (version ? p->version && strcmp(p->version, version) == 0 : !p->file || strstr(file, p->file)) return p;
     }
     for (const vst_preprocessing *p = naming->preprocessing; asked && !version && p && p->overrides; p++)
-        if (is_of(p, model)) return p; /* asked for by the project's name alone */
+        if (is_of(p, model)) return p; /* requested by the project's name only */
     return NULL;
 }
 
-/* Sets what the user did not. */
+/* Sets the options that the user has not set. */
 static vst_status override(vst_model_config *model, const char *overrides, const vst_import_choice *choice) {
     vst_status status = VST_OK;
     vst_model_config *theirs = NULL;
@@ -366,7 +368,7 @@ out:
     return status;
 }
 
-/* Another version that a file without a telling name may be of. */
+/* Another version that the file may have, if its name does not tell. */
 static const char *rival_of(const vst_naming *naming, const vst_model_config *model, const vst_preprocessing *taken) {
     for (const vst_preprocessing *p = naming->preprocessing; taken->version && !taken->file && p->overrides; p++)
         if (p != taken && is_of(p, model) && p->version && strcmp(p->version, taken->version) != 0) return p->version;
@@ -413,7 +415,7 @@ out:
     return status;
 }
 
-/* ---- All ---- */
+/* ---- Recognising a file ---- */
 
 vst_status vst_import_model(vst_model_config **out, vst_import_origin *origin, const vst_weights *weights,
                             const vst_import_choice *choice) {
@@ -428,7 +430,7 @@ vst_status vst_import_model(vst_model_config **out, vst_import_origin *origin, c
     else if (ours) VST_TRY(vst_model_config_from_json(out, ours));
     else VST_TRY(recognise(out, weights));
     VST_TRY(set_options(*out, choice));
-    if (ours) goto out; /* all else is known, too */
+    if (ours) goto out; /* everything else is known too */
     VST_TRY(measure(&found, *out, weights));
     if (found.problems) VST_TRY(adapt(*out, &found, weights, choice, options, sizeof options, &changes));
     VST_TRY(choose_preprocessing(*out, origin, found.naming, weights, choice));

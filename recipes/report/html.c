@@ -92,3 +92,7 @@ const char *vsti_number_text(double value, int decimals, char text[32]) {
     else strcpy(text, "–");
     return text;
 }
+
+const char *vsti_short_text(double value, char text[32]) {
+    return vsti_number_text(value, value < 0.1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0, text);
+}

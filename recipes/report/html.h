@@ -10,6 +10,8 @@ enum { VSTI_REPORT_COLOURS = 8 }; /* --c0 … --c7 of the style sheet; more runs
 
 /* "87.65"; an en dash for what is not a number. */
 const char *vsti_number_text(double value, int decimals, char text[32]);
+/* Three digits: 0.042, 1.37, 12.4, 310. */
+const char *vsti_short_text(double value, char text[32]);
 /* Text with <, >, &, quotes escaped and control characters as spaces. */
 void vsti_html_text(FILE *html, const char *text);
 void vsti_html_bytes(FILE *html, const char *text, size_t length); /* the same of so many bytes */

@@ -6,6 +6,20 @@
 
 #include "recipes/report/curve.h"
 #include "recipes/report/html.h"
+#include "recipes/report/report.h"
+
+/* The columns of the table of runs. */
+typedef double vsti_run_number(const vst_report_run *run);
+static inline double vsti_top1_of(const vst_report_run *run) { return run->top1; }
+static inline double vsti_agreement_of(const vst_report_run *run) { return run->teacher_agreement; }
+static inline double vsti_parameters_of(const vst_report_run *run) { return run->parameters; }
+static inline double vsti_megabytes_of(const vst_report_run *run) { return run->megabytes; }
+static inline double vsti_latency_of(const vst_report_run *run) { return run->latency_ms; }
+static inline double vsti_last_of(const vst_report_run *run) { return run->last_top1; }
+static inline double vsti_minutes_of(const vst_report_run *run) { return run->minutes; }
+
+/* headline.c: the result in sentences and in some large numbers. */
+void vsti_html_headline(FILE *html, const vst_report *report);
 
 /* What figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
  * when gnuplot is missing or fails. */

@@ -1,4 +1,4 @@
-/* The page: headline numbers, the table of runs, figures, and what the other files write. */
+/* The page: the table of runs, figures, and what the other files write. */
 #include "recipes/report/report.h"
 
 #include <math.h>
@@ -27,29 +27,15 @@ vst_report_run vst_report_unknown(const char *name) {
 
 /* ---- Numbers ---- */
 
-typedef double run_number(const vst_report_run *run);
-static double top1_of(const vst_report_run *run) { return run->top1; }
-static double agreement_of(const vst_report_run *run) { return run->teacher_agreement; }
-static double parameters_of(const vst_report_run *run) { return run->parameters; }
-static double megabytes_of(const vst_report_run *run) { return run->megabytes; }
-static double latency_of(const vst_report_run *run) { return run->latency_ms; }
-static double last_of(const vst_report_run *run) { return run->last_top1; }
-static double minutes_of(const vst_report_run *run) { return run->minutes; }
-
-/* Three digits: 0.042, 1.37, 12.4, 310. */
-static const char *short_text(double value, char text[32]) {
-    return vsti_number_text(value, value < 0.1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0, text);
-}
-
 /* "86.6 M", "0.27 M", "940" with its unit in small type. */
 static void write_count(FILE *html, double count) {
     char text[32];
     if (isfinite(count) && count < 1e4) fprintf(html, "%.0f", count);
-    else fprintf(html, "%s%s", short_text(count / 1e6, text), isfinite(count) ? " M" : "");
+    else fprintf(html, "%s%s", vsti_short_text(count / 1e6, text), isfinite(count) ? " M" : "");
 }
 
 /* The column has several different values of which this is the best. */
-static bool is_best(const vst_report *report, const vst_report_run *run, run_number *number, bool largest) {
+static bool is_best(const vst_report *report, const vst_report_run *run, vsti_run_number *number, bool largest) {
     bool differs = false;
     if (!isfinite(number(run))) return false;
     for (int i = 0; i < report->run_count; i++) {
@@ -61,93 +47,19 @@ static bool is_best(const vst_report *report, const vst_report_run *run, run_num
     return differs;
 }
 
-/* ---- Headline ---- */
-
-static void tile(FILE *html, const char *value, const char *unit, const char *label, const char *name) {
-    fprintf(html, "<div class=tile><b>%s<small>%s</small></b><small>%s", value, unit, label);
-    if (name) {
-        fputs("<br>", html);
-        vsti_html_text(html, name);
-    }
-    fputs("</small></div>\n", html);
-}
-
-/* The best run of a number, NULL if it is known of none. */
-static const vst_report_run *best_run(const vst_report *report, run_number *number, bool largest) {
-    const vst_report_run *best = NULL;
-    for (int i = 0; i < report->run_count; i++) {
-        const vst_report_run *run = &report->runs[i];
-        if (!isfinite(number(run))) continue;
-        if (!best || (largest ? number(run) > number(best) : number(run) < number(best))) best = run;
-    }
-    return best;
-}
-
-static void write_tiles(FILE *html, const vst_report *report) {
-    static const struct {
-        run_number *number;
-        bool largest;
-        double factor;
-        const char *unit, *one, *several; /* the label with one run, and the label of the best of several */
-    } tiles[] = {{top1_of, true, 1, " %", "top-1 accuracy", "best top-1 accuracy"},
-                 {agreement_of, true, 1, " %", "same answer as the teacher", "closest to its teacher"},
-                 {parameters_of, false, 1e-6, " M", "parameters", "fewest parameters"},
-                 {latency_of, false, 1, " ms", "for one image", "fastest, one image"},
-                 {megabytes_of, false, 1, " MB", "model file", NULL},
-                 {minutes_of, false, 1, " min", "training", NULL}};
-    const bool several = report->run_count > 1;
-    char text[32];
-    fputs("<div class=tiles>\n", html);
-    for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++) {
-        const vst_report_run *run = best_run(report, tiles[i].number, tiles[i].largest);
-        if (!run || (several && !tiles[i].several)) continue;
-        const double value = tiles[i].number(run) * tiles[i].factor;
-        tile(html, tiles[i].largest ? vsti_number_text(value, 1, text) : short_text(value, text), tiles[i].unit,
-             several ? tiles[i].several : tiles[i].one, several ? run->name : NULL);
-    }
-    fputs("</div>\n", html);
-}
-
-/* The result in one sentence. */
-static void write_headline(FILE *html, const vst_report *report) {
-    const vst_report_run *best = best_run(report, top1_of, true), *next = NULL;
-    char text[32];
-    if (!best) return;
-    for (int i = 0; i < report->run_count; i++) {
-        const vst_report_run *run = &report->runs[i];
-        if (run != best && isfinite(run->top1) && (!next || run->top1 > next->top1)) next = run;
-    }
-    fputs("<p class=headline>", html);
-    if (report->run_count == 1) fputs("It is right about ", html);
-    else {
-        fputs("<b>", html);
-        vsti_html_text(html, best->name);
-        fputs("</b> is right most often, about ", html);
-    }
-    fprintf(html, "%s %% of the test images", vsti_number_text(best->top1, 2, text));
-    if (next) {
-        fprintf(html, ", %s points ahead of <b>", vsti_number_text(best->top1 - next->top1, 2, text));
-        vsti_html_text(html, next->name);
-        fputs("</b>", html);
-    }
-    if (isfinite(best->teacher_agreement))
-        fprintf(html, ", and gives its teacher's answer to %s %%", vsti_number_text(best->teacher_agreement, 2, text));
-    fputs(".</p>\n", html);
-}
-
 /* ---- The table of runs ---- */
 
-static void write_number(FILE *html, const vst_report *report, const vst_report_run *run, run_number *number,
+static void write_number(FILE *html, const vst_report *report, const vst_report_run *run, vsti_run_number *number,
                          bool largest, int decimals) {
     char text[32];
     fprintf(html, "<td%s>%s</td>", is_best(report, run, number, largest) ? " class=best" : "",
-            decimals >= 0 ? vsti_number_text(number(run), decimals, text) : short_text(number(run), text));
+            decimals >= 0 ? vsti_number_text(number(run), decimals, text) : vsti_short_text(number(run), text));
 }
 
 static void write_top1(FILE *html, const vst_report *report, int index) {
     const vst_report_run *run = &report->runs[index];
     char text[32];
-    fprintf(html, "<td%s>%s", is_best(report, run, top1_of, true) ? " class=best" : "",
+    fprintf(html, "<td%s>%s", is_best(report, run, vsti_top1_of, true) ? " class=best" : "",
             vsti_number_text(run->top1, 2, text));
     if (isfinite(run->top1_deviation))
         fprintf(html, " <small style=\"display:inline\">± %.2f</small>", run->top1_deviation);
@@ -160,10 +72,11 @@ static void write_top1(FILE *html, const vst_report *report, int index) {
 /* The median, below it the range of all but the quickest and the slowest tenth. */
 static void write_latency(FILE *html, const vst_report *report, const vst_report_run *run) {
     char low[32], high[32];
-    fprintf(html, "<td%s>%s", is_best(report, run, latency_of, false) ? " class=best" : "",
-            short_text(run->latency_ms, low));
+    fprintf(html, "<td%s>%s", is_best(report, run, vsti_latency_of, false) ? " class=best" : "",
+            vsti_short_text(run->latency_ms, low));
     if (isfinite(run->latency_low) && isfinite(run->latency_high))
-        fprintf(html, "<small>%s–%s</small>", short_text(run->latency_low, low), short_text(run->latency_high, high));
+        fprintf(html, "<small>%s–%s</small>", vsti_short_text(run->latency_low, low),
+                vsti_short_text(run->latency_high, high));
     fputs("</td>", html);
 }
 
@@ -178,16 +91,16 @@ static void write_run(FILE *html, const vst_report *report, int index) {
     }
     fputs("</td>", html);
     write_top1(html, report, index);
-    write_number(html, report, run, last_of, true, 2);
-    write_number(html, report, run, agreement_of, true, 2);
-    fprintf(html, "<td%s>", is_best(report, run, parameters_of, false) ? " class=best" : "");
+    write_number(html, report, run, vsti_last_of, true, 2);
+    write_number(html, report, run, vsti_agreement_of, true, 2);
+    fprintf(html, "<td%s>", is_best(report, run, vsti_parameters_of, false) ? " class=best" : "");
     write_count(html, run->parameters);
     fputs("</td>", html);
-    write_number(html, report, run, megabytes_of, false, -1);
+    write_number(html, report, run, vsti_megabytes_of, false, -1);
     write_latency(html, report, run);
     if (run->epochs) fprintf(html, "<td>%d</td>", run->epochs);
     else fputs("<td>–</td>", html);
-    write_number(html, report, run, minutes_of, false, 1);
+    write_number(html, report, run, vsti_minutes_of, false, 1);
     fputs("<td>", html);
     vsti_html_text(html, run->seeds ? run->seeds : "–");
     fputs("</td></tr>\n", html);
@@ -321,8 +234,8 @@ static void write_facts(FILE *html, const vst_report_run *run) {
             separator = " · ";
     if (isfinite(run->latency_low) && isfinite(run->latency_high)) {
         char high[32];
-        fprintf(html, "%s%s–", separator, short_text(run->latency_low, text));
-        fprintf(html, "%s ms for one image", short_text(run->latency_high, high));
+        fprintf(html, "%s%s–", separator, vsti_short_text(run->latency_low, text));
+        fprintf(html, "%s ms for one image", vsti_short_text(run->latency_high, high));
         separator = " · ";
     }
     if (run->seeds) {
@@ -373,8 +286,7 @@ static void write_head(FILE *html, const vst_report *report) {
 static vst_status write_page(FILE *html, const vst_report *report, bool *drawn) {
     vst_status status = VST_OK;
     write_head(html, report);
-    write_headline(html, report);
-    write_tiles(html, report);
+    vsti_html_headline(html, report);
     write_notes(html, report);
     write_runs(html, report);
     vsti_html_differences(html, report);

@@ -134,7 +134,7 @@ out:
 static void fill_row(vst_report_run *row, const vsti_measured_runs *set, const vsti_measured_run *run) {
     const vst_evaluation *answers = vsti_report_answers(set, run);
     *row = vst_report_unknown(run->name);
-    row->folder = run->folder;
+    row->folder = run->alone ? NULL : run->folder;
     row->model = run->model ? run->model->config->variant : run->recipe ? run->recipe->model->variant : NULL;
     row->file = run->file_name;
     row->seeds = run->seed;
@@ -198,6 +198,31 @@ static char *recipe_lines(const vst_recipe *recipe) {
     free(buffer);
     vst_free(essence);
     return text;
+}
+
+/* The first other run of the same model that nobody taught; with as many epochs, if there is one. */
+static const vst_report_run *find_plain(const vsti_page_data *page, const vsti_measured_runs *set, const int *chosen,
+                                        int index) {
+    const vst_report_run *row = &page->runs[index], *found = NULL;
+    for (int i = 0; i < page->run_count; i++) {
+        const vst_report_run *other = &page->runs[i];
+        const vsti_measured_run *run = &set->runs[chosen[i]];
+        if (i == index || !run->recipe || vst_teacher_count(run->recipe) > 0 || !row->model || !other->model) continue;
+        if (strcmp(other->model, row->model) != 0 || other->parameters != row->parameters) continue;
+        if (!found || (found->epochs != row->epochs && other->epochs == row->epochs)) found = other;
+    }
+    return found;
+}
+
+static void relate_rows(vsti_page_data *page, const vsti_measured_runs *set, const int *chosen) {
+    for (int i = 0; i < page->run_count; i++) {
+        const vsti_measured_run *run = &set->runs[chosen[i]];
+        if (!run->recipe || vst_teacher_count(run->recipe) == 0) continue;
+        const int teacher = vsti_report_teacher(set, run);
+        for (int k = 0; k < page->run_count; k++)
+            if (chosen[k] == teacher) page->runs[i].teacher = &page->runs[k];
+        page->runs[i].plain = find_plain(page, set, chosen, i);
+    }
 }
 
 static vst_status show_answers(vsti_page_data *page, const vsti_measured_runs *set, vsti_measured_run *run, int index) {
@@ -285,6 +310,7 @@ vst_status vsti_page_data_fill(vsti_page_data *page, vsti_measured_runs *set, co
         if (!shown && vsti_report_answers(set, run)) shown = run;
         if (run->yaml) page->report.recipe = run->yaml;
     }
+    relate_rows(page, set, chosen);
     if (shown) VST_TRY(show_data(page, set, chosen, shown));
 out:
     return status;

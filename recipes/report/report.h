@@ -46,6 +46,8 @@ typedef struct vst_report_run {
     int attention_tokens;                  /* 1: class token, 2: and distillation token */
     const char *recipe;                    /* lines "key: value"; NULL: not known */
     const char *notes;                     /* lines that say what is missing; NULL: nothing */
+    const struct vst_report_run *teacher;  /* the run that taught this one, if the report has it; NULL */
+    const struct vst_report_run *plain;    /* the same model trained without a teacher, likewise; NULL */
 } vst_report_run;
 
 typedef struct vst_report {
@@ -66,6 +68,11 @@ typedef struct vst_report {
 
 /* A run of which nothing is known yet but its name. */
 vst_report_run vst_report_unknown(const char *name);
+
+/* What distillation gained over the same model without a teacher, and what the student saves against its teacher, in
+ * two or three sentences of plain text, to be vst_free'd. Of several students the one that is right most often; *text
+ * is NULL if no run has `teacher` or `plain`. */
+VST_NODISCARD vst_status vst_report_verdict(const vst_report *report, char **text);
 
 /* Writes the page through a temporary file beside `path`. *figures (may be NULL): whether gnuplot drew the figures.
  */

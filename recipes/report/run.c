@@ -100,12 +100,13 @@ out:
 }
 
 /* Of the model alone: a checkpoint also holds the optimiser's numbers. */
-static double model_megabytes(const char *folder, const vst_model *model) {
+static double model_megabytes(const vsti_measured_run *run, const vst_model *model) {
     char path[VSTI_PATH];
     struct stat info;
-    const int length = snprintf(path, sizeof path, "%s/best.safetensors", folder);
-    if (length < (int)sizeof path && stat(path, &info) == 0) return (double)info.st_size / 1e6;
-    return (double)vst_params_total(model->params) * sizeof(float) / 1e6;
+    const int length = snprintf(path, sizeof path, "%s%s", run->folder, run->alone ? "" : "/best.safetensors");
+    const double values = (double)vst_params_total(model->params) * sizeof(float);
+    if (length >= (int)sizeof path || stat(path, &info) != 0) return values / 1e6;
+    return (run->alone ? fmin((double)info.st_size, values) : (double)info.st_size) / 1e6;
 }
 
 /* A value of a model file's training metadata, as text to be vst_free'd; NULL: missing. */
@@ -118,14 +119,20 @@ static char *said_of_training(const vst_model *model, const char *key) {
     return text;
 }
 
+/* The path of the run's model file, to be vst_free'd; NULL: out of memory. */
+static char *model_path(const vsti_measured_run *run) {
+    return run->alone ? vst_strdup(run->folder) : vst_format("%s/%s", run->folder, run->file_name);
+}
+
+/* `name` NULL: the run is a model file alone. */
 static vst_status read_model(vsti_measured_run *run, const char *name) {
     vst_status status = VST_OK;
-    char *path = vst_format("%s/%s", run->folder, name);
+    run->file_name = name;
+    char *path = model_path(run);
     if (!path) return vst_fail_memory(VSTI_PATH);
     VST_TRY(vsti_report_note(run, vst_model_read(&run->model, path), "the model cannot be used"));
     if (!run->model) goto out;
-    run->file_name = name;
-    run->megabytes = model_megabytes(run->folder, run->model);
+    run->megabytes = model_megabytes(run, run->model);
     if (!run->seed) run->seed = said_of_training(run->model, "seed");
 out:
     vst_free(path);
@@ -150,12 +157,14 @@ out:
 /* ---- The test split ---- */
 
 /* The data of the recipe; without one, of the model file's metadata. */
-static vst_status open_data(vsti_measured_run *run, const char *instead) {
+static vst_status open_data(const vsti_measured_runs *set, vsti_measured_run *run) {
     vst_status status = VST_OK;
-    vst_recipe recipe = run->recipe ? *run->recipe : (vst_recipe){0}; /* a view: nothing of it is freed */
-    char *known = instead       ? vst_strdup(instead)
-                  : run->recipe ? vst_strdup(run->recipe->data.path)
-                                : said_of_training(run->model, "data");
+    const char *instead = set->data;
+    const vst_recipe *from = run->recipe ? run->recipe : set->like;
+    vst_recipe recipe = from ? *from : (vst_recipe){0}; /* a view: nothing of it is freed */
+    char *known = instead ? vst_strdup(instead)
+                  : from  ? vst_strdup(from->data.path)
+                          : said_of_training(run->model, "data");
     if (!known) return vst_fail(VST_ERROR_NOT_FOUND, "nothing says on which data: give it with --data PATH");
     VST_TRY(replace(&run->data, known));
     if (instead) recipe.data = (vst_data_options){0};
@@ -170,7 +179,7 @@ static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_ru
     vst_status status = VST_OK;
     vst_loader *loader = NULL;
     vst_session *session = NULL;
-    const vst_recipe *recipe = run->recipe;
+    const vst_recipe *recipe = run->recipe ? run->recipe : set->like;
     const vst_broken_rule broken = recipe ? vsti_recipe_broken(recipe) : (vst_broken_rule){0};
     const int batch = recipe ? recipe->run.eval_batch : BATCH, workers = recipe ? recipe->data.workers : 1;
     VST_TRY(vst_model_check_data(model->config, run->test));
@@ -224,9 +233,9 @@ static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool 
     vst_status status = VST_OK;
     char *path = NULL;
     if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, &run->latency), "no latency"));
-    VST_TRY(vsti_report_note(run, open_data(run, set->data), "not tested, so no accuracy, matrix, pictures"));
+    VST_TRY(vsti_report_note(run, open_data(set, run), "not tested, so no accuracy, matrix, pictures"));
     if (!run->test) goto out;
-    path = vst_format("%s/%s", run->folder, run->file_name);
+    path = model_path(run);
     if (!path) VST_TRY(vst_fail_memory(VSTI_PATH));
     VST_TRY(vsti_report_note(run, ask(set, run, path, run->model, NULL, &run->answers), "not tested"));
 out:
@@ -254,6 +263,21 @@ vst_status vsti_report_add(vsti_measured_runs *set, const char *folder, const ch
     const vst_status status = vst_grow(&set->runs, &set->run_capacity, set->run_count + 1, sizeof *set->runs);
     if (status != VST_OK) return status;
     return fill(set, &set->runs[set->run_count++], folder, model, latency);
+}
+
+vst_status vsti_report_add_file(vsti_measured_runs *set, const char *path, const char *name) {
+    vst_status status = vst_grow(&set->runs, &set->run_capacity, set->run_count + 1, sizeof *set->runs);
+    if (status != VST_OK) return status;
+    vsti_measured_run *run = &set->runs[set->run_count++];
+    *run =
+        (vsti_measured_run){.alone = true, .answers = -1, .teacher = -1, .megabytes = NAN, .latency = {NAN, NAN, NAN}};
+    VST_TRY(replace(&run->folder, vst_strdup(path)));
+    VST_TRY(replace(&run->name, vst_strdup(name)));
+    VST_TRY(read_model(run, NULL));
+    if (run->model) VST_TRY(measure(set, run, true));
+    else status = vst_fail(VST_ERROR_FORMAT, "%s: %s", path, run->notes);
+out:
+    return status;
 }
 
 /* ---- Comparing ---- */
@@ -288,11 +312,11 @@ static void compare(vst_report_agreement *agreement, const vst_evaluation *own, 
 
 static bool has_teacher(const vsti_measured_run *run) { return run->recipe && vst_teacher_count(run->recipe) > 0; }
 
-/* Whether the file lies in the run's own folder: no run is compared with itself. */
+/* Whether the file is the run's model, or lies in its folder: no run is compared with itself. */
 static bool is_own(const vsti_measured_run *run, const char *path) {
     char *folder = realpath(run->folder, NULL), *real = realpath(path, NULL);
     const size_t length = folder ? strlen(folder) : 0;
-    const bool own = folder && real && strncmp(real, folder, length) == 0 && real[length] == '/';
+    const bool own = folder && real && strncmp(real, folder, length) == 0 && (real[length] == '/' || !real[length]);
     free(folder);
     free(real);
     return own;
@@ -309,6 +333,15 @@ static const vsti_measured_run *find_student(const vsti_measured_runs *set, cons
         if (run->seed && strcmp(run->seed, other->seed) == 0) return other;
         if (!found) found = other;
     }
+    return found;
+}
+
+int vsti_report_teacher(const vsti_measured_runs *set, const vsti_measured_run *run) {
+    char *path = has_teacher(run) ? vst_teacher_path(run->recipe, 0) : NULL;
+    int found = -1;
+    for (size_t i = 0; path && found < 0 && i < set->run_count; i++)
+        if (&set->runs[i] != run && is_own(&set->runs[i], path)) found = (int)i;
+    vst_free(path);
     return found;
 }
 

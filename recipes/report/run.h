@@ -19,12 +19,13 @@ typedef struct vsti_answers {
 } vsti_answers;
 
 typedef struct vsti_measured_run {
-    char *folder;
-    char *name;         /* the folder's last part */
+    char *folder;       /* of a model file alone: its path */
+    char *name;         /* the folder's or file's last part */
     vst_recipe *recipe; /* NULL: recipe.yaml is missing or broken */
     char *yaml;         /* its text; NULL: missing */
     vsti_curve curve;
-    const char *file_name; /* of the model: "best.safetensors" … */
+    bool alone;            /* a model file without a run's folder */
+    const char *file_name; /* of the model: "best.safetensors" …; NULL: none, or alone */
     vst_model *model;      /* NULL: none could be read */
     char *data;            /* path of the data set, as the recipe gives it; NULL: not known */
     vst_dataset *test;     /* NULL: could not be opened */
@@ -39,6 +40,7 @@ typedef struct vsti_measured_run {
 typedef struct vsti_measured_runs {
     const volatile sig_atomic_t *stop; /* as for vst_evaluate */
     const char *data;                  /* in place of the recipes' data; NULL */
+    const vst_recipe *like;            /* whose data serve what has no recipe; NULL */
     vsti_measured_run *runs;
     size_t run_count, run_capacity;
     vsti_answers *answers;
@@ -49,6 +51,9 @@ typedef struct vsti_measured_runs {
  * that is measured too. A folder that holds nothing of a run is an error. The set starts as {0} but for stop and data.
  */
 VST_NODISCARD vst_status vsti_report_add(vsti_measured_runs *set, const char *folder, const char *model, bool latency);
+/* Adds a model file without a run, such as a teacher from elsewhere, which needs a name. Its accuracy is measured on
+ * the data of the set's `like`, or else on what its metadata names; its latency as well. */
+VST_NODISCARD vst_status vsti_report_add_file(vsti_measured_runs *set, const char *path, const char *name);
 /* When all are there: finds every run's teacher, or for those without one, that of another run, and compares the
  * answers. */
 VST_NODISCARD vst_status vsti_report_compare(vsti_measured_runs *set);
@@ -58,6 +63,8 @@ void vsti_report_set_clear(vsti_measured_runs *set);
 static inline const vst_evaluation *vsti_report_answers(const vsti_measured_runs *set, const vsti_measured_run *run) {
     return run->answers >= 0 ? &set->answers[run->answers].evaluation : NULL;
 }
+/* The index of the set's run that is the run's first teacher; -1: it has none, or the set does not have it. */
+int vsti_report_teacher(const vsti_measured_runs *set, const vsti_measured_run *run);
 /* An error of this part of a run becomes a note; lack of memory and Ctrl-C stay errors. */
 VST_NODISCARD vst_status vsti_report_note(vsti_measured_run *run, vst_status status, const char *without);
 

@@ -7,10 +7,12 @@
 
 #include "recipes/model/model.h"
 #include "recipes/report/page_data.h"
+#include "recipes/train/disk_needs.h"
 #include "recipes/train/fit.h"
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teacher_cache.h"
 #include "recipes/train/terms_check.h"
+#include "vision/base/disk.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
@@ -18,9 +20,10 @@ enum { MOST_SEEDS_TEXT = 256 };
 
 /* One recipe with one seed. */
 typedef struct job {
-    vst_recipe *recipe;
+    vst_recipe *recipe; /* NULL: a model file that is only measured */
     char *folder;
-    int teachers[VST_MAX_TEACHERS]; /* which earlier run each is, -1: a file of the user's */
+    char *model;                    /* the file that is measured, which later runs may learn from or start with */
+    int teachers[VST_MAX_TEACHERS]; /* which earlier run each is, -1: a file */
     bool cached;                    /* distill.cache is the study's */
     vst_train_result trained;
 } job;
@@ -57,9 +60,9 @@ static vst_status find_teachers(const work *self, job *j, int run, int seed) {
     char *path = NULL, *all = NULL;
     for (int i = 0; i < vst_teacher_count(j->recipe); i++) {
         VST_TRY(replace(&path, vst_teacher_path(j->recipe, i)));
-        const int earlier = j->teachers[i] = find_run(self->study, path, run);
-        if (earlier >= 0)
-            VST_TRY(replace(&path, vst_format("%s/last.safetensors", job_at(self, earlier, seed)->folder)));
+        const int earlier = find_run(self->study, path, run);
+        if (earlier >= 0) VST_TRY(replace(&path, vst_strdup(job_at(self, earlier, seed)->model)));
+        j->teachers[i] = earlier >= 0 && job_at(self, earlier, seed)->recipe ? earlier : -1;
         VST_TRY(replace(&all, vst_format("%s%s%s", all ? all : "", all ? ", " : "", path)));
     }
     if (all) VST_TRY(replace(&j->recipe->distill.teacher, vst_strdup(all)));
@@ -80,11 +83,16 @@ static vst_status prepare_job(work *self, int run, int seed) {
     const vst_study_run *r = &study->runs[run];
     job *j = job_at(self, run, seed);
     char suffix[32] = "";
+    if (r->model_path) {
+        VST_TRY(replace(&j->model, vst_strdup(r->model_path)));
+        goto out;
+    }
     if (study->several) snprintf(suffix, sizeof suffix, "-seed%d", study->seeds[seed]);
     VST_TRY(vst_recipe_read(&j->recipe, r->recipe_path, (const char *const *)r->settings, r->setting_count));
     vst_recipe *recipe = j->recipe;
     VST_TRY(replace(&recipe->name, vst_strdup(r->name)));
     VST_TRY(replace(&j->folder, vst_format("%s/%s%s", study->output, r->name, suffix)));
+    VST_TRY(replace(&j->model, vst_format("%s/last.safetensors", j->folder)));
     VST_TRY(replace(&recipe->run.output, vst_strdup(j->folder)));
     recipe->run.seed = study->seeds[seed];
     VST_TRY(vst_recipe_fit_data(recipe));
@@ -92,8 +100,7 @@ static vst_status prepare_job(work *self, int run, int seed) {
     if ((j->cached = owns_cache(recipe)))
         VST_TRY(replace(&recipe->distill.cache, vst_format("%s/%s%s", study->output, recipe->distill.cache, suffix)));
     const int start = find_run(study, recipe->run.start, run);
-    if (start >= 0)
-        VST_TRY(replace(&recipe->run.start, vst_format("%s/last.safetensors", job_at(self, start, seed)->folder)));
+    if (start >= 0) VST_TRY(replace(&recipe->run.start, vst_strdup(job_at(self, start, seed)->model)));
 out:
     return status == VST_OK ? status : vst_fail_in(status, "run '%s'", r->name);
 }
@@ -102,10 +109,25 @@ out:
 static vst_status check_job(const work *self, int run) {
     const job *j = job_at(self, run, 0);
     const vst_model_config *models[VST_MAX_TEACHERS] = {NULL};
+    if (!j->recipe) return VST_OK;
     for (int i = 0; i < vst_teacher_count(j->recipe); i++)
         if (j->teachers[i] >= 0) models[i] = job_at(self, j->teachers[i], 0)->recipe->model;
     const vst_status status = vst_terms_check(j->recipe, models);
     return status == VST_OK ? VST_OK : vst_fail_in(status, "run '%s'", self->study->runs[run].name);
+}
+
+/* The disk has room for all runs that have no checkpoint yet; those that have one check what they still need. */
+static vst_status check_disk(const work *self) {
+    uint64_t all = 0, bytes;
+    for (int i = 0; i < self->study->run_count * self->study->seed_count; i++) {
+        const job *j = &self->jobs[i];
+        if (!j->recipe || vsti_run_folder_has(&(vsti_run_folder){.path = j->folder, .lock = -1}, "last.safetensors"))
+            continue;
+        const vst_status status = vsti_train_disk_needs(j->recipe, j->folder, &bytes);
+        if (status != VST_OK) return status;
+        all += bytes;
+    }
+    return vsti_disk_check(self->study->output, all, "make room there, or give the study file another `output` folder");
 }
 
 /* ---- Caches ---- */
@@ -164,11 +186,14 @@ static vst_status cost_of(const work *self, int run, double *cost) {
     vst_status status = VST_OK;
     const job *j = job_at(self, run, 0);
     double macs;
+    *cost = 0;
+    if (!j->recipe) return VST_OK; /* a model file, which is not trained */
     VST_TRY(macs_of(j->recipe->model, &macs));
     *cost = 3 * macs;
     for (int i = 0; i < vst_teacher_count(j->recipe) && !vst_recipe_cached(j->recipe); i++) {
-        if (j->teachers[i] < 0) continue;
-        VST_TRY(macs_of(job_at(self, j->teachers[i], 0)->recipe->model, &macs));
+        const job *teacher = j->teachers[i] >= 0 ? job_at(self, j->teachers[i], 0) : NULL;
+        if (!teacher || !teacher->recipe) continue;
+        VST_TRY(macs_of(teacher->recipe->model, &macs));
         *cost += macs;
     }
     *cost *= j->recipe->run.epochs;
@@ -204,13 +229,19 @@ static void show_progress(const vst_train_progress *progress, void *user) {
 static vst_status train_job(work *self, int run, int seed) {
     const vst_study *study = self->study;
     job *j = job_at(self, run, seed);
+    if (!j->recipe) return VST_OK;
     const vst_train_options options = {.resume = true,
                                        .force = self->options->force,
                                        .stop = self->options->stop,
                                        .progress = self->options->progress ? show_progress : NULL,
                                        .user = self};
-    vst_log(VST_LOG_INFO, "--- %s, seed %d (%d of %d)", study->runs[run].name, study->seeds[seed],
-            seed * study->run_count + run + 1, study->run_count * study->seed_count);
+    int all = 0, number = 0;
+    for (int i = 0; i < study->run_count; i++) {
+        all += job_at(self, i, seed)->recipe != NULL;
+        if (i == run) number = all;
+    }
+    vst_log(VST_LOG_INFO, "--- %s, seed %d (%d of %d)", study->runs[run].name, study->seeds[seed], seed * all + number,
+            all * study->seed_count);
     vst_status status = look_ahead(self, run, seed);
     if (status == VST_OK && j->cached) status = build_cache(self, run, seed);
     if (status == VST_OK) status = vst_train(j->recipe, &options, &j->trained);
@@ -225,10 +256,11 @@ static vst_status train_job(work *self, int run, int seed) {
 /* What the last epoch left is compared: the best of several epochs would have been chosen. */
 static vst_status measure_job(work *self, int run, int seed) {
     const job *j = job_at(self, run, seed);
-    const vst_status status = vsti_report_add(&self->set, j->folder, "last.safetensors", seed == 0);
+    const vst_status status = j->recipe ? vsti_report_add(&self->set, j->folder, "last.safetensors", seed == 0)
+                                        : vsti_report_add_file(&self->set, j->model, self->study->runs[run].name);
     if (status != VST_OK) return status;
     const vsti_measured_run *measured = &self->set.runs[place(self, run, seed)];
-    return measured->answers >= 0 ? VST_OK : vst_fail(VST_ERROR_FORMAT, "%s: %s", j->folder, measured->notes);
+    return measured->answers >= 0 ? VST_OK : vst_fail(VST_ERROR_FORMAT, "%s: %s", measured->folder, measured->notes);
 }
 
 /* Per cent of test images with the teacher's answer; NAN without a teacher. */
@@ -242,18 +274,18 @@ static vst_status fill_row(const work *self, int run, vst_study_row *row) {
     double squares = 0;
     row->name = vst_strdup(self->study->runs[run].name);
     if (!row->name) return vst_fail_memory(strlen(self->study->runs[run].name) + 1);
-    row->parameters = (double)job_at(self, run, 0)->trained.parameters;
+    row->parameters = (double)vst_params_numel(first->model->params);
     row->megabytes = first->megabytes;
     row->latency_ms = first->latency.median;
     for (int s = 0; s < seeds; s++) {
         const vsti_measured_run *measured = &self->set.runs[place(self, run, s)];
         row->agreement += agreement(measured) / seeds;
         row->top1 += vsti_report_answers(&self->set, measured)->top1 / seeds;
-        row->minutes += job_at(self, run, s)->trained.seconds / 60 / seeds;
+        row->minutes += job_at(self, run, s)->recipe ? job_at(self, run, s)->trained.seconds / 60 / seeds : NAN;
     }
     for (int s = 0; s < seeds; s++)
         squares += pow(vsti_report_answers(&self->set, &self->set.runs[place(self, run, s)])->top1 - row->top1, 2);
-    row->deviation = seeds > 1 ? sqrt(squares / (seeds - 1)) : NAN;
+    row->deviation = seeds > 1 && job_at(self, run, 0)->recipe ? sqrt(squares / (seeds - 1)) : NAN;
     return VST_OK;
 }
 
@@ -263,6 +295,7 @@ static vst_status compare(work *self, vst_study_result *result) {
     result->rows = vst_calloc((size_t)runs, sizeof *result->rows);
     if (!result->rows) VST_TRY(vst_fail_memory((size_t)runs * sizeof *result->rows));
     result->row_count = runs;
+    for (int run = 0; run < runs && !self->set.like; run++) self->set.like = job_at(self, run, 0)->recipe;
     for (int run = 0; run < runs; run++)
         for (int seed = 0; seed < self->study->seed_count; seed++) VST_TRY(measure_job(self, run, seed));
     VST_TRY(vsti_report_compare(&self->set));
@@ -288,7 +321,7 @@ static void show_row(vst_report_run *shown, const vst_study_row *row, const char
     shown->top1_deviation = row->deviation;
     shown->teacher_agreement = row->agreement;
     shown->minutes = row->minutes;
-    shown->seeds = seeds;
+    if (seeds) shown->seeds = seeds;
 }
 
 static vst_status write_report(work *self, vst_study_result *result) {
@@ -303,9 +336,11 @@ static vst_status write_report(work *self, vst_study_result *result) {
     for (int run = 0; run < runs; run++) chosen[run] = place(self, run, 0);
     VST_TRY(vsti_page_data_fill(&page, &self->set, chosen, runs));
     seeds_text(study, seeds);
-    for (int run = 0; run < runs; run++) show_row(&page.runs[run], &result->rows[run], seeds);
+    for (int run = 0; run < runs; run++)
+        show_row(&page.runs[run], &result->rows[run], self->jobs[chosen[run]].recipe ? seeds : NULL);
     page.report.title = study->title;
     VST_TRY(vst_report_write(result->report, &page.report, &result->figures));
+    VST_TRY(vst_report_verdict(&page.report, &result->verdict));
 out:
     vsti_page_data_clear(&page);
     vst_free(chosen);
@@ -320,6 +355,7 @@ static vst_status execute(work *self, vst_study_result *result) {
     for (int seed = 0; seed < study->seed_count; seed++) /* all recipes are read before the first one trains */
         for (int run = 0; run < study->run_count; run++) VST_TRY(prepare_job(self, run, seed));
     for (int run = 0; run < study->run_count; run++) VST_TRY(check_job(self, run));
+    VST_TRY(check_disk(self));
     for (int seed = 0; seed < study->seed_count; seed++)
         for (int run = 0; run < study->run_count; run++) VST_TRY(train_job(self, run, seed));
     VST_TRY(compare(self, result));
@@ -339,6 +375,7 @@ vst_status vst_study_execute(const vst_study *study, const vst_study_options *op
     for (size_t i = 0; i < jobs; i++) {
         vst_recipe_destroy(self.jobs[i].recipe);
         vst_free(self.jobs[i].folder);
+        vst_free(self.jobs[i].model);
     }
     vsti_report_set_clear(&self.set);
     vst_free(self.jobs);
@@ -350,5 +387,6 @@ void vst_study_result_clear(vst_study_result *result) {
     for (int i = 0; i < result->row_count; i++) vst_free(result->rows[i].name);
     vst_free(result->rows);
     vst_free(result->report);
+    vst_free(result->verdict);
     *result = (vst_study_result){0};
 }

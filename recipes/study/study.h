@@ -28,8 +28,9 @@ typedef struct vst_study_row {
 typedef struct vst_study_result {
     vst_study_row *rows;
     int row_count;
-    char *report; /* path of report.html */
-    bool figures; /* gnuplot drew them */
+    char *report;  /* path of report.html */
+    bool figures;  /* gnuplot drew them */
+    char *verdict; /* what distillation gained, in sentences; NULL: nothing was distilled */
 } vst_study_result;
 
 /* Folders are <output>/<run>, or <output>/<run>-seed<k> if the study has several seeds. If distill.teacher or run.start

@@ -42,7 +42,7 @@ vst_status vsti_teachers_describe_cache(const vsti_teachers *teachers, const vst
     if (!(cache->folder = vst_strdup(recipe->distill.cache))) return vst_fail_memory(4096);
     for (int i = 0; i < teachers->count; i++) {
         uint64_t hash = 0;
-        if (!teachers->list[i].model) continue;
+        if (!vsti_teacher_is_given(&teachers->list[i])) continue;
         const vst_status status = vsti_teacher_hash(&teachers->list[i], &hash);
         if (status != VST_OK) return status;
         cache->teachers[cache->teacher_count++] = describe_teacher(&teachers->list[i], hash);
@@ -65,7 +65,7 @@ static vst_status check_length(const vsti_cache *cache, int epochs) {
 static void attach(vsti_teachers *teachers) {
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
-        if (!teacher->model) continue;
+        if (!vsti_teacher_is_given(teacher)) continue;
         teacher->cached = vsti_cache_teacher_of(teachers->cache, teacher->source + 1);
         teacher->top1 = teacher->cached->top1;
         for (int k = 0; k < teacher->tap_count; k++)

@@ -56,11 +56,41 @@ static vst_status take_file(vsti_teacher *teacher, const vst_recipe *recipe) {
     return VST_OK;
 }
 
+static const char external_name[] = "cache"; /* distill.teacher: its answers are in distill.cache alone */
+
+/* What the cache says of a teacher that is nowhere else: its taps. */
+static vst_status take_cached(vsti_teacher *teacher, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    vsti_cache cache = {0};
+    teacher->external = true;
+    if (!vst_recipe_cached(recipe))
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "distill.teacher is cache: set distill.cache to the folder that `vistill cache import` made"));
+    VST_TRY(vsti_cache_read_manifest(&cache, recipe->distill.cache));
+    const vsti_cache_teacher *found = vsti_cache_teacher_of(&cache, teacher->source + 1);
+    if (!found)
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s has no answers of teacher %d", recipe->distill.cache,
+                         teacher->source + 1));
+    teacher->hash = found->hash;
+    for (int i = 0; i < found->tap_count; i++) {
+        vsti_teacher_tap *tap = &teacher->taps[teacher->tap_count++];
+        *tap = (vsti_teacher_tap){.shape = {.rank = found->taps[i].shape.rank + 1, .dim = {teacher->batch}}};
+        memcpy(tap->name, found->taps[i].name, sizeof tap->name);
+        memcpy(tap->shape.dim + 1, found->taps[i].shape.dim,
+               (size_t)found->taps[i].shape.rank * sizeof *tap->shape.dim);
+        tap->floats = (size_t)vst_shape_count(&tap->shape);
+    }
+out:
+    vsti_cache_clear(&cache);
+    return status;
+}
+
 /* If `model` is given, it is used instead of the file's. */
 static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, const vst_model_config *model) {
     const bool average = teacher->source == VST_FROM_AVERAGE;
     teacher->name = average ? vst_strdup("the student's moving average") : vst_teacher_path(recipe, teacher->source);
     if (!teacher->name) return vst_fail_memory(1024);
+    if (strcmp(teacher->name, external_name) == 0) return take_cached(teacher, recipe);
     if (average) model = recipe->model;
     const vst_status status = model ? take_bare(teacher, model) : take_file(teacher, recipe);
     return status == VST_OK ? check_model(recipe, teacher->config, teacher->name) : status;
@@ -77,6 +107,16 @@ static int tap_named(const vsti_teacher *teacher, const char *name) {
     return -1;
 }
 
+/* One of those that the cache has. */
+static vst_status ask_cached(vsti_teacher *teacher, const char *asked) {
+    const int index = tap_named(teacher, asked);
+    if (index < 0)
+        return vst_fail(VST_ERROR_ARGUMENT, "the cache has no tap '%s' of it, only %s", asked, teacher->taps[0].name);
+    teacher->asked[teacher->asked_count].name = asked;
+    teacher->asked[teacher->asked_count++].tap = index;
+    return VST_OK;
+}
+
 static bool is_full(const vsti_teacher *teacher) {
     return teacher->tap_count == VST_MAX_TEACHER_TAPS || teacher->asked_count == VST_MAX_TEACHER_TAPS;
 }
@@ -84,6 +124,7 @@ static bool is_full(const vsti_teacher *teacher) {
 /* The tap `name` that a term asks for as `asked`; two terms may call the same one by different names. */
 static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const char *asked, const char *name) {
     vst_status status = VST_OK;
+    if (teacher->external) return ask_cached(teacher, asked);
     vst_session *session = NULL;
     vst_session_options options = session_options(recipe);
     options.taps = &name;
@@ -186,7 +227,8 @@ out:
 vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_recipe *recipe, bool cached) {
     vst_status status = vsti_teachers_describe(teachers, recipe, NULL);
     for (int i = 0; i < teachers->count && status == VST_OK; i++)
-        if (!cached || !teachers->list[i].model) status = prepare(&teachers->list[i], recipe);
+        if (!teachers->list[i].external && (!cached || !teachers->list[i].model))
+            status = prepare(&teachers->list[i], recipe);
     return status;
 }
 
@@ -219,6 +261,10 @@ const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const
 }
 
 vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash) {
+    if (teacher->external) {
+        *hash = teacher->hash;
+        return VST_OK;
+    }
     char *model = vst_model_config_to_json(teacher->config);
     if (!model) return vst_fail_memory(1 << 16);
     *hash = XXH3_64bits_withSeed(vst_params_values(teacher->params), vst_params_total(teacher->params) * sizeof(float),
@@ -231,6 +277,6 @@ size_t vsti_teachers_bytes(const vsti_teachers *teachers) {
     size_t bytes = 0;
     for (int i = 0; i < teachers->count; i++)
         bytes += (teachers->list[i].session ? vst_session_bytes(teachers->list[i].session) : 0) +
-                 vst_params_total(teachers->list[i].params) * sizeof(float);
+                 (teachers->list[i].params ? vst_params_total(teachers->list[i].params) * sizeof(float) : 0);
     return bytes;
 }

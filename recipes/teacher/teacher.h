@@ -28,7 +28,9 @@ typedef struct vsti_teacher {
     char *name; /* path of the file, or a description */
     const vst_model_config *config;
     vst_params *params;
-    vst_model *model; /* NULL: moving average of the student */
+    vst_model *model; /* NULL: moving average of the student, or external */
+    bool external;    /* answers are in the cache alone: no model, no parameters and no session */
+    uint64_t hash;    /* of external answers */
     vst_params *own;  /* parameters of the moving average, updated before each run */
     vst_session *session;
     vst_result outputs; /* of the last run: the taps */
@@ -69,7 +71,9 @@ vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NUL
 /* The tap that the term learns from, with "features.*" that of a stage from 0 on; NULL beyond the last, and with `from:
  * student`. */
 const vsti_teacher_tap *vsti_teacher_tap_of(const vsti_teachers *teachers, const vst_term_options *term, int stage);
-/* Adds model and values of a teacher that is a file to the hash. */
+/* Whether it is given from outside: a file, or answers in the cache. */
+static inline bool vsti_teacher_is_given(const vsti_teacher *teacher) { return teacher->model || teacher->external; }
+/* Adds model and values of a given teacher to the hash, or the hash of its answers. */
 VST_NODISCARD vst_status vsti_teacher_hash(const vsti_teacher *teacher, uint64_t *hash);
 size_t vsti_teachers_bytes(const vsti_teachers *teachers);
 

@@ -30,12 +30,18 @@ static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) 
 }
 
 static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
-    const int own = vst_model_common_of(teacher->config)->image;
     char top1[64] = "trained on other classes";
+    if (teacher->external) {
+        snprintf(top1, sizeof top1, isnan(teacher->top1) ? "top-1 not known" : "top-1 %.2f %% on training samples",
+                 teacher->top1);
+        vst_log(VST_LOG_INFO, "teacher  another program's answers (vistill cache import), %s", top1);
+        return;
+    }
     if (!teacher->model) {
         vst_log(VST_LOG_INFO, "teacher  %s, decay %g", teacher->name, t->recipe->optim.ema_decay);
         return;
     }
+    const int own = vst_model_common_of(teacher->config)->image;
     if (!isnan(teacher->top1))
         snprintf(top1, sizeof top1, "top-1 %.2f %% on %s", teacher->top1,
                  t->data.validation ? "the validation samples" : "training samples");
@@ -124,12 +130,23 @@ static void log_steps(const vsti_trainer *t) {
                 r->optim.warmup_epochs);
 }
 
+static void log_frozen(const vsti_trainer *t) {
+    const vst_params *params = t->student.params;
+    size_t frozen = 0;
+    for (size_t i = 0; i < vst_params_count(params); i++)
+        if (vst_params_at(params, i)->frozen) frozen += vst_params_at(params, i)->count;
+    if (frozen)
+        vst_log(VST_LOG_INFO, "frozen   %.2f M of them, by optim.freeze: %s", (double)frozen / 1e6,
+                t->recipe->optim.freeze);
+}
+
 void vsti_log_setup(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     const vsti_student *s = &t->student;
     const vst_model_common *common = vst_model_common_of(r->model);
     vst_log(VST_LOG_INFO, "%-8s %s, %.2f M parameters, images %d x %d x %d", t->distilling ? "student" : "model",
             r->model->variant, (double)s->parameters / 1e6, common->channels, common->image, common->image);
+    log_frozen(t);
     if (s->grid) {
         vst_log(VST_LOG_INFO, "tokens   %d x %d = %d, %d more before them", s->grid, s->grid, s->grid * s->grid,
                 s->prefix);

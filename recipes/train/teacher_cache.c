@@ -58,11 +58,23 @@ static void close_source(work *self) {
     vsti_team_end(&self->team);
 }
 
+/* A teacher that is in the cache alone cannot be asked again. */
+static vst_status refuse_external(const work *self) {
+    for (int i = 0; i < self->teachers.count; i++)
+        if (self->teachers.list[i].external)
+            return vst_fail(
+                VST_ERROR_ARGUMENT,
+                "distill.teacher is cache: another program computed its answers, and `vistill cache import` "
+                "brings them in");
+    return VST_OK;
+}
+
 vst_status vst_cache_build(const vst_recipe *recipe, const vst_cache_build_options *options, vst_cache_size *size) {
     vst_status status = VST_OK;
     work self = {.stop = options->stop};
     *size = (vst_cache_size){0};
     VST_TRY(open_source(&self, recipe));
+    VST_TRY(refuse_external(&self));
     VST_TRY(vsti_make_folders(recipe->distill.cache, "distill.cache"));
     VST_TRY(vsti_cache_build(&self.source, options, size));
 out:

@@ -14,4 +14,17 @@ VST_NODISCARD vst_status vst_cache_build(const vst_recipe *recipe, const vst_cac
 VST_NODISCARD vst_status vst_cache_check(const vst_recipe *recipe, int samples, const volatile sig_atomic_t *stop,
                                          vst_cache_report *report);
 
+/* What another program computed becomes distill.cache, for `distill.teacher: cache`. */
+typedef struct vst_cache_import_options {
+    const char *logits; /* a safetensors file (or .pth) with the tensor "logits", (samples, classes) or (views, samples,
+                           classes): of all training samples of the data set in its order, or of those trained on */
+    const char *names;  /* text file: which image each row is of, one name a line as the data set calls them; NULL: the
+                           rows are in the data set's order */
+    bool plain;         /* logits without views are of the plain images, whatever the recipe's augmentation shows */
+    bool force;
+} vst_cache_import_options;
+/* *top1: of up to 2000 training samples; NAN without labels. */
+VST_NODISCARD vst_status vst_cache_import(const vst_recipe *recipe, const vst_cache_import_options *options,
+                                          vst_cache_size *size, double *top1);
+
 #endif

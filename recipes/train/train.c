@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recipes/model/start.h"
+#include "recipes/train/disk_needs.h"
 #include "recipes/train/epoch.h"
 #include "recipes/train/estimate.h"
 #include "recipes/train/evaluation.h"
@@ -16,6 +17,7 @@
 #include "recipes/train/teacher_cache.h"
 #include "recipes/train/teachers_measure.h"
 #include "recipes/train/terms_check.h"
+#include "vision/base/disk.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/threads.h"
@@ -31,7 +33,7 @@ static vst_status identify(vsti_trainer *t) {
     vst_status status = VST_OK;
     uint64_t teachers = 0;
     for (int i = 0; i < t->teachers.count; i++)
-        if (t->teachers.list[i].model) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &teachers));
+        if (vsti_teacher_is_given(&t->teachers.list[i])) VST_TRY(vsti_teacher_hash(&t->teachers.list[i], &teachers));
     VST_TRY(vsti_identity_make(&t->progress.identity, t->recipe, t->data.hash, teachers,
                                t->start ? vsti_start_hash(t->start) : 0));
 out:
@@ -77,6 +79,14 @@ static vst_status open_folder(vsti_trainer *t) {
 out:
     vst_free(path);
     return status;
+}
+
+static vst_status check_disk(const vsti_trainer *t) {
+    uint64_t bytes;
+    const vst_status status = vsti_train_disk_needs(t->recipe, t->folder.path, &bytes);
+    if (status != VST_OK) return status;
+    return vsti_disk_check(t->folder.path, bytes,
+                           "make room there, or choose another folder with --set run.output=FOLDER");
 }
 
 /* *file: the checkpoint to go on from, NULL to begin. */
@@ -183,6 +193,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     if (r->run.start && *r->run.start) VST_TRY(load_start(t));
     VST_TRY(identify(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
+    if (t->folder.path && !t->progress.finished) VST_TRY(check_disk(t));
     VST_TRY(build(t));
     result->parameters = t->student.parameters;
     result->bytes = bytes_used(t);

@@ -31,6 +31,7 @@ static const term_case cases[] = {
     {"fitnets_transposed", "blocks.1", "layer2", "distance=mse projector=regressor"},
     {"fitnets_same", "blocks.1", "layer3", "distance=mse projector=regressor"},
     {"fitnets_valid", "blocks.1", "layer3", "distance=mse projector=regressor"},
+    {"fitnets_resized", "blocks.1", "layer3", "distance=mse projector=regressor"},
     {"softmax_mse", "logits", "logits", "distance=softmax_mse"},
     {"relation_of_a_map", "blocks.1", "layer3", "distance=kl transform=relation"},
     {"minilm_values", "blocks.1.v", "blocks.5.v", "distance=kl transform=relation"},

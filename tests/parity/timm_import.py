@@ -1,7 +1,8 @@
-"""Weights of timm and torchvision through `vistill import` and `vistill export` and back into timm; run by test_timm_import.sh.
+"""Weights of timm, torchvision and transformers through `vistill import` and `vistill export` and back into timm; run by test_timm_import.sh.
 
 usage: timm_import.py VISTILL FOLDER
 """
+import json
 import pathlib
 import subprocess
 import sys
@@ -135,7 +136,9 @@ def classifiers():
     path = write(model.state_dict())
     got, _ = there_and_back(path, name, "--set", "classes=10", num_classes=10)
     compare(f"{name}, 10 classes", got, model)
-    text = vistill("import", path, "--model", name, "-o", FOLDER / "none.safetensors", code=1)
+    got, _ = there_and_back(path, name, num_classes=10)
+    compare(f"{name}, 10 classes found", got, model)
+    text = vistill("import", path, "--model", name, "--set", "classes=7", "-o", FOLDER / "none.safetensors", code=1)
     check(f"{name}: number of classes", "--set classes=10" in text and "--reset-head" in text)
     got, tensors = there_and_back(path, name, "--set", "classes=5", "--reset-head", num_classes=5)
     state = model.state_dict()
@@ -143,19 +146,71 @@ def classifiers():
           tensors["head_dist.weight"].std().sub(0.02).abs().item() < 0.003)
 
 
+def our_view(path):
+    """Size, crop, filter, mean and std of a model file."""
+    info = json.loads(vistill("info", path, "--json"))
+    view, size = info["preprocessing"], info["input"][1]
+    return [int(size / view["crop_pct"] + 1e-9), size, view["interpolation"], view["mean"], view["std"]]
+
+
 def from_torchvision():
+    """Logits of every architecture that is here, and preprocessing of every version of weights that there is."""
     try:
         from torchvision import models
     except (ImportError, RuntimeError) as error:
         print("skipped: torchvision:", error)
         return
-    pairs = [("resnet18", "resnet18", models.resnet18), ("regnet_y_400mf", "regnety_004", models.regnet_y_400mf),
-             ("mobilenet_v2", "mobilenetv2_100", models.mobilenet_v2),
-             ("VisionTransformer", "vit_tiny_patch16_224", lambda: models.VisionTransformer(224, 16, 12, 3, 192, 768))]
-    for title, name, make in pairs:
-        model = randomise(make())
-        got, _ = there_and_back(write(model.state_dict()), name)
-        compare(f"torchvision's {title}", got, model, 1e-4)
+    names = {"resnet18": "resnet18", "resnet34": "resnet34", "resnet50": "resnet50", "resnet101": "resnet101",
+             "resnet152": "resnet152", "regnet_y_400mf": "regnety_004", "regnet_y_800mf": "regnety_008",
+             "regnet_y_1_6gf": "regnety_016", "regnet_y_3_2gf": "regnety_032", "regnet_y_8gf": "regnety_080",
+             "regnet_y_16gf": "regnety_160", "mobilenet_v2": "mobilenetv2_100", "efficientnet_b0": "efficientnet_b0",
+             "efficientnet_b1": "efficientnet_b1", "efficientnet_b2": "efficientnet_b2", "efficientnet_b3": "efficientnet_b3",
+             "convnext_tiny": "convnext_tiny", "convnext_small": "convnext_small", "vit_b_16": "vit_base_patch16_224"}
+    with_logits = {"resnet18", "regnet_y_400mf", "mobilenet_v2", "efficientnet_b0", "convnext_tiny"}
+    for theirs, ours in names.items():
+        for version in models.get_model_weights(theirs):
+            make = models.get_model_builder(theirs)
+            options = {"image_size": 384} if theirs == "vit_b_16" and "E2E" in version.name else {}
+            model, transforms = randomise(make(**options)), version.transforms()
+            path = write(model.state_dict(), version.url.split("/")[-1])
+            vistill("import", path, "--model", ours, "-o", FOLDER / "model.safetensors")
+            path.unlink()
+            wanted = [transforms.resize_size[0], transforms.crop_size[0], transforms.interpolation.value, transforms.mean,
+                      transforms.std]
+            got = our_view(FOLDER / "model.safetensors")
+            check(f"torchvision's {theirs} {version.name}: images", got == wanted, f"{got} for {wanted}")
+        if theirs in with_logits:
+            got, _ = there_and_back(write(model.state_dict()), ours)
+            compare(f"torchvision's {theirs}", got, model, 1e-4)
+        elif theirs in ("regnet_y_800mf", "regnet_y_8gf"):
+            text = vistill("info", FOLDER / "model.safetensors")
+            check(f"torchvision's {theirs} has other widths than timm's", "rounding=up" in text)
+    model = randomise(models.VisionTransformer(224, 16, 12, 3, 192, 768))
+    got, _ = there_and_back(write(model.state_dict()), "vit_tiny_patch16_224")
+    compare("torchvision's VisionTransformer", got, model, 1e-4)
+
+
+def from_transformers():
+    """Hugging Face's models in both naming schemes; timm answers with another epsilon, which random weights show little."""
+    try:
+        import transformers
+    except ImportError as error:
+        print("skipped: transformers:", error)
+        return
+    sizes = dict(hidden_size=192, num_hidden_layers=12, num_attention_heads=3, intermediate_size=768, num_labels=1000)
+    pairs = [("vit_tiny_patch16_224", transformers.ViTForImageClassification, transformers.ViTConfig),
+             ("deit_tiny_distilled_patch16_224", transformers.DeiTForImageClassificationWithTeacher, transformers.DeiTConfig)]
+    for name, cls, config in pairs:
+        model = randomise(cls(config(**sizes)))
+        model.save_pretrained(FOLDER / "hub")
+        image = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            wanted = model(image).logits
+        for scheme, path in (("file", FOLDER / "hub" / "model.safetensors"), ("modules", write(model.state_dict()))):
+            got, _ = there_and_back(path, name)
+            with torch.inference_mode():
+                value = ((got(image) - wanted).abs().max() / wanted.abs().max()).item()
+            check(f"transformers' {name}, names of the {scheme}", value <= 1e-4, f"largest difference {value:.2g}")
 
 
 def main():
@@ -167,6 +222,7 @@ def main():
     recognising()
     classifiers()
     from_torchvision()
+    from_transformers()
     print(f"{failures} failures with torch {torch.__version__}, timm {timm.__version__}")
     sys.exit(failures > 0)
 

@@ -402,8 +402,7 @@ static void write_image(const unsigned char *bytes, size_t size) {
     ck_assert_int_eq(fclose(stream), 0);
 }
 
-/* The checksum is of every byte: no single bit may change, not of a name, a shape, the metadata, nor of the checksum's
- * own key. */
+/* The checksum covers every byte: no bit may change, in names, shapes, metadata or the checksum's own key. */
 START_TEST(every_bit_counts) {
     image file;
     vst_safetensors *opened;
@@ -436,7 +435,7 @@ static vst_status open_text(const char *header, const char *data) {
     return status;
 }
 
-/* Version 0.1.0 has the checksum of the data alone. */
+/* In version 0.1.0 the checksum covers the data only. */
 START_TEST(older_checksums) {
     static const char old[] =
         "{\"__metadata__\":{\"vistill.xxh3\":\"7027ed7259130b7a\"},"
@@ -444,7 +443,7 @@ START_TEST(older_checksums) {
         "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[4,5]}}";
     ck_ok(open_text(old, "1234x"));
     ck_assert_int_eq(open_text(old, "1235x"), VST_ERROR_FORMAT);
-    ck_ok(open_text("{\"__metadata__\":{\"format\":\"pt\"}}", "")); /* another program's */
+    ck_ok(open_text("{\"__metadata__\":{\"format\":\"pt\"}}", "")); /* written by another program */
     ck_assert_int_eq(open_text("{\"__metadata__\":{\"vistill.format\":\"1\"}}", ""), VST_ERROR_FORMAT);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "lacks vistill.xxh3"));
 }

@@ -1022,7 +1022,7 @@ START_TEST(wrappers_in_names) {
     static const struct {
         const char *first, *second, *expected;
     } cases[] = {
-        {"module.a", "module.b", "module.a module.b"}, /* whose they are: the import's question */
+        {"module.a", "module.b", "module.a module.b"}, /* the import decides which model they are of */
         {"_orig_mod.a", "b", "a b"},
         {"module._orig_mod.a", "module._orig_mod.b", "module.a module.b"},
         {"blocks.0._fsdp_wrapped_module.attn._orig_mod.a", "_checkpoint_wrapped_module._fpw_module.b",
@@ -1072,7 +1072,7 @@ static const char *put_members(buffer *pickle, const char *text) {
 
 START_TEST(nested_entries) {
     static const struct {
-        const char *members, *asked, *taken, *first; /* taken NULL: the whole; first: a tensor, or the message */
+        const char *members, *asked, *taken, *first; /* taken NULL: the whole object; first: a tensor, or the message */
     } cases[] = {
         {"ema{module{a b} updates}", NULL, "ema.module", "a"},
         {"model_state_dict{a b} loss", NULL, "model_state_dict", "a"},
@@ -1113,7 +1113,7 @@ START_TEST(nested_entries) {
 }
 END_TEST
 
-/* One dict in a hundred places of a dict, a hundred times over: found to be too much to count, not counted. */
+/* A dict that refers to one dict in a hundred places, a hundred levels deep: refused without counting it completely. */
 START_TEST(entries_that_multiply) {
     static buffer pickle, file;
     vst_weights *weights;

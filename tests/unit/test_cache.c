@@ -442,7 +442,7 @@ static void cut_the_cache(const vst_train_progress *p, void *user) {
     if (p->epoch == 1 && p->step == 2) ck_assert_int_eq(truncate("cache/teacher1.bin", RECORD), 0);
 }
 
-/* A file that becomes shorter while it is read is an error, and what was trained before is kept. */
+/* A file that is truncated while it is read is an error, and the checkpoint is kept. */
 START_TEST(cut_while_training) {
     build_fine((session){0});
     session s = with((session){0}, CACHE);

@@ -19,7 +19,7 @@ distill: {teacher: teacher/last.safetensors, cache: answers/here, terms: [{dista
 run: {epochs: 2, threads: 1, eval_batch: 12}
 END
 expect 0 "test top-1" "$vistill" train teacher.yaml
-expect 2 '"make" is none of build, check' "$vistill" cache make student.yaml
+expect 2 '"make" is none of build, check, import' "$vistill" cache make student.yaml
 expect 2 "Usage: vistill cache build|check RECIPE" "$vistill" cache build
 expect 1 "distill.cache is not set" "$vistill" cache build student.yaml -s distill.cache=
 expect 1 "answers/here/cache.json is not there: \`vistill cache build RECIPE\` makes the cache" "$vistill" train student.yaml

@@ -1,5 +1,4 @@
-/* Confusion counts: the pairs that occur, whatever the number of classes; and evaluations refuse scores that are not
- * finite. */
+/* Confusion counts with any number of classes; evaluations refuse scores that are not finite. */
 #include <check.h>
 #include <stdlib.h>
 

@@ -262,8 +262,8 @@ START_TEST(what_does_not_fit_says_what_would) {
            VST_SHAPE(2, 3, 17, 17), VST_SHAPE(2, 3, 17, 17), WORDS("relation", "queries"));
     refuse(FEATURES "align=none", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 8, 8),
            WORDS("different grids", "larger or smaller"));
-    refuse(FEATURES "projector=regressor", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64, 7, 7),
-           WORDS("regressor", "half of it", "(2, 64, 4, 4)", "(2, 64, 7, 7)", "projector to linear"));
+    refuse(FEATURES "projector=regressor tokens=class", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 64),
+           WORDS("regressor", "with a grid", "projector to linear"));
     refuse(FEATURES "align=smaller tokens=class", "blocks.1", VST_SHAPE(2, 16, 64), VST_SHAPE(2, 64),
            WORDS("no class token", "patches"));
     refuse(FEATURES "tokens=all", "blocks.1", VST_SHAPE(2, 17, 64), VST_SHAPE(2, 18, 64),

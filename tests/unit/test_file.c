@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
@@ -20,6 +21,7 @@
 
 #include "tests/unit/own_folder.h"
 #include "tests/unit/suite.h"
+#include "vision/base/disk.h"
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
 
@@ -292,6 +294,34 @@ START_TEST(failures_keep_the_old_file) {
 }
 END_TEST
 
+/* A disk with so many bytes free. */
+static uint64_t free_bytes;
+int statvfs(const char *restrict path, struct statvfs *restrict disk) {
+    struct stat info;
+    if (stat(path, &info) != 0) return -1;
+    *disk = (struct statvfs){.f_bavail = (fsblkcnt_t)(free_bytes / 500), .f_frsize = 500};
+    return 0;
+}
+
+START_TEST(room_on_the_disk) {
+    char text[32];
+    free_bytes = 1500000;
+    ck_ok(vsti_disk_check(".", 1500000, "go on"));
+    ck_ok(vsti_disk_check("", 0, "go on"));
+    ck_fails(vsti_disk_check("a", 1500001, "make room"), VST_ERROR_IO,
+             "a: 1.5 MB are needed and 1.5 MB are free on its disk: make room");
+    ck_ok(vsti_disk_check("not/yet/there", 1500000, "go on"));
+    ck_ok(vsti_disk_check("/not/yet/there", 1500000, "go on"));
+    ck_fails(vsti_disk_check("not/yet/there", 2000000000, "make room"), VST_ERROR_IO,
+             "not/yet/there: 2.00 GB are needed and 1.5 MB are free on its disk: make room");
+    put("a", "x");
+    ck_fails(vsti_disk_check("a/b", 1, "make room"), VST_ERROR_IO,
+             "a/b: its disk's room is not known: Not a directory");
+    ck_assert_str_eq(vsti_bytes_text(999, text), "1.0 kB");
+    ck_assert_str_eq(vsti_bytes_text(999999, text), "1000.0 kB");
+}
+END_TEST
+
 START_TEST(memory_fails) {
     vst_status status = VST_ERROR_MEMORY;
     put("a", "old");
@@ -409,6 +439,7 @@ int main(void) {
                                 links_are_followed,
                                 special_files_stay,
                                 failures_keep_the_old_file,
+                                room_on_the_disk,
                                 memory_fails,
                                 strays_are_removed};
     TCase *tests = tcase_create("file");

@@ -437,7 +437,7 @@ START_TEST(finds_candidates) {
 }
 END_TEST
 
-/* The tensors of a family that is not here, some of whose names are those of others. */
+/* A family that is not supported, with some tensor names of supported ones. */
 START_TEST(knows_strangers) {
     static const char *const names[] = {"features.0.weight",  "features.0.bias",     "features.2.weight",
                                         "features.2.bias",    "classifier.0.weight", "classifier.0.bias",
@@ -505,7 +505,7 @@ END_TEST
 
 /* ---- Prefixes ---- */
 
-/* Puts a prefix before a name; the text lives as long as the test. */
+/* Prepends a prefix to a name; the text is valid during the test. */
 static const char *behind(const char *prefix, const char *name) {
     static char texts[MOST * 4][200];
     static int used;
@@ -541,7 +541,7 @@ START_TEST(takes_prefixes_off) {
 }
 END_TEST
 
-/* "backbone." with the classifier behind "head.", as mmpretrain has it, and a head of self-supervision as DINO's. */
+/* "backbone." with the classifier in "head.", as in mmpretrain, and a self-supervised head as DINO's. */
 START_TEST(takes_what_is_split) {
     net *a = make("resnet8_cifar", NULL, NULL, 1), *b = make("resnet8_cifar", NULL, NULL, 2);
     vst_import_report report = {0};
@@ -573,7 +573,7 @@ START_TEST(takes_what_is_split) {
 }
 END_TEST
 
-/* A student and its teacher of one kind are never mixed: which one is meant must be said. */
+/* A student and a teacher of the same kind are never mixed: the user has to choose. */
 START_TEST(refuses_two_of_a_kind) {
     net *a = make("resnet8_cifar", NULL, NULL, 1), *b = make("resnet8_cifar", NULL, NULL, 2);
     net *large = make("resnet14_cifar", NULL, NULL, 3);
@@ -597,14 +597,14 @@ START_TEST(refuses_two_of_a_kind) {
     vst_import_report_clear(&report);
     vst_weights_close(weights);
 
-    a->count = count; /* a teacher of another size is no rival, and gives nothing that the student lacks */
+    a->count = count; /* a teacher of another size does not count, and provides nothing that the student lacks */
     for (size_t i = 0; i < large->count; i++)
         add_tensor(a, behind("teacher.", large->tensors[i].name), large->tensors[i]);
     ck_ok(import(&report, b, a, &plain));
     ck_assert_str_eq(report.prefix, "student.");
     ck_assert_uint_eq(report.counts[VST_IMPORT_BESIDE], large->count);
     vst_import_report_clear(&report);
-    remove_tensor(a, "student.fc.bias"); /* now the teacher has more of the model, and it must be said */
+    remove_tensor(a, "student.fc.bias"); /* now the teacher has more of the model, so the user has to choose */
     ck_assert_int_eq(import(&report, b, a, &plain), VST_ERROR_ARGUMENT);
     ck_assert_uint_eq(report.counts[VST_IMPORT_MISSING], 0);
     vst_import_report_clear(&report);
@@ -616,7 +616,7 @@ END_TEST
 
 /* ---- Preprocessing ---- */
 
-/* What the import of a variant's tensors under other names and in a file of that name gives. */
+/* Checks the preprocessing after importing a variant's tensors under other names and from a file with this name. */
 static void check_images(const char *variant, const char *from, const char *to, const char *file, const char *asked,
                          const char *project, const char *version, double crop, int interpolation) {
     net *a = make(variant, NULL, NULL, 1);

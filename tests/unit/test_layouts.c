@@ -92,7 +92,7 @@ static void pack(const char *path, const char *shards) {
         vst_pack_result result;
         vst_dataset *dataset = open_split(path, split);
         ck_ok(vst_data_pack(dataset, shards, splits[split], &options, &result));
-        ck_assert_uint_gt(result.shards, 1); /* an order over several files */
+        ck_assert_uint_gt(result.shards, 1); /* several files */
         vst_dataset_close(dataset);
     }
 }

@@ -87,7 +87,7 @@ static vst_mix draw(const vst_mix_options *options, uint64_t seed, uint32_t epoc
     return mixes[0];
 }
 
-/* How often what is drawn, that CutMix's lambda is the box's share, and that a step always draws the same. */
+/* Frequencies of the decisions; CutMix's lambda is the box's share; a step always gives the same decision. */
 START_TEST(draws) {
     const vst_mix_options both = {.mixup = 0.8, .cutmix = 1, .probability = 0.75, .switch_probability = 0.4};
     const vst_mix_options cut_only = {.cutmix = 1, .probability = 1}, off = {.probability = 1};
@@ -117,7 +117,7 @@ START_TEST(draws) {
 }
 END_TEST
 
-/* timm's _mix_elem and _mix_pair: every image or pair has a decision of its own, from the images as they were. */
+/* timm's _mix_elem and _mix_pair: each image or pair has its own decision and mixes the original images. */
 START_TEST(modes) {
     enum { COUNT = 6, SIDE = 5, CLASSES = 3 };
     static const vst_mix_mode list[] = {VST_MIX_PAIR, VST_MIX_ELEM};

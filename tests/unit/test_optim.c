@@ -318,7 +318,7 @@ START_TEST(decay_groups) {
 }
 END_TEST
 
-/* What is frozen stays, decay and average included, and does not part those around it from each other's rules. */
+/* Frozen parameters do not change, not even by decay or averaging, and do not affect the decay of their neighbours. */
 START_TEST(frozen_parameters_stay) {
     const vst_optimizer_options all[] = {adamw, lamb, sgd};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {

@@ -34,7 +34,7 @@ START_TEST(optimizer_is_theirs) {
         .name = c->name, .own = c->own, .momentum = 0.9, .epsilon = 1e-8, .weight_decay = OPTIM_DECAY};
     vst_params *params;
     vst_optimizer *optimizer;
-    vst_optimizer_betas(c->name, &options.beta1, &options.beta2); /* as usual with it */
+    vst_optimizer_betas(c->name, &options.beta1, &options.beta2); /* the method's defaults */
     ck_ok(vst_params_create(&params));
     add(params, "a", VST_SHAPE(5, 7));
     add(params, "b", VST_SHAPE(5));
@@ -60,7 +60,7 @@ START_TEST(optimizer_is_theirs) {
 }
 END_TEST
 
-/* As make_optim_fixtures.py. */
+/* As in make_optim_fixtures.py. */
 static double top1(int epoch) { return fmin(epoch, 6) * 10 + (epoch >= 17) * 5; }
 
 START_TEST(schedule_is_timms) {
@@ -86,7 +86,7 @@ START_TEST(schedule_is_timms) {
 }
 END_TEST
 
-/* The tables are in alphabetical order, and each name is its file's: the keys' choices are made of these. */
+/* The tables are sorted, and every name is that of its file; the choices of recipe keys are made from them. */
 START_TEST(names_are_the_files) {
     extern const char vsti_optimizer_method_names[], vsti_schedule_method_names[];
     char names[1000] = "";

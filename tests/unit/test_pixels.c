@@ -480,7 +480,7 @@ START_TEST(scan_bomb) {
            "more than 4 scans");
     refuse(bomb, size + REPEATS * length, &(vst_decode_options){.limits = &large, .allow_damaged = true},
            VST_ERROR_LIMIT, "more than 32 scans of 64 x 64 pixels");
-    vst_image image = {0}; /* the repeats count as damage */
+    vst_image image = {0}; /* the repeats are reported as damage */
     ck_ok(vst_image_decode(bomb, size + REPEATS * length,
                            &(vst_decode_options){.limits = &enough, .allow_damaged = true}, &image, NULL));
     free(bomb);

@@ -220,7 +220,7 @@ START_TEST(thread_count_is_left_alone) {
 }
 END_TEST
 
-/* Work is dealt out by the number of threads: with fewer, a part would not be computed. */
+/* Work is distributed by the number of threads: with fewer threads, a part would not be computed. */
 START_TEST(smaller_teams_are_refused) {
     subject s = open_model(0);
     vst_program *two, *fewer;

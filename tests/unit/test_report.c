@@ -152,6 +152,66 @@ START_TEST(page) {
 }
 END_TEST
 
+/* What distillation gained, and what the student saves. */
+static const struct {
+    double student, plain, teacher; /* top-1; NAN: there is no such run */
+    double ms, teacher_ms, megabytes, teacher_megabytes;
+    const char *text;
+} verdicts[] = {
+    {90, 80, 94, 0.1, 0.8, 0.5, 1,
+     "a is right about 90.00 % of the test images, 10.00 points more than b, the same model trained without a teacher. "
+     "Against its teacher (c, 94.00 %) it loses 4.00 points, takes 8.0 times less time for an image (0.10 ms for 0.80 "
+     "ms) and its file is 2.0 times smaller (0.50 MB for 1.00 MB)."},
+    {90, 89.5, 94, 0.1, 0.8, NAN, 1,
+     "a is right about 90.00 % of the test images, 0.50 points more than b, the same model trained without a teacher, "
+     "which 300 test images cannot tell from chance. Against its teacher (c, 94.00 %) it loses 4.00 points and takes "
+     "8.0 times less time for an image (0.10 ms for 0.80 ms)."},
+    {80, 90, NAN, 1, 1, 1, 1,
+     "a is right about 80.00 % of the test images, 10.00 points fewer than b, the same model trained without a "
+     "teacher: "
+     "distillation gained nothing here."},
+    {80, NAN, 90, 2, 1, 3, 1,
+     "a is right about 80.00 % of the test images. Against its teacher (c, 90.00 %) it loses 10.00 points, takes 2.0 "
+     "times as long for an image (2.00 ms for 1.00 ms) and its file is 3.0 times as large (3.00 MB for 1.00 MB). The "
+     "teacher is the better model to ship: no slower, no larger, no less often right."},
+    {90, 90, 80, NAN, 1, 1, 1,
+     "a is right about 90.00 % of the test images, as often as b, the same model trained without a teacher: "
+     "distillation gained nothing here. Against its teacher (c, 80.00 %) it gains 10.00 points and its file is as "
+     "large (1.00 MB for 1.00 MB)."},
+};
+
+START_TEST(verdict) {
+    vst_report_run three[3] = {vst_report_unknown("a"), vst_report_unknown("b"), vst_report_unknown("c")};
+    const vst_report report = {.title = "t", .runs = three, .run_count = 3, .class_count = CLASSES};
+    char *text, *html;
+    three[0].top1 = verdicts[_i].student;
+    three[0].latency_ms = verdicts[_i].ms;
+    three[0].megabytes = verdicts[_i].megabytes;
+    three[0].confusion = &confusion;
+    three[1].top1 = verdicts[_i].plain;
+    three[2].top1 = verdicts[_i].teacher;
+    three[2].latency_ms = verdicts[_i].teacher_ms;
+    three[2].megabytes = verdicts[_i].teacher_megabytes;
+    ck_ok(vst_report_verdict(&report, &text));
+    ck_assert_ptr_null(text); /* nobody was taught */
+    if (!isnan(three[1].top1)) three[0].plain = &three[1];
+    if (!isnan(three[2].top1)) three[0].teacher = &three[2];
+    ck_ok(vst_report_verdict(&report, &text));
+    ck_assert_str_eq(text, verdicts[_i].text);
+    ck_ok(vst_report_html(&report, &html, NULL));
+    check_html(html);
+    ck_assert_ptr_nonnull(strstr(html, "<p class=headline><b>a</b> is right about "));
+    if (_i == 0) {
+        ck_assert_ptr_nonnull(strstr(html, "<b>+10.00<small> points</small></b><small>against the same model without"));
+        ck_assert_ptr_nonnull(strstr(html, "<b>-4.00<small> points</small></b><small>against the teacher<br>c"));
+        ck_assert_ptr_nonnull(strstr(html, "<b>8.0<small> ×</small></b><small>faster than the teacher<br>0.10 ms"));
+        ck_assert_ptr_nonnull(strstr(html, "<b>2.0<small> ×</small></b><small>smaller than the teacher<br>0.50 MB"));
+    }
+    vst_free(html);
+    vst_free(text);
+}
+END_TEST
+
 START_TEST(without_gnuplot) {
     const vst_report report = two_runs();
     char *html;
@@ -306,6 +366,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, set_up, tear_down);
     tcase_add_test(tests, summary_file);
     tcase_add_test(tests, page);
+    tcase_add_loop_test(tests, verdict, 0, sizeof verdicts / sizeof *verdicts);
     tcase_add_test(tests, without_gnuplot);
     tcase_add_test(tests, many_classes);
     tcase_add_test(tests, parts);

@@ -74,6 +74,34 @@ expect 0 "all/plain-seed3 is finished already" "$vistill" study less.yaml -s dat
 grep -q "^other " out || fail "no other run: $(cat out)"
 ! grep -q "to be written" out || fail "the cache was made anew"
 
+# A model file stands in a run's place: it is measured as it is, teaches, and the others' gain is told, on the page as well.
+mkdir -p files
+cp all/teacher-seed3/best.safetensors files/
+cat > files/study.yaml <<'YAML'
+output: filed
+runs:
+  - {name: big, model: best.safetensors}
+  - {name: plain, recipe: ../student.yaml}
+  - {name: soft, recipe: ../soft.yaml, set: {distill.teacher: big}}
+YAML
+expect 0 "report: filed/report.html" "$vistill" study files/study.yaml -s data.path=data
+tr '\n' ' ' < out | grep -Eq "soft is right about [0-9.]+ % of the test images, .* plain, the same model trained without a teacher.* \
+Against its teacher \(big, [0-9.]+ %\) it (gains|loses) " || fail "no verdict: $(cat out)"
+grep -Eq "^big .* - +-$" out || fail "the file was trained: $(cat out)"
+[ ! -e filed/big ] || fail "a folder for a file"
+grep -q "Against its teacher (<b>big</b>" filed/report.html || fail "no verdict on the page"
+grep -q "points</small></b><small>against the same model without a teacher<br>plain" filed/report.html || fail "no tile"
+sed 's/best.safetensors/gone.safetensors/' files/study.yaml > files/gone.yaml
+expect 1 "gone.safetensors" "$vistill" study files/gone.yaml -s data.path=data
+
+# The disk is asked before the first run: no disk holds these forty terabytes.
+sed '/^model/s/dim: 8, depth: 1, heads: 2/dim: 8192, depth: 100, heads: 128, mlp_ratio: 64/' student.yaml > huge.yaml
+printf 'output: huge\nruns: [{name: small, recipe: student.yaml}, {name: huge, recipe: huge.yaml}]\n' > huge-study.yaml
+expect 1 "free on its disk: make room there, or choose another folder" "$vistill" train huge.yaml -s data.path=data
+expect 1 "free on its disk: make room there, or give the study file" \
+    "$vistill" study huge-study.yaml -s data.path=data
+[ ! -e huge/small ] || fail "a run began"
+
 # One seed alone has the same folders, and the same figures. A cache with a path is the user's own, who makes it.
 sed 's/all/apart/' study.yaml > apart.yaml
 for seed in 3 5; do expect 0 "report: apart/report.html" "$vistill" study apart.yaml -s data.path=data --seeds $seed; done

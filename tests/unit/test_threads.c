@@ -110,7 +110,7 @@ START_TEST(thread_counts_are_put_back) {
 }
 END_TEST
 
-/* What OpenMP does not give is known, and is no team of another size. */
+/* A smaller team than requested is detected. */
 START_TEST(smaller_teams_are_seen) {
     vsti_team team;
     const int levels = omp_get_max_active_levels();

@@ -51,8 +51,8 @@ START_TEST(right_size_is_kept) {
 }
 END_TEST
 
-/* DeiT's code resizes nothing where the input has at most 32 pixels, whatever crop_pct says; one of 33 is zoomed into,
- * and so is an image of another size. */
+/* DeiT's code does not resize for inputs of at most 32 pixels, whatever crop_pct is; for 33 it does, and images of
+ * another size are always resized. */
 START_TEST(small_images_are_not_zoomed) {
     for (int size = 28; size <= 33; size++)
         for (int other = 0; other < 2; other++) {
@@ -98,7 +98,7 @@ START_TEST(narrow_image_is_refused) {
     const vst_evaluation_view view = {224, 0.875, VST_FILTER_BICUBIC};
     fill(&image, 1, 1, 1000);
     ck_assert_int_eq(vst_image_evaluation_view(&view, &image, scratch), VST_ERROR_LIMIT);
-    ck_assert_ptr_nonnull(strstr(vst_error_message(), "1000 x 1 pixels would be resized to 256000 x 256"));
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "an image of 1000 x 1 pixels (height x width) is too narrow: resized to 256000 x 256"));
     clear(&image, scratch);
 }
 END_TEST

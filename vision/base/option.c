@@ -212,7 +212,7 @@ vst_status vst_options_set(const vst_option *table, void *structure, const char 
     return option ? set_field(option, structure, value) : unknown_key(table, key);
 }
 
-/* "key=value" up to a comma outside of brackets; *text is moved behind it. */
+/* Sets an option from "key=value", up to a comma outside brackets, and advances *text. */
 static vst_status read_one(const vst_option *table, void *structure, const char **text) {
     vst_status status = VST_OK;
     char *key = NULL, *value = NULL;

@@ -80,8 +80,9 @@ VST_NODISCARD vst_status vst_options_default(const vst_option *table, void *stru
  * written "0.5, 0.25", with or without brackets. An empty text sets a string to NULL. */
 VST_NODISCARD vst_status vst_options_set(const vst_option *table, void *structure, const char *key, const char *value);
 
-/* Makes a structure of `size` bytes with the defaults and what `text` sets, "alpha=0.9, milestones=[30, 60]" (NULL:
- * nothing); *out is NULL without a table. The caller clears the structure and frees it with vst_free. */
+/* Allocates a structure of `size` bytes with the defaults and the options in `text`, such as "alpha=0.9,
+ * milestones=[30, 60]" (NULL: none). *out is NULL without a table. The caller clears the structure with
+ * vst_options_clear and frees it with vst_free. */
 VST_NODISCARD vst_status vst_options_read(const vst_option *table, size_t size, const char *text, void **out);
 
 /* Formats the value of one field as text that vst_options_set parses to the same value. The caller frees it with

@@ -1,4 +1,5 @@
-/* Measures OpenMP teams; watches how much of our processors others use, and parks an OpenMP team while that is much. */
+/* Measures OpenMP teams. Measures how much of our processors other processes use, and parks an OpenMP team while it is
+ * much. */
 #include "vision/base/threads.h"
 
 #include <fcntl.h>

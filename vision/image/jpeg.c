@@ -19,7 +19,7 @@ enum {
     ROWS = 16,       /* read at a time */
     EXIF_HEADER = 6, /* "Exif\0\0" */
     MARKER_MAX = 65533,
-    LARGE_SCANS = 32 /* encoders write 10 or so */
+    LARGE_SCANS = 32 /* encoders write about 10 */
 };
 
 typedef struct codec {
@@ -69,8 +69,8 @@ static void on_message(j_common_ptr jpeg, int level) {
     if (!self->allow_damaged) on_error(jpeg);
 }
 
-/* A progressive file may have many scans at next to no cost of bytes, and each is a pass over the whole image: an image
- * of the largest size may have LARGE_SCANS, a smaller one more. */
+/* Limits the number of scans: a small progressive file can contain very many, and each costs a pass over the image. An
+ * image of the maximum size may have LARGE_SCANS, a smaller one more. */
 static void on_progress(j_common_ptr jpeg) {
     codec *self = jpeg->client_data;
     const uint64_t pixels = (uint64_t)self->jpeg.image_height * self->jpeg.image_width;

@@ -1,14 +1,14 @@
-/* Adan's step; weight decay as a proximal step, timm's default. */
+/* Adan's step. Weight decay is a proximal step, timm's default. */
 #include "vision/kernels/isa.h"
 #include "vision/kernels/optimizer.h"
 
-/* state: mean gradient, mean square, mean change, last gradient; first: there is no last one. */
+/* state: mean gradient, mean square, mean change, last gradient. first: there is no last gradient. */
 VSTI_OWN_KERNEL(adan, const vsti_adamw *options, float beta3, float correction3, bool first, float *value,
                 const float *gradient, float *const state[4], float *ema, float ema_decay, int64_t n);
 
 typedef struct factors {
     float beta3, root3;
-    float known; /* 0 in the first step, whose gradient has changed from nothing */
+    float known; /* 0 in the first step, where the change of the gradient is 0 */
 } factors;
 
 static void block(const vsti_adamw *o, factors f, float *value, const float *gradient, float *m, float *v,

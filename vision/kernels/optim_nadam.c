@@ -2,7 +2,7 @@
 #include "vision/kernels/isa.h"
 #include "vision/kernels/optimizer.h"
 
-/* along, ahead: rates of the gradient and of the mean gradient, momentum and its correction included. */
+/* along, ahead: rates of the gradient and of the mean gradient, including momentum and bias correction. */
 VSTI_OWN_KERNEL(nadam, const vsti_adamw *options, float along, float ahead, float *value, const float *gradient,
                 float *m, float *v, float *ema, float ema_decay, int64_t n);
 

@@ -15,7 +15,7 @@ static void block(const vsti_sgd *o, factors f, float *value, const float *gradi
     const float alpha = f.alpha, rest = 1 - alpha, scale = o->gradient_scale, decay = o->decay;
     const float inside = f.tensorflow ? f.epsilon : 0, outside = f.tensorflow ? 0 : f.epsilon;
     const float before = f.tensorflow ? o->rate : 1, after = f.tensorflow ? 1 : o->rate, momentum = o->momentum;
-    const float begin = o->first && f.tensorflow ? 1 : 0; /* the squares are 0 then */
+    const float begin = o->first && f.tensorflow ? 1 : 0; /* the squares are 0 before the first step */
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         const float g = gradient[i] * scale + decay * value[i];

@@ -1,4 +1,4 @@
-/* The optimiser step over a run of parameters, in one pass over memory. */
+/* Optimiser steps over a range of parameters, in one pass over memory. */
 #include "vision/kernels/optimizer.h"
 #include "vision/kernels/isa.h"
 

@@ -1,10 +1,10 @@
-/* For the optimisers' kernels: the moving average of the weights. */
+/* The moving average of the weights, for the optimisers' kernels. */
 #ifndef VISTILL_VISION_KERNELS_OPTIMIZER_H
 #define VISTILL_VISION_KERNELS_OPTIMIZER_H
 
 #include <stdint.h>
 
-/* Called per block, while its values are still in the cache. */
+/* Updates the EMA. Called per block, while its values are in the cache. */
 static inline void vsti_average(const float *value, float *ema, float decay, int64_t n) {
     const float rest = 1 - decay;
 #pragma omp simd

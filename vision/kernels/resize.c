@@ -34,8 +34,8 @@ static taps taps_of(int64_t i, int64_t in, int64_t out, bool bicubic) {
     return t;
 }
 
-/* Columns whose weights are computed once for all rows of a plane. A chunk is as wide as any map of a network, so that
- * gradients are added up row by row. */
+/* The weights of CHUNK columns are computed once for all rows of a plane. No network has wider maps, so gradients are
+ * added row by row. */
 enum { CHUNK = 256 };
 static int columns_of(const vsti_resize *s, int64_t first, taps columns[CHUNK]) {
     const int count = s->out_width - first < CHUNK ? (int)(s->out_width - first) : CHUNK;
@@ -78,7 +78,7 @@ static void backward_plane(const vsti_resize *s, const float *dout, float *din) 
     }
 }
 
-/* The inputs [first, end) of an output of adaptive average pooling. */
+/* The inputs first … end - 1 of an output of adaptive average pooling. */
 typedef struct span {
     int64_t first, end;
 } span;

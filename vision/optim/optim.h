@@ -13,25 +13,25 @@
 
 VST_BEGIN_DECLS
 
-enum { VST_OPTIMIZER_STATES = 4 }; /* at most so many buckets has an optimiser */
+enum { VST_OPTIMIZER_STATES = 4 }; /* maximum number of buckets of an optimiser */
 
 typedef struct vst_optimizer_options {
-    const char *name; /* "adamw": a file of methods/ */
-    const char *own;  /* its own options, "alpha=0.9, tensorflow=true"; NULL: their defaults. Not read after creation */
-    double momentum;  /* those who use it; Nesterov if nesterov */
+    const char *name; /* name of a file in methods/, such as "adamw" */
+    const char *own;  /* the method's own options, "alpha=0.9, tensorflow=true"; NULL: defaults. Not read later */
+    double momentum;  /* for methods that use it */
     bool nesterov;
-    double beta1, beta2, epsilon; /* those who use them */
+    double beta1, beta2, epsilon; /* for methods that use them */
     double weight_decay;
     double clip_norm; /* 0: no clipping. torch.nn.utils.clip_grad_norm_: scale = min(1, clip / (norm + 1e-6)); LAMB's
                          own clipping (norm 1 in timm and apex) has no 1e-6 */
     double ema_decay; /* 0: no EMA */
-    bool ema_ramp;    /* after step n from 1 the decay is min(ema_decay, 1 - 1 / (n + 1)), as mean teachers */
+    bool ema_ramp;    /* the decay of step n (from 1) is min(ema_decay, 1 - 1 / (n + 1)), as in mean teacher */
     int accumulate;   /* batches per step; 0 and 1: no accumulation */
 } vst_optimizer_options;
 
-/* Reads the options of an optimiser as vst_optimizer_create would. */
+/* Checks the options in the same way as vst_optimizer_create. */
 VST_NODISCARD vst_status vst_optimizer_check(const vst_optimizer_options *options);
-/* Its usual beta1 and beta2; 0.9 and 0.999 if it has none, or there is no such optimiser. */
+/* The default beta1 and beta2 of a method; 0.9 and 0.999 if it has none or does not exist. */
 void vst_optimizer_betas(const char *name, double *beta1, double *beta2);
 
 typedef struct vst_optimizer vst_optimizer;
@@ -68,27 +68,28 @@ const float *vst_optimizer_ema(const vst_optimizer *optimizer);
  * warmup_prefix=False) at the first step, so that the warm-up replaces its first part. */
 struct vst_schedule_method;
 
-/* What a schedule that follows a measure remembers; belongs into checkpoints. */
+/* State of a schedule that follows a measure; part of checkpoints. */
 typedef struct vst_schedule_state {
-    int decays, bad, cooldown; /* decays so far; epochs without a better measure; epochs that do not count */
+    int decays, bad, cooldown; /* decays so far; epochs without improvement; epochs to ignore */
     bool measured;
     double best;
 } vst_schedule_state;
 
 typedef struct vst_schedule {
     double rate, minimum, warmup_rate;
-    uint64_t warmup, steps, epoch; /* steps of the warm-up, of the run, and of an epoch */
+    uint64_t warmup, steps, epoch; /* in steps: warm-up, run, epoch */
     bool whole;
     vst_schedule_state *state; /* for methods that follow a measure */
     const struct vst_schedule_method *method;
     void *own;
 } vst_schedule;
 
-/* Sets the method by name ("cosine") with its own options ("cycle_epochs=10, cycle_mul=2"; NULL: their defaults). */
+/* Sets the method by name ("cosine") with its own options ("cycle_epochs=10, cycle_mul=2"; NULL: defaults). */
 VST_NODISCARD vst_status vst_schedule_choose(vst_schedule *schedule, const char *name, const char *own);
 void vst_schedule_clear(vst_schedule *schedule);
 double vst_schedule_rate(const vst_schedule *schedule, uint64_t step);
-/* Whether the method follows a measure, and giving it an epoch's, of which more is better, after `step` steps. */
+/* measures: whether the method follows a measure. The next function passes an epoch's measure (more is better) after
+ * `step` steps. */
 bool vst_schedule_measures(const vst_schedule *schedule);
 void vst_schedule_measured(const vst_schedule *schedule, uint64_t step, double measure);
 

@@ -8,7 +8,7 @@
 #include "vision/kernels/kernels.h"
 #include "vision/optim/methods/method.h"
 
-/* Parameters that are updated at once: neighbours with the same decay, or one. */
+/* Parameters that are updated together: neighbours with the same decay, or a single one. */
 typedef struct run {
     size_t begin, count;
     float decay;
@@ -17,14 +17,14 @@ typedef struct run {
 struct vst_optimizer {
     vst_optimizer_options options;
     const vst_optimizer_method *method;
-    void *own; /* the method's own options; NULL: it has none */
+    void *own; /* the method's own options; NULL if it has none */
     vst_params *params;
     run *runs;
     size_t run_count, run_capacity;
-    float *states[VST_OPTIMIZER_STATES]; /* as many as the method has */
+    float *states[VST_OPTIMIZER_STATES]; /* as many as the method needs */
     float *ema;                          /* NULL without */
     float *accumulated;                  /* sum of gradients, NULL without accumulation; zero after each step */
-    double memory[2];                    /* of the method */
+    double memory[2];                    /* see vst_update */
     int64_t step;                        /* updates made */
 };
 
@@ -95,13 +95,13 @@ static float decay_of(const vst_optimizer *optimizer, const vst_param_info *info
     return info->kind == VST_PARAM_WEIGHT ? (float)optimizer->options.weight_decay : 0;
 }
 
-/* With the padding behind it, which is zero and stays so. */
+/* The end of a parameter including its padding, whose values are zero and stay zero. */
 static size_t end_of(const vst_params *params, const vst_param_info *info) {
     const size_t end = (info->offset + info->count + 15) / 16 * 16, trained = vst_params_trained(params);
     return end < trained ? end : trained;
 }
 
-/* Neighbours join a run if the method does not ask for single tensors. */
+/* Neighbours with equal decay form a run, unless the method needs single tensors. */
 static vst_status find_runs(vst_optimizer *optimizer) {
     vst_status status = VST_OK;
     const vst_params *params = optimizer->params;
@@ -191,7 +191,7 @@ static vst_status fail_gradient(vst_params *params) {
     return vst_fail(VST_ERROR_INTERNAL, "a gradient outside all parameters is not finite");
 }
 
-/* Of the average in this step. */
+/* The EMA's decay in this step. */
 static double ema_decay_of(const vst_optimizer *optimizer) {
     const double ramp = 1 - 1 / ((double)optimizer->step + 2), decay = optimizer->options.ema_decay;
     return optimizer->options.ema_ramp && ramp < decay ? ramp : decay;
@@ -284,10 +284,10 @@ static vst_status check_tensor(const vst_safetensors *file, const vst_tensor *wa
     return VST_OK;
 }
 
-/* The average as one bucket, or in newer checkpoints by the parameters' names. */
+/* The EMA is one bucket, or in newer checkpoints one tensor per parameter. */
 static bool has_named_average(const vst_safetensors *file) { return !vst_safetensors_find(file, "ema.values"); }
 
-/* Checks the tensors, or takes their values. */
+/* Checks the tensors, or copies their values. */
 static vst_status read_average(vst_optimizer *optimizer, const vst_safetensors *file, bool take) {
     vst_status status = VST_OK;
     char *name = NULL;

@@ -1,4 +1,4 @@
-/* Learning rates over time: the warm-up, then a method of schedules/. */
+/* Learning-rate schedules: warm-up, then a method of schedules/. */
 #include "vision/base/memory.h"
 #include "vision/optim/schedules/schedule_method.h"
 

@@ -548,7 +548,8 @@ bool vsti_pytorch_is_tensor(const vsti_pickled *value) {
     return false;
 }
 
-/* Whether a call makes a tensor. One that does in a way that is not known here is an error rather than no tensor. */
+/* Checks whether a call builds a tensor. An unknown way to build one is an error, so that no tensor is silently
+ * dropped. */
 static vst_status check_function(const vsti_pickled *function, bool *is_tensor) {
     *is_tensor = vsti_pickled_is_global(function, "torch._utils._rebuild_tensor_v2") ||
                  vsti_pickled_is_global(function, "torch._utils._rebuild_tensor");

@@ -27,7 +27,7 @@ const vsti_pickled *vsti_pytorch_root(const vsti_pytorch *file);
  * vsti_pytorch_release. */
 const char *vsti_pytorch_skipped(const vsti_pytorch *file, size_t index);
 
-/* Whether the value is a tensor, of a kind that is supported or not; nothing is read. */
+/* True if the value is a tensor, supported or not. Reads no data. */
 bool vsti_pytorch_is_tensor(const vsti_pickled *value);
 /* Converts `value` to a tensor, dense and row-major, without a name; `file` owns its data. Dense tensors with the same
  * storage share the data. *is_tensor is false if `value` is not a tensor. */

@@ -18,10 +18,10 @@ enum {
     DEPTH_MAX = 8, /* the format itself needs 3 */
     DIGITS = 16,
     CHECKSUM_TEXT = 24,
-    SHOWN = 100 /* bytes of a name in a message */
+    SHOWN = 100 /* bytes of a name that a message shows */
 };
 static const char checksum_key[] = "vistill.xxh3", own_keys[] = "vistill.";
-static const char all_mark[] = "all:"; /* before the digits: the checksum is of the whole file */
+static const char all_mark[] = "all:"; /* before the digits if the checksum covers the whole file */
 static const char metadata_key[] = "__metadata__";
 
 const vst_safetensors_limits vst_safetensors_default_limits = {
@@ -274,8 +274,8 @@ static void checksum_text(const char *mark, uint64_t hash, char text[CHECKSUM_TE
     snprintf(text, CHECKSUM_TEXT, "%s%0*" PRIx64, mark, DIGITS, hash);
 }
 
-/* The digits of a whole file's checksum in the header's text, as the writer lays it out; NULL: there are none. A quote
- * within a JSON string has a backslash before it, so that this is a key. */
+/* Finds the digits of a whole-file checksum in the header, as our writer formats it; NULL if there are none. Quotes
+ * inside JSON strings are escaped, so the match is a key. */
 static char *find_digits(char *header, size_t size) {
     char key[64];
     const size_t length = (size_t)snprintf(key, sizeof key, "\"%s\":\"%s", checksum_key, all_mark);
@@ -283,7 +283,7 @@ static char *find_digits(char *header, size_t size) {
     return found && (size_t)(header + size - found) >= length + DIGITS ? found + length : NULL;
 }
 
-/* The hash of the header and what is added to it: the file's bytes one after the other. NULL: out of memory. */
+/* Starts the hash with the header; data are added afterwards in file order. NULL if out of memory. */
 static XXH3_state_t *hash_begin(const char *header, size_t size) {
     XXH3_state_t *state = XXH3_createState();
     if (!state) return NULL;
@@ -298,7 +298,7 @@ static uint64_t hash_end(XXH3_state_t *state) {
     return hash;
 }
 
-/* Whether there is a key that only Vistill writes; it never did so without a checksum. */
+/* True if there is a key that only Vistill writes; Vistill always writes a checksum too. */
 static bool has_own_keys(const vst_safetensors *file) {
     const char *key;
     json_t *value;
@@ -308,7 +308,7 @@ static bool has_own_keys(const vst_safetensors *file) {
     return false;
 }
 
-/* `header`: the length and the JSON as they stand in the file; its digits become zeros. */
+/* `header`: the length and the JSON text of the file; its digits are overwritten with zeros. */
 static vst_status verify(const vst_safetensors *file, char *header, size_t size) {
     char found[CHECKSUM_TEXT];
     const char *expected = vst_safetensors_metadata(file, checksum_key);
@@ -478,7 +478,7 @@ static vst_status json_result(int result, const char *key) {
     return VST_OK;
 }
 
-/* The checksum's digits are zeros until the whole header is known. */
+/* The digits of the checksum are zeros until the whole header is known. */
 static vst_status describe_metadata(json_t *header, const vst_metadata *metadata, size_t count) {
     vst_status status = VST_OK;
     char checksum[CHECKSUM_TEXT];
@@ -537,7 +537,7 @@ static vst_status encode_header(const json_t *header, char **out, size_t *size) 
     return *out ? VST_OK : vst_fail_memory(*size);
 }
 
-/* Puts the digits in the place of the zeros. */
+/* Replaces the zeros by the digits. */
 static vst_status seal(char *header, size_t size, const vst_tensor *const *order, size_t count) {
     char text[CHECKSUM_TEXT], *digits = find_digits(header, size);
     VST_ASSERT(digits);

@@ -117,12 +117,13 @@ static vst_status check_name(const vsti_pickled *name) {
     return VST_OK;
 }
 
-/* What wrappers put into names: torch.compile, fully sharded data parallel, activation checkpointing. No module is
- * called so, so it goes wherever it stands. What else stands before names says whose they are, and stays. */
+/* Parts of names that wrappers insert: torch.compile, fully sharded data parallel, activation checkpointing. No module
+ * has such a name, so they are removed everywhere. Other prefixes tell which model the tensors are of and are kept. */
 static const char *const wrappers[] = {"_orig_mod.", "_fsdp_wrapped_module.", "_fpw_module.",
                                        "_checkpoint_wrapped_module."};
 
-/* The length of a wrapper's part at `name`, where a part of the name begins; 0: none, or it is all of the name. */
+/* The length of a wrapper's part at `name`, which is the start of a part; 0 if there is none, or if it is the whole
+ * name. */
 static size_t wrapper_length(const char *name) {
     for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++) {
         const size_t length = strlen(wrappers[i]);
@@ -161,7 +162,7 @@ out:
     return status;
 }
 
-/* Keeps the tensors whose names begin with `prefix` and a dot, without them. */
+/* Keeps the tensors whose names begin with `prefix` and a dot, and removes this prefix. */
 static vst_status keep_only(vst_weights *weights, const char *prefix) {
     const size_t length = strlen(prefix);
     size_t kept = 0;
@@ -233,17 +234,17 @@ static vst_status not_a_dict(const vsti_pickled *value, const char *where) {
     return vst_fail(VST_ERROR_UNSUPPORTED, "%s is not a state dict, that is, a dict of names and tensors", where);
 }
 
-/* Members of a dict: how many are tensors, and which are dicts that hold some, directly or further in. */
+/* The members of a dict: number of tensors, and dicts that contain tensors at any depth. */
 typedef struct contents {
     size_t tensors;
-    const vsti_pickled *key, *dict; /* of the first such dict */
-    size_t dicts, most;             /* how many there are; tensors of the first */
-    char names[KEYS_TEXT];          /* of all of them, for a message */
+    const vsti_pickled *key, *dict; /* the first such dict */
+    size_t dicts, most;             /* number of such dicts; number of tensors in the first */
+    char names[KEYS_TEXT];          /* all their names, for a message */
 } contents;
 
 enum { ENTRY_DEPTH = 4, ENTRY_BYTES = 400, ENTRY_MEMBERS = 300000 };
 
-/* Of what training programs keep beside the weights: the state of optimisers has tensors, too. */
+/* True for entries that training programs store besides the weights: the state of an optimiser has tensors too. */
 static bool is_state(const vsti_pickled *key) {
     static const char *const states[] = {"optim", "lr_sched", "scheduler", "scaler", "callbacks", "loops"};
     for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
@@ -253,8 +254,8 @@ static bool is_state(const vsti_pickled *key) {
     return false;
 }
 
-/* Tensors in a dict and in those within it. A pickle may name one dict in many places, so no more than *budget members
- * are looked at. */
+/* Counts the tensors in a dict and in its dicts. A pickle may refer to one dict in many places, so at most *budget
+ * members are visited. */
 static size_t count_within(const vsti_pickled *dict, int depth, size_t *budget) {
     size_t count = 0;
     for (size_t i = 0; i < dict->as.list.count && *budget; i += 2, --*budget) {
@@ -290,7 +291,7 @@ static void look_into(const vsti_pickled *dict, contents *out) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
 }
 
-/* Notes that a member of the dict was entered: "ema", then "ema.module". */
+/* Appends a key to the path of the entry: "ema", then "ema.module". */
 static vst_status enter(vst_weights *weights, const char *key, size_t length) {
     const char *before = weights->entry;
     char *entry = vst_format("%s%s%.*s", before ? before : "", before ? "." : "", (int)length, key);
@@ -300,8 +301,8 @@ static vst_status enter(vst_weights *weights, const char *key, size_t length) {
     return VST_OK;
 }
 
-/* The dict of names and tensors, for which no entry was named. Entries that training programs use go first, in timm's
- * order, averages before what they are of; then the only dict that holds more than lies beside it. */
+/* Finds the state dict if no entry was given. Entries of training programs come first, in timm's order, averages before
+ * the raw weights; then the only dict that has more tensors than there are beside it. */
 static vst_status choose(vst_weights *weights, const vsti_pickled *dict, const vsti_pickled **found) {
     static const char *const usual[] = {"state_dict_ema", "model_ema", "ema_state_dict",   "ema",
                                         "state_dict",     "model",     "model_state_dict", "module"};
@@ -333,7 +334,7 @@ out:
     return status;
 }
 
-/* The longest beginning of the entry, up to a dot or its end, that is a key of the dict; *rest: what follows it. */
+/* Finds the longest part of the entry, up to a dot or its end, that is a key of the dict. *rest: what follows. */
 static const vsti_pickled *find_entry(const vsti_pickled *dict, const char *entry, const char **rest) {
     char key[ENTRY_BYTES];
     snprintf(key, sizeof key, "%s", entry);
@@ -346,7 +347,7 @@ static const vsti_pickled *find_entry(const vsti_pickled *dict, const char *entr
     return NULL;
 }
 
-/* Follows "ema.module" from dict to dict. What is left when no key fits is what the names begin with. */
+/* Follows "ema.module" from dict to dict. If no key matches, the rest is a prefix of names. */
 static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, const char *entry,
                              const vsti_pickled **found, const char **prefix) {
     vst_status status = VST_OK;
@@ -365,7 +366,7 @@ static vst_status take_entry(vst_weights *weights, const vsti_pickled *root, con
         dict = value;
         left = rest;
     }
-    if (left == entry) { /* no dict: names that begin so, of the dict that would be taken */
+    if (left == entry) { /* not a dict: tensors with this prefix in the dict that is used by default */
         VST_TRY(choose(weights, root, &dict));
         for (size_t i = 0; i < dict->as.list.count; i += 2) {
             const vsti_pickled *key = dict->as.list.items[i];

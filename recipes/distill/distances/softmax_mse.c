@@ -1,5 +1,5 @@
-/* Mean squared error of the probabilities, over all images and classes (Tarvainen and Valpola, "Mean teachers are
- * better role models", 2017: the consistency cost of the authors' code). */
+/* Mean squared error of probabilities over all images and classes (Tarvainen and Valpola, "Mean teachers are better
+ * role models", 2017: the consistency cost of the authors' code). */
 #include "recipes/distill/distances/distance.h"
 #include "vision/ops/ops.h"
 

@@ -3,13 +3,13 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 #include <xxhash.h>
 
 #include "recipes/teacher/cache/cache.h"
 #include "recipes/teacher/internal.h"
 #include "vision/base/clock.h"
+#include "vision/base/disk.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/progress.h"
@@ -74,18 +74,9 @@ out:
 
 /* ---- Disk space ---- */
 
-static const char *size_text(uint64_t bytes, char text[32]) {
-    const double b = (double)bytes;
-    if (b >= 1e9) snprintf(text, 32, "%.2f GB", b / 1e9);
-    else if (b >= 1e6) snprintf(text, 32, "%.1f MB", b / 1e6);
-    else snprintf(text, 32, "%.1f kB", b / 1e3);
-    return text;
-}
-
 static vst_status check_room(const builder *self) {
     const vsti_cache *cache = &self->cache;
-    char whole[32], missing[32], room[32];
-    struct statvfs disk;
+    char whole[32], missing[32];
     uint64_t records, all, have;
     if (__builtin_mul_overflow(self->blocks, cache->block, &records) || !vsti_cache_total(cache, records, &all) ||
         !vsti_cache_total(cache, cache->done, &have))
@@ -95,16 +86,11 @@ static vst_status check_room(const builder *self) {
     const uint64_t left = all > have ? all - have : 0;
     vst_log(VST_LOG_INFO, "cache    %s: %llu %s of %llu images, %llu bytes each, %s; %s to be written", cache->folder,
             (unsigned long long)self->blocks, cache->views ? "views" : "epochs", (unsigned long long)cache->block,
-            (unsigned long long)(all / records), size_text(all, whole), size_text(left, missing));
+            (unsigned long long)(all / records), vsti_bytes_text(all, whole), vsti_bytes_text(left, missing));
     if (cache->batch)
         vst_log(VST_LOG_INFO, "         images are mixed: it serves this seed and batches of %d alone", cache->batch);
-    if (statvfs(cache->folder, &disk) != 0) return vst_fail(VST_ERROR_IO, "%s: %s", cache->folder, strerror(errno));
-    const uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (free_bytes >= left) return VST_OK;
-    return vst_fail(VST_ERROR_IO,
-                    "%s: %s are needed and %s are free: set distill.cache to another disk, distill.cache_topk, fewer "
-                    "--epochs or augment.views",
-                    cache->folder, missing, size_text(free_bytes, room));
+    return vsti_disk_check(cache->folder, left,
+                           "set distill.cache to another disk, distill.cache_topk, fewer --epochs or augment.views");
 }
 
 /* ---- Records ---- */
@@ -163,18 +149,6 @@ static vst_status encode(builder *self, const vsti_teacher *teacher, const vsti_
     return VST_OK;
 }
 
-static vst_status put(const builder *self, const vsti_cache_teacher *cached, size_t bytes) {
-    const uint64_t at = self->cache.done * cached->record;
-    for (size_t written = 0; written < bytes;) {
-        const ssize_t step = pwrite(cached->file, self->buffer + written, bytes - written, (off_t)(at + written));
-        if (step <= 0 && errno != EINTR)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", self->cache.folder, cached->number,
-                            strerror(errno));
-        if (step > 0) written += (size_t)step;
-    }
-    return VST_OK;
-}
-
 /* Adds the records of a batch for all teachers. */
 static vst_status add_batch(builder *self, const vst_batch *batch) {
     vst_status status = VST_OK;
@@ -185,7 +159,7 @@ static vst_status add_batch(builder *self, const vst_batch *batch) {
         const size_t bytes = (size_t)batch->count * cached->record;
         VST_TRY(vsti_teacher_run(teacher, batch->images));
         VST_TRY(encode(self, teacher, cached, batch->count));
-        VST_TRY(put(self, cached, bytes));
+        VST_TRY(vsti_cache_put(&self->cache, cached, self->cache.done, self->buffer, (size_t)batch->count));
         if (self->cache.done % self->cache.block == 0) XXH3_64bits_reset(self->sums[i]);
         XXH3_64bits_update(self->sums[i], self->buffer, bytes);
         cached->sums[block] = XXH3_64bits_digest(self->sums[i]);
@@ -195,17 +169,9 @@ out:
     return status;
 }
 
-/* Records are synced before the manifest that counts them. */
 static vst_status commit(builder *self) {
-    vsti_cache *cache = &self->cache;
-    for (int i = 0; i < cache->teacher_count; i++) {
-        const vsti_cache_teacher *cached = &cache->teachers[i];
-        if (fdatasync(cached->file) != 0)
-            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, cached->number,
-                            strerror(errno));
-    }
     self->committed = vst_seconds();
-    return vsti_cache_write_manifest(cache);
+    return vsti_cache_commit(&self->cache);
 }
 
 /* Truncates the files after the last record, so that equal caches have equal files. */

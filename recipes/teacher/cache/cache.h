@@ -35,6 +35,25 @@ typedef struct vsti_cache_source {
 VST_NODISCARD vst_status vsti_cache_build(const vsti_cache_source *source, const vst_cache_build_options *options,
                                           vst_cache_size *size);
 
+/* ---- import ---- */
+
+/* Logits that another program computed. */
+typedef struct vsti_logits {
+    const vst_tensor *tensor; /* (count, classes) or (views, count, classes), floating point */
+    uint64_t count;
+    size_t classes;
+    uint64_t views;       /* 1: the same for each view */
+    const uint64_t *rows; /* of each training sample, below count */
+    uint64_t hash;        /* of the tensor */
+    double top1;          /* NAN: not known */
+} vsti_logits;
+
+/* Writes them as the answers of a teacher that is in the cache alone (distill.teacher: cache). The recipe has
+ * augment.views, as many as the logits have, or these have one. A folder that holds a cache is refused without `force`.
+ */
+VST_NODISCARD vst_status vsti_cache_import(const vst_recipe *recipe, const vsti_cache_data *data,
+                                           const vsti_logits *logits, bool force, vst_cache_size *size);
+
 /* ---- check ---- */
 
 typedef struct vst_cache_tap_check {

@@ -65,6 +65,20 @@ vst_status vsti_cache_open_write(vsti_cache *cache) {
     return VST_OK;
 }
 
+vst_status vsti_cache_put(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t index,
+                          const uint8_t *records, size_t count) {
+    const uint64_t at = index * teacher->record;
+    const size_t bytes = count * teacher->record;
+    for (size_t written = 0; written < bytes;) {
+        const ssize_t step = pwrite(teacher->file, records + written, bytes - written, (off_t)(at + written));
+        if (step <= 0 && errno != EINTR)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder, teacher->number,
+                            strerror(errno));
+        if (step > 0) written += (size_t)step;
+    }
+    return VST_OK;
+}
+
 vst_status vsti_cache_open_read(vsti_cache *cache) {
     const uint64_t blocks = vsti_cache_blocks(cache);
     for (int i = 0; i < cache->teacher_count; i++) {

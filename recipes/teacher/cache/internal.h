@@ -107,6 +107,11 @@ uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint6
 
 /* Opens the data files for writing with an exclusive lock. */
 VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
+/* Writes records of a teacher from `index` on. */
+VST_NODISCARD vst_status vsti_cache_put(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t index,
+                                        const uint8_t *records, size_t count);
+/* Records are synced before the manifest that counts them (manifest.c). */
+VST_NODISCARD vst_status vsti_cache_commit(const vsti_cache *cache);
 /* Opens the data files to be read, which must be as long as the manifest says, and keeps writers out. They are read
  * with pread: a file that becomes shorter meanwhile, or a disk that fails, is then an error; a mapping would end the
  * process with SIGBUS. */

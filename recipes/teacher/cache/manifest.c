@@ -1,9 +1,11 @@
 /* The manifest of a cache, cache.json: writing and reading. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "recipes/teacher/cache/internal.h"
@@ -94,6 +96,14 @@ out:
     json_decref(manifest);
     vst_free(path);
     return status;
+}
+
+vst_status vsti_cache_commit(const vsti_cache *cache) {
+    for (int i = 0; i < cache->teacher_count; i++)
+        if (fdatasync(cache->teachers[i].file) != 0)
+            return vst_fail(VST_ERROR_IO, "%s/teacher%d.bin: cannot be written: %s", cache->folder,
+                            cache->teachers[i].number, strerror(errno));
+    return vsti_cache_write_manifest(cache);
 }
 
 /* ---- Reading ---- */

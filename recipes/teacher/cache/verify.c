@@ -158,7 +158,7 @@ static vst_status check(checker *self, int samples, const volatile sig_atomic_t 
     if (!self->values || !self->places) VST_TRY(vst_fail_memory(floats * sizeof *self->values));
     list_taps(self);
     VST_TRY(verify_all(self, stop));
-    VST_TRY(recompute(self, samples, stop));
+    if (self->report->tap_count) VST_TRY(recompute(self, samples, stop));
     finish_report(self);
 out:
     return status;

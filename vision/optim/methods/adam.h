@@ -1,4 +1,4 @@
-/* What Adam's relatives have in common. */
+/* Common parts of Adam and related methods. */
 #ifndef VISTILL_VISION_OPTIM_METHODS_ADAM_H
 #define VISTILL_VISION_OPTIM_METHODS_ADAM_H
 
@@ -15,7 +15,7 @@ static inline vsti_adamw vsti_adam_of(const vst_update *u) {
                         .beta2 = (float)o->beta2,
                         .epsilon = (float)o->epsilon,
                         .decay = u->decay,
-                        /* of the rounded betas: those are what the moments are made with */
+                        /* from the rounded betas, which the moments are computed with */
                         .correction1 = (float)(1 - pow((float)o->beta1, t)),
                         .correction2 = (float)(1 - pow((float)o->beta2, t)),
                         .gradient_scale = (float)u->gradient_scale};

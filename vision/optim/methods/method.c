@@ -1,4 +1,4 @@
-/* Looks optimisers up. */
+/* The table of optimisers. */
 #include "vision/optim/methods/method.h"
 
 #include <string.h>

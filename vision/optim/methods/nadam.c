@@ -16,7 +16,7 @@ static double momentum_at(const vst_update *u, double t) {
     return u->options->beta1 * (1 - 0.5 * pow(0.96, t * o->momentum_decay));
 }
 
-/* The product of all momenta up to this step; memory: the step that it was last computed for, and the product. */
+/* The product of all momenta up to this step. memory: the last step for which it was computed, and the product. */
 static double product_of(const vst_update *u) {
     double *done = &u->memory[0], *product = &u->memory[1];
     if (*done == 0 || *done > (double)u->step) *done = 0, *product = 1;

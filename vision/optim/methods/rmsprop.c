@@ -1,5 +1,5 @@
-/* RMSprop, as torch.optim.RMSprop, or with `tensorflow` as timm's RMSpropTF: epsilon within the root, squares that
- * begin at 1, the rate within the momentum. Weight decay is added to the gradient. */
+/* RMSprop as torch.optim.RMSprop, or with `tensorflow` as timm's RMSpropTF: epsilon inside the root, squares start at
+ * 1, the rate is part of the momentum. Weight decay is added to the gradient. */
 #include "vision/kernels/kernels.h"
 #include "vision/optim/methods/method.h"
 

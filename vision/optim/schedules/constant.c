@@ -1,4 +1,4 @@
-/* lr from the warm-up to the end, as timm's constant. */
+/* A constant rate after the warm-up, as timm's constant. */
 #include "vision/optim/schedules/schedule_method.h"
 
 static double rate(const vst_schedule *s, const void *own, uint64_t after) {

@@ -1,5 +1,5 @@
-/* lr times a factor at given epochs, as timm's MultiStepLRScheduler, in which milestone m holds from epoch m - 1 on
- * (counted from 0), unlike torch.optim's; min_lr is not read. */
+/* Multiplies the rate by a factor at given epochs, as timm's MultiStepLRScheduler: unlike in torch.optim, milestone m
+ * applies from epoch m - 1 on (counted from 0). min_lr is not used. */
 #include <math.h>
 
 #include "vision/optim/schedules/schedule_method.h"

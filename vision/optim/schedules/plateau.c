@@ -1,5 +1,5 @@
-/* lr times a factor whenever the validation has not become better for some epochs, as torch's ReduceLROnPlateau (mode
- * max, relative threshold), which timm's plateau is; not below min_lr. */
+/* Multiplies the rate by a factor if validation has not improved for some epochs, as torch's ReduceLROnPlateau (mode
+ * max, relative threshold), on which timm's plateau is based. The rate does not fall below min_lr. */
 #include <math.h>
 
 #include "vision/optim/schedules/schedule_method.h"

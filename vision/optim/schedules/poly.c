@@ -1,4 +1,4 @@
-/* A power of the time that is left, over the run or over each cycle, as timm's PolyLRScheduler. */
+/* A power of the remaining time, over the run or over each cycle, as timm's PolyLRScheduler. */
 #include "vision/optim/schedules/cycles.h"
 
 typedef struct poly {

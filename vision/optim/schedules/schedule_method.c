@@ -1,4 +1,4 @@
-/* Looks schedules up. */
+/* The table of schedules. */
 #include "vision/optim/schedules/schedule_method.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-/* lr times a factor every so many epochs, as timm's StepLRScheduler; min_lr is not read. */
+/* Multiplies the rate by a factor every few epochs, as timm's StepLRScheduler. min_lr is not used. */
 #include <math.h>
 
 #include "vision/optim/schedules/schedule_method.h"
