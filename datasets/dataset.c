@@ -1,10 +1,15 @@
 /* The interface of data sets: detecting the format, calling its methods, and views. */
 #include "datasets/dataset.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -29,6 +34,25 @@ static const char *list_formats(char *text, size_t size) {
 }
 
 /* If no format matches, first reports a path that does not exist. */
+/* An archive that has to be unpacked, or a folder that holds one. */
+static bool is_compressed_name(const char *name) {
+    static const char *const endings[] = {".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t length = strlen(name), ending = strlen(endings[i]);
+        if (length > ending && strcasecmp(name + length - ending, endings[i]) == 0) return true;
+    }
+    return false;
+}
+
+static bool is_compressed(const char *path) {
+    bool found = is_compressed_name(path);
+    DIR *stream = found ? NULL : opendir(path);
+    for (const struct dirent *entry; stream && !found && (entry = readdir(stream));)
+        found = is_compressed_name(entry->d_name);
+    if (stream) closedir(stream);
+    return found;
+}
+
 static vst_status find_format(const char *path, const char *name, const vst_dataset_format **out) {
     char known[2048];
     for (size_t i = 0; i < vsti_dataset_format_count; i++) {
@@ -44,8 +68,34 @@ static vst_status find_format(const char *path, const char *name, const vst_data
     if (access(path, R_OK) != 0)
         return vst_fail(errno == ENOENT ? VST_ERROR_NOT_FOUND : VST_ERROR_IO, "%s: cannot read the data set: %s", path,
                         strerror(errno));
+    if (is_compressed(path))
+        return vst_fail(
+            VST_ERROR_FORMAT,
+            "%s is compressed, and its images cannot be read at random: unpack it (tar -xf, unzip) and name the "
+            "folder, or gunzip it and name the tar",
+            path);
     return vst_fail(VST_ERROR_FORMAT, "%s: no known data set format is found there; there are: %s", path,
                     list_formats(known, sizeof known));
+}
+
+static vst_status order_naturally(vst_dataset **dataset);
+
+/* Model files and reports hold the names as text: what cannot be one is refused here, before anything is trained. */
+static vst_status check_class_names(const vst_dataset *dataset) {
+    for (int i = 0; i < dataset->classes; i++) {
+        const char *name = dataset->class_names[i];
+        json_t *text = json_string(name); /* NULL: not UTF-8 */
+        const bool good = text && *name;
+        json_decref(text);
+        bool control = false;
+        for (const char *at = name; *at; at++) control |= (unsigned char)*at < ' ' || *at == 127;
+        if (good && !control) continue;
+        return vst_fail(VST_ERROR_FORMAT, "%s: the name of class %d, \"%.80s\", %s: rename it", dataset->path, i, name,
+                        control ? "holds control characters, such as an end of line"
+                        : *name ? "is not UTF-8"
+                                : "is empty");
+    }
+    return VST_OK;
 }
 
 vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *split,
@@ -63,8 +113,17 @@ vst_status vst_dataset_open(vst_dataset **out, const char *path, const char *spl
     if (status == VST_OK) status = found->open(out, path, split);
     if (status != VST_OK) return status;
     if (options->channels) (*out)->channels = options->channels;
-    (*out)->limits = options->limits;
-    return VST_OK;
+    if (options->limits) {
+        (*out)->own_limits = *options->limits;
+        (*out)->limits = &(*out)->own_limits;
+    }
+    status = check_class_names(*out);
+    if (status == VST_OK && options->natural_order) status = order_naturally(out);
+    if (status != VST_OK) {
+        vst_dataset_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 void vst_dataset_close(vst_dataset *dataset) {
@@ -105,25 +164,31 @@ vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
 
 /* ---- Views ---- */
 
-/* Elements first … first + count - 1 of a seeded permutation of the parent. */
+/* Elements first … first + count - 1 of a seeded permutation of the parent, or all of them with other labels. */
 typedef struct view {
     vst_dataset base;
     const vst_dataset *parent;
     vst_dataset *owned; /* the parent, if it is closed with the view; or NULL */
     uint64_t seed, first;
+    int *labels;        /* of the parent's classes; NULL: a permutation */
+    const char **names; /* of the new classes */
 } view;
 
 static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
     const view *self = (const view *)dataset;
     uint64_t parts[4] = {0, self->seed, self->first, self->base.count};
     vst_status status = vst_dataset_hash(self->parent, &parts[0]);
+    if (self->labels) parts[1] = XXH3_64bits(self->labels, (size_t)self->parent->classes * sizeof *self->labels);
     if (status == VST_OK) *hash = XXH3_64bits(parts, sizeof parts);
     return status;
 }
 
 static void view_close(vst_dataset *dataset) {
-    vst_dataset_close(((view *)dataset)->owned);
-    vst_free(dataset);
+    view *self = (view *)dataset;
+    vst_dataset_close(self->owned);
+    vst_free(self->labels);
+    vst_free(self->names);
+    vst_free(self);
 }
 
 static const vst_dataset_methods view_methods = {.hash = view_hash, .close = view_close};
@@ -133,9 +198,17 @@ static const vst_dataset *resolve_views(const vst_dataset *dataset, uint64_t *in
     while (dataset->methods == &view_methods) {
         const view *self = (const view *)dataset;
         dataset = self->parent;
-        *index = vst_random_permute(self->seed, 0, dataset->count, self->first + *index);
+        if (!self->labels) *index = vst_random_permute(self->seed, 0, dataset->count, self->first + *index);
     }
     return dataset;
+}
+
+/* The label that a view gives to a sample that has `label` behind all views; views lie in each other a few deep. */
+static int label_in_view(const vst_dataset *dataset, int label) {
+    if (dataset->methods != &view_methods) return label;
+    const view *self = (const view *)dataset;
+    const int inner = label_in_view(self->parent, label);
+    return self->labels && inner >= 0 ? self->labels[inner] : inner;
 }
 
 /* `purpose` is part of the seed, so that a split, a sample and the loader's first epoch with the same seed differ. */
@@ -188,6 +261,79 @@ vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64
     return view_create(out, dataset, "dataset.sample", seed, 0, count);
 }
 
+vst_status vst_dataset_relabel(const vst_dataset *dataset, const int *labels, const char *const *names, int classes,
+                               vst_dataset **out) {
+    const size_t count = (size_t)dataset->classes;
+    view *self = vst_calloc(1, sizeof *self);
+    *out = NULL;
+    if (!self) return vst_fail_memory(sizeof *self);
+    *self = (view){.base = *dataset, .parent = dataset};
+    self->base.methods = &view_methods;
+    self->labels = vst_alloc((count + 1) * sizeof *self->labels);
+    self->names = vst_alloc(((size_t)classes + 1) * sizeof *self->names);
+    if (!self->labels || !self->names) {
+        view_close(&self->base);
+        return vst_fail_memory((count + (size_t)classes) * sizeof *self->names);
+    }
+    for (size_t i = 0; i < count; i++) self->labels[i] = labels[i];
+    for (int i = 0; i < classes; i++) self->names[i] = names[i];
+    self->base.classes = classes;
+    self->base.class_names = self->names;
+    *out = &self->base;
+    return VST_OK;
+}
+
+/* ---- Natural order ---- */
+
+/* Digits are compared as numbers, by their length without leading zeros; the rest by bytes without case, as timm does.
+ */
+static int compare_natural(const char *a, const char *b) {
+    while (*a && *b) {
+        if (isdigit((unsigned char)*a) && isdigit((unsigned char)*b)) {
+            a += strspn(a, "0"), b += strspn(b, "0");
+            const size_t m = strspn(a, "0123456789"), n = strspn(b, "0123456789");
+            const int order = m != n ? (m > n) - (m < n) : strncmp(a, b, m);
+            if (order) return order;
+            a += m, b += n;
+        } else {
+            const int order = tolower((unsigned char)*a) - tolower((unsigned char)*b);
+            if (order) return order;
+            a++, b++;
+        }
+    }
+    return (*a != 0) - (*b != 0);
+}
+
+static int by_nature(const void *a, const void *b, void *user) {
+    const char *const *names = user;
+    const int i = *(const int *)a, k = *(const int *)b, order = compare_natural(names[i], names[k]);
+    return order ? order : (i > k) - (i < k);
+}
+
+/* Puts a view over *dataset, which it then owns. */
+static vst_status order_naturally(vst_dataset **dataset) {
+    vst_status status = VST_OK;
+    const size_t count = (size_t)(*dataset)->classes;
+    int *order = vst_alloc((count + 1) * sizeof *order), *labels = vst_alloc((count + 1) * sizeof *labels);
+    const char **names = vst_alloc((count + 1) * sizeof *names);
+    vst_dataset *ordered = NULL;
+    if (!order || !labels || !names) VST_TRY(vst_fail_memory(count * sizeof *names));
+    for (size_t i = 0; i < count; i++) order[i] = (int)i;
+    if (count) qsort_r(order, count, sizeof *order, by_nature, (void *)(*dataset)->class_names);
+    for (size_t i = 0; i < count; i++) {
+        labels[order[i]] = (int)i;
+        names[i] = (*dataset)->class_names[order[i]];
+    }
+    VST_TRY(vst_dataset_relabel(*dataset, labels, names, (int)count, &ordered));
+    ((view *)ordered)->owned = *dataset;
+    *dataset = ordered;
+out:
+    vst_free(order);
+    vst_free(labels);
+    vst_free(names);
+    return status;
+}
+
 /* ---- Samples ---- */
 
 static vst_status check_index(const vst_dataset *dataset, uint64_t index) {
@@ -235,10 +381,12 @@ vst_status vst_dataset_read(const vst_dataset *dataset, uint64_t index, vst_imag
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
     const int channels = dataset->channels;
+    const vst_dataset *asked = dataset;
     dataset = resolve_views(dataset, &index);
     status = dataset->methods->read ? dataset->methods->read(dataset, index, image, label)
                                     : read_encoded(dataset, index, image, label);
     if (status == VST_OK) status = vst_image_convert(image, channels);
+    if (status == VST_OK) *label = label_in_view(asked, *label);
     return name_sample(status, dataset, index);
 }
 
@@ -250,9 +398,12 @@ bool vst_dataset_encoded(const vst_dataset *dataset) {
 vst_status vst_dataset_read_bytes(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
     vst_status status = check_index(dataset, index);
     if (status != VST_OK) return status;
+    const vst_dataset *asked = dataset;
     dataset = resolve_views(dataset, &index);
     if (!dataset->methods->read_bytes)
         return vst_fail(VST_ERROR_UNSUPPORTED, "%s: its samples are stored as pixels, not as image files",
                         dataset->path);
-    return name_sample(dataset->methods->read_bytes(dataset, index, bytes, label), dataset, index);
+    status = dataset->methods->read_bytes(dataset, index, bytes, label);
+    if (status == VST_OK) *label = label_in_view(asked, *label);
+    return name_sample(status, dataset, index);
 }

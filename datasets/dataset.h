@@ -18,7 +18,9 @@ typedef struct vst_dataset_options {
     const char *format; /* name of a format; NULL: detected from the files */
     int channels; /* convert every image to 1 (grey) or 3 (RGB) channels; 0: those that the format stores, always RGB
                      for image files */
-    const vst_image_limits *limits; /* for image files; NULL: the defaults. Must outlive the data set */
+    const vst_image_limits *limits; /* for image files; NULL: the defaults */
+    bool natural_order; /* classes in natural order of their names, 2 before 10, as timm; false: by bytes, as
+                           torchvision */
 } vst_dataset_options;
 
 /* Opens the split "train" or "test" of the data set at `path` (a folder, a file or a file pattern, depending on the
@@ -98,6 +100,11 @@ VST_NODISCARD vst_status vst_dataset_hold_out(vst_dataset *dataset, uint64_t cou
 VST_NODISCARD vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64_t seed,
                                             vst_dataset **view);
 
+/* relabel: the same samples with other class numbers: labels[i], in [0, classes), is that of class i. The view has the
+ * `names`, which must outlive it. */
+VST_NODISCARD vst_status vst_dataset_relabel(const vst_dataset *dataset, const int *labels, const char *const *names,
+                                             int classes, vst_dataset **view);
+
 /* ---- For formats ---- */
 
 typedef struct vst_dataset_methods {
@@ -119,7 +126,8 @@ struct vst_dataset {
     int classes;
     const char *const *class_names; /* `classes` names; owned by the format */
     bool whole;                     /* for vst_dataset_has_no_splits */
-    const vst_image_limits *limits; /* set by vst_dataset_open */
+    const vst_image_limits *limits; /* set by vst_dataset_open: NULL or those below */
+    vst_image_limits own_limits;
 };
 
 typedef struct vst_dataset_format {

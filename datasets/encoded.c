@@ -46,9 +46,23 @@ void vsti_encoded_hash(const vst_dataset *dataset, vsti_size_of *size_of, uint64
     *hash = chain;
 }
 
+bool vsti_is_stray_name(const char *path) {
+    static const char folder[] = "__MACOSX";
+    static const char *const names[] = {".DS_Store", "Thumbs.db", "desktop.ini"};
+    for (const char *part = path; part; part = strchr(part, '/')) {
+        part += *part == '/';
+        if (strcspn(part, "/") == strlen(folder) && strncmp(part, folder, strlen(folder)) == 0) return true;
+    }
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcasecmp(base, names[i]) == 0) return true;
+    return strncmp(base, "._", 2) == 0;
+}
+
 bool vsti_is_image_name(const char *name) {
     static const char *const endings[] = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"};
     const size_t length = strlen(name);
+    if (vsti_is_stray_name(name)) return false;
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         const size_t ending = strlen(endings[i]);
         if (length >= ending && strcasecmp(name + length - ending, endings[i]) == 0) return true;

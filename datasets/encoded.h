@@ -19,5 +19,7 @@ void vsti_encoded_hash(const vst_dataset *dataset, vsti_size_of *size_of, uint64
 /* True if a name has one of torchvision's image extensions, in upper or lower case. Not all of these formats can be
  * decoded. */
 bool vsti_is_image_name(const char *name);
+/* True for what other systems leave behind: "._x.jpg", everything in "__MACOSX", "Thumbs.db", ".DS_Store". */
+bool vsti_is_stray_name(const char *path);
 
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "datasets/encoded.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 
 static vst_status set_read(const vst_dataset *dataset, uint64_t index, vst_bytes *bytes, int *label) {
@@ -62,6 +63,9 @@ vst_status vsti_file_set_finish(vsti_file_set *self) {
     self->base.count = self->files.count;
     self->base.classes = (int)self->name_count;
     self->base.class_names = (const char *const *)self->names;
+    if (self->files.stray)
+        vst_log(VST_LOG_INFO, "%s: %llu files of other systems (._*, .DS_Store, Thumbs.db …) are passed over",
+                self->path, (unsigned long long)self->files.stray);
     if (self->files.count > 0) return VST_OK;
     return vst_fail(VST_ERROR_NOT_FOUND, "%s: no image files (.jpg, .jpeg, .png …) found", self->path);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "datasets/encoded.h"
@@ -72,11 +73,22 @@ static bool images_below(const char *folder, int depth, int *budget) {
     return found;
 }
 
+bool vsti_named_folder(const char *path, const char *name, char folder[PATH_MAX]) {
+    bool found = false;
+    if (join(folder, path, name) && is_folder(folder)) return true;
+    DIR *stream = opendir(path);
+    if (!stream) return false;
+    for (const struct dirent *entry; !found && (entry = readdir(stream));)
+        found = strcasecmp(entry->d_name, name) == 0 && join(folder, path, entry->d_name) && is_folder(folder);
+    closedir(stream);
+    return found;
+}
+
 static bool is_split_word(const char *name) {
     static const char *const splits[] = {"train", "test"};
     for (int i = 0; i < 2; i++)
         for (const char *const *word = vsti_split_words(splits[i]); *word; word++)
-            if (strcmp(*word, name) == 0) return true;
+            if (strcasecmp(*word, name) == 0) return true;
     return false;
 }
 
@@ -111,7 +123,7 @@ const char *const *vsti_split_words(const char *split) {
 /* Finds the first folder with a name of the split and of the given kind. */
 static bool find_split(const char *path, const char *split, vsti_folder_kind kind, char folder[PATH_MAX]) {
     for (const char *const *word = vsti_split_words(split); *word; word++)
-        if (join(folder, path, *word) && is_folder(folder) && kind_of(folder) == kind) return true;
+        if (vsti_named_folder(path, *word, folder) && kind_of(folder) == kind) return true;
     return false;
 }
 
@@ -232,7 +244,9 @@ static vst_status read_folder(scan *self, size_t index) {
     if (!stream) return vst_fail(VST_ERROR_IO, "%s: cannot be read: %s", full, strerror(errno));
     for (const struct dirent *entry; (entry = readdir(stream));) {
         if (is_dots(entry->d_name)) continue;
-        if (entry_is_folder(full, entry)) {
+        if (vsti_is_stray_name(entry->d_name)) {
+            files->stray++;
+        } else if (entry_is_folder(full, entry)) {
             VST_TRY(
                 push_folder(self, index, files->arena + files->folders[self->base + index].path, entry->d_name, label));
         } else if (vsti_is_image_name(entry->d_name)) {
@@ -306,7 +320,7 @@ static int by_text(const void *a, const void *b) { return strcmp(*(char *const *
 static bool is_class(const char *folder, const struct dirent *entry) {
     char path[PATH_MAX];
     int budget = PROBE_FOLDERS;
-    if (is_dots(entry->d_name) || !entry_is_folder(folder, entry)) return false;
+    if (is_dots(entry->d_name) || vsti_is_stray_name(entry->d_name) || !entry_is_folder(folder, entry)) return false;
     return entry->d_name[0] != '.' || (join(path, folder, entry->d_name) && images_below(path, PROBE_DEPTH, &budget));
 }
 

@@ -14,6 +14,10 @@ enum { VSTI_CLASSES_MAX = 1 << 20 };
 /* The possible names of a split's folder in order of preference; ends with NULL. */
 const char *const *vsti_split_words(const char *split);
 
+/* The folder of `path` with such a name in any case ("train", "Train", "TRAIN"; as written if it is there); false if
+ * there is none. */
+bool vsti_named_folder(const char *path, const char *name, char folder[PATH_MAX]);
+
 typedef enum vsti_folder_kind {
     VSTI_FOLDER_NONE,
     VSTI_FOLDER_CLASSES, /* sub-folders with images (at any depth), no images directly in the folder */
@@ -46,6 +50,7 @@ typedef struct vsti_files {
         int32_t label;
     } *folders; /* with at least one file, in the order of the list; owned */
     size_t folder_count, folder_capacity;
+    uint64_t stray; /* files of other systems that were passed over (vsti_is_stray_name) */
 } vsti_files;
 
 /* Adds the image files of root/folder and of all folders below it, sorted as torchvision's make_dataset does: by folder

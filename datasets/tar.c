@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "datasets/encoded.h"
@@ -22,6 +23,8 @@
 #include "datasets/tar_index.h"
 #include "datasets/tar_shards.h"
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 
 enum { OPEN_SHARDS = 256, CLASSES_TEXT_MAX = 64 << 20 };
@@ -43,6 +46,7 @@ typedef struct tar {
     char *arena;
     size_t arena_size, arena_capacity;
     bool labelled;
+    uint64_t stray;
     char **names; /* of the classes */
     size_t name_count, name_capacity;
 } tar;
@@ -108,6 +112,7 @@ static vst_status add_index(tar *self, const vsti_tar_index *index, uint32_t sha
     }
     if (index->arena_size) memcpy(self->arena + self->arena_size, index->arena, index->arena_size);
     self->arena_size += index->arena_size;
+    self->stray += index->stray;
     self->labelled |= index->labelled;
 out:
     return status;
@@ -149,16 +154,13 @@ static vst_status add_name(tar *self, const char *name, size_t length) {
 /* Adds one name per line. */
 static vst_status add_lines(tar *self, const char *path) {
     vst_bytes text = {0};
+    size_t length;
     vst_status status = vsti_read_file(AT_FDCWD, path, &text);
     if (status == VST_OK && text.size > CLASSES_TEXT_MAX)
         status = vst_fail(VST_ERROR_LIMIT, "%zu bytes of names", text.size);
-    for (size_t at = 0; status == VST_OK && at < text.size;) {
-        const char *line = (const char *)text.data + at, *end = memchr(line, '\n', text.size - at);
-        size_t length = end ? (size_t)(end - line) : text.size - at;
-        at += length + 1;
-        if (length && line[length - 1] == '\r') length--;
+    vst_lines lines = vst_lines_of((const char *)text.data, status == VST_OK ? text.size : 0);
+    for (const char *line; status == VST_OK && vst_lines_next(&lines, &line, &length);)
         status = add_name(self, line, length < PATH_MAX ? length : PATH_MAX);
-    }
     vst_bytes_clear(&text);
     return status == VST_OK ? status : vst_fail_in(status, "%s", path);
 }
@@ -187,6 +189,10 @@ static vst_status copy_names(tar *self, const vst_dataset *other) {
 /* ---- WebDataset ---- */
 
 static vst_status check_label(const tar *self, const tar_sample *sample) {
+    if (sample->label < 0)
+        return vst_fail(VST_ERROR_FORMAT,
+                        "%s: %s has no label (no .cls, no \"label\" in a .json) while other images have one",
+                        self->shards.paths[sample->shard], self->arena + sample->name);
     if (sample->label < (int32_t)self->name_count) return VST_OK;
     return vst_fail(VST_ERROR_FORMAT,
                     "%s: %s has label %d, but there are %zu classes (by classes.txt or the training split)",
@@ -226,7 +232,7 @@ static const char *behind_split(const char *path, const char **word) {
         if (!strchr(slash + 1, '/')) return NULL; /* no class folder can follow */
         for (int i = 0; i < 2; i++)
             for (const char *const *w = vsti_split_words(splits[i]); *w; w++)
-                if (strlen(*w) == (size_t)(slash - part) && memcmp(*w, part, (size_t)(slash - part)) == 0) {
+                if (strlen(*w) == (size_t)(slash - part) && strncasecmp(*w, part, (size_t)(slash - part)) == 0) {
                     *word = *w;
                     return slash + 1;
                 }
@@ -370,10 +376,54 @@ out:
 
 static vst_status open_tar(vst_dataset **out, const char *path, const char *split);
 
+/* ---- One tar for each class ---- */
+
+/* "n01440764.tar": the name of a class, and not of a shard, has no number but that of WordNet. */
+static bool is_class_tar(const char *path, bool whole) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t length = strlen(name), digits = strspn(name + (*name == 'n'), "0123456789");
+    return (*name == 'n' && digits == 8 && length == 13) || (whole && strcspn(name, "0123456789") == length);
+}
+
+/* Of tars as ImageNet's training images come in, without folders and labels inside, the file's name is the class. */
+static bool are_classes(const tar *self) {
+    bool all = !self->labelled && self->shards.count > 1;
+    for (size_t i = 0; all && i < self->shards.count; i++)
+        all = is_class_tar(self->shards.paths[i], self->shards.whole);
+    for (size_t i = 0; all && i < self->count; i++) all = !strchr(self->arena + self->samples[i].name, '/');
+    return all;
+}
+
+/* Names become CLASS/file, as in class folders. */
+static vst_status prefix_names(tar *self) {
+    vst_status status = VST_OK;
+    for (size_t i = 0; i < self->count; i++) {
+        const char *path = self->shards.paths[self->samples[i].shard], *slash = strrchr(path, '/');
+        const char *class = slash ? slash + 1 : path;
+        const size_t length = strlen(class) - strlen(".tar"), name = strlen(self->arena + self->samples[i].name),
+                     size = length + name + 2;
+        if (self->arena_size + size > UINT32_MAX)
+            VST_TRY(vst_fail(VST_ERROR_LIMIT, "%s: more than 4 GiB of names", self->base.path));
+        VST_TRY(vst_grow(&self->arena, &self->arena_capacity, self->arena_size + size, 1));
+        char *out = self->arena + self->arena_size;
+        memcpy(out, class, length);
+        out[length] = '/';
+        memcpy(out + length + 1, self->arena + self->samples[i].name, name + 1);
+        self->samples[i].name = (uint32_t)self->arena_size;
+        self->arena_size += size;
+    }
+out:
+    return status;
+}
+
 static vst_status arrange(tar *self, const char *path, const char *split) {
     vst_status status = VST_OK;
     vst_dataset *train = NULL;
     bool any = false;
+    if (self->stray)
+        vst_log(VST_LOG_INFO, "%s: %llu files of other systems (._*, .DS_Store, Thumbs.db …) are passed over",
+                self->base.path, (unsigned long long)self->stray);
+    if (are_classes(self)) VST_TRY(prefix_names(self));
     const char *word = self->labelled ? NULL : best_word(self, split, &any);
     if (any && !word && self->shards.whole)
         VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no folder of the split \"%s\" found", self->base.path, split));

@@ -6,10 +6,13 @@
  * index that is older than its tar is not used: copy it after the tar, or keep the times. */
 #include "datasets/tar_index.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -21,12 +24,13 @@
 #include "datasets/files.h"
 #include "datasets/tar_reader.h"
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
 enum {
     CLS_MAX = 64,
-    JSON_MAX = 1 << 16,
+    JSON_MAX = 1 << 20,
     MAGIC_SIZE = 8,
     FIELDS = 5,
     HEADER = MAGIC_SIZE + 8 * FIELDS,
@@ -47,10 +51,18 @@ void vsti_tar_index_clear(vsti_tar_index *index) {
 
 typedef struct sample { /* WebDataset: the members seen so far with one key */
     char key[VSTI_TAR_NAME_MAX];
-    size_t image; /* index of its entry, SIZE_MAX: none yet */
-    bool from_cls;
+    size_t image;                     /* index of its entry, SIZE_MAX: none yet */
+    bool from_cls, from_json, number; /* where the label comes from; a .txt that holds a number */
+    char other[64];                   /* an image whose name has more than the key before its ending, "" if none */
     int32_t label;
 } sample;
+
+/* What would lose samples if the tar holds WebDataset samples; the first is kept, for only the end says whether it
+ * does. */
+typedef struct fault {
+    bool found, always; /* always: whatever else the tar holds */
+    char text[512];
+} fault;
 
 static vst_status add_entry(vsti_tar_index *index, const vsti_tar_member *member) {
     const size_t size = strlen(member->name) + 1;
@@ -86,22 +98,58 @@ static vst_status read_cls(vsti_tar_reader *reader, const vsti_tar_member *membe
     return VST_OK;
 }
 
-/* {"label": n}; whatever else it may be says nothing of a class. */
-static vst_status read_json(vsti_tar_reader *reader, const vsti_tar_member *member, int32_t *label) {
+/* The class that a JSON value says: an integer, also one written 3.0 or "3"; null and none say nothing. */
+static bool json_class(const json_t *value, int32_t *label) {
+    double number = -1;
+    char *end = NULL;
+    if (!value || json_is_null(value)) return true;
+    if (json_is_number(value)) number = json_number_value(value);
+    if (json_is_string(value) && isdigit((unsigned char)*json_string_value(value)))
+        number = (double)strtol(json_string_value(value), &end, 10);
+    if ((end && *end) || number != floor(number) || number < 0 || number >= VSTI_CLASSES_MAX) return false;
+    *label = (int32_t)number;
+    return true;
+}
+
+/* {"label": n}; without "label" it says nothing of a class. */
+static vst_status read_json(vsti_tar_reader *reader, const vsti_tar_member *member, sample *current) {
     size_t got;
-    if (member->size > JSON_MAX) return VST_OK;
+    if (member->size > JSON_MAX)
+        return vst_fail(VST_ERROR_LIMIT,
+                        "%s has %llu bytes, a sample's JSON may have %d: name its class in a .cls before it",
+                        member->name, (unsigned long long)member->size, JSON_MAX);
     char *text = vst_alloc(JSON_MAX);
     if (!text) return vst_fail_memory(JSON_MAX);
-    const vst_status status = vsti_tar_peek(reader, member, text, JSON_MAX, &got);
+    vst_status status = vsti_tar_peek(reader, member, text, JSON_MAX, &got);
     if (status == VST_OK) {
-        json_t *root = json_loadb(text, got, 0, NULL);
+        const size_t mark = vst_byte_order_mark(text, got);
+        json_t *root = json_loadb(text + mark, got - mark, 0, NULL);
         const json_t *value = json_object_get(root, "label");
-        const json_int_t n = json_is_integer(value) ? json_integer_value(value) : -1;
-        if (n >= 0 && n < VSTI_CLASSES_MAX) *label = (int32_t)n;
+        char *shown = json_dumps(value, JSON_ENCODE_ANY);
+        if (!json_class(value, &current->label))
+            status =
+                vst_fail(VST_ERROR_FORMAT, "%s at byte %llu: \"label\" is %.60s, and a class is a number from 0 to %d",
+                         member->name, (unsigned long long)member->offset, shown ? shown : "something else",
+                         VSTI_CLASSES_MAX - 1);
+        current->from_json = current->label >= 0;
+        free(shown);
         json_decref(root);
     }
     vst_free(text);
     return status;
+}
+
+/* Text is a caption; a number alone would be a class by another name. */
+static vst_status read_text(vsti_tar_reader *reader, const vsti_tar_member *member, sample *current) {
+    char text[CLS_MAX + 1];
+    size_t got;
+    if (member->size == 0 || member->size > CLS_MAX) return VST_OK;
+    const vst_status status = vsti_tar_peek(reader, member, text, CLS_MAX, &got);
+    if (status != VST_OK) return status;
+    text[got] = '\0';
+    const size_t digits = strspn(text, "0123456789");
+    current->number = digits > 0 && strspn(text + digits, " \t\r\n") == got - digits;
+    return VST_OK;
 }
 
 /* The end of the key; NULL if there is none: hidden files and names without an extension do not belong to samples. */
@@ -110,27 +158,59 @@ static const char *key_end(const char *name) {
     return dot && dot > base ? dot : NULL;
 }
 
+/* Judges a sample when its last member has been seen. */
+static void finish_sample(const sample *self, fault *found) {
+    const bool labelled = self->from_cls || self->from_json;
+    const char *slash = strrchr(self->key, '/');
+    if (found->found || !*self->key || strncmp(slash ? slash + 1 : self->key, "__", 2) == 0) return; /* __meta__ */
+    if (self->image == SIZE_MAX && *self->other) {
+        found->found = true;
+        snprintf(
+            found->text, sizeof found->text,
+            "%s: the key of a sample ends at the first dot, here \"%s\", which has no image of its own: take names "
+            "without further dots",
+            self->other, self->key);
+    } else if (self->image == SIZE_MAX && labelled) {
+        found->found = true;
+        snprintf(
+            found->text, sizeof found->text,
+            "%s has a label but no image beside it: the members of a sample must follow each other (tar --sort=name)",
+            self->key);
+    } else if (self->image != SIZE_MAX && !labelled && self->number) {
+        found->found = found->always = true;
+        snprintf(found->text, sizeof found->text, "%s.txt holds a number: if that is the class, call it %s.cls",
+                 self->key, self->key);
+    }
+}
+
 static vst_status take_member(vsti_tar_index *index, vsti_tar_reader *reader, const vsti_tar_member *member,
-                              sample *current) {
+                              sample *current, fault *found) {
     vst_status status = VST_OK;
     const char *end = key_end(member->name), *extension = end ? end + 1 : "";
     const size_t length = end ? (size_t)(end - member->name) : 0;
     const bool is_image = vsti_is_image_name(member->name);
     if (end && (strlen(current->key) != length || memcmp(current->key, member->name, length) != 0)) {
+        finish_sample(current, found);
         *current = (sample){.image = SIZE_MAX, .label = VSTI_TAR_UNLABELLED};
         memcpy(current->key, member->name, length);
     }
+    index->stray += vsti_is_stray_name(member->name);
     if (is_image) VST_TRY(add_entry(index, member));
     const bool main = is_image && end && !strchr(extension, '.') && current->image == SIZE_MAX;
     if (main) current->image = index->count - 1;
+    if (is_image && end && strchr(extension, '.'))
+        snprintf(current->other, sizeof current->other, "%s",
+                 strrchr(member->name, '/') ? strrchr(member->name, '/') + 1 : member->name);
     if (end && strcasecmp(extension, "cls") == 0) {
         VST_TRY(read_cls(reader, member, &current->label));
         current->from_cls = true;
     } else if (end && strcasecmp(extension, "json") == 0 && !current->from_cls) {
-        VST_TRY(read_json(reader, member, &current->label));
+        VST_TRY(read_json(reader, member, current));
+    } else if (end && strcasecmp(extension, "txt") == 0) {
+        VST_TRY(read_text(reader, member, current));
     }
     if (end && current->image != SIZE_MAX) index->entries[current->image].label = current->label;
-    if (current->label >= 0 && current->image != SIZE_MAX) index->labelled = true;
+    if (current->from_cls || current->from_json) index->labelled = true;
 out:
     return status;
 }
@@ -147,6 +227,7 @@ static vst_status build(vsti_tar_index *index, const char *path, int file) {
     vsti_tar_reader *reader = NULL;
     vsti_tar_member member;
     bool found;
+    fault wrong = {0};
     sample *current = vst_calloc(1, sizeof *current);
     if (!current) return vst_fail_memory(sizeof *current);
     current->image = SIZE_MAX;
@@ -154,9 +235,12 @@ static vst_status build(vsti_tar_index *index, const char *path, int file) {
     for (;;) {
         VST_TRY(vsti_tar_next(reader, &member, &found));
         if (!found) break;
-        status = member.type == '0' ? take_member(index, reader, &member, current) : check_link(&member);
+        status = member.type == '0' ? take_member(index, reader, &member, current, &wrong) : check_link(&member);
         if (status != VST_OK) VST_TRY(vst_fail_in(status, "%s", path));
     }
+    finish_sample(current, &wrong);
+    if (wrong.found && (index->labelled || wrong.always)) /* of class folders names are free */
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: %s", path, wrong.text));
 out:
     vsti_tar_reader_close(reader);
     vst_free(current);

@@ -24,7 +24,8 @@ typedef struct vsti_tar_index {
     size_t count, capacity;
     char *arena; /* owned */
     size_t arena_size, arena_capacity;
-    bool labelled; /* at least one entry has a label */
+    uint64_t stray; /* files of other systems that were passed over; not known from an index file */
+    bool labelled;  /* at least one entry has a label */
 } vsti_tar_index;
 
 /* Reads the index of the tar `path`, open as `file`: from path.idx if it exists, is not older than the tar and matches

@@ -108,7 +108,7 @@ out:
 static bool has_word(const char *path, const char *word) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     const size_t length = strlen(word);
-    for (const char *at = strstr(name, word); at; at = strstr(at + 1, word))
+    for (const char *at = strcasestr(name, word); at; at = strcasestr(at + 1, word))
         if ((at == name || !isalnum((unsigned char)at[-1])) && !isalpha((unsigned char)at[length])) return true;
     return false;
 }
@@ -141,9 +141,9 @@ static void keep_split(vsti_shards *shards, const char *split) {
 /* Adds the tars of the split's first folder that has any. */
 static vst_status add_split_folder(vsti_shards *shards, const char *path, const char *split) {
     for (const char *const *word = vsti_split_words(split); *word && shards->count == 0; word++) {
-        char *folder = vst_format("%s/%s", path, *word);
-        const vst_status status = folder ? add_folder(shards, folder) : vst_fail_memory(strlen(path));
-        vst_free(folder);
+        char folder[PATH_MAX];
+        if (!vsti_named_folder(path, *word, folder)) continue;
+        const vst_status status = add_folder(shards, folder);
         if (status != VST_OK) return status;
     }
     return VST_OK;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/train/fit.h"
 #include "recipes/train/teacher_cache.h"
@@ -59,7 +60,7 @@ out:
     return status;
 }
 
-static void print_json(const vst_recipe *recipe, const vst_cache_report *report) {
+static vst_status print_json(const vst_recipe *recipe, const vst_cache_report *report) {
     json_t *object = json_object(), *taps = json_array();
     for (int i = 0; i < report->tap_count; i++) {
         const vst_cache_tap_check *tap = &report->taps[i];
@@ -72,16 +73,14 @@ static void print_json(const vst_recipe *recipe, const vst_cache_report *report)
         json_object_set_new(one, "same_top1", isnan(tap->same_top1) ? json_null() : json_real(tap->same_top1));
         json_array_append_new(taps, one);
     }
-    json_object_set_new_nocheck(object, "folder", json_string_nocheck(recipe->distill.cache));
+    json_object_set_new(object, "folder", vst_json_text(recipe->distill.cache));
     json_object_set_new(object, "records", json_integer((json_int_t)report->size.records));
     json_object_set_new(object, "blocks", json_integer((json_int_t)report->size.blocks));
     json_object_set_new(object, "bytes", json_integer((json_int_t)report->size.bytes));
     json_object_set_new(object, "recomputed", json_integer((json_int_t)report->recomputed));
     json_object_set_new(object, "taps", taps);
     json_object_set_new(object, "good", json_boolean(report->good));
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(object);
+    return vst_json_print(object);
 }
 
 static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe) {
@@ -93,7 +92,7 @@ static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe
                             vst_catch_interrupt(VST_STOPPING("after this batch"),
                                                 VST_ENDED("the answers since the last complete block are lost")),
                             &report));
-    if (vst_flag_given(arguments, "json")) print_json(recipe, &report);
+    if (vst_flag_given(arguments, "json")) VST_TRY(print_json(recipe, &report));
     else VST_TRY(print_report(recipe, &report));
     if (!report.good)
         VST_TRY(vst_fail(VST_ERROR_FORMAT,

@@ -2,11 +2,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <jansson.h>
 
 #include "datasets/dataset.h"
+#include "datasets/files.h"
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/infer/model_session.h"
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
@@ -66,19 +69,16 @@ static vst_status load_image(const vst_session *session, const char *word, float
 }
 
 static void print_text(const char *word, const vst_class_score *top, int k) {
-    printf("%s\n", word);
-    for (int i = 0; i < k; i++) printf("  %6.2f %%  %s\n", 100 * top[i].probability, top[i].name);
+    vst_print_line(stdout, "%s", word);
+    for (int i = 0; i < k; i++) vst_print_line(stdout, "  %6.2f %%  %s", 100 * top[i].probability, top[i].name);
 }
 
-static void print_json(const char *word, const vst_class_score *top, int k) {
+static vst_status print_json(const char *word, const vst_class_score *top, int k) {
     json_t *list = json_array();
     for (int i = 0; i < k; i++)
-        json_array_append_new(list, json_pack("{s:i,s:s,s:f}", "class", top[i].index, "name", top[i].name,
-                                              "probability", top[i].probability));
-    json_t *object = json_pack("{s:s,s:o}", "image", word, "top", list);
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    putchar('\n');
-    json_decref(object);
+        json_array_append_new(list, json_pack("{s:i,s:o,s:f}", "class", top[i].index, "name",
+                                              vst_json_text(top[i].name), "probability", top[i].probability));
+    return vst_json_print(json_pack("{s:o,s:o}", "image", vst_json_text(word), "top", list));
 }
 
 static vst_status classify(vst_session *session, const char *word, float *image, int k, bool json) {
@@ -88,10 +88,37 @@ static vst_status classify(vst_session *session, const char *word, float *image,
     VST_TRY(load_image(session, word, image));
     VST_TRY(vst_session_run(session, image, 1, &result));
     VST_TRY(vst_session_top(session, result.scores, k, top));
-    (json ? print_json : print_text)(word, top, k);
+    if (json) VST_TRY(print_json(word, top, k));
+    else print_text(word, top, k);
 out:
     vst_result_clear(&result);
     return status;
+}
+
+/* All image files of a folder and of those below it, in the order of their paths. */
+static vst_status classify_folder(vst_session *session, const char *folder, float *image, int k, bool json) {
+    vst_status status = VST_OK;
+    vsti_files files = {0};
+    char path[PATH_MAX];
+    VST_TRY(vsti_files_add(&files, folder, "", -1));
+    if (files.count == 0)
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no image files (.jpg, .jpeg, .png …) are in it", folder));
+    for (uint64_t i = 0; i < files.count; i++) {
+        vsti_files_path(&files, i, path, sizeof path);
+        char *word = vst_format("%s%s%s", folder, folder[strlen(folder) - 1] == '/' ? "" : "/", path);
+        if (!word) VST_TRY(vst_fail_memory(PATH_MAX));
+        status = classify(session, word, image, k, json);
+        vst_free(word);
+        VST_TRY(status);
+    }
+out:
+    vsti_files_clear(&files);
+    return status;
+}
+
+static bool is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
 static int run(const vst_arguments *arguments) {
@@ -105,8 +132,11 @@ static int run(const vst_arguments *arguments) {
     const size_t bytes = vst_session_image_floats(session) * sizeof *image;
     image = vst_alloc(bytes);
     if (!image) VST_TRY(vst_fail_memory(bytes));
-    for (int i = 1; i < arguments->word_count; i++)
-        VST_TRY(classify(session, arguments->words[i], image, topk, vst_flag_given(arguments, "json")));
+    for (int i = 1; i < arguments->word_count; i++) {
+        const char *word = arguments->words[i];
+        VST_TRY((is_folder(word) ? classify_folder : classify)(session, word, image, topk,
+                                                               vst_flag_given(arguments, "json")));
+    }
 out:
     vst_free(image);
     vst_session_close(session);
@@ -117,14 +147,15 @@ static const vst_flag flags[] = {{"topk", 'k', "K", "how many classes to show, 5
                                  {"json", 0, NULL, "one JSON object a line for machines"},
                                  {0}};
 
-const vst_command vsti_command_classify = {.name = "classify",
-                                           .words = "MODEL IMAGE…",
-                                           .summary = "says what a model sees in pictures",
-                                           .help =
-                                               "IMAGE is a JPEG or PNG file, or FOLDER:INDEX, an item of a data set's "
-                                               "test split. It is brought to the model's size as\n"
-                                               "`vistill eval` does it.",
-                                           .flags = flags,
-                                           .minimum = 2,
-                                           .maximum = -1,
-                                           .run = run};
+const vst_command vsti_command_classify = {
+    .name = "classify",
+    .words = "MODEL IMAGE…",
+    .summary = "says what a model sees in pictures",
+    .help =
+        "IMAGE is a JPEG or PNG file, a folder of them, or FOLDER:INDEX, an item of a data set's "
+        "test split. It is brought to the model's size as\n"
+        "`vistill eval` does it.",
+    .flags = flags,
+    .minimum = 2,
+    .maximum = -1,
+    .run = run};

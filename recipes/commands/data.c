@@ -9,6 +9,7 @@
 #include "datasets/tar_index.h"
 #include "datasets/tar_shards.h"
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/datatools/datatools.h"
 #include "recipes/train/fit.h"
@@ -46,7 +47,7 @@ static vst_status index_tars(const vst_arguments *arguments) {
     VST_TRY(vsti_shards_find(&shards, arguments->words[1], NULL));
     for (size_t i = 0; i < shards.count; i++) {
         VST_TRY(vsti_tar_index_make(shards.paths[i], &images));
-        printf("%s.idx: %" PRIu64 " images\n", shards.paths[i], images);
+        vst_print_line(stdout, "%s.idx: %" PRIu64 " images", shards.paths[i], images);
         total += images;
     }
     if (shards.count > 1) printf("%" PRIu64 " images in %zu shards\n", total, shards.count);
@@ -76,7 +77,7 @@ static vst_status print_report(const vst_dataset *dataset, const char *split, co
         vst_table_cell(table, "%" PRIu64, report->broken[row]);
     }
     VST_TRY(vst_table_write(table, stdout));
-    for (size_t i = 0; i < report->bad_count; i++) printf("broken  %s\n", report->bad[i].reason);
+    for (size_t i = 0; i < report->bad_count; i++) vst_print_line(stdout, "broken  %s", report->bad[i].reason);
     printf("%s: %" PRIu64 " samples, %zu broken, from %d x %d to %d x %d pixels\n\n", split, report->samples,
            report->bad_count, report->least_width, report->least_height, report->most_width, report->most_height);
 out:
@@ -91,9 +92,9 @@ static json_t *bad_to_json(const vst_dataset *dataset, const vst_data_report *re
         json_t *object = json_object();
         vst_dataset_sample_name(dataset, report->bad[i].sample, name, sizeof name);
         json_object_set_new(object, "sample", json_integer((json_int_t)report->bad[i].sample));
-        json_object_set_new_nocheck(object, "name", json_string_nocheck(name));
+        json_object_set_new(object, "name", vst_json_text(name));
         json_object_set_new(object, "label", json_integer(report->bad[i].label));
-        json_object_set_new_nocheck(object, "reason", json_string_nocheck(report->bad[i].reason));
+        json_object_set_new(object, "reason", vst_json_text(report->bad[i].reason));
         json_array_append_new(list, object);
     }
     return list;
@@ -110,23 +111,20 @@ static vst_status print_json(const vst_dataset *dataset, const char *split, cons
     for (int row = 0; row <= report->classes; row++) {
         if (!row_used(report, row)) continue;
         json_t *one = json_object();
-        json_object_set_new_nocheck(one, "name", json_string_nocheck(row_name(dataset, row)));
+        json_object_set_new(one, "name", vst_json_text(row_name(dataset, row)));
         json_object_set_new(one, "samples", json_integer((json_int_t)(report->good[row] + report->broken[row])));
         json_object_set_new(one, "broken", json_integer((json_int_t)report->broken[row]));
         json_array_append_new(classes, one);
     }
     json_object_set_new(object, "split", json_string(split));
-    json_object_set_new_nocheck(object, "path", json_string_nocheck(vst_dataset_path(dataset)));
+    json_object_set_new(object, "path", vst_json_text(vst_dataset_path(dataset)));
     json_object_set_new(object, "samples", json_integer((json_int_t)report->samples));
     json_object_set_new(object, "hash", json_string(text));
     json_object_set_new(object, "smallest", json_pack("[i,i]", report->least_width, report->least_height));
     json_object_set_new(object, "largest", json_pack("[i,i]", report->most_width, report->most_height));
     json_object_set_new(object, "classes", classes);
     json_object_set_new(object, "broken", bad_to_json(dataset, report));
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
-    putchar('\n');
-    json_decref(object);
-    return VST_OK;
+    return vst_json_print(object);
 }
 
 static vst_status check(const vst_arguments *arguments, bool *broken) {

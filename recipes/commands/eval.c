@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/infer/confusion.h"
 #include "recipes/infer/latency.h"
 #include "recipes/infer/preprocessing.h"
+#include "recipes/model/classes.h"
 #include "recipes/model/model.h"
 
 /* The class that a label is most often taken for; NULL: none. */
@@ -21,13 +23,15 @@ static const vst_confusion_cell *most_wrong(const vst_confusion *confusion, int 
     return found;
 }
 
-static vst_status print_confusion(const vst_evaluation *e, const vst_model *model) {
+/* The classes that the data has; the model may have more. */
+static vst_status print_confusion(const vst_evaluation *e, const vst_model *model, const vst_class_match *match) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     vst_confusion confusion = {0};
     VST_TRY(vst_confusion_create(&confusion, e));
     VST_TRY(vst_table_create(&table, (const char *[]){"class", ">samples", ">right %", "most often taken for", NULL}));
-    for (int label = 0; label < e->classes; label++) {
+    for (int i = 0; i < match->from; i++) {
+        const int label = match->map[i];
         const uint64_t samples = vst_confusion_samples(&confusion, label);
         const double right = (double)vst_confusion_right(&confusion, label);
         const vst_confusion_cell *wrong = most_wrong(&confusion, label);
@@ -46,26 +50,28 @@ out:
     return status;
 }
 
-static void print_json(const vst_evaluation *e, uint64_t broken, double latency) {
+static vst_status print_json(const vst_evaluation *e, const vst_class_match *match, uint64_t broken, double latency) {
     json_t *object = json_object();
+    json_object_set_new(object, "classes", json_integer(match->to));
+    json_object_set_new(object, "data_classes", json_integer(match->from));
+    json_object_set_new(object, "classes_by", json_string(match->by_position ? "position" : "name"));
     json_object_set_new(object, "samples", json_integer((json_int_t)e->samples));
     json_object_set_new(object, "broken", json_integer((json_int_t)broken));
     json_object_set_new(object, "loss", isfinite(e->loss) ? json_real(e->loss) : json_null());
     json_object_set_new(object, "top1", isfinite(e->top1) ? json_real(e->top1) : json_null());
     json_object_set_new(object, "top5", isfinite(e->top5) ? json_real(e->top5) : json_null());
     json_object_set_new(object, "ms_per_image", json_real(latency));
-    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(object);
+    return vst_json_print(object);
 }
 
-static vst_status print_text(const vst_evaluation *e, const vst_model *model, uint64_t broken, double latency) {
+static vst_status print_text(const vst_evaluation *e, const vst_model *model, const vst_class_match *match,
+                             uint64_t broken, double latency) {
     printf("samples  %llu\n", (unsigned long long)e->samples);
     if (broken) printf("broken   %llu, which do not count\n", (unsigned long long)broken);
     printf("loss     %.4f\ntop-1    %.2f %%\n", e->loss, e->top1);
     if (!isnan(e->top5)) printf("top-5    %.2f %%\n", e->top5);
     printf("latency  %.2f ms for one image on one core\n\n", latency);
-    return print_confusion(e, model);
+    return print_confusion(e, model, match);
 }
 
 static vst_status read_policy(const char *word, vst_broken_policy *policy) {
@@ -83,7 +89,8 @@ static vst_status read_policy(const char *word, vst_broken_policy *policy) {
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_model *model = NULL;
-    vst_dataset *dataset = NULL;
+    vst_dataset *dataset = NULL, *view = NULL;
+    vst_class_match match = {0};
     vst_loader *loader = NULL;
     vst_session *session = NULL;
     vst_evaluation evaluation = {0};
@@ -98,19 +105,24 @@ static int run(const vst_arguments *arguments) {
     const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
                                       .channels = vst_model_common_of(model->config)->channels == 1 ? 1 : 3};
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "test", &data));
-    VST_TRY(vst_model_check_data(model->config, dataset));
-    VST_TRY(vst_evaluation_loader(&loader, dataset, model->config, batch, workers, &broken));
+    const vst_classes from = vst_dataset_class_list(dataset), to = vst_model_classes(model, arguments->words[0]);
+    VST_TRY(vst_classes_view(&view, dataset, &to, &match));
+    vst_class_match_log(&match, &from, &to);
+    VST_TRY(vst_evaluation_loader(&loader, view ? view : dataset, model->config, batch, workers, &broken));
     VST_TRY(vst_session_create_model(&session, model, NULL));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false,
                          vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
                          &evaluation));
     VST_TRY(vst_model_latency(model, &latency));
-    if (vst_flag_given(arguments, "json")) print_json(&evaluation, vst_loader_broken(loader), latency.median);
-    else VST_TRY(print_text(&evaluation, model, vst_loader_broken(loader), latency.median));
+    if (vst_flag_given(arguments, "json"))
+        VST_TRY(print_json(&evaluation, &match, vst_loader_broken(loader), latency.median));
+    else VST_TRY(print_text(&evaluation, model, &match, vst_loader_broken(loader), latency.median));
 out:
     vst_evaluation_clear(&evaluation);
     vst_session_close(session);
     vst_loader_destroy(loader);
+    vst_class_match_clear(&match);
+    vst_dataset_close(view);
     vst_dataset_close(dataset);
     vst_model_destroy(model);
     return vst_command_exit(status);
@@ -133,7 +145,9 @@ const vst_command vsti_command_eval = {
     .help =
         "Images of any size are brought to the model's by its crop_pct and interpolation, as timm does it.\n"
         "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
-        "and what it is most often taken for.",
+        "and what it is most often taken for. Classes are matched by name; DATA may have only some of the model's, "
+        "whose\n"
+        "scores are over all of its classes then. WordNet's numbers (n01440764) are known as ImageNet's classes.",
     .flags = flags,
     .minimum = 2,
     .maximum = 2,

@@ -7,11 +7,14 @@
 #include <jansson.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/infer/preprocessing.h"
+#include "recipes/model/imagenet.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
 #include "vision/base/memory.h"
 
 enum { ROWS_SHOWN = 20, LINE = 4096, NAMES_BYTES = 64 << 20 };
@@ -70,16 +73,17 @@ static vst_status read_names(names *self, const char *path, int classes) {
     vst_status status = VST_OK;
     size_t capacity = 0;
     char *text = NULL;
-    status = vsti_file_read(path, NAMES_BYTES, "a list of class names", &text, NULL);
+    const char *line;
+    size_t size = 0, length;
+    status = vsti_file_read(path, NAMES_BYTES, "a list of class names", &text, &size);
     if (status != VST_OK) VST_TRY(vst_fail_in(status, "--classes"));
-    for (char *rest = text, *line; self->count <= classes && *rest && (line = strsep(&rest, "\n"));) {
-        const size_t length = strcspn(line, "\r");
+    for (vst_lines lines = vst_lines_of(text, size);
+         self->count <= classes && vst_lines_next(&lines, &line, &length);) {
         if (length == 0 || length >= LINE)
             VST_TRY(vst_fail(
                 VST_ERROR_FORMAT, "%s:%d: %s", path, self->count + 1,
                 length ? "the line is too long for a class name" : "the line is empty: one class name a line"));
         VST_TRY(add_name(self, &capacity, line, length));
-        if (!rest) break;
     }
     if (self->count > classes)
         VST_TRY(
@@ -91,7 +95,7 @@ out:
     return status;
 }
 
-/* Those that a model file of ours has, if there are as many; else numbers. */
+/* Those that a model file of ours has, if there are as many; else ImageNet's for 1000 classes, or numbers. */
 static vst_status default_names(names *self, const vst_weights *weights, int classes) {
     vst_status status = VST_OK;
     size_t capacity = 0;
@@ -101,8 +105,7 @@ static vst_status default_names(names *self, const vst_weights *weights, int cla
     for (int i = 0; i < classes; i++) {
         char number[16];
         const char *name = known ? json_string_value(json_array_get(list, (size_t)i)) : NULL;
-        snprintf(number, sizeof number, "%d", i);
-        if (!name) name = number;
+        if (!name) name = vsti_default_class_name(i, classes, number);
         VST_TRY(add_name(self, &capacity, name, strlen(name)));
     }
 out:
@@ -160,11 +163,20 @@ static void print_rows(const char *title, const vst_import_report *report, vst_i
     for (size_t i = 0; i < report->count; i++) {
         const vst_import_row *row = &report->rows[i];
         if (row->finding != finding) continue;
-        printf("%-11s %s", title, row->name);
         if (finding == VST_IMPORT_RESIZED)
-            printf(" %s -> %s", vst_shape_text(&row->found->shape, from), vst_shape_text(&row->wanted, to));
-        putchar('\n');
+            vst_print_line(stdout, "%-11s %s %s -> %s", title, row->name, vst_shape_text(&row->found->shape, from),
+                           vst_shape_text(&row->wanted, to));
+        else vst_print_line(stdout, "%-11s %s", title, row->name);
     }
+}
+
+/* A guess of the names is said. */
+static void print_classes(const vst_arguments *arguments, const vst_weights *weights, int count) {
+    const bool known = vst_flag_value(arguments, "classes") || vst_weights_metadata(weights, "vistill.classes");
+    if (known) return;
+    if (count == VSTI_IMAGENET_CLASSES)
+        printf("classes     1000, taken for those of ImageNet-1k; --classes FILE names others\n");
+    else printf("classes     %d without names, matched with data by position; --classes FILE names them\n", count);
 }
 
 /* "teacher.* 122, criterion.* 1": tensors that are not the model's, by the first part of their names. */
@@ -175,13 +187,13 @@ static void print_beside(const vst_import_report *report) {
         const char *name = report->rows[i].name, *before = report->rows[begin].name;
         const size_t length = strcspn(name, ".");
         if (count && (strncmp(name, before, length) != 0 || strcspn(before, ".") != length)) {
-            printf("beside      %.*s: %zu\n", (int)strcspn(before, "."), before, count);
+            vst_print_line(stdout, "beside      %.*s: %zu", (int)strcspn(before, "."), before, count);
             count = 0;
         }
         if (!count++) begin = i;
     }
     const char *last = count ? report->rows[begin].name : "";
-    if (count) printf("beside      %.*s: %zu\n", (int)strcspn(last, "."), last, count);
+    if (count) vst_print_line(stdout, "beside      %.*s: %zu", (int)strcspn(last, "."), last, count);
 }
 
 static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
@@ -205,10 +217,10 @@ static void print_summary(const char *path, const vst_model_config *model, const
            vst_weights_path(weights), vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
            entry ? "\"" : "");
     for (size_t i = 0; i < vst_weights_skipped_count(weights); i++)
-        printf("%-11s %s\n", "skipped", vst_weights_skipped_at(weights, i));
+        vst_print_line(stdout, "%-11s %s", "skipped", vst_weights_skipped_at(weights, i));
     printf("tensors     %zu taken, %zu of them renamed, %zu resized\n", report->taken,
            report->counts[VST_IMPORT_RENAMED], report->counts[VST_IMPORT_RESIZED]);
-    if (*report->prefix) printf("prefix      %s\n", report->prefix);
+    if (*report->prefix) vst_print_line(stdout, "prefix      %s", report->prefix);
     print_beside(report);
     print_rows("resized", report, VST_IMPORT_RESIZED);
     print_rows("fresh", report, VST_IMPORT_FRESH);
@@ -273,6 +285,7 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(import_into(&params, &report, model, weights, arguments));
     VST_TRY(write_model(output, model, params, &classes, weights, &report, &origin));
     print_summary(output, model, weights, &report, &origin);
+    print_classes(arguments, weights, count);
     if (origin.unnamed) vst_warn_unnamed(output);
 out:
     names_clear(&classes);
@@ -289,7 +302,7 @@ static const vst_flag flags[] = {
     {"entry", 'e', "KEY", "the entry of a checkpoint (model_ema, ema.module …), or what names begin with (student …)"},
     {"set", 's', "KEY=VALUE", "an option of the model: classes=10, image=384, mean=0.5 …"},
     {"preprocessing", 'p', "OF", "what images become: as timm, torchvision, torchvision:IMAGENET1K_V2 …"},
-    {"classes", 'c', "FILE", "names of the classes, one a line; 0, 1, 2 … if not given"},
+    {"classes", 'c', "FILE", "names of the classes, one a line; else ImageNet-1k's for 1000, or 0, 1, 2 …"},
     {"reset-head", 0, NULL, "leaves the file's classifier; the model gets a fresh one"},
     {"no-antialias", 0, NULL, "resizes position embeddings as DeiT's own code does, not as timm"},
     {0}};

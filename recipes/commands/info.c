@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/infer/model_session.h"
 #include "recipes/infer/preprocessing.h"
@@ -248,7 +249,7 @@ static json_t *list_json(const vst_option_list *values) {
 
 static json_t *names_json(const vst_model *model) {
     json_t *list = json_array();
-    for (int i = 0; i < model->class_count; i++) json_array_append_new(list, json_string(model->class_names[i]));
+    for (int i = 0; i < model->class_count; i++) json_array_append_new(list, vst_json_text(model->class_names[i]));
     return list;
 }
 
@@ -284,15 +285,6 @@ static json_t *plan_json(const subject *self) {
                      (json_int_t)memory_of(&self->profile), "nodes", nodes);
 }
 
-static vst_status print_object(json_t *object) {
-    vst_status status = VST_OK;
-    if (!object) return vst_fail(VST_ERROR_MEMORY, "out of memory");
-    if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0 || putchar('\n') == EOF)
-        status = vst_fail(VST_ERROR_IO, "standard output could not be written");
-    json_decref(object);
-    return status;
-}
-
 static vst_status print_json(const subject *self, bool tensors) {
     const vst_model_config *config = self->model->config;
     const vst_model_common *common = vst_model_common_of(config);
@@ -310,7 +302,7 @@ static vst_status print_json(const subject *self, bool tensors) {
         tensors ? tensors_json(self->model->params) : NULL, "plan", self->profile.rows ? plan_json(self) : NULL);
     json_decref(description);
     vst_free(described);
-    return print_object(object);
+    return vst_json_print(object);
 }
 
 /* ---- Weights that are no model file ---- */
@@ -345,8 +337,8 @@ static vst_status print_advice(const vst_weights *weights) {
     if (!count || (!fit && vst_import_is_foreign(&list[0], weights)))
         printf("no model file, and of no family of models that there is here (`vistill models`)\n");
     else
-        printf("no model file: `vistill import %s --model %s -o FILE` makes it one\n", vst_weights_path(weights),
-               fit == 1 ? list[0].variant : "NAME");
+        vst_print_line(stdout, "no model file: `vistill import %s --model %s -o FILE` makes it one",
+                       vst_weights_path(weights), fit == 1 ? list[0].variant : "NAME");
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
     else if (fit && *list[0].options) printf("with %s, as the tensors have it\n", list[0].options);
@@ -361,11 +353,11 @@ static vst_status weights_json(const vst_weights *weights) {
     json_t *list = json_array();
     for (size_t i = 0; i < vst_weights_count(weights); i++) {
         const vst_tensor *t = vst_weights_at(weights, i);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "type", vst_dtype_name(t->dtype),
-                                              "shape", shape_json(&t->shape)));
+        json_array_append_new(list, json_pack("{s:o, s:s, s:o}", "name", vst_json_text(t->name), "type",
+                                              vst_dtype_name(t->dtype), "shape", shape_json(&t->shape)));
     }
-    return print_object(json_pack("{s:n, s:s, s:s*, s:o}", "model", "format", vst_weights_format(weights), "entry",
-                                  vst_weights_entry(weights), "tensors", list));
+    return vst_json_print(json_pack("{s:n, s:s, s:s*, s:o}", "model", "format", vst_weights_format(weights), "entry",
+                                    vst_weights_entry(weights), "tensors", list));
 }
 
 static vst_status show_weights(const vst_weights *weights, const vst_arguments *arguments) {

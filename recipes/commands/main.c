@@ -8,8 +8,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "recipes/commands/output.h"
 #include "recipes/commands/progress.h"
 #include "recipes/commands/table.h"
 #include "vision/base/log.h"
@@ -24,15 +26,27 @@ static void say(const char *text) {
     if (write(STDERR_FILENO, text, strlen(text)) < 0) return; /* nobody is left to be told */
 }
 
+/* Ctrl-C that is pressed again. A signal may arrive twice for one cause: of a closed terminal the kernel and the shell
+ * tell, Ctrl-C reaches a wrapper that passes it on. */
+static bool is_pressed_again(int number) {
+    static const double same_press = 0.5; /* seconds */
+    static double first;
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    const double now = (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+    if (!interrupted) first = now;
+    return number == SIGINT && now - first > same_press;
+}
+
 static void on_signal(int number) {
-    if (interrupted) {
+    if (is_pressed_again(number)) {
         say(second_text);
         signal(number, SIG_DFL);
         raise(number); /* ends the program as soon as the handler returns */
         return;
     }
+    if (!interrupted) say(first_text);
     interrupted = 1;
-    say(first_text);
 }
 
 const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *second) {
@@ -42,7 +56,7 @@ const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *
     first_text = first;
     second_text = second;
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
-        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* nohup's stays ignored */
+        if (signals[i] != SIGHUP || (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)) /* nohup */
             sigaction(signals[i], &action, NULL);
     return &interrupted;
 }
@@ -63,27 +77,28 @@ int vst_command_exit(vst_status status) {
     if (status == VST_OK) return VST_EXIT_OK;
     vst_progress_hide();
     if (status == VST_ERROR_INTERRUPTED) {
-        fprintf(stderr, "vistill: interrupted%s%s\n", *vst_error_message() ? ": " : "", vst_error_message());
+        vst_print_line(stderr, "vistill: interrupted%s%s", *vst_error_message() ? ": " : "", vst_error_message());
         return VST_EXIT_INTERRUPTED;
     }
-    fprintf(stderr, "vistill: error: %s\n", vst_error_message());
+    vst_print_line(stderr, "vistill: error: %s", vst_error_message());
     return VST_EXIT_ERROR;
 }
 
 int vst_command_usage(const vst_command *command, const char *format, ...) {
+    char text[2048];
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "vistill %s: ", command->name);
-    vfprintf(stderr, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "\nUsage: vistill %s %s\nTry `vistill help %s`.\n", command->name, command->words, command->name);
+    vst_print_line(stderr, "vistill %s: %s", command->name, text);
+    fprintf(stderr, "Usage: vistill %s %s\nTry `vistill help %s`.\n", command->name, command->words, command->name);
     return VST_EXIT_USAGE;
 }
 
 static void show_log(vst_log_level level, const char *text, void *user) {
     (void)user;
     vst_progress_hide();
-    fprintf(stderr, "%s%s\n", level == VST_LOG_WARNING ? "warning: " : "", text);
+    vst_print_line(stderr, "%s%s", level == VST_LOG_WARNING ? "warning: " : "", text);
 }
 
 /* ---- Help ---- */
@@ -148,7 +163,8 @@ static int unknown_command(const char *name) {
         names[i] = (vst_option){.name = vsti_command_table[i]->name, .type = VST_TYPE_BOOL};
     if (vst_options_set(names, NULL, name, "") == VST_OK) return VST_EXIT_USAGE; /* cannot be: the name is unknown */
     const char *rest = strchr(vst_error_message(), ';');
-    fprintf(stderr, "vistill: unknown command \"%.100s\"%s\nTry `vistill help`.\n", name, rest ? rest : "");
+    vst_print_line(stderr, "vistill: unknown command \"%.100s\"%s", name, rest ? rest : "");
+    fprintf(stderr, "Try `vistill help`.\n");
     return VST_EXIT_USAGE;
 }
 

@@ -31,10 +31,10 @@ int vst_command_exit(vst_status status);
 /* A mistake in the command line: written with a hint to `vistill help COMMAND`; gives VST_EXIT_USAGE. */
 int vst_command_usage(const vst_command *command, const char *format, ...) VST_PRINTF(2, 3);
 
-/* Lets a command end in good order: from now on the first Ctrl-C (or SIGTERM, or SIGHUP of a closed terminal) makes
- * *vst_catch_interrupt() non-zero and says `first`, the second one says `second` and ends the program. Commands that do
- * not call it end at once. The texts are literals: VST_STOPPING("after this step") and VST_ENDED("the steps since the
- * last checkpoint are lost"). */
+/* Lets a command end in good order: from now on Ctrl-C, SIGTERM and SIGHUP (of a closed terminal) make
+ * *vst_catch_interrupt() non-zero and say `first`; a second Ctrl-C, half a second later or more, says `second` and ends
+ * the program. Commands that do not call it end at once. The texts are literals: VST_STOPPING("after this step") and
+ * VST_ENDED("the steps since the last checkpoint are lost"). */
 #define VST_STOPPING(when) "\nvistill: stopping " when "; Ctrl-C again ends at once\n"
 #define VST_ENDED(lost) "\nvistill: ended at once; " lost "\n"
 const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *second);

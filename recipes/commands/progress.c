@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "vision/base/clock.h"
 
@@ -106,6 +107,7 @@ void vsti_progress_text(const vst_progress *progress, double now, int columns, b
     for (int i = 0; i < PARTS; i++)
         if (*parts[i].text)
             snprintf(text + strlen(text), size - strlen(text), "%s%s", *text ? "  " : "", parts[i].text);
+    vst_text_clean(text);
     text[vst_text_fit(text, columns)] = 0;
 }
 

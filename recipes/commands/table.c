@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "recipes/commands/output.h"
 #include "vision/base/memory.h"
 
 enum { MAX_COLUMNS = 16, GAP = 2, WIDEST = 1000, NARROWEST_WRAP = 20 };
@@ -89,8 +90,7 @@ static void add_cell(vst_table *table, char *text) {
         vst_free(text);
         return;
     }
-    for (char *at = text; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == 127) *at = ' ';
+    vst_text_clean(text);
     table->cells[table->count++] = text;
 }
 

@@ -23,7 +23,7 @@ typedef struct vst_table vst_table;
 VST_NODISCARD vst_status vst_table_create(vst_table **out, const char *const *headers);
 void vst_table_destroy(vst_table *table);
 
-/* The next cell, left to right, top to bottom. Control characters are shown as spaces. */
+/* The next cell, left to right, top to bottom. What would steer the terminal is filtered (output.h). */
 void vst_table_cell(vst_table *table, const char *format, ...) VST_PRINTF(2, 3);
 
 /* Wraps the last column at word ends so that lines have at most `columns` characters; 0: no limit, the default. */

@@ -25,7 +25,9 @@ static void print_result(const vst_train_result *result, const char *folder) {
     if (!isnan(result->test_top5)) printf("test top-5  %.2f %%\n", result->test_top5);
     if (!isnan(result->best_validation))
         printf("validation  %.2f %% at best, after epoch %d\n", result->best_validation, result->best_epoch + 1);
-    if (!isnan(result->teacher_top1)) printf("teacher     %.2f %%\n", result->teacher_top1);
+    if (!isnan(result->teacher_top1))
+        printf("teacher     %.2f %% of %s samples, not of the test split\n", result->teacher_top1,
+               isnan(result->best_validation) ? "training" : "validation");
     printf("training    %s for %d epoch%s%s\nmodel       %s/best.safetensors\n", duration, result->epochs,
            result->epochs == 1 ? "" : "s", result->reused ? " (finished before)" : "", folder);
 }

@@ -209,6 +209,11 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
                         optim->smoothing);
     if (recipe->run.new_head && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT, "run.new_head is about the classifier of run.start, which is not set");
+    if (recipe->run.start_entry && !recipe->run.start)
+        return vst_fail(VST_ERROR_ARGUMENT, "run.start_entry is about the file of run.start, which is not set");
+    if ((recipe->distill.teacher_entry || recipe->distill.teacher_model) && !recipe->distill.teacher)
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.%s is about the file of distill.teacher, which is not set",
+                        recipe->distill.teacher_entry ? "teacher_entry" : "teacher_model");
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,
                         data->limit);

@@ -12,6 +12,9 @@
 #include "vision/base/option.h"
 #include "vision/optim/optim.h"
 
+#define VST_CLASS_ORDERS(X) X(VST_CLASS_ORDER_BYTES, "bytes") X(VST_CLASS_ORDER_NATURAL, "natural")
+typedef enum vst_class_order { VST_CHOICE_ENUM(VST_CLASS_ORDERS) } vst_class_order;
+
 typedef struct vst_data_options {
     char *path;     /* folder or file of the data set */
     char *test;     /* folder or file of the test split, NULL: in `path` */
@@ -21,8 +24,10 @@ typedef struct vst_data_options {
     int limit;      /* use only so many training samples (seeded choice); 0: all */
     int labelled; /* distillation: only so many training samples keep their label, the others have the teacher's answers
                      alone; 0: all */
-    int workers;  /* loader threads */
-    int broken;   /* vst_broken_policy */
+    int max_megapixels; /* larger images are refused as broken */
+    int class_order;    /* vst_class_order: which class folder is which number */
+    int workers;        /* loader threads */
+    int broken;         /* vst_broken_policy */
     double broken_limit;
 } vst_data_options;
 

@@ -60,7 +60,7 @@ static vst_status check_name(const vst_study *study, const char *file, const vst
     return VST_OK;
 }
 
-/* A path in the study file: relative to its folder. NULL: out of memory. */
+/* Resolves a path relative to the study file's folder. NULL if out of memory. */
 static char *beside(const char *file, const char *path) {
     const char *slash = strrchr(file, '/');
     return *path == '/' || !slash ? vst_strdup(path) : vst_format("%.*s/%s", (int)(slash - file), file, path);

@@ -14,11 +14,11 @@
  *       - {name: teacher, recipe: fashion-teacher.yaml}
  *       - {name: plain, recipe: fashion-student.yaml}
  *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}}
- * In place of a recipe a run may have a model file, `model: teacher.safetensors`, which is measured as it is. Both are
- * found beside the study file. */
+ * A run may have a model file instead of a recipe, `model: teacher.safetensors`, which is only measured. Both paths are
+ * relative to the study file's folder. */
 typedef struct vst_study_run {
     char *name;
-    char *recipe_path, *model_path; /* one of them, the other is NULL */
+    char *recipe_path, *model_path; /* one of them; the other is NULL */
     char **settings;
     int setting_count;
 } vst_study_run;

@@ -8,6 +8,7 @@
 #include <yaml.h>
 
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
 #include "vision/base/memory.h"
 #include "vision/base/option.h"
 
@@ -186,7 +187,8 @@ vst_status vst_yaml_parse(vst_yaml **out, const char *name, const char *text, si
     if (size > VST_YAML_BYTES) return vst_fail(VST_ERROR_LIMIT, "%s: larger than 1 MiB: not a recipe", name);
     if (!yaml_parser_initialize(&b.parser)) return vst_fail_memory(VST_YAML_BYTES);
     yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&b.parser, (const unsigned char *)text, size);
+    const size_t mark = vst_byte_order_mark(text, size);
+    yaml_parser_set_input_string(&b.parser, (const unsigned char *)text + mark, size - mark);
     for (bool end = false; !end;) {
         yaml_event_t event;
         if (!yaml_parser_parse(&b.parser, &event)) VST_TRY(parser_error(&b));

@@ -27,16 +27,16 @@ static vst_value spread_columns(vst_graph *g, vst_value x) {
     return vst_reshape(g, pair, VST_SHAPE(s.dim[0], s.dim[1], s.dim[2], 2 * s.dim[3]));
 }
 
-/* ConvTranspose2d(kernel 4, stride 2, padding 1), its kernel turned by half: a convolution of the map with zeros
- * between its values. SAME pads a pixel before and two behind. */
+/* ConvTranspose2d(kernel 4, stride 2, padding 1) with its kernel rotated by 180 degrees: a convolution of the map with
+ * zeros inserted between its values. SAME pads one pixel before and two after. */
 static vst_value enlarge(vst_graph *g, vst_value x, int64_t out) {
     static const int turned[] = {0, 1, 3, 2};
     x = vst_permute(g, spread_columns(g, vst_permute(g, spread_columns(g, x), turned)), turned);
     return vst_conv2d(g, x, (vst_conv2d_options){.out = (int)out, .kernel = 4, .same = true, .bias = true});
 }
 
-/* The student's map on the teacher's grid. Where the student's is smaller, but not half, ConvReg gives up: there a 1x1
- * convolution is resized. */
+/* Maps the student's map to the teacher's grid. mdistiller's ConvReg is not defined for a smaller map that is not half
+ * as large; there the result of a 1x1 convolution is resized. */
 static vst_value regress(vst_graph *g, vst_value x, const vst_shape *from, const vst_shape *to) {
     const int64_t height = from->dim[2], wanted = to->dim[2];
     const bool square = height == from->dim[3] && wanted == to->dim[3];

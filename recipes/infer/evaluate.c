@@ -140,6 +140,26 @@ out:
     return status;
 }
 
+static void map_all(int *classes, uint64_t count, const int *back) {
+    for (uint64_t i = 0; classes && i < count; i++)
+        if (classes[i] >= 0) classes[i] = back[classes[i]];
+}
+
+vst_status vst_evaluation_to_data(vst_evaluation *e, const vst_class_match *match) {
+    VST_ASSERT(!e->logits);
+    if (match->same) return VST_OK;
+    int *back = vst_alloc((size_t)match->to * sizeof *back);
+    if (!back) return vst_fail_memory((size_t)match->to * sizeof *back);
+    for (int i = 0; i < match->to; i++) back[i] = -1;
+    for (int i = 0; i < match->from; i++) back[match->map[i]] = i;
+    e->classes = match->from;
+    map_all(e->labels, e->samples, back);
+    map_all(e->predictions, e->samples, back);
+    for (int h = 0; h < VST_HEADS; h++) map_all(e->heads[h], e->samples, back);
+    vst_free(back);
+    return VST_OK;
+}
+
 void vst_evaluation_clear(vst_evaluation *evaluation) {
     vst_free(evaluation->labels);
     vst_free(evaluation->predictions);

@@ -6,6 +6,7 @@
 
 #include "datasets/loader/loader.h"
 #include "recipes/infer/session.h"
+#include "recipes/model/classes.h"
 
 typedef struct vst_evaluation {
     int classes;
@@ -29,6 +30,9 @@ size_t vst_evaluation_bytes(uint64_t samples, int heads);
  * is VST_ERROR_INTERRUPTED. Scores that are not finite are VST_ERROR_NUMERIC: of what they say nothing is right. */
 VST_NODISCARD vst_status vst_evaluate(vst_session *session, vst_loader *loader, uint64_t samples, bool want_logits,
                                       const volatile sig_atomic_t *stop, vst_evaluation *evaluation);
+/* From the model's class numbers to those of the data (classes.h: `match` is from the data to the model): labels and
+ * predictions. A prediction of a class that the data does not have becomes -1. Not with logits. */
+VST_NODISCARD vst_status vst_evaluation_to_data(vst_evaluation *evaluation, const vst_class_match *match);
 void vst_evaluation_clear(vst_evaluation *evaluation);
 
 #endif

@@ -111,8 +111,7 @@ out:
     return status;
 }
 
-/* head[i]: parameter i belongs to a classifier. */
-static vst_status find_heads(bool *head, const vst_model_config *model, const vst_params *params) {
+vst_status vst_import_heads(bool *head, const vst_model_config *model, const vst_params *params) {
     vst_status status = VST_OK;
     vst_model_config *other = NULL;
     vst_graph *graph = NULL;
@@ -214,7 +213,7 @@ static vst_status compare(vst_import_report *report, vsti_match *m, bool **fresh
     *fresh = vst_calloc(vst_params_count(params) + 1, sizeof **fresh);
     if (!*fresh) VST_TRY(vst_fail_memory(vst_params_count(params)));
     VST_TRY(list_tensors(report, m, params, weights));
-    if (options->reset_head) VST_TRY(find_heads(*fresh, model, params));
+    if (options->reset_head) VST_TRY(vst_import_heads(*fresh, model, params));
     for (size_t i = 0; i < vst_params_count(params); i++)
         VST_TRY(check_source(report, vst_params_at(params, i), &m->sources[i], (*fresh)[i]));
     VST_TRY(sort_rows(report));
@@ -281,7 +280,7 @@ static vst_status refuse(const vst_import_report *report, const vst_model_config
     char hint[400];
     bool *head = vst_calloc(vst_params_count(params) + 1, sizeof *head);
     if (!head) return vst_fail_memory(vst_params_count(params));
-    vst_status status = find_heads(head, model, params);
+    vst_status status = vst_import_heads(head, model, params);
     if (status == VST_OK) {
         const size_t *n = report->counts;
         write_hint(hint, sizeof hint, report, head, model, params);

@@ -56,6 +56,9 @@ VST_NODISCARD vst_status vst_import_compare(vst_import_report *report, const vst
 VST_NODISCARD vst_status vst_import_params(vst_import_report *report, const vst_model_config *model, vst_params *params,
                                            const vst_weights *weights, const vst_import_options *options);
 
+/* heads[i], one for each parameter: it belongs to a classifier, for its shape depends on the number of classes. */
+VST_NODISCARD vst_status vst_import_heads(bool *heads, const vst_model_config *model, const vst_params *params);
+
 size_t vst_import_problems(const vst_import_report *report);     /* findings that keep the file from being imported */
 const char *vst_import_finding_name(vst_import_finding finding); /* "wrong shape"; static storage */
 void vst_import_report_clear(vst_import_report *report);

@@ -31,30 +31,39 @@ static vst_status check_version(const vst_safetensors *file) {
                     vst_safetensors_path(file), text, FORMAT_VERSION);
 }
 
-static vst_status read_class_names(vst_model *self, const vst_safetensors *file, int classes) {
+vst_status vst_class_names_read(char ***names, const char *text, int count, const char *path) {
     vst_status status = VST_OK;
-    const char *text, *path = vst_safetensors_path(file);
     json_error_t error;
-    json_t *list = NULL;
-    VST_TRY(required(file, "vistill.classes", &text));
-    list = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    json_t *list = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    char **out = *names = NULL;
     if (!json_is_array(list))
         VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.classes is no JSON list of names: %s", path,
                          list ? "it is something else" : error.text));
-    if (json_array_size(list) != (size_t)classes)
+    if (json_array_size(list) != (size_t)count)
         VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.classes has %zu names, the model has %d classes", path,
-                         json_array_size(list), classes));
-    self->class_names = vst_calloc((size_t)classes, sizeof *self->class_names);
-    if (!self->class_names) VST_TRY(vst_fail_memory((size_t)classes * sizeof *self->class_names));
-    self->class_count = classes;
-    for (int i = 0; i < classes; i++) {
+                         json_array_size(list), count));
+    out = vst_calloc((size_t)count, sizeof *out);
+    if (!out) VST_TRY(vst_fail_memory((size_t)count * sizeof *out));
+    for (int i = 0; i < count; i++) {
         const char *name = json_string_value(json_array_get(list, (size_t)i));
         if (!name) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.classes[%d] is no string", path, i));
-        self->class_names[i] = vst_strdup(name);
-        if (!self->class_names[i]) VST_TRY(vst_fail_memory(strlen(name) + 1));
+        out[i] = vst_strdup(name);
+        if (!out[i]) VST_TRY(vst_fail_memory(strlen(name) + 1));
     }
+    *names = out;
+    out = NULL;
 out:
+    for (int i = 0; out && i < count; i++) vst_free(out[i]);
+    vst_free(out);
     json_decref(list);
+    return status;
+}
+
+static vst_status read_class_names(vst_model *self, const vst_safetensors *file, int classes) {
+    const char *text;
+    vst_status status = required(file, "vistill.classes", &text);
+    if (status == VST_OK) status = vst_class_names_read(&self->class_names, text, classes, vst_safetensors_path(file));
+    if (status == VST_OK) self->class_count = classes;
     return status;
 }
 

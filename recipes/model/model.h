@@ -27,6 +27,9 @@ VST_NODISCARD vst_status vst_model_declare(vst_graph **graph, vst_params **param
 VST_NODISCARD vst_status vst_model_read(vst_model **out, const char *path);
 void vst_model_destroy(vst_model *model);
 
+/* Reads "vistill.classes": `count` names, each and the list to be vst_free'd. `path` is for messages. */
+VST_NODISCARD vst_status vst_class_names_read(char ***names, const char *json, int count, const char *path);
+
 /* "preprocessing" of weights that were imported without anybody saying how pixels are normalised. */
 #define VST_NORMALISATION_UNNAMED "unnamed"
 /* Whether that is so: pixels go in as 0 … 1, which is wrong for most models. */

@@ -1,17 +1,20 @@
 /* A model from any file of weights: a model file, or what another program wrote, imported in memory. */
 #include "recipes/model/open.h"
 
+#include "recipes/model/imagenet.h"
 #include "recipes/model/import.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-/* Another program's file has no class names; they are numbers, as in a model file that `vistill import` makes of it. */
-static vst_status number_classes(vst_model *self) {
+/* Another program's file has no class names: those of a model file that `vistill import` makes of it. */
+static vst_status name_classes(vst_model *self) {
     const int count = vst_model_common_of(self->config)->classes;
     self->class_names = vst_calloc((size_t)count, sizeof *self->class_names);
     if (!self->class_names) return vst_fail_memory((size_t)count * sizeof *self->class_names);
-    for (int i = 0; i < count; i++, self->class_count++)
-        if (!(self->class_names[i] = vst_format("%d", i))) return vst_fail_memory(16);
+    for (int i = 0; i < count; i++, self->class_count++) {
+        char number[16];
+        if (!(self->class_names[i] = vst_strdup(vsti_default_class_name(i, count, number)))) return vst_fail_memory(16);
+    }
     return VST_OK;
 }
 
@@ -34,7 +37,7 @@ static vst_status fill(vst_model *self, const vst_weights *weights, const char *
     VST_TRY(vst_params_reserve(self->params));
     VST_TRY(vst_import_params(&report, self->config, self->params, weights, &(vst_import_options){0}));
     VST_TRY(vst_import_facts(&self->training, weights, &report, &origin));
-    VST_TRY(number_classes(self));
+    VST_TRY(name_classes(self));
     log_import(self, weights, &report, &origin);
     if (origin.unnamed) vst_warn_unnamed(vst_weights_path(weights));
 out:

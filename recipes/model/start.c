@@ -22,6 +22,63 @@ static void list_rows(const vst_import_report *report, vst_import_finding findin
     }
 }
 
+/* ---- Classes ---- */
+
+static bool is_head(const vst_param_info *info, int classes) {
+    return info->shape.rank > 0 && info->shape.dim[0] == classes;
+}
+
+/* Row i of every classifier becomes what was row map[i]. */
+static vst_status reorder_heads(vst_params *params, const vst_model_config *config, const int *map) {
+    vst_status status = VST_OK;
+    const size_t classes = (size_t)vst_model_common_of(config)->classes;
+    bool *heads = vst_calloc(vst_params_count(params) + 1, sizeof *heads);
+    float *before = NULL;
+    if (!heads) VST_TRY(vst_fail_memory(vst_params_count(params)));
+    VST_TRY(vst_import_heads(heads, config, params));
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        if (!heads[i] || !is_head(info, (int)classes)) continue;
+        const size_t row = info->count / classes;
+        float *values = vst_params_values(params) + info->offset;
+        vst_free(before);
+        before = vst_alloc(info->count * sizeof *before);
+        if (!before) VST_TRY(vst_fail_memory(info->count * sizeof *before));
+        memcpy(before, values, info->count * sizeof *before);
+        for (size_t c = 0; c < classes; c++)
+            memcpy(values + c * row, before + (size_t)map[c] * row, row * sizeof *before);
+    }
+    vst_params_changed(params);
+out:
+    vst_free(heads);
+    vst_free(before);
+    return status;
+}
+
+/* A model file says which class is which; of other files the position must do. */
+static vst_status match_classes(vst_params *params, const vst_model_config *config, const vst_weights *weights,
+                                const char *path, const vst_classes *classes) {
+    vst_status status = VST_OK;
+    vst_class_match match = {0};
+    char **names = NULL;
+    const int count = vst_model_common_of(config)->classes;
+    const char *text = vst_weights_metadata(weights, "vistill.classes");
+    if (!text || !classes) return VST_OK;
+    VST_TRY(vst_class_names_read(&names, text, count, path));
+    const vst_classes own = {(const char *const *)names, count, path};
+    status = vst_classes_match(&match, classes, &own);
+    if (status == VST_ERROR_ARGUMENT)
+        VST_TRY(vst_fail_in(status, "run.new_head: true begins with a fresh classifier for other classes"));
+    VST_TRY(status);
+    vst_class_match_log(&match, classes, &own);
+    if (!match.same) VST_TRY(reorder_heads(params, config, match.map));
+out:
+    for (int i = 0; names && i < count; i++) vst_free(names[i]);
+    vst_free(names);
+    vst_class_match_clear(&match);
+    return status;
+}
+
 static void log_start(const vst_weights *weights, const vst_import_report *report) {
     char names[400];
     const char *path = vst_weights_path(weights), *entry = vst_weights_entry(weights);
@@ -38,7 +95,7 @@ static void log_start(const vst_weights *weights, const vst_import_report *repor
 /* Parameters of their own: the student's have the terms' projectors besides. Initial values are a function of seed and
  * name, so that a fresh classifier is the student's own. */
 vst_status vsti_start_load(vst_params **out, const char *path, const char *entry, const vst_model_config *config,
-                           bool new_head, uint64_t seed) {
+                           bool new_head, uint64_t seed, const vst_classes *classes) {
     vst_status status = VST_OK;
     vst_graph *graph = NULL;
     vst_weights *weights = NULL;
@@ -51,6 +108,7 @@ vst_status vsti_start_load(vst_params **out, const char *path, const char *entry
     VST_TRY(vst_params_allocate(*out, false, seed));
     VST_TRY(vst_import_params(&report, config, *out, weights, &options));
     log_start(weights, &report);
+    if (!new_head) VST_TRY(match_classes(*out, config, weights, path, classes));
 out:
     vst_import_report_clear(&report);
     vst_weights_close(weights);

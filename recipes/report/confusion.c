@@ -12,7 +12,7 @@ enum { TABLE_CLASSES = 24, PICTURE_CLASSES = 2000, PICTURE_SIDE = 480, PAIRS = 6
 static uint64_t spread(const vst_confusion *confusion, int label, uint64_t *row) {
     memset(row, 0, (size_t)confusion->classes * sizeof *row);
     for (size_t i = confusion->rows[label]; i < confusion->rows[label + 1]; i++)
-        row[confusion->cells[i].prediction] = confusion->cells[i].count;
+        if (confusion->cells[i].prediction >= 0) row[confusion->cells[i].prediction] = confusion->cells[i].count;
     return vst_confusion_samples(confusion, label);
 }
 

@@ -49,7 +49,8 @@ static void say_name(const sentences *s, const char *name) {
 /* Labelled test images, by the confusion matrix; 0: not known. */
 static double count_images(const vst_report_run *run) {
     uint64_t sum = 0;
-    for (size_t i = 0; run->confusion && i < run->confusion->count; i++) sum += run->confusion->cells[i].count;
+    for (int label = 0; run->confusion && label < run->confusion->classes; label++)
+        sum += vst_confusion_samples(run->confusion, label);
     return (double)sum;
 }
 

@@ -179,16 +179,22 @@ static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_ru
     vst_status status = VST_OK;
     vst_loader *loader = NULL;
     vst_session *session = NULL;
+    vst_dataset *view = NULL;
+    vst_class_match match = {0};
+    const vst_classes classes = vst_model_classes(model, model == run->model ? "the model" : "the teacher");
     const vst_recipe *recipe = run->recipe ? run->recipe : set->like;
     const vst_broken_rule broken = recipe ? vsti_recipe_broken(recipe) : (vst_broken_rule){0};
     const int batch = recipe ? recipe->run.eval_batch : BATCH, workers = recipe ? recipe->data.workers : 1;
-    VST_TRY(vst_model_check_data(model->config, run->test));
-    VST_TRY(vst_evaluation_loader(&loader, run->test, model->config, batch, workers, &broken));
+    VST_TRY(vst_classes_view(&view, run->test, &classes, &match));
+    VST_TRY(vst_evaluation_loader(&loader, view ? view : run->test, model->config, batch, workers, &broken));
     VST_TRY(vst_session_create_model(&session, model, NULL));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(run->test), false, set->stop, evaluation));
+    VST_TRY(vst_evaluation_to_data(evaluation, &match)); /* the page is in the classes of the data */
 out:
     vst_session_close(session);
     vst_loader_destroy(loader);
+    vst_class_match_clear(&match);
+    vst_dataset_close(view);
     return status;
 }
 

@@ -30,7 +30,7 @@ typedef struct vst_study_result {
     int row_count;
     char *report;  /* path of report.html */
     bool figures;  /* gnuplot drew them */
-    char *verdict; /* what distillation gained, in sentences; NULL: nothing was distilled */
+    char *verdict; /* the gain from distillation in sentences; NULL: nothing was distilled */
 } vst_study_result;
 
 /* Folders are <output>/<run>, or <output>/<run>-seed<k> if the study has several seeds. If distill.teacher or run.start

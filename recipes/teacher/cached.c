@@ -13,7 +13,7 @@
 static vsti_cache_teacher describe_teacher(const vsti_teacher *teacher, uint64_t hash) {
     vsti_cache_teacher out = {.number = teacher->source + 1, .hash = hash, .top1 = teacher->top1, .file = -1};
     for (int i = 0; i < teacher->tap_count; i++) {
-        const vst_shape *batch = &teacher->taps[i].shape;
+        const vst_shape *batch = &teacher->taps[i].stored;
         vsti_cache_tap *tap = &out.taps[out.tap_count++];
         snprintf(tap->name, sizeof tap->name, "%s", teacher->taps[i].name);
         tap->shape.rank = batch->rank - 1;
@@ -114,7 +114,12 @@ vst_status vsti_read_cached(const vsti_teachers *teachers, const vsti_teacher *t
         if (read != VST_OK) return read;
         for (int k = 0; k < teacher->tap_count; k++) {
             const vsti_cache_tap *tap = teacher->taps[k].cached;
-            if (!vsti_cache_decode(tap, cache->dtype, from->buffer, teacher->taps[k].target + (size_t)i * tap->floats))
+            const vsti_teacher_tap *wanted = &teacher->taps[k];
+            float *target = wanted->target + (size_t)i * (wanted->floats / (size_t)teacher->batch);
+            float *values = wanted->scores ? teacher->scores : target;
+            if (vsti_cache_decode(tap, cache->dtype, from->buffer, values))
+                vsti_take_scores(teacher, wanted, values, 1, target);
+            else
                 return vst_fail(
                     VST_ERROR_FORMAT,
                     "%s/teacher%d.bin: record %llu names a class that tap %s does not have; " VSTI_CACHE_MEND,

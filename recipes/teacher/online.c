@@ -27,7 +27,8 @@ vst_status vsti_bind_teacher_taps(vsti_teachers *teachers) {
         const vsti_teacher *teacher = &teachers->list[i];
         if (teacher->cached) status = vsti_read_cached(teachers, teacher);
         for (int k = 0; !teacher->cached && k < teacher->tap_count; k++)
-            memcpy(teacher->taps[k].target, teacher->outputs.taps[k], teacher->taps[k].floats * sizeof(float));
+            vsti_take_scores(teacher, &teacher->taps[k], teacher->outputs.taps[k], teacher->batch,
+                             teacher->taps[k].target);
     }
     return status;
 }

@@ -66,7 +66,11 @@ static vst_status take_cached(vsti_teacher *teacher, const vst_recipe *recipe) {
     if (!vst_recipe_cached(recipe))
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
                          "distill.teacher is cache: set distill.cache to the folder that `vistill cache import` made"));
-    VST_TRY(vsti_cache_read_manifest(&cache, recipe->distill.cache));
+    status = vsti_cache_read_manifest(&cache, recipe->distill.cache);
+    if (status == VST_ERROR_NOT_FOUND)
+        VST_TRY(vst_fail(status, "%s/cache.json is not there: `vistill cache import RECIPE LOGITS` makes the cache",
+                         recipe->distill.cache));
+    VST_TRY(status);
     const vsti_cache_teacher *found = vsti_cache_teacher_of(&cache, teacher->source + 1);
     if (!found)
         VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s has no answers of teacher %d", recipe->distill.cache,
@@ -78,7 +82,8 @@ static vst_status take_cached(vsti_teacher *teacher, const vst_recipe *recipe) {
         memcpy(tap->name, found->taps[i].name, sizeof tap->name);
         memcpy(tap->shape.dim + 1, found->taps[i].shape.dim,
                (size_t)found->taps[i].shape.rank * sizeof *tap->shape.dim);
-        tap->floats = (size_t)vst_shape_count(&tap->shape);
+        tap->stored = tap->shape;
+        tap->floats = tap->stored_floats = (size_t)vst_shape_count(&tap->shape);
     }
 out:
     vsti_cache_clear(&cache);
@@ -105,6 +110,14 @@ static int tap_named(const vsti_teacher *teacher, const char *name) {
     for (int i = 0; i < teacher->tap_count; i++)
         if (strcmp(teacher->taps[i].name, name) == 0) return i;
     return -1;
+}
+
+/* The student may have only some of the teacher's classes. Which ones, and in which order, vsti_teachers_match says. */
+static void take_scores(vsti_teacher_tap *tap, const vsti_teacher *teacher, const vst_recipe *recipe) {
+    const int own = vst_model_common_of(teacher->config)->classes, wanted = vst_model_common_of(recipe->model)->classes;
+    tap->scores = teacher->source >= 0 && tap->stored.rank == 2 && tap->stored.dim[1] == own &&
+                  strncmp(tap->name, "logits", strlen("logits")) == 0;
+    if (tap->scores && wanted < own) tap->shape.dim[1] = wanted;
 }
 
 /* One of those that the cache has. */
@@ -140,7 +153,10 @@ static vst_status add_tap(vsti_teacher *teacher, const vst_recipe *recipe, const
         snprintf(tap->name, sizeof tap->name, "%s", found->name);
         tap->shape = found->shape;
         tap->shape.dim[0] *= teacher->batch;
+        tap->stored = tap->shape;
+        take_scores(tap, teacher, recipe);
         tap->floats = (size_t)vst_shape_count(&tap->shape);
+        tap->stored_floats = (size_t)vst_shape_count(&tap->stored);
     }
     teacher->asked[teacher->asked_count].name = asked;
     teacher->asked[teacher->asked_count++].tap = index;
@@ -239,6 +255,8 @@ void vsti_teachers_clear(vsti_teachers *teachers) {
         vst_result_clear(&teacher->outputs);
         vst_params_destroy(teacher->own);
         vst_model_destroy(teacher->model);
+        vst_class_match_clear(&teacher->classes);
+        vst_free(teacher->scores);
         vst_free(teacher->name);
     }
     if (teachers->cache) vsti_cache_clear(teachers->cache);

@@ -7,6 +7,7 @@
 #include "recipes/config/recipe.h"
 #include "recipes/distill/term.h"
 #include "recipes/infer/model_session.h"
+#include "recipes/model/classes.h"
 #include "recipes/model/model.h"
 #include "vision/base/position.h"
 
@@ -17,8 +18,11 @@ struct vsti_cache_tap;
 /* A tap of a teacher. It is copied to the student's input after each run of the teacher. */
 typedef struct vsti_teacher_tap {
     char name[VST_TAP_NAME];
-    vst_shape shape; /* for a batch */
+    vst_shape shape; /* for a batch, as the student gets it */
     size_t floats;
+    bool scores;      /* of classes: the student gets those of its own classes, in its order */
+    vst_shape stored; /* as the teacher gives it and a cache holds it; the same unless `scores` */
+    size_t stored_floats;
     float *target;                       /* memory of the student's input */
     const struct vsti_cache_tap *cached; /* NULL: the teacher runs */
 } vsti_teacher_tap;
@@ -36,7 +40,10 @@ typedef struct vsti_teacher {
     vst_result outputs; /* of the last run: the taps */
     int batch;
     const struct vsti_cache_teacher *cached;
-    double top1; /* measured before the training; NAN: it was not */
+    vst_class_match classes; /* of each of the student's classes the teacher's; no map: it learns no scores, or it is
+                                the moving average */
+    float *scores;           /* (classes) of one image from a cache, before they are mapped; NULL without a cache */
+    double top1;             /* measured before the training; NAN: it was not */
     vsti_teacher_tap taps[VST_MAX_TEACHER_TAPS];
     int tap_count;
     struct { /* what terms call the taps; the names belong to the recipe, "features.*" has an entry for each stage */
@@ -66,6 +73,9 @@ VST_NODISCARD vst_status vsti_teachers_build(vsti_teachers *teachers, const vst_
  */
 VST_NODISCARD vst_status vsti_teachers_describe(vsti_teachers *teachers, const vst_recipe *recipe,
                                                 const vst_model_config *const *models);
+/* Finds the student's classes among each teacher's, by name. An error if a term learns class scores of a teacher that
+ * lacks one. To be called before the teachers run. */
+VST_NODISCARD vst_status vsti_teachers_match(vsti_teachers *teachers, const vst_classes *classes);
 void vsti_teachers_clear(vsti_teachers *teachers);
 vsti_teacher *vsti_teacher_of(const vsti_teachers *teachers, int source); /* NULL: no term reads it */
 /* The tap that the term learns from, with "features.*" that of a stage from 0 on; NULL beyond the last, and with `from:

@@ -33,9 +33,12 @@ vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const c
     vst_status status = VST_OK;
     const vst_data_options *o = &recipe->data;
     const bool named = o->test && *o->test, test = strcmp(split, "test") == 0, elsewhere = test && named;
+    const vst_image_limits limits = {.pixels = (uint64_t)o->max_megapixels * 1000000}; /* 0: the default */
     const vst_dataset_options options = {
+        .limits = &limits,
         .format = o->format && *o->format && strcmp(o->format, "auto") != 0 && !elsewhere ? o->format : NULL,
-        .channels = channels == 1 ? 1 : 3};
+        .channels = channels == 1 ? 1 : 3,
+        .natural_order = o->class_order == VST_CLASS_ORDER_NATURAL};
     *out = NULL;
     if (!o->path || !*o->path) return vst_fail(VST_ERROR_ARGUMENT, "data.path is not set: the folder of the data set");
     VST_TRY(vst_dataset_open(out, elsewhere ? o->test : o->path, split, &options));
@@ -71,6 +74,25 @@ static vst_status check_training_data(const vst_recipe *recipe, const vst_datase
                     vst_dataset_path(train));
 }
 
+/* The classes of the training split hold; without labels there, those of the test split. The test split may lie
+ * elsewhere, in another order or with fewer classes. */
+static vst_status match_test_split(vsti_train_data *data, const vst_recipe *recipe) {
+    vst_status status = VST_OK;
+    vst_class_match match = {0};
+    const bool labelled = vst_dataset_classes(data->source) > 0;
+    const vst_classes test = vst_dataset_class_list(data->test_split);
+    data->classes = labelled ? vst_dataset_class_list(data->source) : test;
+    if (!labelled) VST_TRY(vst_model_check_data(recipe->model, data->test_split));
+    VST_TRY(vst_classes_view(&data->test_view, data->test_split, &data->classes, &match));
+    if (data->test_view) {
+        data->test = data->test_view;
+        vst_class_match_log(&match, &test, &data->classes);
+    }
+out:
+    vst_class_match_clear(&match);
+    return status;
+}
+
 static vst_status open_splits(vsti_train_data *data, const vst_recipe *recipe) {
     vst_status status = VST_OK;
     const vst_data_options *o = &recipe->data;
@@ -80,7 +102,7 @@ static vst_status open_splits(vsti_train_data *data, const vst_recipe *recipe) {
     data->train = data->source;
     data->test = data->test_split;
     VST_TRY(check_training_data(recipe, data->train));
-    VST_TRY(vst_model_check_data(recipe->model, data->test));
+    VST_TRY(match_test_split(data, recipe));
     if (o->validation) {
         VST_TRY(vst_dataset_split(data->source, (uint64_t)o->validation, (uint64_t)recipe->run.seed, &data->split_train,
                                   &data->split_validation));
@@ -166,12 +188,8 @@ size_t vsti_train_data_bytes(const vsti_train_data *data) {
 
 vst_status vsti_train_data_open(vsti_train_data *data, const vst_recipe *recipe) {
     vst_status status = VST_OK;
-    const int classes = vst_model_common_of(recipe->model)->classes;
     VST_TRY(open_splits(data, recipe));
     VST_TRY(hash_data(data));
-    data->class_names = vst_calloc((size_t)classes, sizeof *data->class_names);
-    if (!data->class_names) VST_TRY(vst_fail_memory((size_t)classes * sizeof *data->class_names));
-    for (int i = 0; i < classes; i++) data->class_names[i] = vst_dataset_class_name(data->test_split, i);
     VST_TRY(vst_augment_create(&data->augment, recipe->augment.train ? recipe->augment.train : ""));
     VST_TRY(create_loaders(data, recipe));
 out:
@@ -203,8 +221,8 @@ void vsti_train_data_close(vsti_train_data *data) {
     vst_dataset_close(data->sampled);
     vst_dataset_close(data->split_train);
     vst_dataset_close(data->split_validation);
+    vst_dataset_close(data->test_view);
     vst_dataset_close(data->test_split);
     vst_dataset_close(data->source);
-    vst_free(data->class_names);
     *data = (vsti_train_data){0};
 }

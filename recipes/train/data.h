@@ -4,15 +4,16 @@
 
 #include "datasets/loader/loader.h"
 #include "recipes/config/recipe.h"
+#include "recipes/model/classes.h"
 
 typedef struct vsti_train_data {
-    vst_dataset *source, *sampled, *split_train, *split_validation, *test_split; /* owned, in order of dependence */
+    vst_dataset *source, *sampled, *split_train, *split_validation, *test_split, *test_view; /* owned */
     const vst_dataset *train, *validation, *test; /* views of the above; validation may be NULL */
     uint64_t labelled;                            /* samples [0, labelled) of `train` keep their label */
     vst_augment *augment;
     vst_loader *loader, *validation_loader, *test_loader;
-    uint64_t steps; /* batches of an epoch: whole steps of optim.accumulate */
-    const char **class_names;
+    uint64_t steps;            /* batches of an epoch: whole steps of optim.accumulate */
+    vst_classes classes;       /* of the training split, and so the student's; names of the data set */
     uint64_t hash, train_hash; /* of the samples of all splits, and of those trained on */
     uint64_t view;             /* vst_view_id of the training: what is made of them */
 } vsti_train_data;

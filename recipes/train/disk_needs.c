@@ -5,7 +5,7 @@
 
 #include "recipes/model/model.h"
 #include "recipes/train/run_folder.h"
-#include "vision/optim/optim.h"
+#include "vision/optim/methods/method.h"
 
 /* Logs of some hundred epochs, samples.png, the files' headers. */
 static const uint64_t SMALL_FILES = 2000000;
@@ -29,7 +29,10 @@ static vst_status count_floats(const vst_model_config *config, uint64_t *all, ui
 /* Of the trained values in a checkpoint, besides the model: the values themselves, what the optimiser keeps, the
  * average, gathered gradients. */
 static uint64_t copies(const vst_optim_options *optim) {
-    return 1 + (strcmp(vst_optim_name(optim), "sgd") == 0 ? 1 : 2) + (optim->ema_decay > 0) + (optim->accumulate > 1);
+    const vst_optimizer_method *method = vst_optimizer_method_find(vst_optim_name(optim));
+    uint64_t count = 1 + (optim->ema_decay > 0) + (optim->accumulate > 1);
+    for (int i = 0; i < VST_OPTIMIZER_STATES; i++) count += method->states[i] != NULL;
+    return count;
 }
 
 static uint64_t count_written(const char *path) {

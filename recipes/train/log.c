@@ -18,17 +18,6 @@ static const double SLOW_LOADING = 0.1; /* share of the training time that is wo
 
 /* ---- Before the first step ---- */
 
-/* Classes that are not the same must be a mistake, unless the teacher's features alone are used. */
-static void compare_classes(const vsti_trainer *t, const vsti_teacher *teacher) {
-    for (int i = 0; i < teacher->model->class_count; i++) {
-        if (i < t->student.classes && strcmp(teacher->model->class_names[i], t->data.class_names[i]) == 0) continue;
-        vst_log(VST_LOG_WARNING,
-                "class %d is '%s' for the teacher and '%s' in the data set: was it trained on other classes?", i,
-                teacher->model->class_names[i], i < t->student.classes ? t->data.class_names[i] : "absent");
-        break;
-    }
-}
-
 static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     char top1[64] = "trained on other classes";
     if (teacher->external) {
@@ -52,7 +41,10 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     if (teacher->top1 < 50)
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
                 teacher->top1);
-    compare_classes(t, teacher);
+    if (teacher->classes.map) {
+        const vst_classes names = vst_model_classes(teacher->model, teacher->name);
+        vst_class_match_log(&teacher->classes, &t->data.classes, &names);
+    }
 }
 
 static void log_teachers(const vsti_trainer *t) {
@@ -77,9 +69,13 @@ static void log_losses(const vsti_trainer *t) {
     labelled_text(t, samples, sizeof samples);
     if (t->distilling) snprintf(weight, sizeof weight, ", weight %g", r->distill.label_weight);
     if (r->optim.smoothing > 0) snprintf(smoothing, sizeof smoothing, ", smoothing %g", r->optim.smoothing);
-    const bool labels = !t->distilling || r->distill.label_weight > 0;
+    const bool none = vst_dataset_classes(t->data.train) == 0;
+    const bool labels = !none && (!t->distilling || r->distill.label_weight > 0);
     if (labels)
         vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %s samples%s%s", "logits", samples, weight, smoothing);
+    if (none)
+        vst_log(VST_LOG_INFO, "images   %llu without labels: it learns from the teacher alone",
+                (unsigned long long)vst_dataset_count(t->data.train));
     for (int i = 0; t->distilling && i < r->term_count; i++)
         vst_log(VST_LOG_INFO, "%s %-12s <- %s's %s, distance %s, weight %g", labels || i ? "        " : "learns  ",
                 r->terms[i].student, r->terms[i].from, r->terms[i].teacher, r->terms[i].distance, r->terms[i].weight);
@@ -365,7 +361,8 @@ static void log_csv(vsti_trainer *t) {
 /* At most 80 columns: "epoch 9/10: loss 1.2345, test 1.2345; top-1 90.12, val 90.12, test 90.12 %; 12.3 s" */
 void vsti_log_epoch(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->progress.figures;
-    char test_loss[32] = "", validation[32] = "", test[32] = "";
+    char test_loss[32] = "", validation[32] = "", test[32] = "", top1[32] = "";
+    if (!isnan(f->train_top1)) snprintf(top1, sizeof top1, " %.2f,", f->train_top1); /* there were labels */
     log_json(t);
     log_csv(t);
     vsti_log_tensorboard(t);
@@ -374,8 +371,8 @@ void vsti_log_epoch(vsti_trainer *t) {
         snprintf(test, sizeof test, ", test %.2f", f->test_top1);
     }
     if (!isnan(f->validation_top1)) snprintf(validation, sizeof validation, ", val %.2f", f->validation_top1);
-    vst_log(VST_LOG_INFO, "epoch %d/%d: loss %.4f%s; top-1 %.2f%s%s %%; %.1f s", t->progress.epoch + 1,
-            t->recipe->run.epochs, f->train_loss, test_loss, f->train_top1, validation, test, t->progress.sums.seconds);
+    vst_log(VST_LOG_INFO, "epoch %d/%d: loss %.4f%s; top-1%s%s%s %%; %.1f s", t->progress.epoch + 1,
+            t->recipe->run.epochs, f->train_loss, test_loss, top1, validation, test, t->progress.sums.seconds);
     if (!isnan(f->other_top1))
         vst_log(VST_LOG_INFO, "         the %s weights: test loss %.4f, top-1 %.2f %%",
                 vsti_saves_average(t) ? "raw" : "average", f->other_loss, f->other_top1);

@@ -43,7 +43,7 @@ vst_status vsti_train_save(vsti_trainer *t, bool best) {
     const vst_model_content content = {.config = t->recipe->model,
                                        .params = t->student.params,
                                        .values = vsti_saves_average(t) ? vst_optimizer_ema(t->student.optimizer) : NULL,
-                                       .class_names = t->data.class_names,
+                                       .class_names = t->data.classes.names,
                                        .class_count = t->student.classes,
                                        .training = training};
     if (!training) VST_TRY(vst_fail_memory(1024));

@@ -41,6 +41,7 @@ static vst_status open_source(work *self, const vst_recipe *recipe) {
     VST_TRY(vsti_team_begin(&self->team, recipe->run.threads));
     VST_TRY(vsti_train_data_open(&self->data, recipe));
     VST_TRY(vsti_teachers_build(&self->teachers, recipe, false));
+    VST_TRY(vsti_teachers_match(&self->teachers, &self->data.classes));
     self->source = (vsti_cache_source){.recipe = recipe,
                                        .teachers = &self->teachers,
                                        .data = vsti_train_cache_data(&self->data, recipe),

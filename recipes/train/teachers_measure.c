@@ -46,7 +46,7 @@ static vst_status check_input(const vsti_teacher *teacher, vst_loader *loader) {
 static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti_train_data *data,
                           const volatile sig_atomic_t *stop) {
     vst_status status = VST_OK;
-    vst_dataset *view = NULL;
+    vst_dataset *view = NULL, *in_classes = NULL; /* some samples, with the teacher's class numbers */
     vst_loader *loader = NULL;
     vst_session *session = NULL;
     vst_evaluation evaluation = {0};
@@ -54,12 +54,16 @@ static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti
     const vst_dataset *dataset = data->validation;
     const uint64_t all = vst_dataset_count(data->source);
     const vst_broken_rule broken = vsti_recipe_broken(r);
-    if (vst_model_common_of(model)->classes != vst_model_common_of(r->model)->classes)
-        return VST_OK;                                         /* features alone */
+    const vst_classes own = vst_model_classes(teacher->model, teacher->name);
+    if (!teacher->classes.map) return VST_OK;                  /* of other classes: features alone */
     if (vst_dataset_classes(data->source) == 0) return VST_OK; /* no labels to measure by */
     if (!dataset) {
         VST_TRY(vst_dataset_sample(data->source, all < MEASURED ? all : MEASURED, (uint64_t)r->run.seed, &view));
         dataset = view;
+    }
+    if (!teacher->classes.same) {
+        VST_TRY(vst_dataset_relabel(dataset, teacher->classes.map, own.names, own.count, &in_classes));
+        dataset = in_classes;
     }
     VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
     VST_TRY(check_input(teacher, loader));
@@ -70,6 +74,7 @@ out:
     vst_evaluation_clear(&evaluation);
     vst_session_close(session);
     vst_loader_destroy(loader);
+    vst_dataset_close(in_classes);
     vst_dataset_close(view);
     return status;
 }

@@ -118,8 +118,8 @@ static vst_status open_cache(vsti_trainer *t) {
 
 static vst_status load_start(vsti_trainer *t) {
     const vst_run_options *run = &t->recipe->run;
-    const vst_status status =
-        vsti_start_load(&t->start, run->start, run->start_entry, t->recipe->model, run->new_head, (uint64_t)run->seed);
+    const vst_status status = vsti_start_load(&t->start, run->start, run->start_entry, t->recipe->model, run->new_head,
+                                              (uint64_t)run->seed, &t->data.classes);
     return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "run.start");
 }
 
@@ -189,6 +189,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     if (!t->options->dry_run) VST_TRY(open_folder(t));
     VST_TRY(vsti_train_data_open(&t->data, r));
     VST_TRY(vsti_teachers_build(&t->teachers, r, vst_recipe_cached(r)));
+    VST_TRY(vsti_teachers_match(&t->teachers, &t->data.classes));
     if (vst_recipe_cached(r)) VST_TRY(open_cache(t));
     if (r->run.start && *r->run.start) VST_TRY(load_start(t));
     VST_TRY(identify(t));

@@ -56,7 +56,8 @@ typedef struct vst_train_result {
     double test_loss, test_top1, test_top5;
     double validation_top1, best_validation; /* of the last and of the best epoch */
     int best_epoch;
-    double teacher_top1;                    /* measured before distilling */
+    double teacher_top1;                    /* measured before distilling, on validation samples or, without any,
+                                               on training samples; never on the test split */
     double seconds;                         /* of training and evaluating, all sessions of the run together */
     size_t parameters;                      /* trained ones of the model, projectors not counted */
     size_t bytes;                           /* memory of buckets, plans and batches held ready */

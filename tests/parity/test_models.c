@@ -15,24 +15,12 @@
 #include "vision/base/memory.h"
 
 /* Variants that timm does not have. */
-static const char *const not_in_timm[] = {"resnet8_cifar",
-                                          "resnet14_cifar",
-                                          "resnet20_cifar",
-                                          "resnet32_cifar",
-                                          "resnet56_cifar",
-                                          "vit_mini_patch4_28",
-                                          "vit_mini_patch7_28",
-                                          "deit_mini_distilled_patch4_28",
-                                          "cct_2_3x2_32",
-                                          "cct_4_3x2_32",
-                                          "cct_6_3x1_32",
-                                          "cct_6_3x2_32",
-                                          "cct_7_3x1_32",
-                                          "cct_7_3x1_32_c100",
-                                          "cct_7_3x2_32",
-                                          "cct_7_7x2_224",
-                                          "cct_14_7x2_224",
-                                          "cct_14_7x2_384"};
+static const char *const not_in_timm[] = {
+    "resnet8_cifar",  "resnet14_cifar",     "resnet20_cifar",     "resnet32_cifar",
+    "resnet56_cifar", "vit_mini_patch4_28", "vit_mini_patch7_28", "deit_mini_distilled_patch4_28",
+    "cct_2_3x2_32",   "cct_4_3x2_32",       "cct_6_3x1_32",       "cct_6_3x2_32",
+    "cct_7_3x1_32",   "cct_7_3x1_32_c100",  "cct_7_3x2_32",       "cct_7_7x2_224",
+    "cct_14_7x2_224", "cct_14_7x2_384"};
 enum { NOT_IN_TIMM = sizeof not_in_timm / sizeof *not_in_timm };
 
 /* ---- Our variants ---- */

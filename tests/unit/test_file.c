@@ -294,7 +294,7 @@ START_TEST(failures_keep_the_old_file) {
 }
 END_TEST
 
-/* A disk with so many bytes free. */
+/* Free bytes of the simulated disk. */
 static uint64_t free_bytes;
 int statvfs(const char *restrict path, struct statvfs *restrict disk) {
     struct stat info;

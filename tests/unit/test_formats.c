@@ -430,7 +430,7 @@ END_TEST
 static void tar_text(tar_file *tar, const char *name, const char *text) { tar_member(tar, name, text, strlen(text)); }
 
 START_TEST(webdataset) {
-    static const int numbers[] = {1, 2, 3, 4, 5}, labels[] = {2, 0, 1, -1, 2};
+    static const int numbers[] = {1, 2, 3, 4, 5}, labels[] = {2, 0, 1, 1, 2};
     tar_file tar = {0};
     tar_text(&tar, "__meta__.json", "{\"label\": 9}");
     tar_picture(&tar, "d/one.seg.png", 77); /* not the image */
@@ -443,7 +443,7 @@ START_TEST(webdataset) {
     tar_picture(&tar, "d/three.png", 3);
     tar_text(&tar, "d/three.json", "{\"label\": 1}");
     tar_picture(&tar, "d/four.png", 4);
-    tar_text(&tar, "d/four.json", "{\"label\": \"cat\"}");
+    tar_text(&tar, "d/four.json", "{\"label\": \"1\"}");
     tar_picture(&tar, "d/.hidden.png", 79);
     tar_text(&tar, "d/zfive.cls", "2");
     tar_text(&tar, "d/zfive.json", "{\"label\": 1}");
@@ -462,6 +462,59 @@ START_TEST(webdataset) {
     write_in(folder, "classes.txt", "n\nm", 3);
     expect_error(VST_ERROR_FORMAT, "d/one.png has label 2, but there are 2 classes",
                  try_open(in("w.tar"), "train", NULL));
+}
+END_TEST
+
+/* What is labelled is counted: a label that is elsewhere, of another kind or missing is an error, never a guess. */
+START_TEST(strange_labels) {
+    static const struct {
+        const char *members[5][2]; /* name and text; images have none */
+        const char *error;         /* NULL: it opens */
+        int labels[2];
+    } cases[] = {
+        {{{"a.cls", "1"}, {"a.png", NULL}, {"b.png", NULL}, {"b.cls", "0"}}, NULL, {1, 0}},
+        {{{"a.png", NULL}, {"a.json", "{\"label\": 1.0}"}, {"b.png", NULL}, {"b.json", "{\"label\": \"0\"}"}},
+         NULL,
+         {1, 0}},
+        {{{"a.png", NULL}, {"a.txt", "a cat"}, {"b.png", NULL}, {"b.txt", "2 dogs"}}, NULL, {-1, -1}},
+        {{{"a.png", NULL}, {"a.json", "{\"label\": null}"}, {"b.png", NULL}}, NULL, {-1, -1}},
+        {{{"a.png", NULL}, {"a.cls", "1"}, {"b.png", NULL}}, "b.png has no label", {0}},
+        {{{"a.png", NULL}, {"a.txt", "1\n"}, {"b.png", NULL}, {"b.txt", "0"}}, "a.txt holds a number", {0}},
+        {{{"a.png", NULL}, {"a.json", "{\"label\": \"cat\"}"}}, "\"label\" is \"cat\", and a class is a number", {0}},
+        {{{"a.png", NULL}, {"a.json", "{\"label\": 1.5}"}}, "\"label\" is 1.5, and a class is a number", {0}},
+        {{{"a.png", NULL}, {"a.json", "{\"label\": -1}"}}, "\"label\" is -1, and a class is a number", {0}},
+        {{{"a.png", NULL}, {"b.png", NULL}, {"a.cls", "1"}, {"b.cls", "0"}},
+         "a has a label but no image beside it",
+         {0}},
+        {{{"n.0.png", NULL}, {"n.0.cls", "1"}, {"m.png", NULL}, {"m.cls", "0"}},
+         "n.0.png: the key of a sample ends",
+         {0}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        tar_file tar = {0};
+        for (int k = 0; k < 5 && cases[i].members[k][0]; k++) {
+            if (cases[i].members[k][1]) tar_text(&tar, cases[i].members[k][0], cases[i].members[k][1]);
+            else tar_picture(&tar, cases[i].members[k][0], 1 + k / 2);
+        }
+        tar_end(&tar);
+        tar_write(in("strange.tar"), &tar);
+        if (cases[i].error) {
+            const vst_status status = try_open(in("strange.tar"), "train", NULL);
+            ck_assert_msg(status != VST_OK && strstr(vst_error_message(), cases[i].error), "case %zu: %s", i,
+                          status == VST_OK ? "opened" : vst_error_message());
+        } else {
+            vst_dataset *dataset;
+            vst_image image = {0};
+            ck_ok(vst_dataset_open(&dataset, in("strange.tar"), "train", NULL));
+            for (int k = 0; k < 2; k++) {
+                int label;
+                ck_ok(vst_dataset_read(dataset, (uint64_t)k, &image, &label));
+                ck_assert_int_eq(label, cases[i].labels[k]);
+            }
+            vst_image_clear(&image);
+            vst_dataset_close(dataset);
+        }
+    }
 }
 END_TEST
 
@@ -1108,6 +1161,7 @@ int main(void) {
     tcase_add_test(tests, tar_names_and_sizes);
     tcase_add_test(tests, tar_errors);
     tcase_add_test(tests, webdataset);
+    tcase_add_test(tests, strange_labels);
     tcase_add_test(tests, shard_folders);
     tcase_add_test(tests, index_files);
     tcase_add_test(tests, index_is_read);

@@ -1,5 +1,5 @@
-/* Logits that another program computed, in place of a teacher: a training with them is that with the teacher's own
- * cache; rows are found by name; what does not fit is refused with advice. */
+/* Logits of another program instead of a teacher: training with them equals training with the teacher's own cache; rows
+ * are found by name; mismatches are refused with advice. */
 #include <check.h>
 #include <math.h>
 
@@ -18,14 +18,14 @@ static const char recipe_text[] =
     "distill: {teacher: teacher/last.safetensors, cache: cache, cache_precision: float, terms: [{distance: kl}]}\n";
 #define EXTERNAL .settings = {"distill.teacher=cache", "distill.cache=imported"}
 
-static float table[ALL]; /* (VIEWS, TRAINED, CLASSES) as the teacher says it */
+static float table[ALL]; /* (VIEWS, TRAINED, CLASSES), the teacher's logits */
 
 static void enter(void) {
     enter_folder();
     run_fine((session){.recipe = teacher_recipe, .output = "teacher"});
 }
 
-/* Builds the cache with the teacher, and reads its answers. */
+/* Builds the cache with the teacher and reads its logits. */
 static void ask_teacher(void) {
     const session s = {.recipe = recipe_text};
     vst_recipe *recipe = read_recipe(&s);
@@ -82,7 +82,7 @@ START_TEST(trains_as_with_the_teacher) {
     expect_said("another program's answers (vistill cache import), top-1 ");
     same_tensors("online", "external", "best.safetensors");
 
-    /* a run knows its answers again, and other ones */
+    /* a resumed run accepts the same logits and refuses others */
     external.resume = true;
     run_fine(external);
     for (int i = 0; i < ALL; i++) table[i] = -table[i];
@@ -95,7 +95,7 @@ START_TEST(trains_as_with_the_teacher) {
 }
 END_TEST
 
-/* Rows of all training samples, those of the validation split too, in any order that a list of names says. */
+/* Finds the rows of all training samples, including the validation split, for a list of names in any order. */
 START_TEST(finds_rows_by_name) {
     static float whole[TRAIN * CLASSES];
     double top1;
@@ -128,7 +128,7 @@ START_TEST(finds_rows_by_name) {
     same_bytes("ordered/teacher1.bin", "named/teacher1.bin");
 
     size_t size;
-    char *bytes = read_whole("ordered/teacher1.bin", &size); /* the same answers for both views: those of the first */
+    char *bytes = read_whole("ordered/teacher1.bin", &size); /* both views have the logits of the first */
     ck_assert_uint_eq(size, VIEWS * TRAINED * CLASSES * sizeof(float));
     ck_assert_mem_eq(bytes, table, size / 2);
     ck_assert_mem_eq(bytes, bytes + size / 2, size / 2);
@@ -181,11 +181,14 @@ START_TEST(refuses_what_does_not_fit) {
     ck_assert_int_eq(import((session){.output = NULL}, (vst_cache_import_options){0}, &top1), VST_ERROR_NUMERIC);
     ck_assert(!exists("cache/cache.json"));
 
-    /* and a training that asks such a teacher for more than its logits, or without the cache */
+    /* a term that needs more than logits, or a training without the cache */
     session features = {.recipe = recipe_text,
                         .settings = {"distill.teacher=cache", "distill.cache=imported",
                                      "distill.terms=[{distance: mse, student: blocks.0, teacher: layer3}]"}};
     session bare = {.recipe = recipe_text, .settings = {"distill.teacher=cache", "distill.cache="}};
+    ck_assert_int_eq(run(&features), VST_ERROR_NOT_FOUND);
+    ck_assert_msg(strstr(vst_error_message(), "imported/cache.json is not there: `vistill cache import RECIPE LOGITS`"),
+                  "%s", vst_error_message());
     table[5] = 0;
     write_logits(table, VST_SHAPE(VIEWS, TRAINED, CLASSES));
     ck_ok(import((session){EXTERNAL}, (vst_cache_import_options){0}, &top1));
@@ -197,7 +200,7 @@ START_TEST(refuses_what_does_not_fit) {
 }
 END_TEST
 
-/* What the other actions of the command do with such a cache. */
+/* Other actions of the cache command on such a cache. */
 START_TEST(is_checked_and_not_built) {
     double top1;
     vst_cache_size size;

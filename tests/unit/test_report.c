@@ -181,21 +181,21 @@ static const struct {
 };
 
 START_TEST(verdict) {
-    vst_report_run three[3] = {vst_report_unknown("a"), vst_report_unknown("b"), vst_report_unknown("c")};
-    const vst_report report = {.title = "t", .runs = three, .run_count = 3, .class_count = CLASSES};
+    vst_report_run shown[3] = {vst_report_unknown("a"), vst_report_unknown("b"), vst_report_unknown("c")};
+    const vst_report report = {.title = "t", .runs = shown, .run_count = 3, .class_count = CLASSES};
     char *text, *html;
-    three[0].top1 = verdicts[_i].student;
-    three[0].latency_ms = verdicts[_i].ms;
-    three[0].megabytes = verdicts[_i].megabytes;
-    three[0].confusion = &confusion;
-    three[1].top1 = verdicts[_i].plain;
-    three[2].top1 = verdicts[_i].teacher;
-    three[2].latency_ms = verdicts[_i].teacher_ms;
-    three[2].megabytes = verdicts[_i].teacher_megabytes;
+    shown[0].top1 = verdicts[_i].student;
+    shown[0].latency_ms = verdicts[_i].ms;
+    shown[0].megabytes = verdicts[_i].megabytes;
+    shown[0].confusion = &confusion;
+    shown[1].top1 = verdicts[_i].plain;
+    shown[2].top1 = verdicts[_i].teacher;
+    shown[2].latency_ms = verdicts[_i].teacher_ms;
+    shown[2].megabytes = verdicts[_i].teacher_megabytes;
     ck_ok(vst_report_verdict(&report, &text));
     ck_assert_ptr_null(text); /* nobody was taught */
-    if (!isnan(three[1].top1)) three[0].plain = &three[1];
-    if (!isnan(three[2].top1)) three[0].teacher = &three[2];
+    if (!isnan(shown[1].top1)) shown[0].plain = &shown[1];
+    if (!isnan(shown[2].top1)) shown[0].teacher = &shown[2];
     ck_ok(vst_report_verdict(&report, &text));
     ck_assert_str_eq(text, verdicts[_i].text);
     ck_ok(vst_report_html(&report, &html, NULL));

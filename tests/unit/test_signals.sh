@@ -20,10 +20,11 @@ train() { # SIGNAL COMMAND…: sends it once an epoch is complete
     process=$!
     while kill -0 $process 2> /dev/null && [ "$(cat run/summary.csv 2> /dev/null | wc -l)" -lt 2 ]; do sleep 0.02; done
     kill -s "$signal" $process
+    kill -s "$signal" $process 2> /dev/null || true # of a closed terminal the kernel and the shell tell, of Ctrl-C wrappers
     code=0
     wait $process || code=$?
 }
-for signal in HUP TERM; do
+for signal in HUP TERM INT; do
     rm -rf run
     train $signal "$vistill" train recipe.yaml
     [ $code = 130 ] || fail "SIG$signal: exit code $code: $(cat log)"

@@ -26,6 +26,6 @@ expect 1 "2 threads are needed to compute, and OpenMP gives 1" \
     env OMP_THREAD_LIMIT=1 "$vistill" train recipe.yaml --force -s run.threads=2
 # The threads of the environment are those of a training that names none.
 expect 0 "the run used 2 threads, now there are 3: it will not be the same bit for bit" sh -c "
-    OMP_NUM_THREADS=2 timeout -s INT 1 '$vistill' train recipe.yaml --force -s run.epochs=1000 -s run.log_seconds=0
+    OMP_NUM_THREADS=2 timeout --foreground -s INT 1 '$vistill' train recipe.yaml --force -s run.epochs=1000 -s run.log_seconds=0
     timeout 60 '$vistill' train recipe.yaml --resume -s run.epochs=1000 --dry-run || true
-    timeout -s INT 5 '$vistill' train recipe.yaml --resume -s run.epochs=1000 || true"
+    timeout --foreground -s INT 5 '$vistill' train recipe.yaml --resume -s run.epochs=1000 || true"

@@ -98,7 +98,8 @@ START_TEST(narrow_image_is_refused) {
     const vst_evaluation_view view = {224, 0.875, VST_FILTER_BICUBIC};
     fill(&image, 1, 1, 1000);
     ck_assert_int_eq(vst_image_evaluation_view(&view, &image, scratch), VST_ERROR_LIMIT);
-    ck_assert_ptr_nonnull(strstr(vst_error_message(), "an image of 1000 x 1 pixels (height x width) is too narrow: resized to 256000 x 256"));
+    ck_assert_ptr_nonnull(strstr(
+        vst_error_message(), "an image of 1000 x 1 pixels (height x width) is too narrow: resized to 256000 x 256"));
     clear(&image, scratch);
 }
 END_TEST

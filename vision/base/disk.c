@@ -1,4 +1,4 @@
-/* Room on disks. */
+/* Free space of disks. */
 #include "vision/base/disk.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ const char *vsti_bytes_text(uint64_t bytes, char text[32]) {
     return text;
 }
 
-/* "a/b" -> "a", "a" -> ".", "/a" -> "/"; false: there is nothing above. */
+/* Goes to the parent: "a/b" -> "a", "a" -> ".", "/a" -> "/"; false if there is none. */
 static bool go_up(char *path) {
     char *slash = strrchr(path, '/');
     if (strcmp(path, ".") == 0 || strcmp(path, "/") == 0) return false;

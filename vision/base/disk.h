@@ -1,4 +1,4 @@
-/* Room on disks. */
+/* Free space of disks. */
 #ifndef VISTILL_VISION_BASE_DISK_H
 #define VISTILL_VISION_BASE_DISK_H
 
@@ -9,8 +9,8 @@
 /* "1.20 TB", "3.21 GB", "40.0 MB" or "1.5 kB", in powers of 1000. */
 const char *vsti_bytes_text(uint64_t bytes, char text[32]);
 
-/* VST_ERROR_IO if the disk of `path` (of the nearest folder above it that exists, if it does not) has fewer than
- * `needed` bytes free for this user. The message says what is needed, what is free and where, then `advice`. */
+/* VST_ERROR_IO if the disk of `path` (or of its nearest existing parent) has fewer than `needed` bytes free for this
+ * user. The message says how much is needed and free and where, followed by `advice`. */
 VST_NODISCARD vst_status vsti_disk_check(const char *path, uint64_t needed, const char *advice);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
@@ -74,9 +75,25 @@ static vst_status failure(const codec *self, const char *verb) {
     return vst_fail(VST_ERROR_FORMAT, "%s PNG: %s (byte %zu of %zu)", verb, self->text, self->offset, self->size);
 }
 
+/* Pillow compares the checksums of the chunks before the pixels, those of the pixels and what follows it does not look
+ * at: a missing end is none of an error. */
+static void check_sums(const codec *self) {
+    enum { SIGNATURE = 8, HEADER = 8, CHECKSUM = 4 };
+    for (size_t at = SIGNATURE; at + HEADER + CHECKSUM <= self->size;) {
+        const size_t length = png_get_uint_32(self->input + at);
+        if (memcmp(self->input + at + 4, "IDAT", 4) == 0 || length > self->size - at - HEADER - CHECKSUM) return;
+        const uint8_t *end = self->input + at + HEADER + length;
+        if (crc32(0, self->input + at + 4, (uInt)length + 4) != png_get_uint_32(end))
+            png_error(self->png, "a wrong checksum before the pixels");
+        at += HEADER + length + CHECKSUM;
+    }
+}
+
 /* Reads everything up to the pixels. */
 static bool read_header(codec *self) {
     png_structp png = self->png;
+    check_sums(self);
+    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* skip metadata */
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX); /* no limits on the sides: the area is checked below */
     png_set_chunk_malloc_max(png, self->limits.chunk_bytes);
@@ -112,7 +129,6 @@ static void read_rows(codec *self, vst_image *out) {
     if (png_get_rowbytes(self->png, self->info) != stride) png_error(self->png, "unexpected length of a row");
     for (int pass = 0; pass < passes; pass++)
         for (int y = 0; y < out->height; y++) png_read_row(self->png, out->pixels + (size_t)y * stride, NULL);
-    png_read_end(self->png, NULL);
 }
 
 static vst_status decode(codec *self, vst_image *out) {

@@ -37,20 +37,20 @@ VST_NODISCARD vst_status vsti_cache_build(const vsti_cache_source *source, const
 
 /* ---- import ---- */
 
-/* Logits that another program computed. */
+/* Logits computed by another program. */
 typedef struct vsti_logits {
     const vst_tensor *tensor; /* (count, classes) or (views, count, classes), floating point */
     uint64_t count;
     size_t classes;
-    uint64_t views;       /* 1: the same for each view */
-    const uint64_t *rows; /* of each training sample, below count */
+    uint64_t views;       /* 1: all views have the same logits */
+    const uint64_t *rows; /* by training sample: its row, below count */
     uint64_t hash;        /* of the tensor */
-    double top1;          /* NAN: not known */
+    double top1;          /* NAN: unknown */
 } vsti_logits;
 
-/* Writes them as the answers of a teacher that is in the cache alone (distill.teacher: cache). The recipe has
- * augment.views, as many as the logits have, or these have one. A folder that holds a cache is refused without `force`.
- */
+/* Writes the logits to a cache as the outputs of a teacher that exists only there (distill.teacher: cache). The recipe
+ * must have as many augment.views as the logits, or the logits have one view. Without `force` a folder that has a cache
+ * is an error. */
 VST_NODISCARD vst_status vsti_cache_import(const vst_recipe *recipe, const vsti_cache_data *data,
                                            const vsti_logits *logits, bool force, vst_cache_size *size);
 

@@ -1,4 +1,4 @@
-/* Makes a cache of logits that another program computed: the records that building one would write, from a table. */
+/* Makes a cache from logits that another program computed, with the same records as a build would write. */
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
@@ -15,7 +15,7 @@ typedef struct importer {
     uint8_t *record;
 } importer;
 
-/* A teacher that is nothing but its logits. */
+/* A teacher that has only logits. */
 static void describe_logits(vsti_teachers *teachers, const vsti_logits *logits) {
     vsti_teacher *teacher = &teachers->list[teachers->count++];
     *teacher =
@@ -44,7 +44,7 @@ out:
     return status;
 }
 
-/* A sample's logits in a view, from the table's row. */
+/* The logits of a sample in a view. */
 static const float *row_of(const importer *self, uint64_t view, uint64_t sample) {
     const vsti_logits *l = self->logits;
     const uint64_t row = l->rows[sample] + (l->views > 1 ? view * l->count : 0);

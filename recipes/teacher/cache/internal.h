@@ -107,7 +107,7 @@ uint64_t vsti_cache_index(const vsti_cache *cache, vsti_position position, uint6
 
 /* Opens the data files for writing with an exclusive lock. */
 VST_NODISCARD vst_status vsti_cache_open_write(vsti_cache *cache);
-/* Writes records of a teacher from `index` on. */
+/* Writes records of a teacher from record `index` on. */
 VST_NODISCARD vst_status vsti_cache_put(const vsti_cache *cache, const vsti_cache_teacher *teacher, uint64_t index,
                                         const uint8_t *records, size_t count);
 /* Records are synced before the manifest that counts them (manifest.c). */
