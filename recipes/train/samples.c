@@ -22,8 +22,8 @@ static const char *caption(const vsti_trainer *t, const vst_batch *batch, int i,
     const int label = batch->labels[i], other = batch->labels[batch->count - 1 - i];
     if (label < 0) return NULL;
     const bool mixed = batch->mixes[i].lambda < 1 && other >= 0 && other != label;
-    snprintf(text, CAPTION, "%s%s%s", t->data.class_names[label], mixed ? " + " : "",
-             mixed ? t->data.class_names[other] : "");
+    snprintf(text, CAPTION, "%s%s%s", t->data.classes.names[label], mixed ? " + " : "",
+             mixed ? t->data.classes.names[other] : "");
     return text;
 }
 
