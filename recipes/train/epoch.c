@@ -28,8 +28,8 @@ static vst_status keep(vsti_trainer *t, vst_status cause) {
     snprintf(why, sizeof why, "%s", vst_error_message());
     add_seconds(t);
     if (vsti_train_save(t, false) != VST_OK) return vst_fail(cause, "%s", why);
-    return vst_fail(cause, "%s. Epoch %d up to step %llu is saved: --resume continues in %s", why, t->progress.epoch + 1,
-                    (unsigned long long)t->progress.step, t->folder.path);
+    return vst_fail(cause, "%s. Epoch %d up to step %llu is saved: --resume continues in %s", why,
+                    t->progress.epoch + 1, (unsigned long long)t->progress.step, t->folder.path);
 }
 
 /* Saves everything and ends the run, after Ctrl-C. */
