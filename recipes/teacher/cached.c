@@ -116,7 +116,7 @@ vst_status vsti_read_cached(const vsti_teachers *teachers, const vsti_teacher *t
             const vsti_cache_tap *tap = teacher->taps[k].cached;
             const vsti_teacher_tap *wanted = &teacher->taps[k];
             float *target = wanted->target + (size_t)i * (wanted->floats / (size_t)teacher->batch);
-            float *values = wanted->scores ? teacher->scores : target;
+            float *values = wanted->scores && teacher->scores ? teacher->scores : target;
             if (vsti_cache_decode(tap, cache->dtype, from->buffer, values))
                 vsti_take_scores(teacher, wanted, values, 1, target);
             else

@@ -33,7 +33,7 @@ void vsti_take_scores(const vsti_teacher *teacher, const vsti_teacher_tap *tap, 
                       float *target) {
     const size_t batch = (size_t)teacher->batch, own = tap->stored_floats / batch, wanted = tap->floats / batch;
     if (values == target) return;
-    if (!tap->scores || teacher->classes.same) {
+    if (!tap->scores || !teacher->classes.map || teacher->classes.same) {
         memcpy(target, values, (size_t)count * own * sizeof *target);
         return;
     }

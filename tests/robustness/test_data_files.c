@@ -127,12 +127,19 @@ static vst_status decode_copy(const uint8_t *bytes, size_t size, int channels) {
     return status;
 }
 
+/* The end (IEND, 12 bytes) may be missing, and the checksum of the pixels may be wrong, as for Pillow; not that of what
+ * is before them. */
 START_TEST(png_cut) {
     static png_bytes file;
     const png_kind *now = &kinds[_i / 2];
     make_png(&file, now->colour, now->depth, _i % 2, now->transparency, SIDE, SIDE);
     ck_assert_int_eq(decode_copy(file.data, file.size, 0), VST_OK);
-    for (size_t size = 0; size < file.size; size++) ck_assert_int_eq(decode_copy(file.data, size, 3), VST_ERROR_FORMAT);
+    for (size_t size = 0; size < file.size; size++)
+        ck_assert_int_eq(decode_copy(file.data, size, 3), size + 12 >= file.size ? VST_OK : VST_ERROR_FORMAT);
+    file.data[file.size - 13] ^= 1; /* IDAT */
+    ck_assert_int_eq(decode_copy(file.data, file.size, 3), VST_OK);
+    file.data[32] ^= 1; /* IHDR */
+    ck_assert_int_eq(decode_copy(file.data, file.size, 3), VST_ERROR_FORMAT);
 }
 END_TEST
 

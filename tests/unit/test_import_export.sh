@@ -84,7 +84,7 @@ grep -qE '^wrong shape +head.weight +\(2, 8\) +\(10, 8\) +F16$' err || { echo "F
 expect 1 err 'and 16 more: missing' import "$files/tiny.pth" --model vit_mini_patch4_28 -o no.safetensors
 expect 1 err 'names has 2 names, the model 3 classes' import a.safetensors --set classes=3 --reset-head --classes names -o no.safetensors
 expect 1 err 'names has more than 1 names' import a.safetensors --set classes=1 --reset-head --classes names -o no.safetensors
-printf 'cat\n\n' >empty
+printf 'cat\n\ndog\n' >empty
 expect 1 err 'empty:2: the line is empty' import a.safetensors --classes empty -o no.safetensors
 expect 1 err 'not a Vistill model file; weights of other programs become one with `vistill import`' export b.out.safetensors -o no.safetensors
 expect 1 err 'its ending names no export format (safetensors)' export a.safetensors -o no.onnx

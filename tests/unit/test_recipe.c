@@ -12,6 +12,7 @@
 #include "recipes/config/study_file.h"
 #include "recipes/config/yaml.h"
 #include "recipes/distill/distances/distance.h"
+#include "recipes/model/model.h"
 #include "tests/unit/own_folder.h"
 #include "tests/unit/suite.h"
 #include "vision/base/memory.h"
@@ -389,6 +390,12 @@ static int read_shipped(const char *path) {
         ck_ok(vst_study_read(&study, path));
         for (int i = 0; i < study->run_count; i++) {
             const vst_study_run *run = &study->runs[i];
+            if (run->model_path) {
+                vst_model *model;
+                ck_ok(vst_model_read(&model, run->model_path));
+                vst_model_destroy(model);
+                continue;
+            }
             ck_ok(vst_recipe_read(&recipe, run->recipe_path, (const char *const *)run->settings, run->setting_count));
             vst_recipe_destroy(recipe);
         }

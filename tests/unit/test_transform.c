@@ -99,7 +99,7 @@ START_TEST(narrow_image_is_refused) {
     fill(&image, 1, 1, 1000);
     ck_assert_int_eq(vst_image_evaluation_view(&view, &image, scratch), VST_ERROR_LIMIT);
     ck_assert_ptr_nonnull(strstr(
-        vst_error_message(), "an image of 1000 x 1 pixels (height x width) is too narrow: resized to 256000 x 256"));
+        vst_error_message(), "an image of 1 x 1000 pixels (height x width) is too narrow: resized to 256 x 256000"));
     clear(&image, scratch);
 }
 END_TEST

@@ -1,6 +1,7 @@
 /* PNG through libpng: the only file that includes png.h. libpng reports errors with longjmp, so everything that changes
- * after setjmp is in a `codec` outside the function that calls setjmp. One deviation from Pillow: 16-bit grey is scaled
- * to 8 bits. Pillow's convert("RGB") clips, so that every value above 255 becomes white. */
+ * after setjmp is in a `codec` outside the function that calls setjmp. Deviations from Pillow: 16-bit grey is scaled to
+ * 8 bits, where convert("RGB") clips, so that every value above 255 becomes white; a file that ends within the last 8
+ * bytes of the compressed pixels (their checksums) is an error. */
 #include <png.h>
 #include <setjmp.h>
 #include <stdbool.h>
@@ -75,8 +76,8 @@ static vst_status failure(const codec *self, const char *verb) {
     return vst_fail(VST_ERROR_FORMAT, "%s PNG: %s (byte %zu of %zu)", verb, self->text, self->offset, self->size);
 }
 
-/* Pillow compares the checksums of the chunks before the pixels, those of the pixels and what follows it does not look
- * at: a missing end is none of an error. */
+/* As Pillow: the checksums of the chunks before the pixels must be right. Those of the pixels and everything behind
+ * them are not looked at, so that the end may be missing. */
 static void check_sums(const codec *self) {
     enum { SIGNATURE = 8, HEADER = 8, CHECKSUM = 4 };
     for (size_t at = SIGNATURE; at + HEADER + CHECKSUM <= self->size;) {
