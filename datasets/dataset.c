@@ -168,10 +168,10 @@ vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *hash) {
 typedef struct view {
     vst_dataset base;
     const vst_dataset *parent;
+    vst_dataset *owned; /* the parent, if it is closed with the view; or NULL */
     uint64_t seed, first;
     int *labels;        /* of the parent's classes; NULL: a permutation */
     const char **names; /* of the new classes */
-    vst_dataset *owned; /* the parent, if it goes with the view */
 } view;
 
 static vst_status view_hash(const vst_dataset *dataset, uint64_t *hash) {
@@ -235,6 +235,21 @@ vst_status vst_dataset_split(const vst_dataset *dataset, uint64_t validation_cou
     if (status == VST_OK) return VST_OK;
     vst_dataset_close(*validation);
     *validation = NULL;
+    return status;
+}
+
+vst_status vst_dataset_hold_out(vst_dataset *dataset, uint64_t count, uint64_t seed, bool rest, vst_dataset **out) {
+    vst_status status = VST_OK;
+    *out = NULL;
+    if (count < 1 || count >= dataset->count)
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
+                         "%s: %llu samples to be held out, it must be 1 to %llu (one less than all)", dataset->path,
+                         (unsigned long long)count, (unsigned long long)dataset->count - 1));
+    VST_TRY(
+        view_create(out, dataset, "dataset.hold_out", seed, rest ? count : 0, rest ? dataset->count - count : count));
+    ((view *)*out)->owned = dataset;
+out:
+    if (status != VST_OK) vst_dataset_close(dataset);
     return status;
 }
 

@@ -92,6 +92,10 @@ VST_NODISCARD vst_status vst_dataset_hash(const vst_dataset *dataset, uint64_t *
  * samples drawn by `seed` become *validation, all others *train. */
 VST_NODISCARD vst_status vst_dataset_split(const vst_dataset *dataset, uint64_t validation_count, uint64_t seed,
                                            vst_dataset **train, vst_dataset **validation);
+/* hold_out: the `count` samples, or with `rest` all others, of another draw by `seed`. *view owns `dataset` and closes
+ * it; if the call fails, it is closed too. */
+VST_NODISCARD vst_status vst_dataset_hold_out(vst_dataset *dataset, uint64_t count, uint64_t seed, bool rest,
+                                              vst_dataset **view);
 /* sample: `count` samples drawn by `seed`; a smaller count selects the first samples of a larger one. */
 VST_NODISCARD vst_status vst_dataset_sample(const vst_dataset *dataset, uint64_t count, uint64_t seed,
                                             vst_dataset **view);

@@ -29,8 +29,14 @@ void vst_augment_scratch_clear(vst_augment_scratch *scratch) {
 }
 
 static vst_status unknown_policy(const char *name) {
-    char known[1024] = "";
+    enum { MOST = 64 };
+    char known[1024] = "", hint[VST_OPTION_HINT];
+    vst_option names[MOST] = {{0}};
     size_t used = 0;
+    for (size_t i = 0; i < vsti_augmentation_count && i + 1 < MOST; i++)
+        names[i] = (vst_option){.name = vsti_augmentation_table[i]->name, .type = VST_TYPE_BOOL};
+    if (strstr(vst_options_hint(names, name, hint), "did you mean"))
+        return vst_fail(VST_ERROR_ARGUMENT, "there is no augmentation '%s'%s", name, hint);
     for (size_t i = 0; i < vsti_augmentation_count && used < sizeof known; i++) {
         const vst_augmentation *policy = vsti_augmentation_table[i];
         used +=
@@ -204,6 +210,31 @@ void vst_augment_finish(const vst_augment *self, const vst_augment_state *state,
     }
 }
 
+/* The third stage on an image of bytes. */
+static vst_status finish_image(const vst_augment *self, const vst_augment_state *state, vst_image *image) {
+    static const double mean[] = {0.485, 0.456, 0.406}, std[] = {0.229, 0.224, 0.225};
+    const size_t area = (size_t)image->height * (size_t)image->width, channels = (size_t)image->channels;
+    if (!self || !self->count || !self->steps[self->count - 1].policy->apply_floats) return VST_OK;
+    float *values = vst_alloc(area * channels * sizeof *values);
+    if (!values) return vst_fail_memory(area * channels * sizeof *values);
+    for (size_t i = 0; i < area * channels; i++)
+        values[i % channels * area + i / channels] = (float)image->pixels[i] / 255;
+    const vst_augment_floats sample = {.values = values,
+                                       .channels = image->channels,
+                                       .height = image->height,
+                                       .width = image->width,
+                                       .mean = mean,
+                                       .std = std};
+    vst_augment_finish(self, state, &sample);
+    for (size_t i = 0; i < area; i++)
+        for (size_t c = 0; c < channels; c++) {
+            const float value = values[c * area + i] * 255 + 0.5f;
+            image->pixels[i * channels + c] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+        }
+    vst_free(values);
+    return VST_OK;
+}
+
 vst_status vst_augment_apply(const vst_augment *self, uint64_t seed, uint32_t epoch, uint64_t sample,
                              vst_image *image) {
     vst_augment_scratch scratch = {0};
@@ -213,6 +244,7 @@ vst_status vst_augment_apply(const vst_augment *self, uint64_t seed, uint32_t ep
                       image->width, &state, &part);
     vst_status status = state.cropped ? vst_image_crop(image, part, image) : VST_OK;
     if (status == VST_OK) status = vst_augment_image(self, &state, image, &scratch);
+    if (status == VST_OK) status = finish_image(self, &state, image);
     vst_augment_scratch_clear(&scratch);
     return status;
 }

@@ -82,7 +82,8 @@ VST_NODISCARD vst_status vst_augment_image(const vst_augment *augment, vst_augme
 void vst_augment_finish(const vst_augment *augment, const vst_augment_state *state, const vst_augment_floats *sample);
 bool vst_augment_has_crop(const vst_augment *augment); /* true if the box may be smaller than the image */
 
-/* Stages 1 and 2 for an image in memory (copy 0), with its own scratch images; for previews. */
+/* All stages for an image in memory (copy 0), with its own scratch images; for previews. Noise that the third one draws
+ * has the mean and deviation of ImageNet. */
 VST_NODISCARD vst_status vst_augment_apply(const vst_augment *augment, uint64_t seed, uint32_t epoch, uint64_t sample,
                                            vst_image *image);
 

@@ -8,6 +8,7 @@
 #include "recipes/commands/main.h"
 #include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
+#include "recipes/train/fit.h"
 #include "recipes/train/teacher_cache.h"
 
 extern const vst_command vsti_command_cache;
@@ -22,7 +23,10 @@ static void print_size(const vst_recipe *recipe, const vst_cache_size *size) {
 static vst_status build(const vst_arguments *arguments, const vst_recipe *recipe) {
     vst_status status = VST_OK;
     vst_cache_size size;
-    vst_cache_build_options options = {.force = vst_flag_given(arguments, "force"), .stop = vst_catch_interrupt()};
+    vst_cache_build_options options = {
+        .force = vst_flag_given(arguments, "force"),
+        .stop = vst_catch_interrupt(VST_STOPPING("after this batch"),
+                                    VST_ENDED("the answers since the last complete block are lost"))};
     VST_TRY(vst_flag_int(arguments, "epochs", 1, 100000, &options.epochs));
     VST_TRY(vst_cache_build(recipe, &options, &size));
     print_size(recipe, &size);
@@ -84,7 +88,10 @@ static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe
     vst_cache_report report;
     int samples = 512;
     VST_TRY(vst_flag_int(arguments, "samples", 1, 100000000, &samples));
-    VST_TRY(vst_cache_check(recipe, samples, vst_catch_interrupt(), &report));
+    VST_TRY(vst_cache_check(recipe, samples,
+                            vst_catch_interrupt(VST_STOPPING("after this batch"),
+                                                VST_ENDED("the answers since the last complete block are lost")),
+                            &report));
     if (vst_flag_given(arguments, "json")) VST_TRY(print_json(recipe, &report));
     else VST_TRY(print_report(recipe, &report));
     if (!report.good)
@@ -134,6 +141,7 @@ static int run(const vst_arguments *arguments) {
                                  importing ? "name the file of logits after the recipe" : "\"%.100s\" is too much",
                                  arguments->words[arguments->word_count - 1]);
     vst_status status = vst_recipe_read(&recipe, arguments->words[1], settings, count);
+    if (status == VST_OK) status = vst_recipe_fit_data(recipe);
     if (status == VST_OK) status = (building ? build : importing ? import : check)(arguments, recipe);
     vst_recipe_destroy(recipe);
     return vst_command_exit(status);

@@ -12,6 +12,7 @@
 #include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/datatools/datatools.h"
+#include "recipes/train/fit.h"
 
 extern const vst_command vsti_command_data;
 static const char *const splits[] = {"train", "test"};
@@ -136,7 +137,9 @@ static vst_status check(const vst_arguments *arguments, bool *broken) {
     VST_TRY(open_splits(arguments, opened));
     for (int i = 0; i < 2; i++) {
         if (!opened[i]) continue;
-        VST_TRY(vst_data_check(opened[i], workers, vst_catch_interrupt(), &report));
+        VST_TRY(vst_data_check(opened[i], workers,
+                               vst_catch_interrupt(VST_STOPPING("after this image"), VST_ENDED("nothing was finished")),
+                               &report));
         VST_TRY((vst_flag_given(arguments, "json") ? print_json : print_report)(opened[i], split_name(opened[i], i),
                                                                                 &report));
         *broken |= report.bad_count > 0;
@@ -179,7 +182,9 @@ static vst_status pack(const vst_arguments *arguments) {
     vst_dataset *opened[2] = {NULL, NULL};
     int megabytes = 512, seed = 0;
     vst_pack_options options = {
-        .shuffle = vst_flag_given(arguments, "shuffle"), .quality = 95, .stop = vst_catch_interrupt()};
+        .shuffle = vst_flag_given(arguments, "shuffle"),
+        .quality = 95,
+        .stop = vst_catch_interrupt(VST_STOPPING("after this image"), VST_ENDED("nothing was finished"))};
     const char *output = vst_flag_value(arguments, "output");
     VST_TRY(vst_flag_int(arguments, "shard-size", 1, 1 << 20, &megabytes));
     VST_TRY(vst_flag_int(arguments, "shuffle", 0, INT32_MAX, &seed));
@@ -208,13 +213,14 @@ out:
 static vst_status dump(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_recipe *recipe = NULL;
-    int epoch = 0, batches = 1, written, count;
+    int epoch = 1, batches = 1, written, count;
     const char *output = vst_flag_value(arguments, "output");
     const char *const *settings = vst_flag_values(arguments, "set", &count);
     VST_TRY(vst_recipe_read(&recipe, arguments->words[1], settings, count));
+    VST_TRY(vst_recipe_fit_data(recipe));
     VST_TRY(vst_flag_int(arguments, "batches", 1, 10000, &batches));
-    VST_TRY(vst_flag_int(arguments, "epoch", 0, 1000000, &epoch));
-    VST_TRY(vst_data_dump(recipe, epoch, batches, output, &written));
+    VST_TRY(vst_flag_int(arguments, "epoch", 1, 1000000, &epoch));
+    VST_TRY(vst_data_dump(recipe, epoch - 1, batches, output, &written));
     printf("%s: %d batch%s of epoch %d, %d images each\n", output, written, written == 1 ? "" : "es", epoch,
            recipe->optim.batch);
 out:
@@ -260,7 +266,7 @@ static const vst_flag flags[] = {
     {"seed", 0, "N", "preview: which samples and random numbers, 0 by default"},
     {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder; dump: the file"},
     {"batches", 0, "N", "dump: how many, 1 by default"},
-    {"epoch", 0, "N", "dump: of this epoch, from 0 on"},
+    {"epoch", 0, "N", "dump: of this epoch, from 1 on, which is the default"},
     {"set", 's', "KEY=VALUE", "dump: changes a key of the recipe; can be repeated"},
     {"shard-size", 0, "MB", "pack: largest size of a shard, 512 by default"},
     {"shuffle", 0, "SEED", "pack: in an order drawn by this seed, not in the data set's"},

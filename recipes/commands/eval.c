@@ -94,7 +94,7 @@ static int run(const vst_arguments *arguments) {
     vst_loader *loader = NULL;
     vst_session *session = NULL;
     vst_evaluation evaluation = {0};
-    double latency = 0;
+    vst_latency latency;
     int batch = 256, workers = 1;
     vst_broken_rule broken = {.limit = 0.01};
     const char *split = vst_flag_value(arguments, "split");
@@ -110,10 +110,13 @@ static int run(const vst_arguments *arguments) {
     vst_class_match_log(&match, &from, &to);
     VST_TRY(vst_evaluation_loader(&loader, view ? view : dataset, model->config, batch, workers, &broken));
     VST_TRY(vst_session_create_model(&session, model, NULL));
-    VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false, vst_catch_interrupt(), &evaluation));
+    VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false,
+                         vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
+                         &evaluation));
     VST_TRY(vst_model_latency(model, &latency));
-    if (vst_flag_given(arguments, "json")) VST_TRY(print_json(&evaluation, &match, vst_loader_broken(loader), latency));
-    else VST_TRY(print_text(&evaluation, model, &match, vst_loader_broken(loader), latency));
+    if (vst_flag_given(arguments, "json"))
+        VST_TRY(print_json(&evaluation, &match, vst_loader_broken(loader), latency.median));
+    else VST_TRY(print_text(&evaluation, model, &match, vst_loader_broken(loader), latency.median));
 out:
     vst_evaluation_clear(&evaluation);
     vst_session_close(session);

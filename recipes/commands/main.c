@@ -19,6 +19,12 @@
 #include "vision/base/version.h"
 
 static volatile sig_atomic_t interrupted;
+static const char *first_text, *second_text; /* of vst_catch_interrupt */
+
+/* A handler may call write, and little else. */
+static void say(const char *text) {
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) return; /* nobody is left to be told */
+}
 
 /* Ctrl-C that is pressed again. A signal may arrive twice for one cause: of a closed terminal the kernel and the shell
  * tell, Ctrl-C reaches a wrapper that passes it on. */
@@ -34,17 +40,21 @@ static bool is_pressed_again(int number) {
 
 static void on_signal(int number) {
     if (is_pressed_again(number)) {
+        say(second_text);
         signal(number, SIG_DFL);
         raise(number); /* ends the program as soon as the handler returns */
         return;
     }
+    if (!interrupted) say(first_text);
     interrupted = 1;
 }
 
-const volatile sig_atomic_t *vst_catch_interrupt(void) {
+const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *second) {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction old;
+    first_text = first;
+    second_text = second;
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         if (signals[i] != SIGHUP || (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)) /* nohup */
             sigaction(signals[i], &action, NULL);

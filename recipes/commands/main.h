@@ -31,9 +31,12 @@ int vst_command_exit(vst_status status);
 /* A mistake in the command line: written with a hint to `vistill help COMMAND`; gives VST_EXIT_USAGE. */
 int vst_command_usage(const vst_command *command, const char *format, ...) VST_PRINTF(2, 3);
 
-/* Lets a command end in good order: from now on Ctrl-C, SIGTERM and SIGHUP (of a closed terminal) only make
- * *vst_catch_interrupt() non-zero; a second Ctrl-C, half a second later or more, ends the program. Commands that do not
- * call it end at once. */
-const volatile sig_atomic_t *vst_catch_interrupt(void);
+/* Lets a command end in good order: from now on Ctrl-C, SIGTERM and SIGHUP (of a closed terminal) make
+ * *vst_catch_interrupt() non-zero and say `first`; a second Ctrl-C, half a second later or more, says `second` and ends
+ * the program. Commands that do not call it end at once. The texts are literals: VST_STOPPING("after this step") and
+ * VST_ENDED("the steps since the last checkpoint are lost"). */
+#define VST_STOPPING(when) "\nvistill: stopping " when "; Ctrl-C again ends at once\n"
+#define VST_ENDED(lost) "\nvistill: ended at once; " lost "\n"
+const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *second);
 
 #endif

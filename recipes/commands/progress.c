@@ -13,7 +13,7 @@
 #include "recipes/commands/table.h"
 #include "vision/base/clock.h"
 
-enum { LINE_MAX_BYTES = 1024, BAR_CELLS = 24 };
+enum { LINE_MAX_BYTES = 1024, BAR_CELLS = 24, LEAST_CELLS = 6 };
 static const double redraw_seconds = 0.2;
 static atomic_bool shown; /* a line stands on the terminal */
 
@@ -44,28 +44,69 @@ static void rate_text(double rate, char *text, size_t size) {
     else snprintf(text, size, "%.3g", rate);
 }
 
-void vsti_progress_text(const vst_progress *progress, double now, int columns, bool utf8, char *text, size_t size) {
-    const uint64_t done = progress->done;
-    const double loss = progress->loss;
-    char bar[BAR_CELLS * 4 + 8] = "", loss_text[32] = "", rate[32], time_text[48] = "", left[24];
-    const double elapsed = now - progress->started, speed = elapsed > 0 ? (double)done / elapsed : 0;
-    rate_text(speed, rate, sizeof rate);
-    if (isfinite(loss)) snprintf(loss_text, sizeof loss_text, "  loss %.4f", loss);
-    if (progress->total > 0) {
-        const double share = done < progress->total ? (double)done / (double)progress->total : 1;
-        const int full = (int)(share * BAR_CELLS), cells = columns >= 70 ? BAR_CELLS : 0;
-        for (int i = 0; i < cells; i++) strcat(bar, i < full ? (utf8 ? "━" : "=") : utf8 ? "╌" : ".");
-        snprintf(bar + strlen(bar), sizeof bar - strlen(bar), "%s%3.0f %%", cells ? " " : "", floor(share * 100));
-        if (speed > 0) {
-            vst_duration_text((double)(progress->total - (done < progress->total ? done : progress->total)) / speed,
-                              left, sizeof left);
-            snprintf(time_text, sizeof time_text, "  %s left", left);
-        }
-    } else {
-        vst_duration_text(elapsed, left, sizeof left);
-        snprintf(time_text, sizeof time_text, "  %s", left);
+/* The parts of the line in the order in which they stand, and how early each gives way where there is no room. */
+typedef struct part {
+    char text[112];
+    int priority; /* 0 stays */
+} part;
+
+enum { LABEL, BAR, SHARE, RATE, LOSS, LEFT, PARTS };
+
+static int parts_width(const part parts[PARTS]) {
+    int width = 0;
+    for (int i = 0; i < PARTS; i++)
+        if (*parts[i].text) width += vst_text_width(parts[i].text) + (width ? 2 : 0);
+    return width;
+}
+
+static void draw_bar(double share, int cells, bool utf8, char *bar) {
+    const int full = (int)(share * cells);
+    *bar = 0;
+    for (int i = 0; i < cells; i++) strcat(bar, i < full ? (utf8 ? "━" : "=") : utf8 ? "╌" : ".");
+}
+
+/* "0:20 left", or what larger work needs: "run 12:30, study 1:02:03 left"; without a total the time gone by. */
+static void time_part(const vst_progress *progress, double elapsed, double speed, char *text, size_t size) {
+    char time[24];
+    const uint64_t left = progress->total > progress->done ? progress->total - progress->done : 0;
+    if (*progress->left) {
+        snprintf(text, size, "%s left", progress->left);
+    } else if (!progress->total) {
+        vst_duration_text(elapsed, time, sizeof time);
+        snprintf(text, size, "%s", time);
+    } else if (speed > 0) {
+        vst_duration_text((double)left / speed, time, sizeof time);
+        snprintf(text, size, "%s left", time);
     }
-    snprintf(text, size, "%s  %s  %s %s/s%s%s", progress->label, bar, rate, progress->unit, loss_text, time_text);
+}
+
+void vsti_progress_text(const vst_progress *progress, double now, int columns, bool utf8, char *text, size_t size) {
+    part parts[PARTS] = {{.priority = 0}, {.priority = 1}, {.priority = 0},
+                         {.priority = 3}, {.priority = 2}, {.priority = 4}};
+    char rate[32];
+    const double elapsed = now - progress->started;
+    const uint64_t done = progress->done > progress->begun ? progress->done - progress->begun : 0;
+    const double speed = elapsed > 0 ? (double)done / elapsed : 0;
+    snprintf(parts[LABEL].text, sizeof parts[LABEL].text, "%s", progress->label);
+    if (speed > 0) {
+        rate_text(speed, rate, sizeof rate);
+        snprintf(parts[RATE].text, sizeof parts[RATE].text, "%s %s/s", rate, progress->unit);
+    }
+    if (isfinite(progress->loss)) snprintf(parts[LOSS].text, sizeof parts[LOSS].text, "loss %.4f", progress->loss);
+    time_part(progress, elapsed, speed, parts[LEFT].text, sizeof parts[LEFT].text);
+    if (progress->total > 0) {
+        const double ratio = (double)progress->done / (double)progress->total, share = ratio < 1 ? ratio : 1;
+        snprintf(parts[SHARE].text, sizeof parts[SHARE].text, "%3.0f %%", floor(share * 100));
+        const int room = columns - parts_width(parts) - 2, cells = room < BAR_CELLS ? room : BAR_CELLS;
+        if (cells >= LEAST_CELLS) draw_bar(share, cells, utf8, parts[BAR].text);
+    }
+    for (int least = 1; least <= 4 && parts_width(parts) > columns; least++)
+        for (int i = 0; i < PARTS; i++)
+            if (parts[i].priority == least) *parts[i].text = 0;
+    *text = 0;
+    for (int i = 0; i < PARTS; i++)
+        if (*parts[i].text)
+            snprintf(text + strlen(text), size - strlen(text), "%s%s", *text ? "  " : "", parts[i].text);
     vst_text_clean(text);
     text[vst_text_fit(text, columns)] = 0;
 }

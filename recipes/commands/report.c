@@ -47,7 +47,9 @@ out:
 
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
-    vsti_measured_runs set = {.data = vst_flag_value(arguments, "data"), .stop = vst_catch_interrupt()};
+    vsti_measured_runs set = {
+        .data = vst_flag_value(arguments, "data"),
+        .stop = vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("no page is written"))};
     for (int i = 0; i < arguments->word_count; i++) VST_TRY(vsti_report_add(&set, arguments->words[i], NULL, true));
     VST_TRY(vsti_report_compare(&set));
     VST_TRY(make_names_distinct(&set));

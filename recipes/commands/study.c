@@ -45,7 +45,7 @@ static void print_wrapped(const char *text) {
 static vst_status print_result(const vst_study_result *result) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms/image, 1 core",
+    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms, 1 core",
                                                       ">as teacher %", ">minutes", NULL}));
     for (int i = 0; i < result->row_count; i++) {
         const vst_study_row *row = &result->rows[i];
@@ -104,10 +104,12 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_study_read(&study, arguments->words[0]));
     VST_TRY(set_seeds(study, vst_flag_value(arguments, "seeds")));
     VST_TRY(vst_study_set(study, settings, count));
-    const vst_study_options options = {.force = vst_flag_given(arguments, "force"),
-                                       .stop = vst_catch_interrupt(),
-                                       .progress = vst_train_line_update,
-                                       .user = &line};
+    const vst_study_options options = {
+        .force = vst_flag_given(arguments, "force"),
+        .stop = vst_catch_interrupt(VST_STOPPING("after this step"),
+                                    VST_ENDED("the steps since the last checkpoint are lost")),
+        .progress = vst_train_line_update,
+        .user = &line};
     status = vst_study_execute(study, &options, &result);
     vst_train_line_finish(&line);
     if (status != VST_OK) goto out;

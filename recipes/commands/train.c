@@ -5,6 +5,7 @@
 #include "recipes/commands/main.h"
 #include "recipes/commands/progress.h"
 #include "recipes/commands/train_progress.h"
+#include "recipes/train/fit.h"
 #include "recipes/train/train.h"
 #include "vision/base/memory.h"
 
@@ -27,8 +28,8 @@ static void print_result(const vst_train_result *result, const char *folder) {
     if (!isnan(result->teacher_top1))
         printf("teacher     %.2f %% of %s samples, not of the test split\n", result->teacher_top1,
                isnan(result->best_validation) ? "training" : "validation");
-    printf("training    %s for %d epochs%s\nmodel       %s/best.safetensors\n", duration, result->epochs,
-           result->reused ? " (finished before)" : "", folder);
+    printf("training    %s for %d epoch%s%s\nmodel       %s/best.safetensors\n", duration, result->epochs,
+           result->epochs == 1 ? "" : "s", result->reused ? " (finished before)" : "", folder);
 }
 
 static int run(const vst_arguments *arguments) {
@@ -40,14 +41,18 @@ static int run(const vst_arguments *arguments) {
     int count;
     const char *const *settings = vst_flag_values(arguments, "set", &count);
     VST_TRY(vst_recipe_read(&recipe, arguments->words[0], settings, count));
+    VST_TRY(vst_recipe_fit_data(recipe));
     folder = vst_run_folder(recipe);
     if (!folder) VST_TRY(vst_fail_memory(4096));
-    const vst_train_options options = {.resume = vst_flag_given(arguments, "resume"),
-                                       .force = vst_flag_given(arguments, "force"),
-                                       .dry_run = vst_flag_given(arguments, "dry-run"),
-                                       .stop = vst_catch_interrupt(),
-                                       .progress = vst_train_line_update,
-                                       .user = &line};
+    const vst_train_options options = {
+        .resume = vst_flag_given(arguments, "resume"),
+        .extend = true,
+        .force = vst_flag_given(arguments, "force"),
+        .dry_run = vst_flag_given(arguments, "dry-run"),
+        .stop = vst_catch_interrupt(VST_STOPPING("after this step"),
+                                    VST_ENDED("the steps since the last checkpoint are lost")),
+        .progress = vst_train_line_update,
+        .user = &line};
     status = vst_train(recipe, &options, &result);
     vst_train_line_finish(&line);
     if (status != VST_OK) goto out;
@@ -61,7 +66,7 @@ out:
 
 static const vst_flag flags[] = {
     {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as optim.lr=2e-3; can be repeated"},
-    {"resume", 0, NULL, "continue from the run folder's checkpoint, bit for bit"},
+    {"resume", 0, NULL, "continue from the run folder's checkpoint, bit for bit; another run.epochs extends the run"},
     {"force", 0, NULL, "begin anew in a folder that holds a run; with --resume only if that has another recipe"},
     {"dry-run", 0, NULL, "build everything, train for two seconds, report memory and time, write nothing"},
     {0}};

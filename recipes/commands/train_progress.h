@@ -9,7 +9,6 @@
 typedef struct vst_train_line {
     vst_progress progress;
     bool running;
-    int epoch; /* that the line was begun for */
 } vst_train_line;
 
 /* A vst_train_callback; `user` is a vst_train_line. */

@@ -195,9 +195,6 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
     if (!recipe->model)
         return vst_fail(VST_ERROR_ARGUMENT, "model.name is missing; `vistill models` lists the variants");
     if (!data->path) return vst_fail(VST_ERROR_ARGUMENT, "data.path is missing: the folder or file of the data set");
-    if (optim->warmup_epochs >= recipe->run.epochs)
-        return vst_fail(VST_ERROR_ARGUMENT, "optim.warmup_epochs = %g is not shorter than run.epochs = %d",
-                        optim->warmup_epochs, recipe->run.epochs);
     if (optim->lr_rule == VST_LR_RULE_NONE && optim->min_lr > optim->lr)
         return vst_fail(VST_ERROR_ARGUMENT, "optim.min_lr = %g is above optim.lr = %g", optim->min_lr, optim->lr);
     if (data->limit > 0 && vst_step_images(optim) > data->limit)

@@ -9,8 +9,8 @@
 
 enum { MOST_SHOWN = 8, PATH_TEXT = 256 };
 
-/* They do not decide the result: where things lie and how fast they are read. What lies there is compared by its
- * content (recipes/train/identity.h). */
+/* They do not decide the weights: where things lie, how fast they are read, when is evaluated, saved and logged. What
+ * lies there is compared by its content (recipes/train/identity.h). */
 static const char *const ignored[] = {"name",
                                       "data.path",
                                       "data.test",
@@ -21,14 +21,19 @@ static const char *const ignored[] = {"name",
                                       "run.output",
                                       "run.start",
                                       "run.threads",
+                                      "run.eval_batch",
+                                      "run.eval_every",
+                                      "run.save_minutes",
                                       "run.log_seconds",
                                       "run.log_steps",
+                                      "run.recover",
                                       "run.start_entry",
                                       "distill.teacher_entry",
                                       "distill.teacher_model"};
 
 typedef struct comparison {
     FILE *text;
+    bool extend; /* run.epochs may differ */
     int count;
 } comparison;
 
@@ -37,6 +42,47 @@ static bool is_ignored(const char *path) {
         if (strcmp(ignored[i], path) == 0) return true;
     return false;
 }
+
+/* ---- Essence ---- */
+
+/* Appends "path: value" of what decides. Recursion is bounded by the parser's VST_YAML_DEPTH. */
+static vst_status write_deciding(FILE *text, const char *path, const vst_yaml *node) {
+    vst_status status = VST_OK;
+    char inner[PATH_TEXT], number[16], *value = NULL;
+    int index = 0;
+    if (is_ignored(path)) return VST_OK;
+    if (!node->first || (node->kind == VST_YAML_LIST && node->first->kind == VST_YAML_SCALAR)) {
+        if (node->kind != VST_YAML_MAP) status = vst_yaml_value("a recipe", node, "a value", &value);
+        if (status == VST_OK) fprintf(text, "%s: %s\n", path, value ? value : "");
+        vst_free(value);
+        return status;
+    }
+    for (const vst_yaml *child = node->first; child; child = child->next, index++) {
+        snprintf(number, sizeof number, "%d", index);
+        snprintf(inner, sizeof inner, "%s%s%s", path, *path ? "." : "", child->key ? child->key : number);
+        VST_TRY(write_deciding(text, inner, child));
+    }
+out:
+    return status;
+}
+
+char *vst_recipe_essence(const vst_recipe *recipe) {
+    char *buffer = NULL, *text = NULL, *yaml = vst_recipe_to_yaml(recipe);
+    size_t size = 0;
+    vst_yaml *root = NULL;
+    FILE *file = open_memstream(&buffer, &size);
+    bool good = file && yaml && vst_yaml_parse(&root, "a recipe", yaml, strlen(yaml)) == VST_OK &&
+                write_deciding(file, "", root) == VST_OK;
+    if (good) fprintf(file, "cached: %d\n", vst_recipe_cached(recipe));
+    if (file) good &= fclose(file) == 0;
+    if (good) text = vst_strdup(buffer);
+    vst_yaml_destroy(root);
+    vst_free(yaml);
+    free(buffer);
+    return text;
+}
+
+/* ---- Differences ---- */
 
 /* A value as a recipe has it; maps and lists of maps are only said to be there. */
 static char *value_text(const vst_yaml *node) {
@@ -76,7 +122,7 @@ static bool has_children(const vst_yaml *node) {
 static vst_status compare_nodes(comparison *c, const char *path, const vst_yaml *was, const vst_yaml *is) {
     vst_status status = VST_OK;
     char inner[PATH_TEXT], number[16];
-    if (is_ignored(path)) return VST_OK;
+    if (is_ignored(path) || (c->extend && strcmp(path, "run.epochs") == 0)) return VST_OK;
     if (!has_children(was) || !has_children(is)) return compare_values(c, path, was, is);
     for (int side = 0; side < 2; side++) { /* first what was there, then what is new */
         int index = 0;
@@ -100,13 +146,13 @@ static vst_status compare_roots(comparison *c, const vst_yaml *was, const vst_ya
     return status == VST_OK && c->count == 0 ? compare_nodes(c, "", was, is) : status;
 }
 
-vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, char **differences) {
+vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, bool extend, char **differences) {
     const vst_recipe *recipes[2] = {was, is};
     vst_yaml *roots[2] = {NULL, NULL};
     vst_status status = VST_OK;
     char *buffer = NULL;
     size_t size = 0;
-    comparison c = {.text = open_memstream(&buffer, &size)};
+    comparison c = {.text = open_memstream(&buffer, &size), .extend = extend};
     *differences = NULL;
     if (!c.text) VST_TRY(vst_fail_memory(PATH_TEXT));
     for (int i = 0; i < 2; i++) {

@@ -11,7 +11,8 @@ static const vst_option data_table[] = {
     VST_OPTION_STRING(vst_data_options, test, NULL, "folder or file of the test images, if they are not in data.path"),
     VST_OPTION_STRING(vst_data_options, format, "auto", "its format; auto: found out from the files"),
     VST_OPTION_INT(vst_data_options, validation, 0, 0, 100000000,
-                   "training samples held out to choose the best epoch by; 0: none"),
+                   "training samples held out to choose the best epoch by; so many others are the test split if "
+                   "there is none; 0: none"),
     VST_OPTION_INT(vst_data_options, limit, 0, 0, 100000000, "use only so many training samples; 0: all"),
     VST_OPTION_INT(vst_data_options, labelled, 0, 0, 100000000,
                    "distillation: only so many keep their label, the others have the teacher alone; 0: all"),
@@ -28,7 +29,7 @@ static const vst_option data_table[] = {
 
 static const vst_option augment_table[] = {
     VST_OPTION_STRING(vst_augment_options, train, NULL,
-                      "policies in order: \"crop:padding=2, flip:probability=0.5\"; empty: none"),
+                      "policies in order: \"crop:padding=2, flip\"; none; empty: photographs are cropped and flipped"),
     VST_OPTION_DOUBLE(vst_augment_options, mixup, 0, 0, 100, "alpha of mixup, timm's and DeiT's is 0.8; 0: none"),
     VST_OPTION_DOUBLE(vst_augment_options, cutmix, 0, 0, 100, "alpha of CutMix, DeiT's is 1; 0: none"),
     VST_OPTION_DOUBLE(vst_augment_options, mixup_prob, 1, 0, 1,
@@ -61,7 +62,8 @@ static const vst_option optim_table[] = {
                       "learning rate after warm-up, from where the schedule goes on"),
     VST_OPTION_DOUBLE(vst_optim_options, min_lr, 1e-5, 0, 100, "learning rate at the end"),
     VST_OPTION_DOUBLE(vst_optim_options, warmup_lr, 1e-6, 0, 100, "learning rate at the start of warm-up"),
-    VST_OPTION_DOUBLE(vst_optim_options, warmup_epochs, 1, 0, 10000, "epochs of linear warm-up"),
+    VST_OPTION_DOUBLE(vst_optim_options, warmup_epochs, 1, 0, 10000,
+                      "epochs of linear warm-up; a tenth of the run if that is not longer"),
     VST_OPTION_BOOL(
         vst_optim_options, warmup_prefix, true,
         "the schedule begins after the warm-up; false: with the run, so that warm-up hides its beginning, as DeiT"),
@@ -119,6 +121,8 @@ static const vst_option distill_table[] = {
 
 static const vst_option run_table[] = {
     VST_OPTION_INT(vst_run_options, epochs, 10, 1, 100000, "passes over the training samples"),
+    VST_OPTION_INT(vst_run_options, eval_every, 1, 1, 100000,
+                   "epochs from one evaluation to the next; the last is one"),
     VST_OPTION_INT(vst_run_options, seed, 0, 0, 2147483647, "of weights, order and augmentation"),
     VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors, or OMP_NUM_THREADS"),
     VST_OPTION_STRING(vst_run_options, output, NULL, "run folder; empty: runs/NAME"),
@@ -131,6 +135,8 @@ static const vst_option run_table[] = {
     VST_OPTION_INT(
         vst_run_options, recover, 0, 0, 100,
         "a value is not finite: go back to the last checkpoint, halve the learning rate, so many times; 0: stop"),
+    VST_OPTION_DOUBLE(vst_run_options, save_minutes, 15, 0, 1e6,
+                      "between checkpoints within an epoch; 0: only after each"),
     VST_OPTION_INT(vst_run_options, log_steps, 0, 0, 1000000,
                    "every so many steps a line in steps.csv: losses, rate, gradient norm, time; 0: none"),
     VST_OPTION_DOUBLE(vst_run_options, log_seconds, 10, 0, 86400,

@@ -5,10 +5,11 @@
 #include <sys/stat.h>
 
 #include "recipes/config/recipe.h"
+#include "recipes/config/synonyms.h"
 #include "recipes/config/yaml.h"
 #include "vision/base/memory.h"
 
-enum { BASE_DEPTH = 8, WHERE_TEXT = 1200 };
+enum { BASE_DEPTH = 8, WHERE_TEXT = 1200, KEY_TEXT = 128 };
 
 static const char *const top_keys[] = {"base", "name", "model", "data", "augment", "optim", "distill", "run", NULL};
 
@@ -31,6 +32,21 @@ static const char *place(const char *file, const vst_yaml *node, char where[WHER
     return where;
 }
 
+/* Where an unknown key belongs: what another program calls so, or a key of one other section; NULL: nobody knows. */
+static const char *belongs(const char *key, char text[KEY_TEXT]) {
+    const vst_recipe_section *found = NULL;
+    const char *synonym = vsti_synonym(key);
+    if (synonym) return synonym;
+    for (const vst_recipe_section *section = vst_recipe_sections(); section->name; section++) {
+        if (!vst_options_find(section->options, key)) continue;
+        if (found) return NULL;
+        found = section;
+    }
+    if (!found || strcmp(key, "name") == 0) return NULL;
+    snprintf(text, KEY_TEXT, "%s.%s", found->name, key);
+    return text;
+}
+
 /* Completes an error of the options, which begins with the key or with `unknown key "…"`, by where it is:
  * `file:12:3: unknown key "lrr" in optim; did you mean "lr"?`, `file:12:3: optim.lr = 900: allowed is 0 … 100`. */
 static vst_status located(vst_status status, const char *where, const char *section, const char *key) {
@@ -39,6 +55,10 @@ static vst_status located(vst_status status, const char *where, const char *sect
     const char *message = vst_error_message();
     if (strncmp(message, unknown, strlen(unknown)) == 0) {
         const size_t length = strlen(key), head = strlen(unknown) + (length < 100 ? length : 100) + 1;
+        char text[KEY_TEXT];
+        const char *other = strncmp(section, "distill.terms", 13) == 0 ? NULL : belongs(key, text);
+        if (other)
+            return vst_fail(status, "%s: unknown key \"%.100s\" in %s; did you mean %s?", where, key, section, other);
         if (head <= strlen(message))
             return vst_fail(status, "%s: %.*s in %s%s", where, (int)head, message, section, message + head);
     }
@@ -54,6 +74,7 @@ static vst_status set_model_name(vst_recipe *recipe, const char *where, const ch
     if (status != VST_OK) return status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "%s", where);
     vst_model_config_destroy(recipe->model);
     recipe->model = model;
+    recipe->classes_given = false;
     return VST_OK;
 }
 
@@ -61,7 +82,9 @@ static vst_status set_model_key(vst_recipe *recipe, const char *where, const cha
     if (!recipe->model)
         return vst_fail(VST_ERROR_FORMAT,
                         "%s: model.name is missing: give the variant first; `vistill models` lists them", where);
-    return located(vst_model_config_set(recipe->model, key, value), where, "model", key);
+    const vst_status status = vst_model_config_set(recipe->model, key, value);
+    if (status == VST_OK && strcmp(key, "classes") == 0) recipe->classes_given = true;
+    return located(status, where, "model", key);
 }
 
 /* The text of a key's value; a list only where `option`, NULL for an unknown key, is one. */
@@ -251,6 +274,19 @@ out:
     return status;
 }
 
+static vst_status check_top(const char *file, const vst_yaml *root) {
+    for (const vst_yaml *child = root->first; child; child = child->next) {
+        char text[KEY_TEXT];
+        bool known = false;
+        for (int i = 0; top_keys[i]; i++) known |= strcmp(top_keys[i], child->key) == 0;
+        const char *other = known ? NULL : belongs(child->key, text);
+        if (other)
+            return vst_yaml_fail(file, child, "unknown key \"%.100s\" in a recipe; did you mean %s?", child->key,
+                                 other);
+    }
+    return vst_yaml_known(file, root, "a recipe", top_keys);
+}
+
 /* Reads what the file inherits, then the file. */
 static vst_status read_layer(vst_recipe *recipe, layer *self) {
     vst_status status = VST_OK;
@@ -259,7 +295,7 @@ static vst_status read_layer(vst_recipe *recipe, layer *self) {
     const vst_yaml *runs = vst_yaml_find(root, "runs");
     if (runs)
         VST_TRY(vst_yaml_fail(self->path, runs, "this is a study, not a recipe: use `vistill study %s`", self->path));
-    VST_TRY(vst_yaml_known(self->path, root, "a recipe", top_keys));
+    VST_TRY(check_top(self->path, root));
     const vst_yaml *base = vst_yaml_find(root, "base");
     if (base) VST_TRY(read_base(recipe, self, base));
     for (const vst_yaml *node = root->first; node; node = node->next) {
@@ -303,6 +339,11 @@ out:
 }
 
 static vst_status unknown_section(const char *where, char *name) {
+    char text[KEY_TEXT];
+    const char *other = belongs(name, text);
+    if (other && !find_section(name, strlen(name)))
+        return vst_fail(VST_ERROR_ARGUMENT, "%s: unknown key \"%.100s\" in a recipe; did you mean %s?", where, name,
+                        other);
     vst_yaml child = {.key = name}, map = {.kind = VST_YAML_MAP, .first = &child};
     const vst_status status = vst_yaml_known(where, &map, "a recipe", top_keys + 2); /* base and name cannot be set */
     if (status != VST_OK) return vst_fail(status, "%s: %s", where, strstr(vst_error_message(), "unknown key"));

@@ -19,8 +19,8 @@ typedef struct vst_data_options {
     char *path;     /* folder or file of the data set */
     char *test;     /* folder or file of the test split, NULL: in `path` */
     char *format;   /* "auto" or a format's name */
-    int validation; /* samples held out of the training split for validation; 0: none, the test split is only reported
-                     */
+    int validation; /* samples held out of the training split for validation; 0: none, the test split is only reported.
+                       So many others become the test split of a data set that has none */
     int limit;      /* use only so many training samples (seeded choice); 0: all */
     int labelled; /* distillation: only so many training samples keep their label, the others have the teacher's answers
                      alone; 0: all */
@@ -95,6 +95,7 @@ typedef struct vst_distill_options {
 
 typedef struct vst_run_options {
     int epochs;
+    int eval_every; /* epochs; the last one is always evaluated */
     int seed;
     int threads;  /* 0: all processors */
     char *output; /* run folder; unset: runs/<name> */
@@ -103,14 +104,16 @@ typedef struct vst_run_options {
                     of an earlier   run may stand here */
     char *start_entry; /* of another program's checkpoint: model, model_ema … */
     bool new_head;     /* the classifier of `start` is not taken */
-    int recover;   /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
-    int log_steps; /* steps of the optimiser between lines in steps.csv; 0: none */
-    double log_seconds; /* between lines in log.txt while an epoch runs; 0: only per epoch */
+    int recover; /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
+    double save_minutes; /* between checkpoints while an epoch runs; 0: only after each epoch */
+    int log_steps;       /* steps of the optimiser between lines in steps.csv; 0: none */
+    double log_seconds;  /* between lines in log.txt while an epoch runs; 0: only per epoch */
 } vst_run_options;
 
 typedef struct vst_recipe {
     char *name; /* file name without folder and suffix, or the study's name for it */
     vst_model_config *model;
+    bool classes_given; /* model.classes stands in the recipe; else it is the data set's (vst_recipe_fit_data) */
     vst_data_options data;
     vst_augment_options augment;
     vst_optim_options optim;
@@ -158,17 +161,24 @@ void vst_recipe_destroy(vst_recipe *recipe);
  * memory. */
 char *vst_recipe_to_yaml(const vst_recipe *recipe);
 
+/* What decides a run's result, as text that is equal for equal recipes: vst_recipe_to_yaml without the keys that
+ * vst_recipe_compare passes over, and whether there is a cache, whose half precision rounds. To be vst_free'd; NULL:
+ * out of memory. */
+char *vst_recipe_essence(const vst_recipe *recipe);
+
 /* The keys that differ and may change the result, with both values: "optim.lr was 0.001, is 0.002; …"; "" without any.
- * Names, the places of files and of the run folder, and the numbers of threads are not compared. To be vst_free'd. */
-VST_NODISCARD vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, char **differences);
+ * Names, the places of files and of the run folder, the numbers of threads, and when is evaluated, saved and logged are
+ * not compared, with `extend` the number of epochs neither. To be vst_free'd. */
+VST_NODISCARD vst_status vst_recipe_compare(const vst_recipe *was, const vst_recipe *is, bool extend,
+                                            char **differences);
 
 /* How it mixes batches. */
 vst_mix_options vst_recipe_mix(const vst_recipe *recipe);
 /* The options of its optimiser; a view of the recipe's texts. */
 vst_optimizer_options vst_recipe_optimizer(const vst_recipe *recipe);
 
-/* Checks what no single key can: taps against model and teacher are checked when the run is built; here: warm-up
- * shorter than the run, teacher set when there are terms, batch against data. Called by vst_recipe_read. */
+/* Checks what no single key can: taps against model and teacher are checked when the run is built; here: teacher set
+ * when there are terms, batch against data. Called by vst_recipe_read. */
 VST_NODISCARD vst_status vst_recipe_check(const vst_recipe *recipe);
 
 #endif

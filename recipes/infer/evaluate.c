@@ -19,13 +19,17 @@ static vst_status reserve(vst_evaluation *e, int classes, uint64_t samples, bool
     if (want_logits && !e->logits) VST_TRY(vst_fail_memory(scores * sizeof *e->logits));
     VST_TRY(reserve_ints(&e->labels, samples));
     VST_TRY(reserve_ints(&e->predictions, samples));
+    if (!e->probabilities) e->probabilities = vst_calloc((size_t)samples, sizeof *e->probabilities);
+    if (!e->probabilities) VST_TRY(vst_fail_memory((size_t)samples * sizeof *e->probabilities));
     e->classes = classes;
     e->samples = e->labelled = 0;
 out:
     return status;
 }
 
-size_t vst_evaluation_bytes(uint64_t samples, int heads) { return (size_t)samples * sizeof(int) * (2 + (size_t)heads); }
+size_t vst_evaluation_bytes(uint64_t samples, int heads) {
+    return (size_t)samples * (sizeof(int) * (2 + (size_t)heads) + sizeof(float));
+}
 
 size_t vst_largest(const float *values, size_t count) {
     size_t best = 0;
@@ -40,18 +44,20 @@ static bool all_finite(const float *scores, int classes) {
     return true;
 }
 
-/* One sample's scores: its loss (0 without a label), the first largest class, how many classes beat the label. */
+/* One sample's scores: its loss (0 without a label), the first largest class and its probability, how many classes beat
+ * the label. */
 typedef struct sample_result {
-    double loss;
+    double loss, probability;
     int prediction, better;
 } sample_result;
 
 static sample_result score_sample(const float *scores, int classes, int label) {
     sample_result result = {.prediction = (int)vst_largest(scores, (size_t)classes)};
     double sum = 0;
+    for (int c = 0; c < classes; c++) sum += exp((double)scores[c] - scores[result.prediction]);
+    result.probability = 1 / sum;
     if (label < 0) return result;
     for (int c = 0; c < classes; c++) {
-        sum += exp((double)scores[c] - scores[result.prediction]);
         const bool worse = scores[c] < scores[label] || (scores[c] == scores[label] && c >= label);
         result.better += !worse;
     }
@@ -97,6 +103,7 @@ static vst_status take_batch(const vst_batch *batch, const float *scores, uint64
         const sample_result v = score_sample(row, classes, label);
         e->labels[sample] = label;
         e->predictions[sample] = v.prediction;
+        e->probabilities[sample] = (float)v.probability;
         if (e->logits) memcpy(e->logits + sample * (size_t)classes, row, (size_t)classes * sizeof *row);
         e->samples++;
         if (label < 0) continue;
@@ -156,6 +163,7 @@ vst_status vst_evaluation_to_data(vst_evaluation *e, const vst_class_match *matc
 void vst_evaluation_clear(vst_evaluation *evaluation) {
     vst_free(evaluation->labels);
     vst_free(evaluation->predictions);
+    vst_free(evaluation->probabilities);
     vst_free(evaluation->logits);
     for (int h = 0; h < VST_HEADS; h++) vst_free(evaluation->heads[h]);
     *evaluation = (vst_evaluation){0};

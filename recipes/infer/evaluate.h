@@ -14,6 +14,7 @@ typedef struct vst_evaluation {
     double loss;                /* mean cross-entropy with the label */
     double top1, top5;          /* per cent; top5 is NAN with 5 classes or fewer */
     int *labels, *predictions;  /* (samples) by index in the data set; label -1: unlabelled */
+    float *probabilities;       /* (samples) of the prediction, by the softmax of the scores */
     int *heads[VST_HEADS];      /* (samples) predictions of each head alone; NULL of a model with one head */
     float *logits;              /* (samples, classes) by index in the data set; NULL if not wanted */
 } vst_evaluation;

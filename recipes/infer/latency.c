@@ -33,7 +33,7 @@ out:
     return status;
 }
 
-vst_status vst_model_latency(const vst_model *model, double *milliseconds) {
+vst_status vst_model_latency(const vst_model *model, vst_latency *latency) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
     double *times = vst_alloc(MAX_RUNS * sizeof *times);
@@ -46,7 +46,9 @@ vst_status vst_model_latency(const vst_model *model, double *milliseconds) {
     if (!image) VST_TRY(vst_fail_memory(floats * sizeof *image));
     for (size_t i = 0; i < floats; i++) image[i] = 0.5f;
     VST_TRY(measure(session, image, times, &runs));
-    *milliseconds = 1e3 * vst_median(times, runs);
+    latency->median = 1e3 * vst_median(times, runs); /* which sorts them */
+    latency->low = 1e3 * times[runs / 10];
+    latency->high = 1e3 * times[runs - 1 - runs / 10];
 out:
     vst_session_close(session);
     vst_free(image);

@@ -4,8 +4,13 @@
 
 #include "recipes/infer/model_session.h"
 
-/* Milliseconds for one image on one core: the median of runs over half a second (at least 20). */
-VST_NODISCARD vst_status vst_model_latency(const vst_model *model, double *milliseconds);
+/* Milliseconds. */
+typedef struct vst_latency {
+    double median, low, high; /* low and high: a tenth of the runs was quicker, a tenth slower */
+} vst_latency;
+
+/* Of one image on one core, from runs over half a second (at least 20). */
+VST_NODISCARD vst_status vst_model_latency(const vst_model *model, vst_latency *latency);
 
 /* The median. Sorts the values; count > 0. */
 double vst_median(double *values, int count);

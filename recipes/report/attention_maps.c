@@ -1,15 +1,23 @@
 /* Attention maps: pictures with the attention of the models' tokens over them. */
+#include <string.h>
+
 #include "recipes/report/internal.h"
 
 enum { MANY = 4 }; /* runs whose maps need more than a line: then in columns */
 
-static vst_status write_map(FILE *html, const vst_report *report, int run, int view, int token) {
+/* What a run's model sees of the picture (map 0), or that under the attention of a token (1, 2). */
+static vst_status write_map(FILE *html, const vst_report *report, int run, int view, int map) {
+    static const char *const names[] = {"what it sees", "class token", "distillation token"};
     const vst_report_run *r = &report->runs[run];
-    const char *name = token ? "distillation token" : "class token";
     fputs("<figure class=attention-map>", html);
-    const vst_status status =
-        vsti_html_picture(html, &r->attention[view * r->attention_tokens + token], "loading=lazy", name);
-    fprintf(html, "<figcaption>%s", name);
+    const vst_status status = vsti_html_photo(html, &r->attention[view * (1 + r->attention_tokens) + map], names[map]);
+    if (map == 0) {
+        fputs("<figcaption><b>", html);
+        vsti_html_text(html, vsti_class_at(report, report->labels[report->views[view]]));
+        fputs("</b></figcaption></figure>", html);
+        return status;
+    }
+    fprintf(html, "<figcaption>%s", names[map]);
     if (report->run_count > 1) {
         fputs("<br>", html);
         vsti_html_run(html, report, run);
@@ -18,19 +26,24 @@ static vst_status write_map(FILE *html, const vst_report *report, int run, int v
     return status;
 }
 
+static bool same_picture(const vst_image *a, const vst_image *b) {
+    return a->height == b->height && a->width == b->width && a->channels == b->channels &&
+           memcmp(a->pixels, b->pixels, (size_t)a->height * (size_t)a->width * (size_t)a->channels) == 0;
+}
+
+/* The maps of all runs; before those of a run whose model sees another part or size of the picture, that. */
 static vst_status write_view(FILE *html, const vst_report *report, int view) {
     vst_status status = VST_OK;
-    const int picture = report->views[view];
-    const char *label = vsti_class_at(report, report->labels[picture]);
-    fprintf(html, "<div class=\"attention-maps%s\"><figure class=attention-map>",
-            report->run_count > MANY ? " many" : "");
-    VST_TRY(vsti_html_picture(html, &report->pictures[picture], "loading=lazy", label));
-    fputs("<figcaption><b>", html);
-    vsti_html_text(html, label);
-    fputs("</b></figcaption></figure>", html);
-    for (int run = 0; run < report->run_count; run++)
-        for (int token = 0; report->runs[run].attention && token < report->runs[run].attention_tokens; token++)
-            VST_TRY(write_map(html, report, run, view, token));
+    const vst_image *seen = NULL;
+    fprintf(html, "<div class=\"attention-maps%s\">", report->run_count > MANY ? " many" : "");
+    for (int run = 0; run < report->run_count; run++) {
+        const vst_report_run *r = &report->runs[run];
+        if (!r->attention) continue;
+        const vst_image *own = &r->attention[view * (1 + r->attention_tokens)];
+        if (!seen || !same_picture(seen, own)) VST_TRY(write_map(html, report, run, view, 0));
+        seen = own;
+        for (int map = 1; map <= r->attention_tokens; map++) VST_TRY(write_map(html, report, run, view, map));
+    }
     fputs("</div>\n", html);
 out:
     return status;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,17 +12,19 @@
 #include "vision/base/file.h"
 #include "vision/base/memory.h"
 
-enum { COLUMNS = 6, CSV_COLUMNS = 32, LINE = 16384, EPOCHS = 100000 };
+enum { COLUMNS = 7, CSV_COLUMNS = 32, LINE = 16384, EPOCHS = 100000 };
 
-static const char *const csv_names[COLUMNS] = {"epoch",     "train_loss", "train_top1",
-                                               "eval_loss", "eval_top1",  "seconds"};
-static const char *const log_names[COLUMNS] = {"epoch",     "train_loss", "train_acc1",
-                                               "test_loss", "test_acc1",  "seconds"};
+static const char *const csv_names[COLUMNS] = {"epoch",     "train_loss", "train_top1", "eval_loss",
+                                               "eval_top1", "seconds",    "lr"};
+static const char *const log_names[COLUMNS] = {"epoch",     "train_loss", "train_acc1", "test_loss",
+                                               "test_acc1", "seconds",    "train_lr"};
 
 static vst_status add_epoch(vsti_curve *curve, const double values[COLUMNS]) {
     const vst_status status = vst_grow(&curve->epochs, &curve->capacity, curve->count + 1, sizeof *curve->epochs);
     if (status != VST_OK) return status;
-    curve->epochs[curve->count++] = (vsti_epoch){values[0], values[1], values[2], values[3], values[4], values[5]};
+    vsti_epoch *epoch = &curve->epochs[curve->count++];
+    *epoch = (vsti_epoch){values[0], values[1], values[2], values[3], values[4], values[5], values[6], {0}};
+    for (int i = 0; i < VSTI_CURVE_LOSSES; i++) epoch->losses[i] = NAN;
     return VST_OK;
 }
 
@@ -66,27 +69,74 @@ out:
     return status;
 }
 
-/* Lines of a whole epoch have its accuracy on the test split; others are written while an epoch runs. */
-static bool parse_log(const char *line, double values[COLUMNS]) {
+/* ---- log.txt ---- */
+
+/* A line of a whole epoch; NULL: another one, such as those that are written while an epoch runs. */
+static json_t *parse_log(const char *line) {
     json_t *object = json_loads(line, 0, NULL);
-    const bool whole = json_object_get(object, "test_acc1") != NULL;
-    for (int i = 0; i < COLUMNS; i++) {
-        const json_t *value = json_object_get(object, log_names[i]);
-        values[i] = json_is_number(value) ? json_number_value(value) : NAN;
-    }
+    if (json_object_get(object, "test_acc1") && json_is_number(json_object_get(object, "epoch"))) return object;
     json_decref(object);
-    return whole && isfinite(values[0]);
+    return NULL;
+}
+
+static double number_at(const json_t *object, const char *key) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
 static vst_status read_log(FILE *file, vsti_curve *curve) {
     vst_status status = VST_OK;
     char line[LINE];
-    double values[COLUMNS];
-    while (curve->count < EPOCHS && fgets(line, sizeof line, file))
-        if (parse_log(line, values)) VST_TRY(add_epoch(curve, values));
+    while (curve->count < EPOCHS && fgets(line, sizeof line, file)) {
+        double values[COLUMNS];
+        json_t *object = parse_log(line);
+        if (!object) continue;
+        for (int i = 0; i < COLUMNS; i++) values[i] = number_at(object, log_names[i]);
+        json_decref(object);
+        VST_TRY(add_epoch(curve, values));
+    }
 out:
     return status;
 }
+
+/* "train_labels_loss" -> "labels", "train_term0_kl" -> "0 kl"; false: another key. */
+static bool loss_name(const char *key, char name[VSTI_LOSS_NAME]) {
+    int number, bytes = 0;
+    if (strcmp(key, "train_labels_loss") == 0) return snprintf(name, VSTI_LOSS_NAME, "labels") > 0;
+    if (sscanf(key, "train_term%d_%n", &number, &bytes) != 1 || !bytes) return false;
+    return snprintf(name, VSTI_LOSS_NAME, "%d %s", number, key + bytes) > 0;
+}
+
+/* Where a loss of that name stands, a new place if there is none yet; -1: there are too many. */
+static int loss_index(vsti_curve *curve, const char name[VSTI_LOSS_NAME]) {
+    for (int i = 0; i < curve->loss_count; i++)
+        if (strcmp(curve->names[i], name) == 0) return i;
+    if (curve->loss_count == VSTI_CURVE_LOSSES) return -1;
+    memcpy(curve->names[curve->loss_count], name, VSTI_LOSS_NAME);
+    return curve->loss_count++;
+}
+
+/* Adds the losses of each epoch to those that there are. */
+static vst_status read_losses(FILE *file, vsti_curve *curve) {
+    char line[LINE];
+    while (fgets(line, sizeof line, file)) {
+        json_t *object = parse_log(line), *value;
+        const char *key;
+        const double number = number_at(object, "epoch");
+        vsti_epoch *epoch = NULL;
+        for (size_t i = 0; object && i < curve->count; i++)
+            if (curve->epochs[i].epoch == number) epoch = &curve->epochs[i];
+        json_object_foreach(object, key, value) {
+            char name[VSTI_LOSS_NAME];
+            const int place = epoch && loss_name(key, name) ? loss_index(curve, name) : -1;
+            if (place >= 0) epoch->losses[place] = number_at(object, key);
+        }
+        json_decref(object);
+    }
+    return VST_OK;
+}
+
+/* ---- Files ---- */
 
 static vst_status read_file(vsti_curve *curve, const char *folder, const char *name,
                             vst_status (*read)(FILE *, vsti_curve *)) {
@@ -111,6 +161,7 @@ vst_status vsti_curve_read(vsti_curve *curve, const char *folder) {
     vst_status status = VST_OK;
     VST_TRY(read_file(curve, folder, "summary.csv", read_csv));
     if (curve->count == 0) VST_TRY(read_file(curve, folder, "log.txt", read_log));
+    VST_TRY(read_file(curve, folder, "log.txt", read_losses));
 out:
     return status;
 }

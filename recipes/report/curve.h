@@ -6,19 +6,24 @@
 
 #include "vision/base/status.h"
 
-/* One line of summary.csv; NAN where a value is missing. */
+enum { VSTI_CURVE_LOSSES = 17, VSTI_LOSS_NAME = 64 };
+
+/* One line of summary.csv, with the losses of log.txt; NAN where a value is missing. */
 typedef struct vsti_epoch {
-    double epoch, train_loss, train_top1, eval_loss, eval_top1, seconds;
+    double epoch, train_loss, train_top1, eval_loss, eval_top1, seconds, rate;
+    double losses[VSTI_CURVE_LOSSES]; /* of the labels and of each term, before their weights */
 } vsti_epoch;
 
 typedef struct vsti_curve {
     vsti_epoch *epochs;
     size_t count, capacity;
+    char names[VSTI_CURVE_LOSSES][VSTI_LOSS_NAME]; /* of the losses: "labels", "0 kl", "1 mse" */
+    int loss_count;                                /* 0: the training had no terms */
 } vsti_curve;
 
-/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which has no seconds. A folder without either gives
- * an empty curve; a line of summary.csv that is not of numbers ends it, one of log.txt that cannot be read is passed
- * over. */
+/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which has no seconds, and the losses of log.txt. A
+ * folder without either gives an empty curve; a line of summary.csv that is not of numbers ends it, one of log.txt that
+ * cannot be read is passed over. */
 VST_NODISCARD vst_status vsti_curve_read(vsti_curve *curve, const char *folder);
 /* Of all epochs together; NAN if that is not known. */
 double vsti_curve_minutes(const vsti_curve *curve);

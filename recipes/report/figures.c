@@ -150,19 +150,20 @@ static void begin_script(FILE *script, const char *name, bool rows) {
 typedef double epoch_value(const vsti_epoch *epoch);
 static double train_loss(const vsti_epoch *epoch) { return epoch->train_loss; }
 static double eval_loss(const vsti_epoch *epoch) { return epoch->eval_loss; }
+static double rate_of(const vsti_epoch *epoch) { return epoch->rate; }
 static double train_top1(const vsti_epoch *epoch) { return epoch->train_top1; }
 static double eval_top1(const vsti_epoch *epoch) { return epoch->eval_top1; }
 
 static size_t known(const vsti_curve *curve, epoch_value *value) {
     size_t count = 0;
-    for (size_t i = 0; i < curve->count; i++) count += isfinite(value(&curve->epochs[i])) != 0;
+    for (size_t i = 0; value && i < curve->count; i++) count += isfinite(value(&curve->epochs[i])) != 0;
     return count;
 }
 
 /* Whole epochs, about ten of them. */
-static void set_ticks(FILE *script, const vst_report *report, const vsti_curve *curves) {
+static void set_ticks(FILE *script, const vsti_curve *curves, int count) {
     double last = 1;
-    for (int i = 0; i < report->run_count; i++)
+    for (int i = 0; i < count; i++)
         for (size_t k = 0; k < curves[i].count; k++)
             if (curves[i].epochs[k].epoch + 1 > last) last = curves[i].epochs[k].epoch + 1;
     fprintf(script, "set xtics %.0f\n", ceil(last / 10));
@@ -171,35 +172,51 @@ static void set_ticks(FILE *script, const vst_report *report, const vsti_curve *
 /* Epochs from 1 on, as the progress line counts them; in files they count from 0, as timm's do. */
 static void write_data(FILE *script, int number, const vsti_curve *curve, epoch_value *value) {
     fprintf(script, "$d%d << EOD\n", number);
-    for (size_t i = 0; i < curve->count; i++)
+    for (size_t i = 0; value && i < curve->count; i++)
         if (isfinite(value(&curve->epochs[i])))
             fprintf(script, "%.9g %.9g\n", curve->epochs[i].epoch + 1, value(&curve->epochs[i]));
     fputs("EOD\n", script);
 }
 
-/* The curves of all runs, of training dashed and of evaluation drawn through. */
+static const char *style_of(size_t points, bool dashed) {
+    return points > 40 || (dashed && points > 1) ? "lines" : "linespoints pt 7 ps 0.35";
+}
+
+/* Whether the largest values of the runs are so far from each other that a linear axis would hide the small ones. */
+static bool far_apart(const vsti_curve *curves, int count, epoch_value *value) {
+    double low = INFINITY, high = 0;
+    for (int i = 0; i < count; i++) {
+        double largest = 0;
+        for (size_t k = 0; k < curves[i].count; k++)
+            if (isfinite(value(&curves[i].epochs[k]))) largest = fmax(largest, value(&curves[i].epochs[k]));
+        if (largest <= 0) continue;
+        low = fmin(low, largest);
+        high = fmax(high, largest);
+    }
+    return high > 10 * low;
+}
+
+static void log_height(FILE *script) { fputs("set logscale y\nset mytics 1\nset format y '%g'\n", script); }
+
+/* The curves of all runs, of training dashed and of evaluation drawn through; either may be NULL. */
 static vst_status figure_of(FILE *html, const vst_report *report, const vsti_curve *curves, const char *name,
                             const char *caption, epoch_value *train, epoch_value *eval, bool *drawn) {
     char *text = NULL;
     size_t size = 0, total = 0;
-    for (int i = 0; i < report->run_count; i++) total += known(&curves[i], train) + known(&curves[i], eval);
+    for (int i = 0; i < 2 * report->run_count; i++) total += known(&curves[i / 2], i % 2 ? eval : train);
     if (total == 0) return VST_OK;
     FILE *script = open_memstream(&text, &size);
     if (!script) return vst_fail_memory(size);
     begin_script(script, name, true);
-    set_ticks(script, report, curves);
-    for (int i = 0; i < report->run_count; i++) {
-        write_data(script, 2 * i, &curves[i], train);
-        write_data(script, 2 * i + 1, &curves[i], eval);
-    }
+    set_ticks(script, curves, report->run_count);
+    if (eval == rate_of && far_apart(curves, report->run_count, eval)) log_height(script);
+    for (int i = 0; i < 2 * report->run_count; i++) write_data(script, i, &curves[i / 2], i % 2 ? eval : train);
     const char *separator = "plot ";
     for (int i = 0; i < 2 * report->run_count; i++) {
-        const vsti_curve *curve = &curves[i / 2];
-        const size_t points = known(curve, i % 2 ? eval : train);
+        const size_t points = known(&curves[i / 2], i % 2 ? eval : train);
         if (points == 0) continue;
         fprintf(script, "%s$d%d using 1:2 with %s lc rgb '#%06x' %s title '@@%d@@, %s'", separator, i,
-                points > 40 || (i % 2 == 0 && points > 1) ? "lines" : "linespoints pt 7 ps 0.35",
-                vsti_report_colour(i / 2), i % 2 ? "dt 1 lw 2" : "dt 2 lw 1.2", i / 2,
+                style_of(points, i % 2 == 0), vsti_report_colour(i / 2), i % 2 ? "dt 1 lw 2" : "dt 2 lw 1.2", i / 2,
                 i % 2 ? "evaluation" : "training");
         separator = ", ";
     }
@@ -207,11 +224,65 @@ static vst_status figure_of(FILE *html, const vst_report *report, const vsti_cur
     return draw(html, report, caption, script, &text, &size, drawn);
 }
 
+/* The losses of one run, each in a colour of its own, on a logarithmic axis if they are far from each other. Names come
+ * from the run's log.txt and go into the caption alone. */
+static vst_status losses_of(FILE *html, const vst_report *report, const vsti_curve *curve, int run, bool *drawn) {
+    char *text = NULL, *caption = NULL;
+    size_t size = 0, caption_size = 0;
+    double low = INFINITY, high = 0;
+    vst_status status = VST_OK;
+    for (size_t k = 0; k < curve->count; k++)
+        for (int i = 0; i < curve->loss_count; i++) {
+            low = fmin(low, curve->epochs[k].losses[i]);
+            high = fmax(high, curve->epochs[k].losses[i]);
+        }
+    FILE *words = open_memstream(&caption, &caption_size), *script = words ? open_memstream(&text, &size) : NULL;
+    if (!script) VST_TRY(vst_fail_memory(size));
+    const bool logarithmic = low > 0 && high > 20 * low;
+    begin_script(script, "losses", true);
+    set_ticks(script, curve, 1);
+    if (logarithmic) log_height(script);
+    fprintf(words, "<b>Losses of training</b>, before their weights%s, of ", logarithmic ? ", logarithmic axis" : "");
+    vsti_html_run(words, report, run);
+    for (int i = 0; i < curve->loss_count; i++) {
+        fprintf(script, "$d%d << EOD\n", i);
+        for (size_t k = 0; k < curve->count; k++)
+            if (isfinite(curve->epochs[k].losses[i]) && (!logarithmic || curve->epochs[k].losses[i] > 0))
+                fprintf(script, "%.9g %.9g\n", curve->epochs[k].epoch + 1, curve->epochs[k].losses[i]);
+        fputs("EOD\n", script);
+        fprintf(words, "%s<i class=dot style=\"background:var(--c%d)\"></i>", i ? " " : ": ", vsti_report_colour(i));
+        vsti_html_text(words, curve->names[i]);
+    }
+    for (int i = 0; i < curve->loss_count; i++)
+        fprintf(script, "%s$d%d using 1:2 with %s lc rgb '#%06x' lw 1.5 title ''", i ? ", " : "plot ", i,
+                style_of(curve->count, false), vsti_report_colour(i));
+    fputs("\n", script);
+    if (fclose(words) != 0) status = vst_fail_memory(caption_size);
+    words = NULL;
+    if (status == VST_OK) status = draw(html, report, caption, script, &text, &size, drawn);
+out:
+    if (words) fclose(words);
+    free(caption);
+    return status;
+}
+
 vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves, bool *drawn) {
     vst_status status = VST_OK;
     VST_TRY(
         figure_of(html, report, curves, "top1", "<b>Top-1 accuracy</b> per epoch, %", train_top1, eval_top1, drawn));
-    VST_TRY(figure_of(html, report, curves, "loss", "<b>Loss</b> per epoch", train_loss, eval_loss, drawn));
+    VST_TRY(figure_of(html, report, curves, "evaluation",
+                      "<b>Loss of evaluation</b>, the cross-entropy with the labels, of all alike", NULL, eval_loss,
+                      drawn));
+    VST_TRY(figure_of(html, report, curves, "training",
+                      "<b>Loss of training</b>, of each run its own, with smoothing, mixing and terms", train_loss,
+                      NULL, drawn));
+    const bool logarithmic = far_apart(curves, report->run_count, rate_of);
+    VST_TRY(figure_of(html, report, curves, "rate",
+                      logarithmic ? "<b>Learning rate</b>, mean of each epoch, logarithmic axis"
+                                  : "<b>Learning rate</b>, mean of each epoch",
+                      NULL, rate_of, drawn));
+    for (int i = 0; i < report->run_count; i++)
+        if (curves[i].loss_count > 1) VST_TRY(losses_of(html, report, &curves[i], i, drawn));
 out:
     return status;
 }
@@ -269,8 +340,8 @@ static double place_names(const vst_report *report, run_value *cost, double line
     return largest;
 }
 
-static vst_status tradeoff(FILE *html, const vst_report *report, const char *name, const char *caption, run_value *cost,
-                           bool *drawn) {
+static vst_status tradeoff(FILE *html, const vst_report *report, const char *name, const char *caption,
+                           const char *unit, run_value *cost, bool *drawn) {
     char *text = NULL;
     size_t size = 0;
     double low = INFINITY, high = 0, bottom = 100, top = 0;
@@ -296,6 +367,7 @@ static vst_status tradeoff(FILE *html, const vst_report *report, const char *nam
     const double reach = logarithmic ? 1.55 * log(high / low) : high * 1.5; /* of the axis */
     top = place_names(report, cost, range * 0.09, reach * 0.3, logarithmic, heights);
     begin_script(script, name, false);
+    fprintf(script, "set xlabel '%s%s'\n", unit, logarithmic ? ", logarithmic" : "");
     if (logarithmic) log_axis(script, low, high);
     else fprintf(script, "set xrange [0:%.9g]\n", high * 1.5);
     fprintf(script, "set yrange [%.9g:%.9g]\n", bottom - margin, top + margin);
@@ -320,10 +392,10 @@ static vst_status tradeoff(FILE *html, const vst_report *report, const char *nam
 
 vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn) {
     vst_status status = VST_OK;
-    VST_TRY(
-        tradeoff(html, report, "size", "<b>Top-1 accuracy</b>, %, against millions of parameters", millions, drawn));
+    VST_TRY(tradeoff(html, report, "size", "<b>Top-1 accuracy</b>, %, against millions of parameters",
+                     "million parameters", millions, drawn));
     VST_TRY(tradeoff(html, report, "latency", "<b>Top-1 accuracy</b>, %, against milliseconds for one image",
-                     milliseconds, drawn));
+                     "milliseconds", milliseconds, drawn));
 out:
     return status;
 }

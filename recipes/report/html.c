@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "vision/base/memory.h"
+#include "vision/image/resize.h"
+
+enum { PIXELS_SIDE = 64, PHOTO_SIDE = 224, PHOTO_QUALITY = 85 };
 
 void vsti_html_bytes(FILE *html, const char *text, size_t length) {
     for (size_t i = 0; i < length; i++) {
@@ -43,18 +46,45 @@ static void write_base64(FILE *html, const uint8_t *bytes, size_t size) {
     }
 }
 
+static void write_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt, const char *type,
+                          const uint8_t *bytes, size_t size) {
+    fprintf(html, "<img %s width=%d height=%d alt=\"", attributes, image->width, image->height);
+    vsti_html_text(html, alt);
+    fprintf(html, "\" src=\"data:image/%s;base64,", type);
+    write_base64(html, bytes, size);
+    fputs("\">", html);
+}
+
 vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt) {
     uint8_t *bytes;
     size_t size;
     const vst_status status = vst_png_encode(image, &bytes, &size);
     if (status != VST_OK) return status;
-    fprintf(html, "<img %s width=%d height=%d alt=\"", attributes, image->width, image->height);
-    vsti_html_text(html, alt);
-    fputs("\" src=\"data:image/png;base64,", html);
-    write_base64(html, bytes, size);
-    fputs("\">", html);
+    write_picture(html, image, attributes, alt, "png", bytes, size);
     vst_free(bytes);
     return VST_OK;
+}
+
+vst_status vsti_html_photo(FILE *html, const vst_image *image, const char *alt) {
+    vst_status status = VST_OK;
+    const int longer = image->height > image->width ? image->height : image->width;
+    vst_image small = {0}, scratch = {0};
+    uint8_t *bytes = NULL;
+    size_t size;
+    if (longer <= PIXELS_SIDE) return vsti_html_picture(html, image, "class=pixels loading=lazy", alt);
+    if (longer > PHOTO_SIDE) {
+        const int height = image->height * PHOTO_SIDE / longer, width = image->width * PHOTO_SIDE / longer;
+        VST_TRY(vst_image_resize(image, NULL, height > 0 ? height : 1, width > 0 ? width : 1, VST_FILTER_BICUBIC,
+                                 &scratch, &small));
+        image = &small;
+    }
+    VST_TRY(vst_jpeg_encode(image, PHOTO_QUALITY, &bytes, &size));
+    write_picture(html, image, "loading=lazy", alt, "jpeg", bytes, size);
+out:
+    vst_free(bytes);
+    vst_image_clear(&small);
+    vst_image_clear(&scratch);
+    return status;
 }
 
 const char *vsti_number_text(double value, int decimals, char text[32]) {

@@ -17,6 +17,8 @@ void vsti_html_text(FILE *html, const char *text);
 void vsti_html_bytes(FILE *html, const char *text, size_t length); /* the same of so many bytes */
 /* <img> with the picture inside. */
 VST_NODISCARD vst_status vsti_html_picture(FILE *html, const vst_image *image, const char *attributes, const char *alt);
+/* The same of a photograph, no larger than a page shows it and as JPEG; small pictures keep their pixels. */
+VST_NODISCARD vst_status vsti_html_photo(FILE *html, const vst_image *image, const char *alt);
 /* A dot in the run's colour, and its name. */
 void vsti_html_run(FILE *html, const vst_report *report, int run);
 /* The name of a class; "?" for one that has none. */

@@ -27,6 +27,10 @@ VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report
                                             bool *drawn);
 VST_NODISCARD vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn);
 
+/* differences.c: the keys in which the recipes of the runs differ; each line of a recipe ends with a newline. */
+void vsti_html_differences(FILE *html, const vst_report *report);
+/* pictures.c: the worst mistakes, and some test images. */
+VST_NODISCARD vst_status vsti_html_pictures(FILE *html, const vst_report *report);
 /* attention_maps.c: attention maps over some test images. */
 VST_NODISCARD vst_status vsti_html_attention(FILE *html, const vst_report *report);
 /* agreement.c: how often teacher and heads give the same answer. */

@@ -16,6 +16,8 @@ vst_report_run vst_report_unknown(const char *name) {
                             .parameters = NAN,
                             .megabytes = NAN,
                             .latency_ms = NAN,
+                            .latency_low = NAN,
+                            .latency_high = NAN,
                             .top1 = NAN,
                             .top1_deviation = NAN,
                             .teacher_agreement = NAN,
@@ -67,6 +69,17 @@ static void write_top1(FILE *html, const vst_report *report, int index) {
     fputs("</td>", html);
 }
 
+/* The median, below it the range of all but the quickest and the slowest tenth. */
+static void write_latency(FILE *html, const vst_report *report, const vst_report_run *run) {
+    char low[32], high[32];
+    fprintf(html, "<td%s>%s", is_best(report, run, vsti_latency_of, false) ? " class=best" : "",
+            vsti_short_text(run->latency_ms, low));
+    if (isfinite(run->latency_low) && isfinite(run->latency_high))
+        fprintf(html, "<small>%s–%s</small>", vsti_short_text(run->latency_low, low),
+                vsti_short_text(run->latency_high, high));
+    fputs("</td>", html);
+}
+
 static void write_run(FILE *html, const vst_report *report, int index) {
     const vst_report_run *run = &report->runs[index];
     fputs("<tr><td class=name>", html);
@@ -84,7 +97,7 @@ static void write_run(FILE *html, const vst_report *report, int index) {
     write_count(html, run->parameters);
     fputs("</td>", html);
     write_number(html, report, run, vsti_megabytes_of, false, -1);
-    write_number(html, report, run, vsti_latency_of, false, -1);
+    write_latency(html, report, run);
     if (run->epochs) fprintf(html, "<td>%d</td>", run->epochs);
     else fputs("<td>–</td>", html);
     write_number(html, report, run, vsti_minutes_of, false, 1);
@@ -106,7 +119,8 @@ static void write_runs(FILE *html, const vst_report *report) {
         "</tbody></table></div>\n<p class=note>Top-1: test images whose label is the model's first answer; last epoch: "
         "the "
         "same as the training wrote it down. As the teacher: test images with the teacher's answer, right or wrong. "
-        "Milliseconds: one image on one core, measured when this page was made. Best values are bold.</p>\n",
+        "Milliseconds: one image on one core, measured when this page was made: the median, and below it the range "
+        "without the quickest and the slowest tenth. Best values are bold.</p>\n",
         html);
 }
 
@@ -174,7 +188,7 @@ out:
     return status;
 }
 
-/* ---- Confusion and pictures ---- */
+/* ---- Confusion ---- */
 
 static vst_status write_confusions(FILE *html, const vst_report *report) {
     vst_status status = VST_OK;
@@ -200,40 +214,6 @@ out:
     return status;
 }
 
-static vst_status write_pictures(FILE *html, const vst_report *report) {
-    vst_status status = VST_OK;
-    if (report->picture_count == 0) return VST_OK;
-    fputs(
-        "<h2>Some test images</h2>\n<p class=note>The label in bold, below it what each run says: green is right, red "
-        "is wrong.</p>\n<div class=pictures>\n",
-        html);
-    for (int i = 0; i < report->picture_count; i++) {
-        const int label = report->labels ? report->labels[i] : -1;
-        fputs("<div class=picture>", html);
-        VST_TRY(vsti_html_picture(html, &report->pictures[i], "loading=lazy", vsti_class_at(report, label)));
-        fputs("<h4>", html);
-        vsti_html_text(html, vsti_class_at(report, label));
-        fputs("</h4><ul>", html);
-        for (int run = 0; run < report->run_count; run++) {
-            if (!report->runs[run].predictions) continue;
-            const int answer = report->runs[run].predictions[i];
-            const char *kind = answer < 0 || label < 0 ? "" : answer == label ? "right" : "wrong";
-            fprintf(html, "<li class=\"%s\">%s", kind, !*kind ? "" : answer == label ? "✓ " : "✗ ");
-            vsti_html_text(html, vsti_class_at(report, answer));
-            if (report->run_count > 1) {
-                fputs("<small>", html);
-                vsti_html_text(html, report->runs[run].name);
-                fputs("</small>", html);
-            }
-            fputs("</li>", html);
-        }
-        fputs("</ul></div>\n", html);
-    }
-    fputs("</div>\n", html);
-out:
-    return status;
-}
-
 /* ---- The page ---- */
 
 /* "vit_tiny · best.safetensors · 20 epochs · seed 0": of a run that has the page for itself. */
@@ -252,6 +232,12 @@ static void write_facts(FILE *html, const vst_report_run *run) {
     if (isfinite(run->last_top1))
         fprintf(html, "%s%s %% after the last one", separator, vsti_number_text(run->last_top1, 2, text)),
             separator = " · ";
+    if (isfinite(run->latency_low) && isfinite(run->latency_high)) {
+        char high[32];
+        fprintf(html, "%s%s–", separator, vsti_short_text(run->latency_low, text));
+        fprintf(html, "%s ms for one image", vsti_short_text(run->latency_high, high));
+        separator = " · ";
+    }
     if (run->seeds) {
         fprintf(html, "%sseed ", separator);
         vsti_html_text(html, run->seeds);
@@ -303,12 +289,13 @@ static vst_status write_page(FILE *html, const vst_report *report, bool *drawn) 
     vsti_html_headline(html, report);
     write_notes(html, report);
     write_runs(html, report);
+    vsti_html_differences(html, report);
     VST_TRY(write_figures(html, report, drawn));
     VST_TRY(vsti_html_attention(html, report));
     vsti_html_agreement(html, report);
     VST_TRY(vsti_html_classes(html, report));
     VST_TRY(write_confusions(html, report));
-    VST_TRY(write_pictures(html, report));
+    VST_TRY(vsti_html_pictures(html, report));
     if (report->recipe) {
         fprintf(html, "<h2>Recipe</h2>\n<details><summary>All keys%s</summary><pre>",
                 report->run_count > 1 ? " of the last run" : " as they were used");

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "recipes/infer/attention.h"
@@ -10,7 +11,7 @@
 #include "vision/base/memory.h"
 #include "vision/image/resize.h"
 
-enum { TOKENS = 2, SHOWN_SIDE = 168 }; /* pixels at least of a picture with attention */
+enum { TOKENS = 2, MAPS = 1 + TOKENS, SHOWN_SIDE = 168 }; /* pixels at least of a picture with attention */
 
 /* ---- Pictures ---- */
 
@@ -33,6 +34,37 @@ static vst_status choose_pictures(vsti_page_data *page, const vst_dataset *test)
     return VST_OK;
 }
 
+/* Keeps the most probable wrong answers, the most probable first. Returns how many there are. */
+static int find_mistakes(const vst_evaluation *answers, uint64_t found[VSTI_MISTAKES]) {
+    int count = 0;
+    for (uint64_t i = 0; i < answers->samples; i++) {
+        const float probability = answers->probabilities[i];
+        if (answers->labels[i] < 0 || answers->predictions[i] == answers->labels[i]) continue;
+        int place = count;
+        while (place > 0 && answers->probabilities[found[place - 1]] < probability) place--;
+        if (place == VSTI_MISTAKES) continue;
+        if (count < VSTI_MISTAKES) count++;
+        memmove(found + place + 1, found + place, (size_t)(count - 1 - place) * sizeof *found);
+        found[place] = i;
+    }
+    return count;
+}
+
+/* The worst mistakes stand behind the other pictures. One that cannot be read any more is left out. */
+static vst_status choose_mistakes(vsti_page_data *page, const vst_dataset *test, const vst_evaluation *answers) {
+    uint64_t found[VSTI_MISTAKES];
+    const int count = find_mistakes(answers, found);
+    for (int i = 0; i < count; i++) {
+        const int place = page->report.picture_count + page->report.mistake_count;
+        const vst_status status = vst_dataset_read(test, found[i], &page->pictures[place], &page->labels[place]);
+        if (vst_dataset_is_broken(status)) continue;
+        if (status != VST_OK) return status;
+        page->samples[place] = found[i];
+        page->report.mistake_count++;
+    }
+    return VST_OK;
+}
+
 /* The run was tested on the pictures of the page. */
 static bool is_same_data(const vsti_measured_run *run, const vst_dataset *test) {
     return run->test && vst_dataset_count(run->test) == vst_dataset_count(test) &&
@@ -49,7 +81,9 @@ static vst_status draw_maps(vst_image *out, const vst_session *session, const vs
     VST_TRY(
         vst_image_resize(view, NULL, view->height * scale, view->width * scale, VST_FILTER_NEAREST, &scratch, &shown));
     for (int t = 0; t < vst_session_attention_tokens(session); t++)
-        VST_TRY(vst_attention_overlay(&shown, maps + t * side * side, side, &out[t]));
+        VST_TRY(vst_attention_overlay(&shown, maps + t * side * side, side, &out[1 + t]));
+    out[0] = shown;
+    shown = (vst_image){0};
 out:
     vst_image_clear(&shown);
     vst_image_clear(&scratch);
@@ -87,7 +121,7 @@ static vst_status show_attention(vsti_page_data *page, const vsti_measured_run *
     VST_TRY(vst_session_create_model(&session, run->model, &options));
     const int tokens = vst_session_attention_tokens(session);
     for (int i = 0; tokens && i < page->report.view_count; i++)
-        VST_TRY(draw_view(images + i * tokens, session, run->test, page->samples[page->views[i]]));
+        VST_TRY(draw_view(images + i * (1 + tokens), session, run->test, page->samples[page->views[i]]));
     row->attention = tokens ? images : NULL;
     row->attention_tokens = tokens;
 out:
@@ -105,7 +139,9 @@ static void fill_row(vst_report_run *row, const vsti_measured_runs *set, const v
     row->file = run->file_name;
     row->seeds = run->seed;
     row->notes = run->notes;
-    row->latency_ms = run->latency_ms;
+    row->latency_ms = run->latency.median;
+    row->latency_low = run->latency.low;
+    row->latency_high = run->latency.high;
     row->megabytes = run->megabytes;
     row->minutes = vsti_curve_minutes(&run->curve);
     row->epochs = (int)run->curve.count;
@@ -115,6 +151,53 @@ static void fill_row(vst_report_run *row, const vsti_measured_runs *set, const v
     row->agreement = &run->agreement;
     if (run->teacher >= 0 && run->agreement.count > 1 && strcmp(run->agreement.names[0], "teacher") == 0)
         row->teacher_agreement = run->agreement.same[0][run->agreement.count - 1];
+}
+
+/* ", key=value" for each option of a term that is not its default. */
+static bool write_options(FILE *lines, const vst_option *table, const void *structure) {
+    static const char *const told[] = {"distance", "from", "student", "teacher", "weight", NULL};
+    bool good = true;
+    for (const vst_option *option = table; good && option->type != VST_TYPE_END; option++) {
+        char *value = vst_options_get(option, structure);
+        bool new = true;
+        for (int i = 0; told[i]; i++) new = new &&strcmp(told[i], option->name) != 0;
+        if (new &&value && strcmp(value, option->default_value ? option->default_value : "") != 0)
+            fprintf(lines, ", %s %s", option->name, value);
+        good = value != NULL;
+        vst_free(value);
+    }
+    return good;
+}
+
+static bool write_terms(FILE *lines, const vst_recipe *recipe) {
+    bool good = true;
+    for (int i = 0; good && i < recipe->term_count; i++) {
+        const vst_term_options *term = &recipe->terms[i];
+        fprintf(lines, "distill.terms.%d: %s, %s from %s's %s, weight %g", i, term->distance, term->student, term->from,
+                term->teacher, term->weight);
+        good = write_options(lines, vst_term_table, term) && write_options(lines, vst_term_own_table(term), term->own);
+        fputc('\n', lines);
+    }
+    return good;
+}
+
+/* What decides its result, and whom it learns from: lines "key: value", a term in one. NULL: out of memory. */
+static char *recipe_lines(const vst_recipe *recipe) {
+    char *essence = vst_recipe_essence(recipe), *buffer = NULL, *text = NULL;
+    size_t size = 0;
+    FILE *lines = essence ? open_memstream(&buffer, &size) : NULL;
+    bool good = lines != NULL;
+    for (const char *at = essence; good && *at; at += strcspn(at, "\n") + 1)
+        if (strncmp(at, "distill.terms", 13) != 0) fwrite(at, 1, strcspn(at, "\n") + 1, lines);
+    if (good)
+        fprintf(lines, "distill.teacher: %s\nrun.start: %s\n", recipe->distill.teacher ? recipe->distill.teacher : "",
+                recipe->run.start ? recipe->run.start : "");
+    good = good && write_terms(lines, recipe);
+    if (lines) good &= fclose(lines) == 0;
+    if (good) text = vst_strdup(buffer);
+    free(buffer);
+    vst_free(essence);
+    return text;
 }
 
 /* The first other run of the same model that nobody taught; with as many epochs, if there is one. */
@@ -146,13 +229,18 @@ static vst_status show_answers(vsti_page_data *page, const vsti_measured_runs *s
     vst_status status = VST_OK;
     const vst_evaluation *answers = vsti_report_answers(set, run);
     vst_report_run *row = &page->runs[index];
-    int *predictions = page->predictions + index * VSTI_PICTURES;
+    int *predictions = page->predictions + index * VSTI_SHOWN;
+    float *probabilities = page->probabilities + index * VSTI_SHOWN;
     if (!answers) goto out;
     VST_TRY(vst_confusion_create(&page->confusions[index], answers));
     row->confusion = &page->confusions[index];
     row->predictions = predictions;
-    for (int i = 0; i < page->report.picture_count; i++) predictions[i] = answers->predictions[page->samples[i]];
-    status = show_attention(page, run, page->attention + (ptrdiff_t)index * VSTI_VIEWS * TOKENS, row);
+    row->probabilities = probabilities;
+    for (int i = 0; i < page->report.picture_count + page->report.mistake_count; i++) {
+        predictions[i] = answers->predictions[page->samples[i]];
+        probabilities[i] = answers->probabilities[page->samples[i]];
+    }
+    status = show_attention(page, run, page->attention + (ptrdiff_t)index * VSTI_VIEWS * MAPS, row);
     VST_TRY(vsti_report_note(run, status, "no attention maps"));
 out:
     row->notes = run->notes;
@@ -171,6 +259,12 @@ static vst_status show_data(vsti_page_data *page, vsti_measured_runs *set, const
     page->report.class_names = page->class_names;
     page->report.class_count = classes;
     VST_TRY(choose_pictures(page, test));
+    for (int i = page->run_count - 1; i >= 0 && !page->report.mistake_count; i--) {
+        const vst_evaluation *answers = vsti_report_answers(set, &set->runs[chosen[i]]);
+        if (!answers || !is_same_data(&set->runs[chosen[i]], test)) continue;
+        page->report.mistaken = i;
+        VST_TRY(choose_mistakes(page, test, answers));
+    }
     for (int i = 0; i < page->run_count; i++) {
         vsti_measured_run *run = &set->runs[chosen[i]];
         if (is_same_data(run, test)) VST_TRY(show_answers(page, set, run, i));
@@ -194,11 +288,14 @@ vst_status vsti_page_data_fill(vsti_page_data *page, vsti_measured_runs *set, co
     const vsti_measured_run *shown = NULL;
     page->run_count = count;
     page->runs = vst_calloc(runs, sizeof *page->runs);
-    page->predictions = vst_calloc(runs * VSTI_PICTURES, sizeof *page->predictions);
-    page->attention = vst_calloc(runs * VSTI_VIEWS * TOKENS, sizeof *page->attention);
+    page->predictions = vst_calloc(runs * VSTI_SHOWN, sizeof *page->predictions);
+    page->probabilities = vst_calloc(runs * VSTI_SHOWN, sizeof *page->probabilities);
+    page->attention = vst_calloc(runs * VSTI_VIEWS * MAPS, sizeof *page->attention);
+    page->recipes = vst_calloc(runs, sizeof *page->recipes);
     page->confusions = vst_calloc(runs, sizeof *page->confusions);
-    if (!page->runs || !page->predictions || !page->attention || !page->confusions)
-        VST_TRY(vst_fail_memory(runs * VSTI_PICTURES * sizeof *page->attention));
+    if (!page->runs || !page->predictions || !page->probabilities || !page->attention || !page->recipes ||
+        !page->confusions)
+        VST_TRY(vst_fail_memory(runs * VSTI_SHOWN * sizeof *page->attention));
     page->report = (vst_report){.runs = page->runs,
                                 .run_count = count,
                                 .labels = page->labels,
@@ -207,6 +304,9 @@ vst_status vsti_page_data_fill(vsti_page_data *page, vsti_measured_runs *set, co
     for (int i = 0; i < count; i++) {
         const vsti_measured_run *run = &set->runs[chosen[i]];
         fill_row(&page->runs[i], set, run);
+        if (run->recipe && !(page->recipes[i] = recipe_lines(run->recipe)))
+            VST_TRY(vst_fail_memory(sizeof *run->recipe));
+        page->runs[i].recipe = page->recipes[i];
         if (!shown && vsti_report_answers(set, run)) shown = run;
         if (run->yaml) page->report.recipe = run->yaml;
     }
@@ -217,9 +317,12 @@ out:
 }
 
 void vsti_page_data_clear(vsti_page_data *page) {
-    for (int i = 0; i < VSTI_PICTURES; i++) vst_image_clear(&page->pictures[i]);
-    for (int i = 0; page->attention && i < page->run_count * VSTI_VIEWS * TOKENS; i++)
+    for (int i = 0; i < VSTI_SHOWN; i++) vst_image_clear(&page->pictures[i]);
+    for (int i = 0; page->attention && i < page->run_count * VSTI_VIEWS * MAPS; i++)
         vst_image_clear(&page->attention[i]);
+    for (int i = 0; page->recipes && i < page->run_count; i++) vst_free(page->recipes[i]);
+    vst_free(page->recipes);
+    vst_free(page->probabilities);
     for (int i = 0; page->confusions && i < page->run_count; i++) vst_confusion_clear(&page->confusions[i]);
     vst_free(page->confusions);
     vst_free(page->runs);

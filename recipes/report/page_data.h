@@ -4,18 +4,20 @@
 
 #include "recipes/report/run.h"
 
-enum { VSTI_PICTURES = 24, VSTI_VIEWS = 6 };
+enum { VSTI_PICTURES = 24, VSTI_MISTAKES = 12, VSTI_SHOWN = VSTI_PICTURES + VSTI_MISTAKES, VSTI_VIEWS = 6 };
 
 typedef struct vsti_page_data {
     vst_report_run *runs; /* a row each; the caller may replace values, for example by means over seeds */
     int run_count;
     vst_report report; /* but for title and subtitle */
-    vst_image pictures[VSTI_PICTURES];
-    int labels[VSTI_PICTURES], views[VSTI_VIEWS];
-    uint64_t samples[VSTI_PICTURES];
-    int *predictions;          /* (runs, VSTI_PICTURES) */
+    vst_image pictures[VSTI_SHOWN];
+    int labels[VSTI_SHOWN], views[VSTI_VIEWS];
+    uint64_t samples[VSTI_SHOWN];
+    int *predictions;          /* (runs, VSTI_SHOWN) */
+    float *probabilities;      /* (runs, VSTI_SHOWN) */
     vst_confusion *confusions; /* (runs) */
-    vst_image *attention;      /* (runs, VSTI_VIEWS, 2) */
+    vst_image *attention;      /* (runs, VSTI_VIEWS, 1 + 2) */
+    char **recipes;            /* (runs), lines */
     const char **class_names;
     char subtitle[512];
 } vsti_page_data;

@@ -22,25 +22,29 @@ typedef struct vst_report_agreement {
 /* One run. Numbers that are not known are NAN; everything stays the caller's. */
 typedef struct vst_report_run {
     const char *name;
-    const char *model;     /* "vit_tiny_patch4_28" …; NULL: unknown */
-    const char *folder;    /* holds summary.csv (epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds) or log.txt,
-                              may    lack them; NULL: no curves */
-    double parameters;     /* trained parameters */
-    double megabytes;      /* of the model file */
-    double latency_ms;     /* of one image */
-    double top1;           /* percent, on the test split; the mean if there are several seeds */
-    double top1_deviation; /* between seeds, in points */
+    const char *model;  /* "vit_tiny_patch4_28" …; NULL: unknown */
+    const char *folder; /* holds summary.csv (epoch,lr,train_loss,train_top1,eval_loss,eval_top1,seconds) or log.txt,
+                           may    lack them; NULL: no curves */
+    double parameters;  /* trained parameters */
+    double megabytes;   /* of the model file */
+    double latency_ms;  /* of one image: the median */
+    double latency_low, latency_high;      /* a tenth of the images was quicker, a tenth slower */
+    double top1;                           /* percent, on the test split; the mean if there are several seeds */
+    double top1_deviation;                 /* between seeds, in points */
     double teacher_agreement;              /* percent of test images with the teacher's answer; NAN: no teacher */
     double minutes;                        /* of training */
     const vst_confusion *confusion;        /* of the report's classes; NULL: none */
-    const int *predictions;                /* a class for each picture of the report; NULL: none */
+    const int *predictions;                /* a class for each picture and mistake of the report; NULL: none */
+    const float *probabilities;            /* of these predictions; NULL: not known */
     const char *file;                      /* the model that was measured, "best.safetensors"; NULL: not said */
     const char *seeds;                     /* "0" or "0, 1, 2"; NULL: not known */
     double last_top1;                      /* after the last epoch, per cent, on the test split */
     int epochs;                            /* completed; 0: not known */
     const vst_report_agreement *agreement; /* NULL: none */
-    const vst_image *attention;            /* (views of the report, attention_tokens); NULL: none */
+    const vst_image *attention;            /* (views of the report, 1 + attention_tokens): what the model sees of the
+                                              picture, and this under the attention of each token; NULL: none */
     int attention_tokens;                  /* 1: class token, 2: and distillation token */
+    const char *recipe;                    /* lines "key: value"; NULL: not known */
     const char *notes;                     /* lines that say what is missing; NULL: nothing */
     const struct vst_report_run *teacher;  /* the run that taught this one, if the report has it; NULL */
     const struct vst_report_run *plain;    /* the same model trained without a teacher, likewise; NULL */
@@ -53,10 +57,11 @@ typedef struct vst_report {
     int run_count; /* at least 1 */
     const char *const *class_names;
     int class_count;
-    const vst_image *pictures; /* test images to show with each run's prediction */
+    const vst_image *pictures; /* test images to show with each run's prediction, and behind them the mistakes */
     const int *labels;         /* their classes, -1 unknown */
     int picture_count;
-    const int *views; /* indices of the pictures that attention maps are of */
+    int mistake_count, mistaken; /* wrong answers with the highest probabilities of the run `mistaken` */
+    const int *views;            /* indices of the pictures that attention maps are of */
     int view_count;
     const char *recipe; /* the resolved recipe of the (last) run, shown folded at the end; NULL: none */
 } vst_report;

@@ -238,7 +238,7 @@ out:
 static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool latency) {
     vst_status status = VST_OK;
     char *path = NULL;
-    if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, &run->latency_ms), "no latency"));
+    if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, &run->latency), "no latency"));
     VST_TRY(vsti_report_note(run, open_data(set, run), "not tested, so no accuracy, matrix, pictures"));
     if (!run->test) goto out;
     path = model_path(run);
@@ -252,7 +252,7 @@ out:
 static vst_status fill(vsti_measured_runs *set, vsti_measured_run *run, const char *folder, const char *model,
                        bool latency) {
     vst_status status = VST_OK;
-    *run = (vsti_measured_run){.answers = -1, .teacher = -1, .megabytes = NAN, .latency_ms = NAN};
+    *run = (vsti_measured_run){.answers = -1, .teacher = -1, .megabytes = NAN, .latency = {NAN, NAN, NAN}};
     VST_TRY(check_folder(folder));
     VST_TRY(name_run(run, folder));
     VST_TRY(read_recipe(run));
@@ -275,7 +275,8 @@ vst_status vsti_report_add_file(vsti_measured_runs *set, const char *path, const
     vst_status status = vst_grow(&set->runs, &set->run_capacity, set->run_count + 1, sizeof *set->runs);
     if (status != VST_OK) return status;
     vsti_measured_run *run = &set->runs[set->run_count++];
-    *run = (vsti_measured_run){.alone = true, .answers = -1, .teacher = -1, .megabytes = NAN, .latency_ms = NAN};
+    *run =
+        (vsti_measured_run){.alone = true, .answers = -1, .teacher = -1, .megabytes = NAN, .latency = {NAN, NAN, NAN}};
     VST_TRY(replace(&run->folder, vst_strdup(path)));
     VST_TRY(replace(&run->name, vst_strdup(name)));
     VST_TRY(read_model(run, NULL));

@@ -7,6 +7,7 @@
 
 #include "recipes/config/recipe.h"
 #include "recipes/infer/evaluate.h"
+#include "recipes/infer/latency.h"
 #include "recipes/model/model.h"
 #include "recipes/report/curve.h"
 #include "recipes/report/report.h"
@@ -28,7 +29,8 @@ typedef struct vsti_measured_run {
     vst_model *model;      /* NULL: none could be read */
     char *data;            /* path of the data set, as the recipe gives it; NULL: not known */
     vst_dataset *test;     /* NULL: could not be opened */
-    double megabytes, latency_ms;
+    double megabytes;
+    vst_latency latency;
     int answers, teacher; /* indices in the set's, -1: none */
     vst_report_agreement agreement;
     char *seed;  /* NULL: not known */

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "recipes/model/model.h"
 #include "recipes/report/page_data.h"
 #include "recipes/train/disk_needs.h"
+#include "recipes/train/fit.h"
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teacher_cache.h"
 #include "recipes/train/terms_check.h"
@@ -27,6 +29,7 @@ typedef struct job {
 } job;
 
 typedef struct work {
+    double current, later; /* cost of the run under way, and of all after it */
     const vst_study *study;
     const vst_study_options *options;
     job *jobs;              /* (runs, seeds) */
@@ -92,6 +95,7 @@ static vst_status prepare_job(work *self, int run, int seed) {
     VST_TRY(replace(&j->model, vst_format("%s/last.safetensors", j->folder)));
     VST_TRY(replace(&recipe->run.output, vst_strdup(j->folder)));
     recipe->run.seed = study->seeds[seed];
+    VST_TRY(vst_recipe_fit_data(recipe));
     VST_TRY(find_teachers(self, j, run, seed));
     if ((j->cached = owns_cache(recipe)))
         VST_TRY(replace(&recipe->distill.cache, vst_format("%s/%s%s", study->output, recipe->distill.cache, suffix)));
@@ -164,6 +168,62 @@ static vst_status build_cache(const work *self, int run, int seed) {
     return vst_cache_build(&all, &(vst_cache_build_options){.stop = self->options->stop}, &size);
 }
 
+/* ---- Time left ---- */
+
+static vst_status macs_of(const vst_model_config *model, double *macs) {
+    vst_params *params = NULL;
+    vst_graph *graph = NULL;
+    const vst_status status = vst_model_declare(&graph, &params, model);
+    *macs = status == VST_OK ? vst_graph_macs(graph) : 0;
+    vst_graph_destroy(graph);
+    vst_params_destroy(params);
+    return status;
+}
+
+/* What a run costs in comparison to others of the study: multiplications of an image, three times for the gradients,
+ * and those of teachers that are earlier runs, by its epochs. The images of an epoch are taken to be as many. */
+static vst_status cost_of(const work *self, int run, double *cost) {
+    vst_status status = VST_OK;
+    const job *j = job_at(self, run, 0);
+    double macs;
+    *cost = 0;
+    if (!j->recipe) return VST_OK; /* a model file, which is not trained */
+    VST_TRY(macs_of(j->recipe->model, &macs));
+    *cost = 3 * macs;
+    for (int i = 0; i < vst_teacher_count(j->recipe) && !vst_recipe_cached(j->recipe); i++) {
+        const job *teacher = j->teachers[i] >= 0 ? job_at(self, j->teachers[i], 0) : NULL;
+        if (!teacher || !teacher->recipe) continue;
+        VST_TRY(macs_of(teacher->recipe->model, &macs));
+        *cost += macs;
+    }
+    *cost *= j->recipe->run.epochs;
+out:
+    return status;
+}
+
+/* Sets the cost of this run and of those that follow it. */
+static vst_status look_ahead(work *self, int run, int seed) {
+    const vst_study *study = self->study;
+    self->later = 0;
+    for (int other = 0; other < study->run_count; other++) {
+        double cost;
+        const vst_status status = cost_of(self, other, &cost);
+        if (status != VST_OK) return status;
+        if (other == run) self->current = cost;
+        self->later += cost * (study->seed_count - 1 - seed + (other > run));
+    }
+    return VST_OK;
+}
+
+/* Adds the study's time left to a run's: the other runs go on at the pace of this one. */
+static void show_progress(const vst_train_progress *progress, void *user) {
+    const work *self = user;
+    vst_train_progress p = *progress;
+    const double steps = (double)p.steps, done = p.epoch * steps + (double)p.step, all = p.epochs * steps;
+    if (done < all) p.study_left = p.seconds_left * (1 + self->later / self->current * all / (all - done));
+    self->options->progress(&p, self->options->user);
+}
+
 /* ---- Training ---- */
 
 static vst_status train_job(work *self, int run, int seed) {
@@ -173,8 +233,8 @@ static vst_status train_job(work *self, int run, int seed) {
     const vst_train_options options = {.resume = true,
                                        .force = self->options->force,
                                        .stop = self->options->stop,
-                                       .progress = self->options->progress,
-                                       .user = self->options->user};
+                                       .progress = self->options->progress ? show_progress : NULL,
+                                       .user = self};
     int all = 0, number = 0;
     for (int i = 0; i < study->run_count; i++) {
         all += job_at(self, i, seed)->recipe != NULL;
@@ -182,7 +242,8 @@ static vst_status train_job(work *self, int run, int seed) {
     }
     vst_log(VST_LOG_INFO, "--- %s, seed %d (%d of %d)", study->runs[run].name, study->seeds[seed], seed * all + number,
             all * study->seed_count);
-    vst_status status = j->cached ? build_cache(self, run, seed) : VST_OK;
+    vst_status status = look_ahead(self, run, seed);
+    if (status == VST_OK && j->cached) status = build_cache(self, run, seed);
     if (status == VST_OK) status = vst_train(j->recipe, &options, &j->trained);
     if (status != VST_OK) return vst_fail_in(status, "run '%s'", study->runs[run].name);
     if (j->trained.reused)
@@ -215,7 +276,7 @@ static vst_status fill_row(const work *self, int run, vst_study_row *row) {
     if (!row->name) return vst_fail_memory(strlen(self->study->runs[run].name) + 1);
     row->parameters = (double)vst_params_numel(first->model->params);
     row->megabytes = first->megabytes;
-    row->latency_ms = first->latency_ms;
+    row->latency_ms = first->latency.median;
     for (int s = 0; s < seeds; s++) {
         const vsti_measured_run *measured = &self->set.runs[place(self, run, s)];
         row->agreement += agreement(measured) / seeds;

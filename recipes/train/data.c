@@ -8,9 +8,31 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
+/* The split of a data set without splits: data.validation samples are the test split, the others are trained on. They
+ * are drawn without run.seed, so that all runs on this data, a teacher's too, have the same test images. */
+static vst_status hold_out(vst_dataset **dataset, const vst_recipe *recipe, bool test) {
+    vst_dataset *whole = *dataset;
+    *dataset = NULL;
+    const vst_status status = vst_dataset_hold_out(whole, (uint64_t)recipe->data.validation, 0, !test, dataset);
+    return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "data.validation");
+}
+
+static vst_status check_test_data(const vst_dataset *test, bool whole) {
+    if (vst_dataset_classes(test) == 0)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "%s has no labels to measure accuracy by: set data.test to a labelled data set",
+                        vst_dataset_path(test));
+    if (!whole) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT,
+                    "%s has no test split, so that the images trained on would be tested: set data.validation to the "
+                    "number of images to hold out, or data.test, or make folders train and test",
+                    vst_dataset_path(test));
+}
+
 vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const char *split, int channels) {
+    vst_status status = VST_OK;
     const vst_data_options *o = &recipe->data;
-    const bool test = strcmp(split, "test") == 0, elsewhere = test && o->test && *o->test;
+    const bool named = o->test && *o->test, test = strcmp(split, "test") == 0, elsewhere = test && named;
     const vst_image_limits limits = {.pixels = (uint64_t)o->max_megapixels * 1000000}; /* 0: the default */
     const vst_dataset_options options = {
         .limits = &limits,
@@ -19,21 +41,19 @@ vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const c
         .natural_order = o->class_order == VST_CLASS_ORDER_NATURAL};
     *out = NULL;
     if (!o->path || !*o->path) return vst_fail(VST_ERROR_ARGUMENT, "data.path is not set: the folder of the data set");
-    const vst_status status = vst_dataset_open(out, elsewhere ? o->test : o->path, split, &options);
-    if (status != VST_OK || !test) return status;
-    const bool same = !elsewhere && vst_dataset_has_no_splits(*out), unlabelled = vst_dataset_classes(*out) == 0;
-    if (!same && !unlabelled) return VST_OK;
-    vst_dataset_close(*out);
-    *out = NULL;
-    if (unlabelled)
-        return vst_fail(VST_ERROR_ARGUMENT,
-                        "%s has no labels to measure accuracy by: set data.test to a labelled data set",
-                        elsewhere ? o->test : o->path);
-    return vst_fail(VST_ERROR_ARGUMENT,
-                    "%s has no test split, so that the images trained on would be tested: set data.test, or "
-                    "make folders train and test",
-                    o->path);
+    VST_TRY(vst_dataset_open(out, elsewhere ? o->test : o->path, split, &options));
+    const bool whole = !named && vst_dataset_has_no_splits(*out), labelled = vst_dataset_classes(*out) > 0;
+    if (whole && labelled && o->validation) VST_TRY(hold_out(out, recipe, test));
+    else if (test) VST_TRY(check_test_data(*out, whole));
+out:
+    if (status != VST_OK) {
+        vst_dataset_close(*out);
+        *out = NULL;
+    }
+    return status;
 }
+
+/* ---- Splits ---- */
 
 /* Without labels only a teacher can say what is in an image. */
 static vst_status check_training_data(const vst_recipe *recipe, const vst_dataset *train) {

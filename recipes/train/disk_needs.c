@@ -1,6 +1,8 @@
 /* What a training writes: the best model, two checkpoints, one file that is about to replace another, logs. */
 #include "recipes/train/disk_needs.h"
 
+#include <string.h>
+
 #include "recipes/model/model.h"
 #include "recipes/train/run_folder.h"
 #include "vision/optim/methods/method.h"

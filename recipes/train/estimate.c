@@ -3,6 +3,7 @@
 
 #include "recipes/infer/latency.h"
 #include "recipes/train/log.h"
+#include "recipes/train/pace.h"
 #include "recipes/train/step.h"
 #include "vision/base/clock.h"
 
@@ -33,18 +34,14 @@ out:
     return status;
 }
 
-/* An image of the evaluation costs about a third of one trained on. */
 vst_status vsti_train_estimate(vsti_trainer *t, vst_train_result *result) {
+    const vst_run_options *run = &t->recipe->run;
     double whole, teachers;
     const vst_status status = time_batches(t, &whole, &teachers);
     if (status != VST_OK) return status;
-    uint64_t evaluated = vst_dataset_count(t->data.test);
-    if (vsti_has_average(t)) evaluated *= 2;
-    if (t->data.validation) evaluated += vst_dataset_count(t->data.validation);
     result->step_seconds = whole * t->recipe->optim.accumulate;
     result->teacher_seconds = teachers * t->recipe->optim.accumulate;
-    const double per_image = result->step_seconds / (double)vst_step_images(&t->recipe->optim);
-    const double trained = (double)t->data.steps * t->recipe->optim.batch;
-    result->predicted_seconds = t->recipe->run.epochs * per_image * (trained + (double)evaluated / 3);
+    result->predicted_seconds =
+        run->epochs * (double)t->data.steps * whole + vsti_evaluations_left(t) * vsti_evaluation_estimate(t, whole);
     return VST_OK;
 }

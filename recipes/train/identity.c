@@ -13,20 +13,10 @@ static void write_hash(char text[VSTI_HASH], uint64_t hash) {
 
 vst_status vsti_identity_make(vsti_identity *out, const vst_recipe *recipe, uint64_t data, uint64_t teachers,
                               uint64_t start) {
-    vst_recipe bare = *recipe; /* a view without what vst_recipe_compare ignores: nothing of it is freed */
-    bare.name = "";
-    bare.data.path = bare.data.test = bare.data.format =
-        NULL; /* where they lie says nothing: the contents are hashed */
-    bare.data.workers = 0;
-    bare.distill.teacher = bare.distill.teacher_entry = bare.distill.teacher_model = NULL;
-    bare.distill.cache = vst_recipe_cached(recipe) ? "cache" : NULL; /* that there is one does: half precision rounds */
-    bare.run.output = bare.run.start = bare.run.start_entry = NULL;
-    bare.run.threads = 0; /* another number is warned about */
-    bare.run.log_seconds = bare.run.log_steps = 0;
-    char *yaml = vst_recipe_to_yaml(&bare);
-    if (!yaml) return vst_fail_memory(1 << 16);
-    const uint64_t parts[4] = {XXH3_64bits(yaml, strlen(yaml)), data, teachers, start};
-    vst_free(yaml);
+    char *essence = vst_recipe_essence(recipe);
+    if (!essence) return vst_fail_memory(1 << 16);
+    const uint64_t parts[4] = {XXH3_64bits(essence, strlen(essence)), data, teachers, start};
+    vst_free(essence);
     write_hash(out->all, XXH3_64bits(parts, sizeof parts));
     write_hash(out->data, data);
     write_hash(out->teachers, teachers);
@@ -34,9 +24,9 @@ vst_status vsti_identity_make(vsti_identity *out, const vst_recipe *recipe, uint
     return VST_OK;
 }
 
-static vst_status compare_recipes(const vst_recipe *was, const vst_recipe *is, const char *folder) {
+static vst_status compare_recipes(const vst_recipe *was, const vst_recipe *is, bool extend, const char *folder) {
     char *differences = NULL;
-    vst_status status = vst_recipe_compare(was, is, &differences);
+    vst_status status = vst_recipe_compare(was, is, extend, &differences);
     if (status == VST_OK && *differences)
         status =
             vst_fail(VST_ERROR_ARGUMENT,
@@ -64,7 +54,7 @@ static vst_status compare_contents(const vsti_identity *found, const vsti_identi
 }
 
 vst_status vsti_identity_check(const vsti_identity *found, const vsti_identity *now, const vst_recipe *recipe,
-                               const char *folder) {
+                               const char *folder, bool extend) {
     vst_status status = VST_OK;
     vst_recipe *was = NULL;
     char *path = NULL;
@@ -78,7 +68,12 @@ vst_status vsti_identity_check(const vsti_identity *found, const vsti_identity *
                         "say which (begin anew with --force)",
                         folder));
     VST_TRY(status);
-    VST_TRY(compare_recipes(was, recipe, folder));
+    VST_TRY(compare_recipes(was, recipe, extend, folder));
+    if (was->run.epochs != recipe->run.epochs)
+        vst_log(
+            VST_LOG_INFO,
+            "epochs   %d in place of %d: from here on learning rate and other schedules are those of the longer run",
+            recipe->run.epochs, was->run.epochs);
     if (*found->data) VST_TRY(compare_contents(found, now, folder));
     else
         vst_log(

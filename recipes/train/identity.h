@@ -22,8 +22,8 @@ VST_NODISCARD vst_status vsti_identity_make(vsti_identity *out, const vst_recipe
 /* Whether the run in `folder`, whose checkpoint has the identity `found`, can be continued as `now`. If not, the
  * message names the keys that differ from the folder's recipe.yaml with both values, or which of data, teachers and
  * start weights differ. A checkpoint of version 0.1.0 tells them apart no more: if the recipe is the same, it is
- * accepted with a warning. */
+ * accepted with a warning. `extend`: run.epochs may differ, which is logged. */
 VST_NODISCARD vst_status vsti_identity_check(const vsti_identity *found, const vsti_identity *now,
-                                             const vst_recipe *recipe, const char *folder);
+                                             const vst_recipe *recipe, const char *folder, bool extend);
 
 #endif

@@ -32,6 +32,9 @@ typedef struct vsti_trainer {
     float *raw; /* the trained values while the moving average stands in their place; NULL without one */
     vsti_checkpoint progress;
     double counted_until;                     /* clock up to which progress.seconds counts */
+    double step_seconds, evaluation_seconds;  /* of this session, without its first step */
+    uint64_t steps, evaluations;              /* of this session */
+    double saved;                             /* clock of the last checkpoint, or of the beginning */
     double gradient_norms[VST_MAX_TERMS + 1]; /* of labels and terms in the first step */
     double teacher_seconds;                   /* of this session */
     vsti_step_sums step_sums;

@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "recipes/train/pace.h"
+#include "recipes/train/schedule.h"
 #include "recipes/train/tensorboard.h"
 #include "vision/base/clock.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-enum { FAR = 16 }; /* between the batch that lr is meant for and that of a step */
+enum { FAR = 16 /* between the batch that lr is meant for and that of a step */ };
+static const double SLOW_LOADING = 0.1; /* share of the training time that is worth a word */
 
 /* ---- Before the first step ---- */
 
@@ -48,39 +51,48 @@ static void log_teachers(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     const char *augment = r->augment.train && *r->augment.train ? r->augment.train : "no augmentation";
     for (int i = 0; i < t->teachers.count; i++) log_teacher(t, &t->teachers.list[i]);
-    if (t->teachers.count)
-        vst_log(VST_LOG_INFO,
-                "images   teacher and student see the same ones (%s; view %016llx), each normalises them by itself",
-                augment, (unsigned long long)t->data.view);
+    if (!t->teachers.count) return;
+    vst_log(VST_LOG_INFO, "images   the same for teacher and student, each normalises them by itself");
+    vst_log(VST_LOG_INFO, "         view %016llx: %s", (unsigned long long)t->data.view, augment);
+}
+
+/* "all 60000", "500 of 60000" */
+static void labelled_text(const vsti_trainer *t, char *text, size_t size) {
+    const unsigned long long samples = vst_dataset_count(t->data.train), labelled = t->data.labelled;
+    if (labelled == samples) snprintf(text, size, "all %llu", samples);
+    else snprintf(text, size, "%llu of %llu", labelled, samples);
 }
 
 static void log_losses(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
-    const uint64_t samples = vst_dataset_count(t->data.train);
-    if (vst_dataset_classes(t->data.train) == 0)
-        vst_log(VST_LOG_INFO, "learns   from the teacher alone: the %llu samples have no labels",
-                (unsigned long long)samples);
-    else
-        vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %llu of %llu samples, weight %g, smoothing %g", "logits",
-                (unsigned long long)t->data.labelled, (unsigned long long)samples,
-                t->distilling ? r->distill.label_weight : 1, r->optim.smoothing);
+    char samples[64], weight[40] = "", smoothing[40] = "";
+    labelled_text(t, samples, sizeof samples);
+    if (t->distilling) snprintf(weight, sizeof weight, ", weight %g", r->distill.label_weight);
+    if (r->optim.smoothing > 0) snprintf(smoothing, sizeof smoothing, ", smoothing %g", r->optim.smoothing);
+    const bool none = vst_dataset_classes(t->data.train) == 0;
+    const bool labels = !none && (!t->distilling || r->distill.label_weight > 0);
+    if (labels)
+        vst_log(VST_LOG_INFO, "learns   %-12s <- labels of %s samples%s%s", "logits", samples, weight, smoothing);
+    if (none)
+        vst_log(VST_LOG_INFO, "images   %llu without labels: it learns from the teacher alone",
+                (unsigned long long)vst_dataset_count(t->data.train));
     for (int i = 0; t->distilling && i < r->term_count; i++)
-        vst_log(VST_LOG_INFO, "         %-12s <- %s's %s, distance %s, weight %g", r->terms[i].student,
-                r->terms[i].from, r->terms[i].teacher, r->terms[i].distance, r->terms[i].weight);
+        vst_log(VST_LOG_INFO, "%s %-12s <- %s's %s, distance %s, weight %g", labels || i ? "        " : "learns  ",
+                r->terms[i].student, r->terms[i].from, r->terms[i].teacher, r->terms[i].distance, r->terms[i].weight);
 }
 
 static void log_data(const vsti_trainer *t) {
     const vst_augment_options *augment = &t->recipe->augment;
     vst_log(VST_LOG_INFO, "loading  %d thread%s, %.1f MB of batches", t->recipe->data.workers,
             t->recipe->data.workers == 1 ? "" : "s", (double)vsti_train_data_bytes(&t->data) / 1e6);
-    if (vsti_recipe_mixes(t->recipe))
-        vst_log(VST_LOG_INFO,
-                "mixing   mixup %g, cutmix %g, of a share of %g of the %s; training top-1 is for what an image "
-                "shows most of",
-                augment->mixup, augment->cutmix_minmax.count ? 1 : augment->cutmix, augment->mixup_prob,
+    if (vsti_recipe_mixes(t->recipe)) {
+        vst_log(VST_LOG_INFO, "mixing   mixup %g, cutmix %g, of a share of %g of the %s", augment->mixup,
+                augment->cutmix_minmax.count ? 1 : augment->cutmix, augment->mixup_prob,
                 augment->mixup_mode == VST_MIX_BATCH  ? "batches"
                 : augment->mixup_mode == VST_MIX_PAIR ? "pairs"
                                                       : "images");
+        vst_log(VST_LOG_INFO, "         (training top-1 is for what an image shows most of)");
+    }
     if (augment->repeats > 1)
         vst_log(VST_LOG_INFO, "repeats  an epoch shows one sample in %d, %d times each", augment->repeats,
                 augment->repeats);
@@ -90,15 +102,28 @@ static void log_data(const vsti_trainer *t) {
 static void log_average(const vsti_trainer *t) {
     const double memory = 1 / (1 - t->recipe->optim.ema_decay);
     if (!vsti_has_average(t)) return;
-    vst_log(
-        VST_LOG_INFO,
-        "average  over some %.0f steps (ema_decay %g); average and raw weights are evaluated, the %s ones are saved",
-        memory, t->recipe->optim.ema_decay, vsti_saves_average(t) ? "average" : "raw");
+    vst_log(VST_LOG_INFO, "average  over some %.0f steps (ema_decay %g)", memory, t->recipe->optim.ema_decay);
+    vst_log(VST_LOG_INFO, "         average and raw weights are evaluated, the %s ones are saved",
+            vsti_saves_average(t) ? "average" : "raw");
     if (3 * memory > (double)t->schedule.steps)
         vst_log(VST_LOG_WARNING,
                 "the run has only %llu steps, so the average lags far behind: set optim.ema_decay to %.5g or less%s",
                 (unsigned long long)t->schedule.steps, 1 - 3 / fmax(6, (double)t->schedule.steps),
                 vsti_saves_average(t) ? ", or optim.weights to raw" : "");
+}
+
+static void log_steps(const vsti_trainer *t) {
+    const vst_recipe *r = t->recipe;
+    const long long images = vst_step_images(&r->optim);
+    const unsigned long long steps = t->data.steps / (uint64_t)r->optim.accumulate, warmup = t->schedule.warmup;
+    vst_log(VST_LOG_INFO, "steps    %d epoch%s of %llu step%s, %lld image%s each", r->run.epochs,
+            r->run.epochs == 1 ? "" : "s", steps, steps == 1 ? "" : "s", images, images == 1 ? "" : "s");
+    vst_log(VST_LOG_INFO, "rate     %g (lr %g for %lld images), warm-up %llu step%s", t->schedule.rate, r->optim.lr,
+            r->optim.lr_rule == VST_LR_RULE_NONE ? images : (long long)r->optim.lr_batch, warmup,
+            warmup == 1 ? "" : "s");
+    if (vsti_warmup_epochs(r) < r->optim.warmup_epochs)
+        vst_log(VST_LOG_INFO, "         (a tenth of the run, which is not longer than optim.warmup_epochs: %g)",
+                r->optim.warmup_epochs);
 }
 
 static void log_frozen(const vsti_trainer *t) {
@@ -115,8 +140,8 @@ void vsti_log_setup(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     const vsti_student *s = &t->student;
     const vst_model_common *common = vst_model_common_of(r->model);
-    vst_log(VST_LOG_INFO, "student  %s, %.2f M parameters, images %d x %d x %d", r->model->variant,
-            (double)s->parameters / 1e6, common->channels, common->image, common->image);
+    vst_log(VST_LOG_INFO, "%-8s %s, %.2f M parameters, images %d x %d x %d", t->distilling ? "student" : "model",
+            r->model->variant, (double)s->parameters / 1e6, common->channels, common->image, common->image);
     log_frozen(t);
     if (s->grid) {
         vst_log(VST_LOG_INFO, "tokens   %d x %d = %d, %d more before them", s->grid, s->grid, s->grid * s->grid,
@@ -132,11 +157,7 @@ void vsti_log_setup(const vsti_trainer *t) {
     const long long images = vst_step_images(&r->optim);
     if (r->optim.accumulate > 1)
         vst_log(VST_LOG_INFO, "gradient averaged over %d batches of %d images", r->optim.accumulate, r->optim.batch);
-    vst_log(VST_LOG_INFO,
-            "steps    %d epochs of %llu, %lld images each, learning rate %g (lr %g for %lld), warm-up %llu steps",
-            r->run.epochs, (unsigned long long)t->data.steps / (unsigned long long)r->optim.accumulate, images,
-            t->schedule.rate, r->optim.lr, r->optim.lr_rule == VST_LR_RULE_NONE ? images : (long long)r->optim.lr_batch,
-            (unsigned long long)t->schedule.warmup);
+    log_steps(t);
     const double ratio = (double)images / r->optim.lr_batch;
     if (r->optim.lr_rule != VST_LR_RULE_NONE && (ratio >= FAR || ratio <= 1.0 / FAR))
         vst_log(VST_LOG_WARNING,
@@ -155,13 +176,15 @@ static bool is_divided_by_classes(const vst_term_options *term) {
     return divided;
 }
 
-/* term: NULL for the labels. */
+/* term: NULL for the labels. In the first step the student's average is the student: such a term has yet to become a
+ * loss. */
 static void log_share(const vsti_trainer *t, const vst_term_options *term, const char *name, double weight,
                       double value, double norm, double total_norm) {
     const double total = t->progress.sums.loss, share = 100 * weight * value / total;
-    vst_log(VST_LOG_INFO, "first step: %-28s %9.5f x %-8g %6.2f %% of the loss, %6.2f %% of the gradient", name, value,
-            weight, share, 100 * norm / total_norm);
-    if (weight > 0 && share < 1 && norm < 0.01 * total_norm)
+    const bool average = term && vst_term_source(term) == VST_FROM_AVERAGE;
+    vst_log(VST_LOG_INFO, "first step: %-31s %8.5f x %-6g %6.2f %% %6.2f %%", name, value, weight, share,
+            100 * norm / total_norm);
+    if (weight > 0 && share < 1 && norm < 0.01 * total_norm && !average)
         vst_log(VST_LOG_WARNING, "%s makes less than 1 %% of the loss: raise its weight%s", name,
                 is_divided_by_classes(term) ? ", or set its reduction to batchmean" : "");
 }
@@ -211,6 +234,8 @@ void vsti_log_loss_shares(const vsti_trainer *t) {
     double total_norm = 0;
     if (!t->distilling) return;
     for (int i = 0; i <= r->term_count; i++) total_norm += t->gradient_norms[i];
+    vst_log(VST_LOG_INFO, "first step: %-31s %8s x %-6s %8s %8s", "share of loss and gradient", "value", "weight",
+            "loss", "gradient");
     if (r->distill.label_weight > 0)
         log_share(t, NULL, "labels", r->distill.label_weight, t->progress.sums.labels, t->gradient_norms[0],
                   total_norm);
@@ -333,22 +358,27 @@ static void log_csv(vsti_trainer *t) {
     vsti_run_folder_append(&t->folder, "summary.csv", line, strlen(line));
 }
 
+/* At most 80 columns: "epoch 9/10: loss 1.2345, test 1.2345; top-1 90.12, val 90.12, test 90.12 %; 12.3 s" */
 void vsti_log_epoch(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->progress.figures;
-    char validation[64] = "", other[64] = "", top1[32] = "";
-    if (!isnan(f->train_top1)) snprintf(top1, sizeof top1, ", top-1 %.2f %%", f->train_top1); /* there were labels */
+    char test_loss[32] = "", validation[32] = "", test[32] = "", top1[32] = "";
+    if (!isnan(f->train_top1)) snprintf(top1, sizeof top1, " %.2f,", f->train_top1); /* there were labels */
     log_json(t);
     log_csv(t);
     vsti_log_tensorboard(t);
-    if (t->data.validation) snprintf(validation, sizeof validation, "validation top-1 %.2f %%, ", f->validation_top1);
-    if (vsti_has_average(t))
-        snprintf(other, sizeof other, " (%s weights %.2f %%)", vsti_saves_average(t) ? "raw" : "average",
-                 f->other_top1);
-    vst_log(VST_LOG_INFO,
-            "epoch %d/%d: loss %.4f%s; %stest loss %.4f, top-1 %.2f %%%s; %.1f s, %.0f %% of training "
-            "waited for images",
-            t->progress.epoch + 1, t->recipe->run.epochs, f->train_loss, top1, validation, f->test_loss, f->test_top1,
-            other, t->progress.sums.seconds, 100 * t->waiting);
+    if (!isnan(f->test_top1)) {
+        snprintf(test_loss, sizeof test_loss, ", test %.4f", f->test_loss);
+        snprintf(test, sizeof test, ", test %.2f", f->test_top1);
+    }
+    if (!isnan(f->validation_top1)) snprintf(validation, sizeof validation, ", val %.2f", f->validation_top1);
+    vst_log(VST_LOG_INFO, "epoch %d/%d: loss %.4f%s; top-1%s%s%s %%; %.1f s", t->progress.epoch + 1,
+            t->recipe->run.epochs, f->train_loss, test_loss, top1, validation, test, t->progress.sums.seconds);
+    if (!isnan(f->other_top1))
+        vst_log(VST_LOG_INFO, "         the %s weights: test loss %.4f, top-1 %.2f %%",
+                vsti_saves_average(t) ? "raw" : "average", f->other_loss, f->other_top1);
+    if (t->waiting > SLOW_LOADING)
+        vst_log(VST_LOG_INFO, "         %.0f %% of training waited for images: more data.workers may help",
+                100 * t->waiting);
 }
 
 /* ---- Progress ---- */
@@ -366,6 +396,8 @@ void vsti_notify_progress(const vsti_trainer *t, const char *phase) {
         .loss = sums->loss / steps,
         .top1 = sums->labelled ? 100 * (double)sums->correct / (double)sums->labelled : NAN,
         .rate = sums->rate / steps,
+        .seconds_left = vsti_seconds_left(t),
+        .study_left = NAN,
         .phase = phase};
     t->options->progress(&progress, t->options->user);
 }

@@ -108,7 +108,7 @@ vst_status vsti_check_state(vsti_trainer *t) {
     }
     if (!found) return VST_OK;
     return vst_fail(VST_ERROR_NUMERIC, "after step %llu of epoch %d %s is not finite",
-                    (unsigned long long)t->progress.step, t->progress.epoch, name);
+                    (unsigned long long)t->progress.step, t->progress.epoch + 1, name);
 }
 
 vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, vsti_position position) {
@@ -117,6 +117,6 @@ vst_status vsti_check_losses(vsti_trainer *t, const vst_batch *batch, vsti_posit
     const vst_status status = find_nonfinite(t, batch, position, tensor);
     if (status != VST_OK) return status;
     return vst_fail(VST_ERROR_NUMERIC, "step %llu (epoch %d): %s is not finite%s%s; " VSTI_NONFINITE_ADVICE,
-                    (unsigned long long)position.step, (int)position.epoch, loss, *tensor ? ", and first of all " : "",
-                    tensor);
+                    (unsigned long long)position.step + 1, (int)position.epoch + 1, loss,
+                    *tensor ? ", and first of all " : "", tensor);
 }

@@ -7,17 +7,28 @@
 #include "vision/base/clock.h"
 #include "vision/base/log.h"
 
+/* With another run.epochs the run may have gone too far. */
+static vst_status check_epochs(const vsti_trainer *t, const vsti_checkpoint *found) {
+    const int epochs = t->recipe->run.epochs, begun = found->epoch + (found->step > 0);
+    if (begun > epochs)
+        return vst_fail(VST_ERROR_ARGUMENT, "%s has %s epoch %d, run.epochs is %d: give at least %d", t->folder.path,
+                        found->step ? "begun" : "finished", begun, epochs, begun);
+    return VST_OK;
+}
+
 vst_status vsti_train_adopt(vsti_trainer *t, const vsti_checkpoint *found) {
     const vsti_identity identity = t->progress.identity;
     const int threads = t->progress.threads;
-    const vst_status status = vsti_identity_check(&found->identity, &identity, t->recipe, t->folder.path);
+    vst_status status = vsti_identity_check(&found->identity, &identity, t->recipe, t->folder.path, t->options->extend);
+    if (status == VST_OK) status = check_epochs(t, found);
     if (status != VST_OK) return status;
     t->progress = *found;
+    t->progress.finished = found->epoch >= t->recipe->run.epochs;
     t->progress.identity = identity;
     t->progress.threads = threads;
-    if (found->threads != threads && !found->finished)
-        vst_log(VST_LOG_WARNING, "the run used %d threads, now there are %d: it will not be the same bit for bit",
-                found->threads, threads);
+    if (found->threads != threads && !t->progress.finished)
+        vst_log(VST_LOG_WARNING, "the run used %d thread%s, now there are %d: it will not be the same bit for bit",
+                found->threads, found->threads == 1 ? "" : "s", threads);
     return VST_OK;
 }
 
@@ -47,7 +58,7 @@ vst_status vsti_train_restore(vsti_trainer *t, vst_safetensors **file) {
     VST_TRY(vsti_run_folder_truncate(&t->folder, "summary.csv", t->progress.summary_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_EVENTS_FILE, t->progress.events_bytes));
     VST_TRY(vsti_run_folder_truncate(&t->folder, VSTI_STEPS_FILE, t->progress.steps_bytes));
-    vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->progress.epoch,
+    vst_log(VST_LOG_INFO, "continuing %s in epoch %d at step %llu", t->folder.path, t->progress.epoch + 1,
             (unsigned long long)t->progress.step);
 out:
     return status;

@@ -12,6 +12,11 @@ double vsti_learning_rate(const vst_optim_options *o) {
     }
 }
 
+double vsti_warmup_epochs(const vst_recipe *recipe) {
+    const double epochs = recipe->run.epochs;
+    return recipe->optim.warmup_epochs < epochs ? recipe->optim.warmup_epochs : epochs / 10;
+}
+
 vst_status vsti_recipe_schedule(vst_schedule *out, const vst_recipe *recipe, uint64_t steps,
                                 vst_schedule_state *state) {
     const vst_optim_options *o = &recipe->optim;
@@ -19,7 +24,7 @@ vst_status vsti_recipe_schedule(vst_schedule *out, const vst_recipe *recipe, uin
                           .rate = vsti_learning_rate(o),
                           .minimum = o->min_lr,
                           .warmup_rate = o->warmup_lr,
-                          .warmup = (uint64_t)llround(o->warmup_epochs * (double)steps),
+                          .warmup = (uint64_t)llround(vsti_warmup_epochs(recipe) * (double)steps),
                           .steps = (uint64_t)recipe->run.epochs * steps,
                           .epoch = steps,
                           .state = state};

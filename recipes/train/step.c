@@ -77,8 +77,8 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     const bool updates = (position.step + 1) % accumulate == 0;
     if (updates) status = vst_optimizer_step(s->optimizer, rate, &norm);
     if (status != VST_OK)
-        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)position.step,
-                           t->progress.epoch, rate);
+        return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)position.step + 1,
+                           t->progress.epoch + 1, rate);
     add_sums(t, batch, rate);
     t->progress.step++;
     if (updates && is_logged(t, (position.step + 1) / accumulate)) vsti_log_update(t, norm, rate);

@@ -96,10 +96,7 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     status = vsti_checkpoint_open(&t->folder, &found, file);
     if (status != VST_OK && status != VST_ERROR_MEMORY) VST_TRY(vst_fail_in(status, VSTI_NO_CHECKPOINT));
     VST_TRY(status);
-    if (!*file) {
-        vst_log(VST_LOG_INFO, "%s holds no checkpoint: the run begins", t->folder.path);
-        goto out;
-    }
+    if (!*file) goto out;
     status = vsti_train_adopt(t, &found);
     if (status == VST_ERROR_ARGUMENT && t->options->force) {
         status = VST_OK;

@@ -6,9 +6,9 @@
  *
  * A run folder holds recipe.yaml (resolved), log.txt (JSON lines: DeiT's keys and ours), summary.csv, samples.png (an
  * augmented batch), steps.csv (with run.log_steps), last.safetensors (checkpoint: model and optimiser, after every
- * epoch), previous.safetensors (the one before), best.safetensors (the model alone, chosen on the validation split; the
- * last one if there is no such split) and lock. The test split is reported after every epoch and never chooses
- * anything.
+ * epoch and every run.save_minutes), previous.safetensors (the one before), best.safetensors (the model alone, chosen
+ * on the validation split; the last one if there is no such split) and lock. The test split is reported after every
+ * run.eval_every-th epoch and the last one, and never chooses anything.
  *
  * With optim.ema_decay the moving average and the trained ("raw") weights are both evaluated on the test split after
  * every epoch. optim.weights says which of them the model files get; test_acc1, the validation and what is chosen by it
@@ -26,19 +26,22 @@
 #include "recipes/config/recipe.h"
 
 typedef struct vst_train_progress {
-    int epoch, epochs;    /* under way, from 0; of the run */
+    int epoch, epochs;    /* under way, from 0 (users are told from 1 on); of the run */
     uint64_t step, steps; /* done in this epoch */
     int batch;
-    double loss, top1; /* means of the epoch so far; top-1 in per cent */
-    double rate;       /* learning rate of the last step */
-    const char *phase; /* "train", "validation" or "test" */
+    double loss, top1;   /* means of the epoch so far; top-1 in per cent */
+    double rate;         /* learning rate of the last step */
+    double seconds_left; /* of the run, by the pace of this session; NAN: not known yet */
+    double study_left;   /* of all runs of a study, by their models' cost; NAN: not known, or no study */
+    const char *phase;   /* "begin" (of an epoch), "train", "validation" or "test" */
 } vst_train_progress;
 
-/* Called after every step and before each evaluation, on the caller's thread. */
+/* Called before the first step of an epoch, after every step and before each evaluation, on the caller's thread. */
 typedef void vst_train_callback(const vst_train_progress *progress, void *user);
 
 typedef struct vst_train_options {
     bool resume;  /* continue from the folder's checkpoint, bit for bit; without one, begin */
+    bool extend;  /* with resume: run.epochs may differ from the checkpoint's run */
     bool force;   /* begin anew in a folder that holds a run; with resume: only if that run has another recipe */
     bool dry_run; /* build everything, train for two seconds, write nothing */
     const volatile sig_atomic_t *stop; /* when it becomes non-zero the step ends, a checkpoint is written and the result

@@ -264,7 +264,7 @@ static vst_status do_write(fixture *self) {
 
 static vst_status do_grid(fixture *self) {
     vst_image sheet = {0};
-    const vst_status status = vst_image_grid(&self->image, 1, 1, 2, 2, &sheet);
+    const vst_status status = vst_image_grid(&self->image, NULL, 1, 1, 2, 2, &sheet);
     vst_image_clear(&sheet);
     return status;
 }

@@ -448,14 +448,14 @@ START_TEST(cut_while_training) {
     session s = with((session){0}, CACHE);
     s.also = cut_the_cache;
     expect(s, VST_ERROR_FORMAT, "cache/teacher1.bin: cut off at byte ");
-    ck_assert_ptr_nonnull(strstr(vst_error_message(), "Epoch 1 up to step 2 is saved: --resume continues in run"));
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "Epoch 2 up to step 2 is saved: --resume continues in run"));
     ck_assert(exists("run/last.safetensors"));
     vst_cache_size size;
     ck_ok(build(with((session){0}, CACHE), (vst_cache_build_options){.force = true}, &size));
     s.also = NULL;
     s.resume = true;
     run_fine(s);
-    expect_said("continuing run in epoch 1 at step 2");
+    expect_said("continuing run in epoch 2 at step 2");
 }
 END_TEST
 

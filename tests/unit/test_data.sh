@@ -112,10 +112,10 @@ expect 0 '"samples":12' "$vistill" eval set-run/best.safetensors set.tar --json
 expect 0 "c1" "$vistill" classify set-run/best.safetensors set.tar:0 set:11
 
 # What a training sees: the same numbers each time, mixed by lambda, and of another epoch others.
-expect 0 "two.st: 2 batches of epoch 0, 10 images each" "$vistill" data dump r.yaml -o two.st --batches 2 --set augment.mixup=0.8
+expect 0 "two.st: 2 batches of epoch 1, 10 images each" "$vistill" data dump r.yaml -o two.st --batches 2 --set augment.mixup=0.8
 expect 0 "again.st: 2 batches" "$vistill" data dump r.yaml -o again.st --batches 2 --set augment.mixup=0.8 --set data.workers=3
 cmp -s two.st again.st || fail "a dump differs from itself"
-expect 0 "4 batches of epoch 1" "$vistill" data dump r.yaml -o other.st --epoch 1 --batches 99 --set augment.mixup=0.8
+expect 0 "4 batches of epoch 2" "$vistill" data dump r.yaml -o other.st --epoch 2 --batches 99 --set augment.mixup=0.8
 cmp -s two.st other.st && fail "another epoch is the same"
 expect 2 "dump needs --output" "$vistill" data dump r.yaml
 

@@ -453,6 +453,16 @@ START_TEST(augment_texts) {
     }
     ck_ok(vst_augment_apply(NULL, 1, 0, 0, &image));
     for (int i = 0; i < 16; i++) ck_assert_int_eq(image.pixels[i], i + 1);
+    /* The stage on floats too: erased pixels have ImageNet's mean, the others their value. */
+    ck_ok(vst_augment_create(&augment, "random_erasing:probability=1:area_min=0.2:area_max=0.4:mode=const"));
+    ck_ok(vst_augment_apply(augment, 1, 0, 0, &image));
+    int erased = 0;
+    for (int i = 0; i < 16; i++) {
+        ck_assert(image.pixels[i] == i + 1 || image.pixels[i] == 124); /* 255 * 0.485 */
+        erased += image.pixels[i] == 124;
+    }
+    ck_assert_int_ge(erased, 2);
+    vst_augment_destroy(augment);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         expect_error(VST_ERROR_ARGUMENT, wrong[i][1], vst_augment_create(&augment, wrong[i][0]));
         ck_assert_ptr_null(augment);

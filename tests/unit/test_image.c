@@ -160,7 +160,7 @@ START_TEST(grid) {
         for (int p = 0; p < shapes[i][0] * shapes[i][1] * shapes[i][2]; p++)
             images[i].pixels[p] = (uint8_t)(60 * i + p + 1);
     }
-    ck_ok(vst_image_grid(images, 3, 2, SCALE, PADDING, &sheet));
+    ck_ok(vst_image_grid(images, NULL, 3, 2, SCALE, PADDING, &sheet));
     ck_assert(sheet.channels == 3 && sheet.height == 2 * 8 + 3 * PADDING && sheet.width == 2 * 6 + 3 * PADDING);
     for (int i = 0; i < sheet.height * sheet.width * 3; i++) {
         const int c = i % 3, x = i / 3 % sheet.width, y = i / 3 / sheet.width;
@@ -174,11 +174,23 @@ START_TEST(grid) {
         }
         ck_assert_int_eq(sheet.pixels[i], expected);
     }
-    ck_ok(vst_image_grid(&images[2], 1, 100, 1, 0, &sheet)); /* not wider than there are images */
+    ck_ok(vst_image_grid(&images[2], NULL, 1, 100, 1, 0, &sheet)); /* not wider than there are images */
     ck_assert(sheet.channels == 1 && sheet.height == 1 && sheet.width == 1 && sheet.pixels[0] == 121);
-    ck_assert_int_eq(vst_image_grid(images, 3, 2, 20000, 0, &sheet), VST_ERROR_LIMIT);
-    ck_assert_int_eq(vst_image_grid(images, 3, 0, 1, 0, &sheet), VST_ERROR_ARGUMENT);
-    ck_assert_int_eq(vst_image_grid(images, 0, 1, 1, 0, &sheet), VST_ERROR_ARGUMENT);
+    /* A caption below: a bar of one column, cut where the cell ends, or nothing where not even a letter has room. */
+    vst_image white = {0};
+    ck_ok(vst_image_allocate(&white, 1, 1, 11));
+    memset(white.pixels, 255, 11);
+    ck_ok(vst_image_grid(&white, (const char *const[]){"||"}, 1, 1, 1, 0, &sheet));
+    ck_assert(sheet.height == 1 + 12 && sheet.width == 11);
+    int ink = 0;
+    for (int i = 0; i < sheet.height * sheet.width; i++)
+        if (sheet.pixels[i] != 255) ink += i % sheet.width == 2 ? 1 : 1000; /* the second bar would be in column 8 */
+    ck_assert_int_ge(ink, 6);
+    ck_assert_int_lt(ink, 9);
+    vst_image_clear(&white);
+    ck_assert_int_eq(vst_image_grid(images, NULL, 3, 2, 20000, 0, &sheet), VST_ERROR_LIMIT);
+    ck_assert_int_eq(vst_image_grid(images, NULL, 3, 0, 1, 0, &sheet), VST_ERROR_ARGUMENT);
+    ck_assert_int_eq(vst_image_grid(images, NULL, 0, 1, 1, 0, &sheet), VST_ERROR_ARGUMENT);
     for (int i = 0; i < 3; i++) vst_image_clear(&images[i]);
     vst_image_clear(&sheet);
 }

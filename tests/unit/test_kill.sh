@@ -30,11 +30,12 @@ expect 0 "test top-1" "$vistill" train teacher.yaml
 expect 0 "30 complete epochs" "$vistill" cache build student.yaml
 expect 0 "test top-1" "$vistill" train student.yaml
 
-# Killed once so many epochs are complete, a little later each time: within an epoch, while evaluating, while saving.
+# Killed once so many epochs are complete, a little later each time: within an epoch, while evaluating, while saving. Checkpoints
+# are written within epochs as well, every 6 milliseconds.
 epochs() { cat parts/summary.csv 2> /dev/null | wc -l; } # and the line of titles
-killed=0
+killed=0 within=0
 for target in 2 6 7 12 17 24; do
-    "$vistill" train student.yaml -s run.output=parts --resume > out 2>&1 &
+    "$vistill" train student.yaml -s run.output=parts -s run.save_minutes=1e-4 --resume > out 2>&1 &
     process=$!
     while kill -0 $process 2> /dev/null && [ "$(epochs)" -le $target ]; do sleep 0.01; done
     sleep 0.0$target
@@ -42,9 +43,11 @@ for target in 2 6 7 12 17 24; do
     code=0
     wait $process 2> /dev/null || code=$?
     [ $code != 137 ] || killed=$((killed + 1))
+    ! grep -q "at step [1-9]" out || within=$((within + 1))
     [ ! -e parts/lock ] || flock parts/lock true # a large process takes a moment to die, and holds its folder meanwhile
 done
 [ $killed -ge 5 ] || fail "only $killed of 6 were killed: $(cat out)"
+[ $within -ge 1 ] || fail "none of $killed was continued within an epoch"
 expect 0 "test top-1" "$vistill" train student.yaml -s run.output=parts --resume
 for file in last best; do
     tensors whole/$file.safetensors > whole.bin
@@ -53,4 +56,14 @@ for file in last best; do
 done
 for run in whole parts; do cut -d, -f1-6 $run/summary.csv > $run.csv; done
 cmp whole.csv parts.csv || fail "summary.csv differs"
-echo "killed $killed times, and the same weights"
+
+# Ctrl-C (here SIGTERM: a shell starts its background with SIGINT ignored, and that stays so) says what happens.
+"$vistill" train student.yaml -s run.output=stopped -s run.epochs=100000 -s distill.cache= > out 2>&1 &
+process=$!
+while ! grep -q "epoch 2/" out; do kill -0 $process 2> /dev/null || fail "ended: $(cat out)"; sleep 0.01; done
+kill -TERM $process
+code=0
+wait $process 2> /dev/null || code=$?
+grep -q "stopping after this step; Ctrl-C again ends at once" out || fail "nothing is said of Ctrl-C: $(cat out)"
+[ $code = 130 ] && grep -q -- "--resume continues in stopped" out || fail "code $code: $(cat out)"
+echo "killed $killed times, $within within an epoch, and the same weights"

@@ -43,6 +43,8 @@ static void set_up(void) {
                                .parameters = 272474,
                                .megabytes = 1.1,
                                .latency_ms = 3.125,
+                               .latency_low = NAN,
+                               .latency_high = NAN,
                                .top1 = 93.125,
                                .top1_deviation = 0.25,
                                .teacher_agreement = NAN,
@@ -87,6 +89,24 @@ START_TEST(summary_file) {
     ck_assert(isnan(curve.epochs[0].eval_loss) && isnan(curve.epochs[0].eval_top1));
     ck_assert_double_eq(curve.epochs[1].train_top1, 40.5);
     ck_assert_double_eq(curve.epochs[2].eval_loss, 0.75);
+    ck_assert_double_eq(curve.epochs[0].rate, 1e-3);
+    ck_assert_int_eq(curve.loss_count, 0);
+    vst_free(curve.epochs);
+    curve = (vsti_curve){0};
+    FILE *log = fopen("log.txt", "w"); /* a line within an epoch, two of whole ones, and half a line */
+    fputs(
+        "{\"epoch\": 0, \"step\": 5, \"train_term0_kl\": 9}\n"
+        "{\"epoch\": 0, \"test_acc1\": null, \"train_labels_loss\": 2, \"train_term0_kl\": 0.5}\n"
+        "{\"epoch\": 2, \"test_acc1\": 75, \"train_labels_loss\": 1, \"train_term0_kl\": 0.25}\n{\"epoch\"",
+        log);
+    ck_assert_int_eq(fclose(log), 0);
+    ck_ok(vsti_curve_read(&curve, own_folder));
+    ck_assert_int_eq(curve.loss_count, 2);
+    ck_assert_str_eq(curve.names[0], "labels");
+    ck_assert_str_eq(curve.names[1], "0 kl");
+    ck_assert_double_eq(curve.epochs[0].losses[1], 0.5);
+    ck_assert_double_eq(curve.epochs[2].losses[0], 1);
+    ck_assert(isnan(curve.epochs[1].losses[0]));
     vst_free(curve.epochs);
     curve = (vsti_curve){0};
     ck_ok(vsti_curve_read(&curve, "no such folder"));
@@ -122,8 +142,8 @@ START_TEST(page) {
     /* Nothing is downloaded: the only addresses are XML namespaces. */
     ck_assert_int_eq(occurrences(html, "http"), occurrences(html, "http://www.w3.org/"));
     if (figures) {
-        ck_assert_int_eq(occurrences(html, "<figure>"), 4);
-        ck_assert_int_eq(occurrences(html, "</svg></figure>") + occurrences(html, "</svg>\n"), 4);
+        ck_assert_int_eq(occurrences(html, "<figure>"), 6);
+        ck_assert_int_eq(occurrences(html, "</svg></figure>") + occurrences(html, "</svg>\n"), 6);
         ck_assert_ptr_nonnull(strstr(html, "stroke='var(--c0)'"));
     } else {
         fprintf(stderr, "skipped: figures, gnuplot is not there\n");
@@ -220,7 +240,7 @@ START_TEST(many_classes) {
     ck_assert_ptr_nonnull(strstr(html, "<img class=matrix width=480 height=480"));
     ck_assert_int_eq(occurrences(html, "taken for"), 1);
     ck_assert_ptr_null(strstr(html, "<h2>Runs")); /* one run has its numbers on top */
-    ck_assert_ptr_nonnull(strstr(html, "of the 24 hardest of 40 classes"));
+    ck_assert_ptr_nonnull(strstr(html, "the 24 hardest of 40 classes"));
     ck_assert_ptr_nonnull(strstr(html, "best.safetensors · 17 epochs · 92.50 % after the last one · seed 0, 1"));
     check_html(html);
     vst_free(html);
@@ -232,13 +252,23 @@ START_TEST(parts) {
     static const vst_report_agreement agreement = {
         .count = 2, .names = {"teacher", "student"}, .right = {91, 88.5}, .same = {{100, 93.25}, {93.25, 100}}};
     static const int views[1] = {1};
-    const vst_image maps[2] = {pictures[0], pictures[1]};
+    static const char *const recipes[2] = {
+        "model.name: resnet\nmodel.width: 8\noptim.lr: 0.1\nrun.epochs: 3\ndistill.teacher: \n",
+        "model.name: vit\nmodel.dim: 64\noptim.lr: 0.01 <fast>\nrun.epochs: 3\ndistill.teacher: t\n"};
+    static const float sure[] = {0.875f, 0.5f, 0.75f, 0.25f};
+    const vst_image maps[3] = {pictures[0], pictures[1], pictures[0]};
     vst_report report = two_runs();
     runs[1].agreement = &agreement;
     runs[1].attention = maps;
     runs[1].attention_tokens = 2;
     report.views = views;
     report.view_count = 1;
+    report.picture_count--; /* the last one is a mistake */
+    report.mistake_count = report.mistaken = 1;
+    runs[0].probabilities = sure;
+    runs[1].latency_low = 0.25;
+    runs[1].latency_high = 0.75;
+    for (int i = 0; i < 2; i++) runs[i].recipe = recipes[i];
     char *html;
     ck_ok(vst_report_html(&report, &html, NULL));
     check_html(html);
@@ -247,6 +277,16 @@ START_TEST(parts) {
     ck_assert_int_eq(occurrences(html, "<figcaption>distillation token"), 1);
     ck_assert_int_eq(occurrences(html, ">93.25</td>"), 2);
     ck_assert_ptr_nonnull(strstr(html, "<td class=right-of>88.50</td>"));
+    /* A key of one family of models is not shown, nor one that is the same. */
+    ck_assert_ptr_nonnull(strstr(html, "<td class=name>model.name</td><td>resnet</td><td>vit</td></tr>"));
+    ck_assert_ptr_nonnull(strstr(html, "<td class=name>optim.lr</td><td>0.1</td><td>0.01 &lt;fast&gt;</td></tr>"));
+    ck_assert_ptr_nonnull(strstr(html, "<td class=name>distill.teacher</td><td>–</td><td>t</td></tr>"));
+    ck_assert_int_eq(occurrences(html, "<td class=name>model."), 1);
+    ck_assert_int_eq(occurrences(html, "run.epochs"), 0);
+    ck_assert_ptr_nonnull(strstr(html, "0.50<small>0.25–0.75</small></td>"));
+    ck_assert_int_eq(occurrences(html, "<span class=sure>88 %</span>"), 1);
+    const char *mistakes = strstr(html, "<h2>Worst mistakes</h2>"), *others = strstr(html, "<h2>Some test images</h2>");
+    ck_assert(mistakes && others && mistakes < others);
     const char *worst = strstr(html, "<td class=name>a &amp; b</td><td>60.0"),
                *best = strstr(html, "<td class=name>&lt;dog&gt;</td><td>100.0");
     ck_assert(worst && best && worst < best);

@@ -92,7 +92,8 @@ START_TEST(numbers) {
         ck_assert_double_eq_tol(run->curve.epochs[1].eval_top1, trained[i].test_top1, 1e-4);
         expect(html, ">%.2f<span class=bar>", trained[i].test_top1);
         ck_assert_uint_eq(vst_params_numel(run->model->params), trained[i].parameters);
-        ck_assert(run->latency_ms > 0);
+        ck_assert(run->latency.low > 0 && run->latency.low <= run->latency.median &&
+                  run->latency.median <= run->latency.high);
     }
     ck_assert_str_eq(set.runs[0].name, "teacher");
     expect(html, "<td>2</td><td>");  /* epochs */
@@ -100,6 +101,9 @@ START_TEST(numbers) {
     expect(html, "data, 21 test images");
     ck_assert_int_eq(occurrences(html, "<table class=matrix>"), 2);
     ck_assert_int_eq(occurrences(html, "<figcaption>class token"), VSTI_VIEWS);
+    ck_assert_int_eq(occurrences(html, "alt=\"what it sees\""), VSTI_VIEWS);
+    expect(html, "<h3>What differs between their recipes");
+    ck_assert_int_ge(occurrences(html, "<span class=sure>"), 2 * TEST); /* under each picture, of both runs */
     ck_assert_int_eq(occurrences(html, "<figcaption>distillation token"), VSTI_VIEWS);
     vst_free(html);
     vsti_report_set_clear(&set);
@@ -255,7 +259,7 @@ typedef struct damage {
 } damage;
 
 static const damage damages[] = {
-    {"rm student/summary.csv", "the curves come from log.txt", "<h2>How it learned", "minutes"},
+    {"rm student/summary.csv", "the curves come from log.txt", "<h2>How it learned", "<small> min</small>"},
     {"rm student/summary.csv; truncate -s 20 student/log.txt", "neither summary.csv nor log.txt", "<h2>Class by class",
      "How it"},
     {"truncate -s 100 student/best.safetensors", "the model cannot be used: student/best.safetensors",

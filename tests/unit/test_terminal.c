@@ -43,13 +43,21 @@ START_TEST(progress_line) {
     char text[256];
     progress.done = 20000, progress.loss = 1.5;
     vsti_progress_text(&progress, 110, 100, false, text, sizeof text);
-    ck_assert_str_eq(text, "epoch 3/10  ========................  33 %  2,000 images/s  loss 1.5000  0:20 left");
-    progress.done = 20000, progress.loss = NAN;
+    ck_assert_str_eq(text, "epoch 3/10  ========................   33 %  2,000 images/s  loss 1.5000  0:20 left");
+    vsti_progress_text(&progress, 110, 80, false, text, sizeof text); /* the bar gives way, not the time */
+    ck_assert_str_eq(text, "epoch 3/10  =======..............   33 %  2,000 images/s  loss 1.5000  0:20 left");
+    strcpy(progress.left, "run 12:30, study 1:02:03");
+    vsti_progress_text(&progress, 110, 80, false, text, sizeof text);
+    ck_assert_str_eq(text, "epoch 3/10   33 %  2,000 images/s  loss 1.5000  run 12:30, study 1:02:03 left");
+    vsti_progress_text(&progress, 110, 60, false, text, sizeof text);
+    ck_assert_str_eq(text, "epoch 3/10   33 %  run 12:30, study 1:02:03 left");
+    *progress.left = 0;
+    progress.begun = 10000, progress.loss = NAN; /* what an earlier session did says nothing of the speed */
     vsti_progress_text(&progress, 110, 40, true, text, sizeof text);
-    ck_assert_str_eq(text, "epoch 3/10   33 %  2,000 images/s  0:20 ");
-    progress.done = 0, progress.loss = NAN;
+    ck_assert_str_eq(text, "epoch 3/10   33 %  0:40 left");
+    progress.done = progress.begun = 0;
     vsti_progress_text(&progress, 100, 100, false, text, sizeof text);
-    ck_assert_str_eq(text, "epoch 3/10  ........................   0 %  0.0 images/s");
+    ck_assert_str_eq(text, "epoch 3/10  ........................    0 %");
     progress.done = 60001, progress.loss = 2;
     for (int columns = 0; columns < 100; columns++) {
         vsti_progress_text(&progress, 4000, columns, true, text, sizeof text);

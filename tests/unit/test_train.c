@@ -9,6 +9,7 @@
 #include "tests/unit/compare.h"
 #include "tests/unit/suite.h"
 #include "tests/unit/train_session.h"
+#include "vision/image/image.h"
 
 /* ---- Recipes ---- */
 
@@ -152,7 +153,7 @@ START_TEST(teacher_of_another_size) {
     ck_assert_double_ge(s.result.teacher_top1, 95);
     ck_assert_double_ge(s.result.test_top1, 95);
     expect_said("resized to its 16 x 16");
-    expect_said("waited for images");
+    expect_said("epoch 10/10: loss ");
     if (_i) expect_said("mixup 0.4");
 }
 END_TEST
@@ -175,7 +176,7 @@ START_TEST(presets_train) {
     if (strcmp(name, "self") == 0 || strcmp(name, "mean-teacher") == 0) s.settings[1] = "distill.teacher=";
     ck_ok(run(&s));
     ck_assert(isfinite(s.result.train_loss) && s.result.train_loss > 0);
-    expect_said("% of the gradient");
+    expect_said("first step: share of loss and gradient");
     if (strcmp(name, "mean-teacher") == 0) expect_said("the student's moving average");
 }
 END_TEST
@@ -192,11 +193,13 @@ START_TEST(gradients_are_told_apart) {
     ck_assert_ptr_nonnull(labels);
     ck_assert_double_eq_tol(strtod(labels + strlen("first step: labels"), NULL), log(CLASSES),
                             0.4); /* nothing is learnt yet */
-    double shares = 0, share;
+    double shares = 0, loss, gradient;
     int lines = 0;
-    for (const char *at = said; (at = strstr(at, "of the loss, ")); lines++, shares += share) {
-        at += strlen("of the loss, ");
-        share = strtod(at, NULL);
+    for (const char *at = said; (at = strstr(at, "first step: ")); at++) {
+        const char *weight = strstr(at, " x ");
+        if (sscanf(weight, " x %*g %lf %% %lf %%", &loss, &gradient) != 2) continue; /* the titles */
+        shares += gradient;
+        lines++;
     }
     ck_assert_int_eq(lines, 7);
     ck_assert_double_eq_tol(shares, 100, 0.05);
@@ -612,7 +615,7 @@ START_TEST(places_may_change) {
     ck_assert_int_eq(run(&parts), VST_ERROR_INTERRUPTED); /* and once more, from a checkpoint written since */
     parts.stop_phase = NULL;
     run_fine(parts);
-    expect_said("continuing parts in epoch 1");
+    expect_said("continuing parts in epoch 2");
     same_tensors("whole", "parts", "last.safetensors");
     parts.output = "threads";
     parts.stop_phase = "train";
@@ -622,7 +625,7 @@ START_TEST(places_may_change) {
     parts.resume = true;
     parts.settings[3] = "run.threads=2";
     run_fine(parts);
-    expect_said("the run used 1 threads, now there are 2");
+    expect_said("the run used 1 thread, now there are 2");
 }
 END_TEST
 
@@ -711,7 +714,6 @@ START_TEST(interrupted_before_the_run) {
     ck_assert(!exists("run/last.safetensors"));
     session s = {.recipe = distilled_recipe, .resume = true, .stop_phase = "validation"};
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
-    expect_said("run holds no checkpoint: the run begins");
     ck_assert_int_eq(s.steps, 8);
     ck_assert(exists("run/last.safetensors"));
     ck_assert(!exists("run/summary.csv"));
@@ -792,11 +794,11 @@ START_TEST(previous_checkpoint) {
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
     expect_said("taking previous.safetensors");
     expect_said(_i == MISSING ? "no last.safetensors" : "the newest checkpoint cannot be used (run/last.safetensors");
-    expect_said("continuing run in epoch 1 at step 0");
+    expect_said("continuing run in epoch 2 at step 0");
     /* The good one must not have been lost to the broken one. */
     damage("run/last.safetensors", CUT);
     run_fine((session){.recipe = stateful_recipe, .resume = true});
-    expect_said("continuing run in epoch 1 at step 0");
+    expect_said("continuing run in epoch 2 at step 0");
     run_fine((session){.recipe = stateful_recipe, .output = "whole"});
     same_runs("whole", "run", EPOCHS);
 }
@@ -826,6 +828,137 @@ START_TEST(no_good_checkpoint) {
     ck_assert_int_eq(rename("run/best.safetensors", "run/last.safetensors"), 0);
     expect((session){.recipe = student_recipe, .settings = {"run.epochs=2"}, .resume = true}, VST_ERROR_FORMAT,
            "no checkpoint");
+}
+END_TEST
+
+/* ---- Longer runs, rarer evaluations, more checkpoints ---- */
+
+/* A finished run goes on to more epochs; another learning rate is refused still, and so are fewer epochs than there
+ * are. */
+START_TEST(extends) {
+    session s = {.recipe = student_recipe, .settings = {"run.epochs=2"}};
+    ck_ok(run(&s));
+    s.resume = true;
+    s.settings[0] = "run.epochs=4";
+    expect(s, VST_ERROR_ARGUMENT, "run holds a run of another recipe: run.epochs was 2, is 4; set"); /* as in a study */
+    s.extend = true;
+    s.stop_phase = "train", s.stop_epoch = 3, s.stop_step = 2;
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    expect_said("epochs   4 in place of 2: from here on");
+    s.stop_phase = NULL;
+    ck_ok(run(&s));
+    ck_assert(!s.result.reused);
+    ck_assert_int_eq(s.result.epochs, 4);
+    s.settings[0] = "run.epochs=3";
+    expect(s, VST_ERROR_ARGUMENT, "run has finished epoch 4, run.epochs is 3: give at least 4");
+    s.settings[0] = "run.epochs=5";
+    s.settings[1] = "optim.lr=1e-3";
+    expect(s, VST_ERROR_ARGUMENT, "another recipe: optim.lr was 0.004, is 0.001; set");
+}
+END_TEST
+
+/* Evaluating changes nothing but what is known: the weights are the same, and the last epoch is always measured. */
+START_TEST(evaluates_every_other_epoch) {
+    size_t size;
+    make_teacher();
+    run_fine((session){.recipe = distilled_recipe, .output = "often", .settings = {"run.epochs=5"}});
+    session s = {.recipe = distilled_recipe,
+                 .output = "rarely",
+                 .settings = {"run.epochs=5", "run.eval_every=2"},
+                 .stop_phase = "train",
+                 .stop_epoch = 2,
+                 .stop_step = 3};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    s.stop_phase = NULL;
+    s.resume = true;
+    ck_ok(run(&s));
+    ck_assert(isfinite(s.result.test_top1) && isfinite(s.result.validation_top1));
+    ck_assert(s.result.best_epoch == 1 || s.result.best_epoch == 3 || s.result.best_epoch == 4);
+    same_tensors("often", "rarely", "last.safetensors");
+    char *log = read_whole("rarely/log.txt", &size);
+    int measured = 0;
+    for (const char *at = log; (at = strstr(at, "\"test_acc1\": null")); at++) measured++;
+    ck_assert_int_eq(measured, 2); /* not measured: epochs 1 and 3 */
+    ck_assert_int_eq(count_lines(log), 5);
+    free(log);
+}
+END_TEST
+
+static void sleep_a_little(const vst_train_progress *p, void *user) {
+    (void)p;
+    (void)user;
+    usleep(2000);
+}
+
+/* Checkpoints within an epoch: what a killed run has left of the epoch is continued bit for bit. */
+START_TEST(saves_by_time) {
+    run_fine((session){.recipe = stateful_recipe, .output = "whole"});
+    session s = {.recipe = stateful_recipe,
+                 .output = "parts",
+                 .settings = {"run.save_minutes=1e-5"}, /* 0.6 ms, so after every step */
+                 .also = sleep_a_little,
+                 .stop_phase = "train",
+                 .stop_epoch = 1,
+                 .stop_step = 4};
+    ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
+    ck_assert_int_eq(unlink("parts/last.safetensors"), 0); /* as if killed before the last step was saved */
+    s.stop_phase = NULL;
+    s.resume = true;
+    ck_ok(run(&s));
+    expect_said("continuing parts in epoch 2 at step 3");
+    same_runs("whole", "parts", EPOCHS);
+}
+END_TEST
+
+/* ---- What a recipe leaves to the data ---- */
+
+/* Class folders of photographs, of all sizes but the model's, in one folder without a test split. */
+static void write_photographs(void) {
+    static const char *const folders[] = {"photos", "photos/eel", "photos/fox", "photos/owl"};
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(mkdir(folders[i], 0700), 0);
+    for (int i = 0; i < 48; i++) {
+        char path[64];
+        vst_image image = {0};
+        ck_ok(vst_image_allocate(&image, 3, 15 + i % 5, 20 - i % 3));
+        for (int p = 0; p < 3 * image.height * image.width; p++)
+            image.pixels[p] = (uint8_t)(p % 3 == i % 3 ? 200 : 30 + p % 20);
+        snprintf(path, sizeof path, "%s/%d.png", folders[1 + i % 3], i);
+        ck_ok(vst_png_write(path, &image));
+        vst_image_clear(&image);
+    }
+}
+
+static const char short_recipe[] =
+    "data: {path: photos, validation: 8}\n"
+    "model: {name: vit_mini_patch4_28, dim: 16, depth: 1, heads: 2, image: 12, "
+    "channels: 3}\n"
+    "optim: {batch: 8}\nrun: {epochs: 1, threads: 1}\n";
+
+/* A recipe of a few lines trains: classes, augmentation and test split come from the data, the warm-up is shortened. */
+START_TEST(short_recipes) {
+    write_photographs();
+    session s = {.recipe = short_recipe, .fit = true};
+    ck_ok(run(&s));
+    expect_said("classes  3, those of photos");
+    expect_said("augment  random_resized_crop:size=12, flip (as");
+    expect_said("model    vit_mini_patch4_28");
+    expect_said("learns   logits       <- labels of all 32 samples\n"); /* 8 for the test, 8 for the validation */
+    expect_said("steps    1 epoch of 4 steps, 8 images each");
+    expect_said("(a tenth of the run, which is not longer than optim.warmup_epochs: 1)");
+    ck_assert(isfinite(s.result.test_top1) && isfinite(s.result.validation_top1));
+    char *recipe = read_whole("run/recipe.yaml", &(size_t){0});
+    ck_assert_ptr_nonnull(strstr(recipe, "classes: 3"));
+    free(recipe);
+    s.resume = true;
+    ck_ok(run(&s));
+    ck_assert(s.result.reused);
+    /* What is said in the recipe stays. */
+    expect((session){.recipe = short_recipe, .fit = true, .force = true, .settings = {"model.classes=4"}},
+           VST_ERROR_ARGUMENT, "photos has 3 classes, the model 4");
+    expect((session){.recipe = short_recipe, .fit = true, .force = true, .settings = {"data.validation=0"}},
+           VST_ERROR_ARGUMENT, "would be tested: set data.validation to the number of images to hold out");
+    expect((session){.recipe = short_recipe, .fit = true, .force = true, .settings = {"data.validation=48"}},
+           VST_ERROR_ARGUMENT, "data.validation: photos: 48 samples to be held out, it must be 1 to 47");
 }
 END_TEST
 
@@ -1000,7 +1133,7 @@ START_TEST(diverges) {
     const session s = {
         .recipe = _i ? student_recipe : teacher_recipe,
         .settings = {"optim.lr=100", "optim.weight_decay=10", "optim.warmup_epochs=0", "optim.name=sgd"}};
-    expect(s, VST_ERROR_NUMERIC, "(epoch 0)");
+    expect(s, VST_ERROR_NUMERIC, "(epoch 1)");
     ck_assert_int_eq(strncmp(vst_error_message(), "step ", 5), 0);
     ck_assert_ptr_nonnull(strstr(vst_error_message(), _i ? "patch_embed.proj.weight" : "conv1.weight"));
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "lower learning rate"));
@@ -1020,7 +1153,7 @@ START_TEST(diverges_at_the_end) {
     spoil("run", "optimizer.values", _i ? NAN : 1e30f);
     s.stop_phase = NULL;
     s.resume = true;
-    expect(s, VST_ERROR_NUMERIC, "epoch 0, after its last step: ");
+    expect(s, VST_ERROR_NUMERIC, "epoch 1, after its last step: ");
     ck_assert_ptr_nonnull(strstr(vst_error_message(), _i ? "patch_embed.proj.weight is not finite; lower optim.lr"
                                                          : "the model's scores of sample 0 are not finite"));
     ck_assert_ptr_nonnull(strstr(vst_error_message(), "set optim.clip_norm or run.recover"));
@@ -1037,7 +1170,7 @@ START_TEST(lost_weights_are_not_saved) {
     size_t size, again;
     char *bytes = read_whole("run/last.safetensors", &size);
     s = (session){.recipe = student_recipe, .resume = true, .stop_phase = "start"};
-    expect(s, VST_ERROR_NUMERIC, "after step 3 of epoch 1 the parameter patch_embed.proj.weight is not finite");
+    expect(s, VST_ERROR_NUMERIC, "after step 3 of epoch 2 the parameter patch_embed.proj.weight is not finite");
     char *now = read_whole("run/last.safetensors", &again);
     ck_assert(size == again && memcmp(bytes, now, size) == 0);
     free(bytes);
@@ -1050,7 +1183,7 @@ START_TEST(names_the_labels) {
     ck_assert_int_eq(run(&s), VST_ERROR_INTERRUPTED);
     spoil("run", "optimizer.values", NAN);
     expect((session){.recipe = student_recipe, .resume = true}, VST_ERROR_NUMERIC,
-           "step 13 (epoch 1): the cross-entropy with the labels is not finite");
+           "step 14 (epoch 2): the cross-entropy with the labels is not finite");
 }
 END_TEST
 
@@ -1059,7 +1192,7 @@ START_TEST(names_the_term) {
     make_teacher();
     spoil("teacher", "layer3.0.bn2.weight", 1e25f);
     expect((session){.recipe = distilled_recipe}, VST_ERROR_NUMERIC,
-           "step 0 (epoch 0): distill.terms.2 (mse, blocks.0 <- layer3) is not finite; lower");
+           "step 1 (epoch 1): distill.terms.2 (mse, blocks.0 <- layer3) is not finite; lower");
     spoil("teacher", "fc.weight", NAN);
     expect((session){.recipe = distilled_recipe, .force = true}, VST_ERROR_NUMERIC,
            "teacher/last.safetensors: the model's scores of sample 0 are not finite");
@@ -1097,7 +1230,7 @@ START_TEST(recovers) {
     s = wild;
     s.force = true;
     s.settings[4] = "run.recover=1";
-    expect(s, VST_ERROR_NUMERIC, "(epoch 0)");
+    expect(s, VST_ERROR_NUMERIC, "(epoch 1)");
 }
 END_TEST
 
@@ -1139,6 +1272,10 @@ int main(void) {
     tcase_add_loop_test(tests, previous_checkpoint, 0, DAMAGES);
     tcase_add_loop_test(tests, both_checkpoints_broken, 0, DAMAGES);
     tcase_add_test(tests, no_good_checkpoint);
+    tcase_add_test(tests, extends);
+    tcase_add_test(tests, evaluates_every_other_epoch);
+    tcase_add_test(tests, saves_by_time);
+    tcase_add_test(tests, short_recipes);
     tcase_add_test(tests, inputs_are_no_outputs);
     tcase_add_test(tests, used_folder);
     tcase_add_test(tests, threads_are_restored);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+#include "recipes/train/fit.h"
 #include "recipes/train/train.h"
 #include "tests/unit/run_files.h"
 #include "vision/base/log.h"
@@ -80,7 +81,8 @@ enum { SETTINGS = 7, COUNTS = EPOCHS * STEPS };
 
 typedef struct session {
     const char *recipe, *output, *settings[SETTINGS];
-    bool resume, force, dry_run;
+    bool resume, extend, force, dry_run;
+    bool fit; /* what the recipe leaves to the data is taken from them, as by the program */
     const char
         *stop_phase; /* where the user presses Ctrl-C: "start", or a phase of progress, in this epoch after this step */
     int stop_epoch;
@@ -122,9 +124,15 @@ static inline vst_status run(session *s) {
     s->stop = s->stop_phase && strcmp(s->stop_phase, "start") == 0;
     s->steps = 0;
     said[0] = '\0';
-    const vst_train_options options = {
-        .resume = s->resume, .force = s->force, .dry_run = s->dry_run, .stop = &s->stop, .progress = watch, .user = s};
-    const vst_status status = vst_train(recipe, &options, &s->result);
+    const vst_train_options options = {.resume = s->resume,
+                                       .extend = s->extend,
+                                       .force = s->force,
+                                       .dry_run = s->dry_run,
+                                       .stop = &s->stop,
+                                       .progress = watch,
+                                       .user = s};
+    vst_status status = s->fit ? vst_recipe_fit_data(recipe) : VST_OK;
+    if (status == VST_OK) status = vst_train(recipe, &options, &s->result);
     vst_recipe_destroy(recipe);
     return status;
 }

@@ -15,8 +15,10 @@ typedef struct vst_progress {
     char label[64];
     char unit[16];
     uint64_t done, total; /* total 0: unknown */
+    uint64_t begun;       /* of them before it started, which say nothing about the speed */
     double loss;          /* NAN: there is none */
     double started;       /* seconds of the monotonic clock */
+    char left[48];        /* time that larger work needs beyond this, "run 12:30, study 1:02:03"; "": says nothing */
 } vst_progress;
 
 /* Called for every update, and with `finished` at the end, on the thread that runs the task. */

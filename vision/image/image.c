@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vision/base/memory.h"
+#include "vision/image/text.h"
 
 enum { WHITE = 255 };
 
@@ -63,8 +64,12 @@ static void draw(vst_image *sheet, const vst_image *image, int top, int left, in
     }
 }
 
-vst_status vst_image_grid(const vst_image *images, int count, int columns, int scale, int padding, vst_image *out) {
-    enum { SIDE_MAX = 32768 }; /* pixels; also keeps the products below within an int64_t */
+vst_status vst_image_grid(const vst_image *images, const char *const *captions, int count, int columns, int scale,
+                          int padding, vst_image *out) {
+    enum {
+        SIDE_MAX = 32768,
+        CAPTION = VSTI_GLYPH_HEIGHT + 4
+    }; /* pixels; also keeps the products below within an int64_t */
     if (count < 1 || columns < 1 || scale < 1 || scale > SIDE_MAX || padding < 0 || padding > SIDE_MAX)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "a grid of %d images in %d columns, scale %d, padding %d: the first three must be "
@@ -78,7 +83,8 @@ vst_status vst_image_grid(const vst_image *images, int count, int columns, int s
     }
     if (columns > count) columns = count;
     const int rows = count / columns + (count % columns != 0);
-    const int64_t cell_height = (int64_t)height * scale + padding, cell_width = (int64_t)width * scale + padding;
+    const int64_t cell_height = (int64_t)height * scale + padding + (captions ? CAPTION : 0),
+                  cell_width = (int64_t)width * scale + padding;
     if (cell_height > SIDE_MAX || cell_width > SIDE_MAX || rows * cell_height + padding > SIDE_MAX ||
         columns * cell_width + padding > SIDE_MAX)
         return vst_fail(VST_ERROR_LIMIT,
@@ -89,7 +95,13 @@ vst_status vst_image_grid(const vst_image *images, int count, int columns, int s
         vst_image_allocate(out, channels, (int)(rows * cell_height) + padding, (int)(columns * cell_width) + padding);
     if (status != VST_OK) return status;
     memset(out->pixels, WHITE, (size_t)out->height * (size_t)out->width * (size_t)channels);
-    for (int i = 0; i < count; i++)
-        draw(out, &images[i], padding + i / columns * (int)cell_height, padding + i % columns * (int)cell_width, scale);
+    for (int i = 0; i < count; i++) {
+        const int top = padding + i / columns * (int)cell_height, left = padding + i % columns * (int)cell_width;
+        draw(out, &images[i], top, left, scale);
+        const size_t stride = (size_t)out->width * (size_t)channels, row = (size_t)(top + images[i].height * scale + 2);
+        if (captions)
+            vsti_draw_text(out->pixels + row * stride + (size_t)(left * channels), stride, channels, width * scale,
+                           captions[i] ? captions[i] : "-");
+    }
     return VST_OK;
 }

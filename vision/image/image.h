@@ -45,9 +45,10 @@ VST_NODISCARD vst_status vst_image_allocate(vst_image *image, int channels, int 
 VST_NODISCARD vst_status vst_image_convert(vst_image *image, int channels);
 
 /* Draws `count` images in a grid of `columns` columns, each pixel as scale x scale pixels, with `padding` white pixels
- * between and around the cells. Cells have the size of the largest image; the grid is RGB if any image is. */
-VST_NODISCARD vst_status vst_image_grid(const vst_image *images, int count, int columns, int scale, int padding,
-                                        vst_image *out);
+ * between and around the cells. Cells have the size of the largest image; the grid is RGB if any image is. captions[i],
+ * "-" for NULL, stands below image i, as far as the cell is wide; without `captions` there is no room for any. */
+VST_NODISCARD vst_status vst_image_grid(const vst_image *images, const char *const *captions, int count, int columns,
+                                        int scale, int padding, vst_image *out);
 
 /* Limits of the decoders for untrusted files. */
 typedef struct vst_image_limits {

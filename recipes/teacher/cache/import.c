@@ -21,7 +21,8 @@ static void describe_logits(vsti_teachers *teachers, const vsti_logits *logits) 
     *teacher =
         (vsti_teacher){.source = 0, .external = true, .hash = logits->hash, .top1 = logits->top1, .tap_count = 1};
     snprintf(teacher->taps[0].name, sizeof teacher->taps[0].name, "logits");
-    teacher->taps[0].shape = VST_SHAPE(1, (int64_t)logits->classes);
+    teacher->taps[0].stored = teacher->taps[0].shape = VST_SHAPE(1, (int64_t)logits->classes);
+    teacher->taps[0].stored_floats = teacher->taps[0].floats = logits->classes;
 }
 
 static vst_status check_new(const vsti_cache *cache, bool force) {
