@@ -7,18 +7,17 @@
 
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
-#include "recipes/infer/preprocessing.h"
+#include "recipes/model/classes.h"
 #include "recipes/quant/quantize.h"
 
 extern const vst_command vsti_command_quantize;
 
 static const char help[] =
-    "Linear layers and convolutions compute on 8-bit integers: weights with a step for each output channel, what the\n"
-    "layers read with one scale, found on some hundred images of the training split. The first layer, the classifier "
-    "and\n"
-    "depthwise convolutions stay in float32, and the layers that cost the most accuracy on other images of that "
-    "split,\n"
-    "until the loss of top-1 is within --max-drop. The result is a model file that every command takes.";
+    "Linear layers and convolutions compute on 8-bit integers: weights with a step for each output\n"
+    "channel, what the layers read with one scale, found on some hundred images of the training split.\n"
+    "The first layer and depthwise convolutions stay in float32, and those layers that cost the most\n"
+    "accuracy on other images of that split, until the loss of top-1 is within --max-drop.\n"
+    "The result is a model file that every command takes.";
 
 static double megabytes(const char *path) {
     struct stat info;
@@ -28,16 +27,16 @@ static double megabytes(const char *path) {
 static vst_status print_layers(const vst_quantize_report *r) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(vst_table_create(
-        &table, (const char *[]){"layer", "type", ">input error", ">logit error", ">ms", ">int8 ms", NULL}));
+    VST_TRY(
+        vst_table_create(&table, (const char *[]){"layer", "type", ">input %", ">logits %", ">ms", ">int8 ms", NULL}));
     for (size_t i = 0; i < r->count; i++) {
         const vst_quantized_layer *l = &r->layers[i];
         vst_table_cell(table, "%s", l->name);
         if (l->integers) vst_table_cell(table, "int8");
-        else vst_table_cell(table, "float32: %s", l->reason ? l->reason : "");
-        vst_table_cell(table, "%.2f %%", 100 * l->input_error);
+        else vst_table_cell(table, "float32 (%s)", l->reason ? l->reason : "");
+        vst_table_cell(table, "%.2f", 100 * l->input_error);
         if (isnan(l->logit_error)) vst_table_cell(table, "-");
-        else vst_table_cell(table, "%.2f %%", 100 * l->logit_error);
+        else vst_table_cell(table, "%.2f", 100 * l->logit_error);
         vst_table_cell(table, "%.3f", l->float_ms);
         vst_table_cell(table, "%.3f", l->integer_ms);
     }
@@ -105,10 +104,21 @@ out:
     return status;
 }
 
+/* *view: NULL if the data have no labels, or the model's classes in its order. */
+static vst_status match_classes(vst_dataset **view, const vst_dataset *data, const vst_model *model, const char *path) {
+    vst_class_match match = {0};
+    const vst_classes from = vst_dataset_class_list(data), to = vst_model_classes(model, path);
+    if (!vst_dataset_classes(data)) return VST_OK;
+    const vst_status status = vst_classes_view(view, data, &to, &match);
+    if (status == VST_OK) vst_class_match_log(&match, &from, &to);
+    vst_class_match_clear(&match);
+    return status;
+}
+
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_model *model = NULL;
-    vst_dataset *dataset = NULL;
+    vst_dataset *dataset = NULL, *view = NULL;
     vst_quantize_report report = {0};
     vst_quantize_options options;
     const char *output = vst_flag_value(arguments, "output"), *split = vst_flag_value(arguments, "split"),
@@ -119,8 +129,10 @@ static int run(const vst_arguments *arguments) {
     const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
                                       .channels = vst_model_common_of(model->config)->channels == 1 ? 1 : 3};
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "train", &data));
-    if (vst_dataset_classes(dataset)) VST_TRY(vst_model_check_data(model->config, dataset));
-    VST_TRY(vst_quantize(model, dataset, &options, vst_catch_interrupt(), &report));
+    VST_TRY(match_classes(&view, dataset, model, from));
+    VST_TRY(vst_quantize(model, view ? view : dataset, &options,
+                         vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was written")),
+                         &report));
     VST_TRY(vst_model_write(output, &(vst_model_content){.config = model->config,
                                                          .params = model->params,
                                                          .class_names = (const char *const *)model->class_names,
@@ -135,6 +147,7 @@ static int run(const vst_arguments *arguments) {
     }
 out:
     vst_quantize_report_clear(&report);
+    vst_dataset_close(view);
     vst_dataset_close(dataset);
     vst_model_destroy(model);
     return vst_command_exit(status);

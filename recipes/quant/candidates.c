@@ -25,7 +25,7 @@ static bool is_depthwise(const vst_graph *graph, size_t node) {
 /* The first layer sees the image: rounding it costs the most and saves the least. */
 static const char *reason_for_float(const vst_graph *graph, size_t node, bool first) {
     if (vst_node_input_at(graph, node, 1).kind != VST_VALUE_PARAMETER) return "its weight is computed";
-    if (first) return "reads the image";
+    if (first) return "image";
     if (is_depthwise(graph, node)) return "depthwise";
     return NULL;
 }

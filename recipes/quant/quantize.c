@@ -230,7 +230,7 @@ static vst_status list_layers(work *w) {
             layer->input_error = range->error;
             if (c->padded && range->zero_point) {
                 c->usable = false;
-                c->reason = "padding and negative input";
+                c->reason = "padding";
             }
         }
         layer->reason = c->reason;

@@ -20,7 +20,7 @@ expect 1 "--max-drop many: expected a number" "$vistill" quantize $model data -o
 [ ! -e int8.safetensors ] || fail "a refused command wrote a file"
 
 "$vistill" quantize $model data -o int8.safetensors --all --images 64 --held-out 120 > out
-grep -q '^patch_embed.proj  *float32: reads the image' out || fail "$(cat out)"
+grep -q '^patch_embed.proj  *float32 (image)' out || fail "$(cat out)"
 grep -q '^blocks.1.mlp.fc2  *int8' out || fail "$(cat out)"
 grep -q '^layers  *9 of 10 on 8-bit integers' out || fail "$(cat out)"
 grep -q '^images  *64 for calibration, 120 others' out || fail "$(cat out)"
