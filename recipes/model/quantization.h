@@ -6,7 +6,9 @@
 #define VISTILL_RECIPES_MODEL_QUANTIZATION_H
 
 #include "vision/graph/params.h"
-#include "vision/plan/program.h"
+#include "vision/plan/quant.h"
+
+VST_BEGIN_DECLS
 
 typedef struct vst_quantization {
     vst_quant_product *products; /* names owned */
@@ -33,4 +35,5 @@ typedef struct vst_integer_weight {
 /* weight: float32 (out, …), named "SCOPE.weight". */
 VST_NODISCARD vst_status vst_integer_weight_create(vst_integer_weight *out, const vst_tensor *weight);
 
+VST_END_DECLS
 #endif

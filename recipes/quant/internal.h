@@ -50,6 +50,8 @@ VST_NODISCARD vst_status vsti_calibrate(const vst_model *model, const vsti_candi
 VST_NODISCARD vst_status vsti_correct(vst_params *params, const vsti_candidate *layer, const vsti_means *means);
 
 /* VST_ERROR_INTERRUPTED if *stop is set. */
-VST_NODISCARD vst_status vsti_check_stop(const volatile sig_atomic_t *stop);
+VST_NODISCARD static inline vst_status vsti_check_stop(const volatile sig_atomic_t *stop) {
+    return stop && *stop ? vst_fail(VST_ERROR_INTERRUPTED, "interrupted") : VST_OK;
+}
 
 #endif

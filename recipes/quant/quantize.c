@@ -30,10 +30,6 @@ typedef struct work {
     vst_evaluation exact, exact_few;                  /* of the float32 model */
 } work;
 
-vst_status vsti_check_stop(const volatile sig_atomic_t *stop) {
-    return stop && *stop ? vst_fail(VST_ERROR_INTERRUPTED, "interrupted") : VST_OK;
-}
-
 /* ---- images ---- */
 
 static vst_status open_loader(vst_loader **out, const work *w, const vst_dataset *data) {

@@ -78,7 +78,7 @@ typedef struct vsti_operation {
     const struct vsti_operation *accumulating;
     bool accumulates;
     vsti_fusion_role fusion;
-    bool quantizable; /* x and weight can be 8-bit integers (plan/program.h) */
+    bool quantizable; /* x and weight can be 8-bit integers (plan/quant.h) */
     bool products;    /* its flops are multiply-accumulates and counted by vst_graph_macs */
 } vsti_operation;
 

@@ -19,7 +19,7 @@ static void run_pack(void *const *b, const void *raw, const vsti_run *run) {
 
 static void run_constant(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
-    memcpy(b[0], raw, sizeof(float));
+    *(float *)b[0] = *(const float *)raw;
 }
 
 static packing describe(vsti_lowering *lowering, const vsti_node *node, const vsti_node *norm) {

@@ -1,4 +1,4 @@
-/* What products on 8-bit integers (plan/program.h: vst_quant_product) share. Internal to vision/ops. */
+/* What products on 8-bit integers (plan/quant.h: vst_quant_product) share. Internal to vision/ops. */
 #ifndef VISTILL_VISION_OPS_QUANTIZED_H
 #define VISTILL_VISION_OPS_QUANTIZED_H
 

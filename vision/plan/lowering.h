@@ -5,7 +5,7 @@
 
 #include "vision/graph/node.h"
 #include "vision/onednn/onednn.h"
-#include "vision/plan/program.h"
+#include "vision/plan/quant.h"
 
 typedef int vsti_buffer; /* memory whose address a context provides */
 enum { VSTI_NO_BUFFER = -1 };
