@@ -1,5 +1,6 @@
-/* Ranges of activations. Three passes over the images: the extremes, then a histogram between them, in which the cut is
- * searched whose quantisation has the least squared error; then the means of each channel before and after rounding. */
+/* Ranges and means of activations. Three passes over the images: the extremes; a histogram between them, in which the
+ * cut is searched whose quantisation has the least squared error; the means of each channel before and after rounding.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -14,40 +15,61 @@ typedef struct histogram {
     uint64_t bins[BINS];
 } histogram;
 
-static vst_status note_extremes(histogram *h, const char *tap, const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (x[i] < h->low) h->low = x[i];
-        if (x[i] > h->high) h->high = x[i];
-    }
-    if (isfinite(h->low) && isfinite(h->high)) return VST_OK;
-    return vst_fail(VST_ERROR_NUMERIC, "%s has values that are not finite: this model cannot be quantised", tap);
-}
+typedef struct calibration {
+    vst_session *session;
+    const vsti_candidates *candidates;
+    histogram *histograms; /* by tap, as the following two */
+    vsti_range *ranges;
+    vsti_means *means;
+} calibration;
 
-static void count_values(histogram *h, const float *x, size_t n) {
-    const float factor = h->high > h->low ? (BINS - 1) / (h->high - h->low) : 0;
-    for (size_t i = 0; i < n; i++) h->bins[(int)((x[i] - h->low) * factor + 0.5f)]++;
-}
+/* What a pass does with the values of one tap for `images` images. */
+typedef vst_status take(calibration *self, int tap, const float *x, int images);
 
-static vst_status pass(vst_session *session, const vsti_candidates *c, vst_loader *loader, bool extremes,
-                       const volatile sig_atomic_t *stop, histogram *histograms) {
+static size_t floats_of(const calibration *self, int tap) { return vst_session_tap_at(self->session, tap)->floats; }
+
+/* One pass. *images becomes the number of images. */
+static vst_status pass(calibration *self, vst_loader *loader, const volatile sig_atomic_t *stop, take *with,
+                       double *images) {
     vst_status status = VST_OK;
     vst_result result = {0};
     vst_batch batch;
+    *images = 0;
     VST_TRY(vst_loader_start(loader, 0, 0));
     for (;;) {
         VST_TRY(vsti_check_stop(stop));
         VST_TRY(vst_loader_next(loader, &batch));
         if (!batch.count) break;
-        VST_TRY(vst_session_run(session, batch.images, batch.count, &result));
-        for (int t = 0; t < c->tap_count; t++) {
-            const size_t n = (size_t)batch.count * vst_session_tap_at(session, t)->floats;
-            if (extremes) VST_TRY(note_extremes(&histograms[t], c->taps[t], result.taps[t], n));
-            else count_values(&histograms[t], result.taps[t], n);
-        }
+        VST_TRY(vst_session_run(self->session, batch.images, batch.count, &result));
+        *images += batch.count;
+        for (int t = 0; t < self->candidates->tap_count; t++) VST_TRY(with(self, t, result.taps[t], batch.count));
     }
 out:
     vst_result_clear(&result);
     return status;
+}
+
+/* ---- ranges ---- */
+
+static vst_status take_extremes(calibration *self, int tap, const float *x, int images) {
+    histogram *h = &self->histograms[tap];
+    const size_t n = (size_t)images * floats_of(self, tap);
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(x[i]))
+            return vst_fail(VST_ERROR_NUMERIC, "%s has values that are not finite: this model cannot be quantised",
+                            self->candidates->taps[tap]);
+        if (x[i] < h->low) h->low = x[i];
+        if (x[i] > h->high) h->high = x[i];
+    }
+    return VST_OK;
+}
+
+static vst_status take_counts(calibration *self, int tap, const float *x, int images) {
+    histogram *h = &self->histograms[tap];
+    const size_t n = (size_t)images * floats_of(self, tap);
+    const float factor = h->high > h->low ? (BINS - 1) / (h->high - h->low) : 0;
+    for (size_t i = 0; i < n; i++) h->bins[(int)((x[i] - h->low) * factor + 0.5f)]++;
+    return VST_OK;
 }
 
 /* The scale and zero point of uint8 for [low, high], which includes 0. */
@@ -59,18 +81,20 @@ static vsti_range range_of(double low, double high) {
     return range;
 }
 
+static double rounded(double x, const vsti_range *range) {
+    const double q = rint(x / (double)range->scale) + range->zero_point, cut = q < 0 ? 0 : q > 255 ? 255 : q;
+    return (double)range->scale * (cut - range->zero_point);
+}
+
 /* The mean square error of quantising, and the mean square, of what the histogram counted. */
 static double error_of(const histogram *h, const vsti_range *range, double *square) {
-    const double step = ((double)h->high - h->low) / (BINS - 1), scale = (double)range->scale;
+    const double step = ((double)h->high - (double)h->low) / (BINS - 1);
     double error = 0, total = 0;
     *square = 0;
     for (int i = 0; i < BINS; i++) {
         if (!h->bins[i]) continue;
-        const double x = h->low + step * i, n = (double)h->bins[i];
-        double q = rint(x / scale) + range->zero_point;
-        q = q < 0 ? 0 : q > 255 ? 255 : q;
-        const double rounding = scale * (q - range->zero_point) - x;
-        error += n * (rounding * rounding);
+        const double x = (double)h->low + step * i, n = (double)h->bins[i], off = rounded(x, range) - x;
+        error += n * (off * off);
         *square += n * x * x;
         total += n;
     }
@@ -78,14 +102,14 @@ static double error_of(const histogram *h, const vsti_range *range, double *squa
     return error / (total > 0 ? total : 1);
 }
 
-/* Tries cuts of both ends, each in steps of 1/CUTS … of the range; 0 stays inside. */
+/* Tries cuts of both ends, in steps of 1 / CUTS of the range; 0 stays inside. */
 static vsti_range best_range(const histogram *h) {
-    const double low = h->low < 0 ? (double)h->low : 0, high = h->high > 0 ? (double)h->high : 0;
     vsti_range best = {0};
     double least = INFINITY, square = 0;
-    for (int a = 0; a < (low < 0 ? CUTS : 1); a++)
-        for (int b = 0; b < CUTS; b++) {
-            vsti_range range = range_of(low * (1 - (double)a / CUTS), high * (1 - (double)b / CUTS));
+    for (int a = 0; a < (h->low < 0 ? CUTS : 1); a++)
+        for (int b = 0; b < (h->high > 0 ? CUTS : 1); b++) {
+            vsti_range range =
+                range_of((double)h->low * (1 - (double)a / CUTS), (double)h->high * (1 - (double)b / CUTS));
             const double error = error_of(h, &range, &square);
             if (error >= least) continue;
             least = error;
@@ -95,78 +119,62 @@ static vsti_range best_range(const histogram *h) {
     return best;
 }
 
+/* ---- means ---- */
+
 /* Channels of a tap: dimension 1 of images, the last one of tokens and vectors; *inner elements follow each. */
 static int64_t channels_of(const vst_shape *shape, int64_t *inner) {
     *inner = shape->rank == 4 ? shape->dim[2] * shape->dim[3] : 1;
     return shape->dim[shape->rank == 4 ? 1 : shape->rank - 1];
 }
 
-static void add_means(vsti_means *means, const vsti_range *range, const float *x, size_t n, int64_t inner) {
+static vst_status take_means(calibration *self, int tap, const float *x, int images) {
+    vsti_means *means = &self->means[tap];
+    const size_t n = (size_t)images * floats_of(self, tap);
+    int64_t inner;
+    channels_of(&vst_session_tap_at(self->session, tap)->shape, &inner);
     for (size_t first = 0; first < n; first += (size_t)inner) {
         const size_t channel = first / (size_t)inner % (size_t)means->channels;
-        double exact = 0, rounded = 0;
         for (size_t i = first; i < first + (size_t)inner; i++) {
-            float q = rintf(x[i] / range->scale) + (float)range->zero_point;
-            q = q < 0 ? 0 : q > 255 ? 255 : q;
-            exact += (double)x[i];
-            rounded += (double)(range->scale * (q - (float)range->zero_point));
+            means->exact[channel] += (double)x[i];
+            means->rounded[channel] += rounded((double)x[i], &self->ranges[tap]);
         }
-        means->exact[channel] += exact;
-        means->rounded[channel] += rounded;
     }
+    return VST_OK;
 }
 
-/* A third pass: the means before and after rounding. */
-static vst_status find_means(vst_session *session, const vsti_candidates *c, vst_loader *loader,
-                             const volatile sig_atomic_t *stop, const vsti_range *ranges, vsti_means *means) {
-    vst_status status = VST_OK;
-    vst_result result = {0};
-    vst_batch batch;
+static vst_status reserve_means(calibration *self) {
     int64_t inner;
-    double images = 0;
-    for (int t = 0; t < c->tap_count; t++) {
-        means[t].channels = channels_of(&vst_session_tap_at(session, t)->shape, &inner);
-        means[t].exact = vst_calloc(2 * (size_t)means[t].channels, sizeof(double));
-        if (!means[t].exact) VST_TRY(vst_fail_memory(2 * (size_t)means[t].channels * sizeof(double)));
-        means[t].rounded = means[t].exact + means[t].channels;
+    for (int t = 0; t < self->candidates->tap_count; t++) {
+        vsti_means *means = &self->means[t];
+        means->channels = channels_of(&vst_session_tap_at(self->session, t)->shape, &inner);
+        means->exact = vst_calloc(2 * (size_t)means->channels, sizeof *means->exact);
+        if (!means->exact) return vst_fail_memory(2 * (size_t)means->channels * sizeof *means->exact);
+        means->rounded = means->exact + means->channels;
     }
-    VST_TRY(vst_loader_start(loader, 0, 0));
-    for (;;) {
-        VST_TRY(vsti_check_stop(stop));
-        VST_TRY(vst_loader_next(loader, &batch));
-        if (!batch.count) break;
-        VST_TRY(vst_session_run(session, batch.images, batch.count, &result));
-        images += batch.count;
-        for (int t = 0; t < c->tap_count; t++) {
-            const vst_session_tap *tap = vst_session_tap_at(session, t);
-            channels_of(&tap->shape, &inner);
-            add_means(&means[t], &ranges[t], result.taps[t], (size_t)batch.count * tap->floats, inner);
-        }
-    }
-    for (int t = 0; t < c->tap_count; t++) {
-        const double each = images * (double)vst_session_tap_at(session, t)->floats / (double)means[t].channels;
-        for (int64_t i = 0; i < 2 * means[t].channels; i++) means[t].exact[i] /= each;
-    }
-out:
-    vst_result_clear(&result);
-    return status;
+    return VST_OK;
 }
 
 vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candidates, vst_loader *loader,
                           const volatile sig_atomic_t *stop, vsti_range *ranges, vsti_means *means) {
     vst_status status = VST_OK;
-    vst_session *session = NULL;
+    calibration self = {.candidates = candidates, .ranges = ranges, .means = means};
     const vst_session_options options = {
         .taps = (const char *const *)candidates->taps, .tap_count = candidates->tap_count, .taps_only = true};
-    histogram *histograms = vst_calloc((size_t)candidates->tap_count + 1, sizeof *histograms);
-    if (!histograms) VST_TRY(vst_fail_memory((size_t)candidates->tap_count * sizeof *histograms));
-    VST_TRY(vst_session_create_model(&session, model, &options));
-    VST_TRY(pass(session, candidates, loader, true, stop, histograms));
-    VST_TRY(pass(session, candidates, loader, false, stop, histograms));
-    for (int t = 0; t < candidates->tap_count; t++) ranges[t] = best_range(&histograms[t]);
-    VST_TRY(find_means(session, candidates, loader, stop, ranges, means));
+    double images;
+    self.histograms = vst_calloc((size_t)candidates->tap_count + 1, sizeof *self.histograms);
+    if (!self.histograms) VST_TRY(vst_fail_memory((size_t)candidates->tap_count * sizeof *self.histograms));
+    VST_TRY(vst_session_create_model(&self.session, model, &options));
+    VST_TRY(pass(&self, loader, stop, take_extremes, &images));
+    VST_TRY(pass(&self, loader, stop, take_counts, &images));
+    for (int t = 0; t < candidates->tap_count; t++) ranges[t] = best_range(&self.histograms[t]);
+    VST_TRY(reserve_means(&self));
+    VST_TRY(pass(&self, loader, stop, take_means, &images));
+    for (int t = 0; t < candidates->tap_count; t++) {
+        const double each = images * (double)floats_of(&self, t) / (double)means[t].channels;
+        for (int64_t i = 0; i < 2 * means[t].channels; i++) means[t].exact[i] /= each;
+    }
 out:
-    vst_session_close(session);
-    vst_free(histograms);
+    vst_session_close(self.session);
+    vst_free(self.histograms);
     return status;
 }
