@@ -197,8 +197,8 @@ static vst_status pack(const vst_arguments *arguments) {
         vst_pack_result result;
         if (!opened[i]) continue;
         VST_TRY(vst_data_pack(opened[i], output, split_name(opened[i], i), &options, &result));
-        printf("%s: %" PRIu64 " samples in %" PRIu64 " shards, %.1f MB", split_name(opened[i], i), result.samples,
-               result.shards, (double)result.bytes / 1e6);
+        printf("%s: %" PRIu64 " samples in %" PRIu64 " shard%s, %.1f MB", split_name(opened[i], i), result.samples,
+               result.shards, result.shards == 1 ? "" : "s", (double)result.bytes / 1e6);
         if (options.resize > 0) printf(", %" PRIu64 " made smaller", result.resized);
         putchar('\n');
     }
@@ -276,7 +276,7 @@ static const vst_flag flags[] = {
 
 const vst_command vsti_command_data = {
     .name = "data",
-    .words = "index|check|preview|pack DATA|dump RECIPE",
+    .words = "index|check|preview|pack DATA, dump RECIPE",
     .summary = "check a data set, show it, pack it into shards",
     .help =
         "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"
