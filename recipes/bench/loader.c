@@ -11,7 +11,7 @@
 #include "datasets/loader/loader.h"
 #include "datasets/loader/sample.h"
 #include "recipes/bench/internal.h"
-#include "recipes/infer/latency.h"
+#include "recipes/infer/median.h"
 #include "vision/base/clock.h"
 #include "vision/base/memory.h"
 #include "vision/image/decode.h"

@@ -8,7 +8,7 @@
 #include "recipes/bench/bench.h"
 #include "recipes/commands/main.h"
 #include "recipes/commands/table.h"
-#include "recipes/infer/latency.h"
+#include "recipes/infer/median.h"
 #include "vision/base/memory.h"
 #include "vision/base/progress.h"
 

@@ -15,7 +15,11 @@ extern const vst_command vsti_command_cache;
 
 static void print_size(const vst_recipe *recipe, const vst_cache_size *size) {
     printf("%s: %" PRIu64 " records of %" PRIu64 " complete %s, %.1f MB", recipe->distill.cache, size->records,
-           size->blocks, recipe->augment.views ? "views" : "epochs", (double)size->bytes / 1e6);
+           size->blocks,
+           recipe->augment.views ? size->blocks == 1 ? "view" : "views"
+           : size->blocks == 1   ? "epoch"
+                                 : "epochs",
+           (double)size->bytes / 1e6);
 }
 
 /* ---- build ---- */
@@ -52,7 +56,7 @@ static vst_status print_report(const vst_recipe *recipe, const vst_cache_report 
         if (isnan(tap->same_top1)) vst_table_cell(table, "-");
         else vst_table_cell(table, "%.2f", tap->same_top1);
     }
-    VST_TRY(vst_table_write(table, stdout));
+    if (report->tap_count) VST_TRY(vst_table_write(table, stdout)); /* imported answers cannot be asked for again */
     print_size(recipe, &report->size);
     printf("; checksums fit, %" PRIu64 " records recomputed\n", report->recomputed);
 out:

@@ -44,7 +44,7 @@ static vst_status read_item(const char *word, int channels, vst_image *image, bo
     if (!folder) return vst_fail_memory(strlen(word));
     VST_TRY(vst_dataset_open(&dataset, folder, "test", &(vst_dataset_options){.channels = channels == 1 ? 1 : 3}));
     if (index >= vst_dataset_count(dataset)) {
-        status = vst_fail(VST_ERROR_NOT_FOUND, "%s has %llu test images, there is no %llu", folder,
+        status = vst_fail(VST_ERROR_NOT_FOUND, "%s has %llu test images, numbered from 0: there is no %llu", folder,
                           (unsigned long long)vst_dataset_count(dataset), index);
         goto out;
     }
@@ -102,7 +102,9 @@ static vst_status classify_folder(vst_session *session, const char *folder, floa
     char path[PATH_MAX];
     VST_TRY(vsti_files_add(&files, folder, "", -1));
     if (files.count == 0)
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no image files (.jpg, .jpeg, .png …) are in it", folder));
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND,
+                         "%s: no image files (.jpg, .jpeg, .png …) are in it; FOLDER:INDEX is an item of a data set",
+                         folder));
     for (uint64_t i = 0; i < files.count; i++) {
         vsti_files_path(&files, i, path, sizeof path);
         char *word = vst_format("%s%s%s", folder, folder[strlen(folder) - 1] == '/' ? "" : "/", path);

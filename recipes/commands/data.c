@@ -78,8 +78,12 @@ static vst_status print_report(const vst_dataset *dataset, const char *split, co
     }
     VST_TRY(vst_table_write(table, stdout));
     for (size_t i = 0; i < report->bad_count; i++) vst_print_line(stdout, "broken  %s", report->bad[i].reason);
-    printf("%s: %" PRIu64 " samples, %zu broken, from %d x %d to %d x %d pixels\n\n", split, report->samples,
-           report->bad_count, report->least_width, report->least_height, report->most_width, report->most_height);
+    printf("%s: %" PRIu64 " samples, %zu broken, ", split, report->samples, report->bad_count);
+    if (report->least_width == report->most_width && report->least_height == report->most_height)
+        printf("all of %d x %d pixels\n", report->most_width, report->most_height);
+    else
+        printf("from %d x %d to %d x %d pixels\n", report->least_width, report->least_height, report->most_width,
+               report->most_height);
 out:
     vst_table_destroy(table);
     return status;
@@ -137,6 +141,7 @@ static vst_status check(const vst_arguments *arguments, bool *broken) {
     VST_TRY(open_splits(arguments, opened));
     for (int i = 0; i < 2; i++) {
         if (!opened[i]) continue;
+        if (i == 1 && opened[0] && !vst_flag_given(arguments, "json")) putchar('\n');
         VST_TRY(vst_data_check(opened[i], workers,
                                vst_catch_interrupt(VST_STOPPING("after this image"), VST_ENDED("nothing was finished")),
                                &report));
@@ -197,8 +202,8 @@ static vst_status pack(const vst_arguments *arguments) {
         vst_pack_result result;
         if (!opened[i]) continue;
         VST_TRY(vst_data_pack(opened[i], output, split_name(opened[i], i), &options, &result));
-        printf("%s: %" PRIu64 " samples in %" PRIu64 " shards, %.1f MB", split_name(opened[i], i), result.samples,
-               result.shards, (double)result.bytes / 1e6);
+        printf("%s: %" PRIu64 " samples in %" PRIu64 " shard%s, %.1f MB", split_name(opened[i], i), result.samples,
+               result.shards, result.shards == 1 ? "" : "s", (double)result.bytes / 1e6);
         if (options.resize > 0) printf(", %" PRIu64 " made smaller", result.resized);
         putchar('\n');
     }
@@ -276,7 +281,7 @@ static const vst_flag flags[] = {
 
 const vst_command vsti_command_data = {
     .name = "data",
-    .words = "index|check|preview|pack DATA|dump RECIPE",
+    .words = "index|check|preview|pack DATA, dump RECIPE",
     .summary = "check a data set, show it, pack it into shards",
     .help =
         "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"

@@ -199,7 +199,8 @@ static void print_beside(const vst_import_report *report) {
 static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
     char text[VST_PREPROCESSING_TEXT];
     if (*origin->options) printf("options     %s, as the tensors have it\n", origin->options);
-    printf("images      %s\n", vst_preprocessing_text(model, text));
+    printf("images      ");
+    vst_text_write(stdout, vst_preprocessing_text(model, text), 12, vst_terminal_width(stdout) - 12);
     if (*origin->project)
         printf("            as %s%s%s\n", origin->project, origin->version ? " " : "",
                origin->version ? origin->version : "");

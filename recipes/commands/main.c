@@ -111,6 +111,7 @@ static int help_all(void) {
         "Usage: vistill COMMAND …\n\n",
         VST_VERSION);
     VST_TRY(vst_table_create(&table, (const char *[]){"command", "what it does", NULL}));
+    vst_table_wrap(table, vst_terminal_width(stdout));
     for (size_t i = 0; i < vsti_command_count; i++) {
         vst_table_cell(table, "  %s", vsti_command_table[i]->name);
         vst_table_cell(table, "%s", vsti_command_table[i]->summary);
@@ -131,14 +132,48 @@ static void flag_row(vst_table *table, const vst_flag *flag) {
     vst_table_cell(table, "%s", flag->help);
 }
 
+/* Where the text of a list's "name  text" begins, which may go on in indented lines; 0 in prose. */
+static size_t hanging(const char *line) {
+    const size_t bytes = strcspn(line, "\n"), below = line[bytes] ? strspn(line + bytes + 1, " ") : 0;
+    if (*line != ' ' && below > 0 && below < bytes) return below;
+    for (size_t i = 0; i + 1 < bytes; i++)
+        if (line[i] == ' ' && line[i + 1] == ' ') return i + strspn(line + i, " ");
+    return 0;
+}
+
+/* As it stands, or for a terminal: prose is filled anew, lists are wrapped below their texts. */
+static void write_help(const char *help) {
+    const int columns = vst_terminal_width(stdout);
+    char text[4096];
+    while (columns > 0 && *help) {
+        const size_t indent = hanging(help);
+        size_t used = 0;
+        for (bool more = true; more;) {
+            const size_t bytes = strcspn(help, "\n"), blank = used ? strspn(help, " ") : 0;
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%.*s", used ? " " : "", (int)(bytes - blank),
+                                     help + blank);
+            if (used >= sizeof text) used = sizeof text - 1;
+            help += bytes + (help[bytes] == '\n');
+            more = bytes > 0 && *help && *help != '\n' && (indent ? *help == ' ' && *text != ' ' : hanging(help) == 0);
+        }
+        printf("%.*s", (int)indent, text);
+        vst_text_write(stdout, text + indent, (int)indent, columns - (int)indent);
+    }
+    if (*help) printf("%s\n", help);
+}
+
 static int help_one(const vst_command *command) {
     vst_table *table = NULL;
     vst_status status = VST_OK;
     printf("Usage: vistill %s %s%s[OPTION]…\n\n%c%s.\n", command->name, command->words, *command->words ? " " : "",
            toupper((unsigned char)*command->summary), command->summary + 1);
-    if (command->help) printf("\n%s\n", command->help);
     printf("\n");
+    if (command->help) {
+        write_help(command->help);
+        printf("\n");
+    }
     VST_TRY(vst_table_create(&table, (const char *[]){"Options", "", NULL}));
+    vst_table_wrap(table, vst_terminal_width(stdout));
     for (const vst_flag *flag = command->flags; flag && flag->name; flag++) flag_row(table, flag);
     flag_row(table, &vst_help_flag);
     VST_TRY(vst_table_write(table, stdout));

@@ -13,7 +13,7 @@
 #include "recipes/commands/output.h"
 #include "vision/base/memory.h"
 
-enum { MAX_COLUMNS = 16, GAP = 2, WIDEST = 1000, NARROWEST_WRAP = 20 };
+enum { MAX_COLUMNS = 16, GAP = 2, WIDEST = 1000, NARROWEST_WRAP = 20, NARROWEST_COLUMN = 8, ROOM = 28 };
 
 struct vst_table {
     int columns;
@@ -144,8 +144,7 @@ static void pad(FILE *file, int count) {
     while (count-- > 0) fputc(' ', file);
 }
 
-/* The last cell of a row: the rest of the line, wrapped below itself. */
-static void write_last(FILE *file, const char *text, int indent, int room) {
+void vst_text_write(FILE *file, const char *text, int indent, int room) {
     while (room >= NARROWEST_WRAP && vst_text_width(text) > room) {
         const size_t bytes = line_bytes(text, room);
         fprintf(file, "%.*s\n", (int)bytes, text);
@@ -159,22 +158,40 @@ static void write_last(FILE *file, const char *text, int indent, int room) {
 
 static void write_row(const vst_table *table, FILE *file, size_t row, const int *widths) {
     int indent = 0, owed = 0; /* spaces owed to the next cell: none stand at a line's end */
+    bool below = false;       /* a cell was wider than its column: the row goes on below it */
     for (int i = 0; i < table->columns; i++) {
         const char *text = table->cells[row * (size_t)table->columns + (size_t)i];
         const int missing = widths[i] - vst_text_width(text);
-        if (table->right[i]) owed += missing;
+        if (below && *text) {
+            fputc('\n', file);
+            owed = indent;
+            below = false;
+        }
+        if (table->right[i] && missing > 0) owed += missing;
         if (*text) {
             pad(file, owed);
             owed = 0;
         }
         if (i + 1 == table->columns) {
-            write_last(file, text, indent, table->wrap ? table->wrap - indent : 0);
+            vst_text_write(file, text, indent, table->wrap ? table->wrap - indent : 0);
             return;
         }
         fputs(text, file);
-        owed += (table->right[i] ? 0 : missing) + GAP;
+        below |= missing < 0;
+        owed += (table->right[i] || missing < 0 ? 0 : missing) + GAP;
         indent += widths[i] + GAP;
     }
+}
+
+/* Makes the widest column before the last one narrower, if the last one would have no room otherwise. */
+static void make_room(const vst_table *table, int *widths) {
+    int used = 0, widest = 0;
+    for (int i = 0; i + 1 < table->columns; i++) {
+        used += widths[i] + GAP;
+        if (widths[i] > widths[widest]) widest = i;
+    }
+    const int missing = used + ROOM - table->wrap;
+    if (missing > 0 && widths[widest] - missing >= NARROWEST_COLUMN) widths[widest] -= missing;
 }
 
 vst_status vst_table_write(vst_table *table, FILE *file) {
@@ -186,6 +203,7 @@ vst_status vst_table_write(vst_table *table, FILE *file) {
         int *widest = &widths[i % (size_t)table->columns];
         if (width > *widest) *widest = width < WIDEST ? width : WIDEST;
     }
+    if (table->wrap) make_room(table, widths);
     for (size_t row = 0; row < table->count / (size_t)table->columns; row++) write_row(table, file, row, widths);
     if (fflush(file) != 0 || ferror(file)) return vst_fail(VST_ERROR_IO, "writing a table failed: %m");
     return VST_OK;

@@ -1,22 +1,11 @@
 /* Latency of a session with one thread. */
 #include "recipes/infer/latency.h"
 
-#include <stdlib.h>
-
+#include "recipes/infer/median.h"
 #include "vision/base/clock.h"
 #include "vision/base/memory.h"
 
 enum { WARM_UP = 5, MIN_RUNS = 20, MAX_RUNS = 2000 };
-
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double vst_median(double *values, int count) {
-    qsort(values, (size_t)count, sizeof *values, by_value);
-    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-}
 
 static vst_status measure(vst_session *session, const float *image, double *times, int *runs) {
     vst_status status = VST_OK;

@@ -12,7 +12,4 @@ typedef struct vst_latency {
 /* Of one image on one core, from runs over half a second (at least 20). */
 VST_NODISCARD vst_status vst_model_latency(const vst_model *model, vst_latency *latency);
 
-/* The median. Sorts the values; count > 0. */
-double vst_median(double *values, int count);
-
 #endif

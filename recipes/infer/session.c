@@ -7,6 +7,7 @@
 
 #include "recipes/distill/tap.h"
 #include "recipes/infer/attention.h"
+#include "recipes/infer/median.h"
 #include "recipes/infer/model_session.h"
 #include "recipes/infer/preprocessing.h"
 #include "vision/base/memory.h"
@@ -601,20 +602,31 @@ vst_status vst_session_profile_rows(vst_session_profile *profile, const vst_cont
 vst_status vst_session_measure(vst_session *session, int batch, int runs, vst_session_profile *profile) {
     vst_status status = VST_OK;
     runner *lent = NULL;
+    double *seconds = NULL; /* (rows, runs) */
     vst_session_profile_clear(profile);
     VST_TRY(acquire(session, batch, &lent));
+    const size_t rows = vst_context_profile_count(lent->context), columns = (size_t)runs;
+    seconds = vst_calloc(rows * columns + 1, sizeof *seconds);
+    if (!seconds) VST_TRY(vst_fail_memory(rows * columns * sizeof *seconds));
     const size_t floats = (size_t)batch * vst_session_image_floats(session);
     for (int i = 0; i <= runs; i++) {
         float *image = vst_context_input(lent->context, "image"); /* a run may have destroyed it */
         for (size_t k = 0; k < floats; k++) image[k] = 0.5f;
-        if (i == 1) vst_context_profile_reset(lent->context); /* the first run warms up */
+        vst_context_profile_reset(lent->context);
         VST_TRY(vst_context_run(lent->context, 0));
+        for (size_t row = 0; row < rows && i > 0; row++) { /* the first run warms up */
+            vst_profile_row one;
+            vst_context_profile_at(lent->context, row, &one);
+            seconds[row * columns + (size_t)i - 1] = one.seconds;
+        }
     }
     VST_TRY(vst_session_profile_rows(profile, lent->context));
+    for (size_t row = 0; row < rows; row++) profile->rows[row].seconds = vst_median(seconds + row * columns, runs);
     profile->packed_bytes = vst_program_packed_bytes(lent->owner->program);
     profile->context_bytes = vst_program_context_bytes(lent->owner->program);
     profile->flops = vst_program_flops(lent->owner->program);
 out:
+    vst_free(seconds);
     if (lent) release(session, lent);
     return status;
 }

@@ -16,6 +16,17 @@ static const char *find_value(const char *lines, const char *line, size_t key, s
     return NULL;
 }
 
+/* As find_value; where nothing is distilled, the keys of distillation have no value. */
+static const char *value_of(const char *lines, const char *line, size_t key, size_t *length) {
+    static const char term[] = "distill.terms.0: ", teacher[] = "distill.teacher: ";
+    size_t bytes;
+    if (strncmp(line, "distill.", 8) == 0 && !find_value(lines, term, sizeof term - 3, &bytes)) {
+        const char *value = find_value(lines, teacher, sizeof teacher - 3, &bytes);
+        if (!value || bytes == 0 || *value == '~') return NULL;
+    }
+    return find_value(lines, line, key, length);
+}
+
 /* Whether the recipes differ in the key at `line`. A key of a model that not all models have tells nothing. */
 static bool differs(const vst_report *report, const char *line, size_t key) {
     const char *first = NULL;
@@ -24,7 +35,7 @@ static bool differs(const vst_report *report, const char *line, size_t key) {
     for (int i = 0; i < report->run_count; i++) {
         size_t length = 0;
         if (!report->runs[i].recipe) continue;
-        const char *value = find_value(report->runs[i].recipe, line, key, &length);
+        const char *value = value_of(report->runs[i].recipe, line, key, &length);
         if (!value && strncmp(line, "model.", 6) == 0) return false;
         if (seen && (!value != !first || (value && (length != first_length || memcmp(value, first, length) != 0))))
             different = true;
@@ -38,7 +49,7 @@ static bool differs(const vst_report *report, const char *line, size_t key) {
 static bool was_shown(const vst_report *report, int run, const char *line, size_t key) {
     size_t length;
     for (int i = 0; i < run; i++)
-        if (report->runs[i].recipe && find_value(report->runs[i].recipe, line, key, &length)) return true;
+        if (report->runs[i].recipe && value_of(report->runs[i].recipe, line, key, &length)) return true;
     return false;
 }
 
@@ -49,7 +60,7 @@ static void write_row(FILE *html, const vst_report *report, const char *line, si
     for (int i = 0; i < report->run_count; i++) {
         size_t length = 0;
         if (!report->runs[i].recipe) continue;
-        const char *value = find_value(report->runs[i].recipe, line, key, &length);
+        const char *value = value_of(report->runs[i].recipe, line, key, &length);
         fputs("<td>", html);
         if (value && length && memcmp(value, "~", 1) != 0) vsti_html_bytes(html, value, length);
         else fputs("–", html);

@@ -178,7 +178,9 @@ static void write_data(FILE *script, int number, const vsti_curve *curve, epoch_
     fputs("EOD\n", script);
 }
 
+/* A single point is large enough to be seen, and hollow in place of dashed. */
 static const char *style_of(size_t points, bool dashed) {
+    if (points == 1) return dashed ? "points pt 6 ps 0.7" : "points pt 7 ps 0.7";
     return points > 40 || (dashed && points > 1) ? "lines" : "linespoints pt 7 ps 0.35";
 }
 
@@ -210,6 +212,7 @@ static vst_status figure_of(FILE *html, const vst_report *report, const vsti_cur
     begin_script(script, name, true);
     set_ticks(script, curves, report->run_count);
     if (eval == rate_of && far_apart(curves, report->run_count, eval)) log_height(script);
+    else if (eval == rate_of) fputs("set yrange [0:*]\n", script); /* a constant one has no range of its own */
     for (int i = 0; i < 2 * report->run_count; i++) write_data(script, i, &curves[i / 2], i % 2 ? eval : train);
     const char *separator = "plot ";
     for (int i = 0; i < 2 * report->run_count; i++) {

@@ -92,10 +92,11 @@ void vsti_teachers_log_cache(const vsti_teachers *teachers) {
     const vsti_cache *cache = teachers->cache;
     size_t record = 0;
     for (int i = 0; i < cache->teacher_count; i++) record += cache->teachers[i].record;
-    vst_log(VST_LOG_INFO,
-            "answers  from the cache %s, no teacher runs: %llu %s of %llu images, %zu bytes each, %s precision",
-            cache->folder, (unsigned long long)(cache->done / cache->block), cache->views ? "views" : "epochs",
-            (unsigned long long)cache->block, record, cache->dtype == VST_F16 ? "half" : "single");
+    const uint64_t blocks = cache->done / cache->block;
+    vst_log(VST_LOG_INFO, "answers  from the cache %s, no teacher runs", cache->folder);
+    vst_log(VST_LOG_INFO, "         %llu %s of %llu images, %zu bytes each, %s precision", (unsigned long long)blocks,
+            vsti_cache_block_word(cache, blocks), (unsigned long long)cache->block, record,
+            cache->dtype == VST_F16 ? "half" : "single");
     if (cache->topk) vst_log(VST_LOG_INFO, "         of logits the %d largest and the sum of the others", cache->topk);
 }
 

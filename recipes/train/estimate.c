@@ -1,7 +1,7 @@
 /* A dry run: trains some steps and estimates the time of the whole training. */
 #include "recipes/train/estimate.h"
 
-#include "recipes/infer/latency.h"
+#include "recipes/infer/median.h"
 #include "recipes/train/log.h"
 #include "recipes/train/pace.h"
 #include "recipes/train/step.h"

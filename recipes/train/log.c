@@ -361,8 +361,8 @@ static void log_csv(vsti_trainer *t) {
 /* At most 80 columns: "epoch 9/10: loss 1.2345, test 1.2345; top-1 90.12, val 90.12, test 90.12 %; 12.3 s" */
 void vsti_log_epoch(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->progress.figures;
-    char test_loss[32] = "", validation[32] = "", test[32] = "", top1[32] = "";
-    if (!isnan(f->train_top1)) snprintf(top1, sizeof top1, " %.2f,", f->train_top1); /* there were labels */
+    char test_loss[32] = "", validation[32] = "", test[32] = "", top1[32] = "", all[96];
+    if (!isnan(f->train_top1)) snprintf(top1, sizeof top1, " %.2f", f->train_top1); /* there were labels */
     log_json(t);
     log_csv(t);
     vsti_log_tensorboard(t);
@@ -371,8 +371,10 @@ void vsti_log_epoch(vsti_trainer *t) {
         snprintf(test, sizeof test, ", test %.2f", f->test_top1);
     }
     if (!isnan(f->validation_top1)) snprintf(validation, sizeof validation, ", val %.2f", f->validation_top1);
-    vst_log(VST_LOG_INFO, "epoch %d/%d: loss %.4f%s; top-1%s%s%s %%; %.1f s", t->progress.epoch + 1,
-            t->recipe->run.epochs, f->train_loss, test_loss, top1, validation, test, t->progress.sums.seconds);
+    snprintf(all, sizeof all, "%s%s%s", top1, validation, test);
+    vst_log(VST_LOG_INFO, "epoch %d/%d: loss %.4f%s%s%s%s; %.1f s", t->progress.epoch + 1, t->recipe->run.epochs,
+            f->train_loss, test_loss, *all ? "; top-1" : "", all + (*all == ','), *all ? " %" : "",
+            t->progress.sums.seconds);
     if (!isnan(f->other_top1))
         vst_log(VST_LOG_INFO, "         the %s weights: test loss %.4f, top-1 %.2f %%",
                 vsti_saves_average(t) ? "raw" : "average", f->other_loss, f->other_top1);

@@ -250,7 +250,7 @@ START_TEST(build_grows) {
     vst_cache_size size;
     const session s = with((session){0}, CACHE);
     ck_ok(build(s, (vst_cache_build_options){.epochs = 1}, &size));
-    expect_said("1 epochs of 200 images");
+    expect_said("1 epoch of 200 images");
     ck_assert_uint_eq(size.records, PLACES);
     session training = s;
     training.output = "run";

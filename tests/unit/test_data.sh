@@ -5,8 +5,8 @@ set -eu
 . "$2/tests/unit/commands.sh"
 
 idx idx 20 10 4 5
-expect 0 "train: 20 samples, 0 broken, from 5 x 4 to 5 x 4 pixels" "$vistill" data check idx
-expect 0 "test: 10 samples in 1 shards" "$vistill" data pack idx -o shards
+expect 0 "train: 20 samples, 0 broken, all of 5 x 4 pixels" "$vistill" data check idx
+expect 0 "test: 10 samples in 1 shard" "$vistill" data pack idx -o shards
 [ "$(ls shards)" = "$(printf 'classes.txt\ntest-000000.tar\ntest-000000.tar.idx\ntrain-000000.tar\ntrain-000000.tar.idx')" ] ||
     fail "shards: $(ls shards)"
 expect 1 "is there already" "$vistill" data pack idx -o shards
@@ -19,10 +19,10 @@ cmp twice/train-000000.tar shards/train-000000.tar
 "$vistill" data pack idx -o mixed --shuffle 5 --split train > /dev/null
 cmp -s mixed/train-000000.tar shards/train-000000.tar && fail "--shuffle changes nothing"
 [ ! -e mixed/test-000000.tar ] || fail "--split train packs the test split"
-expect 0 "train: 20 samples in 1 shards, 0.1 MB, 20 made smaller" "$vistill" data pack idx -o small --resize 2 --quality 80
-expect 0 "train: 20 samples, 0 broken, from 2 x 2 to 2 x 2 pixels" "$vistill" data check small
+expect 0 "train: 20 samples in 1 shard, 0.1 MB, 20 made smaller" "$vistill" data pack idx -o small --resize 2 --quality 80
+expect 0 "train: 20 samples, 0 broken, all of 2 x 2 pixels" "$vistill" data check small
 "$vistill" data pack idx -o same --resize 4 > out # they have four rows
-grep -q "20 samples in 1 shards, 0.1 MB, 0 made smaller" out || fail "--resize 4: $(cat out)"
+grep -q "20 samples in 1 shard, 0.1 MB, 0 made smaller" out || fail "--resize 4: $(cat out)"
 cmp same/train-000000.tar shards/train-000000.tar
 expect 2 "--quality without --resize" "$vistill" data pack idx -o none --quality 80
 expect 1 "--quality" "$vistill" data pack idx -o none --resize 4 --quality 101

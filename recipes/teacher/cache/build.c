@@ -84,9 +84,10 @@ static vst_status check_room(const builder *self) {
                         (unsigned long long)self->blocks, cache->views ? "views" : "epochs",
                         (unsigned long long)cache->block);
     const uint64_t left = all > have ? all - have : 0;
-    vst_log(VST_LOG_INFO, "cache    %s: %llu %s of %llu images, %llu bytes each, %s; %s to be written", cache->folder,
-            (unsigned long long)self->blocks, cache->views ? "views" : "epochs", (unsigned long long)cache->block,
-            (unsigned long long)(all / records), vsti_bytes_text(all, whole), vsti_bytes_text(left, missing));
+    vst_log(VST_LOG_INFO, "cache    %s: %llu %s of %llu images", cache->folder, (unsigned long long)self->blocks,
+            vsti_cache_block_word(cache, self->blocks), (unsigned long long)cache->block);
+    vst_log(VST_LOG_INFO, "         %llu bytes each, %s; %s to be written", (unsigned long long)(all / records),
+            vsti_bytes_text(all, whole), vsti_bytes_text(left, missing));
     if (cache->batch)
         vst_log(VST_LOG_INFO, "         images are mixed: it serves this seed and batches of %d alone", cache->batch);
     return vsti_disk_check(cache->folder, left,

@@ -97,6 +97,8 @@ void vsti_cache_largest(const float *values, size_t floats, size_t count, uint32
 bool vsti_cache_bytes(const vsti_cache_teacher *teacher, uint64_t records, uint64_t *bytes);
 bool vsti_cache_total(const vsti_cache *cache, uint64_t records, uint64_t *bytes); /* of all files */
 vst_cache_size vsti_cache_size_of(const vsti_cache *cache);
+/* "view", "epochs": what so many blocks are called. */
+const char *vsti_cache_block_word(const vsti_cache *cache, uint64_t count);
 uint64_t vsti_cache_blocks(const vsti_cache *cache);                 /* number of started blocks */
 uint64_t vsti_cache_filled(const vsti_cache *cache, uint64_t block); /* number of existing records in the block */
 uint64_t vsti_cache_block(const vsti_cache *cache, uint32_t epoch);  /* the block that an epoch reads */

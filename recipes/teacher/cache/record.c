@@ -80,6 +80,11 @@ bool vsti_cache_lay_out_all(vsti_cache *cache) {
     return true;
 }
 
+const char *vsti_cache_block_word(const vsti_cache *cache, uint64_t count) {
+    if (cache->views) return count == 1 ? "view" : "views";
+    return count == 1 ? "epoch" : "epochs";
+}
+
 uint64_t vsti_cache_blocks(const vsti_cache *cache) {
     return cache->done / cache->block + (cache->done % cache->block != 0);
 }
