@@ -1,6 +1,7 @@
 /* Ranges and means of activations. Three passes over the images: the extremes; a histogram between them, in which the
  * cut is searched whose quantisation has the least squared error; the means of each channel before and after rounding.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -67,8 +68,9 @@ static vst_status take_extremes(calibration *self, int tap, const float *x, int 
 static vst_status take_counts(calibration *self, int tap, const float *x, int images) {
     histogram *h = &self->histograms[tap];
     const size_t n = (size_t)images * floats_of(self, tap);
-    const float factor = h->high > h->low ? (BINS - 1) / (h->high - h->low) : 0;
-    for (size_t i = 0; i < n; i++) h->bins[(int)((x[i] - h->low) * factor + 0.5f)]++;
+    const double low = (double)h->low, span = (double)h->high - low, /* in float32 it may overflow */
+        factor = span > 0 ? (BINS - 1) / span : 0;
+    for (size_t i = 0; i < n; i++) h->bins[(int)(((double)x[i] - low) * factor + 0.5)]++;
     return VST_OK;
 }
 
@@ -76,8 +78,9 @@ static vst_status take_counts(calibration *self, int tap, const float *x, int im
 static vsti_range range_of(double low, double high) {
     vsti_range range = {.low = (float)low, .high = (float)high};
     const double span = high - low;
-    range.scale = span > 0 ? (float)(span / 255) : 1;
-    range.zero_point = span > 0 ? (int)lround(-low / (double)range.scale) : 0;
+    const bool is_zero = span / 255 < (double)FLT_MIN; /* or as good as */
+    range.scale = is_zero ? 1 : (float)(span / 255);
+    range.zero_point = is_zero ? 0 : (int)lround(-low / (double)range.scale);
     return range;
 }
 

@@ -128,7 +128,10 @@ static const layer layers[] = {
     {.in = 3, .out = 5, .side = 8, .kernel = 3, .stride = 2, .padding = 1, .bias = true},
     {.in = 32, .out = 32, .side = 7, .kernel = 3, .stride = 1, .padding = 1, .groups = 4, .norm = true},
     {.in = 8, .out = 24, .side = 6, .kernel = 1, .stride = 1, .norm = true, .residual = true, .relu = true},
-    {.in = 20, .out = 12, .side = 5, .kernel = 1, .stride = 2, .zero_point = 200, .bias = true}};
+    {.in = 20, .out = 12, .side = 5, .kernel = 1, .stride = 2, .zero_point = 200, .bias = true},
+    /* Images whose layouts coincide: of one pixel, as squeeze-and-excitation reads, and of one channel. */
+    {.in = 48, .out = 12, .side = 1, .kernel = 1, .stride = 1, .zero_point = 90, .bias = true},
+    {.in = 1, .out = 16, .side = 8, .kernel = 4, .stride = 4, .zero_point = 90, .bias = true}};
 
 START_TEST(products_are_those_of_rounded_operands) {
     const layer *l = &layers[_i];

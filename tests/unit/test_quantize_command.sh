@@ -16,6 +16,7 @@ model=student/last.safetensors
 
 expect 2 "say with -o FILE where to write the model" "$vistill" quantize $model data
 expect 1 "cannot be opened" "$vistill" quantize nothing.safetensors data -o int8.safetensors
+expect 1 "the float32 model itself" "$vistill" quantize $model data -o ./$model
 expect 1 "--max-drop many: expected a number" "$vistill" quantize $model data -o int8.safetensors --max-drop many
 [ ! -e int8.safetensors ] || fail "a refused command wrote a file"
 
