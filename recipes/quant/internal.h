@@ -51,7 +51,7 @@ VST_NODISCARD vst_status vsti_correct(vst_params *params, const vsti_candidate *
 
 /* VST_ERROR_INTERRUPTED if *stop is set. */
 VST_NODISCARD static inline vst_status vsti_check_stop(const volatile sig_atomic_t *stop) {
-    return stop && *stop ? vst_fail(VST_ERROR_INTERRUPTED, "interrupted") : VST_OK;
+    return stop && *stop ? vst_fail(VST_ERROR_INTERRUPTED, "no model was written") : VST_OK;
 }
 
 #endif
