@@ -124,17 +124,21 @@ static vsti_range best_range(const histogram *h) {
 
 /* ---- means ---- */
 
-/* Channels of a tap: dimension 1 of images, the last one of tokens and vectors; *inner elements follow each. */
-static int64_t channels_of(const vst_shape *shape, int64_t *inner) {
-    *inner = shape->rank == 4 ? shape->dim[2] * shape->dim[3] : 1;
-    return shape->dim[shape->rank == 4 ? 1 : shape->rank - 1];
+/* Channels of a tap: dimension 1 where convolutions read it, the last one where linear layers do, as those of ConvNeXt
+ * read images, too; *inner elements follow each. */
+static int64_t channels_of(const calibration *self, int tap, int64_t *inner) {
+    const vst_shape *shape = &vst_session_tap_at(self->session, tap)->shape;
+    const vsti_candidate *reader = self->candidates->list;
+    while (reader->tap != tap) reader++;
+    *inner = reader->convolution ? shape->dim[2] * shape->dim[3] : 1;
+    return shape->dim[reader->convolution ? 1 : shape->rank - 1];
 }
 
 static vst_status take_means(calibration *self, int tap, const float *x, int images) {
     vsti_means *means = &self->means[tap];
     const size_t n = (size_t)images * floats_of(self, tap);
     int64_t inner;
-    channels_of(&vst_session_tap_at(self->session, tap)->shape, &inner);
+    channels_of(self, tap, &inner);
     for (size_t first = 0; first < n; first += (size_t)inner) {
         const size_t channel = first / (size_t)inner % (size_t)means->channels;
         for (size_t i = first; i < first + (size_t)inner; i++) {
@@ -149,7 +153,7 @@ static vst_status reserve_means(calibration *self) {
     int64_t inner;
     for (int t = 0; t < self->candidates->tap_count; t++) {
         vsti_means *means = &self->means[t];
-        means->channels = channels_of(&vst_session_tap_at(self->session, t)->shape, &inner);
+        means->channels = channels_of(self, t, &inner);
         means->exact = vst_calloc(2 * (size_t)means->channels, sizeof *means->exact);
         if (!means->exact) return vst_fail_memory(2 * (size_t)means->channels * sizeof *means->exact);
         means->rounded = means->exact + means->channels;

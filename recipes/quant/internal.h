@@ -11,7 +11,8 @@ typedef struct vsti_candidate {
     bool padded; /* a convolution with padding: needs the zero point 0 */
     bool usable; /* false: report `reason` */
     const char *reason;
-    int tap;                         /* what it reads: layers that read one value have one number */
+    bool convolution; /* its channels are dimension 1 of what it reads, those of a linear layer the last */
+    int tap;          /* what it reads: layers of one kind that read one value have one number */
     int64_t out, in, window, groups; /* weight (out, in, window); of a linear layer window and groups are 1 */
     size_t weight;                   /* offset in the values of the model's params */
     /* Where a correction of the output goes: added to a bias, or taken from a batch norm's running mean. */
