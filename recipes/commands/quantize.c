@@ -115,6 +115,12 @@ static vst_status match_classes(vst_dataset **view, const vst_dataset *data, con
     return status;
 }
 
+static bool is_same_file(const char *a, const char *b) {
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_model *model = NULL;
@@ -125,6 +131,9 @@ static int run(const vst_arguments *arguments) {
                *from = arguments->words[0];
     if (!output) return vst_command_usage(&vsti_command_quantize, "say with -o FILE where to write the model");
     VST_TRY(read_options(arguments, &options));
+    if (is_same_file(from, output))
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s is the float32 model itself, which would be lost: name another file",
+                         output));
     VST_TRY(vst_model_read(&model, from));
     const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
                                       .channels = vst_model_common_of(model->config)->channels == 1 ? 1 : 3};

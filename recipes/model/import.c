@@ -272,6 +272,10 @@ static void write_hint(char *out, size_t size, const vst_import_report *report, 
                  "the file has no classifier: --reset-head (in a recipe: run.new_head) gives the model a fresh one");
     else if (!report->taken && !report->counts[VST_IMPORT_WRONG_SHAPE])
         snprintf(out, size, "no tensor fits, so it is of another family of models, or names them otherwise");
+    else if (report->counts[VST_IMPORT_WRONG_TYPE])
+        snprintf(out, size,
+                 "it holds whole numbers for weights, as a quantised model does: give the float32 model it was made "
+                 "from");
     else snprintf(out, size, "the model's name or options are not those of the file");
 }
 

@@ -1,6 +1,7 @@
 /* Quantised weights in model files: their integers, their steps, and the scales of what the products read. */
 #include "recipes/model/quantization.h"
 
+#include <float.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,8 +36,10 @@ vst_status vst_quantization_add(vst_quantization *quantization, const char *scop
 static vst_status add_product(vst_quantization *out, const char *path, size_t index, const json_t *entry) {
     const char *name = json_string_value(json_object_get(entry, "name"));
     const double scale = json_number_value(json_object_get(entry, "scale"));
-    const json_int_t zero_point = json_integer_value(json_object_get(entry, "zero_point"));
-    if (!name || !((float)scale > 0) || (float)scale > 1e30f || zero_point < 0 || zero_point > 255)
+    const json_t *zero = json_object_get(entry, "zero_point");
+    const json_int_t zero_point = json_integer_value(zero);
+    if (!name || !(scale >= (double)FLT_MIN) || scale > 1e30 || !json_is_integer(zero) || zero_point < 0 ||
+        zero_point > 255)
         return vst_fail(VST_ERROR_FORMAT,
                         "%s: product %zu of %s should have a name, a positive scale and a zero point of 0 … 255", path,
                         index, key);

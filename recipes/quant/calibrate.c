@@ -1,6 +1,7 @@
 /* Ranges and means of activations. Three passes over the images: the extremes; a histogram between them, in which the
  * cut is searched whose quantisation has the least squared error; the means of each channel before and after rounding.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -67,8 +68,9 @@ static vst_status take_extremes(calibration *self, int tap, const float *x, int 
 static vst_status take_counts(calibration *self, int tap, const float *x, int images) {
     histogram *h = &self->histograms[tap];
     const size_t n = (size_t)images * floats_of(self, tap);
-    const float factor = h->high > h->low ? (BINS - 1) / (h->high - h->low) : 0;
-    for (size_t i = 0; i < n; i++) h->bins[(int)((x[i] - h->low) * factor + 0.5f)]++;
+    const double low = (double)h->low, span = (double)h->high - low, /* in float32 it may overflow */
+        factor = span > 0 ? (BINS - 1) / span : 0;
+    for (size_t i = 0; i < n; i++) h->bins[(int)(((double)x[i] - low) * factor + 0.5)]++;
     return VST_OK;
 }
 
@@ -76,8 +78,9 @@ static vst_status take_counts(calibration *self, int tap, const float *x, int im
 static vsti_range range_of(double low, double high) {
     vsti_range range = {.low = (float)low, .high = (float)high};
     const double span = high - low;
-    range.scale = span > 0 ? (float)(span / 255) : 1;
-    range.zero_point = span > 0 ? (int)lround(-low / (double)range.scale) : 0;
+    const bool is_zero = span / 255 < (double)FLT_MIN; /* or as good as */
+    range.scale = is_zero ? 1 : (float)(span / 255);
+    range.zero_point = is_zero ? 0 : (int)lround(-low / (double)range.scale);
     return range;
 }
 
@@ -121,17 +124,21 @@ static vsti_range best_range(const histogram *h) {
 
 /* ---- means ---- */
 
-/* Channels of a tap: dimension 1 of images, the last one of tokens and vectors; *inner elements follow each. */
-static int64_t channels_of(const vst_shape *shape, int64_t *inner) {
-    *inner = shape->rank == 4 ? shape->dim[2] * shape->dim[3] : 1;
-    return shape->dim[shape->rank == 4 ? 1 : shape->rank - 1];
+/* Channels of a tap: dimension 1 where convolutions read it, the last one where linear layers do, as those of ConvNeXt
+ * read images, too; *inner elements follow each. */
+static int64_t channels_of(const calibration *self, int tap, int64_t *inner) {
+    const vst_shape *shape = &vst_session_tap_at(self->session, tap)->shape;
+    const vsti_candidate *reader = self->candidates->list;
+    while (reader->tap != tap) reader++;
+    *inner = reader->convolution ? shape->dim[2] * shape->dim[3] : 1;
+    return shape->dim[reader->convolution ? 1 : shape->rank - 1];
 }
 
 static vst_status take_means(calibration *self, int tap, const float *x, int images) {
     vsti_means *means = &self->means[tap];
     const size_t n = (size_t)images * floats_of(self, tap);
     int64_t inner;
-    channels_of(&vst_session_tap_at(self->session, tap)->shape, &inner);
+    channels_of(self, tap, &inner);
     for (size_t first = 0; first < n; first += (size_t)inner) {
         const size_t channel = first / (size_t)inner % (size_t)means->channels;
         for (size_t i = first; i < first + (size_t)inner; i++) {
@@ -146,7 +153,7 @@ static vst_status reserve_means(calibration *self) {
     int64_t inner;
     for (int t = 0; t < self->candidates->tap_count; t++) {
         vsti_means *means = &self->means[t];
-        means->channels = channels_of(&vst_session_tap_at(self->session, t)->shape, &inner);
+        means->channels = channels_of(self, t, &inner);
         means->exact = vst_calloc(2 * (size_t)means->channels, sizeof *means->exact);
         if (!means->exact) return vst_fail_memory(2 * (size_t)means->channels * sizeof *means->exact);
         means->rounded = means->exact + means->channels;

@@ -36,13 +36,14 @@ static int find(const vsti_candidates *c, const char *name) {
     return -1;
 }
 
-/* The number of the tap of what a layer reads, a new one for a value that none has read before. values: by tap. */
-static vst_status number_tap(vsti_candidates *c, const char *name, int value, int *values, int *tap) {
-    for (*tap = 0; *tap < c->tap_count && values[*tap] != value;) ++*tap;
+/* The number of the tap of what a layer reads, a new one for a value that none of its kind has read before. readings: a
+ * value and a kind, by tap. */
+static vst_status number_tap(vsti_candidates *c, const char *name, int reading, int *readings, int *tap) {
+    for (*tap = 0; *tap < c->tap_count && readings[*tap] != reading;) ++*tap;
     if (*tap < c->tap_count) return VST_OK;
     c->taps[*tap] = vst_format("%s:input", name);
     if (!c->taps[*tap]) return vst_fail_memory(strlen(name));
-    values[c->tap_count++] = value;
+    readings[c->tap_count++] = reading;
     return VST_OK;
 }
 
@@ -79,38 +80,42 @@ static void describe(vsti_candidate *made, const vst_graph *graph, const vst_par
     find_shift(made, graph, params, node);
 }
 
-static vst_status add(vsti_candidates *c, const vst_graph *graph, const vst_params *params, size_t node, int *values) {
+static vst_status add(vsti_candidates *c, const vst_graph *graph, const vst_params *params, size_t node,
+                      int *readings) {
     const char *name = vst_graph_node_at(graph, node).scope;
     vsti_candidate *made = &c->list[c->count];
     made->reason = reason_for_float(graph, node, c->count == 0);
     made->usable = !made->reason;
     made->padded = is_padded(graph, node);
+    made->convolution = strcmp(vst_graph_node_at(graph, node).operation, "conv2d") == 0;
     if (made->usable) describe(made, graph, params, node);
     made->tap = -1;
     made->name = vst_strdup(name);
     if (!made->name) return vst_fail_memory(strlen(name));
     c->count++;
-    return made->usable ? number_tap(c, name, vst_node_input_at(graph, node, 0).value.id, values, &made->tap) : VST_OK;
+    const int reading = 2 * vst_node_input_at(graph, node, 0).value.id + made->convolution;
+    return made->usable ? number_tap(c, name, reading, readings, &made->tap) : VST_OK;
 }
 
 vst_status vsti_candidates_find(vsti_candidates *out, const vst_model *model) {
     vst_status status = VST_OK;
     vst_graph *graph = NULL;
     vst_params *declared = NULL;
-    int *values = NULL;
+    int *readings = NULL;
     *out = (vsti_candidates){0};
     VST_TRY(vst_model_declare(&graph, &declared, model->config));
     const size_t nodes = vst_graph_node_count(graph);
     out->list = vst_calloc(nodes + 1, sizeof *out->list);
     out->taps = vst_calloc(nodes + 1, sizeof *out->taps);
-    values = vst_calloc(nodes + 1, sizeof *values);
-    if (!out->list || !out->taps || !values) VST_TRY(vst_fail_memory(nodes * sizeof *out->list));
+    readings = vst_calloc(nodes + 1, sizeof *readings);
+    if (!out->list || !out->taps || !readings) VST_TRY(vst_fail_memory(nodes * sizeof *out->list));
     for (size_t i = 0; i < nodes; i++) {
         const vst_node_info info = vst_graph_node_at(graph, i);
-        if (is_product(info.operation) && find(out, info.scope) < 0) VST_TRY(add(out, graph, model->params, i, values));
+        if (is_product(info.operation) && find(out, info.scope) < 0)
+            VST_TRY(add(out, graph, model->params, i, readings));
     }
 out:
-    vst_free(values);
+    vst_free(readings);
     vst_graph_destroy(graph);
     vst_params_destroy(declared);
     if (status != VST_OK) vsti_candidates_clear(out);

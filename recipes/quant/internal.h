@@ -11,7 +11,8 @@ typedef struct vsti_candidate {
     bool padded; /* a convolution with padding: needs the zero point 0 */
     bool usable; /* false: report `reason` */
     const char *reason;
-    int tap;                         /* what it reads: layers that read one value have one number */
+    bool convolution; /* its channels are dimension 1 of what it reads, those of a linear layer the last */
+    int tap;          /* what it reads: layers of one kind that read one value have one number */
     int64_t out, in, window, groups; /* weight (out, in, window); of a linear layer window and groups are 1 */
     size_t weight;                   /* offset in the values of the model's params */
     /* Where a correction of the output goes: added to a bias, or taken from a batch norm's running mean. */
@@ -51,7 +52,7 @@ VST_NODISCARD vst_status vsti_correct(vst_params *params, const vsti_candidate *
 
 /* VST_ERROR_INTERRUPTED if *stop is set. */
 VST_NODISCARD static inline vst_status vsti_check_stop(const volatile sig_atomic_t *stop) {
-    return stop && *stop ? vst_fail(VST_ERROR_INTERRUPTED, "interrupted") : VST_OK;
+    return stop && *stop ? vst_fail(VST_ERROR_INTERRUPTED, "no model was written") : VST_OK;
 }
 
 #endif

@@ -8,6 +8,7 @@
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teacher_cache.h"
 #include "vision/base/file.h"
+#include "vision/base/lines.h"
 #include "vision/base/memory.h"
 #include "vision/tensor/weights.h"
 
@@ -75,7 +76,8 @@ static vst_status list_names(work *self, const vst_cache_import_options *options
     vst_status status = VST_OK;
     uint64_t count = 0;
     VST_TRY(vsti_file_read(options->names, NAMES_BYTES, "a list of names", &self->text, NULL));
-    for (char *rest = self->text, *line; *rest && (line = strsep(&rest, "\n"));) {
+    for (char *rest = self->text + vst_byte_order_mark(self->text, strlen(self->text)), *line;
+         *rest && (line = strsep(&rest, "\n"));) {
         line[strcspn(line, "\r")] = 0;
         if (count == self->logits.count)
             VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s has more names than the logits %llu rows", options->names,

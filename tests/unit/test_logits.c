@@ -116,6 +116,7 @@ START_TEST(finds_rows_by_name) {
     ck_ok(import((session){.settings = {"distill.cache=ordered"}}, (vst_cache_import_options){.plain = true}, &top1));
 
     FILE *names = fopen("names.txt", "w");
+    fputs("\xef\xbb\xbf", names); /* as editors on Windows write it */
     static float turned[TRAIN * CLASSES];
     for (int i = 0; i < TRAIN; i++) {
         memcpy(turned + i * CLASSES, whole + (TRAIN - 1 - i) * CLASSES, CLASSES * sizeof *whole);

@@ -16,6 +16,7 @@ model=student/last.safetensors
 
 expect 2 "say with -o FILE where to write the model" "$vistill" quantize $model data
 expect 1 "cannot be opened" "$vistill" quantize nothing.safetensors data -o int8.safetensors
+expect 1 "the float32 model itself" "$vistill" quantize $model data -o ./$model
 expect 1 "--max-drop many: expected a number" "$vistill" quantize $model data -o int8.safetensors --max-drop many
 [ ! -e int8.safetensors ] || fail "a refused command wrote a file"
 
@@ -39,6 +40,7 @@ awk "BEGIN { exit !($drop <= 5) }" || fail "top-1 is $drop points off: $(cat exa
 expect 0 "on 8-bit integers" "$vistill" info int8.safetensors
 expect 0 "parameters" "$vistill" info $model
 expect 1 "quantised already" "$vistill" quantize int8.safetensors data -o again.safetensors
+expect 1 "give the float32 model it was made from" "$vistill" import int8.safetensors -o again.safetensors
 "$vistill" quantize $model data -o int8.safetensors --json --images 64 --held-out 120 > out
 grep -q '"calibration_images":64,"held_out_images":120,"top1_float":.*"layers":\[{"name":"patch_embed.proj","type":"float32"' out ||
     fail "$(cat out)"

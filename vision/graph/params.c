@@ -301,6 +301,15 @@ static const vst_tensor *steps_of(const vst_safetensors *file, const vst_tensor 
     return fits ? steps : NULL;
 }
 
+static bool are_positive(const vst_tensor *steps) {
+    float step;
+    for (size_t i = 0; i < (size_t)vst_shape_count(&steps->shape); i++) {
+        vst_to_float(&step, (const char *)steps->data + i * sizeof step, VST_F32, 1);
+        if (!(step > 0 && step < 1e30f)) return false;
+    }
+    return true;
+}
+
 static void check_shape(complaint *list, const vst_safetensors *file, const vst_param_info *info,
                         const vst_tensor *tensor) {
     char ours[VST_SHAPE_TEXT], theirs[VST_SHAPE_TEXT];
@@ -313,6 +322,8 @@ static void check_shape(complaint *list, const vst_safetensors *file, const vst_
     else if (!right_type)
         complain(list, "%.*s has the type %s, expected %s", NAME_SHOWN, info->name, vst_dtype_name(tensor->dtype),
                  counter ? "I64" : "F32, F64, F16, BF16, or I8 with a tensor of steps");
+    else if (!counter && tensor->dtype == VST_I8 && !are_positive(steps_of(file, tensor)))
+        complain(list, "%.*s has steps that are not positive and finite", NAME_SHOWN, info->name);
 }
 
 /* Is it the steps of a parameter of integers? */

@@ -1,4 +1,6 @@
 /* Weights of products on 8-bit integers. */
+#include <float.h>
+
 #include "vision/kernels/exact.h"
 
 static inline float largest_of(const float *x, int64_t n) {
@@ -25,7 +27,8 @@ void K(quantize_weights)(const vsti_weight_quantization *s, const vsti_batch_nor
                          const float *bias, int8_t *q, float *scales, float *shifts) {
     for (int64_t o = 0; o < s->out; o++) {
         const float most = largest_of(weight + o * s->inner, s->inner);
-        const float step = most > 0 ? most / VSTI_WEIGHT_LEVELS : 1;
+        const float step =
+            most > VSTI_WEIGHT_LEVELS * FLT_MIN ? most / VSTI_WEIGHT_LEVELS : 1; /* denormal ones are 0 */
         const int64_t sum = quantize_row(weight + o * s->inner, step, q + o * s->inner, s->inner);
         double scale = (double)step * (double)s->input_scale;
         double shift = (bias ? (double)bias[o] : 0) - scale * (double)s->input_zero_point * (double)sum;

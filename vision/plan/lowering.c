@@ -336,10 +336,10 @@ vsti_buffer vsti_read(vsti_lowering *lowering, int value, vsti_format wanted) {
         return vsti_layout_equal(f32->format.layout, wanted.layout) ? f32->buffer
                                                                     : reorder(lowering, value, f32, wanted);
     }
-    const vsti_format f32 = {VST_F32, wanted.layout};
-    vsti_read(lowering, value, f32);
-    found = lowering->status == VST_OK ? find_copy(lowering, value, f32) : NULL;
-    return found ? convert(lowering, value, found, wanted.dtype, lowering->stored[value].scale) : VSTI_NO_BUFFER;
+    /* Where layouts coincide (one pixel, one channel), the float32 copy may be known by another name than this. */
+    const copy f32 = {
+        {VST_F32, wanted.layout}, NULL, vsti_read(lowering, value, (vsti_format){VST_F32, wanted.layout}), -1};
+    return convert(lowering, value, &f32, wanted.dtype, lowering->stored[value].scale);
 }
 
 void vsti_store_value(vsti_lowering *lowering, int value) {
