@@ -24,21 +24,30 @@ static double megabytes(const char *path) {
     return stat(path, &info) == 0 ? (double)info.st_size / 1e6 : 0;
 }
 
+/* Whether it was asked what single layers cost: only where all of them together cost too much. */
+static bool knows_logits(const vst_quantize_report *r) {
+    for (size_t i = 0; i < r->count; i++)
+        if (!isnan(r->layers[i].logit_error)) return true;
+    return false;
+}
+
 static vst_status print_layers(const vst_quantize_report *r) {
+    static const char *const all[] = {"layer", "type", ">input %", ">ms", ">int8 ms", ">logits %", NULL};
+    static const char *const some[] = {"layer", "type", ">input %", ">ms", ">int8 ms", NULL};
+    const bool logits = knows_logits(r);
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(
-        vst_table_create(&table, (const char *[]){"layer", "type", ">input %", ">logits %", ">ms", ">int8 ms", NULL}));
+    VST_TRY(vst_table_create(&table, logits ? all : some));
     for (size_t i = 0; i < r->count; i++) {
         const vst_quantized_layer *l = &r->layers[i];
         vst_table_cell(table, "%s", l->name);
         if (l->integers) vst_table_cell(table, "int8");
         else vst_table_cell(table, "float32 (%s)", l->reason ? l->reason : "");
         vst_table_cell(table, "%.2f", 100 * l->input_error);
-        if (isnan(l->logit_error)) vst_table_cell(table, "-");
-        else vst_table_cell(table, "%.2f", 100 * l->logit_error);
         vst_table_cell(table, "%.3f", l->float_ms);
         vst_table_cell(table, "%.3f", l->integer_ms);
+        if (logits && isnan(l->logit_error)) vst_table_cell(table, "-");
+        else if (logits) vst_table_cell(table, "%.2f", 100 * l->logit_error);
     }
     VST_TRY(vst_table_write(table, stdout));
 out:
