@@ -35,8 +35,8 @@ typedef struct vst_session_profile {
     size_t packed_bytes, context_bytes;
     double flops; /* of one run */
 } vst_session_profile;
-/* Measures `runs` batches of grey images after one warm-up run; the times are medians. The session must have
- * options.profile. `profile` must be {0}. */
+/* Measures `runs` batches of grey images after one warm-up run; the times are medians, 0 without runs. The session must
+ * have options.profile. `profile` must be {0}. */
 VST_NODISCARD vst_status vst_session_measure(vst_session *session, int batch, int runs, vst_session_profile *profile);
 /* Copies the rows of a context that ran outside a session; `profile` must have none. */
 VST_NODISCARD vst_status vst_session_profile_rows(vst_session_profile *profile, const vst_context *context);

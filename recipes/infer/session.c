@@ -621,7 +621,8 @@ vst_status vst_session_measure(vst_session *session, int batch, int runs, vst_se
         }
     }
     VST_TRY(vst_session_profile_rows(profile, lent->context));
-    for (size_t row = 0; row < rows; row++) profile->rows[row].seconds = vst_median(seconds + row * columns, runs);
+    for (size_t row = 0; row < rows; row++)
+        profile->rows[row].seconds = runs ? vst_median(seconds + row * columns, runs) : 0;
     profile->packed_bytes = vst_program_packed_bytes(lent->owner->program);
     profile->context_bytes = vst_program_context_bytes(lent->owner->program);
     profile->flops = vst_program_flops(lent->owner->program);
