@@ -73,14 +73,12 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
     const vsti_fusion fusion = vsti_fused(lowering, node);
     const vst_quant_entry *input = vsti_quantized_input(lowering, node);
     const vsti_ints padding = ((const attributes *)node->attributes)->padding;
-    const bool padded = padding.values[0] || padding.values[1] || padding.values[2] || padding.values[3],
-               narrow = c->arithmetic == VSTI_INT8_TO_UINT8;
-    const vst_quant_entry *output = narrow ? vsti_quantized_output(lowering, fusion.output) : NULL;
+    const bool padded = padding.values[0] || padding.values[1] || padding.values[2] || padding.values[3];
     vsti_primitive *p = NULL;
     c->bias = true;
     c->plain = false;
     c->after = vsti_after(fusion.residual, fusion.activation);
-    if (narrow) c->after.offset = output->scales[0] * (float)output->zero_point;
+    c->after.offset = vsti_output_offset(lowering, &fusion, c->arithmetic);
     vst_status status = VST_OK;
     if (padded && input->zero_point)
         status = vst_fail(VST_ERROR_UNSUPPORTED, "a convolution with padding on integers needs the zero point 0");
@@ -91,19 +89,12 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
     }
     const int64_t inner = c->in / c->groups, window = c->kernel * c->kernel,
                   strides[] = {inner * window, window, c->kernel, 1};
-    const vsti_integer_weights weights = vsti_pack_integers(lowering, node, bias_of(node), fusion.norm, p, strides);
-    const vsti_layout in = vsti_channel_format(lowering, node->inputs[0], c->in).layout;
-    const vsti_format out = vsti_channel_format(lowering, fusion.output, c->out);
-    const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], (vsti_format){VST_U8, in})},
-        {VSTI_WEIGHTS, weights.weights},
-        {VSTI_BIAS, weights.shifts},
-        {VSTI_WEIGHTS_SCALE, weights.scales},
-        {VSTI_DST_SCALE, narrow ? vsti_pack_constant(lowering, output->scales[0]) : VSTI_NO_BUFFER},
-        {VSTI_DST, narrow            ? vsti_write_quantized(lowering, fusion.output, out.layout)
-                   : fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, out)
-                                     : vsti_write(lowering, fusion.output, out)}};
-    vsti_primitive_step(lowering, p, arguments, 6);
+    vsti_integer_step(lowering, node, p,
+                      &(vsti_integer_product){.arithmetic = c->arithmetic,
+                                              .bias = bias_of(node),
+                                              .strides = strides,
+                                              .in = vsti_channel_format(lowering, node->inputs[0], c->in).layout,
+                                              .out = vsti_channel_format(lowering, fusion.output, c->out).layout});
 }
 
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {

@@ -102,28 +102,20 @@ static vsti_buffer packed(vsti_lowering *lowering, const vsti_node *node, const 
 static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_matmul *m) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
     const attributes *o = node->attributes;
-    const bool narrow = m->arithmetic == VSTI_INT8_TO_UINT8;
-    const vst_quant_entry *output = narrow ? vsti_quantized_output(lowering, fusion.output) : NULL;
     vsti_primitive *p = NULL;
     m->bias = m->pack = true;
-    if (narrow) m->after.offset = output->scales[0] * (float)output->zero_point;
+    m->after.offset = vsti_output_offset(lowering, &fusion, m->arithmetic);
     vst_status status = vsti_matmul_create(&p, m);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
-    const vsti_integer_weights weights =
-        vsti_pack_integers(lowering, node, o->bias ? node->inputs[2] : 0, NULL, p, m->strides_b);
-    const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], (vsti_format){VST_U8, VSTI_PLAIN.layout})},
-        {VSTI_WEIGHTS, weights.weights},
-        {VSTI_BIAS, weights.shifts},
-        {VSTI_WEIGHTS_SCALE, weights.scales},
-        {VSTI_DST_SCALE, narrow ? vsti_pack_constant(lowering, output->scales[0]) : VSTI_NO_BUFFER},
-        {VSTI_DST, narrow            ? vsti_write_quantized(lowering, fusion.output, VSTI_PLAIN.layout)
-                   : fusion.residual ? vsti_write_sum(lowering, fusion.output, fusion.residual, VSTI_PLAIN)
-                                     : vsti_write(lowering, fusion.output, VSTI_PLAIN)}};
-    vsti_primitive_step(lowering, p, arguments, 6);
+    vsti_integer_step(lowering, node, p,
+                      &(vsti_integer_product){.arithmetic = m->arithmetic,
+                                              .bias = o->bias ? node->inputs[2] : 0,
+                                              .strides = m->strides_b,
+                                              .in = VSTI_PLAIN.layout,
+                                              .out = VSTI_PLAIN.layout});
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {

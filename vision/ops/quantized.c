@@ -46,8 +46,14 @@ static vsti_buffer pack_weights(vsti_lowering *lowering, const vsti_primitive *p
     return VSTI_NO_BUFFER;
 }
 
-vsti_integer_weights vsti_pack_integers(vsti_lowering *lowering, const vsti_node *node, int bias, const vsti_node *norm,
-                                        const vsti_primitive *product, const int64_t *strides) {
+typedef struct integer_weights {
+    vsti_buffer weights; /* int8, in the layout that the primitive requires */
+    vsti_buffer scales;  /* (out): of the product in float32; the input's scale is included */
+    vsti_buffer shifts;  /* (out): bias, with the input's zero point and the batch norm */
+} integer_weights;
+
+static integer_weights pack_integers(vsti_lowering *lowering, const vsti_node *node, int bias, const vsti_node *norm,
+                                     const vsti_primitive *product, const int64_t *strides) {
     const packing p = describe(lowering, node, norm);
     vsti_buffer inputs[INPUTS] = {vsti_read(lowering, node->inputs[1], VSTI_PLAIN),
                                   bias ? vsti_read(lowering, bias, VSTI_PLAIN) : VSTI_NO_BUFFER,
@@ -60,10 +66,10 @@ vsti_integer_weights vsti_pack_integers(vsti_lowering *lowering, const vsti_node
                  bytes[] = {out * (size_t)p.shape.inner, out * sizeof(float), out * sizeof(float)};
     vsti_buffer outputs[3];
     vsti_pack_step(lowering, run_pack, &p, sizeof p, inputs, INPUTS, bytes, 3, outputs);
-    return (vsti_integer_weights){pack_weights(lowering, product, strides, outputs[0]), outputs[1], outputs[2]};
+    return (integer_weights){pack_weights(lowering, product, strides, outputs[0]), outputs[1], outputs[2]};
 }
 
-vsti_buffer vsti_pack_constant(vsti_lowering *lowering, float value) {
+static vsti_buffer pack_constant(vsti_lowering *lowering, float value) {
     const size_t bytes = sizeof value;
     vsti_buffer output;
     vsti_pack_step(lowering, run_constant, &value, sizeof value, NULL, 0, &bytes, 1, &output);
@@ -74,4 +80,34 @@ vsti_arithmetic vsti_arithmetic_of(const vsti_lowering *lowering, const vsti_nod
     if (!vsti_quantized_input(lowering, node)) return VSTI_FLOAT32;
     const bool narrow = !fusion->residual && vsti_quantized_output(lowering, fusion->output);
     return narrow ? VSTI_INT8_TO_UINT8 : VSTI_INT8;
+}
+
+float vsti_output_offset(const vsti_lowering *lowering, const vsti_fusion *fusion, vsti_arithmetic arithmetic) {
+    if (arithmetic != VSTI_INT8_TO_UINT8) return 0;
+    const vst_quant_entry *output = vsti_quantized_output(lowering, fusion->output);
+    return output->scales[0] * (float)output->zero_point;
+}
+
+static vsti_buffer write_output(vsti_lowering *lowering, const vsti_fusion *fusion,
+                                const vsti_integer_product *product) {
+    const vsti_format f32 = {VST_F32, product->out};
+    if (product->arithmetic == VSTI_INT8_TO_UINT8) return vsti_write_quantized(lowering, fusion->output, product->out);
+    if (fusion->residual) return vsti_write_sum(lowering, fusion->output, fusion->residual, f32);
+    return vsti_write(lowering, fusion->output, f32);
+}
+
+void vsti_integer_step(vsti_lowering *lowering, const vsti_node *node, vsti_primitive *primitive,
+                       const vsti_integer_product *product) {
+    const vsti_fusion fusion = vsti_fused(lowering, node);
+    const bool narrow = product->arithmetic == VSTI_INT8_TO_UINT8;
+    const integer_weights packed =
+        pack_integers(lowering, node, product->bias, fusion.norm, primitive, product->strides);
+    const vsti_buffer scale =
+        narrow ? pack_constant(lowering, vsti_quantized_output(lowering, fusion.output)->scales[0]) : VSTI_NO_BUFFER;
+    const vsti_buffer source = vsti_read(lowering, node->inputs[0], (vsti_format){VST_U8, product->in});
+    const vsti_argument arguments[] = {
+        {VSTI_SRC, source},         {VSTI_WEIGHTS, packed.weights},
+        {VSTI_BIAS, packed.shifts}, {VSTI_WEIGHTS_SCALE, packed.scales},
+        {VSTI_DST_SCALE, scale},    {VSTI_DST, write_output(lowering, &fusion, product)}};
+    vsti_primitive_step(lowering, primitive, arguments, 6);
 }

@@ -7,15 +7,19 @@
 /* What the node computes on. Its output is uint8 if nothing but products on integers reads it. */
 vsti_arithmetic vsti_arithmetic_of(const vsti_lowering *lowering, const vsti_node *node, const vsti_fusion *fusion);
 
-typedef struct vsti_integer_weights {
-    vsti_buffer weights; /* int8, in the layout that the primitive requires */
-    vsti_buffer scales;  /* (out): of the product in float32; the input's scale is included */
-    vsti_buffer shifts;  /* (out): bias, with the input's zero point and the batch norm */
-} vsti_integer_weights;
-/* Packs the weight (out, …), input 1 of `node`. bias: a value or 0; norm: NULL if none is fused; strides of the weight
- * as vsti_weights_reorder_create takes them. */
-vsti_integer_weights vsti_pack_integers(vsti_lowering *lowering, const vsti_node *node, int bias, const vsti_node *norm,
-                                        const vsti_primitive *product, const int64_t *strides);
-vsti_buffer vsti_pack_constant(vsti_lowering *lowering, float value);
+/* What is added to the output after everything else (vsti_post.offset): the zero point of uint8, else 0. */
+float vsti_output_offset(const vsti_lowering *lowering, const vsti_fusion *fusion, vsti_arithmetic arithmetic);
+
+/* How a product on integers is placed in memory. */
+typedef struct vsti_integer_product {
+    vsti_arithmetic arithmetic;
+    int bias;               /* a value; 0: none */
+    const int64_t *strides; /* of the weight, as vsti_weights_reorder_create takes them */
+    vsti_layout in, out;    /* of input 0 and of the output */
+} vsti_integer_product;
+/* Packs the weight (out, …), input 1 of `node`, with the scales and shifts of its outputs, and appends the step. The
+ * program takes ownership of the primitive, also on failure. */
+void vsti_integer_step(vsti_lowering *lowering, const vsti_node *node, vsti_primitive *primitive,
+                       const vsti_integer_product *product);
 
 #endif
