@@ -28,27 +28,28 @@ static void run_update(void *const *buffers, const void *raw, const vsti_run *ru
                                            buffers[4], u->channels);
 }
 
-/* True for oneDNN's reference code, which it uses for layouts without a fast batch norm, such as channels in blocks of
- * 4 on AVX-512. It is slower than a reorder to the plain layout and batch norm there. */
-static bool is_reference(const vsti_primitive *p) { return strncmp(vsti_primitive_implementation(p), "ref", 3) == 0; }
+/* oneDNN uses reference code for layouts without a fast batch norm, such as channels in blocks of 4 on AVX-512. It is
+ * slower than a reorder to the plain layout and batch norm there: then the primitive is destroyed, *format becomes
+ * plain, and the primitive is to be created for that. */
+static bool replaces_reference(vsti_primitive *p, vst_status status, vsti_format *format) {
+    if (status != VST_OK || format->layout.kind == VSTI_LAYOUT_PLAIN ||
+        strncmp(vsti_primitive_implementation(p), "ref", 3) != 0)
+        return false;
+    vsti_primitive_destroy(p);
+    *format = VSTI_PLAIN;
+    return true;
+}
 
-/* Creates the primitive for *format, or if there is only reference code for it, for the plain layout, and sets *format.
- */
 static vst_status create_forward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon,
                                  bool training) {
     const vst_status status = vsti_batch_norm_forward(p, shape, *format, epsilon, training);
-    if (status != VST_OK || format->layout.kind == VSTI_LAYOUT_PLAIN || !is_reference(*p)) return status;
-    vsti_primitive_destroy(*p);
-    *format = VSTI_PLAIN;
-    return vsti_batch_norm_forward(p, shape, *format, epsilon, training);
+    return replaces_reference(*p, status, format) ? vsti_batch_norm_forward(p, shape, *format, epsilon, training)
+                                                  : status;
 }
 
 static vst_status create_backward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon) {
     const vst_status status = vsti_batch_norm_backward(p, shape, *format, epsilon);
-    if (status != VST_OK || format->layout.kind == VSTI_LAYOUT_PLAIN || !is_reference(*p)) return status;
-    vsti_primitive_destroy(*p);
-    *format = VSTI_PLAIN;
-    return vsti_batch_norm_backward(p, shape, *format, epsilon);
+    return replaces_reference(*p, status, format) ? vsti_batch_norm_backward(p, shape, *format, epsilon) : status;
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
