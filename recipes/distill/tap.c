@@ -62,8 +62,7 @@ static vst_value find_operand(const vst_graph *graph, const char *name) {
     const size_t length = (size_t)(colon - name);
     for (size_t i = 0; i < vst_graph_node_count(graph); i++) {
         const vst_node_info info = vst_graph_node_at(graph, i);
-        const bool product = strcmp(info.operation, "linear") == 0 || strcmp(info.operation, "conv2d") == 0;
-        if (!product || strlen(info.scope) != length || memcmp(info.scope, name, length) != 0) continue;
+        if (!info.quantizable || strlen(info.scope) != length || memcmp(info.scope, name, length) != 0) continue;
         return (input ? vst_node_input_at(graph, i, 0) : vst_node_output_at(graph, i, 0)).value;
     }
     return (vst_value){0};

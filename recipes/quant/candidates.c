@@ -4,10 +4,6 @@
 #include "recipes/quant/internal.h"
 #include "vision/base/memory.h"
 
-static bool is_product(const char *operation) {
-    return strcmp(operation, "linear") == 0 || strcmp(operation, "conv2d") == 0;
-}
-
 static bool is_padded(const vst_graph *graph, size_t node) {
     vst_attribute padding;
     if (!vst_node_attribute_find(graph, node, "padding", &padding)) return false;
@@ -111,8 +107,7 @@ vst_status vsti_candidates_find(vsti_candidates *out, const vst_model *model) {
     if (!out->list || !out->taps || !readings) VST_TRY(vst_fail_memory(nodes * sizeof *out->list));
     for (size_t i = 0; i < nodes; i++) {
         const vst_node_info info = vst_graph_node_at(graph, i);
-        if (is_product(info.operation) && find(out, info.scope) < 0)
-            VST_TRY(add(out, graph, model->params, i, readings));
+        if (info.quantizable && find(out, info.scope) < 0) VST_TRY(add(out, graph, model->params, i, readings));
     }
 out:
     vst_free(readings);

@@ -27,6 +27,7 @@ vst_node_info vst_graph_node_at(const vst_graph *graph, size_t index) {
                            .shape = *vsti_shape(graph, node->outputs[0]),
                            .macs = vsti_node_macs(graph, index),
                            .backward = node->backward,
+                           .quantizable = node->operation->quantizable,
                            .input_count = node->input_count,
                            .output_count = node->operation->outputs,
                            .attribute_count = attribute_count(node->operation)};

@@ -84,6 +84,7 @@ typedef struct vst_node_info {
     vst_shape shape;               /* of its first output */
     double macs;                   /* its share of vst_graph_macs */
     bool backward;                 /* emitted by vst_differentiate */
+    bool quantizable;              /* a product that can compute on 8-bit integers: inputs x, weight, … */
     int input_count, output_count, attribute_count;
 } vst_node_info;
 size_t vst_graph_node_count(const vst_graph *graph);
