@@ -67,12 +67,19 @@ static void close_data(work *w) {
 
 /* ---- measuring a choice of layers ---- */
 
+/* The model as it was given. */
+static void use_floats(work *w) {
+    vst_params *params = w->model->params;
+    vst_quantization_clear(&w->model->quantization);
+    memcpy(vst_params_values(params), w->values, vst_params_total(params) * sizeof *w->values);
+    vst_params_changed(params);
+}
+
 /* The quantisation in which the layers with `integers` compute on them, with corrected biases. */
 static vst_status use_layers(work *w) {
     vst_status status = VST_OK;
     vst_params *params = w->model->params;
-    vst_quantization_clear(&w->model->quantization);
-    memcpy(vst_params_values(params), w->values, vst_params_total(params) * sizeof *w->values);
+    use_floats(w);
     for (size_t i = 0; i < w->report->count && status == VST_OK; i++) {
         const vst_quantized_layer *layer = &w->report->layers[i];
         const vsti_candidate *candidate = &w->candidates.list[i];
@@ -273,15 +280,16 @@ vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_qua
               .batch = options->batch ? options->batch : BATCH};
     vst_loader *loader = NULL;
     if (model->quantization.count)
-        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "the model is quantised already: quantise the float32 model"));
+        return vst_fail(VST_ERROR_ARGUMENT, "the model is quantised already: quantise the float32 model");
     VST_TRY(open_data(&w, data, options));
     VST_TRY(vsti_candidates_find(&w.candidates, model));
     w.ranges = vst_calloc((size_t)w.candidates.tap_count + 1, sizeof *w.ranges);
     w.means = vst_calloc((size_t)w.candidates.tap_count + 1, sizeof *w.means);
     w.values = vst_alloc(vst_params_total(model->params) * sizeof *w.values);
+    if (w.values)
+        memcpy(w.values, vst_params_values(model->params), vst_params_total(model->params) * sizeof *w.values);
     if (!w.ranges || !w.means || !w.values)
         VST_TRY(vst_fail_memory(vst_params_total(model->params) * sizeof *w.values));
-    memcpy(w.values, vst_params_values(model->params), vst_params_total(model->params) * sizeof *w.values);
     VST_TRY(open_loader(&loader, &w, w.calibration));
     VST_TRY(vsti_calibrate(model, &w.candidates, loader, stop, w.ranges, w.means));
     VST_TRY(list_layers(&w));
@@ -289,7 +297,7 @@ vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_qua
     VST_TRY(profile(&w, false));
     VST_TRY(profile(&w, true));
 out:
-    if (status != VST_OK) vst_quantization_clear(&model->quantization);
+    if (status != VST_OK && w.values) use_floats(&w);
     vst_loader_destroy(loader);
     vst_evaluation_clear(&w.exact);
     vst_evaluation_clear(&w.exact_few);

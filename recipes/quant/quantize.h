@@ -38,8 +38,9 @@ typedef struct vst_quantize_report {
     double float_ms, integer_ms; /* of the whole model: one image on all threads */
 } vst_quantize_report;
 
-/* Sets model->quantization. `data` gives the images, labelled or not. When *stop (NULL: never) becomes non-zero the
- * result is VST_ERROR_INTERRUPTED. `report` starts as {0}. */
+/* Sets model->quantization and corrects biases and running means; a failure leaves the model as it was. `data` gives
+ * the images, labelled or not. When *stop (NULL: never) becomes non-zero the result is VST_ERROR_INTERRUPTED. `report`
+ * starts as {0}. */
 VST_NODISCARD vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_quantize_options *options,
                                       const volatile sig_atomic_t *stop, vst_quantize_report *report);
 void vst_quantize_report_clear(vst_quantize_report *report);

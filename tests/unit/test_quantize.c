@@ -2,6 +2,7 @@
  * what cannot be quantised is refused; a quantised model file answers as the model in memory did. */
 #include <check.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -299,6 +300,7 @@ START_TEST(a_file_answers_as_the_model_in_memory) {
     ck_assert(size_of("int8.safetensors") < 0.45 * size_of("float.safetensors"));
     ck_assert(vst_quantize(read, data, &(vst_quantize_options){0}, NULL, &report) != VST_OK);
     ck_assert_msg(strstr(vst_error_message(), "quantised already"), "%s", vst_error_message());
+    ck_assert_uint_eq(read->quantization.count, model.quantization.count);
     vst_model_destroy(read);
     vst_quantize_report_clear(&report);
     vst_dataset_close(data);
@@ -335,16 +337,22 @@ static vst_status whole_life(const vst_dataset *data) {
     vst_model model;
     vst_quantize_report report = {0};
     make_model(&model, models[1].name, models[1].settings);
+    const size_t bytes = vst_params_total(model.params) * sizeof(float);
+    float *values = malloc(bytes);
+    ck_assert_ptr_nonnull(values);
+    memcpy(values, vst_params_values(model.params), bytes);
     vst_memory_fail_at(fail_at);
     const vst_status status =
         vst_quantize(&model, data, &(vst_quantize_options){.max_drop = -1, .batch = 8}, NULL, &report);
     vst_memory_fail_at(0);
+    if (status != VST_OK) ck_assert_mem_eq(vst_params_values(model.params), values, bytes);
+    free(values);
     vst_quantize_report_clear(&report);
     clear_model(&model);
     return status;
 }
 
-/* An error, never a crash or a leak. */
+/* An error, never a crash or a leak, and the weights as they were. */
 START_TEST(failing_allocations) {
     vst_dataset *data;
     uint64_t failed = 0;
