@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/model/classes.h"
 #include "recipes/quant/quantize.h"
@@ -68,12 +69,12 @@ static void print_summary(const vst_quantize_report *r, const char *from, const 
     printf("agreement  %.2f %% of the predictions are those of float32\n", r->agreement);
     printf("latency    %.2f ms float32, %.2f ms int8: one image, all threads\n", r->float_ms, r->integer_ms);
     printf("size       %.2f MB float32, %.2f MB int8\n", megabytes(from), megabytes(to));
-    printf("written    %s\n", to);
+    vst_print_line(stdout, "written    %s", to);
 }
 
 static json_t *number(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-static void print_json(const vst_quantize_report *r, const char *to) {
+static vst_status print_json(const vst_quantize_report *r, const char *to) {
     json_t *whole = json_object(), *layers = json_array();
     for (size_t i = 0; i < r->count; i++) {
         const vst_quantized_layer *l = &r->layers[i];
@@ -87,7 +88,7 @@ static void print_json(const vst_quantize_report *r, const char *to) {
         json_object_set_new(layer, "int8_ms", number(l->integer_ms));
         json_array_append_new(layers, layer);
     }
-    json_object_set_new(whole, "model", json_string(to));
+    json_object_set_new(whole, "model", vst_json_text(to));
     json_object_set_new(whole, "calibration_images", json_integer(r->images));
     json_object_set_new(whole, "held_out_images", json_integer(r->held_out));
     json_object_set_new(whole, "top1_float", number(r->labelled ? r->top1_float : (double)NAN));
@@ -96,14 +97,12 @@ static void print_json(const vst_quantize_report *r, const char *to) {
     json_object_set_new(whole, "float_ms", number(r->float_ms));
     json_object_set_new(whole, "int8_ms", number(r->integer_ms));
     json_object_set_new(whole, "layers", layers);
-    json_dumpf(whole, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    putchar('\n');
-    json_decref(whole);
+    return vst_json_print(whole);
 }
 
 static vst_status read_options(const vst_arguments *arguments, vst_quantize_options *o) {
     vst_status status = VST_OK;
-    *o = (vst_quantize_options){.images = 256, .held_out = 512, .batch = 16, .max_drop = 0.5};
+    *o = (vst_quantize_options){.max_drop = 0.5};
     VST_TRY(vst_flag_int(arguments, "images", 1, 1000000, &o->images));
     VST_TRY(vst_flag_int(arguments, "held-out", 1, 1000000, &o->held_out));
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &o->batch));
@@ -158,7 +157,7 @@ static int run(const vst_arguments *arguments) {
                                                          .training = model->training,
                                                          .quantization = &model->quantization}));
     if (vst_flag_given(arguments, "json")) {
-        print_json(&report, output);
+        VST_TRY(print_json(&report, output));
     } else {
         VST_TRY(print_layers(&report));
         print_summary(&report, from, output);

@@ -76,7 +76,7 @@ static vst_status take_counts(calibration *self, int tap, const float *x, int im
 
 /* The scale and zero point of uint8 for [low, high], which includes 0. */
 static vsti_range range_of(double low, double high) {
-    vsti_range range = {.low = (float)low, .high = (float)high};
+    vsti_range range = {0};
     const double span = high - low;
     const bool is_zero = span / 255 < (double)FLT_MIN; /* or as good as */
     range.scale = is_zero ? 1 : (float)(span / 255);

@@ -30,7 +30,6 @@ VST_NODISCARD vst_status vsti_candidates_find(vsti_candidates *out, const vst_mo
 void vsti_candidates_clear(vsti_candidates *candidates);
 
 typedef struct vsti_range {
-    float low, high; /* after the cut */
     float scale;
     int zero_point;
     double error; /* root of mean square error over root of mean square */

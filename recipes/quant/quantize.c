@@ -228,8 +228,6 @@ static vst_status list_layers(work *w) {
         r->count++;
         if (c->tap >= 0) {
             const vsti_range *range = &w->ranges[c->tap];
-            layer->low = range->low;
-            layer->high = range->high;
             layer->input_error = range->error;
             if (c->padded && range->zero_point) {
                 c->usable = false;

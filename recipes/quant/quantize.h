@@ -22,7 +22,6 @@ typedef struct vst_quantized_layer {
     bool integers;
     const char *reason; /* why it stays in float32: image (the first layer), depthwise, padding (with negative input),
                            accuracy; NULL */
-    float low, high;    /* range of what it reads, after the cut */
     double input_error; /* of quantising what it reads: root of mean square error over root of mean square */
     double logit_error; /* the same of the logits, if this layer alone is quantised; NAN if not measured */
     double float_ms, integer_ms; /* of one image on all threads */
