@@ -243,6 +243,17 @@ static void layer_norm(const double *x, double *y, int64_t n, const void *contex
     for (int64_t i = 0; i < n; i++) y[i] = (x[i] - mean) / sqrt(variance + a->epsilon) * a->gamma[i] + a->beta[i];
 }
 
+/* Where kernels write uint8 in place of these floats; the values beyond both ends are cut. */
+static const vsti_uint8 narrow = {0.011f, 100};
+
+static void same_uint8(const vsti_kernels *k, const char *what, const float *floats_of, const uint8_t *got, int64_t n) {
+    uint8_t *want = malloc((size_t)n);
+    ck_assert_ptr_nonnull(want);
+    k->quantize(&(vsti_quantization){1, 1, n, narrow.zero_point, false}, &narrow.scale, floats_of, want);
+    same(what, got, want, (size_t)n);
+    free(want);
+}
+
 static void test_layer_norm(const vsti_kernels *k, int64_t rows, int64_t cols) {
     const int64_t n = rows * cols;
     float *x = floats(n, 1, 3), *gamma = floats(cols, 0.5, 1.5), *beta = floats(cols, -1, 1), *dy = floats(n, -1, 1);
@@ -259,6 +270,11 @@ static void test_layer_norm(const vsti_kernels *k, int64_t rows, int64_t cols) {
     }
     k->layer_norm(x, gamma, beta, y, mean, rstd, rows, cols, 1e-2f);
     near("layer_norm", y, want, n, 3e-6, 1);
+    uint8_t *integers = malloc((size_t)n);
+    ck_assert_ptr_nonnull(integers);
+    k->layer_norm_uint8(x, gamma, beta, &narrow, integers, rows, cols, 1e-2f);
+    same_uint8(k, "layer_norm_uint8", y, integers, n);
+    free(integers);
 
     k->layer_norm_backward(x, gamma, mean, rstd, dy, NULL, dx, dgamma, dbeta, partial, rows, cols);
     near("layer_norm dx", dx, slope, n, 1e-5, 1);
@@ -283,6 +299,7 @@ START_TEST(layer_norms) {
     const vsti_kernels *k = kernels_at(_i);
     for (int c = 0; k && c < SIZES; c++)
         for (int r = 0; r < 4; r++) test_layer_norm(k, sizes[r], sizes[c]);
+    if (k) test_layer_norm(k, 2, 600); /* quantised in three pieces */
 }
 END_TEST
 
@@ -438,6 +455,11 @@ static void test_attention(const vsti_kernels *k, const vsti_attention_shape *s)
     k->attention(s, scale, qkv, out, lse, scratch);
     near("attention", out, want, n, 1e-5, 0.1);
     near("attention lse", lse, want_lse, rows, 2e-6, 1);
+    uint8_t *integers = malloc((size_t)n);
+    ck_assert_ptr_nonnull(integers);
+    k->attention_uint8(s, scale, qkv, &narrow, integers, scratch);
+    same_uint8(k, "attention_uint8", out, integers, n);
+    free(integers);
     k->attention_backward(s, scale, qkv, out, lse, dout, dqkv, scratch);
     near("attention gradient", dqkv, slope, inputs, 1e-5, 0.1);
     free(qkv), free(dout), free(out), free(lse), free(dqkv), free(scratch);

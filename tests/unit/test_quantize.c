@@ -185,6 +185,132 @@ START_TEST(products_in_a_row_stay_on_integers) {
 }
 END_TEST
 
+/* ---- values that are uint8 between products ---- */
+
+/* Rounds the weights of all layers, as products on integers have them. */
+static void round_weights(const vst_params *params) {
+    for (size_t p = 0; p < vst_params_count(params); p++) {
+        const vst_param_info *info = vst_params_at(params, p);
+        const size_t length = strlen(info->name);
+        if (length < 6 || strcmp(info->name + length - 6, "weight") != 0 || info->shape.rank < 2) continue;
+        float *w = vst_params_values(params) + info->offset;
+        const size_t rows = (size_t)info->shape.dim[0], inner = info->count / rows;
+        for (size_t o = 0; o < rows; o++) {
+            float most = 0;
+            for (size_t i = 0; i < inner; i++) most = fmaxf(most, fabsf(w[o * inner + i]));
+            for (size_t i = 0; i < inner; i++) w[o * inner + i] = rintf(w[o * inner + i] / (most / 63)) * (most / 63);
+        }
+    }
+}
+
+/* A graph "x" -> out, what its products read, and which of these values the float32 program rounds, too. */
+typedef struct chain {
+    const char *name;
+    void (*build)(subject *s);
+    vst_quant_product products[8];
+    size_t product_count;
+    vst_quant_entry rounded[8];
+    size_t rounded_count;
+} chain;
+
+static vst_value convolve(subject *s, vst_value x, const char *name, int out, int kernel) {
+    vst_value y = {0};
+    VST_SCOPE (s->graph, "%s", name)
+        y = vst_conv2d(s->graph, x,
+                       (vst_conv2d_options){.out = out, .kernel = kernel, .padding = kernel / 2, .bias = true});
+    return y;
+}
+
+static vst_value tapped(subject *s, const char *name, vst_value x) {
+    vst_tap(s->graph, name, x);
+    return x;
+}
+
+/* Two residual blocks; the first one's shortcut has a convolution, whose output nothing but the sum reads. */
+static void build_blocks(subject *s) {
+    const vst_value x = tapped(s, "in", vst_relu(s->graph, vst_input(s->graph, "x", VST_SHAPE(2, 16, 6, 6))));
+    vst_value y = tapped(s, "a", vst_relu(s->graph, convolve(s, x, "a", 16, 3)));
+    y = vst_add(s->graph, convolve(s, y, "b", 32, 1), convolve(s, x, "down", 32, 1));
+    const vst_value z = tapped(s, "first", vst_relu(s->graph, y));
+    y = tapped(s, "c", vst_relu(s->graph, convolve(s, z, "c", 16, 3)));
+    y = tapped(s, "second", vst_relu(s->graph, vst_add(s->graph, convolve(s, y, "d", 32, 1), z)));
+    s->out = convolve(s, y, "e", 8, 1);
+}
+
+/* A transformer's block, without its residual sums, which are float32. */
+static void build_tokens(subject *s) {
+    vst_value x = vst_input(s->graph, "x", VST_SHAPE(2, 10, 48));
+    VST_SCOPE (s->graph, "norm") x = vst_layer_norm(s->graph, x, (vst_norm_options){0});
+    vst_tap(s->graph, "normed", x);
+    VST_SCOPE (s->graph, "qkv") x = vst_linear(s->graph, x, (vst_linear_options){.features = 144, .bias = true});
+    x = tapped(s, "mixed", vst_attention(s->graph, x, 3, 0));
+    VST_SCOPE (s->graph, "proj") s->out = vst_linear(s->graph, x, (vst_linear_options){.features = 48});
+}
+
+static const float fine = 0.004f, coarse = 0.02f;
+#define ROUNDED(tap, scale, zero) {tap, VST_U8, &(scale), 1, zero}
+static const chain chains[] = {
+    {"blocks",
+     build_blocks,
+     {{"a", 0.004f, 0}, {"down", 0.004f, 0}, {"b", 0.004f, 0}, {"c", 0.02f, 0}, {"d", 0.004f, 0}, {"e", 0.02f, 0}},
+     6,
+     {ROUNDED("in", fine, 0), ROUNDED("a", fine, 0), ROUNDED("first", coarse, 0), ROUNDED("c", fine, 0),
+      ROUNDED("second", coarse, 0)},
+     5},
+    {"tokens",
+     build_tokens,
+     {{"qkv", 0.02f, 128}, {"proj", 0.004f, 100}},
+     2,
+     {ROUNDED("normed", coarse, 128), ROUNDED("mixed", fine, 100)},
+     2}};
+
+/* Runs the graph; *conversions becomes the number of steps that only quantise or dequantise. */
+static void run_chain(const subject *s, const float *x, const vst_quant *quant, float *y, int *conversions) {
+    vst_context *context =
+        create_context(s->graph, &s->out, 1, &(vst_program_options){.mode = VST_INFER, .quant = quant});
+    memcpy(vst_context_input(context, "x"), x, s->inputs * sizeof *x);
+    ck_ok(vst_context_run(context, 0));
+    memcpy(y, vst_context_output(context, 0), s->outputs * sizeof *y);
+    *conversions = 0;
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
+        vst_profile_row row;
+        vst_context_profile_at(context, i, &row);
+        *conversions += strstr(row.name, "quantize") != NULL;
+        ck_assert_msg(strncmp(row.implementation, "ref", 3) != 0, "%s is %s", row.name, row.implementation);
+    }
+    destroy_context(context);
+}
+
+/* What stays uint8 between the steps has the values that a float32 program has that rounds it and the weights. */
+START_TEST(values_between_products) {
+    const chain *c = &chains[_i];
+    static const int most_conversions[] = {2, 0}; /* of the input, and of the sum with the shortcut's convolution */
+    subject s = {0};
+    int conversions, ignored;
+    ck_ok(vst_params_create(&s.params));
+    ck_ok(vst_graph_create(&s.graph, s.params));
+    c->build(&s);
+    ck_ok(vst_graph_finish(s.graph));
+    ck_ok(vst_params_allocate(s.params, false, 7));
+    round_weights(s.params);
+    vst_params_changed(s.params);
+    const vst_shape in = vst_shape_at(s.graph, vst_find(s.graph, "x")), out = vst_shape_at(s.graph, s.out);
+    s.inputs = (size_t)vst_shape_count(&in);
+    s.outputs = (size_t)vst_shape_count(&out);
+    float *x = vst_alloc(s.inputs * sizeof *x), *got = vst_alloc(s.outputs * sizeof *got),
+          *want = vst_alloc(s.outputs * sizeof *want);
+    random_values(x, s.inputs, -1, 1, 3);
+    run_chain(&s, x, &(vst_quant){.products = c->products, .product_count = c->product_count}, got, &conversions);
+    run_chain(&s, x, &(vst_quant){.entries = c->rounded, .count = c->rounded_count}, want, &ignored);
+    ck_assert_msg(conversions <= most_conversions[_i], "%s: %d conversions", c->name, conversions);
+    ck_assert_all_close(c->name, got, want, s.outputs, (tolerance){2e-5, 2e-5, false});
+    vst_free(x);
+    vst_free(got);
+    vst_free(want);
+    clear(&s);
+}
+END_TEST
+
 static void expect_refusal(const vst_quant_product *products, size_t count, vst_mode mode, const layer *l,
                            const char *message) {
     subject s = build(l);
@@ -382,6 +508,7 @@ int main(void) {
     tcase_add_checked_fixture(cases, set_up, leave_own_folder);
     tcase_add_loop_test(cases, products_are_those_of_rounded_operands, 0, sizeof layers / sizeof *layers);
     tcase_add_test(cases, products_in_a_row_stay_on_integers);
+    tcase_add_loop_test(cases, values_between_products, 0, sizeof chains / sizeof *chains);
     tcase_add_test(cases, impossible_products);
     tcase_add_loop_test(cases, a_file_answers_as_the_model_in_memory, 0, sizeof models / sizeof *models);
     tcase_add_test(cases, a_budget_is_kept);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vision/kernels/gemm.h"
+#include "vision/kernels/quantize.h"
 
 enum { BLOCK_ROWS = VSTI_ATTENTION_ROWS };
 
@@ -122,8 +123,25 @@ static void softmax_rows(const sizes *s, float scale, int64_t rows, float *score
     for (int64_t i = 0; i < rows; i++) lse[i] = lse[i] * scale + logf(sum[i]);
 }
 
-static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out,
-                         float *lse, float *scratch) {
+/* Where the results of a head go: floats, or uint8 if `to` is not NULL. */
+typedef struct head_output {
+    float *floats;
+    const vsti_uint8 *to;
+    uint8_t *integers;
+} head_output;
+
+/* Divides a row of `sum` by its total and writes it `at` elements after the start of the output. */
+static void write_row(const sizes *s, float *sum, float total, const head_output *out, int64_t at) {
+    const float factor = 1 / total;
+    float *to = out->to ? sum : out->floats + at;
+#pragma omp simd
+    for (int64_t c = 0; c < s->channels; c++) to[c] = sum[c] * factor;
+    if (out->to) vsti_quantize_uint8(sum, out->to, out->integers + at, s->channels);
+}
+
+/* lse: NULL if it is not wanted. */
+static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v,
+                         const head_output *out, float *lse, float *scratch) {
     float *keys = take_scratch(&scratch, s->channels * s->keys), *values = take_scratch(&scratch, s->tokens * s->width);
     float *score = take_scratch(&scratch, s->block * s->keys), *sum = take_scratch(&scratch, s->block * s->width);
     transpose(s, k, keys);
@@ -133,16 +151,10 @@ static void head_forward(const sizes *s, float scale, const float *q, const floa
         const vsti_product scores = {s->channels, q + begin * s->row, s->row, 1, keys, s->keys, score, s->keys, false};
         const vsti_product mix = {s->tokens, score, s->keys, 1, values, s->width, sum, s->width, false};
         vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
-        float total[BLOCK_ROWS];
-        softmax_rows(s, scale, rows, score, total, lse + begin);
+        float total[BLOCK_ROWS], unwanted[BLOCK_ROWS];
+        softmax_rows(s, scale, rows, score, total, lse ? lse + begin : unwanted);
         vsti_gemm(&mix, rows, s->width / VSTI_LANES);
-        for (int64_t i = 0; i < rows; i++) {
-            const float factor = 1 / total[i];
-            const float *from = sum + i * s->width;
-            float *to = out + (begin + i) * s->out_row;
-#pragma omp simd
-            for (int64_t c = 0; c < s->channels; c++) to[c] = from[c] * factor;
-        }
+        for (int64_t i = 0; i < rows; i++) write_row(s, sum + i * s->width, total[i], out, (begin + i) * s->out_row);
     }
 }
 
@@ -207,17 +219,29 @@ static bool worth_threads(const vsti_attention_shape *shape) {
     return shape->batch * shape->heads * shape->tokens * (shape->queries + shape->channels) > VSTI_PARALLEL;
 }
 
-void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
-                  float *scratch) {
+static void forward(const vsti_attention_shape *shape, float scale, const float *qkv, const head_output *out,
+                    float *lse, float *scratch) {
     const sizes s = sizes_of(shape);
     const int64_t heads = shape->heads, d = s.channels, n = s.tokens;
 #pragma omp parallel for schedule(static) if (worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
         const int64_t image = unit / heads, h = unit % heads;
         const float *q = qkv + image * n * s.row + h * d;
-        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, out + image * s.queries * s.out_row + h * d,
-                     lse + unit * s.queries, scratch + omp_get_thread_num() * thread_floats(&s));
+        const int64_t at = image * s.queries * s.out_row + h * d;
+        const head_output to = {out->to ? NULL : out->floats + at, out->to, out->to ? out->integers + at : NULL};
+        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, &to, lse ? lse + unit * s.queries : NULL,
+                     scratch + omp_get_thread_num() * thread_floats(&s));
     }
+}
+
+void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
+                  float *scratch) {
+    forward(shape, scale, qkv, &(head_output){.floats = out}, lse, scratch);
+}
+
+void K(attention_uint8)(const vsti_attention_shape *shape, float scale, const float *qkv, const vsti_uint8 *to,
+                        uint8_t *out, float *scratch) {
+    forward(shape, scale, qkv, &(head_output){.to = to, .integers = out}, NULL, scratch);
 }
 
 void K(attention_backward)(const vsti_attention_shape *shape, float scale, const float *qkv, const float *out,

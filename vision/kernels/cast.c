@@ -1,5 +1,6 @@
 /* Casts between float32 and bfloat16, and quantisation to 8-bit integers. */
 #include "vision/kernels/exact.h"
+#include "vision/kernels/quantize.h"
 
 /* Rounds to nearest, ties to even; NaN stays NaN. */
 void K(to_bf16)(const float *x, uint16_t *y, int64_t n) {
@@ -26,12 +27,6 @@ void K(from_bf16)(const uint16_t *x, float *y, int64_t n) {
     }
 }
 
-/* round(x / scale), ties to even, clamped to [low, high]; NaN becomes `low`. */
-static inline float quantized(float x, float scale, float low, float high) {
-    const float quotient = x / scale, above = quotient > low ? quotient : low, cut = above < high ? above : high;
-    return cut + 12582912.0f - 12582912.0f; /* adding 1.5 * 2^23 rounds to an integer */
-}
-
 /* Elements per iteration of the loops below: a row of one channel, or a block if there is only one scale. */
 static inline int64_t piece_length(const vsti_quantization *s) { return s->channels == 1 ? VSTI_BLOCK : s->inner; }
 
@@ -46,7 +41,7 @@ void K(quantize)(const vsti_quantization *s, const float *scales, const float *x
         const int64_t end = first + length < n ? first + length : n;
 #pragma omp simd
         for (int64_t i = first; i < end; i++)
-            to[i] = (uint8_t)((int32_t)quantized(x[i], scale, low, high) + s->zero_point);
+            to[i] = (uint8_t)((int32_t)vsti_quantized(x[i], scale, low, high) + s->zero_point);
     }
 }
 

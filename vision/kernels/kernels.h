@@ -62,6 +62,12 @@ typedef struct vsti_quantization {
     bool is_signed; /* int8; else uint8 */
 } vsti_quantization;
 
+/* uint8 with one scale: x = scale (q - zero_point). */
+typedef struct vsti_uint8 {
+    float scale;
+    int32_t zero_point;
+} vsti_uint8;
+
 /* Weights (out, inner) of a product whose input is x = input_scale (u - input_zero_point), u of uint8. Row o becomes
  * integers of step s[o] = max |weight| / 63: products of two neighbours with any uint8 then fit in 16 bits, as
  * processors without VNNI add them, and all processors compute the same integers. */
@@ -207,6 +213,9 @@ typedef struct vsti_kernels {
     /* mean and rstd (rows) are written for the backward pass. */
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd,
                        int64_t rows, int64_t cols, float epsilon);
+    /* The same numbers, quantised. */
+    void (*layer_norm_uint8)(const float *x, const float *gamma, const float *beta, const vsti_uint8 *to, uint8_t *y,
+                             int64_t rows, int64_t cols, float epsilon);
     /* dx = gradient (+ accumulate, if not NULL; dx may be accumulate or dy). dgamma, dbeta (cols), both NULL if not
      * wanted. partial: 2 vsti_partial_floats(cols). */
     void (*layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd,
@@ -229,6 +238,9 @@ typedef struct vsti_kernels {
     /* scratch: attention_scratch(shape, threads) floats. scale is 1/sqrt(d). lse = log sum exp of the scaled scores. */
     void (*attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
                       float *scratch);
+    /* The same numbers, quantised. */
+    void (*attention_uint8)(const vsti_attention_shape *shape, float scale, const float *qkv, const vsti_uint8 *to,
+                            uint8_t *out, float *scratch);
     void (*attention_backward)(const vsti_attention_shape *shape, float scale, const float *qkv, const float *out,
                                const float *lse, const float *dout, float *dqkv, float *scratch);
     size_t (*attention_scratch)(const vsti_attention_shape *shape,

@@ -12,6 +12,7 @@ typedef struct attributes {
 typedef struct arguments {
     vsti_attention_shape shape;
     float scale;
+    vsti_uint8 to; /* of an output on integers */
 } arguments;
 
 static vsti_attention_shape measure(const vst_graph *graph, const vsti_node *node) {
@@ -58,10 +59,15 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     vsti_get_kernels()->attention_backward(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
-/* Forward reads qkv and writes out and lse; backward reads qkv, out, lse and dout and writes dqkv. */
-static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
+static arguments describe(const vsti_lowering *lowering, const vsti_node *node) {
     arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
     a.scale = 1.0f / sqrtf((float)a.shape.channels);
+    return a;
+}
+
+/* Forward reads qkv and writes out and lse; backward reads qkv, out, lse and dout and writes dqkv. */
+static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
+    const arguments a = describe(lowering, node);
     vsti_buffer buffers[6];
     int count = 0;
     for (int i = 0; i < node->input_count; i++) buffers[count++] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
@@ -71,7 +77,26 @@ static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_fu
     buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
     vsti_kernel_step(lowering, vsti_kernel_name(), function, &a, sizeof a, buffers, count);
 }
-static void lower_forward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_forward); }
+
+static void run_uint8(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->attention_uint8(&a->shape, a->scale, b[0], &a->to, b[1], b[2]);
+}
+
+static void lower_uint8(vsti_lowering *lowering, const vsti_node *node, arguments *a) {
+    const size_t scratch = vsti_get_kernels()->attention_scratch(&a->shape, omp_get_max_threads());
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write_quantized(lowering, node->outputs[0], VSTI_PLAIN.layout),
+                                   vsti_scratch(lowering, scratch * sizeof(float))};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_uint8, a, sizeof *a, buffers, 3);
+}
+
+static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
+    arguments a = describe(lowering, node);
+    if (vsti_writes_uint8(lowering, node->outputs[0], &a.to)) lower_uint8(lowering, node, &a);
+    else lower(lowering, node, run_forward);
+}
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_backward); }
 
 static const vsti_attribute described[] = {{"heads", VSTI_INT, offsetof(attributes, heads), NULL},

@@ -77,8 +77,7 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
     vsti_primitive *p = NULL;
     c->bias = true;
     c->plain = false;
-    c->after = vsti_after(fusion.residual, fusion.activation);
-    c->after.offset = vsti_output_offset(lowering, &fusion, c->arithmetic);
+    c->after = vsti_after_integers(lowering, &fusion, c->arithmetic);
     vst_status status = VST_OK;
     if (padded && input->zero_point)
         status = vst_fail(VST_ERROR_UNSUPPORTED, "a convolution with padding on integers needs the zero point 0");

@@ -5,12 +5,15 @@ typedef struct arguments {
     int64_t rows, cols;
     float epsilon;
     bool accumulate;
+    vsti_uint8 to; /* of an output on integers */
 } arguments;
 
 static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    return (arguments){vsti_rows(shape), vsti_last(shape), (float)*(const double *)node->attributes,
-                       node->operation->accumulates};
+    return (arguments){.rows = vsti_rows(shape),
+                       .cols = vsti_last(shape),
+                       .epsilon = (float)*(const double *)node->attributes,
+                       .accumulate = node->operation->accumulates};
 }
 
 /* Outputs: y; for the backward pass also mean and 1 / deviation of each row. */
@@ -25,10 +28,21 @@ static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
     vsti_get_kernels()->layer_norm(b[0], b[1], b[2], b[3], b[4], b[5], a->rows, a->cols, a->epsilon);
 }
 
+static void run_uint8(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->layer_norm_uint8(b[0], b[1], b[2], &a->to, b[3], a->rows, a->cols, a->epsilon);
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
-    const arguments a = measure(lowering, node);
+    arguments a = measure(lowering, node);
     vsti_buffer buffers[6];
     for (int i = 0; i < 3; i++) buffers[i] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
+    if (vsti_writes_uint8(lowering, node->outputs[0], &a.to)) {
+        buffers[3] = vsti_write_quantized(lowering, node->outputs[0], VSTI_PLAIN.layout);
+        vsti_kernel_step(lowering, vsti_kernel_name(), run_uint8, &a, sizeof a, buffers, 4);
+        return;
+    }
     for (int i = 0; i < 3; i++) buffers[3 + i] = vsti_write(lowering, node->outputs[i], VSTI_PLAIN);
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 6);
 }

@@ -104,7 +104,7 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
     const attributes *o = node->attributes;
     vsti_primitive *p = NULL;
     m->bias = m->pack = true;
-    m->after.offset = vsti_output_offset(lowering, &fusion, m->arithmetic);
+    m->after = vsti_after_integers(lowering, &fusion, m->arithmetic);
     vst_status status = vsti_matmul_create(&p, m);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
