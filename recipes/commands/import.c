@@ -198,7 +198,7 @@ static void print_beside(const vst_import_report *report) {
 
 static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
     char text[VST_PREPROCESSING_TEXT];
-    if (*origin->options) printf("options     %s, as the tensors have it\n", origin->options);
+    if (*origin->options) vst_print_line(stdout, "options     %s, as the tensors have it", origin->options);
     printf("images      ");
     vst_text_write(stdout, vst_preprocessing_text(model, text), 12, vst_terminal_width(stdout) - 12);
     if (*origin->project)
@@ -214,9 +214,10 @@ static void print_summary(const char *path, const vst_model_config *model, const
                           const vst_import_report *report, const vst_import_origin *origin) {
     struct stat info;
     const char *entry = vst_weights_entry(weights);
-    printf("model       %s (%s)\nfile        %s\nformat      %s%s%s%s\n", model->variant, model->backbone->help,
-           vst_weights_path(weights), vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
-           entry ? "\"" : "");
+    printf("model       %s (%s)\n", model->variant, model->backbone->help);
+    vst_print_line(stdout, "file        %s", vst_weights_path(weights));
+    vst_print_line(stdout, "format      %s%s%s%s", vst_weights_format(weights), entry ? ", entry \"" : "",
+                   entry ? entry : "", entry ? "\"" : "");
     for (size_t i = 0; i < vst_weights_skipped_count(weights); i++)
         vst_print_line(stdout, "%-11s %s", "skipped", vst_weights_skipped_at(weights, i));
     printf("tensors     %zu taken, %zu of them renamed, %zu resized\n", report->taken,
@@ -229,7 +230,8 @@ static void print_summary(const char *path, const vst_model_config *model, const
     print_rows("not finite", report, VST_IMPORT_NOT_FINITE);
     print_origin(model, origin);
     const double bytes = stat(path, &info) == 0 ? (double)info.st_size : 0;
-    printf("written     %s (%.1f %s)\n", path, bytes < 1e6 ? bytes / 1e3 : bytes / 1e6, bytes < 1e6 ? "kB" : "MB");
+    vst_print_line(stdout, "written     %s (%.1f %s)", path, bytes < 1e6 ? bytes / 1e3 : bytes / 1e6,
+                   bytes < 1e6 ? "kB" : "MB");
 }
 
 /* ---- The command ---- */
