@@ -127,25 +127,6 @@ static vst_status decode_copy(const uint8_t *bytes, size_t size, int channels) {
     return status;
 }
 
-/* Bytes of rows in the first IDAT of a file that may be cut. */
-static size_t unpacked(const uint8_t *bytes, size_t size) {
-    static uint8_t rows[1 << 16];
-    z_stream stream = {.next_out = rows, .avail_out = sizeof rows};
-    for (size_t at = 8; at + 8 <= size;) {
-        const size_t length = (size_t)bytes[at + 2] << 8 | bytes[at + 3];
-        if (memcmp(bytes + at + 4, "IDAT", 4) == 0) {
-            stream.next_in = (uint8_t *)bytes + at + 8;
-            stream.avail_in = (unsigned)(length < size - at - 8 ? length : size - at - 8);
-            break;
-        }
-        at += 12 + length;
-    }
-    ck_assert_int_eq(inflateInit(&stream), Z_OK);
-    inflate(&stream, Z_SYNC_FLUSH);
-    inflateEnd(&stream);
-    return stream.total_out;
-}
-
 /* What is behind the last row may be missing, as for Pillow: the end (IEND, 12 bytes) and the checksums of the chunk
  * and of the rows (4 bytes each). The checksum of the pixels may be wrong; not that of what is before them. */
 START_TEST(png_cut) {
@@ -153,10 +134,12 @@ START_TEST(png_cut) {
     const png_kind *now = &kinds[_i / 2];
     make_png(&file, now->colour, now->depth, _i % 2, now->transparency, SIDE, SIDE);
     ck_assert_int_eq(decode_copy(file.data, file.size, 0), VST_OK);
-    const size_t all = unpacked(file.data, file.size);
-    for (size_t size = 0; size < file.size; size++)
-        ck_assert_int_eq(decode_copy(file.data, size, 3), unpacked(file.data, size) == all ? VST_OK : VST_ERROR_FORMAT);
-    ck_assert_uint_eq(unpacked(file.data, file.size - 20), all);
+    for (size_t size = 0; size < file.size; size++) {
+        const vst_status status = decode_copy(file.data, size, 3);
+        if (size + 20 >= file.size) ck_assert_int_eq(status, VST_OK);
+        else if (size + 23 < file.size) ck_assert_int_eq(status, VST_ERROR_FORMAT);
+        else ck_assert(status == VST_OK || status == VST_ERROR_FORMAT); /* the last bits of rows, or the mark behind */
+    }
     file.data[file.size - 13] ^= 1; /* IDAT */
     ck_assert_int_eq(decode_copy(file.data, file.size, 3), VST_OK);
     file.data[32] ^= 1; /* IHDR */

@@ -175,37 +175,62 @@ static vst_status decode_bytes(codec *self, vst_image *out) {
 
 /* ---- What is cut off behind the last row ---- */
 
-/* Bytes of all rows before compression: a filter's number and the pixels, of each pass. */
-static size_t bytes_of_rows(const uint8_t *header) {
+/* The rows before compression, a filter's number and the pixels each, of every pass of an interlaced image. */
+typedef struct packed_rows {
+    int passes;
+    size_t length[PASSES], count[PASSES], bytes;
+} packed_rows;
+
+static packed_rows rows_of(const uint8_t *header) {
     static const int samples[] = {1, 0, 3, 1, 2, 0, 4};
     const png_uint_32 width = png_get_uint_32(header), height = png_get_uint_32(header + 4);
     const size_t bits = (size_t)header[8] * (size_t)samples[header[9]];
     const bool interlaced = header[12] != 0;
-    size_t bytes = 0;
-    for (int pass = 0; pass < (interlaced ? PASSES : 1); pass++) {
+    packed_rows rows = {.passes = interlaced ? PASSES : 1};
+    for (int pass = 0; pass < rows.passes; pass++) {
         const size_t columns = interlaced ? PNG_PASS_COLS(width, pass) : width;
-        if (columns) bytes += (1 + (columns * bits + 7) / 8) * (interlaced ? PNG_PASS_ROWS(height, pass) : height);
+        rows.length[pass] = 1 + (columns * bits + 7) / 8;
+        rows.count[pass] = columns == 0 ? 0 : interlaced ? PNG_PASS_ROWS(height, pass) : height;
+        rows.bytes += rows.length[pass] * rows.count[pass];
     }
-    return bytes;
+    return rows;
 }
 
-/* The IDAT chunks from `at` on, as far as they are there. *end: behind the one with the last byte of the rows. False if
- * not all rows are there. */
-static bool unpack_rows(const codec *self, size_t at, uint8_t *rows, size_t bytes, size_t *end) {
-    z_stream stream = {.next_out = rows, .avail_out = (uInt)bytes};
-    int result = inflateInit(&stream);
-    while (result == Z_OK && stream.avail_out && at + HEADER <= self->size &&
+/* Unpacks rows as long as there is input, as Pillow does: a row that only awaits its turn is not there. *pass and *row:
+ * that which is next. */
+static int unpack_block(z_stream *stream, const packed_rows *rows, int *pass, size_t *row) {
+    int result = Z_OK;
+    while (stream->avail_in && result == Z_OK) {
+        while (*pass < rows->passes && *row == rows->count[*pass]) {
+            ++*pass;
+            *row = 0;
+        }
+        if (*pass == rows->passes) break;
+        if (!stream->avail_out) stream->avail_out = (uInt)rows->length[*pass];
+        result = inflate(stream, Z_NO_FLUSH);
+        if (!stream->avail_out) ++*row;
+    }
+    return result;
+}
+
+/* The IDAT chunks from `at` on, as far as they are there. *end: behind the one with the last row. False if not all rows
+ * are there. */
+static bool unpack_rows(const codec *self, size_t at, const packed_rows *rows, uint8_t *bytes, size_t *end) {
+    z_stream stream = {.next_out = bytes};
+    int pass = 0, result = inflateInit(&stream);
+    size_t row = 0;
+    while (result == Z_OK && stream.total_out < rows->bytes && at + HEADER <= self->size &&
            memcmp(self->input + at + 4, "IDAT", 4) == 0) {
         const size_t length = png_get_uint_32(self->input + at), left = self->size - at - HEADER;
         stream.next_in = (Bytef *)self->input + at + HEADER; /* only read */
         stream.avail_in = (uInt)(length < left ? length : left);
-        result = inflate(&stream, Z_SYNC_FLUSH);
-        if (result == Z_BUF_ERROR) result = Z_OK; /* an empty chunk */
+        result = unpack_block(&stream, rows, &pass, &row);
         at += HEADER + length + CHECKSUM;
     }
+    const bool all = stream.total_out == rows->bytes && (result == Z_OK || result == Z_STREAM_END);
     inflateEnd(&stream);
     *end = at;
-    return !stream.avail_out && (result == Z_OK || result == Z_STREAM_END);
+    return all;
 }
 
 /* The file's chunks before the pixels, and its rows packed anew. */
@@ -232,13 +257,13 @@ static vst_status decode_cut(const codec *self, vst_status first, vst_image *out
     codec mended = {.limits = self->limits};
     while (memcmp(self->input + before + 4, "IDAT", 4) != 0) /* it is there: libpng has come so far */
         before += HEADER + png_get_uint_32(self->input + before) + CHECKSUM;
-    const size_t bytes = bytes_of_rows(self->input + SIGNATURE + HEADER);
-    uint8_t *rows = bytes <= UINT32_MAX ? vst_alloc(bytes) : NULL;
-    if (!rows) return vst_fail_memory(bytes);
-    if (!unpack_rows(self, before, rows, bytes, &end)) goto out;
+    const packed_rows packed = rows_of(self->input + SIGNATURE + HEADER);
+    uint8_t *rows = packed.bytes <= UINT32_MAX ? vst_alloc(packed.bytes) : NULL;
+    if (!rows) return vst_fail_memory(packed.bytes);
+    if (!unpack_rows(self, before, &packed, rows, &end)) goto out;
     vst_image_clear(out);
     VST_TRY(check_rest(self, end));
-    VST_TRY(repack(self, before, rows, bytes, &mended));
+    VST_TRY(repack(self, before, rows, packed.bytes, &mended));
     status = decode_bytes(&mended, out);
 out:
     vst_free(mended.output);
