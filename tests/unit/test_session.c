@@ -336,7 +336,7 @@ START_TEST(the_processes_threads_stay) {
     ck_ok(vst_session_run(session, s.images, 2, &result));
     ck_assert_int_eq(omp_get_max_threads(), 3);
     ck_ok(vst_model_read(&model, "model.safetensors"));
-    ck_ok(vst_model_latency(model, &latency));
+    ck_ok(vst_model_latency(model, false, &latency));
     ck_assert(latency.median > 0 && latency.median < 1000);
     ck_assert_int_eq(omp_get_max_threads(), 3);
     vst_model_destroy(model);
