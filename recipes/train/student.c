@@ -174,14 +174,17 @@ out:
 }
 
 vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
-                             vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP], int *count) {
+                             const vst_quantization *quantization, vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP],
+                             int *count) {
     vst_status status = VST_OK;
     const vst_model_common *common = vst_model_common_of(recipe->model);
     student->classes = common->classes;
     student->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
     VST_TRY(vst_params_create(&student->params));
     VST_TRY(vst_graph_create(&student->graph, student->params));
+    vst_fake_quantize_products(student->graph, quantization->products, quantization->count);
     vst_model_build(student->graph, recipe->model, recipe->optim.batch);
+    vst_fake_quantize_products(student->graph, NULL, 0); /* terms are not quantised */
     VST_TRY(freeze(student->params, recipe->optim.freeze));
     *count = emit_losses(student, recipe, teachers, outputs);
     VST_TRY(vst_graph_finish(student->graph));
@@ -191,12 +194,12 @@ out:
 }
 
 vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
-                              vst_params *start) {
+                              vst_params *start, const vst_quantization *quantization) {
     vst_status status = VST_OK;
     vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];
     const uint64_t seed = (uint64_t)recipe->run.seed;
     int count;
-    VST_TRY(vsti_student_emit(student, recipe, teachers, outputs, &count));
+    VST_TRY(vsti_student_emit(student, recipe, teachers, quantization, outputs, &count));
     VST_TRY(vst_params_allocate(student->params, true, seed));
     if (start) vsti_start_copy(student->params, start); /* before the average begins with them */
     student->parameters = model_parameters(student->params);

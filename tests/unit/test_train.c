@@ -80,7 +80,15 @@ static const char chosen_recipe[] =
     "    - {distance: mse, student: features.50%, teacher: features.1, projector: norm, weight: 1}\n"
     "    - {distance: softmax_mse, from: ema, schedule: sigmoid, end: 2, weight: 10}\n";
 
+/* With simulated integers, from a trained model and taught by it, with an average. */
+static const char quantised_recipe[] = DATA RESNET
+    "optim: {name: sgd, batch: 24, lr: 0.01, min_lr: 0, warmup_epochs: 0, ema_decay: 0.5}\n"
+    "run: {epochs: 3, threads: 1, log_seconds: 0, eval_batch: 25, start: teacher/last.safetensors, "
+    "quantization_aware: true, calibration_images: 48}\n"
+    "distill: {teacher: teacher/last.safetensors, terms: [{distance: kl}]}\n";
+
 static void make_teachers_of(const char *recipe) {
+    if (recipe == quantised_recipe) make_teacher();
     if (recipe == chosen_recipe || recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
     if (recipe == crowd_recipe) make_transformer("model.distilled=true");
 }
@@ -471,12 +479,12 @@ static void interrupted(const char *recipe, bool resume, stop at) {
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe,  distilled_recipe,
-                                          crowd_recipe,   gathering_recipe, chosen_recipe};
+    static const char *const recipes[] = {teacher_recipe,   stateful_recipe, distilled_recipe, crowd_recipe,
+                                          gathering_recipe, chosen_recipe,   quantised_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
-    const bool distilled =
-        recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe || recipes[_i] == chosen_recipe;
+    const bool distilled = recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe ||
+                           recipes[_i] == chosen_recipe || recipes[_i] == quantised_recipe;
     make_teachers_of(recipes[_i]);
     if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
     run_fine((session){.recipe = recipes[_i], .output = "whole"});
@@ -1258,7 +1266,7 @@ int main(void) {
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 6);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 7);
     tcase_add_test(tests, frozen_parameters_stay);
     tcase_add_test(tests, rate_falls_where_the_validation_stands);
     tcase_add_test(tests, steps_are_logged);

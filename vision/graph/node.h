@@ -117,6 +117,8 @@ struct vst_graph {
     size_t scope_marks[32];
     int scope_depth;
     bool differentiated, backward, finished;
+    const struct vst_quant_product *fake_quantized; /* products that are built with simulated integers */
+    size_t fake_quantized_count;
     vst_status status; /* the sticky error */
     char *message;
 };
