@@ -18,6 +18,7 @@ typedef struct vst_bench_case {
     vst_model_config *model; /* NULL for GEMM; must outlive the worker, is not changed */
     int batch, threads;
     bool integers; /* inference on 8-bit integers: random weights, ranges of random images, all layers that can be */
+    bool bf16;     /* products in bfloat16; peers compute in float32 */
 } vst_bench_case;
 
 typedef enum vst_bench_runtime { VST_BENCH_PYTORCH, VST_BENCH_ONNX_RUNTIME, VST_BENCH_OPENVINO } vst_bench_runtime;

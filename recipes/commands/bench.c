@@ -29,6 +29,7 @@ typedef struct session {
     const char *python; /* NULL: no peer */
     vst_bench_runtime runtimes[VST_BENCH_RUNTIMES];
     int runtime_count;
+    bool bf16, beside; /* beside: a peer, or for bf16 our own float32, is measured too */
 } session;
 
 static const struct {
@@ -61,7 +62,7 @@ static vst_status add_entry(session *s, const char *variant, int batch, vst_benc
     vst_status status = vst_model_config_create(&e->model, variant);
     if (status != VST_OK) return status;
     s->count++;
-    e->which = (vst_bench_case){.kind = kind, .model = e->model, .batch = batch, .threads = threads};
+    e->which = (vst_bench_case){.kind = kind, .model = e->model, .batch = batch, .threads = threads, .bf16 = s->bf16};
     return VST_OK;
 }
 
@@ -134,11 +135,14 @@ static vst_status choose(session *s, const vst_arguments *arguments) {
     const bool infer = vst_flag_given(arguments, "infer"), integers = vst_flag_given(arguments, "int8");
     const vst_bench_kind kind = infer ? VST_BENCH_INFER : VST_BENCH_TRAIN;
     s->rounds = 8;
+    VST_TRY(vst_flag_bf16(arguments, &s->bf16));
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 1024, &threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &s->rounds));
-    if (integers && !infer) VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--int8 is about inference: give --infer, too"));
+    if (integers && (!infer || s->bf16))
+        VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--int8 is about inference in place of bf16: give --infer, too"));
     s->python = vst_flag_value(arguments, "peer");
+    s->beside = s->python || s->bf16;
     VST_TRY(choose_runtimes(s, arguments));
     if (!arguments->word_count) VST_TRY(add_defaults(s, batch, kind, threads));
     for (int i = 0; i < arguments->word_count; i++)
@@ -151,12 +155,13 @@ out:
 
 /* ---- measuring ---- */
 
-/* The peer, ours and the matrix product in turn, round after round. */
+/* The peer, or our float32, ours and the matrix product in turn, round after round. */
 static vst_status measure(session *s, entry *e, vst_progress *progress, uint64_t *done) {
     e->sides[GEMM].which = (vst_bench_case){.kind = VST_BENCH_GEMM, .threads = e->which.threads};
     e->sides[OURS].which = e->sides[PEER].which = e->which;
+    e->sides[PEER].which.bf16 = false;
     if (s->python) e->sides[PEER].peer = (vst_bench_peer){s->python, s->runtimes[0]};
-    return vst_bench_rounds(e->sides, s->python ? SIDES : PEER, s->rounds, progress, done);
+    return vst_bench_rounds(e->sides, s->beside ? SIDES : PEER, s->rounds, progress, done);
 }
 
 /* ---- the table ---- */
@@ -178,7 +183,7 @@ static void add_cells(vst_table *table, const session *s, const entry *e) {
     vst_table_cell(table, "%.0f", ours->peak_bytes / 1e6);
     vst_table_cell(table, "%.1f", ours->flops * rate / 1e9);
     vst_table_cell(table, "%.0f", 100 * ours->flops * rate / peak);
-    if (!s->python) return;
+    if (!s->beside) return;
     if (peer->lacks_model) {
         for (int i = 0; i < 3; i++) vst_table_cell(table, "-");
         return;
@@ -193,13 +198,13 @@ static vst_status measure_all(session *s) {
     vst_table *table = NULL;
     vst_progress progress;
     uint64_t done = 0;
-    char rate[32] = "";
+    char rate[32] = ">float32/s";
     if (s->python) snprintf(rate, sizeof rate, ">%s/s", runtimes[s->runtimes[0]].shown);
     const char *const plain[] = {"model",    ">batch",   ">ms a step", ">images/s",
                                  ">peak MB", ">GFLOP/s", ">% of GEMM", NULL};
     const char *const beside[] = {"model",      ">batch", ">ms a step",   ">images/s",      ">peak MB", ">GFLOP/s",
                                   ">% of GEMM", rate,     ">its peak MB", ">times as fast", NULL};
-    VST_TRY(vst_table_create(&table, s->python ? beside : plain));
+    VST_TRY(vst_table_create(&table, s->beside ? beside : plain));
     vst_progress_start(&progress, "bench", "rounds", (uint64_t)(s->count * s->rounds));
     for (int i = 0; i < s->count && status == VST_OK; i++) {
         status = measure(s, &s->entries[i], &progress, &done);
@@ -210,8 +215,11 @@ static vst_status measure_all(session *s) {
     const entry *last = &s->entries[s->count - 1];
     const vst_bench_contender *gemm = &last->sides[GEMM];
     printf(
-        "%s, float32, %d thread%s, medians of %d rounds\n\n",
+        "%s, %s, %d thread%s, medians of %d rounds\n\n",
         last->which.kind == VST_BENCH_TRAIN ? "Training steps (forward, cross-entropy, backward, AdamW)" : "Inference",
+        !s->bf16    ? "float32"
+        : s->python ? "bf16, the peer in float32"
+                    : "bf16 beside float32",
         last->which.threads, last->which.threads == 1 ? "" : "s", s->rounds);
     VST_TRY(vst_table_write(table, stdout));
     printf("\nGEMM: a product of 2048 x 2048 matrices in the same run, %.0f GFLOP/s at the last model.\n",
@@ -359,7 +367,7 @@ static void loader_row(vst_table *table, const vst_bench_loader_row *row, const 
 }
 
 static vst_status measure_loader(const vst_arguments *arguments) {
-    static const char *const foreign[] = {"batch", "infer", "int8", "runtime", "profile", "set", NULL};
+    static const char *const foreign[] = {"batch", "infer", "int8", "runtime", "profile", "precision", "set", NULL};
     vst_status status = VST_OK;
     vst_table *table = NULL;
     vst_bench_loader_row rows[VST_BENCH_LOADER_ROWS];
@@ -407,6 +415,7 @@ static const vst_flag flags[] = {
     {"int8", 0, NULL, "with --infer: float32 and 8-bit integers, of random weights, on each side"},
     {"peer", 0, "PYTHON", "measure PyTorch (loader: Pillow) beside it: an interpreter with torch and timm"},
     {"runtime", 0, "NAME", "of the peer: pytorch; with --infer onnxruntime or openvino, both with --int8"},
+    {"precision", 0, "TYPE", "of the products: f32, the default, or bf16, beside f32 if there is no peer"},
     {"profile", 0, NULL, "where the time of a step goes, by operation"},
     {"rounds", 0, "N", "rounds of half a second each (loader: of all images), 8 by default"},
     {"set", 's', "KEY=VALUE", "changes an option of the models, such as depth=6; can be repeated"},

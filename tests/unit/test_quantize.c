@@ -188,7 +188,7 @@ END_TEST
 /* ---- values that are uint8 between products ---- */
 
 /* Rounds the weights of all layers, as products on integers have them. */
-static void round_weights(const vst_params *params) {
+static void round_weights(vst_params *params) {
     for (size_t p = 0; p < vst_params_count(params); p++) {
         const vst_param_info *info = vst_params_at(params, p);
         const size_t length = strlen(info->name);
