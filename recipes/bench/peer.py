@@ -150,13 +150,16 @@ def export_openvino(path):
 
 
 def aside(make, path):
-    """In a child of which this process keeps no account: ended children that nobody waits for are not added to its peak."""
+    """In a child of which this process keeps no account: ended children that nobody waits for are not added to its peak.
+    Before it nothing is imported that starts threads, which a child does not have."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    done, ours = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         import logging
         import warnings
-        answers, sys.stdout = sys.stdout, sys.stderr  # exporter and quantisers talk
+        answers = os.fdopen(os.dup(1), 'w')
+        for descriptor in 1, 2:  # exporter and quantisers talk
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         try:
             logging.disable(logging.WARNING)
             warnings.simplefilter('ignore')
@@ -167,37 +170,39 @@ def aside(make, path):
             leave('error', 'the interpreter lacks a package:' if lacking else 'it cannot be exported or quantised:',
                   str(error).split('\n')[0])
         os._exit(0)
-    os.close(ours)
-    os.read(done, 1)  # ends with the child
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:  # it has ended
+        pass
     if not os.path.exists(path):
         os._exit(1)  # the child said why
 
 
 def onnxruntime():
-    import numpy
-    import onnxruntime as ort
     if case['kind'] != 'infer':
         leave('unsupported ONNX Runtime does not train')
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'model.onnx')
         aside(export_onnx, path)
+        import onnxruntime as ort
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = case['threads']
         session = ort.InferenceSession(path, settings, providers=['CPUExecutionProvider'])
+    import numpy
     feed = {session.get_inputs()[0].name: numpy.random.rand(*shape).astype('float32')}
     return lambda: session.run(None, feed)
 
 
 def openvino():
-    import numpy
-    import openvino as ov
     if case['kind'] != 'infer':
         leave('unsupported OpenVINO does not train')
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'model.xml')
         aside(export_openvino, path)
+        import openvino as ov
         settings = {'INFERENCE_NUM_THREADS': case['threads'], 'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
         request = ov.Core().compile_model(path, 'CPU', settings).create_infer_request()
+    import numpy
     images = numpy.random.rand(*shape).astype('float32')
     return lambda: request.infer({0: images})
 
