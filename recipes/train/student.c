@@ -199,13 +199,13 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     vst_status status = VST_OK;
     vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];
     const uint64_t seed = (uint64_t)recipe->run.seed;
+    const vst_program_options in = {.mode = VST_TRAIN, .seed = seed, .precision = (vst_precision)recipe->run.precision};
     int count;
     VST_TRY(vsti_student_emit(student, recipe, teachers, outputs, &count));
     VST_TRY(vst_params_allocate(student->params, true, seed));
     if (start) vsti_start_copy(student->params, start); /* before the average begins with them */
     student->parameters = model_parameters(student->params);
-    VST_TRY(vst_program_create(&student->program, student->graph, outputs, count,
-                               &(vst_program_options){.mode = VST_TRAIN, .seed = seed}));
+    VST_TRY(vst_program_create(&student->program, student->graph, outputs, count, &in));
     const vst_context_options profiled = {.profile = recipe->term_count > 0}; /* to tell what the terms cost */
     VST_TRY(vst_context_create(&student->context, student->program, &profiled));
     VST_TRY(find_inputs(student, recipe, teachers));
