@@ -113,12 +113,8 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_classes_view(&view, dataset, &to, &match));
     vst_class_match_log(&match, &from, &to);
     VST_TRY(vst_evaluation_loader(&loader, view ? view : dataset, model->config, batch, workers, &broken));
-<<<<<<< HEAD
     VST_TRY(vst_session_create_model(&session, model, &options));
-=======
-    VST_TRY(vst_session_create_model(&session, model, NULL));
     VST_TRY(vst_evaluation_check_memory(session, loader, vst_dataset_count(dataset), batch, memory_advice));
->>>>>>> merge
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false,
                          vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
                          &evaluation));
