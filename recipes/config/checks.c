@@ -210,6 +210,10 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
         return vst_fail(VST_ERROR_ARGUMENT, "run.new_head is about the classifier of run.start, which is not set");
     if (recipe->run.start_entry && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT, "run.start_entry is about the file of run.start, which is not set");
+    if (recipe->run.quantization_aware && !recipe->run.start)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "run.quantization_aware trains a model that was trained in float32 with simulated 8-bit "
+                        "integers: name it with run.start");
     if ((recipe->distill.teacher_entry || recipe->distill.teacher_model) && !recipe->distill.teacher)
         return vst_fail(VST_ERROR_ARGUMENT, "distill.%s is about the file of distill.teacher, which is not set",
                         recipe->distill.teacher_entry ? "teacher_entry" : "teacher_model");

@@ -139,6 +139,10 @@ static const vst_option run_table[] = {
     VST_OPTION_BOOL(vst_run_options, train_mode, true,
                     "false: trained in evaluation mode, as main.py --no-train-mode: no dropout or drop path, batch "
                     "norm with its running statistics"),
+    VST_OPTION_BOOL(vst_run_options, quantization_aware, false,
+                    "train run.start with simulated 8-bit integers (QAT); the model files compute on them"),
+    VST_OPTION_INT(vst_run_options, calibration_images, 256, 1, 1000000,
+                   "run.quantization_aware: training images on which the ranges of activations are found"),
     VST_OPTION_INT(
         vst_run_options, recover, 0, 0, 100,
         "a value is not finite: go back to the last checkpoint, halve the learning rate, so many times; 0: stop"),

@@ -107,9 +107,11 @@ typedef struct vst_run_options {
     int eval_batch;
     char *start; /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name
                     of an earlier   run may stand here */
-    char *start_entry; /* of another program's checkpoint: model, model_ema … */
-    bool new_head;     /* the classifier of `start` is not taken */
-    bool train_mode;   /* false: the model computes as in evaluation while it is trained */
+    char *start_entry;       /* of another program's checkpoint: model, model_ema … */
+    bool new_head;           /* the classifier of `start` is not taken */
+    bool train_mode;         /* false: the model computes as in evaluation while it is trained */
+    bool quantization_aware; /* trained with simulated 8-bit integers; the model files compute on them */
+    int calibration_images;  /* on which the ranges of activations are found for it */
     int recover; /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
     double save_minutes; /* between checkpoints while an epoch runs; 0: only after each epoch */
     int log_steps;       /* steps of the optimiser between lines in steps.csv; 0: none */

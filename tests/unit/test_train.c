@@ -90,9 +90,15 @@ static const char bf16_recipe[] =
     "}\n"
     "distill: {teacher: teacher/last.safetensors, teacher_precision: bf16, terms: [{distance: kl, weight: 1}]}\n";
 
+/* With simulated integers, from a trained model and taught by it, with an average. */
+static const char quantised_recipe[] = DATA RESNET
+    "optim: {name: sgd, batch: 24, lr: 0.01, min_lr: 0, warmup_epochs: 0, ema_decay: 0.5}\n"
+    "run: {epochs: 3, threads: 1, log_seconds: 0, eval_batch: 25, start: teacher/last.safetensors, "
+    "quantization_aware: true, calibration_images: 48}\n"
+    "distill: {teacher: teacher/last.safetensors, terms: [{distance: kl}]}\n";
+
 static void make_teachers_of(const char *recipe) {
-    if (recipe == chosen_recipe || recipe == distilled_recipe || recipe == crowd_recipe || recipe == bf16_recipe)
-        make_teacher();
+    if (recipe != teacher_recipe && recipe != stateful_recipe && recipe != gathering_recipe) make_teacher();
     if (recipe == crowd_recipe) make_transformer("model.distilled=true");
 }
 
@@ -512,7 +518,7 @@ static void same_steps(const char *a, const char *b) {
 
 START_TEST(resumes_bit_for_bit) {
     static const char *const recipes[] = {teacher_recipe,   stateful_recipe, distilled_recipe, crowd_recipe,
-                                          gathering_recipe, chosen_recipe,   bf16_recipe};
+                                          gathering_recipe, chosen_recipe,   bf16_recipe,      quantised_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
     const bool distilled =
@@ -1361,7 +1367,7 @@ int main(void) {
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 7);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 8);
     tcase_add_test(tests, trains_in_bf16);
     tcase_add_test(tests, frozen_parameters_stay);
     tcase_add_test(tests, in_evaluation_mode);

@@ -120,7 +120,9 @@ struct vst_graph {
     size_t scope_marks[32];
     int scope_depth;
     bool differentiated, backward, finished;
-    bool evaluation;   /* vst_graph_set_evaluation */
+    bool evaluation;                                /* vst_graph_set_evaluation */
+    const struct vst_quant_product *fake_quantized; /* products that are built with simulated integers */
+    size_t fake_quantized_count;
     vst_status status; /* the sticky error */
     char *message;
 };

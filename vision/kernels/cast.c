@@ -1,4 +1,4 @@
-/* Casts between float32 and bfloat16, and quantisation to 8-bit integers. */
+/* Casts between float32 and bfloat16; quantisation to 8-bit integers, and the same as float32 for training. */
 #include "vision/kernels/bf16.h"
 #include "vision/kernels/exact.h"
 
@@ -48,5 +48,22 @@ void K(dequantize)(const vsti_quantization *s, const float *scales, const void *
             const int32_t value = s->is_signed ? (int8_t)from[i] : from[i];
             y[i] = scale * (float)(value - s->zero_point);
         }
+    }
+}
+
+/* ---- simulated 8-bit integers ---- */
+
+void K(fake_quantize)(float scale, int zero_point, const float *x, float *y, int64_t n) {
+    const float low = (float)-zero_point, high = (float)(255 - zero_point);
+#pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
+    for (int64_t i = 0; i < n; i++) y[i] = scale * quantized(x[i], scale, low, high);
+}
+
+void K(fake_quantize_backward)(float scale, int zero_point, const float *x, const float *dy, float *dx, int64_t n) {
+    const float low = (float)-zero_point, high = (float)(255 - zero_point);
+#pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        const float q = quantized(x[i], scale, low - 1, high + 1);
+        dx[i] = q >= low && q <= high ? dy[i] : 0;
     }
 }

@@ -168,6 +168,12 @@ typedef struct vsti_kernels {
      * Scales of the channels; bytes of int8 or uint8. */
     void (*quantize)(const vsti_quantization *shape, const float *scales, const float *x, void *q);
     void (*dequantize)(const vsti_quantization *shape, const float *scales, const void *q, float *y);
+    /* y = scale (q - zero_point), q as `quantize` to uint8 rounds x with this one scale; y may be x. */
+    void (*fake_quantize)(float scale, int zero_point, const float *x, float *y, int64_t n);
+    /* dx = dy where q lies in 0 … 255 before it is clamped, else 0; dx may be dy. */
+    void (*fake_quantize_backward)(float scale, int zero_point, const float *x, const float *dy, float *dx, int64_t n);
+    /* y (out, inner) = the integers of quantize_weights times their step. */
+    void (*fake_quantize_weights)(const float *x, float *y, int64_t out, int64_t inner);
     /* The product is scales[o] (q u)[o] + shifts[o], bias (NULL: none) and batch norm (NULL: none) included. */
     void (*quantize_weights)(const vsti_weight_quantization *shape, const vsti_batch_norm *norm, const float *weight,
                              const float *bias, int8_t *q, float *scales, float *shifts);

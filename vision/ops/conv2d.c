@@ -273,6 +273,7 @@ vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
         inputs[2] =
             vst_param(g, "bias", VST_SHAPE(c.out), (vst_init){VST_INIT_LECUN_UNIFORM, fan_in, VST_PARAM_WEIGHT});
     }
+    vsti_fake_quantize_operands(g, inputs);
     const attributes o = {c, padding_of(&c)};
     return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &o);
 }

@@ -295,6 +295,7 @@ vst_value vst_linear(vst_graph *g, vst_value x, vst_linear_options options) {
     if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;
     vst_value inputs[3] = {x, vst_param(g, "weight", VST_SHAPE(options.features, vsti_last(&shape)), options.init)};
     if (options.bias) inputs[2] = vst_param(g, "bias", VST_SHAPE(options.features), options.bias_init);
+    vsti_fake_quantize_operands(g, inputs);
     const attributes o = {.transpose_b = true, .flat = true, .bias = options.bias};
     return vsti_emit(g, &linear, inputs, options.bias ? 3 : 2, &o);
 }

@@ -81,6 +81,10 @@ static inline bool vsti_falls_back(vsti_primitive **p, vst_status *status, vsti_
 
 double vsti_batch_norm_epsilon(const vsti_node *norm);
 
+/* Input and weight of a product: as they are, or with simulated integers if vst_fake_quantize_products lists the
+ * present scope (ops/fake_quantize.c). */
+void vsti_fake_quantize_operands(vst_graph *graph, vst_value operands[2]);
+
 /* The broadcast shape of two shapes, as in NumPy; false if they cannot be broadcast. */
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);
 /* Sums a gradient over the dimensions along which a value of `shape` was broadcast (ops/broadcast.c, like the next
