@@ -305,6 +305,7 @@ static const struct {
     {MODEL DATA "augment: {views: 2, repeats: 3}\n", "augment.views = 2 and augment.repeats = 3"},
     {MODEL DATA "distill: {cache: c, teacher_precision: bf16}\n",
      "distill.teacher_precision = bf16, but distill.cache holds answers"},
+    {MODEL DATA "run: {start: x, quantization_aware: true, precision: bf16}\n", "set run.precision to f32"},
     {MODEL DATA "run: {precision: half}\n", "run.precision"},
     {MODEL DATA "distill: {cache: c}\n", "distill.cache is set, but no term learns from a teacher's file"},
     {MODEL "data: {path: d, labelled: 64}\n", "data.labelled = 64 needs a teacher"},
