@@ -12,6 +12,7 @@
 #include "vision/base/threads.h"
 #include "vision/kernels/kernels.h"
 #include "vision/onednn/onednn.h"
+#include "vision/plan/program.h"
 
 #define FASHION_MNIST "/usr/share/datasets/fashion-mnist" /* of Debian's package dataset-fashion-mnist */
 
@@ -60,6 +61,12 @@ static void examine_processor(examination *e) {
              narrowed && *narrowed ? ", narrowed by VISTILL_ISA" : "");
     note(e, narrowed && *narrowed ? WARN : OK, "kernels", text);
     note(e, OK, "oneDNN", vsti_onednn_version((char[VSTI_VERSION_TEXT]){0}));
+    bool slow;
+    const bool able = vst_precision_check(VST_PRECISION_BF16, &slow) == VST_OK;
+    note(e, OK, "bf16",
+         !able  ? "not here: run.precision and --precision need AVX512_BF16 or AMX"
+         : slow ? "emulated, more slowly than f32"
+                : "run.precision: bf16, --precision bf16");
 }
 
 /* What oneDNN takes for a linear layer on 8-bit integers here says whether `vistill quantize` makes models faster, and
