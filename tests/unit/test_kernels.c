@@ -9,6 +9,7 @@
 
 #include "tests/unit/compare.h"
 #include "tests/unit/suite.h"
+#include "vision/kernels/depthwise.h"
 #include "vision/kernels/kernels.h"
 
 static const char *const isas[] = {"generic", "avx2", "avx512"};
@@ -452,6 +453,78 @@ START_TEST(attention) {
             for (int64_t queries = tokens[t]; queries > 0; queries = queries > 2 ? 2 : 0)
                 test_attention(k, &(vsti_attention_shape){1 + t % 2, tokens[t], 1 + (t + c) % 3, channels[c], queries});
     if (k) test_attention(k, &(vsti_attention_shape){2, 17, 3, 3, 17});
+}
+END_TEST
+
+/* ---- Depthwise convolution: the gradient of its weights ---- */
+
+/* The position of an element in a tensor whose channels are in blocks. */
+static int64_t blocked(const vsti_depthwise *s, int64_t n, int64_t c, int64_t pixel, int64_t pixels) {
+    const int64_t blocks = (s->channels + s->block - 1) / s->block;
+    return ((n * blocks + c / s->block) * pixels + pixel) * s->block + c % s->block;
+}
+
+/* Random numbers, with zeros for the channels that pad the last block. */
+static float *blocked_floats(const vsti_depthwise *s, int64_t pixels) {
+    const int64_t blocks = (s->channels + s->block - 1) / s->block, n = s->images * blocks * s->block * pixels;
+    float *x = floats(n, -1, 1);
+    for (int64_t i = 0; i < n; i++)
+        if (i / (pixels * s->block) % blocks * s->block + i % s->block >= s->channels) x[i] = 0;
+    return x;
+}
+
+static void depthwise_gradient(const vsti_depthwise *s, const float *x, const float *dy, double *dweight,
+                               double *dbias) {
+    const int64_t k = s->kernel, in = s->height * s->width, out = s->out_height * s->out_width;
+    for (int64_t i = 0; i < s->images * s->channels * out; i++) {
+        const int64_t n = i / (s->channels * out), c = i / out % s->channels, y = i % out / s->out_width;
+        const double d = dy[blocked(s, n, c, i % out, out)];
+        dbias[c] += d;
+        for (int64_t tap = 0; tap < k * k; tap++) {
+            const int64_t row = y * s->stride - s->top + tap / k * s->dilation,
+                          column = i % out % s->out_width * s->stride - s->left + tap % k * s->dilation;
+            if (row >= 0 && row < s->height && column >= 0 && column < s->width)
+                dweight[c * k * k + tap] += d * x[blocked(s, n, c, row * s->width + column, in)];
+        }
+    }
+}
+
+static void test_depthwise(const vsti_kernels *k, const vsti_depthwise *s) {
+    vsti_own_depthwise_weights_function *const each[] = {vsti_depthwise_weights_generic, vsti_depthwise_weights_avx2,
+                                                         vsti_depthwise_weights_avx512};
+    const int64_t weights = s->channels * s->kernel * s->kernel;
+    float *x = blocked_floats(s, s->height * s->width), *dy = blocked_floats(s, s->out_height * s->out_width);
+    float *dweight = room(weights), *dbias = room(s->channels), *one = room(weights), *one_bias = room(s->channels);
+    float *scratch = room((int64_t)vsti_depthwise_scratch(s, 3));
+    double *want = doubles(weights), *want_bias = doubles(s->channels);
+    depthwise_gradient(s, x, dy, want, want_bias);
+    omp_set_num_threads(3);
+    each[k->level](s, x, dy, dweight, dbias, scratch);
+    near("depthwise dweight", dweight, want, weights, 1e-5, 1);
+    if (s->bias) near("depthwise dbias", dbias, want_bias, s->channels, 1e-5, 1);
+    omp_set_num_threads(1);
+    each[k->level](s, x, dy, one, one_bias, scratch);
+    same("depthwise dweight with one thread", one, dweight, (size_t)weights * sizeof *one);
+    free(x), free(dy), free(dweight), free(dbias), free(one), free(one_bias), free(scratch), free(want);
+    free(want_bias);
+}
+
+START_TEST(depthwise) {
+    const vsti_kernels *k = kernels_at(_i);
+    const int threads = omp_get_max_threads();
+    const int64_t channels[] = {3, 8, 16, 24, 40};
+    for (int i = 0; k && i < 5 * 3 * 6 * 8; i++) {
+        vsti_depthwise s = {
+            .images = 1 + i % 5, .channels = channels[i % 5], .kernel = (int[]){1, 2, 3, 4, 5, 7}[i % 6]};
+        s.block = (int64_t[]){8, 16, s.channels}[i / 30 % 3];
+        s.stride = 1 + i / 90 % 2, s.dilation = 1 + i / 180 % 2, s.top = i % 4, s.left = (i + i / 4) % 4;
+        s.height = 13 + i % 4, s.width = 13 + i % 3, s.bias = i % 2;
+        s.out_height = (s.height + 2 * s.top - (s.kernel - 1) * s.dilation - 1) / s.stride + 1;
+        s.out_width = (s.width + s.left + i % 2 - (s.kernel - 1) * s.dilation - 1) / s.stride + 1;
+        test_depthwise(k, &s);
+    }
+    if (k) test_depthwise(k, &(vsti_depthwise){33, 16, 16, 28, 28, 28, 28, 5, 1, 1, 2, 2, false}); /* threads at work */
+    omp_set_num_threads(threads);
 }
 END_TEST
 
@@ -1257,6 +1330,7 @@ int main(void) {
                                     row_extremes,
                                     attention,
                                     attention_extremes,
+                                    depthwise,
                                     losses,
                                     binary_cross_entropy,
                                     loss_extremes,
