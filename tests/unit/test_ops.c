@@ -1121,6 +1121,28 @@ static void gated_reference(const op_case *c, const ref *x, ref *out) {
     ref_free(&mean);
 }
 
+/* A depthwise convolution that reads another one's layout. */
+static vst_value depthwise_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    vst_value y = {0};
+    VST_SCOPE (g, "a") y = vst_conv2d(g, x[0], (vst_conv2d_options){.out = c->order[0], .kernel = 3, .padding = 1});
+    VST_SCOPE (g, "b")
+        y = vst_conv2d(g, y,
+                       (vst_conv2d_options){.out = c->order[0],
+                                            .kernel = c->window.kernel,
+                                            .stride = c->window.stride,
+                                            .padding = c->window.padding,
+                                            .groups = c->order[0],
+                                            .bias = true});
+    return y;
+}
+static void depthwise_reference(const op_case *c, const ref *x, ref *out) {
+    const ref_window dense = {.kernel = 3, .stride = 1, .padding = 1, .dilation = 1, .groups = 1};
+    ref y = ref_make(x[0].shape);
+    ref_conv2d(&x[0], &x[1], NULL, dense, &y);
+    ref_conv2d(&y, &x[2], &x[3], c->window, out);
+    ref_free(&y);
+}
+
 /* Convolution, batch norm, smooth activation and residual in a convolution's layout. */
 static vst_value normed_build(vst_graph *g, const op_case *c, const vst_value *x) {
     vst_value y = vst_conv2d(g, x[0], (vst_conv2d_options){.out = c->order[0], .kernel = 3, .padding = 1});
@@ -1219,6 +1241,20 @@ static int composition_cases(op_case *list) {
                                   .order = {channels},
                                   .build = gated_build,
                                   .reference = gated_reference};
+    }
+    for (int i = 0; i < 12; i++) {
+        const int channels = (int[]){8, 16, 17}[i % 3], kernel = (int[]){3, 4, 5, 7}[i / 3];
+        list[count++] = (op_case){
+            .name = "depthwise after dense",
+            .in = {{.shape = VST_SHAPE(2, channels, 8, 7)},
+                   {.shape = VST_SHAPE(channels, channels, 3, 3), .name = "a.weight"},
+                   {.shape = VST_SHAPE(channels, 1, kernel, kernel), .name = "b.weight"},
+                   {.shape = VST_SHAPE(channels), .name = "b.bias"}},
+            .count = 4,
+            .window = {.kernel = kernel, .stride = 1 + i % 2, .padding = kernel / 2, .dilation = 1, .groups = channels},
+            .order = {channels},
+            .build = depthwise_build,
+            .reference = depthwise_reference};
     }
     for (int i = 0; i < 4; i++) {
         const int channels = (int[]){1, 5, 16, 17}[i];
