@@ -61,6 +61,18 @@ static void copy_back(const sizes *s, const float *x, int64_t rows, float *y) {
     for (int64_t i = 0; i < rows; i++) memcpy(y + i * s->row, x + i * s->width, (size_t)s->channels * sizeof *y);
 }
 
+/* Rows of a head lie apart in memory, so that the processor does not foresee them: they are brought into the L2 cache
+ * while the products before compute. The macro keeps the kind of access a constant. */
+#define PREFETCH(x, x_row, begin, end, channels, write) \
+    for (int64_t row_ = begin; row_ < end; row_++)      \
+        for (int64_t c_ = 0; c_ < channels; c_ += 16) __builtin_prefetch(x + row_ * x_row + c_, write, 2)
+static void prefetch_reads(const float *x, int64_t x_row, int64_t begin, int64_t end, int64_t channels) {
+    PREFETCH(x, x_row, begin, end, channels, 0);
+}
+static void prefetch_writes(const float *x, int64_t x_row, int64_t begin, int64_t end, int64_t channels) {
+    PREFETCH(x, x_row, begin, end, channels, 1);
+}
+
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
 #define LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)    /* interleaves the first halves of a and b */
@@ -139,9 +151,9 @@ static void write_row(const sizes *s, float *sum, float total, const head_output
     if (out->to) vsti_quantize_uint8(sum, out->to, out->integers + at, s->channels);
 }
 
-/* lse: NULL if it is not wanted. */
+/* lse: NULL if it is not wanted. next: the distance to the next head's q, k and v. */
 static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v,
-                         const head_output *out, float *lse, float *scratch) {
+                         const head_output *out, float *lse, int64_t next, float *scratch) {
     float *keys = take_scratch(&scratch, s->channels * s->keys), *values = take_scratch(&scratch, s->tokens * s->width);
     float *score = take_scratch(&scratch, s->block * s->keys), *sum = take_scratch(&scratch, s->block * s->width);
     transpose(s, k, keys);
@@ -151,6 +163,9 @@ static void head_forward(const sizes *s, float scale, const float *q, const floa
         const vsti_product scores = {s->channels, q + begin * s->row, s->row, 1, keys, s->keys, score, s->keys, false};
         const vsti_product mix = {s->tokens, score, s->keys, 1, values, s->width, sum, s->width, false};
         vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
+        prefetch_reads(k + next, s->row, begin, begin + rows, s->channels);
+        prefetch_reads(v + next, s->row, begin, begin + rows, s->channels);
+        prefetch_reads(q + next, s->row, begin, begin + rows, s->channels);
         float total[BLOCK_ROWS], unwanted[BLOCK_ROWS];
         softmax_rows(s, scale, rows, score, total, lse ? lse + begin : unwanted);
         vsti_gemm(&mix, rows, s->width / VSTI_LANES);
@@ -172,7 +187,22 @@ static void softmax_row_backward(const sizes *s, float scale, float lse, float d
 typedef struct head {
     const float *q, *k, *v, *out, *lse, *dout;
     float *dq, *dk, *dv;
+    int64_t next, next_out; /* the distances to the next head in qkv and in out */
 } head;
+
+static void prefetch_inputs(const sizes *s, const head *h, int64_t begin, int64_t end) {
+    prefetch_reads(h->k + h->next, s->row, begin, end, s->channels);
+    prefetch_reads(h->v + h->next, s->row, begin, end, s->channels);
+    prefetch_reads(h->q + h->next, s->row, begin, end, s->channels);
+    prefetch_reads(h->out + h->next_out, s->out_row, begin, end, s->channels);
+    prefetch_reads(h->dout + h->next_out, s->out_row, begin, end, s->channels);
+}
+
+static void prefetch_outputs(const sizes *s, const head *h, int64_t begin, int64_t end) {
+    prefetch_writes(h->dq, s->row, begin, end, s->channels);
+    prefetch_writes(h->dk, s->row, begin, end, s->channels);
+    prefetch_writes(h->dv, s->row, begin, end, s->channels);
+}
 
 static void head_backward(const sizes *s, float scale, const head *h, float *scratch) {
     const int64_t key_floats = s->channels * s->keys, token_floats = s->tokens * s->width;
@@ -199,7 +229,9 @@ static void head_backward(const sizes *s, float scale, const head *h, float *scr
             {rows, gradient, 1, s->keys, q_rows, s->width, dk, s->width, more},
             {rows, score, 1, s->keys, dout_rows, s->width, dv, s->width, more}};
         vsti_gemm(&products[0], rows, key_vectors);
+        prefetch_inputs(s, h, begin, begin + rows);
         vsti_gemm(&products[1], rows, key_vectors);
+        prefetch_outputs(s, h, begin, begin + rows);
         for (int64_t i = 0; i < rows; i++) {
             const int64_t token = begin + i;
             const float dot = vsti_row_dot(dout_rows + i * s->width, h->out + token * s->out_row, s->channels);
@@ -219,6 +251,13 @@ static bool worth_threads(const vsti_attention_shape *shape) {
     return shape->batch * shape->heads * shape->tokens * (shape->queries + shape->channels) > VSTI_PARALLEL;
 }
 
+/* The distance from the present head to the next one, where images are `image` floats apart; 0 for the last. */
+static int64_t next_of(const vsti_attention_shape *shape, const sizes *s, int64_t unit, int64_t image) {
+    const int64_t next = unit + 1;
+    if (next == shape->batch * shape->heads) return 0;
+    return next % shape->heads ? s->channels : image - (shape->heads - 1) * s->channels;
+}
+
 static void forward(const vsti_attention_shape *shape, float scale, const float *qkv, const head_output *out,
                     float *lse, float *scratch) {
     const sizes s = sizes_of(shape);
@@ -230,6 +269,7 @@ static void forward(const vsti_attention_shape *shape, float scale, const float 
         const int64_t at = image * s.queries * s.out_row + h * d;
         const head_output to = {out->to ? NULL : out->floats + at, out->to, out->to ? out->integers + at : NULL};
         head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, &to, lse ? lse + unit * s.queries : NULL,
+                     next_of(shape, &s, unit, n * s.row),
                      scratch + omp_get_thread_num() * thread_floats(&s));
     }
 }
@@ -254,9 +294,17 @@ void K(attention_backward)(const vsti_attention_shape *shape, float scale, const
         const int64_t in_offset = image * n * s.row + h * d, out_offset = image * s.queries * s.out_row + h * d;
         const float *q = qkv + in_offset;
         float *dq = dqkv + in_offset;
-        const head one = {
-            q,  q + heads * d,  q + 2 * heads * d, out + out_offset, lse + unit * s.queries, dout + out_offset,
-            dq, dq + heads * d, dq + 2 * heads * d};
+        const head one = {q,
+                          q + heads * d,
+                          q + 2 * heads * d,
+                          out + out_offset,
+                          lse + unit * s.queries,
+                          dout + out_offset,
+                          dq,
+                          dq + heads * d,
+                          dq + 2 * heads * d,
+                          next_of(shape, &s, unit, n * s.row),
+                          next_of(shape, &s, unit, s.queries * s.out_row)};
         head_backward(&s, scale, &one, scratch + omp_get_thread_num() * thread_floats(&s));
     }
 }

@@ -146,6 +146,11 @@ typedef struct vsti_kernels {
     void (*activation)(vsti_activation kind, const float *x, float *y, int64_t n);
     /* dx = dy f'(x); dx may be dy. For ReLU and ReLU6, x may be y. */
     void (*activation_backward)(vsti_activation kind, const float *x, const float *dy, float *dx, int64_t n);
+    /* The same over rows, and in the same pass y = f(x), except for ReLU and ReLU6, and sum[c] = sum over rows of dx,
+     * as column_sum computes it; each NULL if not wanted. y may be x, dx may be dy. partial: vsti_partial_floats(cols).
+     */
+    void (*activation_backward_rows)(vsti_activation kind, const float *x, const float *dy, float *dx, float *y,
+                                     float *sum, float *partial, int64_t rows, int64_t cols);
 
     /* out = a + b, out = a * b, out = factor a; out may be an input. */
     void (*add)(const float *a, const float *b, float *out, int64_t n);
@@ -240,10 +245,11 @@ typedef struct vsti_kernels {
     void (*layer_norm_uint8)(const float *x, const float *gamma, const float *beta, const vsti_uint8 *to, uint8_t *y,
                              int64_t rows, int64_t cols, float epsilon);
     /* dx = gradient (+ accumulate, if not NULL; dx may be accumulate or dy). dgamma, dbeta (cols), both NULL if not
-     * wanted. partial: 2 vsti_partial_floats(cols). */
+     * wanted; sum[c] = sum over rows of dx, as column_sum computes it, or NULL. partial: 3 vsti_partial_floats(cols).
+     */
     void (*layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd,
                                 const float *dy, const float *accumulate, float *dx, float *dgamma, float *dbeta,
-                                float *partial, int64_t rows, int64_t cols);
+                                float *sum, float *partial, int64_t rows, int64_t cols);
 
     /* sum[c] = sum over rows of x (rows, cols). partial: vsti_partial_floats(cols). */
     void (*column_sum)(const float *x, float *sum, float *partial, int64_t rows, int64_t cols);
