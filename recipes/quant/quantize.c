@@ -283,12 +283,14 @@ vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_qua
     if (!w.ranges || !w.means || !w.values)
         VST_TRY(vst_fail_memory(vst_params_total(model->params) * sizeof *w.values));
     VST_TRY(open_loader(&loader, &w, w.calibration));
-    VST_TRY(vsti_calibrate(model, &w.candidates, loader, stop, w.ranges, w.means));
+    VST_TRY(vsti_calibrate(model, &w.candidates, loader, w.batch < report->images ? w.batch : report->images, stop,
+                           w.ranges, w.means));
     VST_TRY(list_layers(&w));
     VST_TRY(choose_layers(&w));
     VST_TRY(profile(&w, false));
     VST_TRY(profile(&w, true));
 out:
+    if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, VSTI_QUANT_MEMORY_ADVICE " takes less memory");
     if (status != VST_OK && w.values) use_floats(&w);
     vst_loader_destroy(loader);
     vst_evaluation_clear(&w.exact);

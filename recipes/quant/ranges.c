@@ -31,7 +31,7 @@ vst_status vst_quantize_ranges(vst_quantization *out, const vst_model *model, co
     VST_TRY(vst_dataset_sample(data, wanted < count ? wanted : count, options->seed, &sample));
     VST_TRY(vst_evaluation_loader(&loader, sample, model->config, options->batch ? options->batch : BATCH, 1,
                                   &(vst_broken_rule){VST_BROKEN_SKIP, 1}));
-    VST_TRY(vsti_calibrate(model, &candidates, loader, stop, ranges, means));
+    VST_TRY(vsti_calibrate(model, &candidates, loader, options->batch ? options->batch : BATCH, stop, ranges, means));
     VST_TRY(list_products(out, &candidates, ranges));
     if (!out->count)
         VST_TRY(vst_fail(VST_ERROR_UNSUPPORTED, "%s has no layer that can compute on 8-bit integers",

@@ -24,6 +24,7 @@ static char *training_json(const vsti_trainer *t) {
     json_object_set_new(object, "data", json_string(t->recipe->data.path));
     json_object_set_new(object, "epochs", json_integer(t->progress.epoch));
     json_object_set_new(object, "seed", json_integer(t->recipe->run.seed));
+    if (t->recipe->run.precision == VST_PRECISION_BF16) json_object_set_new(object, "precision", json_string("bf16"));
     json_object_set_new(object, "test_top1", number(t->progress.figures.test_top1));
     if (vsti_has_average(t))
         json_object_set_new(object, "weights", json_string(vsti_saves_average(t) ? "average" : "raw"));

@@ -1,29 +1,15 @@
 /* Casts between float32 and bfloat16; quantisation to 8-bit integers, and the same as float32 for training. */
+#include "vision/kernels/bf16.h"
 #include "vision/kernels/exact.h"
 
-/* Rounds to nearest, ties to even; NaN stays NaN. */
 void K(to_bf16)(const float *x, uint16_t *y, int64_t n) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
-    for (int64_t i = 0; i < n; i++) {
-        union {
-            float f;
-            uint32_t u;
-        } v = {.f = x[i]};
-        const uint32_t rounded = v.u + 0x7fffu + (v.u >> 16 & 1);
-        const uint32_t nan = (v.u & 0x7fffffffu) > 0x7f800000u;
-        y[i] = (uint16_t)((nan ? v.u | 0x400000u : rounded) >> 16);
-    }
+    for (int64_t i = 0; i < n; i++) y[i] = vsti_narrow(x[i]);
 }
 
 void K(from_bf16)(const uint16_t *x, float *y, int64_t n) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
-    for (int64_t i = 0; i < n; i++) {
-        union {
-            uint32_t u;
-            float f;
-        } v = {.u = (uint32_t)x[i] << 16};
-        y[i] = v.f;
-    }
+    for (int64_t i = 0; i < n; i++) y[i] = vsti_widen(x[i]);
 }
 
 /* round(x / scale), ties to even, clamped to [low, high]; NaN becomes `low`. */
