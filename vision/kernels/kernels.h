@@ -62,12 +62,14 @@ typedef struct vsti_quantization {
     bool is_signed; /* int8; else uint8 */
 } vsti_quantization;
 
-/* Weights (out, inner) of a product whose input is x = input_scale (u - input_zero_point), u of uint8. Row o becomes
- * integers of step s[o] = max |weight| / 63: products of two neighbours with any uint8 then fit in 16 bits, as
- * processors without VNNI add them, and all processors compute the same integers. */
-enum { VSTI_WEIGHT_LEVELS = 63 };
+/* Weights (out, channels, window) of a product whose input is x = input_scale (u - input_zero_point), u of uint8. Row o
+ * becomes integers in [-127, 127] of step s[o]. Processors without VNNI add the products of two neighbours, channels 2
+ * i and 2 i + 1 of one place in the window, in 16 bits: sums of such weights are in [-128, 128], so that nothing
+ * overflows there and all processors compute the same integers. s[o] is the least step with which both hold. */
+enum { VSTI_WEIGHT_LEVELS = 127, VSTI_PAIR_LEVELS = 128 };
 typedef struct vsti_weight_quantization {
-    int64_t out, inner;
+    int64_t out, inner; /* inner: channels * window */
+    int64_t window;
     float input_scale;
     int32_t input_zero_point;
 } vsti_weight_quantization;

@@ -3,20 +3,37 @@
 
 #include "vision/kernels/exact.h"
 
-static inline float largest_of(const float *x, int64_t n) {
-    float most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const float size = x[i] < 0 ? -x[i] : x[i];
-        if (size > most) most = size;
-    }
-    return most;
+static inline float size_of(float x) { return x < 0 ? -x : x; }
+static inline float larger(float a, float b) { return a > b ? a : b; }
+
+/* The place of the neighbour of column i; -1: none. */
+static inline int64_t neighbour(const vsti_weight_quantization *s, int64_t i) {
+    const int64_t channel = i / s->window;
+    return channel % 2 ? i - s->window : channel + 1 < s->inner / s->window ? i + s->window : -1;
 }
 
-/* Integers of one row; returns their sum. */
-static inline int64_t quantize_row(const float *x, float step, int8_t *q, int64_t n) {
+/* The least step with which a row is within the levels and its neighbours' sums within theirs. */
+static float step_of(const vsti_weight_quantization *s, const float *row) {
+    float most = 0, sum = 0;
+    for (int64_t i = 0; i < s->inner; i++) {
+        const int64_t other = neighbour(s, i);
+        most = larger(most, size_of(row[i]));
+        if (other > i) sum = larger(sum, size_of(row[i] + row[other]));
+    }
+    const float step = larger(most / VSTI_WEIGHT_LEVELS, sum / VSTI_PAIR_LEVELS);
+    return step > FLT_MIN ? step : 1; /* denormal ones are 0 */
+}
+
+/* Integers of one row; returns their sum. Where both neighbours were rounded up their sum may be one too large. */
+static int64_t quantize_row(const vsti_weight_quantization *s, const float *row, float step, int8_t *q) {
     int64_t sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const float rounded = x[i] / step + 12582912.0f - 12582912.0f; /* to nearest, ties to even */
+    for (int64_t i = 0; i < s->inner; i++) {
+        const int64_t other = neighbour(s, i);
+        float rounded = row[i] / step + 12582912.0f - 12582912.0f; /* to nearest, ties to even */
+        if (other >= 0 && other < i) {
+            if (rounded + (float)q[other] > VSTI_PAIR_LEVELS) rounded -= 1;
+            if (rounded + (float)q[other] < -VSTI_PAIR_LEVELS) rounded += 1;
+        }
         q[i] = (int8_t)rounded;
         sum += q[i];
     }
@@ -26,10 +43,9 @@ static inline int64_t quantize_row(const float *x, float step, int8_t *q, int64_
 void K(quantize_weights)(const vsti_weight_quantization *s, const vsti_batch_norm *norm, const float *weight,
                          const float *bias, int8_t *q, float *scales, float *shifts) {
     for (int64_t o = 0; o < s->out; o++) {
-        const float most = largest_of(weight + o * s->inner, s->inner);
-        const float step =
-            most > VSTI_WEIGHT_LEVELS * FLT_MIN ? most / VSTI_WEIGHT_LEVELS : 1; /* denormal ones are 0 */
-        const int64_t sum = quantize_row(weight + o * s->inner, step, q + o * s->inner, s->inner);
+        const float *row = weight + o * s->inner;
+        const float step = step_of(s, row);
+        const int64_t sum = quantize_row(s, row, step, q + o * s->inner);
         double scale = (double)step * (double)s->input_scale;
         double shift = (bias ? (double)bias[o] : 0) - scale * (double)s->input_zero_point * (double)sum;
         if (norm) {
