@@ -86,6 +86,8 @@ static vst_status read_policy(const char *word, vst_broken_policy *policy) {
     return vst_fail(VST_ERROR_ARGUMENT, "--broken %s: it must be error, warn or skip", word);
 }
 
+static const char memory_advice[] = "a smaller --batch or --workers";
+
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_model *model = NULL;
@@ -110,6 +112,7 @@ static int run(const vst_arguments *arguments) {
     vst_class_match_log(&match, &from, &to);
     VST_TRY(vst_evaluation_loader(&loader, view ? view : dataset, model->config, batch, workers, &broken));
     VST_TRY(vst_session_create_model(&session, model, NULL));
+    VST_TRY(vst_evaluation_check_memory(session, loader, vst_dataset_count(dataset), batch, memory_advice));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false,
                          vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
                          &evaluation));
@@ -118,6 +121,7 @@ static int run(const vst_arguments *arguments) {
         VST_TRY(print_json(&evaluation, &match, vst_loader_broken(loader), latency.median));
     else VST_TRY(print_text(&evaluation, model, &match, vst_loader_broken(loader), latency.median));
 out:
+    if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, "%s takes less memory", memory_advice);
     vst_evaluation_clear(&evaluation);
     vst_session_close(session);
     vst_loader_destroy(loader);

@@ -345,7 +345,7 @@ static vst_status print_advice(const vst_weights *weights) {
                        vst_weights_path(weights), fit == 1 ? list[0].variant : "NAME");
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
-    else if (fit && *list[0].options) printf("with %s, as the tensors have it\n", list[0].options);
+    else if (fit && *list[0].options) vst_print_line(stdout, "with %s, as the tensors have it", list[0].options);
     else if (!fit && count && !vst_import_is_foreign(&list[0], weights))
         printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant,
                list[0].problems);
@@ -372,8 +372,9 @@ static vst_status show_weights(const vst_weights *weights, const vst_arguments *
                         "%s is no model file, so there is nothing to run: make it one with `vistill import`",
                         vst_weights_path(weights));
     if (vst_flag_given(arguments, "json")) return weights_json(weights);
-    printf("format      %s%s%s%s\n\n", vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
-           entry ? "\"" : "");
+    vst_print_line(stdout, "format      %s%s%s%s", vst_weights_format(weights), entry ? ", entry \"" : "",
+                   entry ? entry : "", entry ? "\"" : "");
+    putchar('\n');
     VST_TRY(print_weights(weights));
     VST_TRY(print_advice(weights));
 out:

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/commands/train_progress.h"
 #include "recipes/study/study.h"
@@ -35,7 +36,7 @@ static void print_wrapped(const char *text) {
             used = 0;
         }
         used += width + (used > 0);
-        printf(used > width ? " %s" : "%s", word);
+        vst_print_part(stdout, used > width ? " %s" : "%s", word);
         text += length;
         text += strspn(text, " ");
     }
@@ -63,7 +64,9 @@ static vst_status print_result(const vst_study_result *result) {
         putchar('\n');
         print_wrapped(result->verdict);
     }
-    printf("\nreport: %s%s\n", result->report, result->figures ? "" : " (without curves: gnuplot is not installed)");
+    putchar('\n');
+    vst_print_line(stdout, "report: %s%s", result->report,
+                   result->figures ? "" : " (without curves: gnuplot is not installed)");
 out:
     vst_table_destroy(table);
     return status;

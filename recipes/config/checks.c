@@ -162,14 +162,8 @@ static vst_status check_optimizer(const vst_recipe *recipe) {
     vst_status status = vst_optimizer_check(&options);
     if (status != VST_OK) return vst_fail_in(status, "optim");
     status = vst_schedule_choose(&schedule, vst_optim_schedule(o), o->schedule_options);
-    const bool measures = status == VST_OK && vst_schedule_measures(&schedule);
-    if (status == VST_OK) vst_schedule_clear(&schedule);
     if (status != VST_OK) return vst_fail_in(status, "optim.schedule_options");
-    if (measures && !recipe->data.validation)
-        return vst_fail(
-            VST_ERROR_ARGUMENT,
-            "optim.schedule = %s follows the validation's top-1: set data.validation to a number of samples",
-            vst_optim_schedule(o));
+    vst_schedule_clear(&schedule);
     return VST_OK;
 }
 

@@ -132,6 +132,9 @@ static const vst_option run_table[] = {
     VST_OPTION_STRING(vst_run_options, start_entry, NULL,
                       "run.start: which entry of a checkpoint is taken: model, model_ema …; unset: averages first"),
     VST_OPTION_BOOL(vst_run_options, new_head, false, "run.start: the classifier begins afresh, for other classes"),
+    VST_OPTION_BOOL(vst_run_options, train_mode, true,
+                    "false: trained in evaluation mode, as main.py --no-train-mode: no dropout or drop path, batch "
+                    "norm with its running statistics"),
     VST_OPTION_INT(
         vst_run_options, recover, 0, 0, 100,
         "a value is not finite: go back to the last checkpoint, halve the learning rate, so many times; 0: stop"),

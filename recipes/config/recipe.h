@@ -104,6 +104,7 @@ typedef struct vst_run_options {
                     of an earlier   run may stand here */
     char *start_entry; /* of another program's checkpoint: model, model_ema … */
     bool new_head;     /* the classifier of `start` is not taken */
+    bool train_mode;   /* false: the model computes as in evaluation while it is trained */
     int recover; /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
     double save_minutes; /* between checkpoints while an epoch runs; 0: only after each epoch */
     int log_steps;       /* steps of the optimiser between lines in steps.csv; 0: none */

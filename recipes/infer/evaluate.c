@@ -4,7 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "recipes/infer/model_session.h"
 #include "vision/base/memory.h"
+#include "vision/base/memory_room.h"
 
 static vst_status reserve_ints(int **array, uint64_t count) {
     if (!*array) *array = vst_calloc((size_t)count, sizeof **array);
@@ -29,6 +31,16 @@ out:
 
 size_t vst_evaluation_bytes(uint64_t samples, int heads) {
     return (size_t)samples * (sizeof(int) * (2 + (size_t)heads) + sizeof(float));
+}
+
+vst_status vst_evaluation_check_memory(vst_session *session, const vst_loader *loader, uint64_t samples, int batch,
+                                       const char *advice) {
+    const int largest = samples < (uint64_t)batch ? (int)samples : batch;
+    const vst_status status = largest ? vst_session_prepare(session, largest) : VST_OK;
+    if (status != VST_OK) return status;
+    return vsti_memory_check(vsti_memory_used() + vst_session_bytes(session) + vst_loader_bytes(loader) +
+                                 vst_evaluation_bytes(samples, VST_HEADS),
+                             "the evaluation", advice);
 }
 
 size_t vst_largest(const float *values, size_t count) {

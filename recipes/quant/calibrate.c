@@ -8,6 +8,7 @@
 #include "recipes/infer/model_session.h"
 #include "recipes/quant/internal.h"
 #include "vision/base/memory.h"
+#include "vision/base/memory_room.h"
 
 enum { BINS = 2048, CUTS = 24 };
 
@@ -166,12 +167,13 @@ static vst_status take_means(void *raw, int tap, const float *x, int images, siz
 
 /* ---- the whole ---- */
 
-vst_status vsti_calibration_create(vsti_calibration *out, int taps) {
+vst_status vsti_calibration_create(vsti_calibration *out, int taps, int batch) {
     const size_t count = (size_t)taps + 1;
     *out = (vsti_calibration){.ranges = vst_calloc(count, sizeof *out->ranges),
                               .means = vst_calloc(count, sizeof *out->means),
                               .extremes = vst_calloc(count, sizeof *out->extremes),
-                              .taps = taps};
+                              .taps = taps,
+                              .batch = batch};
     return out->ranges && out->means && out->extremes ? VST_OK : vst_fail_memory(count * sizeof *out->means);
 }
 
@@ -204,6 +206,18 @@ static vst_status reserve(calibration *self, int tap) {
     return VST_OK;
 }
 
+/* The batch's program, and what all taps of it give. */
+static vst_status check_memory(const calibration *self, const vst_loader *loader, int batch) {
+    size_t bytes = 0;
+    vst_status status = vst_session_prepare(self->session, batch);
+    for (int t = 0; t < self->candidates->tap_count; t++)
+        bytes += (size_t)batch * vst_session_tap_at(self->session, t)->floats * sizeof(float);
+    bytes += vst_session_bytes(self->session) + vst_loader_bytes(loader);
+    if (status == VST_OK)
+        status = vsti_memory_check(vsti_memory_used() + bytes, "the calibration", VSTI_QUANT_MEMORY_ADVICE);
+    return status;
+}
+
 vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candidates, vst_loader *loader,
                           const volatile sig_atomic_t *stop, vsti_calibration *out) {
     vst_status status = VST_OK;
@@ -212,6 +226,7 @@ vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candida
     self.histograms = vst_calloc((size_t)candidates->tap_count + 1, sizeof *self.histograms);
     if (!self.histograms) VST_TRY(vst_fail_memory((size_t)candidates->tap_count * sizeof *self.histograms));
     VST_TRY(vsti_taps_open(&self.session, model, candidates));
+    VST_TRY(check_memory(&self, loader, out->batch));
     for (int t = 0; t < candidates->tap_count; t++) VST_TRY(reserve(&self, t));
     VST_TRY(vsti_each_tap(self.session, candidates, loader, stop, take_extremes, &self));
     for (int t = 0; t < candidates->tap_count; t++) find_limits(&self.histograms[t], &out->extremes[t]);

@@ -69,15 +69,17 @@ typedef vst_status vsti_take(void *user, int tap, const float *x, int images, si
 VST_NODISCARD vst_status vsti_each_tap(vst_session *session, const vsti_candidates *candidates, vst_loader *loader,
                                        const volatile sig_atomic_t *stop, vsti_take *take, void *user);
 
+#define VSTI_QUANT_MEMORY_ADVICE "a smaller --batch"
+
 /* What the layers read, by tap. */
 typedef struct vsti_calibration {
     vsti_range *ranges;
     vsti_means *means;
     vsti_extremes *extremes;
-    int taps;
+    int taps, batch; /* batch: images at a time, at most */
     uint64_t images;
 } vsti_calibration;
-VST_NODISCARD vst_status vsti_calibration_create(vsti_calibration *out, int taps);
+VST_NODISCARD vst_status vsti_calibration_create(vsti_calibration *out, int taps, int batch);
 void vsti_calibration_clear(vsti_calibration *calibration);
 /* Fills it from the images of `loader`, which is started three times. */
 VST_NODISCARD vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candidates, vst_loader *loader,

@@ -311,6 +311,11 @@ static const vsti_migration ways[] = {
     {"none", 0, false}, {"0.15", 0.15, false}, {"0.5", 0.5, false}, {"0.95", 0.95, false}, {"fold", 0, true}};
 enum { WAYS = sizeof ways / sizeof *ways };
 
+static vst_status create_calibration(const work *w, vsti_calibration *out) {
+    const int images = w->report->images;
+    return vsti_calibration_create(out, w->candidates.tap_count, w->batch < images ? w->batch : images);
+}
+
 /* Moves scales, and measures what the layers read then. given: the same before. */
 static vst_status use_way(work *w, const vsti_equaliser *equaliser, const vsti_calibration *given, int way,
                           vst_loader *loader) {
@@ -348,7 +353,7 @@ static vst_status move_scales(work *w) {
     vsti_calibration given = {0};
     int best = 0;
     VST_TRY(vsti_equaliser_create(&equaliser, w->model, &w->candidates));
-    VST_TRY(vsti_calibration_create(&given, w->candidates.tap_count));
+    VST_TRY(create_calibration(w, &given));
     if (vsti_equaliser_sets(equaliser)) {
         VST_TRY(vsti_calibrate(w->model, &w->candidates, w->calibration_loader, w->stop, &given));
         VST_TRY(choose_way(w, equaliser, &given, &best));
@@ -440,7 +445,7 @@ static vst_status reserve(work *w) {
     w->rounded = vst_alloc(bytes);
     if (!w->exact || !w->rounded || !w->given) return vst_fail_memory(3 * bytes);
     memcpy(w->given, vst_params_values(w->model->params), bytes);
-    return vsti_calibration_create(&w->calibration, w->candidates.tap_count);
+    return create_calibration(w, &w->calibration);
 }
 
 static vst_status answer_in_float(work *w) {
@@ -474,6 +479,7 @@ vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_qua
     VST_TRY(profile(&w, false));
     VST_TRY(profile(&w, true));
 out:
+    if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, VSTI_QUANT_MEMORY_ADVICE " takes less memory");
     if (status != VST_OK && w.rounded && w.given && w.exact) use_floats(&w, w.given);
     vst_evaluation_clear(&w.float_answers);
     vst_evaluation_clear(&w.float_few);

@@ -10,13 +10,6 @@
 #include "recipes/train/student.h"
 #include "recipes/train/train.h"
 
-/* Sums over the batches of one step of the optimiser, for steps.csv. After a resumption within a step they have its
- * remaining batches alone. */
-typedef struct vsti_step_sums {
-    double batches, loss, labels, begin; /* begin: the clock at the step's beginning */
-    double terms[VST_MAX_TERMS];
-} vsti_step_sums;
-
 typedef struct vsti_trainer {
     const vst_recipe *recipe;
     const vst_train_options *options;
@@ -37,7 +30,6 @@ typedef struct vsti_trainer {
     double saved;                             /* clock of the last checkpoint, or of the beginning */
     double gradient_norms[VST_MAX_TERMS + 1]; /* of labels and terms in the first step */
     double teacher_seconds;                   /* of this session */
-    vsti_step_sums step_sums;
     double waiting; /* share of the time of the last epoch's steps that went into waiting for images; 0 if unknown */
 } vsti_trainer;
 

@@ -57,10 +57,12 @@ static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vs
     vst_graph *g = student->graph;
     int count = 0;
     const vst_value target = vst_input(g, "target", VST_SHAPE(recipe->optim.batch, student->classes));
+    const bool mean = !recipe->run.train_mode && !recipe->term_count; /* of two heads: all that DeiT's give then */
+    const vst_value logits = mean ? vst_model_scores(g) : vst_find(g, "logits");
     const vst_value labels = recipe->optim.loss == VST_LOSS_BCE
-                                 ? vst_binary_cross_entropy(g, vst_find(g, "logits"), target)
-                                 : vst_cross_entropy(g, vst_find(g, "logits"), target, 0); /* smoothed on the host */
-    const vst_value scores = vst_model_scores(g);
+                                 ? vst_binary_cross_entropy(g, logits, target)
+                                 : vst_cross_entropy(g, logits, target, 0); /* smoothed on the host */
+    const vst_value scores = mean ? logits : vst_model_scores(g);
     vst_value total = labels, terms[VST_MAX_TERMS];
     if (recipe->term_count) total = emit_terms(g, recipe, teachers, target, labels, terms);
     outputs[count++] = total;
@@ -181,7 +183,9 @@ vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, co
     student->image_floats = (size_t)common->channels * (size_t)common->image * (size_t)common->image;
     VST_TRY(vst_params_create(&student->params));
     VST_TRY(vst_graph_create(&student->graph, student->params));
+    vst_graph_set_evaluation(student->graph, !recipe->run.train_mode);
     vst_model_build(student->graph, recipe->model, recipe->optim.batch);
+    vst_graph_set_evaluation(student->graph, false); /* projectors are no part of the model */
     VST_TRY(freeze(student->params, recipe->optim.freeze));
     *count = emit_losses(student, recipe, teachers, outputs);
     VST_TRY(vst_graph_finish(student->graph));

@@ -20,6 +20,7 @@
 #include "vision/base/disk.h"
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
+#include "vision/base/memory_room.h"
 #include "vision/base/threads.h"
 
 char *vst_run_folder(const vst_recipe *recipe) {
@@ -198,6 +199,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     VST_TRY(build(t));
     result->parameters = t->student.parameters;
     result->bytes = bytes_used(t);
+    VST_TRY(vsti_memory_check(result->bytes, "the training", VSTI_MEMORY_ADVICE));
     if (checkpoint) VST_TRY(vsti_train_restore(t, &checkpoint));
     else if (t->folder.path) VST_TRY(vsti_run_folder_clean(&t->folder)); /* not before all else is known to be good */
     vst_safetensors_close(checkpoint);
@@ -235,6 +237,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     vst_status status = vsti_team_begin(&team, recipe->run.threads);
     t->progress.threads = team.threads;
     if (status == VST_OK) status = train(t, result);
+    if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, VSTI_MEMORY_ADVICE " takes less memory");
     vsti_team_end(&team);
     vsti_evaluation_destroy(t);
     vsti_student_clear(&t->student);

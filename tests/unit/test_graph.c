@@ -125,8 +125,9 @@ START_TEST(operations) {
         "bias=false",
         "(dx) = conv2d_backward_data(weight, dy) kernel=3 stride=1 padding=[2, 2, 2, 2] dilation=2 groups=4 bias=false",
         "(y, mean, var) = batch_norm(x, weight, bias, running_mean, running_var, num_batches_tracked) epsilon=0.001 "
-        "momentum=0.1",
-        "(dx, dweight, dbias) = batch_norm_backward(x, weight, mean, var, dy) epsilon=0.001 momentum=0.1",
+        "momentum=0.1 running=false",
+        "(dx, dweight, dbias) = batch_norm_backward(x, weight, mean, var, dy) epsilon=0.001 momentum=0.1 "
+        "running=false",
         "(y) = relu(x)",
         "(dx) = relu_backward(y, dy)",
         "(dx) = hardswish_backward(x, dy)",

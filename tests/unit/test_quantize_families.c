@@ -142,7 +142,7 @@ START_TEST(scales_move_without_changing_the_function) {
     answers(&model, exact);
     ck_ok(vst_evaluation_loader(&loader, data, model.config, 8, 1, &(vst_broken_rule){VST_BROKEN_SKIP, 1}));
     ck_ok(vsti_candidates_find(&candidates, &model));
-    ck_ok(vsti_calibration_create(&calibration, candidates.tap_count));
+    ck_ok(vsti_calibration_create(&calibration, candidates.tap_count, 8));
     ck_ok(vsti_calibrate(&model, &candidates, loader, NULL, &calibration));
     ck_ok(vsti_equaliser_create(&equaliser, &model, &candidates));
     ck_assert_msg((vsti_equaliser_sets(equaliser) > 0) == f->moves, "%s: %zu sets", f->label,

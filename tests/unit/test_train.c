@@ -459,6 +459,7 @@ static void interrupted(const char *recipe, bool resume, stop at) {
     session s = {.recipe = recipe,
                  .output = "parts",
                  .resume = resume,
+                 .settings = {"run.log_steps=1"},
                  .stop_phase = at.phase,
                  .stop_epoch = at.epoch,
                  .stop_step = at.step};
@@ -467,7 +468,30 @@ static void interrupted(const char *recipe, bool resume, stop at) {
     ck_assert(exists("parts/last.safetensors"));
     append("parts/log.txt", "{\"epoch\": 77}\n");
     append("parts/summary.csv", "77,not after the checkpoint\n");
+    append("parts/steps.csv", "77,not after the checkpoint\n");
     append("parts/events.out.tfevents.0.vistill", "not after the checkpoint");
+}
+
+/* steps.csv but for the last column, the time. */
+static void same_steps(const char *a, const char *b) {
+    char path[64], *text[2], *rest[2];
+    size_t size;
+    int lines = 0;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/steps.csv", i ? b : a);
+        rest[i] = text[i] = read_whole(path, &size);
+    }
+    for (char *x, *y; (x = strsep(&rest[0], "\n")) && *x; lines++) {
+        ck_assert_ptr_nonnull(y = strsep(&rest[1], "\n"));
+        *strrchr(x, ',') = 0;
+        ck_assert_ptr_nonnull(strrchr(y, ','));
+        *strrchr(y, ',') = 0;
+        ck_assert_str_eq(x, y);
+    }
+    ck_assert_int_gt(lines, EPOCHS);
+    ck_assert_str_eq(rest[1], "");
+    free(text[0]);
+    free(text[1]);
 }
 
 START_TEST(resumes_bit_for_bit) {
@@ -479,11 +503,12 @@ START_TEST(resumes_bit_for_bit) {
         recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe || recipes[_i] == chosen_recipe;
     make_teachers_of(recipes[_i]);
     if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
-    run_fine((session){.recipe = recipes[_i], .output = "whole"});
+    run_fine((session){.recipe = recipes[_i], .output = "whole", .settings = {"run.log_steps=1"}});
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) interrupted(recipes[_i], !distilled || i > 0, stops[i]);
-    run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true});
+    run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true, .settings = {"run.log_steps=1"}});
     same_runs("whole", "parts", EPOCHS);
-    session again = {.recipe = recipes[_i], .output = "parts", .resume = true};
+    same_steps("whole", "parts");
+    session again = {.recipe = recipes[_i], .output = "parts", .resume = true, .settings = {"run.log_steps=1"}};
     ck_ok(run(&again));
     ck_assert(again.result.reused);
     ck_assert_int_eq(again.steps, 0);
@@ -515,21 +540,61 @@ START_TEST(frozen_parameters_stay) {
 }
 END_TEST
 
-/* No validation is twice as good as the best, so that each epoch after the first halves the rate. */
-START_TEST(rate_falls_where_the_validation_stands) {
-    make_teacher();
-    run_fine((session){.recipe = chosen_recipe});
+/* As main.py's --no-train-mode: nothing is dropped, so that the rates do not matter, and running statistics stay. */
+START_TEST(in_evaluation_mode) {
+    static const char *const mode = "run.train_mode=false", *const once = "run.epochs=1", *const twice = "run.epochs=2";
+    run_fine((session){.recipe = student_recipe, .output = "one", .settings = {mode, "model.drop_path=0.5"}});
+    run_fine((session){.recipe = student_recipe, .output = "two"});
+    ck_assert(!tensor_differs("one", "two", "blocks.1.mlp.fc2.weight"));
+    run_fine((session){.recipe = student_recipe, .output = "three", .settings = {"model.drop_path=0.5"}});
+    ck_assert(tensor_differs("one", "three", "blocks.1.mlp.fc2.weight"));
+    run_fine((session){.recipe = teacher_recipe, .output = "four", .settings = {mode, once}});
+    run_fine((session){.recipe = teacher_recipe, .output = "five", .settings = {mode, twice}});
+    ck_assert(!tensor_differs("four", "five", "bn1.running_mean"));
+    ck_assert(!tensor_differs("four", "five", "bn1.num_batches_tracked"));
+    ck_assert(tensor_differs("four", "five", "bn1.weight"));
+    ck_assert(tensor_differs("four", "five", "conv1.weight"));
+}
+END_TEST
+
+/* The rates of a run's epochs. */
+static void read_rates(double *rates) {
     size_t size;
     char *log = read_whole("run/summary.csv", &size);
-    double rates[EPOCHS];
     const char *line = strchr(log, '\n');
     for (int i = 0; i < EPOCHS; i++, line = strchr(line + 1, '\n')) {
         ck_assert_ptr_nonnull(line);
         ck_assert_int_eq(sscanf(line + 1, "%*d,%lf", &rates[i]), 1);
     }
+    free(log);
+}
+
+/* Without a validation split plateau follows the training loss: it falls by 1 % each epoch, but not by half. */
+START_TEST(rate_falls_where_the_loss_stands) {
+    static const char *const options[] = {"optim.schedule_options=patience=0, threshold=0.01, decay_rate=0.5",
+                                          "optim.schedule_options=patience=0, threshold=0.9, decay_rate=0.5"};
+    double rates[EPOCHS];
+    for (int i = 0; i < 2; i++) {
+        run_fine((session){.recipe = student_recipe,
+                           .force = true,
+                           .settings = {"optim.schedule=plateau", options[i], "run.eval_every=3"}});
+        expect_said("follows the training loss");
+        read_rates(rates);
+        ck_assert_double_eq(rates[1], 4e-3);
+        ck_assert_double_eq_tol(rates[2], i ? 2e-3 : 4e-3, 1e-12);
+    }
+}
+END_TEST
+
+/* No validation is twice as good as the best, so that each epoch after the first halves the rate. */
+START_TEST(rate_falls_where_the_validation_stands) {
+    double rates[EPOCHS];
+    make_teacher();
+    run_fine((session){.recipe = chosen_recipe});
+    expect_said("follows the validation's top-1");
+    read_rates(rates);
     ck_assert_double_eq(rates[1], 2e-3); /* the warm-up is over, one validation is measured */
     for (int i = 2; i < EPOCHS; i++) ck_assert_double_eq_tol(rates[i], rates[i - 1] / 2, 1e-12);
-    free(log);
 }
 END_TEST
 
@@ -1260,7 +1325,9 @@ int main(void) {
     tcase_add_test(tests, only_whole_steps);
     tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 6);
     tcase_add_test(tests, frozen_parameters_stay);
+    tcase_add_test(tests, in_evaluation_mode);
     tcase_add_test(tests, rate_falls_where_the_validation_stands);
+    tcase_add_test(tests, rate_falls_where_the_loss_stands);
     tcase_add_test(tests, steps_are_logged);
     tcase_add_test(tests, small_terms_get_advice_that_helps);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);

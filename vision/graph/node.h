@@ -117,6 +117,7 @@ struct vst_graph {
     size_t scope_marks[32];
     int scope_depth;
     bool differentiated, backward, finished;
+    bool evaluation;   /* vst_graph_set_evaluation */
     vst_status status; /* the sticky error */
     char *message;
 };

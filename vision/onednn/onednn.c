@@ -581,13 +581,14 @@ vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape,
     return finish(out, created, descriptor, "batch norm", attributes, &data, 1);
 }
 
-vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, vsti_format format, double epsilon) {
+vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, vsti_format format, double epsilon,
+                                    bool batch) {
     vst_status status = ready();
     if (status != VST_OK) return status;
     dnnl_memory_desc_t data = descriptor_of(shape, format);
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL, hint = NULL;
-    const unsigned flags = dnnl_use_scale | dnnl_use_shift;
+    const unsigned flags = dnnl_use_scale | dnnl_use_shift | (batch ? 0 : dnnl_use_global_stats);
     dnnl_status_t created = dnnl_batch_normalization_forward_primitive_desc_create(
         &hint, engine, dnnl_forward_training, data, data, (float)epsilon, flags, NULL);
     if (created == dnnl_success)

@@ -133,11 +133,12 @@ typedef struct vsti_matmul {
 } vsti_matmul;
 VST_NODISCARD vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *shape);
 
-/* Batch norm in the layout of its input. Training writes MEAN and VARIANCE (biased), inference reads them. */
+/* Batch norm in the layout of its input. Training writes MEAN and VARIANCE (biased), inference reads them. The backward
+ * pass is of the `batch` statistics, or of constant ones. */
 VST_NODISCARD vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, vsti_format format,
                                                  double epsilon, bool training);
 VST_NODISCARD vst_status vsti_batch_norm_backward(vsti_primitive **out, const vst_shape *shape, vsti_format format,
-                                                  double epsilon);
+                                                  double epsilon, bool batch);
 
 typedef enum vsti_pool_kind { VSTI_POOL_MAX, VSTI_POOL_AVERAGE, VSTI_POOL_AVERAGE_PADDED } vsti_pool_kind;
 typedef struct vsti_pool {

@@ -1,11 +1,13 @@
 /* Batch norm through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. Training programs normalise with the
- * batch statistics and update the running ones; inference programs use the running ones. */
+ * batch statistics and update the running ones; inference programs and graphs in evaluation mode use the running ones.
+ */
 #include <string.h>
 
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
     double epsilon, momentum;
+    bool running; /* the graph is in evaluation mode: running statistics in training, too */
 } attributes;
 
 enum { X, WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VARIANCE, COUNTER, INPUTS };
@@ -47,16 +49,18 @@ static vst_status create_forward(vsti_primitive **p, const vst_shape *shape, vst
                                                   : status;
 }
 
-static vst_status create_backward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon) {
-    const vst_status status = vsti_batch_norm_backward(p, shape, *format, epsilon);
-    return replaces_reference(*p, status, format) ? vsti_batch_norm_backward(p, shape, *format, epsilon) : status;
+static vst_status create_backward(vsti_primitive **p, const vst_shape *shape, vsti_format *format,
+                                  const attributes *o) {
+    const vst_status status = vsti_batch_norm_backward(p, shape, *format, o->epsilon, !o->running);
+    return replaces_reference(*p, status, format) ? vsti_batch_norm_backward(p, shape, *format, o->epsilon, !o->running)
+                                                  : status;
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[X]);
     vsti_format format = vsti_f32_format(lowering, node->inputs[X]);
-    const bool training = vsti_is_training(lowering);
+    const bool training = vsti_is_training(lowering) && !o->running;
     vsti_primitive *p = NULL;
     vst_status status = create_forward(&p, shape, &format, o->epsilon, training);
     if (status != VST_OK) {
@@ -138,7 +142,7 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
     vsti_primitive *p = NULL;
-    vst_status status = create_backward(&p, shape, &format, o->epsilon);
+    vst_status status = create_backward(&p, shape, &format, o);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
@@ -157,6 +161,7 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
 
 static const vsti_attribute described[] = {{"epsilon", VSTI_DOUBLE, offsetof(attributes, epsilon), NULL},
                                            {"momentum", VSTI_DOUBLE, offsetof(attributes, momentum), NULL},
+                                           {"running", VSTI_BOOL, offsetof(attributes, running), NULL},
                                            {0}};
 
 static const vsti_operation backward = {.name = "batch_norm_backward",
@@ -170,8 +175,11 @@ static const vsti_operation backward = {.name = "batch_norm_backward",
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
-    const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, X)), vsti_input_of(node, WEIGHT),
-                                vsti_output_of(node, 1), vsti_output_of(node, 2), vsti_incoming(gradients, node, 0)};
+    const bool running = ((const attributes *)node->attributes)->running;
+    const vst_value mean = running ? vsti_input_of(node, RUNNING_MEAN) : vsti_output_of(node, 1);
+    const vst_value variance = running ? vsti_input_of(node, RUNNING_VARIANCE) : vsti_output_of(node, 2);
+    const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, X)), vsti_input_of(node, WEIGHT), mean,
+                                variance, vsti_incoming(gradients, node, 0)};
     vst_value dx = vsti_emit(graph, &backward, inputs, 5, node->attributes);
     vsti_add_gradient(gradients, vsti_input_of(node, X), dx);
     vsti_add_gradient(gradients, vsti_input_of(node, WEIGHT), vsti_output(graph, dx, 1));
@@ -212,6 +220,7 @@ vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
         [RUNNING_MEAN] = vst_param(g, "running_mean", channels, zeros),
         [RUNNING_VARIANCE] = vst_param(g, "running_var", channels, ones),
         [COUNTER] = vst_param(g, "num_batches_tracked", VST_SCALAR, (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_COUNTER})};
-    const attributes o = {options.epsilon ? options.epsilon : 1e-5, options.momentum ? options.momentum : 0.1};
+    const attributes o = {options.epsilon ? options.epsilon : 1e-5, options.momentum ? options.momentum : 0.1,
+                          g->evaluation};
     return vsti_emit(g, &operation, inputs, INPUTS, &o);
 }
