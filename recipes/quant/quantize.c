@@ -367,7 +367,7 @@ out:
 }
 
 /* Rounds the weights of the layers from *first on whose moments fit into memory together; *first becomes the next. */
-static vst_status round_some(work *w, vsti_moments *moments, size_t *first) {
+static vst_status round_some(work *w, vsti_moments *moments, size_t *first, vst_progress *progress) {
     vst_status status = VST_OK;
     const size_t begin = *first, count = w->candidates.count;
     size_t bytes = 0, end = begin;
@@ -385,6 +385,7 @@ static vst_status round_some(work *w, vsti_moments *moments, size_t *first) {
         const vsti_candidate *layer = &w->candidates.list[i];
         VST_TRY(vsti_check_stop(w->stop));
         if (layer->usable) VST_TRY(vsti_round(w->rounded + layer->weight, layer, &moments[i]));
+        vst_progress_update(progress, i + 1, NAN);
     }
 out:
     for (size_t i = begin; i < count; i++) {
@@ -396,14 +397,17 @@ out:
 
 static vst_status round_weights(work *w) {
     vst_status status = VST_OK;
+    vst_progress progress = {0};
     vsti_moments *moments = vst_calloc(w->candidates.count + 1, sizeof *moments);
     if (!moments) return vst_fail_memory(w->candidates.count * sizeof *moments);
     for (size_t i = 0; i < w->candidates.count; i++)
         if (w->candidates.list[i].usable) vsti_moments_describe(&moments[i], &w->candidates.list[i]);
     use_floats(w, w->exact);
     memcpy(w->rounded, w->exact, bytes_of(w));
-    for (size_t first = 0; first < w->candidates.count;) VST_TRY(round_some(w, moments, &first));
+    vst_progress_start(&progress, "rounding weights", "layers", w->candidates.count);
+    for (size_t first = 0; first < w->candidates.count;) VST_TRY(round_some(w, moments, &first, &progress));
 out:
+    vst_progress_finish(&progress);
     vst_free(moments);
     return status;
 }

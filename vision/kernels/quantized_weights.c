@@ -24,17 +24,20 @@ static float step_of(const vsti_weight_quantization *s, const float *row) {
     return step > FLT_MIN ? step : 1; /* denormal ones are 0 */
 }
 
-/* Integers of one row; returns their sum. Where both neighbours were rounded up their sum may be one too large. */
+/* To nearest, ties to even. Where both neighbours are rounded up their sum may be one too large; beside: the integer of
+ * the one before, or 0. */
+static inline float rounded(float x, float step, float beside) {
+    const float q = x / step + 12582912.0f - 12582912.0f;
+    if (q + beside > VSTI_PAIR_LEVELS) return q - 1;
+    return q + beside < -VSTI_PAIR_LEVELS ? q + 1 : q;
+}
+
+/* Integers of one row; returns their sum. */
 static int64_t quantize_row(const vsti_weight_quantization *s, const float *row, float step, int8_t *q) {
     int64_t sum = 0;
     for (int64_t i = 0; i < s->inner; i++) {
         const int64_t other = neighbour(s, i);
-        float rounded = row[i] / step + 12582912.0f - 12582912.0f; /* to nearest, ties to even */
-        if (other >= 0 && other < i) {
-            if (rounded + (float)q[other] > VSTI_PAIR_LEVELS) rounded -= 1;
-            if (rounded + (float)q[other] < -VSTI_PAIR_LEVELS) rounded += 1;
-        }
-        q[i] = (int8_t)rounded;
+        q[i] = (int8_t)rounded(row[i], step, other >= 0 && other < i ? q[other] : 0);
         sum += q[i];
     }
     return sum;
