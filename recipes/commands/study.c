@@ -22,6 +22,13 @@ static void agreement_cell(vst_table *table, double agreement) {
     else vst_table_cell(table, "%.1f", agreement);
 }
 
+/* Where models are the same on integers and in float32, their agreement takes the place of the parameters. */
+static bool has_integers(const vst_study_result *result) {
+    for (int i = 0; i < result->row_count; i++)
+        if (!isnan(result->rows[i].float_agreement)) return true;
+    return false;
+}
+
 /* In lines of at most 80 columns. */
 static void print_wrapped(const char *text) {
     enum { COLUMNS = 80 };
@@ -46,13 +53,15 @@ static void print_wrapped(const char *text) {
 static vst_status print_result(const vst_study_result *result) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms, 1 core",
-                                                      ">as teacher %", ">minutes", NULL}));
+    const bool integers = has_integers(result);
+    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", integers ? ">as float %" : ">parameters",
+                                                      ">MB", ">ms, 1 core", ">as teacher %", ">minutes", NULL}));
     for (int i = 0; i < result->row_count; i++) {
         const vst_study_row *row = &result->rows[i];
         vst_table_cell(table, "%s", row->name);
         top1_cell(table, row);
-        vst_table_cell(table, "%.3f M", row->parameters / 1e6);
+        if (integers) agreement_cell(table, row->float_agreement);
+        else vst_table_cell(table, "%.3f M", row->parameters / 1e6);
         vst_table_cell(table, "%.2f", row->megabytes);
         vst_table_cell(table, "%.2f", row->latency_ms);
         agreement_cell(table, row->agreement);
@@ -135,8 +144,9 @@ const vst_command vsti_command_study = {
     .words = "STUDY",
     .summary = "run several recipes in turn and compare their models",
     .help =
-        "Trains what the study file lists (teacher, plain student, distilled students), measures all models on the\n"
-        "test split and writes report.html. Runs that are finished are kept, interrupted ones continue: after\n"
+        "Trains what the study file lists (teacher, plain student, distilled students), quantises what it says,\n"
+        "measures all models on the test split and writes report.html. Runs that are finished are kept, interrupted "
+        "ones continue: after\n"
         "Ctrl-C the same command goes on.",
     .flags = flags,
     .minimum = 1,

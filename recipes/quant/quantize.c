@@ -143,12 +143,6 @@ static vst_status evaluate(work *w, bool few, vst_evaluation *evaluation) {
     return status;
 }
 
-static double agreement(const vst_evaluation *a, const vst_evaluation *b) {
-    uint64_t equal = 0;
-    for (uint64_t i = 0; i < a->samples; i++) equal += a->predictions[i] == b->predictions[i];
-    return 100 * (double)equal / (double)a->samples;
-}
-
 static double relative_error(const vst_evaluation *exact, const vst_evaluation *other) {
     double error = 0, square = 0;
     for (size_t i = 0; i < (size_t)exact->samples * (size_t)exact->classes; i++) {
@@ -190,7 +184,7 @@ static vst_status measure(work *w, const float *weights, bool few, double *error
         *error = relative_error(exact, &e);
         if (!few) {
             r->top1 = e.top1;
-            r->agreement = agreement(exact, &e);
+            r->agreement = vst_agreement(exact, &e);
             r->expected_changes = expected_changes(exact, &e);
             r->logit_error = *error;
         }

@@ -1,4 +1,4 @@
-/* Weights of products on 8-bit integers. */
+/* Weights of products on 8-bit integers, and the same as float32 for training. */
 #include <float.h>
 
 #include "vision/kernels/exact.h"
@@ -41,6 +41,20 @@ static int64_t quantize_row(const vsti_weight_quantization *s, const float *row,
         sum += q[i];
     }
     return sum;
+}
+
+void K(fake_quantize_weights)(const vsti_weight_quantization *s, const float *x, float *y) {
+#pragma omp parallel for schedule(static) if (s->out * s->inner > VSTI_PARALLEL)
+    for (int64_t o = 0; o < s->out; o++) {
+        const float *row = x + o * s->inner;
+        float *to = y + o * s->inner;
+        const float step = step_of(s, row);
+        for (int64_t i = 0; i < s->inner; i++) {
+            const int64_t other = neighbour(s, i);
+            to[i] = rounded(row[i], step, other >= 0 && other < i ? to[other] : 0);
+        }
+        for (int64_t i = 0; i < s->inner; i++) to[i] *= step;
+    }
 }
 
 void K(quantize_weights)(const vsti_weight_quantization *s, const vsti_batch_norm *norm, const float *weight,
