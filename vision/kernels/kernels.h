@@ -69,12 +69,14 @@ typedef struct vsti_uint8 {
     int32_t zero_point;
 } vsti_uint8;
 
-/* Weights (out, inner) of a product whose input is x = input_scale (u - input_zero_point), u of uint8. Row o becomes
- * integers of step s[o] = max |weight| / 63: products of two neighbours with any uint8 then fit in 16 bits, as
- * processors without VNNI add them, and all processors compute the same integers. */
-enum { VSTI_WEIGHT_LEVELS = 63 };
+/* Weights (out, channels, window) of a product whose input is x = input_scale (u - input_zero_point), u of uint8. Row o
+ * becomes integers in [-127, 127] of step s[o]. Processors without VNNI add the products of two neighbours, channels 2
+ * i and 2 i + 1 of one place in the window, in 16 bits: sums of such weights are in [-128, 128], so that nothing
+ * overflows there and all processors compute the same integers. s[o] is the least step with which both hold. */
+enum { VSTI_WEIGHT_LEVELS = 127, VSTI_PAIR_LEVELS = 128 };
 typedef struct vsti_weight_quantization {
-    int64_t out, inner;
+    int64_t out, inner; /* inner: channels * window */
+    int64_t window;
     float input_scale;
     int32_t input_zero_point;
 } vsti_weight_quantization;
@@ -184,7 +186,7 @@ typedef struct vsti_kernels {
     /* dx = dy where q lies in 0 … 255 before it is clamped, else 0; dx may be dy. */
     void (*fake_quantize_backward)(float scale, int zero_point, const float *x, const float *dy, float *dx, int64_t n);
     /* y (out, inner) = the integers of quantize_weights times their step. */
-    void (*fake_quantize_weights)(const float *x, float *y, int64_t out, int64_t inner);
+    void (*fake_quantize_weights)(const vsti_weight_quantization *shape, const float *x, float *y);
     /* The product is scales[o] (q u)[o] + shifts[o], bias (NULL: none) and batch norm (NULL: none) included. */
     void (*quantize_weights)(const vsti_weight_quantization *shape, const vsti_batch_norm *norm, const float *weight,
                              const float *bias, int8_t *q, float *scales, float *shifts);

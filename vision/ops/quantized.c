@@ -29,6 +29,7 @@ static packing describe(vsti_lowering *lowering, const vsti_node *node, const vs
     memset(&p, 0, sizeof p); /* compared as bytes */
     p.shape.out = weight->dim[0];
     p.shape.inner = vst_shape_count(weight) / weight->dim[0];
+    p.shape.window = p.shape.inner / weight->dim[1];
     p.shape.input_scale = input->scales[0];
     p.shape.input_zero_point = input->zero_point;
     p.norm = norm != NULL;
