@@ -53,6 +53,7 @@ typedef struct sample { /* WebDataset: the members seen so far with one key */
     char key[VSTI_TAR_NAME_MAX];
     size_t image;                     /* index of its entry, SIZE_MAX: none yet */
     bool from_cls, from_json, number; /* where the label comes from; a .txt that holds a number */
+    bool other_label;                 /* a label (.cls) whose name has more than the key before its ending */
     char other[64];                   /* an image whose name has more than the key before its ending, "" if none */
     int32_t label;
 } sample;
@@ -165,6 +166,7 @@ static void finish_sample(const sample *self, fault *found) {
     if (found->found || !*self->key || strncmp(slash ? slash + 1 : self->key, "__", 2) == 0) return; /* __meta__ */
     if (self->image == SIZE_MAX && *self->other) {
         found->found = true;
+        found->always |= self->other_label;
         snprintf(
             found->text, sizeof found->text,
             "%s: the key of a sample ends at the first dot, here \"%s\", which has no image of its own: take names "
@@ -201,6 +203,8 @@ static vst_status take_member(vsti_tar_index *index, vsti_tar_reader *reader, co
     if (is_image && end && strchr(extension, '.'))
         snprintf(current->other, sizeof current->other, "%s",
                  strrchr(member->name, '/') ? strrchr(member->name, '/') + 1 : member->name);
+    const char *last = strrchr(extension, '.');
+    current->other_label |= last && strcasecmp(last, ".cls") == 0;
     if (end && strcasecmp(extension, "cls") == 0) {
         VST_TRY(read_cls(reader, member, &current->label));
         current->from_cls = true;

@@ -103,7 +103,8 @@ if wanted clang; then
     fi
 fi
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
-    LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0"
+    LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" \
+    TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp"
 ! wanted asan || part asan asan
 # OpenMP's own library is not instrumented, so the thread sanitizer is kept to the parts that use POSIX threads, and
 # programs run there with one OpenMP thread each.

@@ -205,7 +205,8 @@ static vst_status check_length(const vst_loader *self) {
 }
 
 static vst_status create_slots(vst_loader *self) {
-    const size_t batch = (size_t)self->options.batch, side = (size_t)self->options.size;
+    const uint64_t count = vst_order_count(&self->order), wanted = (uint64_t)self->options.batch;
+    const size_t batch = (size_t)(count < wanted ? count : wanted), side = (size_t)self->options.size;
     const size_t classes = (size_t)self->options.targets.classes;
     size_t bytes, targets, all;
     self->image_floats = (size_t)self->options.channels * side * side; /* no overflow: both are bounded */
@@ -273,6 +274,7 @@ vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const
     self->steps = count / batch + (!options->drop_last && count % batch != 0);
     self->claimed = self->steps; /* nothing to do before vst_loader_start */
     self->ring = options->workers ? (options->prefetch ? options->prefetch : DEFAULT_PREFETCH) + 1 : 1;
+    if (self->steps && (uint64_t)self->ring > self->steps) self->ring = (int)self->steps;
     pthread_mutex_init(&self->mutex, NULL); /* these cannot fail with default attributes */
     pthread_cond_init(&self->work, NULL);
     pthread_cond_init(&self->done, NULL);

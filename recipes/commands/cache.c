@@ -14,12 +14,12 @@
 extern const vst_command vsti_command_cache;
 
 static void print_size(const vst_recipe *recipe, const vst_cache_size *size) {
-    printf("%s: %" PRIu64 " records of %" PRIu64 " complete %s, %.1f MB", recipe->distill.cache, size->records,
-           size->blocks,
-           recipe->augment.views ? size->blocks == 1 ? "view" : "views"
-           : size->blocks == 1   ? "epoch"
-                                 : "epochs",
-           (double)size->bytes / 1e6);
+    vst_print_part(stdout, "%s: %" PRIu64 " records of %" PRIu64 " complete %s, %.1f MB", recipe->distill.cache,
+                   size->records, size->blocks,
+                   recipe->augment.views ? size->blocks == 1 ? "view" : "views"
+                   : size->blocks == 1   ? "epoch"
+                                         : "epochs",
+                   (double)size->bytes / 1e6);
 }
 
 /* ---- build ---- */

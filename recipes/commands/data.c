@@ -173,7 +173,7 @@ static vst_status preview(const vst_arguments *arguments) {
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "train", &options));
     VST_TRY(vst_data_preview(dataset, augment ? augment : "", (uint64_t)seed, count, &sheet));
     VST_TRY(vst_png_write(output, &sheet));
-    printf("%s: %d x %d pixels\n", output, sheet.width, sheet.height);
+    vst_print_line(stdout, "%s: %d x %d pixels", output, sheet.width, sheet.height);
 out:
     vst_image_clear(&sheet);
     vst_dataset_close(dataset);
@@ -226,8 +226,8 @@ static vst_status dump(const vst_arguments *arguments) {
     VST_TRY(vst_flag_int(arguments, "batches", 1, 10000, &batches));
     VST_TRY(vst_flag_int(arguments, "epoch", 1, 1000000, &epoch));
     VST_TRY(vst_data_dump(recipe, epoch - 1, batches, output, &written));
-    printf("%s: %d batch%s of epoch %d, %d images each\n", output, written, written == 1 ? "" : "es", epoch,
-           recipe->optim.batch);
+    vst_print_line(stdout, "%s: %d batch%s of epoch %d, %d images each", output, written, written == 1 ? "" : "es",
+                   epoch, recipe->optim.batch);
 out:
     vst_recipe_destroy(recipe);
     return status;

@@ -86,6 +86,8 @@ static vst_status read_policy(const char *word, vst_broken_policy *policy) {
     return vst_fail(VST_ERROR_ARGUMENT, "--broken %s: it must be error, warn or skip", word);
 }
 
+static const char memory_advice[] = "a smaller --batch or --workers";
+
 static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_model *model = NULL;
@@ -95,9 +97,11 @@ static int run(const vst_arguments *arguments) {
     vst_session *session = NULL;
     vst_evaluation evaluation = {0};
     vst_latency latency;
+    vst_session_options options = {0};
     int batch = 256, workers = 1;
     vst_broken_rule broken = {.limit = 0.01};
     const char *split = vst_flag_value(arguments, "split");
+    VST_TRY(vst_flag_bf16(arguments, &options.bf16));
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
     VST_TRY(vst_flag_int(arguments, "workers", 0, 256, &workers));
     VST_TRY(read_policy(vst_flag_value(arguments, "broken"), &broken.policy));
@@ -109,15 +113,17 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_classes_view(&view, dataset, &to, &match));
     vst_class_match_log(&match, &from, &to);
     VST_TRY(vst_evaluation_loader(&loader, view ? view : dataset, model->config, batch, workers, &broken));
-    VST_TRY(vst_session_create_model(&session, model, NULL));
+    VST_TRY(vst_session_create_model(&session, model, &options));
+    VST_TRY(vst_evaluation_check_memory(session, loader, vst_dataset_count(dataset), batch, memory_advice));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false,
                          vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
                          &evaluation));
-    VST_TRY(vst_model_latency(model, &latency));
+    VST_TRY(vst_model_latency(model, options.bf16, &latency));
     if (vst_flag_given(arguments, "json"))
         VST_TRY(print_json(&evaluation, &match, vst_loader_broken(loader), latency.median));
     else VST_TRY(print_text(&evaluation, model, &match, vst_loader_broken(loader), latency.median));
 out:
+    if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, "%s takes less memory", memory_advice);
     vst_evaluation_clear(&evaluation);
     vst_session_close(session);
     vst_loader_destroy(loader);
@@ -134,6 +140,7 @@ static const vst_flag flags[] = {
     {"batch", 0, "N", "images at a time, 256 by default"},
     {"workers", 0, "N", "threads that read images, 1 by default"},
     {"broken", 0, "POLICY", "images that cannot be read: error (the default), warn or skip, up to 1 % of them"},
+    VST_PRECISION_FLAG,
     {"json", 0, NULL, "one JSON object for machines"},
     {0}};
 

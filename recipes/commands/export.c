@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/deploy/exporters/exporter.h"
 #include "vision/base/memory.h"
 
@@ -17,7 +18,8 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_exporter_find(&exporter, vst_flag_value(arguments, "format"), output));
     VST_TRY(vst_model_read(&model, arguments->words[0]));
     VST_TRY(exporter->write(model, output, &note));
-    printf("written     %s (%s)\nnote        %s\n", output, exporter->name, note);
+    vst_print_line(stdout, "written     %s (%s)", output, exporter->name);
+    vst_print_line(stdout, "note        %s", note);
 out:
     vst_free(note);
     vst_model_destroy(model);

@@ -95,8 +95,9 @@ out:
     return status;
 }
 
-/* Those that a model file of ours has, if there are as many; else ImageNet's for 1000 classes, or numbers. */
-static vst_status default_names(names *self, const vst_weights *weights, int classes) {
+/* Those of config.json beside the file, or that a model file of ours has, if there are as many; else ImageNet's for
+ * 1000 classes, or numbers. */
+static vst_status default_names(names *self, const vst_weights *weights, const vst_import_origin *origin, int classes) {
     vst_status status = VST_OK;
     size_t capacity = 0;
     const char *text = vst_weights_metadata(weights, "vistill.classes");
@@ -105,6 +106,7 @@ static vst_status default_names(names *self, const vst_weights *weights, int cla
     for (int i = 0; i < classes; i++) {
         char number[16];
         const char *name = known ? json_string_value(json_array_get(list, (size_t)i)) : NULL;
+        if (origin->labels) name = origin->labels[i];
         if (!name) name = vsti_default_class_name(i, classes, number);
         VST_TRY(add_name(self, &capacity, name, strlen(name)));
     }
@@ -171,8 +173,10 @@ static void print_rows(const char *title, const vst_import_report *report, vst_i
 }
 
 /* A guess of the names is said. */
-static void print_classes(const vst_arguments *arguments, const vst_weights *weights, int count) {
-    const bool known = vst_flag_value(arguments, "classes") || vst_weights_metadata(weights, "vistill.classes");
+static void print_classes(const vst_arguments *arguments, const vst_weights *weights, const vst_import_origin *origin,
+                          int count) {
+    const bool known =
+        vst_flag_value(arguments, "classes") || vst_weights_metadata(weights, "vistill.classes") || origin->labels;
     if (known) return;
     if (count == VSTI_IMAGENET_CLASSES)
         printf("classes     1000, taken for those of ImageNet-1k; --classes FILE names others\n");
@@ -198,12 +202,14 @@ static void print_beside(const vst_import_report *report) {
 
 static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
     char text[VST_PREPROCESSING_TEXT];
-    if (*origin->options) printf("options     %s, as the tensors have it\n", origin->options);
+    if (*origin->options) vst_print_line(stdout, "options     %s, as the tensors have it", origin->options);
+    if (*origin->beside) vst_print_line(stdout, "beside      config.json: %s", origin->beside);
     printf("images      ");
     vst_text_write(stdout, vst_preprocessing_text(model, text), 12, vst_terminal_width(stdout) - 12);
     if (*origin->project)
         printf("            as %s%s%s\n", origin->project, origin->version ? " " : "",
                origin->version ? origin->version : "");
+    if (origin->squeezes) printf("            (which squeezes pictures to a square; here the middle is cut out)\n");
     if (origin->rival && origin->version)
         printf("            if they are its %s: --preprocessing %s:%s\n", origin->rival, origin->project,
                origin->rival);
@@ -214,9 +220,10 @@ static void print_summary(const char *path, const vst_model_config *model, const
                           const vst_import_report *report, const vst_import_origin *origin) {
     struct stat info;
     const char *entry = vst_weights_entry(weights);
-    printf("model       %s (%s)\nfile        %s\nformat      %s%s%s%s\n", model->variant, model->backbone->help,
-           vst_weights_path(weights), vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
-           entry ? "\"" : "");
+    printf("model       %s (%s)\n", model->variant, model->backbone->help);
+    vst_print_line(stdout, "file        %s", vst_weights_path(weights));
+    vst_print_line(stdout, "format      %s%s%s%s", vst_weights_format(weights), entry ? ", entry \"" : "",
+                   entry ? entry : "", entry ? "\"" : "");
     for (size_t i = 0; i < vst_weights_skipped_count(weights); i++)
         vst_print_line(stdout, "%-11s %s", "skipped", vst_weights_skipped_at(weights, i));
     printf("tensors     %zu taken, %zu of them renamed, %zu resized\n", report->taken,
@@ -229,7 +236,8 @@ static void print_summary(const char *path, const vst_model_config *model, const
     print_rows("not finite", report, VST_IMPORT_NOT_FINITE);
     print_origin(model, origin);
     const double bytes = stat(path, &info) == 0 ? (double)info.st_size : 0;
-    printf("written     %s (%.1f %s)\n", path, bytes < 1e6 ? bytes / 1e3 : bytes / 1e6, bytes < 1e6 ? "kB" : "MB");
+    vst_print_line(stdout, "written     %s (%.1f %s)", path, bytes < 1e6 ? bytes / 1e3 : bytes / 1e6,
+                   bytes < 1e6 ? "kB" : "MB");
 }
 
 /* ---- The command ---- */
@@ -271,7 +279,7 @@ static int run(const vst_arguments *arguments) {
     vst_model_config *model = NULL;
     vst_params *params = NULL;
     vst_import_report report = {0};
-    vst_import_origin origin;
+    vst_import_origin origin = {.project = ""};
     names classes = {0};
     const char *output = vst_flag_value(arguments, "output"), *list = vst_flag_value(arguments, "classes");
     if (!output) return vst_command_usage(&vsti_command_import, "say with -o FILE where to write the model");
@@ -282,14 +290,15 @@ static int run(const vst_arguments *arguments) {
     choice.settings = vst_flag_values(arguments, "set", &choice.setting_count);
     VST_TRY(vst_import_model(&model, &origin, weights, &choice));
     const int count = vst_model_common_of(model)->classes;
-    VST_TRY(list ? read_names(&classes, list, count) : default_names(&classes, weights, count));
+    VST_TRY(list ? read_names(&classes, list, count) : default_names(&classes, weights, &origin, count));
     VST_TRY(import_into(&params, &report, model, weights, arguments));
     VST_TRY(write_model(output, model, params, &classes, weights, &report, &origin));
     print_summary(output, model, weights, &report, &origin);
-    print_classes(arguments, weights, count);
+    print_classes(arguments, weights, &origin, count);
     if (origin.unnamed) vst_warn_unnamed(output);
 out:
     names_clear(&classes);
+    vst_import_origin_clear(&origin);
     vst_import_report_clear(&report);
     vst_params_destroy(params);
     vst_model_config_destroy(model);

@@ -28,6 +28,7 @@ typedef struct subject {
     vst_model_part *parts;
     size_t part_count;
     int batch;
+    bool bf16; /* the plan */
 } subject;
 
 static void subject_clear(subject *self) {
@@ -41,7 +42,8 @@ static void subject_clear(subject *self) {
 static vst_status measure(subject *self) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
-    VST_TRY(vst_session_create_model(&session, self->model, &(vst_session_options){.profile = true}));
+    VST_TRY(
+        vst_session_create_model(&session, self->model, &(vst_session_options){.profile = true, .bf16 = self->bf16}));
     VST_TRY(vst_session_measure(session, self->batch, PROFILE_RUNS, &self->profile));
 out:
     vst_session_close(session);
@@ -345,7 +347,7 @@ static vst_status print_advice(const vst_weights *weights) {
                        vst_weights_path(weights), fit == 1 ? list[0].variant : "NAME");
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
-    else if (fit && *list[0].options) printf("with %s, as the tensors have it\n", list[0].options);
+    else if (fit && *list[0].options) vst_print_line(stdout, "with %s, as the tensors have it", list[0].options);
     else if (!fit && count && !vst_import_is_foreign(&list[0], weights))
         printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant,
                list[0].problems);
@@ -372,8 +374,9 @@ static vst_status show_weights(const vst_weights *weights, const vst_arguments *
                         "%s is no model file, so there is nothing to run: make it one with `vistill import`",
                         vst_weights_path(weights));
     if (vst_flag_given(arguments, "json")) return weights_json(weights);
-    printf("format      %s%s%s%s\n\n", vst_weights_format(weights), entry ? ", entry \"" : "", entry ? entry : "",
-           entry ? "\"" : "");
+    vst_print_line(stdout, "format      %s%s%s%s", vst_weights_format(weights), entry ? ", entry \"" : "",
+                   entry ? entry : "", entry ? "\"" : "");
+    putchar('\n');
     VST_TRY(print_weights(weights));
     VST_TRY(print_advice(weights));
 out:
@@ -387,6 +390,7 @@ static vst_status show_model(subject *self, const vst_arguments *arguments) {
     const bool tensors = vst_flag_given(arguments, "tensors"), plan = vst_flag_given(arguments, "plan");
     self->batch = 1;
     VST_TRY(vst_flag_int(arguments, "batch", 1, 4096, &self->batch));
+    VST_TRY(vst_flag_bf16(arguments, &self->bf16));
     VST_TRY(subject_open(self, arguments->words[0], plan));
     if (vst_flag_given(arguments, "json")) return print_json(self, tensors);
     VST_TRY(print_facts(self));
@@ -415,6 +419,7 @@ out:
 static const vst_flag flags[] = {{"tensors", 0, NULL, "all tensors instead of the model's parts"},
                                  {"plan", 0, NULL, "the inference plan: implementation, work and time of each node"},
                                  {"batch", 0, "N", "images in the plan, 1 by default"},
+                                 {"precision", 0, "TYPE", "of the plan's products: f32, the default, or bf16"},
                                  {"json", 0, NULL, "one JSON object for machines"},
                                  {0}};
 

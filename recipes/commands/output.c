@@ -46,14 +46,26 @@ void vst_text_clean(char *text) {
 
 /* ---- Text ---- */
 
-void vst_print_line(FILE *file, const char *format, ...) {
+static void print_clean(FILE *file, const char *format, va_list arguments) {
     char text[LINE_BYTES];
+    vsnprintf(text, sizeof text, format, arguments);
+    vst_text_clean(text);
+    fputs(text, file);
+}
+
+void vst_print_part(FILE *file, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    print_clean(file, format, arguments);
     va_end(arguments);
-    vst_text_clean(text);
-    fprintf(file, "%s\n", text);
+}
+
+void vst_print_line(FILE *file, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    print_clean(file, format, arguments);
+    va_end(arguments);
+    fputc('\n', file);
 }
 
 /* ---- JSON ---- */

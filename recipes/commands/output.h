@@ -14,6 +14,9 @@ void vst_text_clean(char *text);
 /* Prints one line, filtered by vst_text_clean and cut at 8 kB, and ends it. */
 void vst_print_line(FILE *file, const char *format, ...) VST_PRINTF(2, 3);
 
+/* A part of a line: what foreign text stands in is filtered alike, and no end of a line gets through. */
+void vst_print_part(FILE *file, const char *format, ...) VST_PRINTF(2, 3);
+
 /* A JSON string of any bytes: those that are not UTF-8 become U+FFFD. NULL without memory. */
 json_t *vst_json_text(const char *text);
 /* Prints the value as one line of ASCII to standard output and releases it; NULL, or what cannot be written, is an

@@ -36,12 +36,12 @@ void vst_duration_text(double seconds, char *text, size_t size) {
     else snprintf(text, size, "%ld:%02ld:%02ld", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
-/* 12345.6 -> "12,346", 3.21 -> "3.2". */
+/* 12345.6 -> "12,346", 3.21 -> "3.2", 5834567 -> "5.8 M". */
 static void rate_text(double rate, char *text, size_t size) {
     if (rate < 100) snprintf(text, size, "%.1f", rate);
     else if (rate < 1e3) snprintf(text, size, "%.0f", rate);
     else if (rate < 1e6) snprintf(text, size, "%.0f,%03.0f", floor(rate / 1e3), floor(fmod(rate, 1e3)));
-    else snprintf(text, size, "%.3g", rate);
+    else snprintf(text, size, "%.1f M", rate / 1e6);
 }
 
 /* The parts of the line in the order in which they stand, and how early each gives way where there is no room. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/report/page_data.h"
 #include "vision/base/memory.h"
 
@@ -38,7 +39,7 @@ static vst_status write_page(vsti_measured_runs *set, const char *output) {
     snprintf(title, sizeof title, "%d runs beside each other", count);
     page.report.title = count == 1 ? set->runs[0].name : title;
     VST_TRY(vst_report_write(path, &page.report, &figures));
-    printf("report: %s%s\n", path, figures ? "" : " (without figures: gnuplot is not installed)");
+    vst_print_line(stdout, "report: %s%s", path, figures ? "" : " (without figures: gnuplot is not installed)");
 out:
     vsti_page_data_clear(&page);
     vst_free(path);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/commands/train_progress.h"
 #include "recipes/study/study.h"
@@ -19,6 +20,13 @@ static void top1_cell(vst_table *table, const vst_study_row *row) {
 static void agreement_cell(vst_table *table, double agreement) {
     if (isnan(agreement)) vst_table_cell(table, "-");
     else vst_table_cell(table, "%.1f", agreement);
+}
+
+/* Where models are the same on integers and in float32, their agreement takes the place of the parameters. */
+static bool has_integers(const vst_study_result *result) {
+    for (int i = 0; i < result->row_count; i++)
+        if (!isnan(result->rows[i].float_agreement)) return true;
+    return false;
 }
 
 /* In lines of at most 80 columns. */
@@ -35,7 +43,7 @@ static void print_wrapped(const char *text) {
             used = 0;
         }
         used += width + (used > 0);
-        printf(used > width ? " %s" : "%s", word);
+        vst_print_part(stdout, used > width ? " %s" : "%s", word);
         text += length;
         text += strspn(text, " ");
     }
@@ -45,13 +53,15 @@ static void print_wrapped(const char *text) {
 static vst_status print_result(const vst_study_result *result) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms, 1 core",
-                                                      ">as teacher %", ">minutes", NULL}));
+    const bool integers = has_integers(result);
+    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", integers ? ">as float %" : ">parameters",
+                                                      ">MB", ">ms, 1 core", ">as teacher %", ">minutes", NULL}));
     for (int i = 0; i < result->row_count; i++) {
         const vst_study_row *row = &result->rows[i];
         vst_table_cell(table, "%s", row->name);
         top1_cell(table, row);
-        vst_table_cell(table, "%.3f M", row->parameters / 1e6);
+        if (integers) agreement_cell(table, row->float_agreement);
+        else vst_table_cell(table, "%.3f M", row->parameters / 1e6);
         vst_table_cell(table, "%.2f", row->megabytes);
         vst_table_cell(table, "%.2f", row->latency_ms);
         agreement_cell(table, row->agreement);
@@ -63,7 +73,9 @@ static vst_status print_result(const vst_study_result *result) {
         putchar('\n');
         print_wrapped(result->verdict);
     }
-    printf("\nreport: %s%s\n", result->report, result->figures ? "" : " (without curves: gnuplot is not installed)");
+    putchar('\n');
+    vst_print_line(stdout, "report: %s%s", result->report,
+                   result->figures ? "" : " (without curves: gnuplot is not installed)");
 out:
     vst_table_destroy(table);
     return status;
@@ -132,8 +144,9 @@ const vst_command vsti_command_study = {
     .words = "STUDY",
     .summary = "run several recipes in turn and compare their models",
     .help =
-        "Trains what the study file lists (teacher, plain student, distilled students), measures all models on the\n"
-        "test split and writes report.html. Runs that are finished are kept, interrupted ones continue: after\n"
+        "Trains what the study file lists (teacher, plain student, distilled students), quantises what it says,\n"
+        "measures all models on the test split and writes report.html. Runs that are finished are kept, interrupted "
+        "ones continue: after\n"
         "Ctrl-C the same command goes on.",
     .flags = flags,
     .minimum = 1,

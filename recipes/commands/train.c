@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/progress.h"
 #include "recipes/commands/train_progress.h"
 #include "recipes/train/fit.h"
@@ -28,8 +29,9 @@ static void print_result(const vst_train_result *result, const char *folder) {
     if (!isnan(result->teacher_top1))
         printf("teacher     %.2f %% of %s samples, not of the test split\n", result->teacher_top1,
                isnan(result->best_validation) ? "training" : "validation");
-    printf("training    %s for %d epoch%s%s\nmodel       %s/best.safetensors\n", duration, result->epochs,
-           result->epochs == 1 ? "" : "s", result->reused ? " (finished before)" : "", folder);
+    printf("training    %s for %d epoch%s%s\n", duration, result->epochs, result->epochs == 1 ? "" : "s",
+           result->reused ? " (finished before)" : "");
+    vst_print_line(stdout, "model       %s/best.safetensors", folder);
 }
 
 static int run(const vst_arguments *arguments) {

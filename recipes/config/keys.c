@@ -115,6 +115,8 @@ static const vst_option distill_table[] = {
                       "folder with the teachers' answers, made by `vistill cache build`; empty: they run in training"),
     VST_OPTION_CHOICE(vst_distill_options, cache_precision, "half", VST_CHOICE_TEXT(VST_CACHE_PRECISIONS),
                       "of the answers in the cache; with float training is the same bit for bit"),
+    VST_OPTION_CHOICE(vst_distill_options, teacher_precision, "f32", VST_CHOICE_TEXT(VST_PRECISIONS),
+                      "of the products of teachers that run in training; bf16 as in run.precision"),
     VST_OPTION_INT(vst_distill_options, cache_topk, 0, 0, 100000000,
                    "cache only so many of the largest logits, and the sum of the others; 0: all"),
     VST_OPTION_END};
@@ -125,6 +127,8 @@ static const vst_option run_table[] = {
                    "epochs from one evaluation to the next; the last is one"),
     VST_OPTION_INT(vst_run_options, seed, 0, 0, 2147483647, "of weights, order and augmentation"),
     VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096, "of computation; 0: all processors, or OMP_NUM_THREADS"),
+    VST_OPTION_CHOICE(vst_run_options, precision, "f32", VST_CHOICE_TEXT(VST_PRECISIONS),
+                      "of the student's products in training; bf16 needs AVX512_BF16 or AMX to be faster"),
     VST_OPTION_STRING(vst_run_options, output, NULL, "run folder; empty: runs/NAME"),
     VST_OPTION_INT(vst_run_options, eval_batch, 250, 1, 65536, "images in a step of evaluation"),
     VST_OPTION_STRING(vst_run_options, start, NULL,
@@ -132,6 +136,13 @@ static const vst_option run_table[] = {
     VST_OPTION_STRING(vst_run_options, start_entry, NULL,
                       "run.start: which entry of a checkpoint is taken: model, model_ema …; unset: averages first"),
     VST_OPTION_BOOL(vst_run_options, new_head, false, "run.start: the classifier begins afresh, for other classes"),
+    VST_OPTION_BOOL(vst_run_options, train_mode, true,
+                    "false: trained in evaluation mode, as main.py --no-train-mode: no dropout or drop path, batch "
+                    "norm with its running statistics"),
+    VST_OPTION_BOOL(vst_run_options, quantization_aware, false,
+                    "train run.start with simulated 8-bit integers (QAT); the model files compute on them"),
+    VST_OPTION_INT(vst_run_options, calibration_images, 256, 1, 1000000,
+                   "run.quantization_aware: training images on which the ranges of activations are found"),
     VST_OPTION_INT(
         vst_run_options, recover, 0, 0, 100,
         "a value is not finite: go back to the last checkpoint, halve the learning rate, so many times; 0: stop"),

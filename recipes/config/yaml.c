@@ -256,16 +256,19 @@ out:
     return status;
 }
 
-/* The code point of a multi-byte character that libyaml would refuse or change unless it is escaped: C1 controls, line
- * separators, the byte-order mark, non-characters. 0 for others. */
+/* The code point of a multi-byte character that libyaml would refuse or change unless it is escaped, or that changes
+ * how a terminal shows the line: C1 controls, line separators, the byte-order mark, non-characters, marks of direction.
+ * 0 for others. */
 static unsigned needs_escape(const char *text, int *length) {
     const unsigned char *t = (const unsigned char *)text;
     *length = 2;
     if (t[0] == 0xc2 && t[1] >= 0x80 && t[1] < 0xa0) return t[1];
+    if (t[0] == 0xd8 && t[1] == 0x9c) return 0x61c;
     if (t[0] < 0xe0 || t[0] > 0xef || !t[1] || !t[2]) return 0;
     const unsigned code = (t[0] & 15u) << 12 | (t[1] & 63u) << 6 | (t[2] & 63u);
     *length = 3;
-    return code == 0x2028 || code == 0x2029 || code == 0xfeff || code >= 0xfffe ? code : 0;
+    const bool direction = code == 0x200e || code == 0x200f || (code >= 0x2066 && code <= 0x2069);
+    return direction || (code >= 0x2028 && code <= 0x202e) || code == 0xfeff || code >= 0xfffe ? code : 0;
 }
 
 char *vst_yaml_quote(const char *text) {

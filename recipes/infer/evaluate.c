@@ -4,7 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "recipes/infer/model_session.h"
 #include "vision/base/memory.h"
+#include "vision/base/memory_room.h"
 
 static vst_status reserve_ints(int **array, uint64_t count) {
     if (!*array) *array = vst_calloc((size_t)count, sizeof **array);
@@ -29,6 +31,16 @@ out:
 
 size_t vst_evaluation_bytes(uint64_t samples, int heads) {
     return (size_t)samples * (sizeof(int) * (2 + (size_t)heads) + sizeof(float));
+}
+
+vst_status vst_evaluation_check_memory(vst_session *session, const vst_loader *loader, uint64_t samples, int batch,
+                                       const char *advice) {
+    const int largest = samples < (uint64_t)batch ? (int)samples : batch;
+    const vst_status status = largest ? vst_session_prepare(session, largest) : VST_OK;
+    if (status != VST_OK) return status;
+    return vsti_memory_check(vsti_memory_used() + vst_session_bytes(session) + vst_loader_bytes(loader) +
+                                 vst_evaluation_bytes(samples, VST_HEADS),
+                             "the evaluation", advice);
 }
 
 size_t vst_largest(const float *values, size_t count) {
@@ -158,6 +170,12 @@ vst_status vst_evaluation_to_data(vst_evaluation *e, const vst_class_match *matc
     for (int h = 0; h < VST_HEADS; h++) map_all(e->heads[h], e->samples, back);
     vst_free(back);
     return VST_OK;
+}
+
+double vst_agreement(const vst_evaluation *a, const vst_evaluation *b) {
+    uint64_t equal = 0;
+    for (uint64_t i = 0; i < a->samples; i++) equal += a->predictions[i] == b->predictions[i];
+    return 100 * (double)equal / (double)a->samples;
 }
 
 void vst_evaluation_clear(vst_evaluation *evaluation) {

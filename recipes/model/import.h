@@ -92,16 +92,23 @@ typedef struct vst_import_choice {
 } vst_import_choice;
 
 typedef struct vst_import_origin {
-    const char *project; /* whose preprocessing it is: "torchvision", "timm"; "" if the user gave it or nobody did */
+    const char *project; /* whose preprocessing it is: "torchvision", "timm", or the file beside it that says so; "" if
+                            the user gave it or nobody did */
     const char *version; /* "IMAGENET1K_V1"; NULL: not told apart */
     const char *rival;   /* a version that it may be as well; NULL: none */
     bool unnamed;        /* nobody said how pixels are normalised: they are taken as 0 … 1 */
     char options[96];    /* that were found by trying: "shortcut=pad, classes=100" */
+    char **labels;       /* of the model's classes, by config.json beside the file; NULL: none */
+    int label_count;
+    char beside[160]; /* what config.json said, and was taken: "names of 3 classes, image 384, patch 16"; "": nothing */
+    bool squeezes;    /* the file's own program squeezes pictures that are not square; here their middle is cut out */
 } vst_import_origin;
+void vst_import_origin_clear(vst_import_origin *origin);
 
 /* Makes the configuration: the variant, or the model of a model file's metadata, or the only one that fits; options
- * that the user gave; those of the family with which the file fits, if it does not as it is; preprocessing of the
- * project whose names the tensors have. A file that still does not fit is no error here. */
+ * that the user gave; image, patch and preprocessing of Hugging Face's files beside it (hub.h); those of the family
+ * with which the file fits, if it does not as it is; else preprocessing of the project whose names the tensors have. A
+ * file that still does not fit is no error here. */
 VST_NODISCARD vst_status vst_import_model(vst_model_config **out, vst_import_origin *origin, const vst_weights *weights,
                                           const vst_import_choice *choice);
 

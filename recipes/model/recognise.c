@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "recipes/model/hub.h"
 #include "recipes/model/import.h"
 #include "recipes/model/model.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 
 enum { VALUE = 48, CHOICES = 8 };
@@ -197,8 +199,8 @@ out:
 
 /* ---- Candidates ---- */
 
-/* True if the model knows enough names of the file to try its options. */
-static bool is_near(size_t unknown, size_t tensors) { return 2 * unknown < tensors; }
+/* True if the model knows enough names of the file to try its options; half of a file with student and teacher. */
+static bool is_near(size_t unknown, size_t tensors) { return 2 * unknown <= tensors; }
 
 bool vst_import_is_foreign(const vst_import_candidate *nearest, const vst_weights *weights) {
     return !is_near(nearest->unknown, vst_weights_count(weights));
@@ -404,18 +406,111 @@ static vst_status choose_preprocessing(vst_model_config *model, vst_import_origi
         found = find_preprocessing(n, model, vst_weights_path(weights), colon ? colon + 1 : NULL, asked != NULL);
         if (!found) continue;
         VST_TRY(override(model, found->overrides, choice));
-        *origin =
-            (vst_import_origin){.project = n->project, .version = found->version, .rival = rival_of(n, model, found)};
+        origin->project = n->project;
+        origin->version = found->version;
+        origin->rival = rival_of(n, model, found);
         if (colon) origin->rival = NULL;
     }
     if (asked && !timm && !found) VST_TRY(unknown_preprocessing(asked, model));
-    if (is_given(choice, "mean") || is_given(choice, "std")) *origin = (vst_import_origin){.project = ""};
+    if (is_given(choice, "mean") || is_given(choice, "std")) {
+        origin->project = "";
+        origin->version = origin->rival = NULL;
+    }
     origin->unnamed = !vst_model_common_of(model)->mean.count && !vst_model_common_of(model)->std.count;
 out:
     return status;
 }
 
+/* ---- Files beside it ---- */
+
+static bool fits_worse(const fit *a, const fit *b) { return a->problems + a->resized > b->problems + b->resized; }
+
+/* Image and patch as config.json says, unless the tensors fit worse then: it is of another file in the folder. */
+static vst_status take_sizes(vst_model_config *model, vst_import_origin *origin, const vsti_hub *hub,
+                             const vst_weights *weights, const vst_import_choice *choice) {
+    const struct {
+        const char *key;
+        int value;
+    } sizes[] = {{"patch", hub->patch}, {"image", hub->image}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        vst_status status = VST_OK;
+        fit before, with;
+        char text[16];
+        const vst_option *option = vst_options_find(model->backbone->options, sizes[i].key);
+        if (!option || !sizes[i].value || is_given(choice, sizes[i].key)) continue;
+        char *now = vst_options_get(option, model->options);
+        if (!now) return vst_fail_memory(VALUE);
+        snprintf(text, sizeof text, "%d", sizes[i].value);
+        bool kept = false;
+        if (strcmp(now, text) != 0) {
+            status = measure(&before, model, weights);
+            if (status == VST_OK && vst_model_config_set(model, sizes[i].key, text) == VST_OK)
+                kept = measure(&with, model, weights) == VST_OK && !fits_worse(&with, &before);
+            if (status == VST_OK && !kept) status = vst_model_config_set(model, sizes[i].key, now);
+        }
+        if (kept) {
+            const size_t used = strlen(origin->beside);
+            snprintf(origin->beside + used, sizeof origin->beside - used, "%s%s %s", used ? ", " : "", sizes[i].key,
+                     text);
+        }
+        vst_free(now);
+        if (status != VST_OK) return status;
+    }
+    return VST_OK;
+}
+
+static void take_labels(vst_import_origin *origin, vsti_hub *hub, int classes) {
+    char sizes[sizeof origin->beside];
+    if (!hub->labels || hub->label_count != classes) return;
+    origin->labels = hub->labels;
+    origin->label_count = hub->label_count;
+    hub->labels = NULL;
+    snprintf(sizes, sizeof sizes, "%s", origin->beside);
+    snprintf(origin->beside, sizeof origin->beside, "names of %d classes%s%.100s", classes, *sizes ? ", " : "", sizes);
+}
+
+static vst_status take_images(vst_model_config *model, vst_import_origin *origin, const vsti_hub *hub,
+                              const vst_import_choice *choice) {
+    const vst_model_common *common = vst_model_common_of(model);
+    if (!*hub->overrides || choice->preprocessing) return VST_OK;
+    if (hub->channels > 1 && hub->channels != common->channels) {
+        vst_log(VST_LOG_WARNING, "%s is passed over: its mean has %d values, the model's images %d channel%s",
+                hub->source, hub->channels, common->channels, common->channels == 1 ? "" : "s");
+        return VST_OK;
+    }
+    const vst_status status = override(model, hub->overrides, choice);
+    if (status != VST_OK && status != VST_ERROR_MEMORY) {
+        vst_log(VST_LOG_WARNING, "%s is passed over: %s", hub->source, vst_error_message());
+        return VST_OK;
+    }
+    if (!is_given(choice, "mean") && !is_given(choice, "std")) origin->project = hub->source;
+    origin->version = origin->rival = NULL;
+    origin->unnamed = !common->mean.count && !common->std.count;
+    origin->squeezes = hub->squeezes;
+    return status;
+}
+
+void vst_import_origin_clear(vst_import_origin *origin) {
+    for (int i = 0; origin->labels && i < origin->label_count; i++) vst_free(origin->labels[i]);
+    vst_free(origin->labels);
+    *origin = (vst_import_origin){.project = ""};
+}
+
 /* ---- Recognising a file ---- */
+
+static vst_status choose_variant(vst_model_config **out, const vsti_hub *hub, const vst_weights *weights) {
+    vst_model_config *named = NULL;
+    fit found = {.problems = 1};
+    if (*hub->variant && vst_model_config_create(&named, hub->variant) == VST_OK) {
+        const vst_status status = measure(&found, named, weights);
+        if (status == VST_ERROR_MEMORY || (status == VST_OK && !found.problems)) {
+            *out = named;
+            return status;
+        }
+        vst_model_config_destroy(named);
+    }
+    return recognise(out, weights);
+}
 
 vst_status vst_import_model(vst_model_config **out, vst_import_origin *origin, const vst_weights *weights,
                             const vst_import_choice *choice) {
@@ -424,19 +519,26 @@ vst_status vst_import_model(vst_model_config **out, vst_import_origin *origin, c
     char options[sizeof origin->options] = "";
     fit found;
     int changes;
+    vsti_hub hub = {.source = ""};
     *out = NULL;
     *origin = (vst_import_origin){.project = ""};
+    if (!ours) VST_TRY(vsti_hub_read(&hub, vst_weights_path(weights)));
     if (choice->variant) VST_TRY(vst_model_config_create(out, choice->variant));
     else if (ours) VST_TRY(vst_model_config_from_json(out, ours));
-    else VST_TRY(recognise(out, weights));
+    else VST_TRY(choose_variant(out, &hub, weights));
     VST_TRY(set_options(*out, choice));
     if (ours) goto out; /* everything else is known too */
+    VST_TRY(take_sizes(*out, origin, &hub, weights, choice));
     VST_TRY(measure(&found, *out, weights));
     if (found.problems) VST_TRY(adapt(*out, &found, weights, choice, options, sizeof options, &changes));
     VST_TRY(choose_preprocessing(*out, origin, found.naming, weights, choice));
+    VST_TRY(take_images(*out, origin, &hub, choice));
     memcpy(origin->options, options, sizeof options);
+    if (!choice->reset_head) take_labels(origin, &hub, vst_model_common_of(*out)->classes);
 out:
+    vsti_hub_clear(&hub);
     if (status == VST_OK) return status;
+    vst_import_origin_clear(origin);
     vst_model_config_destroy(*out);
     *out = NULL;
     return status;

@@ -8,6 +8,7 @@
 #include "recipes/infer/model_session.h"
 #include "recipes/quant/internal.h"
 #include "vision/base/memory.h"
+#include "vision/base/memory_room.h"
 
 enum { BINS = 2048, CUTS = 24 };
 
@@ -161,7 +162,18 @@ static vst_status reserve_means(calibration *self) {
     return VST_OK;
 }
 
-vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candidates, vst_loader *loader,
+/* The batch's program, and what all taps of it give. */
+static vst_status check_memory(const calibration *self, const vst_loader *loader, int batch) {
+    size_t bytes = 0;
+    vst_status status = vst_session_prepare(self->session, batch);
+    for (int t = 0; t < self->candidates->tap_count; t++) bytes += (size_t)batch * floats_of(self, t) * sizeof(float);
+    bytes += vst_session_bytes(self->session) + vst_loader_bytes(loader);
+    if (status == VST_OK)
+        status = vsti_memory_check(vsti_memory_used() + bytes, "the calibration", VSTI_QUANT_MEMORY_ADVICE);
+    return status;
+}
+
+vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candidates, vst_loader *loader, int batch,
                           const volatile sig_atomic_t *stop, vsti_range *ranges, vsti_means *means) {
     vst_status status = VST_OK;
     calibration self = {.candidates = candidates, .ranges = ranges, .means = means};
@@ -171,6 +183,7 @@ vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candida
     self.histograms = vst_calloc((size_t)candidates->tap_count + 1, sizeof *self.histograms);
     if (!self.histograms) VST_TRY(vst_fail_memory((size_t)candidates->tap_count * sizeof *self.histograms));
     VST_TRY(vst_session_create_model(&self.session, model, &options));
+    VST_TRY(check_memory(&self, loader, batch));
     VST_TRY(pass(&self, loader, stop, take_extremes, &images));
     VST_TRY(pass(&self, loader, stop, take_counts, &images));
     for (int t = 0; t < candidates->tap_count; t++) ranges[t] = best_range(&self.histograms[t]);

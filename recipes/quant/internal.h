@@ -40,10 +40,13 @@ typedef struct vsti_means {
     int64_t channels;
 } vsti_means;
 
-/* The range and the means of each tap over the images of `loader`, which is started three times. Both arrays have
- * tap_count elements; `means` starts as zeros, the caller frees the arrays in it. */
+#define VSTI_QUANT_MEMORY_ADVICE "a smaller --batch"
+
+/* The range and the means of each tap over the images of `loader`, at most `batch` at a time, which is started three
+ * times. Both arrays have tap_count elements; `means` starts as zeros, the caller frees the arrays in it. */
 VST_NODISCARD vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candidates, vst_loader *loader,
-                                        const volatile sig_atomic_t *stop, vsti_range *ranges, vsti_means *means);
+                                        int batch, const volatile sig_atomic_t *stop, vsti_range *ranges,
+                                        vsti_means *means);
 
 /* Corrects biases (or running means) of `params` by the mean error of a layer: that of its rounded weights and of its
  * rounded input. means: of what it reads. */

@@ -32,6 +32,7 @@ typedef struct vst_report_run {
     double top1;                           /* percent, on the test split; the mean if there are several seeds */
     double top1_deviation;                 /* between seeds, in points */
     double teacher_agreement;              /* percent of test images with the teacher's answer; NAN: no teacher */
+    double float_agreement;                /* percent of test images with the answer of `exact`; NAN: without it */
     double minutes;                        /* of training */
     const vst_confusion *confusion;        /* of the report's classes; NULL: none */
     const int *predictions;                /* a class for each picture and mistake of the report; NULL: none */
@@ -48,6 +49,7 @@ typedef struct vst_report_run {
     const char *notes;                     /* lines that say what is missing; NULL: nothing */
     const struct vst_report_run *teacher;  /* the run that taught this one, if the report has it; NULL */
     const struct vst_report_run *plain;    /* the same model trained without a teacher, likewise; NULL */
+    const struct vst_report_run *exact;    /* the float32 model that this one has on 8-bit integers, likewise; NULL */
 } vst_report_run;
 
 typedef struct vst_report {

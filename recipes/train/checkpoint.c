@@ -60,8 +60,25 @@ static const field fields[] = {
     LATE_FIELD(FIELD_INT, "schedule_cooldown", schedule.cooldown),
     LATE_FIELD(FIELD_FLAG, "schedule_measured", schedule.measured),
     LATE_FIELD(FIELD_REAL, "schedule_best", schedule.best),
+    LATE_FIELD(FIELD_COUNT, "step_batches", step_sums.batches),
+    LATE_FIELD(FIELD_REAL, "step_loss", step_sums.loss),
+    LATE_FIELD(FIELD_REAL, "step_labels", step_sums.labels),
+    LATE_FIELD(FIELD_REAL, "step_seconds", step_sums.seconds),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
+
+/* Sums over each term. */
+static const struct list {
+    const char *name;
+    size_t offset; /* of VST_MAX_TERMS doubles in vsti_checkpoint */
+    bool late;
+} lists[] = {{"sum_terms", offsetof(vsti_checkpoint, sums.terms), false},
+             {"step_terms", offsetof(vsti_checkpoint, step_sums.terms), true}};
+enum { LISTS = sizeof lists / sizeof *lists };
+
+static double *list_at(const struct list *list, const vsti_checkpoint *checkpoint) {
+    return (double *)((char *)checkpoint + list->offset);
+}
 
 static const struct hash_field {
     const char *name;
@@ -76,6 +93,15 @@ enum { HASHES = sizeof hashes / sizeof *hashes };
 /* JSON has no NaN: such a number is null. */
 static json_t *real_json(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
+static json_t *list_json(const double *values) {
+    json_t *array = json_array();
+    bool good = array != NULL;
+    for (int i = 0; good && i < VST_MAX_TERMS; i++) good = json_array_append_new(array, real_json(values[i])) == 0;
+    if (good) return array;
+    json_decref(array);
+    return NULL;
+}
+
 static json_t *field_json(const field *f, const vsti_checkpoint *checkpoint) {
     const char *at = (const char *)checkpoint + f->offset;
     switch (f->type) {
@@ -89,18 +115,16 @@ static json_t *field_json(const field *f, const vsti_checkpoint *checkpoint) {
 
 /* free() the text, as jansson's; NULL: out of memory. */
 static char *to_json(const vsti_checkpoint *checkpoint) {
-    json_t *object = json_object(), *terms = json_array();
-    bool good = object && terms;
+    json_t *object = json_object();
+    bool good = object != NULL;
     for (int i = 0; good && i < HASHES; i++)
         good = json_object_set_new(object, hashes[i].name,
                                    json_string((const char *)&checkpoint->identity + hashes[i].offset)) == 0;
     for (int i = 0; good && i < FIELDS; i++)
         good = json_object_set_new(object, fields[i].name, field_json(&fields[i], checkpoint)) == 0;
-    for (int i = 0; good && i < VST_MAX_TERMS; i++)
-        good = json_array_append_new(terms, real_json(checkpoint->sums.terms[i])) == 0;
-    good = good && json_object_set(object, "sum_terms", terms) == 0;
+    for (int i = 0; good && i < LISTS; i++)
+        good = json_object_set_new(object, lists[i].name, list_json(list_at(&lists[i], checkpoint))) == 0;
     char *text = good ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(terms);
     json_decref(object);
     return text;
 }
@@ -121,6 +145,13 @@ static bool read_field(const field *f, const json_t *value, vsti_checkpoint *che
     case FIELD_FLAG: *(bool *)at = json_is_true(value); return json_is_boolean(value);
     }
     return false;
+}
+
+static bool read_list(const struct list *list, const json_t *array, double *values) {
+    bool good = true;
+    if (!array && list->late) return true;
+    for (size_t i = 0; i < VST_MAX_TERMS; i++) good = good && read_real(json_array_get(array, i), &values[i]);
+    return good;
 }
 
 static bool read_hash(const struct hash_field *f, const json_t *value, vsti_identity *identity) {
@@ -147,9 +178,10 @@ static vst_status from_json(const char *path, const char *text, vsti_checkpoint 
         if (!read_field(&fields[i], json_object_get(object, fields[i].name), checkpoint))
             VST_TRY(
                 vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: '%s' is missing or wrong", path, fields[i].name));
-    for (size_t i = 0; i < VST_MAX_TERMS; i++)
-        if (!read_real(json_array_get(json_object_get(object, "sum_terms"), i), &checkpoint->sums.terms[i]))
-            VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: 'sum_terms' is missing or wrong", path));
+    for (int i = 0; i < LISTS; i++)
+        if (!read_list(&lists[i], json_object_get(object, lists[i].name), list_at(&lists[i], checkpoint)))
+            VST_TRY(
+                vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint: '%s' is missing or wrong", path, lists[i].name));
 out:
     json_decref(object);
     return status;

@@ -21,6 +21,13 @@ typedef struct vsti_epoch_sums {
     double terms[VST_MAX_TERMS];
 } vsti_epoch_sums;
 
+/* Sums over the batches of one step of the optimiser so far, for steps.csv. */
+typedef struct vsti_step_sums {
+    uint64_t batches;
+    double loss, labels, seconds;
+    double terms[VST_MAX_TERMS];
+} vsti_step_sums;
+
 /* What the last complete epoch measured. */
 typedef struct vsti_epoch_figures {
     double train_loss, train_top1, test_loss, test_top1, test_top5, validation_loss, validation_top1;
@@ -39,8 +46,9 @@ typedef struct vsti_checkpoint {
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;
     uint64_t log_bytes, summary_bytes, events_bytes, steps_bytes;
-    vst_schedule_state schedule; /* of the learning rate, if it follows the validation */
+    vst_schedule_state schedule; /* of the learning rate, if it follows a measure */
     vsti_epoch_sums sums;
+    vsti_step_sums step_sums;
     vsti_epoch_figures figures;
 } vsti_checkpoint;
 

@@ -18,6 +18,8 @@ typedef struct vsti_train_data {
     uint64_t view;             /* vst_view_id of the training: what is made of them */
 } vsti_train_data;
 
+#define VSTI_MEMORY_ADVICE "a smaller optim.batch, run.eval_batch or data.workers"
+
 /* Opens the split "train" or "test" of the recipe's data, as images of `channels`. */
 VST_NODISCARD vst_status vsti_recipe_data(vst_dataset **out, const vst_recipe *recipe, const char *split, int channels);
 

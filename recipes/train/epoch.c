@@ -130,7 +130,9 @@ static vst_status finish_epoch(vsti_trainer *t) {
     add_seconds(t);
     vsti_log_epoch(t);
     const double top1 = t->progress.figures.validation_top1;
-    if (evaluated) vst_schedule_measured(&t->schedule, (uint64_t)(t->progress.epoch + 1) * t->schedule.epoch, top1);
+    if (evaluated || !t->data.validation)
+        vst_schedule_measured(&t->schedule, (uint64_t)(t->progress.epoch + 1) * t->schedule.epoch,
+                              t->data.validation ? top1 : -t->progress.figures.train_loss);
     /* NAN: the first one */
     const bool best = !t->data.validation || (evaluated && !(top1 <= t->progress.best_top1));
     if (best) {

@@ -10,21 +10,15 @@
 #include "recipes/train/student.h"
 #include "recipes/train/train.h"
 
-/* Sums over the batches of one step of the optimiser, for steps.csv. After a resumption within a step they have its
- * remaining batches alone. */
-typedef struct vsti_step_sums {
-    double batches, loss, labels, begin; /* begin: the clock at the step's beginning */
-    double terms[VST_MAX_TERMS];
-} vsti_step_sums;
-
 typedef struct vsti_trainer {
     const vst_recipe *recipe;
     const vst_train_options *options;
     vsti_run_folder folder; /* path NULL: dry run */
     vsti_train_data data;
     vsti_teachers teachers;
-    bool distilling;   /* there are terms */
-    vst_params *start; /* until the student has them; NULL without run.start */
+    bool distilling;               /* there are terms */
+    vst_params *start;             /* until the student has them; NULL without run.start */
+    vst_quantization quantization; /* products that train with simulated integers; none without quantization_aware */
     vsti_student student;
     vst_session *session;                   /* over the student's parameters */
     vst_evaluation validation, test, other; /* other: of the weights that are not saved, on the test split */
@@ -37,7 +31,6 @@ typedef struct vsti_trainer {
     double saved;                             /* clock of the last checkpoint, or of the beginning */
     double gradient_norms[VST_MAX_TERMS + 1]; /* of labels and terms in the first step */
     double teacher_seconds;                   /* of this session */
-    vsti_step_sums step_sums;
     double waiting; /* share of the time of the last epoch's steps that went into waiting for images; 0 if unknown */
 } vsti_trainer;
 

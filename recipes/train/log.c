@@ -121,6 +121,9 @@ static void log_steps(const vsti_trainer *t) {
     vst_log(VST_LOG_INFO, "rate     %g (lr %g for %lld images), warm-up %llu step%s", t->schedule.rate, r->optim.lr,
             r->optim.lr_rule == VST_LR_RULE_NONE ? images : (long long)r->optim.lr_batch, warmup,
             warmup == 1 ? "" : "s");
+    if (vst_schedule_measures(&t->schedule))
+        vst_log(VST_LOG_INFO, "         (%s follows the %s)", vst_optim_schedule(&r->optim),
+                t->data.validation ? "validation's top-1" : "training loss, as there is no data.validation");
     if (vsti_warmup_epochs(r) < r->optim.warmup_epochs)
         vst_log(VST_LOG_INFO, "         (a tenth of the run, which is not longer than optim.warmup_epochs: %g)",
                 r->optim.warmup_epochs);
@@ -143,6 +146,10 @@ void vsti_log_setup(const vsti_trainer *t) {
     vst_log(VST_LOG_INFO, "%-8s %s, %.2f M parameters, images %d x %d x %d", t->distilling ? "student" : "model",
             r->model->variant, (double)s->parameters / 1e6, common->channels, common->image, common->image);
     log_frozen(t);
+    if (t->quantization.count)
+        vst_log(VST_LOG_INFO,
+                "int8     %zu layers train with simulated 8-bit integers; accuracy is that of the integers",
+                t->quantization.count);
     if (s->grid) {
         vst_log(VST_LOG_INFO, "tokens   %d x %d = %d, %d more before them", s->grid, s->grid, s->grid * s->grid,
                 s->prefix);
@@ -289,8 +296,8 @@ void vsti_log_step(vsti_trainer *t) {
 
 /* Of the batches of the step that was just made. */
 void vsti_log_update(vsti_trainer *t, double norm, double rate) {
-    vsti_step_sums *sums = &t->step_sums;
-    const double batches = sums->batches, seconds = vst_seconds() - sums->begin;
+    const vsti_step_sums *sums = &t->progress.step_sums;
+    const double batches = (double)sums->batches;
     const bool fresh = vsti_run_folder_size(&t->folder, VSTI_STEPS_FILE) == 0;
     char line[1024];
     int used = 0;
@@ -306,7 +313,7 @@ void vsti_log_update(vsti_trainer *t, double norm, double rate) {
                     sums->loss / batches, sums->labels / batches);
     for (int i = 0; t->distilling && i < t->recipe->term_count; i++)
         used += snprintf(line + used, sizeof line - (size_t)used, ",%.9g", sums->terms[i] / batches);
-    used += snprintf(line + used, sizeof line - (size_t)used, ",%.9g,%.9g,%.6f\n", rate, norm, seconds);
+    used += snprintf(line + used, sizeof line - (size_t)used, ",%.9g,%.9g,%.6f\n", rate, norm, sums->seconds);
     vsti_run_folder_append(&t->folder, VSTI_STEPS_FILE, line, (size_t)used);
 }
 

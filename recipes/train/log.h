@@ -10,7 +10,7 @@ void vsti_log_setup(const vsti_trainer *trainer);
 void vsti_log_loss_shares(const vsti_trainer *trainer);
 /* A line of log.txt while an epoch runs. */
 void vsti_log_step(vsti_trainer *trainer);
-/* A line of steps.csv for the step that was just made, of its batches' means (step_sums). */
+/* A line of steps.csv for the step that was just made, of its batches' means. */
 void vsti_log_update(vsti_trainer *trainer, double norm, double rate);
 /* The epoch in the log, log.txt, summary.csv and TensorBoard's events. */
 void vsti_log_epoch(vsti_trainer *trainer);

@@ -28,7 +28,7 @@ static vst_status measure_gradients(vsti_trainer *t, const vst_batch *batch, vst
 static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
     const vsti_student *s = &t->student;
     vsti_epoch_sums *sums = &t->progress.sums;
-    vsti_step_sums *of_step = &t->step_sums;
+    vsti_step_sums *of_step = &t->progress.step_sums;
     const float *scores = vst_context_output(s->context, s->scores_output);
     const double loss = vst_context_output(s->context, s->loss_output)[0];
     const double labels = vst_context_output(s->context, s->labels_output)[0];
@@ -66,7 +66,7 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
     const double rate = ldexp(vst_schedule_rate(&t->schedule, position.step / accumulate), -t->progress.recoveries);
     const double begin = vst_seconds();
     double norm = 0;
-    if (position.step % accumulate == 0 || !t->step_sums.batches) t->step_sums = (vsti_step_sums){.begin = begin};
+    if (position.step % accumulate == 0) t->progress.step_sums = (vsti_step_sums){0};
     VST_TRY(vsti_teachers_run(&t->teachers, s->params, vst_optimizer_ema(s->optimizer), batch, position));
     if (t->teachers.count) t->teacher_seconds += vst_seconds() - begin;
     if (position.step == 0) VST_TRY(measure_gradients(t, batch, position));
@@ -80,6 +80,7 @@ vst_status vsti_train_step(vsti_trainer *t, const vst_batch *batch) {
         return vst_fail_in(status, "step %llu (epoch %d), learning rate %g", (unsigned long long)position.step + 1,
                            t->progress.epoch + 1, rate);
     add_sums(t, batch, rate);
+    t->progress.step_sums.seconds += vst_seconds() - begin;
     t->progress.step++;
     if (updates && is_logged(t, (position.step + 1) / accumulate)) vsti_log_update(t, norm, rate);
 out:

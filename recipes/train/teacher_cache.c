@@ -3,6 +3,7 @@
 
 #include "recipes/train/run_folder.h"
 #include "recipes/train/teachers_measure.h"
+#include "vision/base/memory_room.h"
 #include "vision/base/threads.h"
 
 typedef struct work {
@@ -48,7 +49,11 @@ static vst_status open_source(work *self, const vst_recipe *recipe) {
                                        .measure = measure,
                                        .user = self};
     VST_TRY(create_loader(self));
+    VST_TRY(vsti_memory_check(vsti_train_data_bytes(&self->data) + vst_loader_bytes(self->source.loader) +
+                                  vsti_teachers_bytes(&self->teachers),
+                              "the cache", VSTI_MEMORY_ADVICE));
 out:
+    if (status == VST_ERROR_MEMORY) return vst_fail_in(status, VSTI_MEMORY_ADVICE " takes less memory");
     return status;
 }
 

@@ -68,6 +68,8 @@ static vst_status measure(vsti_teacher *teacher, const vst_recipe *r, const vsti
     VST_TRY(vst_evaluation_loader(&loader, dataset, model, r->run.eval_batch, r->data.workers, &broken));
     VST_TRY(check_input(teacher, loader));
     VST_TRY(vst_session_create_model(&session, teacher->model, NULL));
+    VST_TRY(vst_evaluation_check_memory(session, loader, vst_dataset_count(dataset), r->run.eval_batch,
+                                        VSTI_MEMORY_ADVICE));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false, stop, &evaluation));
     teacher->top1 = evaluation.top1;
 out:

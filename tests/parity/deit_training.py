@@ -113,22 +113,28 @@ CASES = [  # optimiser, distillation with alpha and tau, augment, loss, clipping
     dict(name='nadam', optim='nadam'),
     dict(name='lion', optim='lion', lr=1e-4),
     dict(name='attn-only', optim='adamw', freeze='*, !*.attn.*, !head.*, !pos_embed'),
+    dict(name='no-train-mode', optim='adamw', evaluation=True),
+    dict(name='two-heads', optim='adamw', evaluation=True, heads=2),
     dict(name='accumulated', optim='adamw', accumulate=2, kind='hard', alpha=.5),
 ]
 
 
+def start_of(case):
+    return 'distilled' if 'kind' in case or case.get('heads') == 2 else 'student'
+
+
 def recipe_of(case):
     kind, alpha = case.get('kind', 'none'), case.get('alpha', 0)
-    distilled = kind != 'none'
-    name = 'deit_mini_distilled_patch4_28' if distilled else 'vit_mini_patch4_28'
+    distilled, start = kind != 'none', start_of(case)
+    name = 'deit_mini_distilled_patch4_28' if start == 'distilled' else 'vit_mini_patch4_28'
     term = '{distance: hard, ' if kind == 'hard' else f'{{distance: kl, temperature: {case.get("tau", 1)}, reduction: elements, '
-    text = f'''model: {{name: {model_text(name)}}}
+    text = f'''model: {{name: {model_text(name)}{", drop_path: 0.3, dropout: 0.2" if case.get("evaluation") else ""}}}
 data: {{path: data}}
 augment: {{train: "flip", {case.get("augment", "mixup: 0")}}}
 optim: {{name: {case["optim"]}, batch: {BATCH}, accumulate: {case.get("accumulate", 1)}, lr: {case.get("lr", 1e-3)}, warmup_epochs: 0.25,
   loss: {case.get("loss", "ce")}, smoothing: {case.get("smoothing", 0.1)}, clip_norm: {case.get("clip", 0)}, ema_decay: 0.9, weights: raw,
   freeze: "{case.get("freeze", "")}"}}
-run: {{epochs: 1, start: {"distilled" if distilled else "student"}.safetensors, output: run-{case["name"]}, log_steps: 1, threads: 2, eval_batch: 20}}
+run: {{epochs: 1, start: {start}.safetensors, train_mode: {str(not case.get("evaluation")).lower()}, output: run-{case["name"]}, log_steps: 1, threads: 2, eval_batch: 20}}
 '''
     if distilled:
         text += f'''distill:
@@ -146,13 +152,14 @@ def freeze(model):  # main.py's --attn-only
 
 def train(case, batches, rates):
     kind = case.get('kind', 'none')
-    model = VisionTransformerDistilled(**SHAPE) if kind != 'none' else VisionTransformer(**SHAPE)
-    model.load_state_dict(torch.load(('distilled' if kind != 'none' else 'student') + '.pth'))
+    shape = SHAPE | dict(drop_path_rate=.3, pos_drop_rate=.2, proj_drop_rate=.2, attn_drop_rate=.2) if case.get('evaluation') else SHAPE
+    model = (VisionTransformerDistilled if start_of(case) == 'distilled' else VisionTransformer)(**shape)
+    model.load_state_dict(torch.load(start_of(case) + '.pth'))
     if case.get('freeze'):
         freeze(model)
     if kind != 'none':
         model.set_distilled_training(True)
-    model.train()
+    model.train(not case.get('evaluation'))  # main.py's --no-train-mode
     ema = ModelEma(model, decay=.9)
     base = torch.nn.BCEWithLogitsLoss() if case.get('loss') == 'bce' else SoftTargetCrossEntropy()
     criterion = DistillationLoss(base, teacher, kind, case.get('alpha', 0), case.get('tau', 1.))
@@ -203,7 +210,7 @@ def compare(case):
         ours = {key: file.get_tensor(key) for key in file.keys()}
     loss = max(abs(float(row['loss']) - theirs) / theirs for row, theirs in zip(rows, losses))
     weight, ema = off_by(ours, weights), off_by(ours, average, 'ema.')
-    moved = off_by(torch.load(('distilled' if case.get('kind') else 'student') + '.pth'), weights)
+    moved = off_by(torch.load(start_of(case) + '.pth'), weights)
     good = loss < LOSS_BOUND and weight < WEIGHT_BOUND and ema < WEIGHT_BOUND and moved > 20 * WEIGHT_BOUND
     print(f'{name:12} loss {losses[0]:.4f} to {losses[-1]:.4f}, off by {loss:.1e} of it; weights off by {weight:.1e}, average by '
           f'{ema:.1e}{"" if good else "   FAILED"}', flush=True)

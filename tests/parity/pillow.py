@@ -6,10 +6,12 @@ With --speed it measures instead: how many times faster than Pillow, one thread 
 import io
 import pathlib
 import random
+import struct
 import subprocess
 import sys
 import tarfile
 import time
+import zlib
 
 import PIL
 from PIL import Image
@@ -124,6 +126,48 @@ def sweep(server, photos):
     return fine
 
 
+def png_file(rng):
+    """With its IDAT in parts, and chunks of text behind it."""
+    out = io.BytesIO()
+    image = random_image(rng).crop((0, 0, rng.randint(1, 40), rng.randint(1, 40)))
+    rng.choice([image, image.convert("P"), image.convert("RGBA")]).save(out, "PNG", compress_level=rng.randint(0, 9))
+    data = out.getvalue()
+    at = data.index(b"IDAT") - 4
+    packed, end = data[at + 8:-16], data[-12:]
+    part = rng.choice([1, 3, 7, 100, 1 << 20])
+    chunk = lambda name, body: struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    text = rng.choice([b"", chunk(b"tEXt", b"k\0" + b"v" * rng.randint(0, 9)), chunk(b"abCd", b"12345") + chunk(b"IDAT", b"xyz")])
+    return data[:at] + b"".join(chunk(b"IDAT", packed[i:i + part]) for i in range(0, len(packed), part)) + text + end
+
+
+def compare_cut(server, data, what):
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+        expected = image.convert("RGB")
+    except (OSError, SyntaxError) as error:
+        expected = None
+    answer = server.ask(f"decode {len(data)} 3", data)
+    if expected is None or answer != "ok":
+        fine = (expected is None) == (answer != "ok")
+        if not fine:
+            print(f"FAILED: {what}: {answer}, Pillow {'refuses it' if expected is None else 'takes it'}")
+        return fine
+    return same(server.get(), expected, what)
+
+
+def sweep_cuts(server):
+    rng, fine, count = random.Random(31), True, 0
+    for i in range(120):
+        data = png_file(rng)
+        cuts = set(range(min(70, len(data) - 50))) | {rng.randrange(len(data) - 50) for _ in range(30)}
+        for cut in sorted(cuts):
+            fine &= compare_cut(server, data[:len(data) - cut], f"PNG {i} without its last {cut} bytes")
+            count += 1
+    print(f"{count} PNG files that are cut off:", "as Pillow takes or refuses them" if fine else "see above")
+    return fine
+
+
 def best_time(function, repeats):
     best = 1e9
     for _ in range(repeats):
@@ -174,4 +218,6 @@ if __name__ == "__main__":
         measure_decode(server, files)
         measure_operations(server, files)
     else:
-        sys.exit(not sweep(Server(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))
+        server = Server(sys.argv[1])
+        cuts = sweep_cuts(server)
+        sys.exit(not (sweep(server, sys.argv[2] if len(sys.argv) > 2 else None) and cuts))

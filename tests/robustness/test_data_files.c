@@ -127,19 +127,48 @@ static vst_status decode_copy(const uint8_t *bytes, size_t size, int channels) {
     return status;
 }
 
-/* The end (IEND, 12 bytes) may be missing, and the checksum of the pixels may be wrong, as for Pillow; not that of what
- * is before them. */
+/* What is behind the last row may be missing, as for Pillow: the end (IEND, 12 bytes) and the checksums of the chunk
+ * and of the rows (4 bytes each). The checksum of the pixels may be wrong; not that of what is before them. */
 START_TEST(png_cut) {
     static png_bytes file;
     const png_kind *now = &kinds[_i / 2];
     make_png(&file, now->colour, now->depth, _i % 2, now->transparency, SIDE, SIDE);
     ck_assert_int_eq(decode_copy(file.data, file.size, 0), VST_OK);
-    for (size_t size = 0; size < file.size; size++)
-        ck_assert_int_eq(decode_copy(file.data, size, 3), size + 12 >= file.size ? VST_OK : VST_ERROR_FORMAT);
+    for (size_t size = 0; size < file.size; size++) {
+        const vst_status status = decode_copy(file.data, size, 3);
+        if (size + 20 >= file.size) ck_assert_int_eq(status, VST_OK);
+        else if (size + 23 < file.size) ck_assert_int_eq(status, VST_ERROR_FORMAT);
+        else ck_assert(status == VST_OK || status == VST_ERROR_FORMAT); /* the last bits of rows, or the mark behind */
+    }
     file.data[file.size - 13] ^= 1; /* IDAT */
     ck_assert_int_eq(decode_copy(file.data, file.size, 3), VST_OK);
     file.data[32] ^= 1; /* IHDR */
     ck_assert_int_eq(decode_copy(file.data, file.size, 3), VST_ERROR_FORMAT);
+}
+END_TEST
+
+/* Of chunks behind the pixels, those that begin must be whole, as for Pillow; their checksums and the next header need
+ * not. */
+START_TEST(png_chunks_behind) {
+    static png_bytes file;
+    static const uint8_t text[] = "\0\0\0\5tEXtx\0abcSUMSIEND"; /* with a wrong checksum, and no whole chunk behind */
+    make_png(&file, PNG_COLOR_TYPE_RGB, 8, 0, 0, SIDE, SIDE);
+    file.size -= 12;
+    const size_t begin = file.size;
+    memcpy(file.data + begin, text, sizeof text - 1);
+    for (size_t size = begin; size <= begin + sizeof text - 1; size++)
+        ck_assert_msg(
+            decode_copy(file.data, size, 3) == (size < begin + 8 || size >= begin + 13 ? VST_OK : VST_ERROR_FORMAT),
+            "%zu bytes behind", size - begin);
+    /* the rows' own checksum is cut out of the compressed data */
+    make_png(&file, PNG_COLOR_TYPE_RGB, 8, 0, 0, SIDE, SIDE);
+    size_t at = 8;
+    while (memcmp(file.data + at + 4, "IDAT", 4) != 0) at += 12 + ((size_t)file.data[at + 2] << 8 | file.data[at + 3]);
+    const size_t length = (size_t)file.data[at + 2] << 8 | file.data[at + 3];
+    put32(file.data + at, (uint32_t)length - 4);
+    memmove(file.data + at + 8 + length - 4, file.data + at + 8 + length, file.size - at - 8 - length);
+    file.size -= 4;
+    ck_assert_int_eq(decode_copy(file.data, file.size, 3), VST_OK);
 }
 END_TEST
 
@@ -318,6 +347,7 @@ int main(void) {
     tcase_add_loop_test(tests, idx_cut, 0, 4);
     tcase_add_loop_test(tests, idx_mutated, 0, 4);
     tcase_add_loop_test(tests, png_cut, 0, 2 * PNG_KINDS);
+    tcase_add_test(tests, png_chunks_behind);
     tcase_add_loop_test(tests, png_mutated, 0, 2);
     tcase_add_test(tests, png_chunk_bomb);
     tcase_add_loop_test(tests, memory_fails, 0, ACTIONS);

@@ -16,6 +16,10 @@ expect() { # CODE TEXT COMMAND…: the exit code, and a text in what it writes
     [ "$got" = "$code" ] || fail "$*: exit code $got, expected $code: $(cat out)"
     grep -qF -- "$text" out || fail "$*: \"$text\" is not in: $(cat out)"
 }
+tensors() { # FILE: the tensors' bytes, without the header, which holds the seconds that a training took
+    header=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
+    tail -c +$((header + 9)) "$1"
+}
 # An IDX data set of three classes; an image's first pixel is its number + 100, the others are all the same.
 idx() { # FOLDER TRAINING_IMAGES TEST_IMAGES ROWS COLUMNS
     mkdir "$1"

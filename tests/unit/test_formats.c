@@ -489,6 +489,9 @@ START_TEST(strange_labels) {
         {{{"n.0.png", NULL}, {"n.0.cls", "1"}, {"m.png", NULL}, {"m.cls", "0"}},
          "n.0.png: the key of a sample ends",
          {0}},
+        {{{"n.0.png", NULL}, {"n.0.cls", "1"}, {"n.1.png", NULL}, {"n.1.cls", "0"}},
+         "n.1.png: the key of a sample ends", /* where no other sample has a label */
+         {0}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         tar_file tar = {0};

@@ -590,6 +590,13 @@ START_TEST(refuses_two_of_a_kind) {
                          "student or --entry teacher"),
                   "%s", vst_error_message());
     vst_import_report_clear(&report);
+    vst_import_candidate *list;
+    size_t all, fitting;
+    ck_ok(vst_weights_open(&weights, path, NULL));
+    ck_ok(vst_import_candidates(&list, &all, &fitting, weights));
+    ck_assert(!vst_import_is_foreign(&list[0], weights)); /* half of its tensors are of the one, half of the other */
+    vst_free(list);
+    vst_weights_close(weights);
     ck_ok(vst_weights_open(&weights, path, "teacher"));
     ck_ok(vst_import_params(&report, b->model, b->params, weights, &plain));
     ck_assert_uint_eq(report.taken, count);

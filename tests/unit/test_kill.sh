@@ -22,10 +22,6 @@ distill:
   terms: [{distance: hard, student: logits_dist}, {distance: mse, student: blocks.1, teacher: layer3, projector: mlp, align: smaller}]
 run: {epochs: 30, threads: 1, eval_batch: 12, output: whole}
 END
-tensors() { # FILE: the tensors' bytes, without the header, which holds the seconds that it took
-    header=$(od -An -t u8 -N 8 "$1" | tr -d ' ')
-    tail -c +$((header + 9)) "$1"
-}
 expect 0 "test top-1" "$vistill" train teacher.yaml
 expect 0 "30 complete epochs" "$vistill" cache build student.yaml
 expect 0 "test top-1" "$vistill" train student.yaml

@@ -1227,6 +1227,68 @@ START_TEST(running_statistics) {
 }
 END_TEST
 
+/* A training program of a graph in evaluation mode: y = (x - m) / s * w + b with constant m and s, whose gradients are
+ * dy w / s, sum dy (x - m) / s and sum dy; the running statistics stay, and dropout drops nothing. */
+START_TEST(evaluation_mode) {
+    enum { N = 3, C = 5, H = 4, W = 5, COUNT = N * C * H * W };
+    if (!select_isa(_i)) return;
+    vst_params *params = NULL;
+    vst_graph *g = NULL;
+    ck_assert_int_eq(vst_params_create(&params), VST_OK);
+    ck_assert_int_eq(vst_graph_create(&g, params), VST_OK);
+    vst_graph_set_evaluation(g, true);
+    const vst_value x = vst_param(g, "x", VST_SHAPE(N, C, H, W), (vst_init){VST_INIT_ONES, 0, VST_PARAM_WEIGHT});
+    vst_value y = vst_batch_norm(g, x, (vst_norm_options){.momentum = 0.25});
+    y = vst_drop_path(g, vst_dropout(g, y, 0.5), 0.5);
+    const vst_value dy = vst_input(g, "dy", VST_SHAPE(N, C, H, W));
+    vst_differentiate(g, vst_reduce_sum(g, vst_mul(g, y, dy), 15, false));
+    ck_assert_int_eq(vst_graph_finish(g), VST_OK);
+    ck_assert_int_eq(vst_params_allocate(params, true, 1), VST_OK);
+    float *param[4], *gradients[4];
+    static const char *const names[] = {"x", "weight", "bias", "running_mean"};
+    for (int i = 0; i < 4; i++) {
+        const size_t offset = vst_params_at(params, (size_t)vst_params_find(params, names[i]))->offset;
+        param[i] = vst_params_values(params) + offset;
+        gradients[i] = vst_params_gradients(params) + offset;
+    }
+    float *variance =
+        vst_params_values(params) + vst_params_at(params, (size_t)vst_params_find(params, "running_var"))->offset;
+    state = 3;
+    for (int i = 0; i < COUNT; i++) param[0][i] = (float)uniform(-1, 3);
+    for (int c = 0; c < C; c++) {
+        param[1][c] = (float)uniform(0.5, 2);
+        param[2][c] = (float)uniform(-1, 1);
+        param[3][c] = (float)uniform(-1, 1);
+        variance[c] = (float)uniform(0.5, 2);
+    }
+    vst_params_changed(params);
+    vst_context *context = create_context(g, &y, 1, &(vst_program_options){.mode = VST_TRAIN});
+    const float mean = param[3][1], spread = variance[1];
+    for (uint32_t step = 0; step < 2; step++) {
+        double scale[C] = {0}, shift[C] = {0};
+        float *given = vst_context_input(context, "dy");
+        for (int i = 0; i < COUNT; i++) given[i] = (float)(i % 7 - 3);
+        ck_assert_int_eq(vst_context_run(context, step), VST_OK);
+        for (int i = 0; i < COUNT; i++) {
+            const int c = i / (H * W) % C;
+            const double d = i % 7 - 3, unit = (param[0][i] - param[3][c]) / sqrt(variance[c] + 1e-5);
+            scale[c] += d * unit;
+            shift[c] += d;
+            ck_assert_double_eq_tol(vst_context_output(context, 0)[i], unit * param[1][c] + param[2][c], 1e-5);
+            ck_assert_double_eq_tol(gradients[0][i], d * param[1][c] / sqrt(variance[c] + 1e-5), 1e-5);
+        }
+        for (int c = 0; c < C; c++) {
+            ck_assert_double_eq_tol(gradients[1][c], scale[c], 1e-3);
+            ck_assert_double_eq_tol(gradients[2][c], shift[c], 1e-3);
+        }
+        ck_assert(param[3][1] == mean && variance[1] == spread);
+    }
+    destroy_context(context);
+    vst_graph_destroy(g);
+    vst_params_destroy(params);
+}
+END_TEST
+
 /* ---- Dropout and drop path ---- */
 
 /* The mask is seen in the gradient of sum(dropout(p)): p is 1, so output and gradient must be the same numbers. */
@@ -1493,6 +1555,7 @@ int main(void) {
     tcase_add_test(cases, detached);
     tcase_add_loop_test(cases, composition, 0, ISAS);
     tcase_add_loop_test(cases, running_statistics, 0, ISAS);
+    tcase_add_loop_test(cases, evaluation_mode, 0, ISAS);
     tcase_add_loop_test(cases, random_masks, 0, ISAS);
     tcase_add_test(cases, misfits);
     tcase_add_test(cases, misuse);

@@ -247,6 +247,48 @@ START_TEST(many_classes) {
 }
 END_TEST
 
+/* Photographs stand on the page in the size that is shown, and of classes only the hardest: 5 MB are the most. */
+START_TEST(page_of_a_thousand_classes) {
+    enum { CLASS_COUNT = 1000, SHOWN = 24, HEIGHT = 1200, WIDTH = 1600 };
+    static vst_confusion_cell wrong[2 * CLASS_COUNT];
+    static size_t begins[CLASS_COUNT + 1];
+    static const char *class_names[CLASS_COUNT];
+    static vst_image photos[SHOWN];
+    static int answers[SHOWN], truth[SHOWN];
+    for (int i = 0; i < CLASS_COUNT; i++) {
+        const int other = (i + 7) % CLASS_COUNT;
+        wrong[2 * i] = (vst_confusion_cell){i, i < other ? i : other, 20};
+        wrong[2 * i + 1] = (vst_confusion_cell){i, i < other ? other : i, 30};
+        begins[i + 1] = 2 * (size_t)i + 2;
+        class_names[i] = "a class with a rather long name";
+    }
+    const vst_confusion all = {CLASS_COUNT, wrong, (size_t)2 * CLASS_COUNT, begins};
+    for (int i = 0; i < SHOWN; i++) {
+        ck_ok(vst_image_allocate(&photos[i], 3, HEIGHT, WIDTH));
+        for (int k = 0; k < 3 * HEIGHT * WIDTH; k++)
+            photos[i].pixels[k] = (uint8_t)((unsigned)k * (unsigned)k / 977 + (unsigned)(i * k));
+        answers[i] = truth[i] = i;
+    }
+    runs[0].confusion = &all;
+    runs[0].predictions = answers;
+    const vst_report report = {.title = "a thousand",
+                               .runs = runs,
+                               .run_count = 1,
+                               .class_names = class_names,
+                               .class_count = CLASS_COUNT,
+                               .pictures = photos,
+                               .labels = truth,
+                               .picture_count = SHOWN};
+    char *html;
+    ck_ok(vst_report_html(&report, &html, NULL));
+    ck_assert_uint_lt(strlen(html), 5000000);
+    ck_assert_int_eq(occurrences(html, "<div class=picture>"), SHOWN);
+    check_html(html);
+    vst_free(html);
+    for (int i = 0; i < SHOWN; i++) vst_image_clear(&photos[i]);
+}
+END_TEST
+
 /* Attention and agreement of one of two runs; classes sorted by difficulty. */
 START_TEST(parts) {
     static const vst_report_agreement agreement = {
@@ -369,6 +411,7 @@ int main(void) {
     tcase_add_loop_test(tests, verdict, 0, sizeof verdicts / sizeof *verdicts);
     tcase_add_test(tests, without_gnuplot);
     tcase_add_test(tests, many_classes);
+    tcase_add_test(tests, page_of_a_thousand_classes);
     tcase_add_test(tests, parts);
     tcase_add_test(tests, log_file);
     tcase_add_test(tests, bare);

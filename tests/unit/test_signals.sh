@@ -61,3 +61,43 @@ rm -rf run
 [ -e run/lock ] && [ ! -s run/lock ] || fail "messages in the lock file: $(cat run/lock)"
 "$vistill" train recipe.yaml -s run.epochs=1 --force 0<&- >&- 2>&- || fail "all closed: exit code $?"
 [ ! -s run/lock ] || fail "messages in the lock file: $(cat run/lock)"
+
+# A second Ctrl-C ends at once and says what is lost: the last checkpoint stays as it is, and --resume gives the bits of a run that
+# nobody stopped. The process sleeps between the two, so that its step is still under way.
+cat > slow.yaml <<'END'
+data: {path: data}
+model: {name: vit_mini_patch4_28, dim: 96, depth: 4, heads: 3, drop_path: 0.1, image: 16, channels: 1, classes: 3}
+optim: {batch: 24, warmup_epochs: 0}
+run: {epochs: 3, threads: 1, eval_batch: 12, save_minutes: 0}
+END
+expect 0 "test top-1" "$vistill" train slow.yaml -s run.output=whole
+for attempt in 1 2 3 4 5 6; do
+    rm -rf parts
+    "$vistill" train slow.yaml -s run.output=parts > log 2>&1 &
+    process=$!
+    while kill -0 $process 2> /dev/null && [ "$(cat parts/summary.csv 2> /dev/null | wc -l)" -lt 2 ]; do sleep 0.01; done
+    sleep 0.05
+    kill -s STOP $process
+    cp parts/last.safetensors before
+    kill -s INT $process
+    kill -s CONT $process
+    while kill -0 $process 2> /dev/null && ! grep -q "stopping after this step; Ctrl-C again ends at once" log; do sleep 0.002; done
+    kill -s STOP $process 2> /dev/null || true
+    sleep 0.6
+    kill -s INT $process 2> /dev/null || true
+    kill -s CONT $process 2> /dev/null || true
+    code=0
+    wait $process || code=$?
+    ! grep -q "ended at once" log || break
+    grep -q "interrupted: stopped in epoch" log || fail "neither stopped nor ended: $(cat log)" # its step was over before
+done
+[ $code = 130 ] || fail "second Ctrl-C: exit code $code: $(cat log)"
+grep -q "ended at once; the steps since the last checkpoint are lost" log || fail "second Ctrl-C, $attempt times: $(cat log)"
+! grep -q "interrupted:" log || fail "it went on after the second Ctrl-C: $(cat log)"
+cmp before parts/last.safetensors || fail "the checkpoint was touched"
+expect 0 "test top-1" "$vistill" train slow.yaml -s run.output=parts --resume
+for file in last best; do
+    tensors whole/$file.safetensors > whole.bin
+    tensors parts/$file.safetensors > parts.bin
+    cmp whole.bin parts.bin || fail "$file.safetensors differs after the second Ctrl-C"
+done

@@ -6,10 +6,12 @@
 #include <math.h>
 #include <omp.h>
 
+#include "recipes/model/model.h"
 #include "tests/unit/compare.h"
 #include "tests/unit/suite.h"
 #include "tests/unit/train_session.h"
 #include "vision/image/image.h"
+#include "vision/plan/program.h"
 
 /* ---- Recipes ---- */
 
@@ -80,8 +82,23 @@ static const char chosen_recipe[] =
     "    - {distance: mse, student: features.50%, teacher: features.1, projector: norm, weight: 1}\n"
     "    - {distance: softmax_mse, from: ema, schedule: sigmoid, end: 2, weight: 10}\n";
 
+/* Products of student and teacher in bf16, where there are such processors. */
+static const char bf16_recipe[] =
+    "data: {path: data, workers: 1}\n"
+    "run: {epochs: 3, threads: 1, log_seconds: 0, eval_batch: 25, precision: bf16}\n" ADAMW
+    "model: {name: vit_mini_patch4_28, " SMALL
+    "}\n"
+    "distill: {teacher: teacher/last.safetensors, teacher_precision: bf16, terms: [{distance: kl, weight: 1}]}\n";
+
+/* With simulated integers, from a trained model and taught by it, with an average. */
+static const char quantised_recipe[] = DATA RESNET
+    "optim: {name: sgd, batch: 24, lr: 0.01, min_lr: 0, warmup_epochs: 0, ema_decay: 0.5}\n"
+    "run: {epochs: 3, threads: 1, log_seconds: 0, eval_batch: 25, start: teacher/last.safetensors, "
+    "quantization_aware: true, calibration_images: 48}\n"
+    "distill: {teacher: teacher/last.safetensors, terms: [{distance: kl}]}\n";
+
 static void make_teachers_of(const char *recipe) {
-    if (recipe == chosen_recipe || recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
+    if (recipe != teacher_recipe && recipe != stateful_recipe && recipe != gathering_recipe) make_teacher();
     if (recipe == crowd_recipe) make_transformer("model.distilled=true");
 }
 
@@ -448,6 +465,11 @@ END_TEST
 
 /* ---- Interrupted and continued ---- */
 
+static bool has_bf16(void) {
+    bool slow;
+    return vst_precision_check(VST_PRECISION_BF16, &slow) == VST_OK;
+}
+
 typedef struct stop {
     const char *phase;
     int epoch;
@@ -459,6 +481,7 @@ static void interrupted(const char *recipe, bool resume, stop at) {
     session s = {.recipe = recipe,
                  .output = "parts",
                  .resume = resume,
+                 .settings = {"run.log_steps=1"},
                  .stop_phase = at.phase,
                  .stop_epoch = at.epoch,
                  .stop_step = at.step};
@@ -467,28 +490,76 @@ static void interrupted(const char *recipe, bool resume, stop at) {
     ck_assert(exists("parts/last.safetensors"));
     append("parts/log.txt", "{\"epoch\": 77}\n");
     append("parts/summary.csv", "77,not after the checkpoint\n");
+    append("parts/steps.csv", "77,not after the checkpoint\n");
     append("parts/events.out.tfevents.0.vistill", "not after the checkpoint");
 }
 
+/* steps.csv but for the last column, the time. */
+static void same_steps(const char *a, const char *b) {
+    char path[64], *text[2], *rest[2];
+    size_t size;
+    int lines = 0;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/steps.csv", i ? b : a);
+        rest[i] = text[i] = read_whole(path, &size);
+    }
+    for (char *x, *y; (x = strsep(&rest[0], "\n")) && *x; lines++) {
+        ck_assert_ptr_nonnull(y = strsep(&rest[1], "\n"));
+        *strrchr(x, ',') = 0;
+        ck_assert_ptr_nonnull(strrchr(y, ','));
+        *strrchr(y, ',') = 0;
+        ck_assert_str_eq(x, y);
+    }
+    ck_assert_int_gt(lines, EPOCHS);
+    ck_assert_str_eq(rest[1], "");
+    free(text[0]);
+    free(text[1]);
+}
+
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe,  distilled_recipe,
-                                          crowd_recipe,   gathering_recipe, chosen_recipe};
+    static const char *const recipes[] = {teacher_recipe,   stateful_recipe, distilled_recipe, crowd_recipe,
+                                          gathering_recipe, chosen_recipe,   bf16_recipe,      quantised_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
     const bool distilled =
-        recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe || recipes[_i] == chosen_recipe;
+        recipes[_i] != teacher_recipe && recipes[_i] != stateful_recipe && recipes[_i] != gathering_recipe;
+    if (recipes[_i] == bf16_recipe && !has_bf16()) return;
     make_teachers_of(recipes[_i]);
     if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
-    run_fine((session){.recipe = recipes[_i], .output = "whole"});
+    run_fine((session){.recipe = recipes[_i], .output = "whole", .settings = {"run.log_steps=1"}});
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) interrupted(recipes[_i], !distilled || i > 0, stops[i]);
-    run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true});
+    run_fine((session){.recipe = recipes[_i], .output = "parts", .resume = true, .settings = {"run.log_steps=1"}});
     same_runs("whole", "parts", EPOCHS);
-    session again = {.recipe = recipes[_i], .output = "parts", .resume = true};
+    same_steps("whole", "parts");
+    session again = {.recipe = recipes[_i], .output = "parts", .resume = true, .settings = {"run.log_steps=1"}};
     ck_ok(run(&again));
     ck_assert(again.result.reused);
     ck_assert_int_eq(again.steps, 0);
     ck_assert_int_eq(again.result.epochs, EPOCHS);
     same_runs("whole", "parts", EPOCHS);
+}
+END_TEST
+
+/* It learns, in other bits than in float32; its files say so, and are not continued in another precision. */
+START_TEST(trains_in_bf16) {
+    if (!has_bf16()) return;
+    make_teacher();
+    session s = {.recipe = bf16_recipe, .settings = {"run.epochs=8"}};
+    ck_ok(run(&s));
+    ck_assert_double_ge(s.result.test_top1, 95);
+    run_fine((session){.recipe = bf16_recipe, .output = "f32", .settings = {"run.epochs=8", "run.precision=f32"}});
+    ck_assert(tensor_differs("run", "f32", "blocks.0.attn.qkv.weight"));
+    expect((session){.recipe = bf16_recipe, .resume = true, .settings = {"run.epochs=8", "run.precision=f32"}},
+           VST_ERROR_ARGUMENT, "run.precision was bf16, is f32");
+    vst_model *model;
+    ck_ok(vst_model_read(&model, "run/best.safetensors"));
+    ck_assert_ptr_nonnull(strstr(model->training, "\"precision\":\"bf16\""));
+    vst_model_destroy(model);
+    ck_ok(vst_model_read(&model, "f32/best.safetensors"));
+    ck_assert_ptr_null(strstr(model->training, "precision"));
+    vst_model_destroy(model);
+    expect((session){.recipe = bf16_recipe, .output = "none", .settings = {"distill.cache=cache"}}, VST_ERROR_ARGUMENT,
+           "distill.teacher_precision = bf16, but distill.cache");
 }
 END_TEST
 
@@ -515,21 +586,61 @@ START_TEST(frozen_parameters_stay) {
 }
 END_TEST
 
-/* No validation is twice as good as the best, so that each epoch after the first halves the rate. */
-START_TEST(rate_falls_where_the_validation_stands) {
-    make_teacher();
-    run_fine((session){.recipe = chosen_recipe});
+/* As main.py's --no-train-mode: nothing is dropped, so that the rates do not matter, and running statistics stay. */
+START_TEST(in_evaluation_mode) {
+    static const char *const mode = "run.train_mode=false", *const once = "run.epochs=1", *const twice = "run.epochs=2";
+    run_fine((session){.recipe = student_recipe, .output = "one", .settings = {mode, "model.drop_path=0.5"}});
+    run_fine((session){.recipe = student_recipe, .output = "two"});
+    ck_assert(!tensor_differs("one", "two", "blocks.1.mlp.fc2.weight"));
+    run_fine((session){.recipe = student_recipe, .output = "three", .settings = {"model.drop_path=0.5"}});
+    ck_assert(tensor_differs("one", "three", "blocks.1.mlp.fc2.weight"));
+    run_fine((session){.recipe = teacher_recipe, .output = "four", .settings = {mode, once}});
+    run_fine((session){.recipe = teacher_recipe, .output = "five", .settings = {mode, twice}});
+    ck_assert(!tensor_differs("four", "five", "bn1.running_mean"));
+    ck_assert(!tensor_differs("four", "five", "bn1.num_batches_tracked"));
+    ck_assert(tensor_differs("four", "five", "bn1.weight"));
+    ck_assert(tensor_differs("four", "five", "conv1.weight"));
+}
+END_TEST
+
+/* The rates of a run's epochs. */
+static void read_rates(double *rates) {
     size_t size;
     char *log = read_whole("run/summary.csv", &size);
-    double rates[EPOCHS];
     const char *line = strchr(log, '\n');
     for (int i = 0; i < EPOCHS; i++, line = strchr(line + 1, '\n')) {
         ck_assert_ptr_nonnull(line);
         ck_assert_int_eq(sscanf(line + 1, "%*d,%lf", &rates[i]), 1);
     }
+    free(log);
+}
+
+/* Without a validation split plateau follows the training loss: it falls by 1 % each epoch, but not by half. */
+START_TEST(rate_falls_where_the_loss_stands) {
+    static const char *const options[] = {"optim.schedule_options=patience=0, threshold=0.01, decay_rate=0.5",
+                                          "optim.schedule_options=patience=0, threshold=0.9, decay_rate=0.5"};
+    double rates[EPOCHS];
+    for (int i = 0; i < 2; i++) {
+        run_fine((session){.recipe = student_recipe,
+                           .force = true,
+                           .settings = {"optim.schedule=plateau", options[i], "run.eval_every=3"}});
+        expect_said("follows the training loss");
+        read_rates(rates);
+        ck_assert_double_eq(rates[1], 4e-3);
+        ck_assert_double_eq_tol(rates[2], i ? 2e-3 : 4e-3, 1e-12);
+    }
+}
+END_TEST
+
+/* No validation is twice as good as the best, so that each epoch after the first halves the rate. */
+START_TEST(rate_falls_where_the_validation_stands) {
+    double rates[EPOCHS];
+    make_teacher();
+    run_fine((session){.recipe = chosen_recipe});
+    expect_said("follows the validation's top-1");
+    read_rates(rates);
     ck_assert_double_eq(rates[1], 2e-3); /* the warm-up is over, one validation is measured */
     for (int i = 2; i < EPOCHS; i++) ck_assert_double_eq_tol(rates[i], rates[i - 1] / 2, 1e-12);
-    free(log);
 }
 END_TEST
 
@@ -1258,9 +1369,12 @@ int main(void) {
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 6);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 8);
+    tcase_add_test(tests, trains_in_bf16);
     tcase_add_test(tests, frozen_parameters_stay);
+    tcase_add_test(tests, in_evaluation_mode);
     tcase_add_test(tests, rate_falls_where_the_validation_stands);
+    tcase_add_test(tests, rate_falls_where_the_loss_stands);
     tcase_add_test(tests, steps_are_logged);
     tcase_add_test(tests, small_terms_get_advice_that_helps);
     tcase_add_loop_test(tests, resumes_with_two_threads, 0, 2);

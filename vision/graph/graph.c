@@ -134,6 +134,8 @@ void vst_scope_pop(vst_graph *graph) {
     if (--graph->scope_depth < max_depth) graph->scope[graph->scope_marks[graph->scope_depth]] = 0;
 }
 
+void vst_graph_set_evaluation(vst_graph *graph, bool evaluation) { graph->evaluation = evaluation; }
+
 void vst_tap(vst_graph *graph, const char *name, vst_value value) {
     if (graph->status != VST_OK || !value.id) return;
     keep_status(graph, vst_grow(&graph->taps, &graph->tap_capacity, graph->tap_count + 1, sizeof *graph->taps));

@@ -55,6 +55,11 @@ const char *vst_tap_name(const vst_graph *graph, size_t index); /* in the order 
 
 vst_shape vst_shape_at(const vst_graph *graph, vst_value value); /* rank 0 for the null value */
 
+/* What is built from here on computes as in evaluation, in training programs, too: batch norm uses its running
+ * statistics and leaves them as they are, dropout and drop path drop nothing. As model.eval() of PyTorch before a
+ * training. */
+void vst_graph_set_evaluation(vst_graph *graph, bool evaluation);
+
 /* Sets the graph's error from outside the operations (a backbone's own checks); the message contains the current scope.
  * Use VST_ERROR_SHAPE for shapes that do not match, VST_ERROR_ARGUMENT for an invalid option, VST_ERROR_NOT_FOUND for a
  * tap that does not exist, VST_ERROR_UNSUPPORTED for a valid combination that is not implemented. */

@@ -1,11 +1,13 @@
 /* Batch norm through oneDNN (Ioffe & Szegedy, 2015), in the layout of its input. Training programs normalise with the
- * batch statistics and update the running ones; inference programs use the running ones. */
+ * batch statistics and update the running ones; inference programs and graphs in evaluation mode use the running ones.
+ */
 #include <string.h>
 
 #include "vision/ops/operation.h"
 
 typedef struct attributes {
     double epsilon, momentum;
+    bool running; /* the graph is in evaluation mode: running statistics in training, too */
 } attributes;
 
 enum { X, WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VARIANCE, COUNTER, INPUTS };
@@ -28,35 +30,39 @@ static void run_update(void *const *buffers, const void *raw, const vsti_run *ru
                                            buffers[4], u->channels);
 }
 
-/* oneDNN uses reference code for layouts without a fast batch norm, such as channels in blocks of 4 on AVX-512. It is
- * slower than a reorder to the plain layout and batch norm there: then the primitive is destroyed, *format becomes
- * plain, and the primitive is to be created for that. */
+/* oneDNN uses reference code for layouts without a fast batch norm, such as channels in blocks of 4 on AVX-512, and in
+ * bf16 for more of them. It is slower than a cast to float32, or a reorder to the plain layout, and batch norm there:
+ * then the primitive is destroyed, *format becomes that, and the primitive is to be created for it. */
 static bool replaces_reference(vsti_primitive *p, vst_status status, vsti_format *format) {
-    if (status != VST_OK || format->layout.kind == VSTI_LAYOUT_PLAIN ||
-        strncmp(vsti_primitive_implementation(p), "ref", 3) != 0)
-        return false;
+    const bool plain = format->layout.kind == VSTI_LAYOUT_PLAIN;
+    if (status != VST_OK || (format->dtype == VST_F32 && plain) || !vsti_primitive_is_reference(p)) return false;
     vsti_primitive_destroy(p);
-    *format = VSTI_PLAIN;
+    if (format->dtype == VST_BF16) format->dtype = VST_F32;
+    else *format = VSTI_PLAIN;
     return true;
 }
 
 static vst_status create_forward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon,
                                  bool training) {
-    const vst_status status = vsti_batch_norm_forward(p, shape, *format, epsilon, training);
-    return replaces_reference(*p, status, format) ? vsti_batch_norm_forward(p, shape, *format, epsilon, training)
-                                                  : status;
+    vst_status status;
+    do status = vsti_batch_norm_forward(p, shape, *format, epsilon, training);
+    while (replaces_reference(*p, status, format));
+    return status;
 }
 
-static vst_status create_backward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon) {
-    const vst_status status = vsti_batch_norm_backward(p, shape, *format, epsilon);
-    return replaces_reference(*p, status, format) ? vsti_batch_norm_backward(p, shape, *format, epsilon) : status;
+static vst_status create_backward(vsti_primitive **p, const vst_shape *shape, vsti_format *format,
+                                  const attributes *o) {
+    vst_status status;
+    do status = vsti_batch_norm_backward(p, shape, *format, o->epsilon, !o->running);
+    while (replaces_reference(*p, status, format));
+    return status;
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[X]);
-    vsti_format format = vsti_f32_format(lowering, node->inputs[X]);
-    const bool training = vsti_is_training(lowering);
+    vsti_format format = vsti_same_format(lowering, node->inputs[X], node->outputs[0]);
+    const bool training = vsti_is_training(lowering) && !o->running;
     vsti_primitive *p = NULL;
     vst_status status = create_forward(&p, shape, &format, o->epsilon, training);
     if (status != VST_OK) {
@@ -136,9 +142,9 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    vsti_format format = vsti_same_format(lowering, node->inputs[0], node->outputs[0]);
     vsti_primitive *p = NULL;
-    vst_status status = create_backward(&p, shape, &format, o->epsilon);
+    vst_status status = create_backward(&p, shape, &format, o);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
@@ -157,9 +163,13 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
 
 static const vsti_attribute described[] = {{"epsilon", VSTI_DOUBLE, offsetof(attributes, epsilon), NULL},
                                            {"momentum", VSTI_DOUBLE, offsetof(attributes, momentum), NULL},
+                                           {"running", VSTI_BOOL, offsetof(attributes, running), NULL},
                                            {0}};
 
 static const vsti_operation backward = {.name = "batch_norm_backward",
+                                        .bf16_in = 1u << 0 | 1u << 4,
+                                        .bf16_out = 1,
+                                        .bf16_alike = true,
                                         .outputs = 3,
                                         .attribute_bytes = sizeof(attributes),
                                         .attributes = described,
@@ -170,8 +180,11 @@ static const vsti_operation backward = {.name = "batch_norm_backward",
 
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
-    const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, X)), vsti_input_of(node, WEIGHT),
-                                vsti_output_of(node, 1), vsti_output_of(node, 2), vsti_incoming(gradients, node, 0)};
+    const bool running = ((const attributes *)node->attributes)->running;
+    const vst_value mean = running ? vsti_input_of(node, RUNNING_MEAN) : vsti_output_of(node, 1);
+    const vst_value variance = running ? vsti_input_of(node, RUNNING_VARIANCE) : vsti_output_of(node, 2);
+    const vst_value inputs[] = {vsti_saved(gradients, vsti_input_of(node, X)), vsti_input_of(node, WEIGHT), mean,
+                                variance, vsti_incoming(gradients, node, 0)};
     vst_value dx = vsti_emit(graph, &backward, inputs, 5, node->attributes);
     vsti_add_gradient(gradients, vsti_input_of(node, X), dx);
     vsti_add_gradient(gradients, vsti_input_of(node, WEIGHT), vsti_output(graph, dx, 1));
@@ -185,6 +198,9 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     static const vsti_operation operation = {
         .name = "batch_norm",
+        .bf16_in = 1,
+        .bf16_out = 1,
+        .bf16_alike = true,
         .outputs = 3,
         .attribute_bytes = sizeof(attributes),
         .attributes = described,
@@ -212,6 +228,7 @@ vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
         [RUNNING_MEAN] = vst_param(g, "running_mean", channels, zeros),
         [RUNNING_VARIANCE] = vst_param(g, "running_var", channels, ones),
         [COUNTER] = vst_param(g, "num_batches_tracked", VST_SCALAR, (vst_init){VST_INIT_ZEROS, 0, VST_PARAM_COUNTER})};
-    const attributes o = {options.epsilon ? options.epsilon : 1e-5, options.momentum ? options.momentum : 0.1};
+    const attributes o = {options.epsilon ? options.epsilon : 1e-5, options.momentum ? options.momentum : 0.1,
+                          g->evaluation};
     return vsti_emit(g, &operation, inputs, INPUTS, &o);
 }

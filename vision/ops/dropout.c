@@ -1,5 +1,6 @@
 /* Dropout and drop path (Huang et al., 2016). The mask is a pure function of seed, node (drop path: scope), step and
- * element, so the backward pass recomputes it. Inference programs return the input. */
+ * element, so the backward pass recomputes it. Inference programs return the input, and so do graphs in evaluation
+ * mode. */
 #include "vision/base/random.h"
 #include "vision/ops/operation.h"
 
@@ -72,7 +73,7 @@ static vst_value emit(vst_graph *g, vst_value x, double rate, bool samples) {
         return (vst_value){0};
     }
     const attributes o = {(float)rate, samples, samples ? vst_random_id(g->scope) : 0};
-    return rate == 0 ? x : vsti_emit(g, &operation, &x, 1, &o);
+    return rate == 0 || g->evaluation ? x : vsti_emit(g, &operation, &x, 1, &o);
 }
 
 vst_value vst_dropout(vst_graph *g, vst_value x, double rate) { return emit(g, x, rate, false); }

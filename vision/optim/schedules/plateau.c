@@ -1,5 +1,6 @@
-/* Multiplies the rate by a factor if validation has not improved for some epochs, as torch's ReduceLROnPlateau (mode
- * max, relative threshold), on which timm's plateau is based. The rate does not fall below min_lr. */
+/* Multiplies the rate by a factor if a measure has not improved for some epochs, as torch's ReduceLROnPlateau (relative
+ * threshold), on which timm's plateau is based: mode max for an accuracy, mode min for a loss, which is passed as a
+ * negative number. The rate does not fall below min_lr. */
 #include <math.h>
 
 #include "vision/optim/schedules/schedule_method.h"
@@ -11,7 +12,7 @@ typedef struct plateau {
 
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(plateau, decay_rate, 0.1, 0, 1, "factor of each decay"),
-    VST_OPTION_INT(plateau, patience, 10, 0, 100000, "epochs without a better validation that are borne"),
+    VST_OPTION_INT(plateau, patience, 10, 0, 100000, "epochs without a better measure that are borne"),
     VST_OPTION_DOUBLE(plateau, threshold, 1e-4, 0, 1, "share of the best by which a better one must exceed it"),
     VST_OPTION_INT(plateau, cooldown, 0, 0, 100000, "epochs after a decay that do not count"), VST_OPTION_END};
 
@@ -24,7 +25,7 @@ static double rate(const vst_schedule *s, const void *own, uint64_t after) {
 static void measured(const vst_schedule *s, const void *own, double measure) {
     const plateau *o = own;
     vst_schedule_state *state = s->state;
-    const bool better = !state->measured || measure > state->best * (1 + o->threshold);
+    const bool better = !state->measured || measure > state->best + fabs(state->best) * o->threshold;
     if (better) state->best = measure;
     state->measured = true;
     state->bad = better ? 0 : state->bad + 1;
@@ -41,7 +42,9 @@ static void measured(const vst_schedule *s, const void *own, double measure) {
 extern const vst_schedule_method vsti_schedule_method_plateau;
 const vst_schedule_method vsti_schedule_method_plateau = {
     .name = "plateau",
-    .help = "lr times decay_rate where the validation top-1 no longer rises",
+    .help =
+        "lr times decay_rate where the validation's top-1 no longer rises, or without data.validation the "
+        "training loss no longer falls, as timm's",
     .options = options,
     .options_size = sizeof(plateau),
     .rate = rate,
