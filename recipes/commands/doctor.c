@@ -113,6 +113,23 @@ static void examine_threads(examination *e) {
     note(e, used > allowed ? WARN : OK, "threads", text);
 }
 
+static void examine_waiting(examination *e) {
+    const char *policy = getenv("OMP_WAIT_POLICY"), *spins = getenv("GOMP_SPINCOUNT");
+    char text[160];
+    switch (vsti_waiting_policy()) {
+    case VSTI_WAITING_ADAPTS: note(e, OK, "waiting", "threads spin, and sleep while other programs are busy"); return;
+    case VSTI_WAITING_CHOSEN:
+        snprintf(text, sizeof text, "as %s=%.60s says", policy ? "OMP_WAIT_POLICY" : "GOMP_SPINCOUNT",
+                 policy ? policy : spins);
+        note(e, OK, "waiting", text);
+        return;
+    case VSTI_WAITING_LIMITED:
+        note(e, WARN, "waiting",
+             "threads spin, also beside busy programs (OMP_THREAD_LIMIT); OMP_WAIT_POLICY=passive: they sleep");
+        return;
+    }
+}
+
 static void examine_memory(examination *e) {
     char value[64], text[160];
     if (!read_proc("/proc/meminfo", "MemAvailable", value, sizeof value)) {
@@ -181,6 +198,7 @@ static int run(const vst_arguments *arguments) {
     examine_processor(&e);
     examine_integers(&e);
     examine_threads(&e);
+    examine_waiting(&e);
     examine_memory(&e);
     examine_disk(&e);
     examine_figures(&e);
