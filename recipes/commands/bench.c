@@ -1,5 +1,5 @@
-/* vistill bench: how fast this machine trains and classifies, as a share of its matrix multiplication and, with --peer,
- * beside PyTorch in the same run. */
+/* vistill bench: speed of training and inference relative to matrix multiplication and, with --peer, to PyTorch in the
+ * same run. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -39,7 +39,7 @@ typedef struct session {
     contender gemm;
 } session;
 
-/* What is measured if no model is named: the two trainings that the project is judged by, and two small models.
+/* The default cases: two training benchmarks of DeiT, and two small models.
  */
 static const struct {
     const char *variant;
@@ -83,7 +83,7 @@ out:
     return status;
 }
 
-/* --set KEY=VALUE holds for every named model. */
+/* --set KEY=VALUE applies to every named model. */
 static vst_status apply_settings(session *s, const vst_arguments *arguments) {
     vst_status status = VST_OK;
     int count;
@@ -150,7 +150,7 @@ static void stop(contender *c) {
     c->worker = NULL;
 }
 
-/* The peer, ours and the matrix product in turn, round after round. */
+/* Measures the peer, Vistill and the matrix product alternately in each round. */
 static vst_status measure(session *s, entry *e, vst_progress *progress, int done) {
     vst_status status = VST_OK;
     const vst_bench_case gemm = {.kind = VST_BENCH_GEMM, .threads = e->which.threads};
@@ -341,29 +341,30 @@ out:
 }
 
 static const vst_flag flags[] = {
-    {"batch", 'b', "N", "images in a step; else 32, or what suits the default models"},
-    {"infer", 0, NULL, "inference in place of training steps"},
+    {"batch", 'b', "N", "batch size; 32 by default, that of each default model without MODEL"},
+    {"infer", 0, NULL, "measure inference instead of training steps"},
     {"peer", 0, "PYTHON", "measure PyTorch (loader: Pillow) beside it: an interpreter with torch and timm"},
-    {"runtime", 0, "NAME", "of the peer: pytorch, or onnxruntime (with --infer)"},
-    {"profile", 0, NULL, "where the time of a step goes, by operation"},
+    {"runtime", 0, "NAME", "runtime of the peer: pytorch, or onnxruntime (with --infer)"},
+    {"profile", 0, NULL, "show the time of a step by operation"},
     {"rounds", 0, "N", "rounds of half a second each (loader: of all images), 8 by default"},
-    {"set", 's', "KEY=VALUE", "changes an option of the models, such as depth=6; can be repeated"},
-    {"threads", 't', "N", "threads, on both sides; all processors by default"},
+    {"set", 's', "KEY=VALUE", "set an option of the models, such as depth=6; can be repeated"},
+    {"threads", 't', "N", "number of threads, of the peer too; all processors by default"},
     {0}};
 
 extern const vst_command vsti_command_bench;
 const vst_command vsti_command_bench = {
     .name = "bench",
     .words = "[MODEL… | loader DATA]",
-    .summary = "measure training, inference or loading, alone or beside PyTorch, Pillow and timm",
+    .summary = "measure training, inference or loading, alone or against PyTorch, Pillow and timm",
     .help =
-        "Each model runs in a process of its own, in turn with a large matrix product (what the machine can do) and "
+        "Each model runs in its own process, alternating with a large matrix product (the machine's peak rate) and "
         "the\n"
-        "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.\n"
-        "`bench loader DATA` measures how fast the image files of a data set become what a model gets: decoding, "
-        "DeiT's\n"
-        "training transform and that of evaluation, each from decoded images and from files (decoding included), to\n"
-        "normalised floats, on one core and on --threads; the peer is Pillow with timm.",
+        "peer, so that ratios are valid while the machine's speed drifts. Peak MB is the resident memory of the "
+        "process.\n"
+        "`bench loader DATA` measures loading the images of a data set: decoding, and DeiT's training transform and "
+        "the\n"
+        "evaluation transform, from decoded images and from files (decoding included), to normalised floats, on one\n"
+        "core and on --threads; the peer is Pillow with timm.",
     .flags = flags,
     .minimum = 0,
     .maximum = -1,

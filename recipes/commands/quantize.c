@@ -10,6 +10,7 @@
 #include "recipes/commands/table.h"
 #include "recipes/model/classes.h"
 #include "recipes/quant/quantize.h"
+#include "vision/base/file.h"
 
 extern const vst_command vsti_command_quantize;
 
@@ -143,6 +144,7 @@ static int run(const vst_arguments *arguments) {
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s is the float32 model itself, which would be lost: name another file",
                          output));
     VST_TRY(vst_model_read(&model, from));
+    VST_TRY(vsti_file_check_writable(output));
     const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
                                       .channels = vst_model_common_of(model->config)->channels == 1 ? 1 : 3};
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "train", &data));

@@ -60,6 +60,8 @@ grep -qE '^all +818 ' out || { echo "FAILED: sum of the parts"; cat out; failed=
 expect 0 out 'blocks.0.attn.qkv.weight   (24, 8)          192' info a.safetensors --tensors
 expect 0 out 'MB of memory besides the parameters' info a.safetensors --plan --batch 3
 grep -qE '^all .* 100\.0$' out || { echo "FAILED: shares of the plan's time"; cat out; failed=1; }
+"$vistill" info "$2/recipes/conf/fashion-teacher.safetensors" --plan | sed '1,/^$/d' >out
+[ "$(wc -L <out)" -le 80 ] || { echo "FAILED: a plan of more than 80 columns"; cat out; failed=1; }
 expect 0 out '"gmac":3.488e-6' info a.safetensors --json --plan --tensors
 has '"xxh3":"'
 has '"implementation":"'
@@ -74,6 +76,8 @@ expect 1 err 'so there is nothing to run' info "$files/tiny.pth" --plan
 expect 2 err 'say with -o FILE where to write the model' import "$files/tiny.pth"
 expect 2 err 'say with -o FILE' export a.safetensors
 expect 1 err 'cannot be opened' import none.pth -o no.safetensors
+expect 1 err 'no/file.safetensors cannot be written' import "$files/tiny.pth" --model vit_mimi -o no/file.safetensors
+expect 1 err 'no/file.safetensors cannot be written' export a.safetensors -o no/file.safetensors
 expect 1 err 'there is no model "vit_mimi"; near it: vit_mini_patch4_28' import "$files/tiny.pth" --model vit_mimi -o no.safetensors
 expect 1 err 'fits no model exactly; nearest are vit_mini_patch4_28' import "$files/tiny.pth" -o no.safetensors
 expect 1 err 'it has "model", "model_ema", "epoch", "args"' import "$files/tiny.pth" --entry ema $tiny -o no.safetensors
