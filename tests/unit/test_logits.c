@@ -122,6 +122,7 @@ START_TEST(finds_rows_by_name) {
         memcpy(turned + i * CLASSES, whole + (TRAIN - 1 - i) * CLASSES, CLASSES * sizeof *whole);
         fprintf(names, "sample %d\r\n", TRAIN - 1 - i);
     }
+    fputs("\r\n\n", names); /* empty lines at the end are not names */
     fclose(names);
     write_logits(turned, VST_SHAPE(TRAIN, CLASSES));
     const vst_cache_import_options named = {.plain = true, .names = "names.txt"};
