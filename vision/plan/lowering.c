@@ -9,7 +9,6 @@
 const vst_graph *vsti_lowering_graph(const vsti_lowering *lowering) { return lowering->graph; }
 bool vsti_is_training(const vsti_lowering *lowering) { return lowering->program->mode == VST_TRAIN; }
 bool vsti_is_plain(const vsti_lowering *lowering) { return lowering->program->plain; }
-bool vsti_is_used(const vsti_lowering *lowering, int value) { return lowering->last_use[value] >= 0; }
 
 void vsti_lowering_fail(vsti_lowering *lowering, vst_status status) {
     if (lowering->status != VST_OK || status == VST_OK) return;

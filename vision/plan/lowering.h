@@ -82,9 +82,6 @@ const vst_quant_entry *vsti_quantized_output(const vsti_lowering *lowering, int 
 /* Like vsti_write, of a value with vsti_quantized_output, as uint8. */
 vsti_buffer vsti_write_quantized(vsti_lowering *lowering, int value, vsti_layout layout);
 
-/* True if the program reads this value. Unused outputs need not be written. */
-bool vsti_is_used(const vsti_lowering *lowering, int value);
-
 /* Appends a step. `arguments` are copied. */
 void vsti_kernel_step(vsti_lowering *lowering, const char *implementation, vsti_kernel_function *function,
                       const void *arguments, size_t argument_bytes, const vsti_buffer *buffers, int buffer_count);
