@@ -201,8 +201,8 @@ out:
     return status;
 }
 
-/* What a checkpoint has beside the model: the optimiser's state, and by their names the moving average and the
- * projectors of terms, whose running statistics are nowhere else. The texts are owned. */
+/* The contents of a checkpoint besides the model: the optimiser's state, and by name the moving average and the
+ * projectors of terms, whose running statistics are stored nowhere else. The texts are owned. */
 typedef struct extras {
     vst_tensor *list;
     size_t count;

@@ -1,4 +1,4 @@
-/* Makes and compares what decides a run's result. */
+/* Hashes and compares everything that determines the result of a run. */
 #include "recipes/train/identity.h"
 
 #include <string.h>
