@@ -312,7 +312,7 @@ static vst_status measure_loader(const vst_arguments *arguments) {
     for (int i = 0; foreign[i]; i++)
         if (vst_flag_given(arguments, foreign[i]))
             VST_TRY(
-                vst_fail(VST_ERROR_ARGUMENT, "--%s is about models, it does not go with `bench loader`", foreign[i]));
+                vst_fail(VST_ERROR_ARGUMENT, "--%s cannot be used with `bench loader`", foreign[i]));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 64, &options.threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &options.rounds));
     VST_TRY(vst_bench_loader(&options, rows));

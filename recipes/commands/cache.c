@@ -100,7 +100,7 @@ static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe
     else VST_TRY(print_report(recipe, &report));
     if (!report.good)
         VST_TRY(vst_fail(VST_ERROR_FORMAT,
-                         "%s does not hold what the teachers say now: `vistill cache build RECIPE --force` makes it "
+                         "%s does not match the outputs of the teachers: `vistill cache build RECIPE --force` makes it "
                          "anew",
                          recipe->distill.cache));
 out:
@@ -124,7 +124,7 @@ static vst_status import(const vst_arguments *arguments, const vst_recipe *recip
     if (top1 < 50)
         fprintf(
             stderr,
-            "warning: the answers are right for only %.2f %% of the training samples: are the rows in the data set's "
+            "warning: the logits are right for only %.2f %% of the training samples: are the rows in the data set's "
             "order (or named by --names), and of these classes?\n",
             top1);
     return VST_OK;

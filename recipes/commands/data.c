@@ -252,7 +252,7 @@ static int run(const vst_arguments *arguments) {
         if (!vst_flag_given(arguments, "output"))
             return vst_command_usage(&vsti_command_data, "pack needs --output FOLDER for the shards");
         if (vst_flag_given(arguments, "quality") && !vst_flag_given(arguments, "resize"))
-            return vst_command_usage(&vsti_command_data, "--quality without --resize: no file would be encoded anew");
+            return vst_command_usage(&vsti_command_data, "--quality needs --resize: other files are not encoded");
         status = pack(arguments);
     } else if (strcmp(action, "dump") == 0) {
         if (!vst_flag_given(arguments, "output"))

@@ -67,7 +67,7 @@ static vst_status print_json(const vst_evaluation *e, const vst_class_match *mat
 static vst_status print_text(const vst_evaluation *e, const vst_model *model, const vst_class_match *match,
                              uint64_t broken, double latency) {
     printf("samples  %llu\n", (unsigned long long)e->samples);
-    if (broken) printf("broken   %llu, which do not count\n", (unsigned long long)broken);
+    if (broken) printf("broken   %llu, not counted\n", (unsigned long long)broken);
     printf("loss     %.4f\ntop-1    %.2f %%\n", e->loss, e->top1);
     if (!isnan(e->top5)) printf("top-5    %.2f %%\n", e->top5);
     printf("latency  %.2f ms for one image on one core\n\n", latency);

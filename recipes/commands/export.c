@@ -15,7 +15,7 @@ static int run(const vst_arguments *arguments) {
     const vst_exporter *exporter = NULL;
     const char *output = vst_flag_value(arguments, "output");
     char *note = NULL;
-    if (!output) return vst_command_usage(&vsti_command_export, "say with -o FILE where to write");
+    if (!output) return vst_command_usage(&vsti_command_export, "-o FILE is missing, the file to write");
     VST_TRY(vst_exporter_find(&exporter, vst_flag_value(arguments, "format"), output));
     VST_TRY(vst_model_read(&model, arguments->words[0]));
     VST_TRY(vsti_file_check_writable(output));

@@ -203,14 +203,14 @@ static void print_beside(const vst_import_report *report) {
 
 static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
     char text[VST_PREPROCESSING_TEXT];
-    if (*origin->options) vst_print_line(stdout, "options     %s, as the tensors have it", origin->options);
+    if (*origin->options) vst_print_line(stdout, "options     %s, found from the tensors", origin->options);
     if (*origin->beside) vst_print_line(stdout, "beside      config.json: %s", origin->beside);
     printf("images      ");
     vst_text_write(stdout, vst_preprocessing_text(model, text), 12, vst_terminal_width(stdout) - 12);
     if (*origin->project)
         printf("            as %s%s%s\n", origin->project, origin->version ? " " : "",
                origin->version ? origin->version : "");
-    if (origin->squeezes) printf("            (which squeezes pictures to a square; here the middle is cut out)\n");
+    if (origin->squeezes) printf("            (which resizes images to a square; here the centre is cropped)\n");
     if (origin->rival && origin->version)
         printf("            if they are its %s: --preprocessing %s:%s\n", origin->rival, origin->project,
                origin->rival);
@@ -283,7 +283,7 @@ static int run(const vst_arguments *arguments) {
     vst_import_origin origin = {.project = ""};
     names classes = {0};
     const char *output = vst_flag_value(arguments, "output"), *list = vst_flag_value(arguments, "classes");
-    if (!output) return vst_command_usage(&vsti_command_import, "say with -o FILE where to write the model");
+    if (!output) return vst_command_usage(&vsti_command_import, "-o FILE is missing, the model file to write");
     VST_TRY(vst_weights_open(&weights, arguments->words[0], vst_flag_value(arguments, "entry")));
     VST_TRY(vsti_file_check_writable(output));
     vst_import_choice choice = {.variant = vst_flag_value(arguments, "model"),

@@ -338,15 +338,15 @@ static vst_status print_advice(const vst_weights *weights) {
     const vst_status status = vst_import_candidates(&list, &count, &fit, weights);
     if (status != VST_OK) return status;
     if (!count || (!fit && vst_import_is_foreign(&list[0], weights)))
-        printf("no model file, and of no family of models that there is here (`vistill models`)\n");
+        printf("not a model file, and none of the models of `vistill models`\n");
     else
-        vst_print_line(stdout, "no model file: `vistill import %s --model %s -o FILE` makes it one",
+        vst_print_line(stdout, "not a model file: `vistill import %s --model %s -o FILE` makes it one",
                        vst_weights_path(weights), fit == 1 ? list[0].variant : "NAME");
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
-    else if (fit && *list[0].options) vst_print_line(stdout, "with %s, as the tensors have it", list[0].options);
+    else if (fit && *list[0].options) vst_print_line(stdout, "with %s, found from the tensors", list[0].options);
     else if (!fit && count && !vst_import_is_foreign(&list[0], weights))
-        printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant,
+        printf("no model fits; the nearest is %s, in which %zu tensors do not fit\n", list[0].variant,
                list[0].problems);
     vst_free(list);
     return VST_OK;
@@ -368,7 +368,7 @@ static vst_status show_weights(const vst_weights *weights, const vst_arguments *
     const char *entry = vst_weights_entry(weights);
     if (vst_flag_given(arguments, "plan"))
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "%s is no model file, so there is nothing to run: make it one with `vistill import`",
+                        "%s is not a model file, so there is nothing to run: import it with `vistill import`",
                         vst_weights_path(weights));
     if (vst_flag_given(arguments, "json")) return weights_json(weights);
     vst_print_line(stdout, "format      %s%s%s%s", vst_weights_format(weights), entry ? ", entry \"" : "",

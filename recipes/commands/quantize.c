@@ -138,7 +138,7 @@ static int run(const vst_arguments *arguments) {
     vst_quantize_options options;
     const char *output = vst_flag_value(arguments, "output"), *split = vst_flag_value(arguments, "split"),
                *from = arguments->words[0];
-    if (!output) return vst_command_usage(&vsti_command_quantize, "say with -o FILE where to write the model");
+    if (!output) return vst_command_usage(&vsti_command_quantize, "-o FILE is missing, the model file to write");
     VST_TRY(read_options(arguments, &options));
     if (is_same_file(from, output))
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s is the float32 model itself, which would be lost: name another file",

@@ -83,11 +83,11 @@ static vst_status set_seeds(vst_study *study, const char *text) {
         const long seed = strtol(at, &end, 10);
         if (end == at || errno || seed < 0 || seed > INT_MAX || (*end && *end != ',') || study->seed_count == MOST)
             return vst_fail(VST_ERROR_ARGUMENT,
-                            "--seeds %s: expected at most %d whole numbers from 0 on with commas between them", text,
+                            "--seeds %s: expected at most %d whole numbers from 0 on, separated by commas", text,
                             MOST);
         for (int i = 0; i < study->seed_count; i++)
             if (study->seeds[i] == seed)
-                return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld stands there twice", text, seed);
+                return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld is given twice", text, seed);
         study->seeds[study->seed_count++] = (int)seed;
         at = *end ? end + 1 : end;
         if (*end && !*at)

@@ -261,7 +261,7 @@ static vst_status read_base(vst_recipe *recipe, const layer *self, const vst_yam
     layer base = {.path = path, .child = self, .depth = self->depth + 1};
     struct stat info;
     if (stat(path, &info) != 0)
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: base: %s: %m; it is looked for beside the recipe",
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: base: %s: %m; the path is relative to the recipe",
                          place(self->path, node, where), path));
     base.device = info.st_dev;
     base.inode = info.st_ino;

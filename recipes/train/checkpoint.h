@@ -51,7 +51,7 @@ typedef struct vsti_checkpoint {
     vsti_epoch_figures figures;
 } vsti_checkpoint;
 
-#define VSTI_NO_CHECKPOINT "no checkpoint can be continued (begin anew with --force and without --resume)"
+#define VSTI_NO_CHECKPOINT "no checkpoint can be continued (start over with --force and without --resume)"
 
 /* Writes last.safetensors and renames the one before to previous.safetensors. `content` is the model; its extra tensors
  * and metadata are set here. */

@@ -20,11 +20,11 @@ static vst_status hold_out(vst_dataset **dataset, const vst_recipe *recipe, bool
 static vst_status check_test_data(const vst_dataset *test, bool whole) {
     if (vst_dataset_classes(test) == 0)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "%s has no labels to measure accuracy by: set data.test to a labelled data set",
+                        "%s has no labels to measure accuracy with: set data.test to a labelled data set",
                         vst_dataset_path(test));
     if (!whole) return VST_OK;
     return vst_fail(VST_ERROR_ARGUMENT,
-                    "%s has no test split, so that the images trained on would be tested: set data.validation to the "
+                    "%s has no test split, so the training images would be tested: set data.validation to the "
                     "number of images to hold out, or data.test, or make folders train and test",
                     vst_dataset_path(test));
 }

@@ -23,7 +23,7 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     if (teacher->external) {
         snprintf(top1, sizeof top1, isnan(teacher->top1) ? "top-1 not known" : "top-1 %.2f %% on training samples",
                  teacher->top1);
-        vst_log(VST_LOG_INFO, "teacher  another program's answers (vistill cache import), %s", top1);
+        vst_log(VST_LOG_INFO, "teacher  logits of another program (vistill cache import), %s", top1);
         return;
     }
     if (!teacher->model) {
@@ -37,7 +37,7 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->config->variant,
             (double)vst_params_numel(teacher->params) / 1e6, top1);
     if (own != vst_model_common_of(t->recipe->model)->image)
-        vst_log(VST_LOG_INFO, "         sees them resized to its %d x %d pixels (bicubic, not antialiased)", own, own);
+        vst_log(VST_LOG_INFO, "         gets them resized to %d x %d pixels (bicubic, not antialiased)", own, own);
     if (teacher->top1 < 50)
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
                 teacher->top1);
@@ -52,7 +52,7 @@ static void log_teachers(const vsti_trainer *t) {
     const char *augment = r->augment.train && *r->augment.train ? r->augment.train : "no augmentation";
     for (int i = 0; i < t->teachers.count; i++) log_teacher(t, &t->teachers.list[i]);
     if (!t->teachers.count) return;
-    vst_log(VST_LOG_INFO, "images   the same for teacher and student, each normalises them by itself");
+    vst_log(VST_LOG_INFO, "images   the same for teacher and student, each with its own normalisation");
     vst_log(VST_LOG_INFO, "         view %016llx: %s", (unsigned long long)t->data.view, augment);
 }
 
@@ -91,7 +91,7 @@ static void log_data(const vsti_trainer *t) {
                 augment->mixup_mode == VST_MIX_BATCH  ? "batches"
                 : augment->mixup_mode == VST_MIX_PAIR ? "pairs"
                                                       : "images");
-        vst_log(VST_LOG_INFO, "         (training top-1 is for what an image shows most of)");
+        vst_log(VST_LOG_INFO, "         (training top-1 counts the class with the largest share of an image)");
     }
     if (augment->repeats > 1)
         vst_log(VST_LOG_INFO, "repeats  an epoch shows one sample in %d, %d times each", augment->repeats,
@@ -151,7 +151,7 @@ void vsti_log_setup(const vsti_trainer *t) {
                 s->prefix);
         if (s->grid * s->grid < 16)
             vst_log(VST_LOG_WARNING,
-                    "only %d tokens: a Vision Transformer sees too little; use a smaller patch or larger images",
+                    "only %d tokens: too few for a Vision Transformer; use a smaller patch or larger images",
                     s->grid * s->grid);
     }
     log_teachers(t);

@@ -51,8 +51,8 @@ static vst_status check_table(work *self, const vst_recipe *recipe, const vst_ca
     if (!views)
         return vst_fail(
             VST_ERROR_ARGUMENT,
-            "augment.views is 0: every epoch shows new views, of which there are no logits; set it to 1, or "
-            "to as many views as the logits are of");
+            "augment.views is 0: every epoch has new views, for which there are no logits; set it to 1, or "
+            "to the number of views of the logits");
     if (rank == 3 && self->logits.views != (uint64_t)views)
         return vst_fail(VST_ERROR_SHAPE, "%s: \"logits\" is of %llu views, and augment.views is %d", options->logits,
                         (unsigned long long)self->logits.views, views);
@@ -131,7 +131,7 @@ static vst_status find_rows(work *self, const vst_cache_import_options *options)
         const named wanted = {vst_dataset_sample_name(self->data.train, i, name, sizeof name), 0};
         const named *found = bsearch(&wanted, self->list, (size_t)self->logits.count, sizeof *self->list, by_name);
         if (!found)
-            VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no row is of the training sample %s",
+            VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: there is no row for the training sample %s",
                              options->names ? options->names : options->logits, name));
         self->rows[i] = found->index;
     }

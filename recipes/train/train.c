@@ -74,7 +74,7 @@ static vst_status open_folder(vsti_trainer *t) {
                       vsti_run_folder_has(&t->folder, "best.safetensors");
     if (used && !t->options->resume && !t->options->force)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
-                         "%s already holds a run: --resume continues it, --force begins anew in it, or choose "
+                         "%s already holds a run: --resume continues it, --force overwrites it, or choose "
                          "another folder with --set run.output=FOLDER",
                          path));
 out:
@@ -103,7 +103,7 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
         status = VST_OK;
         vst_safetensors_close(*file);
         *file = NULL;
-        vst_log(VST_LOG_INFO, "%s holds another recipe's run: it begins anew", t->folder.path);
+        vst_log(VST_LOG_INFO, "%s holds a run of another recipe, which is overwritten", t->folder.path);
         goto out;
     }
 out:

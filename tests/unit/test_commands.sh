@@ -55,7 +55,7 @@ expect 1 err 'this is a study, not a recipe' explain recipes/conf/fashion.yaml
 expect 1 err 'none.yaml: cannot be opened' explain -- none.yaml
 expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml --seeds 0,x
 expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml --seeds=
-expect 1 err '1 stands there twice' study recipes/conf/fashion.yaml --seeds 1,0,1
+expect 1 err '1 is given twice' study recipes/conf/fashion.yaml --seeds 1,0,1
 expect 1 err 'missing after the last comma' study recipes/conf/fashion.yaml --seeds 1,
 expect 2 err 'RUN' report
 expect 1 err 'none: there is no such run folder' report none

@@ -14,7 +14,7 @@ END
 expect 0 "test top-1" "$vistill" train recipe.yaml
 model=student/last.safetensors
 
-expect 2 "say with -o FILE where to write the model" "$vistill" quantize $model data
+expect 2 "-o FILE is missing, the model file to write" "$vistill" quantize $model data
 expect 1 "cannot be opened" "$vistill" quantize nothing.safetensors data -o int8.safetensors
 expect 1 "nowhere/int8.safetensors cannot be written" "$vistill" quantize $model nodata -o nowhere/int8.safetensors
 expect 1 "the float32 model itself" "$vistill" quantize $model data -o ./$model
