@@ -16,6 +16,7 @@ typedef struct vst_bench_case {
     vst_bench_kind kind;
     const vst_model_config *model; /* NULL for GEMM; must outlive the worker */
     int batch, threads;
+    bool bf16; /* products in bfloat16; peers compute in float32 */
 } vst_bench_case;
 
 typedef enum vst_bench_runtime { VST_BENCH_PYTORCH, VST_BENCH_ONNX_RUNTIME } vst_bench_runtime;

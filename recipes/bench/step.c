@@ -88,7 +88,9 @@ static vst_status build_program(vsti_bench_step *step, bool profile) {
     const vst_value output = training ? build_training(step->graph, which) : build_gemm(step->graph);
     VST_TRY(vst_graph_finish(step->graph));
     VST_TRY(vst_params_allocate(step->params, training, 0));
-    const vst_program_options options = {.mode = training ? VST_TRAIN : VST_INFER, .threads = which->threads};
+    const vst_program_options options = {.mode = training ? VST_TRAIN : VST_INFER,
+                                         .threads = which->threads,
+                                         .precision = which->bf16 ? VST_PRECISION_BF16 : VST_PRECISION_F32};
     VST_TRY(vst_program_create(&step->program, step->graph, &output, 1, &options));
     VST_TRY(vst_context_create(&step->context, step->program, &(vst_context_options){.profile = profile}));
     VST_TRY(keep_inputs(step));
@@ -102,7 +104,7 @@ static vst_status build_session(vsti_bench_step *step, bool profile) {
     vst_status status = VST_OK;
     vst_session_profile cost = {0};
     const vst_bench_case *which = step->which;
-    const vst_session_options options = {.threads = which->threads, .profile = profile};
+    const vst_session_options options = {.threads = which->threads, .profile = profile, .bf16 = which->bf16};
     VST_TRY(vst_session_create(&step->session, which->model, step->params, &options));
     VST_TRY(vst_params_allocate(step->params, false, 0));
     VST_TRY(keep_input(&step->inputs[0], "image", (size_t)which->batch * vst_session_image_floats(step->session), 0));

@@ -134,3 +134,10 @@ vst_status vst_flag_double(const vst_arguments *arguments, const char *name, dou
     *value = number;
     return VST_OK;
 }
+
+vst_status vst_flag_bf16(const vst_arguments *arguments, bool *bf16) {
+    const char *text = vst_flag_value(arguments, "precision");
+    *bf16 = text && strcmp(text, "bf16") == 0;
+    if (!text || *bf16 || strcmp(text, "f32") == 0) return VST_OK;
+    return vst_fail(VST_ERROR_ARGUMENT, "--precision %.100s: it must be f32 or bf16", text);
+}

@@ -35,6 +35,7 @@ typedef struct entry {
 typedef struct session {
     entry entries[MAX_CASES];
     int count, rounds;
+    bool bf16, beside;   /* beside: a peer, or for bf16 our own float32, is measured too */
     vst_bench_peer peer; /* python NULL: none */
     contender gemm;
 } session;
@@ -67,7 +68,7 @@ static vst_status add_entry(session *s, const char *variant, int batch, vst_benc
     vst_status status = vst_model_config_create(&e->model, variant);
     if (status != VST_OK) return status;
     s->count++;
-    e->which = (vst_bench_case){kind, e->model, batch, threads};
+    e->which = (vst_bench_case){kind, e->model, batch, threads, s->bf16};
     return VST_OK;
 }
 
@@ -115,10 +116,12 @@ static vst_status choose(session *s, const vst_arguments *arguments) {
     int batch = 0, threads = omp_get_max_threads(); /* starts no thread */
     const vst_bench_kind kind = vst_flag_given(arguments, "infer") ? VST_BENCH_INFER : VST_BENCH_TRAIN;
     s->rounds = 8;
+    VST_TRY(vst_flag_bf16(arguments, &s->bf16));
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 1024, &threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &s->rounds));
     s->peer.python = vst_flag_value(arguments, "peer");
+    s->beside = s->peer.python || s->bf16;
     VST_TRY(choose_runtime(s, vst_flag_value(arguments, "runtime")));
     if (!arguments->word_count) VST_TRY(add_defaults(s, batch, kind, threads));
     for (int i = 0; i < arguments->word_count; i++)
@@ -150,18 +153,22 @@ static void stop(contender *c) {
     c->worker = NULL;
 }
 
+static vst_status start_peer(session *s, entry *e) {
+    vst_bench_case which = e->which;
+    if (!s->beside) return VST_OK;
+    which.bf16 = false;
+    const vst_status status = start(&e->peer, &which, s->peer.python ? &s->peer : NULL);
+    e->has_peer = status == VST_OK;
+    return status == VST_ERROR_UNSUPPORTED && s->peer.python ? VST_OK : status;
+}
+
 /* Measures the peer, Vistill and the matrix product alternately in each round. */
 static vst_status measure(session *s, entry *e, vst_progress *progress, int done) {
     vst_status status = VST_OK;
     const vst_bench_case gemm = {.kind = VST_BENCH_GEMM, .threads = e->which.threads};
     VST_TRY(start(&e->ours, &e->which, NULL));
     VST_TRY(start(&s->gemm, &gemm, NULL));
-    if (s->peer.python) {
-        status = start(&e->peer, &e->which, &s->peer);
-        if (status != VST_OK && status != VST_ERROR_UNSUPPORTED) goto out;
-        e->has_peer = status == VST_OK;
-        status = VST_OK;
-    }
+    VST_TRY(start_peer(s, e));
     for (int i = 0; i < s->rounds; i++) {
         VST_TRY(run_round(&s->gemm, i));
         VST_TRY(run_round(&e->ours, i));
@@ -188,7 +195,7 @@ static void add_cells(vst_table *table, const session *s, const entry *e) {
     vst_table_cell(table, "%.0f", e->ours.peak_bytes / 1e6);
     vst_table_cell(table, "%.1f", flops * rate / 1e9);
     vst_table_cell(table, "%.0f", 100 * flops * rate / gemm);
-    if (!s->peer.python) return;
+    if (!s->beside) return;
     if (!e->has_peer) {
         for (int i = 0; i < 3; i++) vst_table_cell(table, "-");
         return;
@@ -207,14 +214,14 @@ static vst_status measure_all(session *s) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
     vst_progress progress;
-    const bool onnx = s->peer.runtime == VST_BENCH_ONNX_RUNTIME;
+    const char *const peer = !s->peer.python                             ? ">float32/s"
+                             : s->peer.runtime == VST_BENCH_ONNX_RUNTIME ? ">ONNX Runtime/s"
+                                                                         : ">PyTorch/s";
     const char *const plain[] = {"model",    ">batch",   ">ms a step", ">images/s",
                                  ">peak MB", ">GFLOP/s", ">% of GEMM", NULL};
-    const char *const beside[] = {
-        "model",        ">batch",         ">ms a step", ">images/s",
-        ">peak MB",     ">GFLOP/s",       ">% of GEMM", onnx ? ">ONNX Runtime/s" : ">PyTorch/s",
-        ">its peak MB", ">times as fast", NULL};
-    VST_TRY(vst_table_create(&table, s->peer.python ? beside : plain));
+    const char *const beside[] = {"model",      ">batch", ">ms a step",   ">images/s",      ">peak MB", ">GFLOP/s",
+                                  ">% of GEMM", peer,     ">its peak MB", ">times as fast", NULL};
+    VST_TRY(vst_table_create(&table, s->beside ? beside : plain));
     vst_progress_start(&progress, "bench", "rounds", (uint64_t)(s->count * s->rounds));
     for (int i = 0; i < s->count && status == VST_OK; i++) {
         status = measure(s, &s->entries[i], &progress, i * s->rounds);
@@ -223,8 +230,11 @@ static vst_status measure_all(session *s) {
     vst_progress_finish(&progress);
     VST_TRY(status);
     const vst_bench_case *first = &s->entries[0].which;
-    printf("%s, float32, %d thread%s, medians of %d rounds\n\n",
+    printf("%s, %s, %d thread%s, medians of %d rounds\n\n",
            first->kind == VST_BENCH_TRAIN ? "Training steps (forward, cross-entropy, backward, AdamW)" : "Inference",
+           !s->bf16         ? "float32"
+           : s->peer.python ? "bf16, the peer in float32"
+                            : "bf16 beside float32",
            first->threads, first->threads == 1 ? "" : "s", s->rounds);
     VST_TRY(vst_table_write(table, stdout));
     printf("\nGEMM: a product of 2048 x 2048 matrices in the same run, %.0f GFLOP/s at the last model.\n",
@@ -299,7 +309,7 @@ static void loader_row(vst_table *table, const vst_bench_loader_row *row, const 
 }
 
 static vst_status measure_loader(const vst_arguments *arguments) {
-    static const char *const foreign[] = {"batch", "infer", "runtime", "profile", "set", NULL};
+    static const char *const foreign[] = {"batch", "infer", "runtime", "profile", "precision", "set", NULL};
     vst_status status = VST_OK;
     vst_table *table = NULL;
     vst_bench_loader_row rows[VST_BENCH_LOADER_ROWS];
@@ -311,8 +321,7 @@ static vst_status measure_loader(const vst_arguments *arguments) {
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "bench loader: give one data set, a folder or tar files of images"));
     for (int i = 0; foreign[i]; i++)
         if (vst_flag_given(arguments, foreign[i]))
-            VST_TRY(
-                vst_fail(VST_ERROR_ARGUMENT, "--%s cannot be used with `bench loader`", foreign[i]));
+            VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--%s cannot be used with `bench loader`", foreign[i]));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 64, &options.threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &options.rounds));
     VST_TRY(vst_bench_loader(&options, rows));
@@ -345,6 +354,7 @@ static const vst_flag flags[] = {
     {"infer", 0, NULL, "measure inference instead of training steps"},
     {"peer", 0, "PYTHON", "measure PyTorch (loader: Pillow) beside it: an interpreter with torch and timm"},
     {"runtime", 0, "NAME", "runtime of the peer: pytorch, or onnxruntime (with --infer)"},
+    {"precision", 0, "TYPE", "precision of products: f32, the default, or bf16, compared with f32 without a peer"},
     {"profile", 0, NULL, "show the time of a step by operation"},
     {"rounds", 0, "N", "rounds of half a second each (loader: of all images), 8 by default"},
     {"set", 's', "KEY=VALUE", "set an option of the models, such as depth=6; can be repeated"},

@@ -127,9 +127,11 @@ static int run(const vst_arguments *arguments) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
     float *image = NULL;
+    vst_session_options options = {0};
     int topk = 5;
     VST_TRY(vst_flag_int(arguments, "topk", 1, MOST_CLASSES, &topk));
-    VST_TRY(vst_session_open(&session, arguments->words[0], NULL));
+    VST_TRY(vst_flag_bf16(arguments, &options.bf16));
+    VST_TRY(vst_session_open(&session, arguments->words[0], &options));
     if (topk > vst_session_classes(session)) topk = vst_session_classes(session);
     const size_t bytes = vst_session_image_floats(session) * sizeof *image;
     image = vst_alloc(bytes);
@@ -146,6 +148,7 @@ out:
 }
 
 static const vst_flag flags[] = {{"topk", 'k', "K", "number of classes to show, 5 by default"},
+                                 VST_PRECISION_FLAG,
                                  {"json", 0, NULL, "print one JSON object per line"},
                                  {0}};
 

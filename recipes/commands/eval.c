@@ -97,9 +97,11 @@ static int run(const vst_arguments *arguments) {
     vst_session *session = NULL;
     vst_evaluation evaluation = {0};
     vst_latency latency;
+    vst_session_options options = {0};
     int batch = 256, workers = 1;
     vst_broken_rule broken = {.limit = 0.01};
     const char *split = vst_flag_value(arguments, "split");
+    VST_TRY(vst_flag_bf16(arguments, &options.bf16));
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &batch));
     VST_TRY(vst_flag_int(arguments, "workers", 0, 256, &workers));
     VST_TRY(read_policy(vst_flag_value(arguments, "broken"), &broken.policy));
@@ -111,12 +113,12 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_classes_view(&view, dataset, &to, &match));
     vst_class_match_log(&match, &from, &to);
     VST_TRY(vst_evaluation_loader(&loader, view ? view : dataset, model->config, batch, workers, &broken));
-    VST_TRY(vst_session_create_model(&session, model, NULL));
+    VST_TRY(vst_session_create_model(&session, model, &options));
     VST_TRY(vst_evaluation_check_memory(session, loader, vst_dataset_count(dataset), batch, memory_advice));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(dataset), false,
                          vst_catch_interrupt(VST_STOPPING("after this batch"), VST_ENDED("nothing was measured")),
                          &evaluation));
-    VST_TRY(vst_model_latency(model, &latency));
+    VST_TRY(vst_model_latency(model, options.bf16, &latency));
     if (vst_flag_given(arguments, "json"))
         VST_TRY(print_json(&evaluation, &match, vst_loader_broken(loader), latency.median));
     else VST_TRY(print_text(&evaluation, model, &match, vst_loader_broken(loader), latency.median));
@@ -138,6 +140,7 @@ static const vst_flag flags[] = {
     {"batch", 0, "N", "batch size, 256 by default"},
     {"workers", 0, "N", "number of threads that load images, 1 by default"},
     {"broken", 0, "POLICY", "images that cannot be read: error (the default), warn or skip, up to 1 % of them"},
+    VST_PRECISION_FLAG,
     {"json", 0, NULL, "print one JSON object"},
     {0}};
 

@@ -28,6 +28,7 @@ typedef struct subject {
     vst_model_part *parts;
     size_t part_count;
     int batch;
+    bool bf16; /* the plan */
 } subject;
 
 static void subject_clear(subject *self) {
@@ -41,7 +42,8 @@ static void subject_clear(subject *self) {
 static vst_status measure(subject *self) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
-    VST_TRY(vst_session_create_model(&session, self->model, &(vst_session_options){.profile = true}));
+    VST_TRY(
+        vst_session_create_model(&session, self->model, &(vst_session_options){.profile = true, .bf16 = self->bf16}));
     VST_TRY(vst_session_measure(session, self->batch, PROFILE_RUNS, &self->profile));
 out:
     vst_session_close(session);
@@ -387,6 +389,7 @@ static vst_status show_model(subject *self, const vst_arguments *arguments) {
     const bool tensors = vst_flag_given(arguments, "tensors"), plan = vst_flag_given(arguments, "plan");
     self->batch = 1;
     VST_TRY(vst_flag_int(arguments, "batch", 1, 4096, &self->batch));
+    VST_TRY(vst_flag_bf16(arguments, &self->bf16));
     VST_TRY(subject_open(self, arguments->words[0], plan));
     if (vst_flag_given(arguments, "json")) return print_json(self, tensors);
     VST_TRY(print_facts(self));
@@ -417,6 +420,7 @@ static const vst_flag flags[] = {
     {"plan", 0, NULL,
      "the inference plan: work, time and implementation of each node; with --json also shapes and bytes"},
     {"batch", 0, "N", "batch size of the plan, 1 by default"},
+    {"precision", 0, "TYPE", "precision of products in the plan: f32, the default, or bf16"},
     {"json", 0, NULL, "print one JSON object"},
     {0}};
 

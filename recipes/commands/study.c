@@ -22,6 +22,13 @@ static void agreement_cell(vst_table *table, double agreement) {
     else vst_table_cell(table, "%.1f", agreement);
 }
 
+/* Where models are the same on integers and in float32, their agreement takes the place of the parameters. */
+static bool has_integers(const vst_study_result *result) {
+    for (int i = 0; i < result->row_count; i++)
+        if (!isnan(result->rows[i].float_agreement)) return true;
+    return false;
+}
+
 /* In lines of at most 80 columns. */
 static void print_wrapped(const char *text) {
     enum { COLUMNS = 80 };
@@ -46,13 +53,15 @@ static void print_wrapped(const char *text) {
 static vst_status print_result(const vst_study_result *result) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
-    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", ">parameters", ">MB", ">ms, 1 core",
-                                                      ">as teacher %", ">minutes", NULL}));
+    const bool integers = has_integers(result);
+    VST_TRY(vst_table_create(&table, (const char *[]){"run", ">test top-1 %", integers ? ">as float %" : ">parameters",
+                                                      ">MB", ">ms, 1 core", ">as teacher %", ">minutes", NULL}));
     for (int i = 0; i < result->row_count; i++) {
         const vst_study_row *row = &result->rows[i];
         vst_table_cell(table, "%s", row->name);
         top1_cell(table, row);
-        vst_table_cell(table, "%.3f M", row->parameters / 1e6);
+        if (integers) agreement_cell(table, row->float_agreement);
+        else vst_table_cell(table, "%.3f M", row->parameters / 1e6);
         vst_table_cell(table, "%.2f", row->megabytes);
         vst_table_cell(table, "%.2f", row->latency_ms);
         agreement_cell(table, row->agreement);
@@ -83,8 +92,7 @@ static vst_status set_seeds(vst_study *study, const char *text) {
         const long seed = strtol(at, &end, 10);
         if (end == at || errno || seed < 0 || seed > INT_MAX || (*end && *end != ',') || study->seed_count == MOST)
             return vst_fail(VST_ERROR_ARGUMENT,
-                            "--seeds %s: expected at most %d whole numbers from 0 on, separated by commas", text,
-                            MOST);
+                            "--seeds %s: expected at most %d whole numbers from 0 on, separated by commas", text, MOST);
         for (int i = 0; i < study->seed_count; i++)
             if (study->seeds[i] == seed)
                 return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld is given twice", text, seed);
@@ -130,16 +138,16 @@ static const vst_flag flags[] = {
     {0}};
 
 extern const vst_command vsti_command_study;
-const vst_command vsti_command_study = {
-    .name = "study",
-    .words = "STUDY",
-    .summary = "train several recipes and compare their models",
-    .help =
-        "Trains the recipes in the study file (teacher, plain student, distilled students), measures all models on "
-        "the\n"
-        "test split and writes report.html. Finished runs are kept and interrupted runs continue: after Ctrl-C, run\n"
-        "the same command again.",
-    .flags = flags,
-    .minimum = 1,
-    .maximum = 1,
-    .run = run};
+const vst_command vsti_command_study = {.name = "study",
+                                        .words = "STUDY",
+                                        .summary = "train several recipes and compare their models",
+                                        .help =
+                                            "Trains the recipes in the study file (teacher, plain student, distilled "
+                                            "students), quantises models if it says\n"
+                                            "so, measures all models on the test split and writes report.html. "
+                                            "Finished runs are kept and interrupted runs\n"
+                                            "continue: after Ctrl-C, run the same command again.",
+                                        .flags = flags,
+                                        .minimum = 1,
+                                        .maximum = 1,
+                                        .run = run};

@@ -5,6 +5,7 @@
 #include "datasets/augment/augment.h"
 #include "recipes/config/recipe.h"
 #include "vision/base/memory.h"
+#include "vision/plan/program.h"
 
 int vst_teacher_count(const vst_recipe *recipe) {
     const char *list = recipe->distill.teacher;
@@ -71,6 +72,10 @@ bool vst_recipe_cached(const vst_recipe *recipe) { return recipe->distill.cache 
 /* Only teachers that are files can be cached. */
 static vst_status check_cache(const vst_recipe *recipe) {
     if (!vst_recipe_cached(recipe)) return VST_OK;
+    if (recipe->distill.teacher_precision != VST_PRECISION_F32)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "distill.teacher_precision = bf16, but distill.cache holds answers that were computed in f32: "
+                        "remove one of them");
     for (int i = 0; i < recipe->term_count; i++)
         if (vst_term_source(&recipe->terms[i]) >= 0) return VST_OK;
     return vst_fail(VST_ERROR_ARGUMENT, "distill.cache is set, but no term learns from a teacher's file: remove it");
@@ -205,6 +210,10 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
         return vst_fail(VST_ERROR_ARGUMENT, "run.new_head needs run.start, which is not set");
     if (recipe->run.start_entry && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT, "run.start_entry needs run.start, which is not set");
+    if (recipe->run.quantization_aware && !recipe->run.start)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "run.quantization_aware trains a model that was trained in float32 with simulated 8-bit "
+                        "integers: name it with run.start");
     if ((recipe->distill.teacher_entry || recipe->distill.teacher_model) && !recipe->distill.teacher)
         return vst_fail(VST_ERROR_ARGUMENT, "distill.%s needs distill.teacher, which is not set",
                         recipe->distill.teacher_entry ? "teacher_entry" : "teacher_model");

@@ -114,6 +114,8 @@ static const vst_option distill_table[] = {
         "folder with the outputs of the teachers, made by `vistill cache build`; empty: teachers run in training"),
     VST_OPTION_CHOICE(vst_distill_options, cache_precision, "half", VST_CHOICE_TEXT(VST_CACHE_PRECISIONS),
                       "precision of cached outputs; float gives the same bits as training without a cache"),
+    VST_OPTION_CHOICE(vst_distill_options, teacher_precision, "f32", VST_CHOICE_TEXT(VST_PRECISIONS),
+                      "of the products of teachers that run in training; bf16 as in run.precision"),
     VST_OPTION_INT(vst_distill_options, cache_topk, 0, 0, 100000000,
                    "number of largest logits to cache, with the sum of the others; 0: all"),
     VST_OPTION_END};
@@ -124,6 +126,8 @@ static const vst_option run_table[] = {
     VST_OPTION_INT(vst_run_options, seed, 0, 0, 2147483647, "seed of initial weights, order and augmentation"),
     VST_OPTION_INT(vst_run_options, threads, 0, 0, 4096,
                    "number of compute threads; 0: all processors, or OMP_NUM_THREADS"),
+    VST_OPTION_CHOICE(vst_run_options, precision, "f32", VST_CHOICE_TEXT(VST_PRECISIONS),
+                      "of the student's products in training; bf16 needs AVX512_BF16 or AMX to be faster"),
     VST_OPTION_STRING(vst_run_options, output, NULL, "run folder; empty: runs/NAME"),
     VST_OPTION_INT(vst_run_options, eval_batch, 250, 1, 65536, "batch size of evaluation, in images"),
     VST_OPTION_STRING(
@@ -136,6 +140,10 @@ static const vst_option run_table[] = {
     VST_OPTION_BOOL(vst_run_options, train_mode, true,
                     "false: train in evaluation mode, as DeiT's --no-train-mode: no dropout or drop path, batch norm "
                     "with running statistics"),
+    VST_OPTION_BOOL(vst_run_options, quantization_aware, false,
+                    "train run.start with simulated 8-bit integers (QAT); the model files compute on them"),
+    VST_OPTION_INT(vst_run_options, calibration_images, 256, 1, 1000000,
+                   "run.quantization_aware: training images on which the ranges of activations are found"),
     VST_OPTION_INT(
         vst_run_options, recover, 0, 0, 100,
         "how often to return to the last checkpoint and halve the learning rate when a value is not finite; 0: stop"),

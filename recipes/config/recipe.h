@@ -90,21 +90,28 @@ typedef struct vst_distill_options {
                             = 0.5 */
     char *cache;         /* folder with the answers of the teachers' files; NULL: they run */
     int cache_precision; /* vst_cache_precision */
-    int cache_topk;      /* of logits only the largest so many; 0: all */
+    int teacher_precision; /* vst_precision: of the teachers' products */
+    int cache_topk;        /* of logits only the largest so many; 0: all */
 } vst_distill_options;
+
+/* The texts of vst_precision (vision/plan/program.h). */
+#define VST_PRECISIONS(X) X(VST_PRECISION_F32, "f32") X(VST_PRECISION_BF16, "bf16")
 
 typedef struct vst_run_options {
     int epochs;
     int eval_every; /* epochs; the last one is always evaluated */
     int seed;
-    int threads;  /* 0: all processors */
-    char *output; /* run folder; unset: runs/<name> */
+    int threads;   /* 0: all processors */
+    int precision; /* vst_precision: of the student's products in training */
+    char *output;  /* run folder; unset: runs/<name> */
     int eval_batch;
     char *start; /* weights to begin with: a model file or another program's; unset: random ones. In a study, the name
                     of an earlier   run may stand here */
-    char *start_entry; /* of another program's checkpoint: model, model_ema … */
-    bool new_head;     /* the classifier of `start` is not taken */
-    bool train_mode;   /* false: the model computes as in evaluation while it is trained */
+    char *start_entry;       /* of another program's checkpoint: model, model_ema … */
+    bool new_head;           /* the classifier of `start` is not taken */
+    bool train_mode;         /* false: the model computes as in evaluation while it is trained */
+    bool quantization_aware; /* trained with simulated 8-bit integers; the model files compute on them */
+    int calibration_images;  /* on which the ranges of activations are found for it */
     int recover; /* returns to the last checkpoint after a value that is not finite, each halving the learning rate */
     double save_minutes; /* between checkpoints while an epoch runs; 0: only after each epoch */
     int log_steps;       /* steps of the optimiser between lines in steps.csv; 0: none */

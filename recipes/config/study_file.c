@@ -66,32 +66,59 @@ static char *beside(const char *file, const char *path) {
     return *path == '/' || !slash ? vst_strdup(path) : vst_format("%.*s/%s", (int)(slash - file), file, path);
 }
 
+/* Paths become relative to the program's folder, an earlier run must be there. */
+static vst_status check_source(vst_study *study, const char *file, const vst_yaml *node) {
+    vst_study_run *run = &study->runs[study->run_count - 1];
+    char **paths[] = {&run->recipe_path, &run->model_path};
+    for (int i = 0; i < 2; i++) {
+        char *path = *paths[i] ? beside(file, *paths[i]) : NULL;
+        if (*paths[i] && !path) return vst_fail_memory(strlen(*paths[i]));
+        vst_free(*paths[i]);
+        *paths[i] = path;
+    }
+    for (int i = 0; run->quantize && i + 1 < study->run_count; i++)
+        if (strcmp(study->runs[i].name, run->quantize) == 0) return VST_OK;
+    if (!run->quantize) return VST_OK;
+    return vst_yaml_fail(file, vst_yaml_find(node, "quantize"), "quantize: no run before it is called \"%.80s\"",
+                         run->quantize);
+}
+
+/* An empty text is as good as none. */
+static vst_status source_of(const char *file, const vst_yaml *map, const char *key, char **text, int *given) {
+    const vst_status status = text_of(file, map, key, text);
+    if (status == VST_OK && *text && !**text) {
+        vst_free(*text);
+        *text = NULL;
+    }
+    *given += status == VST_OK && *text;
+    return status;
+}
+
 static vst_status read_run(vst_study *study, const char *file, const vst_yaml *node) {
-    static const char *const keys[] = {"name", "recipe", "model", "set", NULL};
+    static const char *const keys[] = {"name", "recipe", "model", "quantize", "set", NULL};
     vst_status status = VST_OK;
-    char *recipe = NULL, *model = NULL;
+    int given = 0;
     VST_TRY(vst_yaml_expect(file, node, VST_YAML_MAP, "runs"));
     VST_TRY(vst_yaml_known(file, node, "a run", keys));
     vst_study_run *run = &study->runs[study->run_count++];
     VST_TRY(text_of(file, node, "name", &run->name));
-    VST_TRY(text_of(file, node, "recipe", &recipe));
-    VST_TRY(text_of(file, node, "model", &model));
-    const bool recipe_given = recipe && *recipe, model_given = model && *model;
-    if (!run->name || !*run->name || recipe_given == model_given)
+    VST_TRY(source_of(file, node, "recipe", &run->recipe_path, &given));
+    VST_TRY(source_of(file, node, "model", &run->model_path, &given));
+    VST_TRY(source_of(file, node, "quantize", &run->quantize, &given));
+    if (!run->name || !*run->name || given != 1)
         VST_TRY(vst_yaml_fail(file, node,
-                              "a run needs a name and a recipe, {name: plain, recipe: student.yaml}, or a model file "
-                              "in its place, {name: teacher, model: teacher.safetensors}"));
+                              "a run needs a name and a recipe, {name: plain, recipe: student.yaml}, or in its place a "
+                              "model file, {name: teacher, model: teacher.safetensors}, or an earlier run to quantise, "
+                              "{name: int8, quantize: plain}"));
     VST_TRY(check_name(study, file, vst_yaml_find(node, "name"), run->name));
-    char *path = beside(file, recipe_given ? recipe : model);
-    *(recipe_given ? &run->recipe_path : &run->model_path) = path;
+    VST_TRY(check_source(study, file, node));
     run->settings = vst_calloc(MOST_SETTINGS, sizeof *run->settings);
-    if (!path || !run->settings) VST_TRY(vst_fail_memory(MOST_SETTINGS * sizeof *run->settings));
+    if (!run->settings) VST_TRY(vst_fail_memory(MOST_SETTINGS * sizeof *run->settings));
     const vst_yaml *set = vst_yaml_find(node, "set");
-    if (set && model_given) VST_TRY(vst_yaml_fail(file, set, "set: is for recipes; a model file is measured as it is"));
+    if (set && run->model_path)
+        VST_TRY(vst_yaml_fail(file, set, "set: is for recipes; a model file is measured as it is"));
     if (set && !set->null) VST_TRY(add_settings(run, file, set, ""));
 out:
-    vst_free(model);
-    vst_free(recipe);
     return status;
 }
 
@@ -178,6 +205,7 @@ out:
 vst_status vst_study_set(vst_study *study, const char *const *settings, int count) {
     for (int i = 0; i < study->run_count; i++) {
         vst_study_run *run = &study->runs[i];
+        if (!run->recipe_path) continue;
         if (run->setting_count + count > MOST_SETTINGS)
             return vst_fail(VST_ERROR_LIMIT, "run '%s': more than %d values are set", run->name, MOST_SETTINGS);
         for (int k = 0; k < count; k++) {
@@ -193,7 +221,8 @@ void vst_study_destroy(vst_study *study) {
     if (!study) return;
     for (int i = 0; i < study->run_count; i++) {
         vst_study_run *run = &study->runs[i];
-        for (int j = 0; j < run->setting_count; j++) vst_free(run->settings[j]);
+        for (int j = 0; run->settings && j < run->setting_count; j++) vst_free(run->settings[j]);
+        vst_free(run->quantize);
         vst_free(run->settings);
         vst_free(run->recipe_path);
         vst_free(run->model_path);

@@ -14,12 +14,14 @@
  *       - {name: teacher, recipe: fashion-teacher.yaml}
  *       - {name: plain, recipe: fashion-student.yaml}
  *       - {name: distilled, recipe: fashion-distilled.yaml, set: {distill.teacher: teacher}}
- * A run may have a model file instead of a recipe, `model: teacher.safetensors`, which is only measured. Both paths are
- * relative to the study file's folder. */
+ *       - {name: int8, quantize: distilled, set: {max_drop: 0.2}}
+ * A run may have a model file instead of a recipe, `model: teacher.safetensors`, which is only measured, or `quantize:`
+ * with the name of an earlier run, whose model is made to compute on integers. Paths are relative to the study file's
+ * folder. */
 typedef struct vst_study_run {
     char *name;
-    char *recipe_path, *model_path; /* one of them; the other is NULL */
-    char **settings;
+    char *recipe_path, *model_path, *quantize; /* one of them; the others are NULL */
+    char **settings;                           /* of the recipe, or of vst_quantize_table */
     int setting_count;
 } vst_study_run;
 typedef struct vst_study {

@@ -172,6 +172,12 @@ vst_status vst_evaluation_to_data(vst_evaluation *e, const vst_class_match *matc
     return VST_OK;
 }
 
+double vst_agreement(const vst_evaluation *a, const vst_evaluation *b) {
+    uint64_t equal = 0;
+    for (uint64_t i = 0; i < a->samples; i++) equal += a->predictions[i] == b->predictions[i];
+    return 100 * (double)equal / (double)a->samples;
+}
+
 void vst_evaluation_clear(vst_evaluation *evaluation) {
     vst_free(evaluation->labels);
     vst_free(evaluation->predictions);

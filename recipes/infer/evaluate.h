@@ -39,6 +39,8 @@ VST_NODISCARD vst_status vst_evaluate(vst_session *session, vst_loader *loader, 
 /* From the model's class numbers to those of the data (classes.h: `match` is from the data to the model): labels and
  * predictions. A prediction of a class that the data does not have becomes -1. Not with logits. */
 VST_NODISCARD vst_status vst_evaluation_to_data(vst_evaluation *evaluation, const vst_class_match *match);
+/* Per cent of equal predictions of the same samples. */
+double vst_agreement(const vst_evaluation *a, const vst_evaluation *b);
 void vst_evaluation_clear(vst_evaluation *evaluation);
 
 #endif

@@ -22,14 +22,14 @@ out:
     return status;
 }
 
-vst_status vst_model_latency(const vst_model *model, vst_latency *latency) {
+vst_status vst_model_latency(const vst_model *model, bool bf16, vst_latency *latency) {
     vst_status status = VST_OK;
     vst_session *session = NULL;
     double *times = vst_alloc(MAX_RUNS * sizeof *times);
     float *image = NULL;
     int runs;
     if (!times) VST_TRY(vst_fail_memory(MAX_RUNS * sizeof *times));
-    VST_TRY(vst_session_create_model(&session, model, &(vst_session_options){.threads = 1}));
+    VST_TRY(vst_session_create_model(&session, model, &(vst_session_options){.threads = 1, .bf16 = bf16}));
     const size_t floats = vst_session_image_floats(session);
     image = vst_alloc(floats * sizeof *image);
     if (!image) VST_TRY(vst_fail_memory(floats * sizeof *image));

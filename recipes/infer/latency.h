@@ -10,6 +10,6 @@ typedef struct vst_latency {
 } vst_latency;
 
 /* Of one image on one core, from runs over half a second (at least 20). */
-VST_NODISCARD vst_status vst_model_latency(const vst_model *model, vst_latency *latency);
+VST_NODISCARD vst_status vst_model_latency(const vst_model *model, bool bf16, vst_latency *latency);
 
 #endif

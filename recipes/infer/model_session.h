@@ -13,7 +13,7 @@
  * not during a run. */
 VST_NODISCARD vst_status vst_session_create(vst_session **out, const vst_model_config *config, vst_params *params,
                                             const vst_session_options *options);
-/* The same for a loaded model, which must outlive the session; its class names are used. */
+/* The same for a loaded model, whose parts must outlive the session; its class names and quantisation are used. */
 VST_NODISCARD vst_status vst_session_create_model(vst_session **out, const vst_model *model,
                                                   const vst_session_options *options);
 

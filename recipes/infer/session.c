@@ -49,7 +49,7 @@ struct vst_session {
     const char *const *class_names;
     vst_quant quant; /* of the model */
     int threads, image, limit;
-    bool attention_wanted, taps_only, profile;
+    bool attention_wanted, taps_only, profile, bf16;
     vst_session_tap *taps; /* name: owned */
     int tap_count;
     vst_rollout attention;
@@ -169,8 +169,11 @@ static vst_status build_program(batch_program **out, const vst_session *self, in
     for (int i = 0; i < self->tap_count; i++) wanted[i] = self->taps[i].name;
     VST_TRY(build_graph(&graph, self, batch, wanted, outputs, names, &attention, &places));
     made->batch = batch;
-    const vst_program_options options = {
-        .mode = VST_INFER, .threads = self->threads, .share = share, .quant = &self->quant};
+    const vst_program_options options = {.mode = VST_INFER,
+                                         .threads = self->threads,
+                                         .share = share,
+                                         .precision = self->bf16 ? VST_PRECISION_BF16 : VST_PRECISION_F32,
+                                         .quant = &self->quant};
     VST_TRY(vst_program_create(&made->program, graph, outputs, places.count, &options));
     *out = made;
     made = NULL;
@@ -301,6 +304,8 @@ static void release(vst_session *self, runner *used) { give_back(self, used->own
 /* ---- Opening ------------------------------------------------------------------------------------------------- */
 
 static vst_status check_options(const vst_session_options *o) {
+    bool slow;
+    if (o->bf16 && vst_precision_check(VST_PRECISION_BF16, &slow) != VST_OK) return VST_ERROR_UNSUPPORTED;
     if (o->threads < 0 || o->image < 0 || o->tap_count < 0 || o->programs < 0)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "a session's options threads (%d), image (%d), tap_count (%d) and programs "
@@ -332,6 +337,7 @@ static vst_status create(vst_session **out, const vst_model_config *config, vst_
     self->attention_wanted = o->attention;
     self->taps_only = o->taps_only;
     self->profile = o->profile;
+    self->bf16 = o->bf16;
     self->tap_count = o->tap_count;
     status = describe(self, o->taps);
     if (status == VST_OK) *out = self;

@@ -37,6 +37,8 @@ typedef struct vst_session_options {
     bool taps_only; /* compute only taps and attention, no scores */
     bool attention; /* attention maps, for models with a class token and attention blocks */
     bool profile;   /* time every node */
+    bool bf16;      /* products in bfloat16, summed in float32; VST_ERROR_UNSUPPORTED on processors without AVX-512 and
+                       for models on 8-bit integers. Inputs and results are float32 */
     int programs;   /* number of batch sizes whose programs are kept; the least recently used one is dropped. 0: 8 */
 } vst_session_options;
 

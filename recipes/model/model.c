@@ -268,7 +268,7 @@ vst_status vst_model_write(const char *path, const vst_model_content *content) {
     if (content->training) metadata[used++] = (vst_metadata){"vistill.training", content->training};
     if (quantization->count) {
         VST_TRY(vst_quantization_json(&products, quantization));
-        metadata[used++] = (vst_metadata){"vistill.quantization", products};
+        metadata[used++] = (vst_metadata){VST_QUANTIZATION_KEY, products};
     }
     if (content->metadata_count) memcpy(metadata + used, content->metadata, content->metadata_count * sizeof *metadata);
     used += content->metadata_count;

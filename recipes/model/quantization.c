@@ -10,7 +10,7 @@
 #include "vision/base/memory.h"
 #include "vision/kernels/kernels.h"
 
-static const char key[] = "vistill.quantization";
+static const char key[] = VST_QUANTIZATION_KEY;
 
 void vst_quantization_clear(vst_quantization *quantization) {
     for (size_t i = 0; i < quantization->count; i++) vst_free((char *)quantization->products[i].name);

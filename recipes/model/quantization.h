@@ -10,6 +10,8 @@
 
 VST_BEGIN_DECLS
 
+#define VST_QUANTIZATION_KEY "vistill.quantization"
+
 typedef struct vst_quantization {
     vst_quant_product *products; /* names owned */
     size_t count;

@@ -92,25 +92,68 @@ static void log_start(const vst_weights *weights, const vst_import_report *repor
     if (*names) vst_log(VST_LOG_WARNING, "%s: not all values are finite: %s", path, names);
 }
 
-/* Parameters of their own: the student's have the terms' projectors besides. Initial values are a function of seed and
- * name, so that a fresh classifier is the student's own. */
-vst_status vsti_start_load(vst_params **out, const char *path, const char *entry, const vst_model_config *config,
-                           bool new_head, uint64_t seed, const vst_classes *classes) {
+/* ---- Quantised models ---- */
+
+/* The weights of a model on integers, which reading makes float32, and its quantisation. */
+static vst_status copy_integers(vst_params *params, const vst_model_config *config, const char *path, bool new_head,
+                                vst_quantization *quantization) {
     vst_status status = VST_OK;
-    vst_graph *graph = NULL;
-    vst_weights *weights = NULL;
+    vst_model *model = NULL;
+    bool *heads = vst_calloc(vst_params_count(params) + 1, sizeof *heads);
+    if (!heads) VST_TRY(vst_fail_memory(vst_params_count(params)));
+    VST_TRY(vst_model_read(&model, path));
+    VST_TRY(vst_import_heads(heads, config, params));
+    for (size_t i = 0; i < vst_params_count(params); i++) {
+        const vst_param_info *info = vst_params_at(params, i);
+        const int index = vst_params_find(model->params, info->name);
+        const vst_param_info *found = index < 0 ? NULL : vst_params_at(model->params, (size_t)index);
+        if (new_head && heads[i]) continue;
+        if (!found || !vst_shape_equal(&found->shape, &info->shape))
+            VST_TRY(
+                vst_fail(VST_ERROR_SHAPE,
+                         "%s is quantised, and its %s does not have the shape of the recipe's model: start with the "
+                         "float32 model it was made from",
+                         path, info->name));
+        memcpy(vst_params_values(params) + info->offset, vst_params_values(model->params) + found->offset,
+               info->count * sizeof(float));
+    }
+    vst_params_changed(params);
+    *quantization = model->quantization;
+    model->quantization = (vst_quantization){0};
+    vst_log(VST_LOG_INFO, "start    %s: %zu layers on 8-bit integers", path, quantization->count);
+out:
+    vst_model_destroy(model);
+    vst_free(heads);
+    return status;
+}
+
+static vst_status import(vst_params *params, const vst_model_config *config, const vst_weights *weights,
+                         bool new_head) {
     vst_import_report report = {0};
     /* Positions are resized as facebookresearch/deit does it, without antialiasing; between sizes that grow it is the
      * cubic curve that differs from timm's. */
     const vst_import_options options = {.reset_head = new_head, .no_antialias = true};
+    const vst_status status = vst_import_params(&report, config, params, weights, &options);
+    if (status == VST_OK) log_start(weights, &report);
+    vst_import_report_clear(&report);
+    return status;
+}
+
+/* Parameters of their own: the student's have the terms' projectors besides. Initial values are a function of seed and
+ * name, so that a fresh classifier is the student's own. */
+vst_status vsti_start_load(vst_params **out, vst_quantization *quantization, const char *path, const char *entry,
+                           const vst_model_config *config, bool new_head, uint64_t seed, const vst_classes *classes) {
+    vst_status status = VST_OK;
+    vst_graph *graph = NULL;
+    vst_weights *weights = NULL;
     VST_TRY(vst_weights_open(&weights, path, entry && *entry ? entry : NULL));
     VST_TRY(vst_model_declare(&graph, out, config));
     VST_TRY(vst_params_allocate(*out, false, seed));
-    VST_TRY(vst_import_params(&report, config, *out, weights, &options));
-    log_start(weights, &report);
+    if (vst_weights_metadata(weights, VST_QUANTIZATION_KEY))
+        VST_TRY(copy_integers(*out, config, path, new_head, quantization));
+    else VST_TRY(import(*out, config, weights, new_head));
     if (!new_head) VST_TRY(match_classes(*out, config, weights, path, classes));
 out:
-    vst_import_report_clear(&report);
     vst_weights_close(weights);
     vst_graph_destroy(graph);
     if (status == VST_OK) return status;

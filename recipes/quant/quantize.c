@@ -102,12 +102,6 @@ static vst_status evaluate(work *w, bool few, vst_evaluation *evaluation) {
     return status;
 }
 
-static double agreement(const vst_evaluation *a, const vst_evaluation *b) {
-    uint64_t equal = 0;
-    for (uint64_t i = 0; i < a->samples; i++) equal += a->predictions[i] == b->predictions[i];
-    return 100 * (double)equal / (double)a->samples;
-}
-
 static double relative_error(const vst_evaluation *exact, const vst_evaluation *other) {
     double error = 0, square = 0;
     for (size_t i = 0; i < (size_t)exact->samples * (size_t)exact->classes; i++) {
@@ -125,7 +119,7 @@ static vst_status measure_drop(work *w, double *drop) {
     if (status == VST_OK) status = evaluate(w, false, &e);
     if (status == VST_OK) {
         w->report->top1 = e.top1;
-        w->report->agreement = agreement(&w->exact, &e);
+        w->report->agreement = vst_agreement(&w->exact, &e);
         *drop = w->report->labelled ? w->exact.top1 - e.top1 : 100 - w->report->agreement;
     }
     vst_evaluation_clear(&e);

@@ -7,6 +7,7 @@
 
 #include "datasets/dataset.h"
 #include "recipes/model/model.h"
+#include "vision/base/option.h"
 
 typedef struct vst_quantize_options {
     int images;      /* for calibration; 0: 256 */
@@ -16,6 +17,9 @@ typedef struct vst_quantize_options {
     int batch;       /* 0: 16 */
     uint64_t seed;   /* of the choice of images */
 } vst_quantize_options;
+
+/* Images, held_out and max_drop, as a study sets them. */
+extern const vst_option vst_quantize_table[];
 
 typedef struct vst_quantized_layer {
     char *name; /* scope */
@@ -42,6 +46,12 @@ typedef struct vst_quantize_report {
  * starts as {0}. */
 VST_NODISCARD vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_quantize_options *options,
                                       const volatile sig_atomic_t *stop, vst_quantize_report *report);
+/* All layers that can be on integers with the ranges of what they read on images of `data`, as a training with
+ * simulated integers begins. Of the options images, batch and seed are used. `out` starts as {0}, to be cleared also
+ * after a failure. */
+VST_NODISCARD vst_status vst_quantize_ranges(vst_quantization *out, const vst_model *model, const vst_dataset *data,
+                                             const vst_quantize_options *options, const volatile sig_atomic_t *stop);
+
 void vst_quantize_report_clear(vst_quantize_report *report);
 
 #endif

@@ -24,7 +24,19 @@ static const vst_report_run *find_student(const vst_report *report) {
     const vst_report_run *best = NULL;
     for (int i = 0; i < report->run_count; i++) {
         const vst_report_run *run = &report->runs[i];
-        if (isfinite(run->top1) && (run->plain || run->teacher) && (!best || run->top1 > best->top1)) best = run;
+        if (isfinite(run->top1) && (run->plain || run->teacher) && !run->exact && (!best || run->top1 > best->top1))
+            best = run;
+    }
+    return best;
+}
+
+/* The best of the runs on 8-bit integers, of those of `exact` if there are any; NULL: there is none. */
+static const vst_report_run *find_integers(const vst_report *report, const vst_report_run *exact) {
+    const vst_report_run *best = NULL;
+    for (int i = 0; i < report->run_count; i++) {
+        const vst_report_run *run = &report->runs[i];
+        if (!run->exact || !isfinite(run->top1) || (best && best->exact == exact && run->exact != exact)) continue;
+        if (!best || (run->exact == exact && best->exact != exact) || run->top1 > best->top1) best = run;
     }
     return best;
 }
@@ -112,6 +124,31 @@ static void say_savings(const sentences *s, const vst_report_run *run) {
         fputs(" The teacher is the better model to ship: no slower, no larger, no less often right.", s->out);
 }
 
+/* What a run on integers loses and saves against the same model in float32. */
+static void say_integers(const sentences *s, const vst_report_run *run) {
+    const vst_report_run *exact = run->exact;
+    const double behind = exact->top1 - run->top1;
+    char text[32];
+    fputs(" On 8-bit integers (", s->out);
+    say_name(s, run->name);
+    fputs(") ", s->out);
+    say_name(s, exact->name);
+    if (behind == 0) fputs(" loses no points", s->out);
+    else fprintf(s->out, " %s %s points", behind > 0 ? "loses" : "gains", vsti_number_text(fabs(behind), 2, text));
+    if (isfinite(run->float_agreement))
+        fprintf(s->out, ", answers as in float32 on %s %% of the images",
+                vsti_number_text(run->float_agreement, 2, text));
+    if (isfinite(run->latency_ms) && isfinite(exact->latency_ms)) {
+        fputs(", ", s->out);
+        say_ratio(s, run->latency_ms, exact->latency_ms, "ms", "takes %.1f times less time for an image",
+                  "takes the same time for an image", "takes %.1f times as long for an image");
+    }
+    fputs(" and ", s->out);
+    say_ratio(s, run->megabytes, exact->megabytes, "MB", "its file is %.1f times smaller", "its file is as large",
+              "its file is %.1f times as large");
+    fputs(".", s->out);
+}
+
 static void say_verdict(const sentences *s, const vst_report_run *run) {
     char text[32];
     say_name(s, run->name);
@@ -123,14 +160,15 @@ static void say_verdict(const sentences *s, const vst_report_run *run) {
 
 vst_status vst_report_verdict(const vst_report *report, char **text) {
     vst_status status = VST_OK;
-    const vst_report_run *run = find_student(report);
+    const vst_report_run *run = find_student(report), *integers = find_integers(report, run);
     char *buffer = NULL;
     size_t size = 0;
     *text = NULL;
-    if (!run) return VST_OK;
+    if (!run && !integers) return VST_OK;
     const sentences s = {.out = open_memstream(&buffer, &size)};
     if (!s.out) return vst_fail_memory(size);
-    say_verdict(&s, run);
+    if (run) say_verdict(&s, run);
+    if (integers) say_integers(&s, integers);
     if (fclose(s.out) != 0 || !(*text = vst_strdup(buffer))) status = vst_fail_memory(size);
     free(buffer);
     return status;
@@ -204,14 +242,21 @@ static void points_tile(FILE *html, double difference, const char *label, const 
     tile(html, text, " points", label, name);
 }
 
-/* "8.1 ×" relative to the teacher, and both numbers. */
-static void ratio_tile(FILE *html, double own, double teachers, const char *unit, const char *less, const char *more) {
+/* "8.1 ×" of what the teacher has, or the model in float32, and both numbers. */
+static void ratio_tile(FILE *html, double own, double others, const char *unit, const char *less, const char *more,
+                       const char *whom) {
     char text[32], label[128], a[32], b[32];
-    if (!isfinite(own) || !isfinite(teachers) || !(own > 0) || !(teachers > 0)) return;
-    snprintf(text, sizeof text, "%.1f", own <= teachers ? teachers / own : own / teachers);
-    snprintf(label, sizeof label, "%s than the teacher<br>%s %s for %s %s", own <= teachers ? less : more,
-             vsti_short_text(own, a), unit, vsti_short_text(teachers, b), unit);
+    if (!isfinite(own) || !isfinite(others) || !(own > 0) || !(others > 0)) return;
+    snprintf(text, sizeof text, "%.1f", own <= others ? others / own : own / others);
+    snprintf(label, sizeof label, "%s than %s<br>%s %s for %s %s", own <= others ? less : more, whom,
+             vsti_short_text(own, a), unit, vsti_short_text(others, b), unit);
     tile(html, text, " ×", label, NULL);
+}
+
+static void write_integer_tiles(FILE *html, const vst_report_run *run) {
+    points_tile(html, run->top1 - run->exact->top1, "on 8-bit integers, against float32", run->name);
+    ratio_tile(html, run->latency_ms, run->exact->latency_ms, "ms", "faster", "slower", "in float32");
+    ratio_tile(html, run->megabytes, run->exact->megabytes, "MB", "smaller", "larger", "in float32");
 }
 
 static void write_gain_tiles(FILE *html, const vst_report_run *run) {
@@ -221,18 +266,20 @@ static void write_gain_tiles(FILE *html, const vst_report_run *run) {
         points_tile(html, run->top1 - run->plain->top1, "against the same model without a teacher", run->plain->name);
     if (!run->teacher) return;
     points_tile(html, run->top1 - run->teacher->top1, "against the teacher", run->teacher->name);
-    ratio_tile(html, run->latency_ms, run->teacher->latency_ms, "ms", "faster", "slower");
-    ratio_tile(html, run->megabytes, run->teacher->megabytes, "MB", "smaller", "larger");
+    ratio_tile(html, run->latency_ms, run->teacher->latency_ms, "ms", "faster", "slower", "the teacher");
+    ratio_tile(html, run->megabytes, run->teacher->megabytes, "MB", "smaller", "larger", "the teacher");
 }
 
 void vsti_html_headline(FILE *html, const vst_report *report) {
     const sentences s = {.out = html, .html = true};
-    const vst_report_run *student = find_student(report);
+    const vst_report_run *student = find_student(report), *integers = find_integers(report, student);
     fputs("<p class=headline>", html);
     if (student) say_verdict(&s, student);
     else say_best(&s, report);
+    if (integers) say_integers(&s, integers);
     fputs("</p>\n<div class=tiles>\n", html);
     if (student) write_gain_tiles(html, student);
     else write_best_tiles(html, report);
+    if (integers) write_integer_tiles(html, integers);
     fputs("</div>\n", html);
 }

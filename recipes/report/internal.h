@@ -12,6 +12,7 @@
 typedef double vsti_run_number(const vst_report_run *run);
 static inline double vsti_top1_of(const vst_report_run *run) { return run->top1; }
 static inline double vsti_agreement_of(const vst_report_run *run) { return run->teacher_agreement; }
+static inline double vsti_float_agreement_of(const vst_report_run *run) { return run->float_agreement; }
 static inline double vsti_parameters_of(const vst_report_run *run) { return run->parameters; }
 static inline double vsti_megabytes_of(const vst_report_run *run) { return run->megabytes; }
 static inline double vsti_latency_of(const vst_report_run *run) { return run->latency_ms; }

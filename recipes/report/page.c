@@ -21,6 +21,7 @@ vst_report_run vst_report_unknown(const char *name) {
                             .top1 = NAN,
                             .top1_deviation = NAN,
                             .teacher_agreement = NAN,
+                            .float_agreement = NAN,
                             .minutes = NAN,
                             .last_top1 = NAN};
 }
@@ -80,6 +81,13 @@ static void write_latency(FILE *html, const vst_report *report, const vst_report
     fputs("</td>", html);
 }
 
+/* Whether some run is another one on 8-bit integers. */
+static bool has_integers(const vst_report *report) {
+    for (int i = 0; i < report->run_count; i++)
+        if (report->runs[i].exact) return true;
+    return false;
+}
+
 static void write_run(FILE *html, const vst_report *report, int index) {
     const vst_report_run *run = &report->runs[index];
     fputs("<tr><td class=name>", html);
@@ -93,6 +101,7 @@ static void write_run(FILE *html, const vst_report *report, int index) {
     write_top1(html, report, index);
     write_number(html, report, run, vsti_last_of, true, 2);
     write_number(html, report, run, vsti_agreement_of, true, 2);
+    if (has_integers(report)) write_number(html, report, run, vsti_float_agreement_of, true, 2);
     fprintf(html, "<td%s>", is_best(report, run, vsti_parameters_of, false) ? " class=best" : "");
     write_count(html, run->parameters);
     fputs("</td>", html);
@@ -109,16 +118,22 @@ static void write_run(FILE *html, const vst_report *report, int index) {
 /* For one run the tiles already show the numbers. */
 static void write_runs(FILE *html, const vst_report *report) {
     if (report->run_count == 1) return;
-    fputs(
-        "<h2>Runs</h2>\n<div class=scroll><table class=runs><thead><tr><th>run</th><th>top-1 %</th>"
-        "<th>last<br>epoch %</th><th>as the<br>teacher %</th><th>parameters</th><th>MB</th><th>ms per<br>image</th>"
+    const bool integers = has_integers(report);
+    fprintf(
+        html,
+        "<h2>Runs</h2>\n<div class=scroll><table class=runs><thead><tr><th>run</th><th>top-1 %%</th>"
+        "<th>last<br>epoch %%</th><th>as the<br>teacher %%</th>%s<th>parameters</th><th>MB</th><th>ms per<br>image</th>"
         "<th>epochs</th><th>minutes</th><th>seed</th></tr></thead><tbody>\n",
-        html);
+        integers ? "<th>as in<br>float32 %</th>" : "");
     for (int i = 0; i < report->run_count; i++) write_run(html, report, i);
     fputs(
         "</tbody></table></div>\n<p class=note>Top-1: test images whose label is the model's first answer; last epoch: "
         "the "
-        "same as the training wrote it down. As the teacher: test images with the teacher's answer, right or wrong. "
+        "same as the training wrote it down. As the teacher: test images with the teacher's answer, right or wrong. ",
+        html);
+    if (integers)
+        fputs("As in float32: test images with the answer of the model before it computed on 8-bit integers. ", html);
+    fputs(
         "Milliseconds: one image on one core, measured when this page was made: the median, and below it the range "
         "without the quickest and the slowest tenth. Best values are bold.</p>\n",
         html);

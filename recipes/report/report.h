@@ -32,6 +32,7 @@ typedef struct vst_report_run {
     double top1;                           /* percent, on the test split; the mean if there are several seeds */
     double top1_deviation;                 /* between seeds, in points */
     double teacher_agreement;              /* per cent of test images with the teacher's prediction; NAN: no teacher */
+    double float_agreement;                /* percent of test images with the answer of `exact`; NAN: without it */
     double minutes;                        /* of training */
     const vst_confusion *confusion;        /* of the report's classes; NULL: none */
     const int *predictions;                /* predicted class for each image and mistake of the report; NULL: none */
@@ -49,6 +50,7 @@ typedef struct vst_report_run {
     const struct vst_report_run *teacher; /* the run of the teacher, if it is in the report; else NULL */
     const struct vst_report_run
         *plain; /* the same model trained without a teacher, if it is in the report; else NULL */
+    const struct vst_report_run *exact; /* the float32 model that this one has on 8-bit integers, likewise; NULL */
 } vst_report_run;
 
 typedef struct vst_report {

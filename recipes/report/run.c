@@ -236,7 +236,7 @@ out:
 static vst_status measure(vsti_measured_runs *set, vsti_measured_run *run, bool latency) {
     vst_status status = VST_OK;
     char *path = NULL;
-    if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, &run->latency), "no latency"));
+    if (latency) VST_TRY(vsti_report_note(run, vst_model_latency(run->model, false, &run->latency), "no latency"));
     VST_TRY(vsti_report_note(run, open_data(set, run), "not tested, so no accuracy, matrix, pictures"));
     if (!run->test) goto out;
     path = model_path(run);

@@ -7,6 +7,7 @@
 
 #include "recipes/model/model.h"
 #include "recipes/report/page_data.h"
+#include "recipes/study/quantized.h"
 #include "recipes/train/disk_needs.h"
 #include "recipes/train/fit.h"
 #include "recipes/train/run_folder.h"
@@ -20,12 +21,15 @@ enum { MOST_SEEDS_TEXT = 256 };
 
 /* One recipe with one seed. */
 typedef struct job {
-    vst_recipe *recipe; /* NULL: a model file that is only measured */
-    char *folder;
+    vst_recipe *recipe;             /* NULL: a model file that is only measured, or a quantised run */
+    char *folder;                   /* NULL: a model file */
     char *model;                    /* the file that is measured, which later runs may learn from or start with */
     int teachers[VST_MAX_TEACHERS]; /* which earlier run each is, -1: a file */
     bool cached;                    /* distill.cache is the study's */
+    int start;                      /* the earlier run whose model it begins with or quantises; -1: a file, or none */
+    vst_quantize_options quantize;
     vst_train_result trained;
+    double seconds; /* NAN: nothing was done */
 } job;
 
 typedef struct work {
@@ -54,6 +58,16 @@ static vst_status replace(char **text, char *value) {
     return VST_OK;
 }
 
+/* Whether a run trains for integers. */
+static bool quantizes(const job *j) { return j->recipe && j->recipe->run.quantization_aware; }
+static bool is_quantized(const work *self, int run) { return self->study->runs[run].quantize != NULL; }
+
+/* The run whose graph a run's model has: that which was quantised, or itself. */
+static int origin(const work *self, int run) {
+    while (is_quantized(self, run)) run = job_at(self, run, 0)->start;
+    return run;
+}
+
 /* Earlier runs among the teachers become their files. */
 static vst_status find_teachers(const work *self, job *j, int run, int seed) {
     vst_status status = VST_OK;
@@ -62,7 +76,7 @@ static vst_status find_teachers(const work *self, job *j, int run, int seed) {
         VST_TRY(replace(&path, vst_teacher_path(j->recipe, i)));
         const int earlier = find_run(self->study, path, run);
         if (earlier >= 0) VST_TRY(replace(&path, vst_strdup(job_at(self, earlier, seed)->model)));
-        j->teachers[i] = earlier >= 0 && job_at(self, earlier, seed)->recipe ? earlier : -1;
+        j->teachers[i] = earlier;
         VST_TRY(replace(&all, vst_format("%s%s%s", all ? all : "", all ? ", " : "", path)));
     }
     if (all) VST_TRY(replace(&j->recipe->distill.teacher, vst_strdup(all)));
@@ -77,30 +91,56 @@ static bool owns_cache(const vst_recipe *recipe) {
     return vst_recipe_cached(recipe) && !strchr(recipe->distill.cache, '/');
 }
 
+static vst_status prepare_quantized(const work *self, job *j, int run, int seed) {
+    vst_status status = VST_OK;
+    const vst_study_run *r = &self->study->runs[run];
+    j->start = find_run(self->study, r->quantize, run);
+    VST_TRY(vst_options_default(vst_quantize_table, &j->quantize));
+    for (int i = 0; i < r->setting_count; i++) {
+        const size_t length = strcspn(r->settings[i], "=");
+        char key[64];
+        snprintf(key, sizeof key, "%.*s", (int)length, r->settings[i]);
+        VST_TRY(vst_options_set(vst_quantize_table, &j->quantize, key, r->settings[i] + length + 1));
+    }
+    j->quantize.seed = (uint64_t)self->study->seeds[seed];
+    if (is_quantized(self, j->start) || quantizes(job_at(self, j->start, seed)))
+        VST_TRY(
+            vst_fail(VST_ERROR_ARGUMENT, "quantize: '%s' is on integers already: name a run in float32", r->quantize));
+out:
+    return status;
+}
+
 static vst_status prepare_job(work *self, int run, int seed) {
     vst_status status = VST_OK;
     const vst_study *study = self->study;
     const vst_study_run *r = &study->runs[run];
     job *j = job_at(self, run, seed);
     char suffix[32] = "";
+    j->start = -1;
+    j->seconds = NAN;
+    for (int i = 0; i < VST_MAX_TEACHERS; i++) j->teachers[i] = -1;
     if (r->model_path) {
         VST_TRY(replace(&j->model, vst_strdup(r->model_path)));
         goto out;
     }
     if (study->several) snprintf(suffix, sizeof suffix, "-seed%d", study->seeds[seed]);
+    VST_TRY(replace(&j->folder, vst_format("%s/%s%s", study->output, r->name, suffix)));
+    VST_TRY(replace(&j->model, vst_format("%s/last.safetensors", j->folder)));
+    if (r->quantize) {
+        VST_TRY(prepare_quantized(self, j, run, seed));
+        goto out;
+    }
     VST_TRY(vst_recipe_read(&j->recipe, r->recipe_path, (const char *const *)r->settings, r->setting_count));
     vst_recipe *recipe = j->recipe;
     VST_TRY(replace(&recipe->name, vst_strdup(r->name)));
-    VST_TRY(replace(&j->folder, vst_format("%s/%s%s", study->output, r->name, suffix)));
-    VST_TRY(replace(&j->model, vst_format("%s/last.safetensors", j->folder)));
     VST_TRY(replace(&recipe->run.output, vst_strdup(j->folder)));
     recipe->run.seed = study->seeds[seed];
     VST_TRY(vst_recipe_fit_data(recipe));
     VST_TRY(find_teachers(self, j, run, seed));
     if ((j->cached = owns_cache(recipe)))
         VST_TRY(replace(&recipe->distill.cache, vst_format("%s/%s%s", study->output, recipe->distill.cache, suffix)));
-    const int start = find_run(study, recipe->run.start, run);
-    if (start >= 0) VST_TRY(replace(&recipe->run.start, vst_strdup(job_at(self, start, seed)->model)));
+    j->start = find_run(study, recipe->run.start, run);
+    if (j->start >= 0) VST_TRY(replace(&recipe->run.start, vst_strdup(job_at(self, j->start, seed)->model)));
 out:
     return status == VST_OK ? status : vst_fail_in(status, "run '%s'", r->name);
 }
@@ -110,8 +150,11 @@ static vst_status check_job(const work *self, int run) {
     const job *j = job_at(self, run, 0);
     const vst_model_config *models[VST_MAX_TEACHERS] = {NULL};
     if (!j->recipe) return VST_OK;
-    for (int i = 0; i < vst_teacher_count(j->recipe); i++)
-        if (j->teachers[i] >= 0) models[i] = job_at(self, j->teachers[i], 0)->recipe->model;
+    for (int i = 0; i < vst_teacher_count(j->recipe); i++) {
+        const int teacher = j->teachers[i] >= 0 ? origin(self, j->teachers[i]) : -1;
+        if (teacher >= 0 && job_at(self, teacher, 0)->recipe) models[i] = job_at(self, teacher, 0)->recipe->model;
+        else if (teacher >= 0 && teacher != j->teachers[i]) return VST_OK; /* a file that is yet to be quantised */
+    }
     const vst_status status = vst_terms_check(j->recipe, models);
     return status == VST_OK ? VST_OK : vst_fail_in(status, "run '%s'", self->study->runs[run].name);
 }
@@ -191,7 +234,7 @@ static vst_status cost_of(const work *self, int run, double *cost) {
     VST_TRY(macs_of(j->recipe->model, &macs));
     *cost = 3 * macs;
     for (int i = 0; i < vst_teacher_count(j->recipe) && !vst_recipe_cached(j->recipe); i++) {
-        const job *teacher = j->teachers[i] >= 0 ? job_at(self, j->teachers[i], 0) : NULL;
+        const job *teacher = j->teachers[i] >= 0 ? job_at(self, origin(self, j->teachers[i]), 0) : NULL;
         if (!teacher || !teacher->recipe) continue;
         VST_TRY(macs_of(teacher->recipe->model, &macs));
         *cost += macs;
@@ -227,28 +270,50 @@ static void show_progress(const vst_train_progress *progress, void *user) {
 /* ---- Training ---- */
 
 static vst_status train_job(work *self, int run, int seed) {
-    const vst_study *study = self->study;
     job *j = job_at(self, run, seed);
-    if (!j->recipe) return VST_OK;
     const vst_train_options options = {.resume = true,
                                        .force = self->options->force,
                                        .stop = self->options->stop,
                                        .progress = self->options->progress ? show_progress : NULL,
                                        .user = self};
+    vst_status status = look_ahead(self, run, seed);
+    if (status == VST_OK && j->cached) status = build_cache(self, run, seed);
+    if (status == VST_OK) status = vst_train(j->recipe, &options, &j->trained);
+    if (status == VST_OK && j->trained.reused)
+        vst_log(VST_LOG_INFO, "%s is finished already: test top-1 %.2f %%", j->folder, j->trained.test_top1);
+    j->seconds = j->trained.seconds;
+    return status;
+}
+
+/* On the training images of the run that made the model, or else of the first recipe. */
+static vst_status quantize_job(work *self, int run, int seed) {
+    job *j = job_at(self, run, seed);
+    const vst_recipe *data = job_at(self, j->start, seed)->recipe;
+    for (int i = 0; !data && i < self->study->run_count; i++) data = job_at(self, i, seed)->recipe;
+    if (!data)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "no recipe of the study says which images are to calibrate: use `vistill "
+                        "quantize` for model files alone");
+    return vsti_study_quantize(&(vsti_quantized_run){.source = job_at(self, j->start, seed)->model,
+                                                     .folder = j->folder,
+                                                     .data = data,
+                                                     .options = j->quantize,
+                                                     .stop = self->options->stop},
+                               &j->seconds);
+}
+
+static vst_status execute_job(work *self, int run, int seed) {
+    const vst_study *study = self->study;
     int all = 0, number = 0;
+    if (study->runs[run].model_path) return VST_OK;
     for (int i = 0; i < study->run_count; i++) {
-        all += job_at(self, i, seed)->recipe != NULL;
+        all += !study->runs[i].model_path;
         if (i == run) number = all;
     }
     vst_log(VST_LOG_INFO, "--- %s, seed %d (%d of %d)", study->runs[run].name, study->seeds[seed], seed * all + number,
             all * study->seed_count);
-    vst_status status = look_ahead(self, run, seed);
-    if (status == VST_OK && j->cached) status = build_cache(self, run, seed);
-    if (status == VST_OK) status = vst_train(j->recipe, &options, &j->trained);
-    if (status != VST_OK) return vst_fail_in(status, "run '%s'", study->runs[run].name);
-    if (j->trained.reused)
-        vst_log(VST_LOG_INFO, "%s is finished already: test top-1 %.2f %%", j->folder, j->trained.test_top1);
-    return VST_OK;
+    const vst_status status = (is_quantized(self, run) ? quantize_job : train_job)(self, run, seed);
+    return status == VST_OK ? status : vst_fail_in(status, "run '%s'", study->runs[run].name);
 }
 
 /* ---- Comparing ---- */
@@ -268,6 +333,22 @@ static double agreement(const vsti_measured_run *run) {
     return run->teacher >= 0 && run->agreement.count > 1 ? run->agreement.same[0][run->agreement.count - 1] : NAN;
 }
 
+/* The run in float32 whose model a run has on integers; -1: it is in float32 itself, or began with a file. */
+static int exact_run(const work *self, int run) {
+    int at = run;
+    while (at >= 0 && (is_quantized(self, at) || quantizes(job_at(self, at, 0)))) at = job_at(self, at, 0)->start;
+    return at == run ? -1 : at;
+}
+
+/* Per cent of test images with the answer of the float32 model; NAN without one. */
+static double float_agreement(const work *self, int run, int seed) {
+    const int exact = exact_run(self, run);
+    if (exact < 0) return NAN;
+    const vst_evaluation *a = vsti_report_answers(&self->set, &self->set.runs[place(self, run, seed)]),
+                         *b = vsti_report_answers(&self->set, &self->set.runs[place(self, exact, seed)]);
+    return a->samples == b->samples ? vst_agreement(a, b) : (double)NAN;
+}
+
 static vst_status fill_row(const work *self, int run, vst_study_row *row) {
     const int seeds = self->study->seed_count;
     const vsti_measured_run *first = &self->set.runs[place(self, run, 0)];
@@ -280,12 +361,13 @@ static vst_status fill_row(const work *self, int run, vst_study_row *row) {
     for (int s = 0; s < seeds; s++) {
         const vsti_measured_run *measured = &self->set.runs[place(self, run, s)];
         row->agreement += agreement(measured) / seeds;
+        row->float_agreement += float_agreement(self, run, s) / seeds;
         row->top1 += vsti_report_answers(&self->set, measured)->top1 / seeds;
-        row->minutes += job_at(self, run, s)->recipe ? job_at(self, run, s)->trained.seconds / 60 / seeds : NAN;
+        row->minutes += job_at(self, run, s)->seconds / 60 / seeds;
     }
     for (int s = 0; s < seeds; s++)
         squares += pow(vsti_report_answers(&self->set, &self->set.runs[place(self, run, s)])->top1 - row->top1, 2);
-    row->deviation = seeds > 1 && job_at(self, run, 0)->recipe ? sqrt(squares / (seeds - 1)) : NAN;
+    row->deviation = seeds > 1 && job_at(self, run, 0)->folder ? sqrt(squares / (seeds - 1)) : NAN;
     return VST_OK;
 }
 
@@ -320,6 +402,7 @@ static void show_row(vst_report_run *shown, const vst_study_row *row, const char
     shown->top1 = row->top1;
     shown->top1_deviation = row->deviation;
     shown->teacher_agreement = row->agreement;
+    shown->float_agreement = row->float_agreement;
     shown->minutes = row->minutes;
     if (seeds) shown->seeds = seeds;
 }
@@ -337,7 +420,9 @@ static vst_status write_report(work *self, vst_study_result *result) {
     VST_TRY(vsti_page_data_fill(&page, &self->set, chosen, runs));
     seeds_text(study, seeds);
     for (int run = 0; run < runs; run++)
-        show_row(&page.runs[run], &result->rows[run], self->jobs[chosen[run]].recipe ? seeds : NULL);
+        show_row(&page.runs[run], &result->rows[run], self->jobs[chosen[run]].folder ? seeds : NULL);
+    for (int run = 0; run < runs; run++)
+        if (exact_run(self, run) >= 0) page.runs[run].exact = &page.runs[exact_run(self, run)];
     page.report.title = study->title;
     VST_TRY(vst_report_write(result->report, &page.report, &result->figures));
     VST_TRY(vst_report_verdict(&page.report, &result->verdict));
@@ -357,7 +442,7 @@ static vst_status execute(work *self, vst_study_result *result) {
     for (int run = 0; run < study->run_count; run++) VST_TRY(check_job(self, run));
     VST_TRY(check_disk(self));
     for (int seed = 0; seed < study->seed_count; seed++)
-        for (int run = 0; run < study->run_count; run++) VST_TRY(train_job(self, run, seed));
+        for (int run = 0; run < study->run_count; run++) VST_TRY(execute_job(self, run, seed));
     VST_TRY(compare(self, result));
     VST_TRY(write_report(self, result));
 out:

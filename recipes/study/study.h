@@ -22,7 +22,9 @@ typedef struct vst_study_row {
     double latency_ms; /* one image on one core */
     double agreement;  /* per cent of test samples with the same prediction as the teacher, mean; for a run without a
                           teacher: as the teacher of other runs in the study */
-    double minutes;    /* training time, mean */
+    double float_agreement; /* of a model on integers: per cent of test samples with the prediction of the float32 run
+                               it was made of, mean; else NAN */
+    double minutes;         /* of training or quantising, mean */
 } vst_study_row;
 
 typedef struct vst_study_result {

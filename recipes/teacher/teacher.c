@@ -103,7 +103,9 @@ static vst_status take_model(vsti_teacher *teacher, const vst_recipe *recipe, co
 
 /* Teachers see the student's images, resized to their own input size if it differs. */
 static vst_session_options session_options(const vst_recipe *recipe) {
-    return (vst_session_options){.image = vst_model_common_of(recipe->model)->image, .taps_only = true};
+    return (vst_session_options){.image = vst_model_common_of(recipe->model)->image,
+                                 .taps_only = true,
+                                 .bf16 = recipe->distill.teacher_precision == VST_PRECISION_BF16};
 }
 
 static int tap_named(const vsti_teacher *teacher, const char *name) {

@@ -9,7 +9,7 @@
 typedef struct vsti_train_data {
     vst_dataset *source, *sampled, *split_train, *split_validation, *test_split, *test_view; /* owned */
     const vst_dataset *train, *validation, *test; /* views of the above; validation may be NULL */
-    uint64_t labelled;                            /* samples [0, labelled) of `train` keep their labels */
+    uint64_t labelled;                            /* samples [0, labelled) of `train` keep their labelss */
     vst_augment *augment;
     vst_loader *loader, *validation_loader, *test_loader;
     uint64_t steps;            /* batches of an epoch: whole steps of optim.accumulate */

@@ -19,7 +19,8 @@ out:
 vst_status vsti_evaluation_create(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
-    VST_TRY(vst_session_create(&t->session, r->model, t->student.params, NULL));
+    const vst_model student = {.config = r->model, .params = t->student.params, .quantization = t->quantization};
+    VST_TRY(vst_session_create_model(&t->session, &student, NULL)); /* on integers, if it is trained for them */
     VST_TRY(prepare(t, t->data.test));
     if (t->data.validation) VST_TRY(prepare(t, t->data.validation));
     if (vst_optimizer_ema(t->student.optimizer)) {

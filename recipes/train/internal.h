@@ -16,8 +16,9 @@ typedef struct vsti_trainer {
     vsti_run_folder folder; /* path NULL: dry run */
     vsti_train_data data;
     vsti_teachers teachers;
-    bool distilling;   /* there are terms */
-    vst_params *start; /* until they are copied to the student; NULL without run.start */
+    bool distilling;               /* there are terms */
+    vst_params *start;             /* until they are copied to the student; NULL without run.start */
+    vst_quantization quantization; /* products that train with simulated integers; none without quantization_aware */
     vsti_student student;
     vst_session *session;                   /* over the student's parameters */
     vst_evaluation validation, test, other; /* other: of the weights that are not saved, on the test split */

@@ -146,6 +146,10 @@ void vsti_log_setup(const vsti_trainer *t) {
     vst_log(VST_LOG_INFO, "%-8s %s, %.2f M parameters, images %d x %d x %d", t->distilling ? "student" : "model",
             r->model->variant, (double)s->parameters / 1e6, common->channels, common->image, common->image);
     log_frozen(t);
+    if (t->quantization.count)
+        vst_log(VST_LOG_INFO,
+                "int8     %zu layers train with simulated 8-bit integers; accuracy is that of the integers",
+                t->quantization.count);
     if (s->grid) {
         vst_log(VST_LOG_INFO, "tokens   %d x %d = %d, %d more before them", s->grid, s->grid, s->grid * s->grid,
                 s->prefix);

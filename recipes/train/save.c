@@ -24,9 +24,11 @@ static char *training_json(const vsti_trainer *t) {
     json_object_set_new(object, "data", json_string(t->recipe->data.path));
     json_object_set_new(object, "epochs", json_integer(t->progress.epoch));
     json_object_set_new(object, "seed", json_integer(t->recipe->run.seed));
+    if (t->recipe->run.precision == VST_PRECISION_BF16) json_object_set_new(object, "precision", json_string("bf16"));
     json_object_set_new(object, "test_top1", number(t->progress.figures.test_top1));
     if (vsti_has_average(t))
         json_object_set_new(object, "weights", json_string(vsti_saves_average(t) ? "average" : "raw"));
+    if (t->quantization.count) json_object_set_new(object, "quantization_aware", json_true());
     if (t->data.validation) json_object_set_new(object, "validation_top1", number(t->progress.figures.validation_top1));
     if (t->recipe->distill.teacher) json_object_set_new(object, "teacher", json_string(t->recipe->distill.teacher));
     json_object_set_new(object, "date", json_string(date));
@@ -45,7 +47,8 @@ vst_status vsti_train_save(vsti_trainer *t, bool best) {
                                        .values = vsti_saves_average(t) ? vst_optimizer_ema(t->student.optimizer) : NULL,
                                        .class_names = t->data.classes.names,
                                        .class_count = t->student.classes,
-                                       .training = training};
+                                       .training = training,
+                                       .quantization = &t->quantization};
     if (!training) VST_TRY(vst_fail_memory(1024));
     if (best) {
         VST_TRY(vsti_run_folder_file(&t->folder, "best.safetensors", path));

@@ -177,7 +177,8 @@ out:
 }
 
 vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
-                             vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP], int *count) {
+                             const vst_quantization *quantization, vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP],
+                             int *count) {
     vst_status status = VST_OK;
     const vst_model_common *common = vst_model_common_of(recipe->model);
     student->classes = common->classes;
@@ -185,8 +186,10 @@ vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, co
     VST_TRY(vst_params_create(&student->params));
     VST_TRY(vst_graph_create(&student->graph, student->params));
     vst_graph_set_evaluation(student->graph, !recipe->run.train_mode);
+    vst_fake_quantize_products(student->graph, quantization->products, quantization->count);
     vst_model_build(student->graph, recipe->model, recipe->optim.batch);
-    vst_graph_set_evaluation(student->graph, false); /* projectors are not part of the model */
+    vst_fake_quantize_products(student->graph, NULL, 0); /* terms are not quantised */
+    vst_graph_set_evaluation(student->graph, false);     /* projectors are not part of the model */
     VST_TRY(freeze(student->params, recipe->optim.freeze));
     *count = emit_losses(student, recipe, teachers, outputs);
     VST_TRY(vst_graph_finish(student->graph));
@@ -196,17 +199,17 @@ out:
 }
 
 vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, vsti_teachers *teachers,
-                              vst_params *start) {
+                              vst_params *start, const vst_quantization *quantization) {
     vst_status status = VST_OK;
     vst_value outputs[VSTI_MAX_OUTPUTS_OF_STEP];
     const uint64_t seed = (uint64_t)recipe->run.seed;
+    const vst_program_options in = {.mode = VST_TRAIN, .seed = seed, .precision = (vst_precision)recipe->run.precision};
     int count;
-    VST_TRY(vsti_student_emit(student, recipe, teachers, outputs, &count));
+    VST_TRY(vsti_student_emit(student, recipe, teachers, quantization, outputs, &count));
     VST_TRY(vst_params_allocate(student->params, true, seed));
     if (start) vsti_start_copy(student->params, start); /* before the average is initialised from them */
     student->parameters = model_parameters(student->params);
-    VST_TRY(vst_program_create(&student->program, student->graph, outputs, count,
-                               &(vst_program_options){.mode = VST_TRAIN, .seed = seed}));
+    VST_TRY(vst_program_create(&student->program, student->graph, outputs, count, &in));
     const vst_context_options profiled = {.profile = recipe->term_count > 0}; /* to measure the time of the terms */
     VST_TRY(vst_context_create(&student->context, student->program, &profiled));
     VST_TRY(find_inputs(student, recipe, teachers));

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "recipes/model/start.h"
+#include "recipes/quant/quantize.h"
 #include "recipes/train/disk_needs.h"
 #include "recipes/train/epoch.h"
 #include "recipes/train/estimate.h"
@@ -119,15 +120,31 @@ static vst_status open_cache(vsti_trainer *t) {
 
 static vst_status load_start(vsti_trainer *t) {
     const vst_run_options *run = &t->recipe->run;
-    const vst_status status = vsti_start_load(&t->start, run->start, run->start_entry, t->recipe->model, run->new_head,
-                                              (uint64_t)run->seed, &t->data.classes);
+    const vst_status status = vsti_start_load(&t->start, &t->quantization, run->start, run->start_entry,
+                                              t->recipe->model, run->new_head, (uint64_t)run->seed, &t->data.classes);
     return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "run.start");
+}
+
+/* Which products train with simulated integers, and their ranges: those of the run that goes on, of a quantised model
+ * that it starts with, or all that can, on training images. */
+static vst_status find_ranges(vsti_trainer *t, const vst_safetensors *checkpoint) {
+    vst_status status = VST_OK;
+    const vst_recipe *r = t->recipe;
+    const vst_model start = {.config = r->model, .params = t->start};
+    const vst_quantize_options options = {.images = r->run.calibration_images, .seed = (uint64_t)r->run.seed};
+    if (checkpoint || !r->run.quantization_aware) vst_quantization_clear(&t->quantization);
+    if (!r->run.quantization_aware) return VST_OK;
+    if (checkpoint) VST_TRY(vst_quantization_read(&t->quantization, checkpoint));
+    if (!t->quantization.count)
+        VST_TRY(vst_quantize_ranges(&t->quantization, &start, t->data.train, &options, t->options->stop));
+out:
+    return status == VST_OK || status == VST_ERROR_MEMORY ? status : vst_fail_in(status, "run.quantization_aware");
 }
 
 static vst_status build(vsti_trainer *t) {
     vst_status status = VST_OK;
     const vst_recipe *r = t->recipe;
-    VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start));
+    VST_TRY(vsti_student_build(&t->student, r, &t->teachers, t->start, &t->quantization));
     vst_params_destroy(t->start);
     t->start = NULL;
     VST_TRY(
@@ -196,6 +213,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     VST_TRY(identify(t));
     if (!t->options->dry_run && t->options->resume) VST_TRY(find_checkpoint(t, &checkpoint));
     if (t->folder.path && !t->progress.finished) VST_TRY(check_disk(t));
+    VST_TRY(find_ranges(t, checkpoint));
     VST_TRY(build(t));
     result->parameters = t->student.parameters;
     result->bytes = bytes_used(t);
@@ -243,6 +261,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
     vsti_student_clear(&t->student);
     vst_schedule_clear(&t->schedule);
     vst_params_destroy(t->start);
+    vst_quantization_clear(&t->quantization);
     vsti_teachers_clear(&t->teachers);
     vsti_train_data_close(&t->data);
     vsti_run_folder_close(&t->folder);

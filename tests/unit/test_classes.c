@@ -203,11 +203,12 @@ static void write_model(const char *path, int classes) {
 START_TEST(start_weights) {
     vst_model *model;
     vst_params *start;
+    vst_quantization none = {0};
     const vst_classes classes = list_of(wanted, "the data");
     static const int map[] = {3, 0, 1, 2};
     write_model("m.safetensors", 4);
     ck_ok(vst_model_read(&model, "m.safetensors"));
-    ck_ok(vsti_start_load(&start, "m.safetensors", NULL, model->config, false, 0, &classes));
+    ck_ok(vsti_start_load(&start, &none, "m.safetensors", NULL, model->config, false, 0, &classes));
     for (size_t i = 0; i < vst_params_count(start); i++) {
         const vst_param_info *info = vst_params_at(start, i);
         const float *values = vst_params_values(start) + info->offset;
@@ -221,9 +222,9 @@ START_TEST(start_weights) {
     vst_params_destroy(start);
     static const char *const others[] = {"fox", "cat", "dog", "yak", NULL};
     const vst_classes unknown = list_of(others, "the data");
-    ck_fails(vsti_start_load(&start, "m.safetensors", NULL, model->config, false, 0, &unknown), VST_ERROR_ARGUMENT,
-             "\"yak\"");
-    ck_ok(vsti_start_load(&start, "m.safetensors", NULL, model->config, true, 0, &unknown));
+    ck_fails(vsti_start_load(&start, &none, "m.safetensors", NULL, model->config, false, 0, &unknown),
+             VST_ERROR_ARGUMENT, "\"yak\"");
+    ck_ok(vsti_start_load(&start, &none, "m.safetensors", NULL, model->config, true, 0, &unknown));
     vst_params_destroy(start);
     vst_model_destroy(model);
 }

@@ -99,6 +99,14 @@ static vst_value build_layers(vst_graph *g) {
     return vst_concat(g, (vst_value[]){x, x, vst_slice(g, x, 1, 0, 1)}, 3, 1);
 }
 
+static vst_value build_fake_quantized(vst_graph *g, vst_value x) {
+    const vst_quant_product product = {"rounded", 0.5f, 3};
+    vst_fake_quantize_products(g, &product, 1);
+    VST_SCOPE (g, "rounded") x = vst_linear(g, x, (vst_linear_options){.features = 2});
+    vst_fake_quantize_products(g, NULL, 0);
+    return vst_reduce_sum(g, x, 7, false);
+}
+
 static vst_value build_losses(vst_graph *g, vst_value x) {
     const vst_value logits = vst_reduce_mean(g, x, 1u << 1, false);
     const vst_value target = vst_one_hot_argmax(g, vst_detach(g, logits));
@@ -110,9 +118,10 @@ static vst_value build_losses(vst_graph *g, vst_value x) {
         vst_kl_divergence(g, logits, target, 2, VST_KL_BATCHMEAN),
         vst_mse(g, vst_softmax(g, logits), vst_log_softmax(g, unit)),
         vst_smooth_l1(g, vst_matmul(g, unit, unit, false, true), vst_pairwise_distances(g, logits)),
-        vst_scale(g, vst_reduce_sum(g, vst_gelu(g, vst_silu(g, vst_relu6(g, x))), 7, false), 2)};
+        vst_scale(g, vst_reduce_sum(g, vst_gelu(g, vst_silu(g, vst_relu6(g, x))), 7, false), 2),
+        build_fake_quantized(g, x)};
     vst_value total = losses[0];
-    for (int i = 1; i < 6; i++) total = vst_add(g, total, losses[i]);
+    for (int i = 1; i < 7; i++) total = vst_add(g, total, losses[i]);
     return total;
 }
 
@@ -155,6 +164,9 @@ START_TEST(operations) {
         "(y) = reduce_mean(x) axes=[1] keepdims=false",
         "(y) = reduce_sum(x) axes=[0, 1, 2] keepdims=false",
         "(y) = one_hot_argmax(logits)",
+        "(y) = fake_quantize(x) scale=0.5 zero_point=3",
+        "(dx) = fake_quantize_backward(x, dy) scale=0.5 zero_point=3",
+        "(y) = fake_quantize_weight(weight)",
         "(y) = detach(x)",
         "(dx) = l2_normalize_backward(x, dy)",
         "(dx) = standardize_backward(x, dy)",

@@ -444,6 +444,45 @@ static void test_attention(const vsti_kernels *k, const vsti_attention_shape *s)
     free(wide), free(wide_dout), free(want), free(want_lse), free(slope);
 }
 
+static uint16_t *narrowed(const vsti_kernels *k, const float *x, int64_t n) {
+    uint16_t *y = malloc((size_t)n * sizeof *y);
+    ck_assert_ptr_nonnull(y);
+    k->to_bf16(x, y, n);
+    return y;
+}
+
+static void near_bf16(const vsti_kernels *k, const char *what, const uint16_t *got, const double *want, int64_t n,
+                      double share, double least) {
+    float *wide = room(n);
+    k->from_bf16(got, wide, n);
+    near(what, wide, want, n, share, least);
+    free(wide);
+}
+
+/* Results are rounded to bf16, and so may be probabilities and their gradients, the factors of products. */
+static void test_attention_bf16(const vsti_kernels *k, const vsti_attention_shape *s) {
+    const int64_t rows = s->batch * s->heads * s->queries, n = rows * s->channels;
+    const int64_t inputs = 3 * s->batch * s->tokens * s->heads * s->channels;
+    const float scale = 1 / sqrtf((float)s->channels);
+    float *qkv = floats(inputs, -2, 2), *dout = floats(n, -1, 1), *lse = room(rows);
+    float *scratch = room((int64_t)k->attention_scratch_bf16(s, omp_get_max_threads()));
+    uint16_t *qkv16 = narrowed(k, qkv, inputs), *dout16 = narrowed(k, dout, n), *out16 = narrowed(k, dout, n),
+             *dqkv16 = narrowed(k, qkv, inputs);
+    k->from_bf16(qkv16, qkv, inputs);
+    k->from_bf16(dout16, dout, n);
+    double *wide = widened(qkv, inputs), *wide_dout = widened(dout, n);
+    double *want = doubles(n), *want_lse = doubles(rows), *slope = doubles(inputs);
+    attention_forward(s, wide, want, want_lse);
+    attention_gradient(s, wide, wide_dout, slope);
+    k->attention_bf16(s, scale, qkv16, out16, lse, scratch);
+    near_bf16(k, "attention in bf16", out16, want, n, 2e-2, 0.5);
+    near("attention lse in bf16", lse, want_lse, rows, 2e-3, 1);
+    k->attention_backward_bf16(s, scale, qkv16, out16, lse, dout16, dqkv16, scratch);
+    near_bf16(k, "attention gradient in bf16", dqkv16, slope, inputs, 3e-2, 0.2);
+    free(qkv), free(dout), free(lse), free(scratch), free(qkv16), free(dout16), free(out16), free(dqkv16);
+    free(wide), free(wide_dout), free(want), free(want_lse), free(slope);
+}
+
 START_TEST(attention) {
     const vsti_kernels *k = kernels_at(_i);
     const int64_t tokens[] = {1, 5, 50, 66, 198}, channels[] = {8, 16, 20, 32, 64};
@@ -452,6 +491,18 @@ START_TEST(attention) {
             for (int64_t queries = tokens[t]; queries > 0; queries = queries > 2 ? 2 : 0)
                 test_attention(k, &(vsti_attention_shape){1 + t % 2, tokens[t], 1 + (t + c) % 3, channels[c], queries});
     if (k) test_attention(k, &(vsti_attention_shape){2, 17, 3, 3, 17});
+}
+END_TEST
+
+START_TEST(attention_bf16) {
+    const vsti_kernels *k = kernels_at(_i);
+    const int64_t tokens[] = {1, 5, 50, 66, 198}, channels[] = {8, 16, 20, 32, 64};
+    for (int t = 0; k && t < 5; t++)
+        for (int c = 0; c < 5; c++)
+            for (int64_t queries = tokens[t]; queries > 0; queries = queries > 2 ? 2 : 0)
+                test_attention_bf16(
+                    k, &(vsti_attention_shape){1 + t % 2, tokens[t], 1 + (t + c) % 3, channels[c], queries});
+    if (k) test_attention_bf16(k, &(vsti_attention_shape){2, 17, 3, 3, 17});
 }
 END_TEST
 
@@ -1256,6 +1307,7 @@ int main(void) {
                                     row_functions,
                                     row_extremes,
                                     attention,
+                                    attention_bf16,
                                     attention_extremes,
                                     losses,
                                     binary_cross_entropy,

@@ -90,8 +90,8 @@ room model distill
 room distill
 room teacher $lowest infer
 room infer $lowest
-room train $lowest teacher infer
-room quant $lowest teacher infer
+room quant $lowest infer
+room train $lowest teacher infer quant
 room deploy $lowest teacher infer train quant
 room report $lowest teacher infer train quant
 for folder in study bench datatools; do room $folder $lowest teacher infer train quant deploy report; done

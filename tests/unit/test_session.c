@@ -121,6 +121,38 @@ START_TEST(answers_of_any_batch) {
 }
 END_TEST
 
+/* In bf16 the scores are near those of float32, of one image as of many, and not equal. */
+START_TEST(answers_in_bf16) {
+    subject s;
+    vst_session *session;
+    vst_result result = {0}, one = {0};
+    float scores[CLASSES];
+    bool slow;
+    make_deit(&s);
+    if (vst_precision_check(VST_PRECISION_BF16, &slow) != VST_OK) {
+        ck_fails(vst_session_open(&session, "model.safetensors", &(vst_session_options){.bf16 = true}),
+                 VST_ERROR_UNSUPPORTED, "bf16 needs");
+        clear(&s);
+        return;
+    }
+    ck_ok(vst_session_open(&session, "model.safetensors", &(vst_session_options){.bf16 = true}));
+    ck_ok(vst_session_run(session, s.images, MOST, &result));
+    for (int i = 0; i < MOST; i++) {
+        const float *image = s.images + i * FLOATS, *got = result.scores + i * CLASSES;
+        reference(&s, image, NULL, scores, CLASSES);
+        const double off = relative_difference(got, scores, CLASSES, 1e-6);
+        ck_assert_double_lt(off, 0.1);
+        ck_assert_double_gt(off, 1e-5);
+        ck_ok(vst_session_run(session, image, 1, &one));
+        ck_assert_all_close("one image", one.scores, got, CLASSES, (tolerance){2e-2, 2e-2, false});
+    }
+    vst_result_clear(&one);
+    vst_result_clear(&result);
+    vst_session_close(session);
+    clear(&s);
+}
+END_TEST
+
 START_TEST(best_classes) {
     subject s;
     vst_session *session;
@@ -336,7 +368,7 @@ START_TEST(the_processes_threads_stay) {
     ck_ok(vst_session_run(session, s.images, 2, &result));
     ck_assert_int_eq(omp_get_max_threads(), 3);
     ck_ok(vst_model_read(&model, "model.safetensors"));
-    ck_ok(vst_model_latency(model, &latency));
+    ck_ok(vst_model_latency(model, false, &latency));
     ck_assert(latency.median > 0 && latency.median < 1000);
     ck_assert_int_eq(omp_get_max_threads(), 3);
     vst_model_destroy(model);
@@ -531,6 +563,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, set_up, leave_own_folder);
     tcase_add_test(tests, answers_of_any_batch);
+    tcase_add_test(tests, answers_in_bf16);
     tcase_add_test(tests, best_classes);
     tcase_add_test(tests, attention_maps);
     tcase_add_test(tests, no_attention_in_a_cnn);

@@ -6,10 +6,12 @@
 #include <math.h>
 #include <omp.h>
 
+#include "recipes/model/model.h"
 #include "tests/unit/compare.h"
 #include "tests/unit/suite.h"
 #include "tests/unit/train_session.h"
 #include "vision/image/image.h"
+#include "vision/plan/program.h"
 
 /* ---- Recipes ---- */
 
@@ -80,8 +82,23 @@ static const char chosen_recipe[] =
     "    - {distance: mse, student: features.50%, teacher: features.1, projector: norm, weight: 1}\n"
     "    - {distance: softmax_mse, from: ema, schedule: sigmoid, end: 2, weight: 10}\n";
 
+/* Products of student and teacher in bf16, where there are such processors. */
+static const char bf16_recipe[] =
+    "data: {path: data, workers: 1}\n"
+    "run: {epochs: 3, threads: 1, log_seconds: 0, eval_batch: 25, precision: bf16}\n" ADAMW
+    "model: {name: vit_mini_patch4_28, " SMALL
+    "}\n"
+    "distill: {teacher: teacher/last.safetensors, teacher_precision: bf16, terms: [{distance: kl, weight: 1}]}\n";
+
+/* With simulated integers, from a trained model and taught by it, with an average. */
+static const char quantised_recipe[] = DATA RESNET
+    "optim: {name: sgd, batch: 24, lr: 0.01, min_lr: 0, warmup_epochs: 0, ema_decay: 0.5}\n"
+    "run: {epochs: 3, threads: 1, log_seconds: 0, eval_batch: 25, start: teacher/last.safetensors, "
+    "quantization_aware: true, calibration_images: 48}\n"
+    "distill: {teacher: teacher/last.safetensors, terms: [{distance: kl}]}\n";
+
 static void make_teachers_of(const char *recipe) {
-    if (recipe == chosen_recipe || recipe == distilled_recipe || recipe == crowd_recipe) make_teacher();
+    if (recipe != teacher_recipe && recipe != stateful_recipe && recipe != gathering_recipe) make_teacher();
     if (recipe == crowd_recipe) make_transformer("model.distilled=true");
 }
 
@@ -448,6 +465,11 @@ END_TEST
 
 /* ---- Interrupted and continued ---- */
 
+static bool has_bf16(void) {
+    bool slow;
+    return vst_precision_check(VST_PRECISION_BF16, &slow) == VST_OK;
+}
+
 typedef struct stop {
     const char *phase;
     int epoch;
@@ -495,12 +517,13 @@ static void same_steps(const char *a, const char *b) {
 }
 
 START_TEST(resumes_bit_for_bit) {
-    static const char *const recipes[] = {teacher_recipe, stateful_recipe,  distilled_recipe,
-                                          crowd_recipe,   gathering_recipe, chosen_recipe};
+    static const char *const recipes[] = {teacher_recipe,   stateful_recipe, distilled_recipe, crowd_recipe,
+                                          gathering_recipe, chosen_recipe,   bf16_recipe,      quantised_recipe};
     static const stop stops[] = {{"train", 0, 3}, {"train", 0, 5}, {"test", 0, 0},
                                  {"train", 1, 1}, {"train", 2, 7}, {"test", 2, 0}};
     const bool distilled =
-        recipes[_i] == distilled_recipe || recipes[_i] == crowd_recipe || recipes[_i] == chosen_recipe;
+        recipes[_i] != teacher_recipe && recipes[_i] != stateful_recipe && recipes[_i] != gathering_recipe;
+    if (recipes[_i] == bf16_recipe && !has_bf16()) return;
     make_teachers_of(recipes[_i]);
     if (!distilled) interrupted(recipes[_i], false, (stop){"start", 0, 0}); /* before the first step */
     run_fine((session){.recipe = recipes[_i], .output = "whole", .settings = {"run.log_steps=1"}});
@@ -514,6 +537,29 @@ START_TEST(resumes_bit_for_bit) {
     ck_assert_int_eq(again.steps, 0);
     ck_assert_int_eq(again.result.epochs, EPOCHS);
     same_runs("whole", "parts", EPOCHS);
+}
+END_TEST
+
+/* It learns, in other bits than in float32; its files say so, and are not continued in another precision. */
+START_TEST(trains_in_bf16) {
+    if (!has_bf16()) return;
+    make_teacher();
+    session s = {.recipe = bf16_recipe, .settings = {"run.epochs=8"}};
+    ck_ok(run(&s));
+    ck_assert_double_ge(s.result.test_top1, 95);
+    run_fine((session){.recipe = bf16_recipe, .output = "f32", .settings = {"run.epochs=8", "run.precision=f32"}});
+    ck_assert(tensor_differs("run", "f32", "blocks.0.attn.qkv.weight"));
+    expect((session){.recipe = bf16_recipe, .resume = true, .settings = {"run.epochs=8", "run.precision=f32"}},
+           VST_ERROR_ARGUMENT, "run.precision was bf16, is f32");
+    vst_model *model;
+    ck_ok(vst_model_read(&model, "run/best.safetensors"));
+    ck_assert_ptr_nonnull(strstr(model->training, "\"precision\":\"bf16\""));
+    vst_model_destroy(model);
+    ck_ok(vst_model_read(&model, "f32/best.safetensors"));
+    ck_assert_ptr_null(strstr(model->training, "precision"));
+    vst_model_destroy(model);
+    expect((session){.recipe = bf16_recipe, .output = "none", .settings = {"distill.cache=cache"}}, VST_ERROR_ARGUMENT,
+           "distill.teacher_precision = bf16, but distill.cache");
 }
 END_TEST
 
@@ -1323,7 +1369,8 @@ int main(void) {
     tcase_add_test(tests, average_and_raw);
     tcase_add_loop_test(tests, batches_make_a_step, 0, 2);
     tcase_add_test(tests, only_whole_steps);
-    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 6);
+    tcase_add_loop_test(tests, resumes_bit_for_bit, 0, 8);
+    tcase_add_test(tests, trains_in_bf16);
     tcase_add_test(tests, frozen_parameters_stay);
     tcase_add_test(tests, in_evaluation_mode);
     tcase_add_test(tests, rate_falls_where_the_validation_stands);

@@ -79,7 +79,10 @@ typedef struct vsti_operation {
     bool accumulates;
     vsti_fusion_role fusion;
     bool quantizable; /* x and weight can be 8-bit integers (plan/quant.h) */
-    bool products;    /* its flops are multiply-accumulates and counted by vst_graph_macs */
+    /* Bits of the inputs that it can read and of the outputs that it can write as bf16 (plan/formats.c). */
+    unsigned bf16_in, bf16_out;
+    bool bf16_alike; /* elementwise or a view: it reads bf16 where its first output is bf16, and only there */
+    bool products;   /* its flops are multiply-accumulates and counted by vst_graph_macs */
 } vsti_operation;
 
 struct vsti_node {
@@ -117,7 +120,9 @@ struct vst_graph {
     size_t scope_marks[32];
     int scope_depth;
     bool differentiated, backward, finished;
-    bool evaluation;   /* vst_graph_set_evaluation */
+    bool evaluation;                                /* vst_graph_set_evaluation */
+    const struct vst_quant_product *fake_quantized; /* products that are built with simulated integers */
+    size_t fake_quantized_count;
     vst_status status; /* the sticky error */
     char *message;
 };

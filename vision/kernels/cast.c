@@ -1,29 +1,15 @@
-/* Casts between float32 and bfloat16, and quantisation to 8-bit integers. */
+/* Casts between float32 and bfloat16; quantisation to 8-bit integers, and the same as float32 for training. */
+#include "vision/kernels/bf16.h"
 #include "vision/kernels/exact.h"
 
-/* Rounds to nearest, ties to even; NaN stays NaN. */
 void K(to_bf16)(const float *x, uint16_t *y, int64_t n) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
-    for (int64_t i = 0; i < n; i++) {
-        union {
-            float f;
-            uint32_t u;
-        } v = {.f = x[i]};
-        const uint32_t rounded = v.u + 0x7fffu + (v.u >> 16 & 1);
-        const uint32_t nan = (v.u & 0x7fffffffu) > 0x7f800000u;
-        y[i] = (uint16_t)((nan ? v.u | 0x400000u : rounded) >> 16);
-    }
+    for (int64_t i = 0; i < n; i++) y[i] = vsti_narrow(x[i]);
 }
 
 void K(from_bf16)(const uint16_t *x, float *y, int64_t n) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
-    for (int64_t i = 0; i < n; i++) {
-        union {
-            uint32_t u;
-            float f;
-        } v = {.u = (uint32_t)x[i] << 16};
-        y[i] = v.f;
-    }
+    for (int64_t i = 0; i < n; i++) y[i] = vsti_widen(x[i]);
 }
 
 /* round(x / scale), ties to even, clamped to [low, high]; NaN becomes `low`. */
@@ -62,5 +48,22 @@ void K(dequantize)(const vsti_quantization *s, const float *scales, const void *
             const int32_t value = s->is_signed ? (int8_t)from[i] : from[i];
             y[i] = scale * (float)(value - s->zero_point);
         }
+    }
+}
+
+/* ---- simulated 8-bit integers ---- */
+
+void K(fake_quantize)(float scale, int zero_point, const float *x, float *y, int64_t n) {
+    const float low = (float)-zero_point, high = (float)(255 - zero_point);
+#pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
+    for (int64_t i = 0; i < n; i++) y[i] = scale * quantized(x[i], scale, low, high);
+}
+
+void K(fake_quantize_backward)(float scale, int zero_point, const float *x, const float *dy, float *dx, int64_t n) {
+    const float low = (float)-zero_point, high = (float)(255 - zero_point);
+#pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
+    for (int64_t i = 0; i < n; i++) {
+        const float q = quantized(x[i], scale, low - 1, high + 1);
+        dx[i] = q >= low && q <= high ? dy[i] : 0;
     }
 }

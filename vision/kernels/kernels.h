@@ -1,8 +1,9 @@
 /* Our kernels, for operations without a fast oneDNN primitive. Each file of this folder is compiled once per
  * instruction set (generic, AVX2, AVX-512); vsti_get_kernels() returns the table for the running processor. Except for
- * pixels, data are float32. Arrays are dense and row-major unless strides are given. Except for pixels, every function
- * uses OpenMP threads, and its result does not depend on their number: sums over rows use fixed blocks whose partial
- * sums are added in order. Pointers of one call must not overlap unless a comment allows it. */
+ * pixels, and functions with bf16 in their name, data are float32. Arrays are dense and row-major unless strides are
+ * given. Except for pixels, every function uses OpenMP threads, and its result does not depend on their number: sums
+ * over rows use fixed blocks whose partial sums are added in order. Pointers of one call must not overlap unless a
+ * comment allows it. */
 #ifndef VISTILL_VISION_KERNELS_KERNELS_H
 #define VISTILL_VISION_KERNELS_KERNELS_H
 
@@ -147,10 +148,32 @@ typedef struct vsti_kernels {
     /* Casts: bfloat16 is rounded to nearest, ties to even. */
     void (*to_bf16)(const float *x, uint16_t *y, int64_t n);
     void (*from_bf16)(const uint16_t *x, float *y, int64_t n);
+    /* The functions of the same name on bfloat16: what they compute is rounded once. */
+    void (*activation_bf16)(vsti_activation kind, const uint16_t *x, uint16_t *y, int64_t n);
+    void (*activation_backward_bf16)(vsti_activation kind, const uint16_t *x, const uint16_t *dy, uint16_t *dx,
+                                     int64_t n);
+    void (*add_bf16)(const uint16_t *a, const uint16_t *b, uint16_t *out, int64_t n);
+    /* x, mean and rstd are float32. scratch: VSTI_BF16_NORM_ROWS cols floats for each thread. */
+    void (*layer_norm_bf16)(const float *x, const float *gamma, const float *beta, uint16_t *y, float *mean,
+                            float *rstd, int64_t rows, int64_t cols, float epsilon, float *scratch);
+    void (*column_sum_bf16)(const uint16_t *x, float *sum, float *partial, int64_t rows, int64_t cols);
+    void (*attention_bf16)(const vsti_attention_shape *shape, float scale, const uint16_t *qkv, uint16_t *out,
+                           float *lse, float *scratch);
+    void (*attention_backward_bf16)(const vsti_attention_shape *shape, float scale, const uint16_t *qkv,
+                                    const uint16_t *out, const float *lse, const uint16_t *dout, uint16_t *dqkv,
+                                    float *scratch);
+    size_t (*attention_scratch_bf16)(const vsti_attention_shape *shape, int threads);
+
     /* q = round(x / scale) + zero_point, ties to even, clamped to the range of the dtype; NaN becomes the minimum.
      * Scales of the channels; bytes of int8 or uint8. */
     void (*quantize)(const vsti_quantization *shape, const float *scales, const float *x, void *q);
     void (*dequantize)(const vsti_quantization *shape, const float *scales, const void *q, float *y);
+    /* y = scale (q - zero_point), q as `quantize` to uint8 rounds x with this one scale; y may be x. */
+    void (*fake_quantize)(float scale, int zero_point, const float *x, float *y, int64_t n);
+    /* dx = dy where q lies in 0 … 255 before it is clamped, else 0; dx may be dy. */
+    void (*fake_quantize_backward)(float scale, int zero_point, const float *x, const float *dy, float *dx, int64_t n);
+    /* y (out, inner) = the integers of quantize_weights times their step. */
+    void (*fake_quantize_weights)(const float *x, float *y, int64_t out, int64_t inner);
     /* The product is scales[o] (q u)[o] + shifts[o], bias (NULL: none) and batch norm (NULL: none) included. */
     void (*quantize_weights)(const vsti_weight_quantization *shape, const vsti_batch_norm *norm, const float *weight,
                              const float *bias, int8_t *q, float *scales, float *shifts);

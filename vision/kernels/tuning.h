@@ -12,7 +12,8 @@ enum {
     VSTI_BLOCK = 4096,
     /* Parts of a sum over rows, each added up by one thread; fixed, so that the result does not depend on their number.
      */
-    VSTI_PARTIAL_BLOCKS = 16
+    VSTI_PARTIAL_BLOCKS = 16,
+    VSTI_BF16_NORM_ROWS = 16 /* rows of layer norm that are computed in the cache before they are rounded to bf16 */
 };
 
 /* ---- matrix products ---- */

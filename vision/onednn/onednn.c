@@ -46,6 +46,13 @@ static vst_status ready(void) {
     return failed(start_status, "engine");
 }
 
+vsti_bf16_support vsti_bf16_supported(void) {
+    const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), avx512 = dnnl_cpu_isa_avx512_core,
+                   native = dnnl_cpu_isa_avx512_core_bf16;
+    if ((isa & avx512) != avx512) return VSTI_BF16_NONE;
+    return (isa & native) == native ? VSTI_BF16_NATIVE : VSTI_BF16_EMULATED;
+}
+
 const char *vsti_onednn_version(char text[VSTI_VERSION_TEXT]) {
     const dnnl_version_t *version = dnnl_version();
     snprintf(text, VSTI_VERSION_TEXT, "%d.%d.%d", version->major, version->minor, version->patch);
@@ -63,18 +70,16 @@ static dnnl_status_t create_strided(dnnl_memory_desc_t *out, int rank, const int
     return dnnl_memory_desc_create_with_strides(out, rank, all_dims, type, all_strides);
 }
 
-static dnnl_memory_desc_t strided_descriptor(int rank, const int64_t *dims, const int64_t *strides) {
+static dnnl_memory_desc_t plain_typed(int rank, const int64_t *dims, dnnl_data_type_t type) {
     dnnl_memory_desc_t descriptor = NULL;
-    create_strided(&descriptor, rank, dims, strides, dnnl_f32);
-    return descriptor;
-}
-
-static dnnl_memory_desc_t plain_descriptor(int rank, const int64_t *dims) {
     dnnl_dims_t strides;
     int64_t stride = 1;
     for (int i = rank; i-- > 0; stride *= dims[i]) strides[i] = stride;
-    return strided_descriptor(rank, dims, strides);
+    create_strided(&descriptor, rank, dims, strides, type);
+    return descriptor;
 }
+
+static dnnl_memory_desc_t plain_descriptor(int rank, const int64_t *dims) { return plain_typed(rank, dims, dnnl_f32); }
 
 static dnnl_memory_desc_t typed_descriptor(int rank, const int64_t *dims, dnnl_data_type_t type,
                                            dnnl_format_tag_t tag) {
@@ -89,22 +94,33 @@ static dnnl_memory_desc_t tagged_descriptor(int rank, const int64_t *dims, dnnl_
     return typed_descriptor(rank, dims, dnnl_f32, tag);
 }
 
-static dnnl_memory_desc_t any_descriptor(int rank, const int64_t *dims) {
-    return tagged_descriptor(rank, dims, dnnl_format_tag_any);
+/* What a descriptor says of the layout. */
+typedef struct blocks {
+    int rank, inner;
+    dnnl_dims_t *dims, *strides, *padded, *sizes, *indices; /* sizes, indices: of `inner` blocks */
+    dnnl_data_type_t type;
+} blocks;
+
+static blocks query_blocks(const_dnnl_memory_desc_t md) {
+    blocks b = {0};
+    dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &b.rank);
+    dnnl_memory_desc_query(md, dnnl_query_dims, &b.dims);
+    dnnl_memory_desc_query(md, dnnl_query_strides, &b.strides);
+    dnnl_memory_desc_query(md, dnnl_query_padded_dims, &b.padded);
+    dnnl_memory_desc_query(md, dnnl_query_inner_nblks_s32, &b.inner);
+    dnnl_memory_desc_query(md, dnnl_query_inner_blks, &b.sizes);
+    dnnl_memory_desc_query(md, dnnl_query_inner_idxs, &b.indices);
+    dnnl_memory_desc_query(md, dnnl_query_data_type, &b.type);
+    return b;
 }
 
 /* True if every element has the position that it has in the plain layout. Strides of dimensions of size 1 do not
  * matter, and channel blocks are plain for a map of one pixel. */
 static bool is_plain(const_dnnl_memory_desc_t descriptor) {
-    int rank = 0, inner = 0;
-    dnnl_dims_t *dims = NULL, *strides = NULL, *padded = NULL, *sizes = NULL, *indices = NULL;
-    dnnl_memory_desc_query(descriptor, dnnl_query_ndims_s32, &rank);
-    dnnl_memory_desc_query(descriptor, dnnl_query_dims, &dims);
-    dnnl_memory_desc_query(descriptor, dnnl_query_strides, &strides);
-    dnnl_memory_desc_query(descriptor, dnnl_query_padded_dims, &padded);
-    dnnl_memory_desc_query(descriptor, dnnl_query_inner_nblks_s32, &inner);
-    dnnl_memory_desc_query(descriptor, dnnl_query_inner_blks, &sizes);
-    dnnl_memory_desc_query(descriptor, dnnl_query_inner_idxs, &indices);
+    const blocks b = query_blocks(descriptor);
+    const int rank = b.rank, inner = b.inner;
+    dnnl_dims_t *const dims = b.dims, *const strides = b.strides, *const padded = b.padded, *const sizes = b.sizes,
+                       *const indices = b.indices;
     if (inner > 1 || memcmp(*dims, *padded, (size_t)rank * sizeof **dims) != 0) return false;
     int64_t stride = 1;
     for (int i = rank; i-- > 0; stride *= (*dims)[i]) {
@@ -114,6 +130,36 @@ static bool is_plain(const_dnnl_memory_desc_t descriptor) {
             return false;
     }
     return true;
+}
+
+static bool equal_dims(const dnnl_dims_t *a, const dnnl_dims_t *b, int count) {
+    return memcmp(*a, *b, (size_t)count * sizeof **a) == 0;
+}
+
+/* Whatever their types are. */
+static bool same_layout(const_dnnl_memory_desc_t a, const_dnnl_memory_desc_t b) {
+    const blocks x = query_blocks(a), y = query_blocks(b);
+    if (x.type == y.type) return dnnl_memory_desc_equal(a, b) != 0;
+    return x.rank == y.rank && x.inner == y.inner && equal_dims(x.dims, y.dims, x.rank) &&
+           equal_dims(x.strides, y.strides, x.rank) && equal_dims(x.padded, y.padded, x.rank) &&
+           equal_dims(x.sizes, y.sizes, x.inner) && equal_dims(x.indices, y.indices, x.inner);
+}
+
+/* The same layout with elements of another type, of strided tensors and of images with channels in blocks; NULL for
+ * others, which no two types share. */
+static dnnl_memory_desc_t with_type(const_dnnl_memory_desc_t md, dnnl_data_type_t type) {
+    const blocks b = query_blocks(md);
+    dnnl_memory_desc_t made = NULL;
+    if (b.type == type) dnnl_memory_desc_clone(&made, md);
+    else if (b.inner == 0) create_strided(&made, b.rank, *b.dims, *b.strides, type);
+    else if (b.inner == 1 && b.rank == 4)
+        made = typed_descriptor(b.rank, *b.dims, type,
+                                (*b.sizes)[0] == 4   ? dnnl_nChw4c
+                                : (*b.sizes)[0] == 8 ? dnnl_nChw8c
+                                                     : dnnl_nChw16c);
+    if (!made || same_layout(made, md)) return made;
+    dnnl_memory_desc_destroy(made);
+    return NULL;
 }
 
 static vst_status take_descriptor(vsti_descriptor **out, const_dnnl_memory_desc_t md) {
@@ -164,42 +210,33 @@ vsti_layout vsti_layout_of(const vsti_descriptor *descriptor) {
 bool vsti_layout_equal(vsti_layout a, vsti_layout b) {
     if (a.kind != b.kind) return false;
     return a.kind == VSTI_LAYOUT_PLAIN || a.descriptor == b.descriptor ||
-           dnnl_memory_desc_equal(a.descriptor->md, b.descriptor->md) != 0;
+           same_layout(a.descriptor->md, b.descriptor->md);
 }
 
 int64_t vsti_layout_elements(vsti_layout layout, const vst_shape *shape) {
     if (layout.kind == VSTI_LAYOUT_PLAIN) return vst_shape_count(shape);
-    return (int64_t)(dnnl_memory_desc_get_size(layout.descriptor->md) / sizeof(float));
+    return (int64_t)(dnnl_memory_desc_get_size(layout.descriptor->md) /
+                     dnnl_data_type_size(query_blocks(layout.descriptor->md).type));
 }
 
 bool vsti_layout_is_padded(vsti_layout layout) {
-    int rank = 0;
-    dnnl_dims_t *dims = NULL, *padded = NULL;
     if (layout.kind == VSTI_LAYOUT_PLAIN) return false;
-    dnnl_memory_desc_query(layout.descriptor->md, dnnl_query_ndims_s32, &rank);
-    dnnl_memory_desc_query(layout.descriptor->md, dnnl_query_dims, &dims);
-    dnnl_memory_desc_query(layout.descriptor->md, dnnl_query_padded_dims, &padded);
-    return memcmp(*dims, *padded, (size_t)rank * sizeof **dims) != 0;
+    const blocks b = query_blocks(layout.descriptor->md);
+    return !equal_dims(b.dims, b.padded, b.rank);
 }
 
 bool vsti_layout_channel_block(vsti_layout layout, int64_t *block) {
     *block = 1;
     if (layout.kind == VSTI_LAYOUT_PLAIN) return true;
-    int rank = 0, inner = 0;
-    const const_dnnl_memory_desc_t md = layout.descriptor->md;
-    dnnl_dims_t *dims = NULL, *strides = NULL, *sizes = NULL, *indices = NULL;
-    dnnl_memory_desc_query(md, dnnl_query_ndims_s32, &rank);
-    dnnl_memory_desc_query(md, dnnl_query_inner_nblks_s32, &inner);
-    dnnl_memory_desc_query(md, dnnl_query_dims, &dims);
-    dnnl_memory_desc_query(md, dnnl_query_strides, &strides);
-    dnnl_memory_desc_query(md, dnnl_query_inner_blks, &sizes);
-    dnnl_memory_desc_query(md, dnnl_query_inner_idxs, &indices);
+    const blocks b = query_blocks(layout.descriptor->md);
+    const int rank = b.rank, inner = b.inner;
+    dnnl_dims_t *const dims = b.dims, *const strides = b.strides, *const sizes = b.sizes, *const indices = b.indices;
     if (rank != 4 || inner > 1 || (inner == 1 && (*indices)[0] != 1)) return false;
     const int64_t channels = (*dims)[1], width = (*dims)[3], pixels = (*dims)[2] * width;
     *block = inner ? (*sizes)[0] : channels; /* without inner blocks: channels last */
-    const int64_t blocks = (channels + *block - 1) / *block;
-    const bool outer = blocks == 1 || (*strides)[1] == pixels * *block,
-               image = (*dims)[0] == 1 || (*strides)[0] == blocks * pixels * *block;
+    const int64_t count = (channels + *block - 1) / *block;
+    const bool outer = count == 1 || (*strides)[1] == pixels * *block,
+               image = (*dims)[0] == 1 || (*strides)[0] == count * pixels * *block;
     return outer && image && (width == 1 || (*strides)[3] == *block) &&
            ((*dims)[2] == 1 || (*strides)[2] == width * *block);
 }
@@ -270,8 +307,19 @@ out:
     return status;
 }
 
+static vst_dtype dtype_of(dnnl_data_type_t type) {
+    switch (type) {
+    case dnnl_bf16: return VST_BF16;
+    case dnnl_u8: return VST_U8;
+    case dnnl_s8: return VST_I8;
+    default: return VST_F32;
+    }
+}
+
 vsti_format vsti_primitive_format(const vsti_primitive *primitive, vsti_role role) {
-    return (vsti_format){VST_F32, vsti_layout_of(primitive->described[role])};
+    const_dnnl_memory_desc_t md =
+        dnnl_primitive_desc_query_md(primitive->descriptor, roles[role].query, roles[role].index);
+    return (vsti_format){dtype_of(query_blocks(md).type), vsti_layout_of(primitive->described[role])};
 }
 
 size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role) { return primitive->bytes[role]; }
@@ -280,6 +328,10 @@ const char *vsti_primitive_implementation(const vsti_primitive *primitive) {
     const char *text = NULL;
     dnnl_primitive_desc_query(primitive->descriptor, dnnl_query_impl_info_str, 0, &text);
     return text ? text : "unknown";
+}
+
+bool vsti_primitive_is_reference(const vsti_primitive *primitive) {
+    return strncmp(vsti_primitive_implementation(primitive), "ref", 3) == 0;
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
@@ -376,21 +428,28 @@ static dnnl_status_t append_activation(dnnl_post_ops_t post, vsti_activation act
     return dnnl_invalid_arguments;
 }
 
+static bool is_integer(vsti_arithmetic arithmetic) {
+    return arithmetic == VSTI_INT8 || arithmetic == VSTI_INT8_TO_UINT8;
+}
+
 /* Scales of a product on integers. `weights_mask` has a bit for each dimension of the weights that has its own. */
 static dnnl_status_t set_scales(dnnl_primitive_attr_t attributes, vsti_arithmetic arithmetic, int weights_mask) {
-    if (arithmetic == VSTI_FLOAT32) return dnnl_success;
+    if (!is_integer(arithmetic)) return dnnl_success;
     const dnnl_status_t status = dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_WEIGHTS, weights_mask);
     if (status != dnnl_success || arithmetic == VSTI_INT8) return status;
     return dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_DST, 0);
 }
 
 static dnnl_data_type_t source_type(vsti_arithmetic arithmetic) {
-    return arithmetic == VSTI_FLOAT32 ? dnnl_f32 : dnnl_u8;
+    if (is_integer(arithmetic)) return dnnl_u8;
+    return arithmetic == VSTI_FLOAT32 ? dnnl_f32 : dnnl_bf16;
 }
 static dnnl_data_type_t weights_type(vsti_arithmetic arithmetic) {
-    return arithmetic == VSTI_FLOAT32 ? dnnl_f32 : dnnl_s8;
+    if (is_integer(arithmetic)) return dnnl_s8;
+    return arithmetic == VSTI_FLOAT32 ? dnnl_f32 : dnnl_bf16;
 }
 static dnnl_data_type_t target_type(vsti_arithmetic arithmetic) {
+    if (arithmetic == VSTI_BFLOAT16) return dnnl_bf16;
     return arithmetic == VSTI_INT8_TO_UINT8 ? dnnl_u8 : dnnl_f32;
 }
 
@@ -401,7 +460,8 @@ static dnnl_primitive_attr_t product_attributes(const vsti_post *after, vsti_ari
     dnnl_status_t status = attributes ? set_scales(attributes, arithmetic, weights_mask) : dnnl_out_of_memory;
     if (status == dnnl_success && !after->sum && !after->activate && after->offset == 0) return attributes;
     if (status == dnnl_success) status = dnnl_post_ops_create(&post);
-    if (status == dnnl_success && after->sum) status = dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_f32);
+    if (status == dnnl_success && after->sum)
+        status = dnnl_post_ops_append_sum(post, 1.0f, 0, arithmetic == VSTI_BFLOAT16 ? dnnl_bf16 : dnnl_f32);
     if (status == dnnl_success && after->activate) status = append_activation(post, after->activation);
     if (status == dnnl_success && after->offset != 0)
         status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_linear, 1, after->offset);
@@ -458,34 +518,38 @@ static bool prefers_blocks(const vsti_convolution *c) {
 
 /* Images of `type`: on integers channels-last, as the fast convolutions have them. */
 static dnnl_memory_desc_t image_descriptor(const vsti_convolution *c, const int64_t dims[4], dnnl_data_type_t type) {
-    if (c->arithmetic != VSTI_FLOAT32) return typed_descriptor(4, dims, type, dnnl_nhwc);
+    if (is_integer(c->arithmetic)) return typed_descriptor(4, dims, type, dnnl_nhwc);
     if (prefers_blocks(c)) return tagged_descriptor(4, dims, dnnl_nChw8c);
-    return c->plain ? plain_descriptor(4, dims) : any_descriptor(4, dims);
+    return c->plain ? plain_typed(4, dims, type) : typed_descriptor(4, dims, type, dnnl_format_tag_any);
 }
 
-static convolution_descriptors describe(const vsti_convolution *c) {
+typedef enum pass { FORWARD, BACKWARD_DATA, BACKWARD_WEIGHTS } pass;
+
+/* Source and target, in a backward pass their gradients; gradients of weights are float32. */
+static convolution_descriptors describe(const vsti_convolution *c, pass which) {
+    const dnnl_data_type_t factor = source_type(c->arithmetic), result = target_type(c->arithmetic),
+                           weight = which == BACKWARD_WEIGHTS ? dnnl_f32 : weights_type(c->arithmetic);
     const int64_t in[] = {c->batch, c->in, c->height, c->width},
                   out[] = {c->batch, c->out, c->out_height, c->out_width};
     int64_t weights[5];
     const int rank = weight_dims(c, weights);
-    convolution_descriptors d = {
-        .source = image_descriptor(c, in, source_type(c->arithmetic)),
-        .weights = c->plain ? plain_descriptor(rank, weights)
-                            : typed_descriptor(rank, weights, weights_type(c->arithmetic), dnnl_format_tag_any),
-        .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
-        .target = image_descriptor(c, out, target_type(c->arithmetic)),
-        .strides = {c->stride, c->stride},
-        .dilations = {c->dilation - 1, c->dilation - 1},
-        .left = {c->top, c->left},
-        .right = {padding_after(c->height, c->top, c->out_height, c),
-                  padding_after(c->width, c->left, c->out_width, c)}};
+    convolution_descriptors d = {.source = image_descriptor(c, in, which == BACKWARD_DATA ? result : factor),
+                                 .weights = c->plain ? plain_typed(rank, weights, weight)
+                                                     : typed_descriptor(rank, weights, weight, dnnl_format_tag_any),
+                                 .bias = c->bias ? plain_descriptor(1, &c->out) : NULL,
+                                 .target = image_descriptor(c, out, which == FORWARD ? result : factor),
+                                 .strides = {c->stride, c->stride},
+                                 .dilations = {c->dilation - 1, c->dilation - 1},
+                                 .left = {c->top, c->left},
+                                 .right = {padding_after(c->height, c->top, c->out_height, c),
+                                           padding_after(c->width, c->left, c->out_width, c)}};
     return d;
 }
 
 vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution *c) {
     vst_status status = ready();
     if (status != VST_OK) return status;
-    convolution_descriptors d = describe(c);
+    convolution_descriptors d = describe(c, FORWARD);
     dnnl_primitive_attr_t attributes = product_attributes(&c->after, c->arithmetic, c->groups > 1 ? 3 : 1);
     dnnl_primitive_desc_t descriptor = NULL;
     dnnl_status_t created =
@@ -499,7 +563,9 @@ vst_status vsti_convolution_forward(vsti_primitive **out, const vsti_convolution
 
 /* The forward descriptor, which backward descriptors need as a hint. */
 static dnnl_primitive_desc_t forward_hint(const vsti_convolution *c) {
-    convolution_descriptors d = describe(c);
+    vsti_convolution forward = *c;
+    if (c->arithmetic == VSTI_BFLOAT16_TO_FLOAT32) forward.arithmetic = VSTI_BFLOAT16;
+    convolution_descriptors d = describe(&forward, FORWARD);
     dnnl_primitive_desc_t hint = NULL;
     dnnl_convolution_forward_primitive_desc_create(&hint, engine, dnnl_forward_training, dnnl_convolution_direct,
                                                    d.source, d.weights, d.bias, d.target, d.strides, d.dilations,
@@ -512,7 +578,7 @@ static dnnl_primitive_desc_t forward_hint(const vsti_convolution *c) {
 vst_status vsti_convolution_backward_data(vsti_primitive **out, const vsti_convolution *c) {
     vst_status status = ready();
     if (status != VST_OK) return status;
-    convolution_descriptors d = describe(c);
+    convolution_descriptors d = describe(c, BACKWARD_DATA);
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL, hint = forward_hint(c);
     dnnl_status_t created = dnnl_convolution_backward_data_primitive_desc_create(
@@ -525,7 +591,7 @@ vst_status vsti_convolution_backward_data(vsti_primitive **out, const vsti_convo
 vst_status vsti_convolution_backward_weights(vsti_primitive **out, const vsti_convolution *c) {
     vst_status status = ready();
     if (status != VST_OK) return status;
-    convolution_descriptors d = describe(c);
+    convolution_descriptors d = describe(c, BACKWARD_WEIGHTS);
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL, hint = forward_hint(c);
     dnnl_status_t created = dnnl_convolution_backward_weights_primitive_desc_create(
@@ -546,8 +612,8 @@ vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
                                   NULL};
     create_strided(&used[0], m->rank, m->dims_a, m->strides_a, source_type(m->arithmetic));
     create_strided(&used[3], m->rank, m->dims_c, m->strides_c, target_type(m->arithmetic));
-    used[1] = m->pack ? typed_descriptor(m->rank, m->dims_b, weights_type(m->arithmetic), dnnl_format_tag_any)
-                      : strided_descriptor(m->rank, m->dims_b, m->strides_b);
+    if (m->pack) used[1] = typed_descriptor(m->rank, m->dims_b, weights_type(m->arithmetic), dnnl_format_tag_any);
+    else create_strided(&used[1], m->rank, m->dims_b, m->strides_b, weights_type(m->arithmetic));
     dnnl_primitive_attr_t attributes = product_attributes(&m->after, m->arithmetic, 2);
     dnnl_primitive_desc_t descriptor = NULL;
     dnnl_status_t created = !attributes ? dnnl_out_of_memory
@@ -559,12 +625,15 @@ vst_status vsti_matmul_create(vsti_primitive **out, const vsti_matmul *m) {
 /* ---- batch norm ----------------------------------------------------------------------------------------------------
  */
 
+static dnnl_data_type_t type_of(vst_dtype dtype) {
+    VST_ASSERT(dtype == VST_F32 || dtype == VST_BF16);
+    return dtype == VST_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
 static dnnl_memory_desc_t descriptor_of(const vst_shape *shape, vsti_format format) {
-    dnnl_memory_desc_t descriptor = NULL;
-    VST_ASSERT(format.dtype == VST_F32);
-    if (format.layout.kind == VSTI_LAYOUT_PLAIN) return plain_descriptor(shape->rank, shape->dim);
-    dnnl_memory_desc_clone(&descriptor, format.layout.descriptor->md);
-    return descriptor;
+    const dnnl_data_type_t type = type_of(format.dtype);
+    if (format.layout.kind == VSTI_LAYOUT_PLAIN) return plain_typed(shape->rank, shape->dim, type);
+    return with_type(format.layout.descriptor->md, type);
 }
 
 vst_status vsti_batch_norm_forward(vsti_primitive **out, const vst_shape *shape, vsti_format format, double epsilon,
@@ -613,7 +682,7 @@ static pool_descriptors describe_pool(const vsti_pool *p, vsti_format source) {
     const vst_shape in = {4, {p->batch, p->channels, p->height, p->width}};
     const int64_t out[] = {p->batch, p->channels, p->out_height, p->out_width};
     return (pool_descriptors){.source = descriptor_of(&in, source),
-                              .target = any_descriptor(4, out),
+                              .target = typed_descriptor(4, out, type_of(source.dtype), dnnl_format_tag_any),
                               .algorithm = algorithms[p->kind],
                               .kernel = {p->kernel, p->kernel},
                               .strides = {p->stride, p->stride},
@@ -659,27 +728,17 @@ vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *p, vsti_for
 
 /* The descriptor of one side of a reorder. A plain tensor gets the dimensions of the other side: grouped weights of a
  * convolution have one more dimension in oneDNN than in timm. */
-static dnnl_memory_desc_t side(const vst_shape *shape, vsti_layout layout, vsti_layout other) {
-    int rank = shape->rank;
-    const int64_t *dims = shape->dim;
-    dnnl_dims_t *seen = NULL;
-    dnnl_memory_desc_t descriptor = NULL;
-    if (layout.kind == VSTI_LAYOUT_DESCRIBED) {
-        dnnl_memory_desc_clone(&descriptor, layout.descriptor->md);
-        return descriptor;
-    }
-    if (other.kind == VSTI_LAYOUT_DESCRIBED) {
-        dnnl_memory_desc_query(other.descriptor->md, dnnl_query_ndims_s32, &rank);
-        dnnl_memory_desc_query(other.descriptor->md, dnnl_query_dims, &seen);
-        dims = *seen;
-    }
-    return plain_descriptor(rank, dims);
+static dnnl_memory_desc_t side(const vst_shape *shape, vsti_format format, vsti_layout other) {
+    if (format.layout.kind == VSTI_LAYOUT_DESCRIBED || other.kind == VSTI_LAYOUT_PLAIN)
+        return descriptor_of(shape, format);
+    const blocks seen = query_blocks(other.descriptor->md);
+    return plain_typed(seen.rank, *seen.dims, type_of(format.dtype));
 }
 
-vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_layout from, vsti_layout to) {
+vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_format from, vsti_format to) {
     vst_status status = ready();
     if (status != VST_OK) return status;
-    dnnl_memory_desc_t used[2] = {side(shape, from, to), side(shape, to, from)};
+    dnnl_memory_desc_t used[2] = {side(shape, from, to.layout), side(shape, to, from.layout)};
     dnnl_primitive_attr_t attributes = new_attributes();
     dnnl_primitive_desc_t descriptor = NULL;
     dnnl_status_t created =

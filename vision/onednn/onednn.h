@@ -15,8 +15,8 @@
 
 /* ---- formats: dtype and memory layout of a copy of a value ---- */
 
-/* oneDNN's memory descriptor, owned by a primitive or by its creator. Its dtype is always float32; for a format with
- * another dtype it gives the element offsets only. */
+/* oneDNN's memory descriptor, owned by a primitive or by its creator. It gives the element offsets of a format only;
+ * its own dtype does not matter. */
 typedef struct vsti_descriptor vsti_descriptor;
 VST_NODISCARD vst_status vsti_descriptor_strided(vsti_descriptor **out, const vst_shape *shape, const int64_t *strides);
 /* Channels of (N, C, H, W) in blocks of 8 or 16, or last (block = C). */
@@ -79,6 +79,7 @@ void vsti_primitive_destroy(vsti_primitive *primitive);
 vsti_format vsti_primitive_format(const vsti_primitive *primitive, vsti_role role);
 size_t vsti_primitive_bytes(const vsti_primitive *primitive, vsti_role role); /* 0: not used */
 const char *vsti_primitive_implementation(const vsti_primitive *primitive);
+bool vsti_primitive_is_reference(const vsti_primitive *primitive); /* oneDNN's slow reference code */
 
 /* The arguments of a primitive, bound to memory. */
 typedef struct vsti_arguments vsti_arguments;
@@ -105,8 +106,21 @@ typedef struct vsti_post {
 
 /* What a product computes on. With integers: SRC is uint8 and WEIGHTS int8; DST = activation(WEIGHTS_SCALE (SRC
  * WEIGHTS)
- * + BIAS + DST), of float32, or of uint8 after division by DST_SCALE. Images are channels-last then. */
-typedef enum vsti_arithmetic { VSTI_FLOAT32, VSTI_INT8, VSTI_INT8_TO_UINT8 } vsti_arithmetic;
+ * + BIAS + DST), of float32, or of uint8 after division by DST_SCALE. Images are channels-last then. With bfloat16 both
+ * factors are bf16, sums and BIAS float32, and the result is bf16 or float32; gradients of weights and bias are
+ * float32. */
+typedef enum vsti_arithmetic {
+    VSTI_FLOAT32,
+    VSTI_INT8,
+    VSTI_INT8_TO_UINT8,
+    VSTI_BFLOAT16,
+    VSTI_BFLOAT16_TO_FLOAT32
+} vsti_arithmetic;
+
+/* What the processor, as ONEDNN_MAX_CPU_ISA narrows it, has for products in bf16: AVX512_BF16 or AMX; AVX-512, which
+ * emulates them more slowly than float32; or only oneDNN's reference code. */
+typedef enum vsti_bf16_support { VSTI_BF16_NONE, VSTI_BF16_EMULATED, VSTI_BF16_NATIVE } vsti_bf16_support;
+vsti_bf16_support vsti_bf16_supported(void);
 
 typedef struct vsti_convolution {
     int64_t batch, groups, in, height, width, out, out_height, out_width, kernel, stride, dilation;
@@ -114,7 +128,7 @@ typedef struct vsti_convolution {
     bool bias;
     bool plain; /* plain layouts everywhere, for tests */
     bool inference;
-    vsti_arithmetic arithmetic; /* forward in inference only */
+    vsti_arithmetic arithmetic; /* integers: forward in inference only */
     vsti_post after;            /* forward only */
 } vsti_convolution;
 /* Weights (out, in / groups, kernel, kernel) in timm's plain layout; oneDNN chooses the other layouts. */
@@ -149,9 +163,9 @@ typedef struct vsti_pool {
 VST_NODISCARD vst_status vsti_pool_forward(vsti_primitive **out, const vsti_pool *shape, vsti_format source);
 VST_NODISCARD vst_status vsti_pool_backward(vsti_primitive **out, const vsti_pool *shape, vsti_format source);
 
-/* Reorders float32 from one layout to another. */
-VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_layout from,
-                                             vsti_layout to);
+/* Reorders float32 or bf16 from one layout to another, to the same or the other dtype. */
+VST_NODISCARD vst_status vsti_reorder_create(vsti_primitive **out, const vst_shape *shape, vsti_format from,
+                                             vsti_format to);
 /* Reorders int8 weights, dense in the strides given (of a convolution with groups: without a dimension for them, as in
  * timm), to the layout that a product on integers requires. */
 VST_NODISCARD vst_status vsti_weights_reorder_create(vsti_primitive **out, const vsti_primitive *product,

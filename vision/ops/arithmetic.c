@@ -24,6 +24,11 @@ static void run_equal(void *const *buffers, const void *raw, const vsti_run *run
     (a->kind == ADD ? vsti_get_kernels()->add : vsti_get_kernels()->mul)(buffers[0], buffers[1], buffers[2], a->count);
 }
 
+static void run_add_bf16(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    vsti_get_kernels()->add_bf16(buffers[0], buffers[1], buffers[2], ((const arguments *)raw)->count);
+}
+
 static void run_broadcast(void *const *buffers, const void *raw, const vsti_run *run) {
     (void)run;
     const arguments *a = raw;
@@ -33,12 +38,14 @@ static void run_broadcast(void *const *buffers, const void *raw, const vsti_run 
 
 static void lower_equal(vsti_lowering *lowering, const vsti_node *node, arguments *a) {
     /* Any layout will do if both operands have it: sums and products of the zeros in the padding are zeros. */
-    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    const bool bf16 = a->kind == ADD && vsti_dtype_of(lowering, node->outputs[0]) == VST_BF16;
+    const vsti_format format = {bf16 ? VST_BF16 : VST_F32, vsti_f32_format(lowering, node->inputs[0]).layout};
     a->count = vsti_memory_count(lowering, node->inputs[0], format);
     vsti_buffer left = vsti_read(lowering, node->inputs[0], format),
                 right = vsti_read(lowering, node->inputs[1], format);
     vsti_buffer out = vsti_write_over(lowering, node->outputs[0], node->inputs[0], format);
-    vsti_kernel_step(lowering, vsti_kernel_name(), run_equal, a, sizeof *a, (vsti_buffer[]){left, right, out}, 3);
+    vsti_kernel_step(lowering, vsti_kernel_name(), bf16 ? run_add_bf16 : run_equal, a, sizeof *a,
+                     (vsti_buffer[]){left, right, out}, 3);
 }
 
 static void run_channels(void *const *buffers, const void *raw, const vsti_run *run) {
@@ -112,6 +119,9 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 
 vst_value vst_add(vst_graph *g, vst_value a, vst_value b) {
     static const vsti_operation operation = {.name = "add",
+                                             .bf16_in = 3,
+                                             .bf16_out = 1,
+                                             .bf16_alike = true,
                                              .outputs = 1,
                                              .input_names = {"a", "b"},
                                              .shapes = shapes,

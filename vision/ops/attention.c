@@ -58,27 +58,52 @@ static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     vsti_get_kernels()->attention_backward(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
+static void run_forward_bf16(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->attention_bf16(&a->shape, a->scale, b[0], b[1], b[2], b[3]);
+}
+
+static void run_backward_bf16(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->attention_backward_bf16(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
+}
+
 /* Forward reads qkv and writes out and lse; backward reads qkv, out, lse and dout and writes dqkv. */
-static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function) {
+static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function,
+                  vsti_kernel_function *function_bf16) {
+    const bool bf16 = vsti_computes_bf16(lowering);
     arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
     a.scale = 1.0f / sqrtf((float)a.shape.channels);
     vsti_buffer buffers[6];
     int count = 0;
-    for (int i = 0; i < node->input_count; i++) buffers[count++] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
+    const vsti_format narrow = {bf16 ? VST_BF16 : VST_F32, VSTI_PLAIN.layout};
+    for (int i = 0; i < node->input_count; i++)
+        buffers[count++] =
+            vsti_read(lowering, node->inputs[i], node->operation->bf16_in & 1u << i ? narrow : VSTI_PLAIN);
     for (int i = 0; i < node->operation->outputs; i++)
-        buffers[count++] = vsti_write(lowering, node->outputs[i], VSTI_PLAIN);
-    const size_t scratch = vsti_get_kernels()->attention_scratch(&a.shape, omp_get_max_threads());
+        buffers[count++] = vsti_write(lowering, node->outputs[i], i ? VSTI_PLAIN : narrow);
+    const vsti_kernels *kernels = vsti_get_kernels();
+    const size_t scratch =
+        (bf16 ? kernels->attention_scratch_bf16 : kernels->attention_scratch)(&a.shape, omp_get_max_threads());
     buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
-    vsti_kernel_step(lowering, vsti_kernel_name(), function, &a, sizeof a, buffers, count);
+    vsti_kernel_step(lowering, vsti_kernel_name(), bf16 ? function_bf16 : function, &a, sizeof a, buffers, count);
 }
-static void lower_forward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_forward); }
-static void lower_backward(vsti_lowering *lowering, const vsti_node *node) { lower(lowering, node, run_backward); }
+static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
+    lower(lowering, node, run_forward, run_forward_bf16);
+}
+static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
+    lower(lowering, node, run_backward, run_backward_bf16);
+}
 
 static const vsti_attribute described[] = {{"heads", VSTI_INT, offsetof(attributes, heads), NULL},
                                            {"queries", VSTI_INT, offsetof(attributes, queries), NULL},
                                            {0}};
 
 static const vsti_operation backward = {.name = "attention_backward",
+                                        .bf16_in = 1u << 0 | 1u << 1 | 1u << 3,
+                                        .bf16_out = 1,
                                         .outputs = 1,
                                         .attribute_bytes = sizeof(attributes),
                                         .attributes = described,
@@ -97,6 +122,8 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 
 vst_value vst_attention(vst_graph *g, vst_value qkv, int heads, int queries) {
     static const vsti_operation operation = {.name = "attention",
+                                             .bf16_in = 1,
+                                             .bf16_out = 1,
                                              .outputs = 2,
                                              .attribute_bytes = sizeof(attributes),
                                              .attributes = described,

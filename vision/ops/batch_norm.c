@@ -30,36 +30,38 @@ static void run_update(void *const *buffers, const void *raw, const vsti_run *ru
                                            buffers[4], u->channels);
 }
 
-/* oneDNN uses reference code for layouts without a fast batch norm, such as channels in blocks of 4 on AVX-512. It is
- * slower than a reorder to the plain layout and batch norm there: then the primitive is destroyed, *format becomes
- * plain, and the primitive is to be created for that. */
+/* oneDNN uses reference code for layouts without a fast batch norm, such as channels in blocks of 4 on AVX-512, and in
+ * bf16 for more of them. It is slower than a cast to float32, or a reorder to the plain layout, and batch norm there:
+ * then the primitive is destroyed, *format becomes that, and the primitive is to be created for it. */
 static bool replaces_reference(vsti_primitive *p, vst_status status, vsti_format *format) {
-    if (status != VST_OK || format->layout.kind == VSTI_LAYOUT_PLAIN ||
-        strncmp(vsti_primitive_implementation(p), "ref", 3) != 0)
-        return false;
+    const bool plain = format->layout.kind == VSTI_LAYOUT_PLAIN;
+    if (status != VST_OK || (format->dtype == VST_F32 && plain) || !vsti_primitive_is_reference(p)) return false;
     vsti_primitive_destroy(p);
-    *format = VSTI_PLAIN;
+    if (format->dtype == VST_BF16) format->dtype = VST_F32;
+    else *format = VSTI_PLAIN;
     return true;
 }
 
 static vst_status create_forward(vsti_primitive **p, const vst_shape *shape, vsti_format *format, double epsilon,
                                  bool training) {
-    const vst_status status = vsti_batch_norm_forward(p, shape, *format, epsilon, training);
-    return replaces_reference(*p, status, format) ? vsti_batch_norm_forward(p, shape, *format, epsilon, training)
-                                                  : status;
+    vst_status status;
+    do status = vsti_batch_norm_forward(p, shape, *format, epsilon, training);
+    while (replaces_reference(*p, status, format));
+    return status;
 }
 
 static vst_status create_backward(vsti_primitive **p, const vst_shape *shape, vsti_format *format,
                                   const attributes *o) {
-    const vst_status status = vsti_batch_norm_backward(p, shape, *format, o->epsilon, !o->running);
-    return replaces_reference(*p, status, format) ? vsti_batch_norm_backward(p, shape, *format, o->epsilon, !o->running)
-                                                  : status;
+    vst_status status;
+    do status = vsti_batch_norm_backward(p, shape, *format, o->epsilon, !o->running);
+    while (replaces_reference(*p, status, format));
+    return status;
 }
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[X]);
-    vsti_format format = vsti_f32_format(lowering, node->inputs[X]);
+    vsti_format format = vsti_same_format(lowering, node->inputs[X], node->outputs[0]);
     const bool training = vsti_is_training(lowering) && !o->running;
     vsti_primitive *p = NULL;
     vst_status status = create_forward(&p, shape, &format, o->epsilon, training);
@@ -140,7 +142,7 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    vsti_format format = vsti_same_format(lowering, node->inputs[0], node->outputs[0]);
     vsti_primitive *p = NULL;
     vst_status status = create_backward(&p, shape, &format, o);
     if (status != VST_OK) {
@@ -165,6 +167,9 @@ static const vsti_attribute described[] = {{"epsilon", VSTI_DOUBLE, offsetof(att
                                            {0}};
 
 static const vsti_operation backward = {.name = "batch_norm_backward",
+                                        .bf16_in = 1u << 0 | 1u << 4,
+                                        .bf16_out = 1,
+                                        .bf16_alike = true,
                                         .outputs = 3,
                                         .attribute_bytes = sizeof(attributes),
                                         .attributes = described,
@@ -193,6 +198,9 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 vst_value vst_batch_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     static const vsti_operation operation = {
         .name = "batch_norm",
+        .bf16_in = 1,
+        .bf16_out = 1,
+        .bf16_alike = true,
         .outputs = 3,
         .attribute_bytes = sizeof(attributes),
         .attributes = described,

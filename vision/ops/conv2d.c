@@ -97,19 +97,28 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
                                               .out = vsti_channel_format(lowering, fusion.output, c->out).layout});
 }
 
+typedef vst_status pass(vsti_primitive **out, const vsti_convolution *shape);
+
+static vst_status create(vsti_primitive **p, vsti_convolution *c, pass *make) {
+    vst_status status = make(p, c);
+    if (!vsti_falls_back(p, &status, c->arithmetic)) return status;
+    c->arithmetic = VSTI_FLOAT32;
+    return make(p, c);
+}
+
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
     vsti_convolution c = configured(lowering, node);
     c.arithmetic = vsti_arithmetic_of(lowering, node, &fusion);
-    if (c.arithmetic != VSTI_FLOAT32) {
+    if (c.arithmetic == VSTI_INT8 || c.arithmetic == VSTI_INT8_TO_UINT8) {
         lower_integers(lowering, node, &c);
         return;
     }
-    if (vsti_lower_winograd(lowering, node, &c)) return;
+    if (c.arithmetic == VSTI_FLOAT32 && vsti_lower_winograd(lowering, node, &c)) return;
     c.bias = c.bias || fusion.norm;
     c.after = vsti_after(fusion.residual, fusion.activation);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_convolution_forward(&p, &c);
+    const vst_status status = create(&p, &c, vsti_convolution_forward);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
@@ -127,9 +136,10 @@ static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static void lower_data(vsti_lowering *lowering, const vsti_node *node) {
-    const vsti_convolution c = configured(lowering, node);
+    vsti_convolution c = configured(lowering, node);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_convolution_backward_data(&p, &c);
+    c.arithmetic = vsti_float_arithmetic(lowering, node->outputs[0]);
+    const vst_status status = create(&p, &c, vsti_convolution_backward_data);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
@@ -142,9 +152,10 @@ static void lower_data(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
-    const vsti_convolution c = configured(lowering, node);
+    vsti_convolution c = configured(lowering, node);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_convolution_backward_weights(&p, &c);
+    c.arithmetic = vsti_float_arithmetic(lowering, node->outputs[0]);
+    const vst_status status = create(&p, &c, vsti_convolution_backward_weights);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
@@ -158,6 +169,8 @@ static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static const vsti_operation backward_data = {.name = "conv2d_backward_data",
+                                             .bf16_in = 3,
+                                             .bf16_out = 1,
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(attributes),
                                              .attributes = described,
@@ -167,6 +180,7 @@ static const vsti_operation backward_data = {.name = "conv2d_backward_data",
                                              .lower = lower_data,
                                              .flops = flops};
 static const vsti_operation backward_weights = {.name = "conv2d_backward_weights",
+                                                .bf16_in = 3,
                                                 .outputs = 2,
                                                 .attribute_bytes = sizeof(attributes),
                                                 .attributes = described,
@@ -191,6 +205,8 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 }
 
 static const vsti_operation forward = {.name = "conv2d",
+                                       .bf16_in = 3,
+                                       .bf16_out = 1,
                                        .outputs = 1,
                                        .attribute_bytes = sizeof(attributes),
                                        .attributes = described,
@@ -257,6 +273,7 @@ vst_value vst_conv2d(vst_graph *g, vst_value x, vst_conv2d_options options) {
         inputs[2] =
             vst_param(g, "bias", VST_SHAPE(c.out), (vst_init){VST_INIT_LECUN_UNIFORM, fan_in, VST_PARAM_WEIGHT});
     }
+    vsti_fake_quantize_operands(g, inputs);
     const attributes o = {c, padding_of(&c)};
     return vsti_emit(g, &forward, inputs, options.bias ? 3 : 2, &o);
 }

@@ -1,4 +1,6 @@
 /* Layer norm over the last dimension (Ba et al., 2016); the backward pass also adds the residual's gradient. */
+#include <omp.h>
+
 #include "vision/ops/operation.h"
 
 typedef struct arguments {
@@ -25,12 +27,24 @@ static void run_forward(void *const *b, const void *raw, const vsti_run *run) {
     vsti_get_kernels()->layer_norm(b[0], b[1], b[2], b[3], b[4], b[5], a->rows, a->cols, a->epsilon);
 }
 
+static void run_forward_bf16(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->layer_norm_bf16(b[0], b[1], b[2], b[3], b[4], b[5], a->rows, a->cols, a->epsilon, b[6]);
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
-    vsti_buffer buffers[6];
+    const vsti_format to = {vsti_dtype_of(lowering, node->outputs[0]), VSTI_PLAIN.layout};
+    vsti_buffer buffers[7];
     for (int i = 0; i < 3; i++) buffers[i] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
-    for (int i = 0; i < 3; i++) buffers[3 + i] = vsti_write(lowering, node->outputs[i], VSTI_PLAIN);
-    vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 6);
+    for (int i = 0; i < 3; i++) buffers[3 + i] = vsti_write(lowering, node->outputs[i], i ? VSTI_PLAIN : to);
+    if (to.dtype == VST_F32) {
+        vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 6);
+        return;
+    }
+    buffers[6] = vsti_scratch(lowering, (size_t)(omp_get_max_threads() * VSTI_BF16_NORM_ROWS * a.cols) * sizeof(float));
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_forward_bf16, &a, sizeof a, buffers, 7);
 }
 
 /* Inputs: x, weight, mean, 1 / deviation, dy, and in the accumulating form "sum". Outputs: dx, dweight, dbias. */
@@ -95,6 +109,7 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 
 vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options) {
     static const vsti_operation operation = {.name = "layer_norm",
+                                             .bf16_out = 1,
                                              .outputs = 3,
                                              .attribute_bytes = sizeof(double),
                                              .attributes = described,

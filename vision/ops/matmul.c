@@ -118,6 +118,13 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
                                               .out = VSTI_PLAIN.layout});
 }
 
+static vst_status create(vsti_primitive **p, vsti_matmul *m) {
+    vst_status status = vsti_matmul_create(p, m);
+    if (!vsti_falls_back(p, &status, m->arithmetic)) return status;
+    m->arithmetic = VSTI_FLOAT32;
+    return vsti_matmul_create(p, m);
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     const attributes *o = node->attributes;
     const vsti_fusion fusion = vsti_fused(lowering, node);
@@ -127,24 +134,26 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_matmul description = describe(&s, o);
     description.after = vsti_after(addend, fusion.activation);
     description.arithmetic = vsti_arithmetic_of(lowering, node, &fusion);
-    if (description.arithmetic != VSTI_FLOAT32) {
+    if (description.arithmetic == VSTI_INT8 || description.arithmetic == VSTI_INT8_TO_UINT8) {
         lower_integers(lowering, node, &description);
         return;
     }
     description.pack = is_packed(lowering, node, &description);
     vsti_primitive *p = NULL;
-    vst_status status = vsti_matmul_create(&p, &description);
+    vst_status status = create(&p, &description);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return;
     }
+    const vsti_format factor = {description.arithmetic == VSTI_FLOAT32 ? VST_F32 : VST_BF16, VSTI_PLAIN.layout},
+                      result = vsti_primitive_format(p, VSTI_DST);
     const vsti_argument arguments[] = {
-        {VSTI_SRC, vsti_read(lowering, node->inputs[0], VSTI_PLAIN)},
+        {VSTI_SRC, vsti_read(lowering, node->inputs[0], factor)},
         {VSTI_WEIGHTS,
-         description.pack ? packed(lowering, node, &description, p) : vsti_read(lowering, node->inputs[1], VSTI_PLAIN)},
+         description.pack ? packed(lowering, node, &description, p) : vsti_read(lowering, node->inputs[1], factor)},
         {VSTI_BIAS, o->bias ? vsti_read(lowering, node->inputs[2], VSTI_PLAIN) : VSTI_NO_BUFFER},
-        {VSTI_DST, addend ? vsti_write_sum(lowering, fusion.output, addend, VSTI_PLAIN)
-                          : vsti_write(lowering, fusion.output, VSTI_PLAIN)}};
+        {VSTI_DST, addend ? vsti_write_sum(lowering, fusion.output, addend, result)
+                          : vsti_write(lowering, fusion.output, result)}};
     vsti_primitive_step(lowering, p, arguments, 4);
 }
 
@@ -160,17 +169,29 @@ static void run_columns(void *const *buffers, const void *raw, const vsti_run *r
     vsti_get_kernels()->column_sum(buffers[0], buffers[1], buffers[2], size[0], size[1]);
 }
 
+static void run_columns_bf16(void *const *buffers, const void *raw, const vsti_run *run) {
+    (void)run;
+    const int64_t *size = raw;
+    vsti_get_kernels()->column_sum_bf16(buffers[0], buffers[1], buffers[2], size[0], size[1]);
+}
+
 static void lower_columns(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
     const int64_t size[2] = {vsti_rows(shape), vsti_last(shape)};
-    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+    const vsti_format from = {vsti_dtype_of(lowering, node->inputs[0]), VSTI_PLAIN.layout};
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], from),
                                    vsti_write(lowering, node->outputs[0], VSTI_PLAIN),
                                    vsti_scratch(lowering, vsti_partial_floats(size[1]) * sizeof(float))};
-    vsti_kernel_step(lowering, vsti_kernel_name(), run_columns, size, sizeof size, buffers, 3);
+    vsti_kernel_step(lowering, vsti_kernel_name(), from.dtype == VST_BF16 ? run_columns_bf16 : run_columns, size,
+                     sizeof size, buffers, 3);
 }
 
-static const vsti_operation column_sum = {
-    .name = "column_sum", .outputs = 1, .input_names = {"x"}, .shapes = shapes_columns, .lower = lower_columns};
+static const vsti_operation column_sum = {.name = "column_sum",
+                                          .outputs = 1,
+                                          .input_names = {"x"},
+                                          .shapes = shapes_columns,
+                                          .lower = lower_columns,
+                                          .bf16_in = 1};
 
 /* ---- gradients ---- */
 
@@ -183,6 +204,8 @@ static const vsti_attribute of_product[] = {{"transpose_a", VSTI_BOOL, offsetof(
 static const vsti_attribute of_linear[] = {{"bias", VSTI_BOOL, offsetof(attributes, bias), NULL}, {0}};
 
 static const vsti_operation product_add = {.name = "matmul_add",
+                                           .bf16_in = 3,
+                                           .bf16_out = 1,
                                            .outputs = 1,
                                            .attribute_bytes = sizeof(attributes),
                                            .attributes = of_product,
@@ -193,6 +216,8 @@ static const vsti_operation product_add = {.name = "matmul_add",
                                            .accumulates = true,
                                            .products = true};
 static const vsti_operation product = {.name = "matmul",
+                                       .bf16_in = 3,
+                                       .bf16_out = 1,
                                        .outputs = 1,
                                        .attribute_bytes = sizeof(attributes),
                                        .attributes = of_product,
@@ -204,6 +229,8 @@ static const vsti_operation product = {.name = "matmul",
                                        .accumulating = &product_add,
                                        .products = true};
 static const vsti_operation linear = {.name = "linear",
+                                      .bf16_in = 3,
+                                      .bf16_out = 1,
                                       .outputs = 1,
                                       .attribute_bytes = sizeof(attributes),
                                       .attributes = of_linear,
@@ -268,6 +295,7 @@ vst_value vst_linear(vst_graph *g, vst_value x, vst_linear_options options) {
     if (options.init.kind == VST_INIT_ZEROS && options.init.scale == 0) options.init.kind = VST_INIT_LECUN_UNIFORM;
     vst_value inputs[3] = {x, vst_param(g, "weight", VST_SHAPE(options.features, vsti_last(&shape)), options.init)};
     if (options.bias) inputs[2] = vst_param(g, "bias", VST_SHAPE(options.features), options.bias_init);
+    vsti_fake_quantize_operands(g, inputs);
     const attributes o = {.transpose_b = true, .flat = true, .bias = options.bias};
     return vsti_emit(g, &linear, inputs, options.bias ? 3 : 2, &o);
 }

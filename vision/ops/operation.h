@@ -61,7 +61,29 @@ typedef struct vsti_folded {
 vsti_folded vsti_folded_weights(vsti_lowering *lowering, int weight, int bias, const vsti_node *norm,
                                 vsti_format format);
 
+/* What a product that writes `output` computes on in a program of this precision. */
+static inline vsti_arithmetic vsti_float_arithmetic(const vsti_lowering *lowering, int output) {
+    if (!vsti_computes_bf16(lowering)) return VSTI_FLOAT32;
+    return vsti_dtype_of(lowering, output) == VST_BF16 ? VSTI_BFLOAT16 : VSTI_BFLOAT16_TO_FLOAT32;
+}
+
+/* True if a product in bf16 is to be created again in float32, because oneDNN has only reference code for it, or none;
+ * then the primitive is gone. */
+static inline bool vsti_falls_back(vsti_primitive **p, vst_status *status, vsti_arithmetic arithmetic) {
+    if (arithmetic != VSTI_BFLOAT16 && arithmetic != VSTI_BFLOAT16_TO_FLOAT32) return false;
+    if (*status == VST_OK && !vsti_primitive_is_reference(*p)) return false;
+    if (*status != VST_OK && *status != VST_ERROR_UNSUPPORTED) return false;
+    vsti_primitive_destroy(*p);
+    *p = NULL;
+    *status = VST_OK;
+    return true;
+}
+
 double vsti_batch_norm_epsilon(const vsti_node *norm);
+
+/* Input and weight of a product: as they are, or with simulated integers if vst_fake_quantize_products lists the
+ * present scope (ops/fake_quantize.c). */
+void vsti_fake_quantize_operands(vst_graph *graph, vst_value operands[2]);
 
 /* The broadcast shape of two shapes, as in NumPy; false if they cannot be broadcast. */
 bool vsti_broadcast(const vst_shape *a, const vst_shape *b, vst_shape *out);

@@ -24,7 +24,7 @@ static void shapes(vst_graph *graph, const vsti_node *node, vst_shape *out) {
 
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_pool pool = *sizes_of(node);
-    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    const vsti_format format = vsti_same_format(lowering, node->inputs[0], node->outputs[0]);
     pool.training = vsti_is_training(lowering);
     vsti_primitive *p = NULL;
     vst_status status = vsti_pool_forward(&p, &pool, format);
@@ -50,7 +50,7 @@ static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const vsti_pool *pool = sizes_of(node);
-    const vsti_format format = vsti_f32_format(lowering, node->inputs[0]);
+    const vsti_format format = vsti_same_format(lowering, node->inputs[0], node->outputs[0]);
     vsti_primitive *p = NULL;
     vst_status status = vsti_pool_backward(&p, pool, format);
     if (status != VST_OK) {
@@ -67,6 +67,9 @@ static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
 }
 
 static const vsti_operation max_backward = {.name = "max_pool_backward",
+                                            .bf16_in = 1u << 0 | 1u << 2,
+                                            .bf16_out = 1,
+                                            .bf16_alike = true,
                                             .outputs = 1,
                                             .attribute_bytes = sizeof(attributes),
                                             .attributes = described,
@@ -75,6 +78,9 @@ static const vsti_operation max_backward = {.name = "max_pool_backward",
                                             .shapes = shapes_backward,
                                             .lower = lower_backward};
 static const vsti_operation average_backward = {.name = "avg_pool_backward",
+                                                .bf16_in = 3,
+                                                .bf16_out = 1,
+                                                .bf16_alike = true,
                                                 .outputs = 1,
                                                 .attribute_bytes = sizeof(attributes),
                                                 .attributes = described,
@@ -102,6 +108,9 @@ static double flops(const vst_graph *graph, const vsti_node *node) {
 }
 
 static const vsti_operation max_pool = {.name = "max_pool",
+                                        .bf16_in = 1,
+                                        .bf16_out = 1,
+                                        .bf16_alike = true,
                                         .outputs = 2,
                                         .attribute_bytes = sizeof(attributes),
                                         .attributes = described,
@@ -112,6 +121,9 @@ static const vsti_operation max_pool = {.name = "max_pool",
                                         .lower = lower,
                                         .flops = flops};
 static const vsti_operation avg_pool = {.name = "avg_pool",
+                                        .bf16_in = 1,
+                                        .bf16_out = 1,
+                                        .bf16_alike = true,
                                         .outputs = 2,
                                         .attribute_bytes = sizeof(attributes),
                                         .attributes = described,

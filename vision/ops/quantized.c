@@ -77,7 +77,7 @@ static vsti_buffer pack_constant(vsti_lowering *lowering, float value) {
 }
 
 vsti_arithmetic vsti_arithmetic_of(const vsti_lowering *lowering, const vsti_node *node, const vsti_fusion *fusion) {
-    if (!vsti_quantized_input(lowering, node)) return VSTI_FLOAT32;
+    if (!vsti_quantized_input(lowering, node)) return vsti_float_arithmetic(lowering, fusion->output);
     const bool narrow = !fusion->residual && vsti_quantized_output(lowering, fusion->output);
     return narrow ? VSTI_INT8_TO_UINT8 : VSTI_INT8;
 }

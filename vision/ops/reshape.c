@@ -31,6 +31,8 @@ static void gradient(vsti_gradients *gradients, const vsti_node *node) {
 vst_value vst_reshape(vst_graph *g, vst_value x, vst_shape shape) {
     static const vsti_attribute described[] = {{"shape", VSTI_SHAPE, 0, NULL}, {0}};
     static const vsti_operation operation = {.name = "reshape",
+                                             .bf16_in = 1,
+                                             .bf16_alike = true,
                                              .outputs = 1,
                                              .attribute_bytes = sizeof(vst_shape),
                                              .attributes = described,

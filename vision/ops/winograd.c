@@ -79,7 +79,8 @@ static vsti_buffer pack_weights(vsti_lowering *lowering, const vsti_winograd *s,
 bool vsti_lower_winograd(vsti_lowering *lowering, const vsti_node *node, const vsti_convolution *c) {
     const vsti_fusion fusion = vsti_fused(lowering, node);
     vsti_winograd s;
-    if (!applies(c, fusion.activation, &s)) return false;
+    const vst_value_kind weight = vsti_lowering_graph(lowering)->values[node->inputs[1]].kind;
+    if (weight != VST_VALUE_PARAMETER || !applies(c, fusion.activation, &s)) return false;
     const vsti_kernels *kernels = vsti_get_kernels();
     const vsti_format from = input_format(lowering, node->inputs[0], c->in, &s.in_block);
     s.out_block = s.in_block == c->in ? c->out : s.in_block;

@@ -125,28 +125,79 @@ const vst_quant_entry *vsti_quantized_output(const vsti_lowering *lowering, int 
     return scale;
 }
 
-/* ---- the whole ---- */
+/* ---- products in bf16 ---- */
 
-/* What the last step leaves is an output and stays exact. */
-static void apply_bf16(vsti_lowering *lowering) {
-    const vst_graph *graph = lowering->graph;
-    for (size_t i = 0; i < graph->node_count; i++) {
-        const int value = graph->nodes[i].outputs[0];
-        if (lowering->last_use[value] >= 0 && lowering->last_use[value] < (int)graph->node_count)
-            lowering->stored[value] = (stored){VST_BF16, NULL, true};
-    }
+/* True if a reader takes the value as bf16; `accepted` is known for the outputs of all later nodes. */
+static bool takes_bf16(const vsti_node *reader, int input, const bool *accepted) {
+    const vsti_operation *operation = reader->operation;
+    if (operation->variadic || !(operation->bf16_in & 1u << input)) return false;
+    return !operation->bf16_alike || accepted[reader->outputs[0]];
 }
 
-vst_status vsti_choose_formats(vsti_lowering *lowering, const vst_program_options *options) {
-    for (size_t i = 0; i < lowering->graph->value_count; i++) lowering->stored[i] = (stored){.dtype = VST_F32};
-    if (options->precision == VST_PRECISION_BF16 && options->mode == VST_TRAIN)
-        return vst_fail(VST_ERROR_UNSUPPORTED, "a training program keeps its values as float32: bf16 is for inference");
-    if (options->precision == VST_PRECISION_BF16) apply_bf16(lowering);
-    for (size_t i = 0; options->quant && i < options->quant->count; i++) {
-        const vst_status status = apply_entry(lowering, &options->quant->entries[i]);
-        if (status != VST_OK) return status;
+/* From the last node to the first: a value may be bf16 if all that read it take it so. What is read after the last node
+ * is an output and stays float32. */
+static void find_accepted(const vsti_lowering *lowering, bool *accepted) {
+    const vst_graph *graph = lowering->graph;
+    for (size_t i = 0; i < graph->value_count; i++)
+        accepted[i] = lowering->last_use[i] >= 0 && lowering->last_use[i] < (int)graph->node_count;
+    for (size_t i = graph->node_count; i-- > 0;)
+        for (int k = 0; lowering->needed[i] && k < graph->nodes[i].input_count; k++)
+            if (!takes_bf16(&graph->nodes[i], k, accepted)) accepted[graph->nodes[i].inputs[k]] = false;
+}
+
+/* Views take the dtype of what they are a view of when they are lowered. */
+static vst_status apply_bf16(vsti_lowering *lowering) {
+    const vst_graph *graph = lowering->graph;
+    bool *accepted = vst_alloc(graph->value_count * sizeof *accepted);
+    if (!accepted) return vst_fail_memory(graph->value_count * sizeof *accepted);
+    find_accepted(lowering, accepted);
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const vsti_node *node = &graph->nodes[i];
+        for (int k = 0; lowering->needed[i] && k < node->operation->outputs; k++)
+            if (node->operation->bf16_out & 1u << k && accepted[node->outputs[k]])
+                lowering->stored[node->outputs[k]] = (stored){VST_BF16, NULL, true};
     }
-    return apply_products(lowering, options);
+    vst_free(accepted);
+    return VST_OK;
+}
+
+vst_status vst_precision_check(vst_precision precision, bool *slow) {
+    const vsti_bf16_support support = vsti_bf16_supported();
+    *slow = precision == VST_PRECISION_BF16 && support != VSTI_BF16_NATIVE;
+    if (precision == VST_PRECISION_F32 || support != VSTI_BF16_NONE) return VST_OK;
+    return vst_fail(VST_ERROR_UNSUPPORTED,
+                    "bf16 needs a processor with AVX-512, and AVX512_BF16 or AMX to be fast; this one, or what "
+                    "ONEDNN_MAX_CPU_ISA leaves of it, has neither: use f32");
+}
+
+static vst_status check_bf16(const vst_program_options *options) {
+    bool slow;
+    if (options->quant && options->quant->product_count)
+        return vst_fail(VST_ERROR_UNSUPPORTED,
+                        "the model's products are on 8-bit integers, which leaves none to compute in bf16: use f32");
+    return vst_precision_check(options->precision, &slow);
+}
+
+bool vsti_computes_bf16(const vsti_lowering *lowering) { return lowering->program->bf16; }
+
+vst_dtype vsti_dtype_of(const vsti_lowering *lowering, int value) {
+    return lowering->program->bf16 && lowering->stored[value].dtype == VST_BF16 ? VST_BF16 : VST_F32;
+}
+
+/* ---- the whole ---- */
+
+vst_status vsti_choose_formats(vsti_lowering *lowering, const vst_program_options *options) {
+    vst_status status = VST_OK;
+    for (size_t i = 0; i < lowering->graph->value_count; i++) lowering->stored[i] = (stored){.dtype = VST_F32};
+    if (options->precision == VST_PRECISION_BF16) {
+        VST_TRY(check_bf16(options));
+        VST_TRY(apply_bf16(lowering));
+    }
+    for (size_t i = 0; options->quant && i < options->quant->count; i++)
+        VST_TRY(apply_entry(lowering, &options->quant->entries[i]));
+    VST_TRY(apply_products(lowering, options));
+out:
+    return status;
 }
 
 /* ---- conversions ------------------------------------------------------------------------------------------------- */

@@ -30,7 +30,8 @@ static bool take(const vst_graph *graph, const vsti_node *host, const vsti_node 
     switch (next->operation->fusion) {
     case VSTI_FUSE_IDENTITY: return !training;
     case VSTI_FUSE_NORM:
-        if (host->operation->fusion != VSTI_FUSE_NORM_HOST || !untouched || next->inputs[0] != value || training)
+        if (host->operation->fusion != VSTI_FUSE_NORM_HOST || !untouched || next->inputs[0] != value || training ||
+            graph->values[host->inputs[1]].kind != VST_VALUE_PARAMETER) /* what is computed cannot be packed */
             return false;
         fusion->norm = next;
         return true;

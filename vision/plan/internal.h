@@ -39,6 +39,7 @@ struct vst_program {
     vst_mode mode;
     uint64_t seed;
     bool plain;
+    bool bf16; /* products compute in bf16 */
     int threads;
     vsti_store *store; /* packed weights */
     size_t arena_bytes;

@@ -67,7 +67,8 @@ static void bind_scaled(vsti_lowering *lowering, int value, vsti_format format, 
     *tail = (int)lowering->copy_count;
     lowering->copies[lowering->copy_count++] = (copy){format, scale, index, -1};
     buffer *root = vsti_root_of(lowering, index);
-    const int until = lowering->stored[value].pending ? lowering->node : lowering->last_use[value];
+    const stored *as = &lowering->stored[value];
+    const int until = as->pending && format.dtype != as->dtype ? lowering->node : lowering->last_use[value];
     if (until > root->last_node) root->last_node = until;
 }
 
@@ -103,6 +104,10 @@ vsti_format vsti_f32_format(const vsti_lowering *lowering, int value) {
     const int first = lowering->first_copy[value];
     if (first < 0) return VSTI_PLAIN;
     return (vsti_format){VST_F32, lowering->copies[first].format.layout};
+}
+
+vsti_format vsti_same_format(const vsti_lowering *lowering, int input, int output) {
+    return (vsti_format){vsti_dtype_of(lowering, output), vsti_f32_format(lowering, input).layout};
 }
 
 vsti_format vsti_channel_format(vsti_lowering *lowering, int value, int64_t block) {
@@ -237,9 +242,9 @@ vsti_buffer vsti_pack_primitive(vsti_lowering *lowering, vsti_primitive *reorder
 vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape, vsti_format from,
                               vsti_format wanted) {
     vsti_primitive *primitive;
-    VST_ASSERT(from.dtype == VST_F32 && wanted.dtype == VST_F32);
+    VST_ASSERT(from.dtype == VST_F32);
     if (vsti_format_equal(from, wanted) || lowering->status != VST_OK) return source;
-    vst_status status = vsti_reorder_create(&primitive, shape, from.layout, wanted.layout);
+    vst_status status = vsti_reorder_create(&primitive, shape, from, wanted);
     if (status == VST_OK) return vsti_pack_primitive(lowering, primitive, source);
     vsti_lowering_fail(lowering, status);
     return VSTI_NO_BUFFER;
@@ -247,16 +252,17 @@ vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const
 
 /* ---- values ---- */
 
+/* In training parameters change at every step, but with several batches a step bf16 is worth keeping. */
 static bool is_packed_parameter(const vsti_lowering *lowering, int value) {
-    return lowering->graph->values[value].kind == VST_VALUE_PARAMETER && !vsti_is_training(lowering);
+    return lowering->graph->values[value].kind == VST_VALUE_PARAMETER &&
+           (!vsti_is_training(lowering) || lowering->program->bf16);
 }
 
-/* Reorders the float32 copy `source` of a value to a new buffer. */
+/* Reorders the copy `source` of a value, of float32 or bf16, to a new buffer, which may be bf16. */
 static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *source, vsti_format wanted) {
     vsti_primitive *primitive;
     const copy from = *source; /* a copy, because adding copies may move the array */
-    vst_status status =
-        vsti_reorder_create(&primitive, vsti_shape(lowering->graph, value), from.format.layout, wanted.layout);
+    vst_status status = vsti_reorder_create(&primitive, vsti_shape(lowering->graph, value), from.format, wanted);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
         return VSTI_NO_BUFFER;
@@ -268,7 +274,10 @@ static vsti_buffer reorder(vsti_lowering *lowering, int value, const copy *sourc
     } else {
         target = new_buffer(lowering, vsti_value_bytes(lowering, value, wanted));
         const vsti_argument arguments[] = {{VSTI_SRC, from.buffer}, {VSTI_DST, target}};
-        add_primitive(lowering, new_row(lowering, value), primitive, arguments, 2);
+        const int index = new_row(lowering, value);
+        if (lowering->status == VST_OK)
+            lowering->rows[index].element_bytes = vst_dtype_size(from.format.dtype) + vst_dtype_size(format.dtype);
+        add_primitive(lowering, index, primitive, arguments, 2);
     }
     bind_value(lowering, value, format, target);
     return target;
@@ -321,6 +330,17 @@ static const copy *find_f32(vsti_lowering *lowering, int value) {
     return lowering->status == VST_OK ? &lowering->copies[lowering->copy_count - 1] : NULL;
 }
 
+/* The copy that is bf16, or the float32 one, is cast or reordered in one step. */
+static vsti_buffer read_bf16(vsti_lowering *lowering, int value, vsti_format wanted) {
+    const copy *from = NULL;
+    for (int i = lowering->first_copy[value]; i >= 0 && !from; i = lowering->copies[i].next)
+        if (lowering->copies[i].format.dtype == VST_BF16) from = &lowering->copies[i];
+    if (!from) from = find_f32(lowering, value);
+    if (!from) return VSTI_NO_BUFFER;
+    const bool cast = from->format.dtype == VST_F32 && vsti_layout_equal(from->format.layout, wanted.layout);
+    return cast ? convert(lowering, value, from, VST_BF16, NULL) : reorder(lowering, value, from, wanted);
+}
+
 vsti_buffer vsti_read(vsti_lowering *lowering, int value, vsti_format wanted) {
     materialise(lowering, value);
     if (lowering->status != VST_OK) return VSTI_NO_BUFFER;
@@ -335,6 +355,7 @@ vsti_buffer vsti_read(vsti_lowering *lowering, int value, vsti_format wanted) {
         return vsti_layout_equal(f32->format.layout, wanted.layout) ? f32->buffer
                                                                     : reorder(lowering, value, f32, wanted);
     }
+    if (wanted.dtype == VST_BF16) return read_bf16(lowering, value, wanted);
     /* Where layouts coincide (one pixel, one channel), the float32 copy may be known by another name than this. */
     const copy f32 = {
         {VST_F32, wanted.layout}, NULL, vsti_read(lowering, value, (vsti_format){VST_F32, wanted.layout}), -1};

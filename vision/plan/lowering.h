@@ -27,6 +27,12 @@ void vsti_lowering_fail(vsti_lowering *lowering, vst_status status); /* stores t
 vsti_buffer vsti_read(vsti_lowering *lowering, int value, vsti_format wanted);
 /* float32 in the layout in which the value was written. Use it for operations that support every layout. */
 vsti_format vsti_f32_format(const vsti_lowering *lowering, int value);
+/* VST_BF16 if the program computes its products in bf16 and keeps this value so, else VST_F32: as what the operation
+ * should write it. Operations that declare `bf16_in` and `bf16_out` (node.h) heed it. */
+vst_dtype vsti_dtype_of(const vsti_lowering *lowering, int value);
+/* The format of an elementwise operation: the dtype of its output in the layout in which its input was written. */
+vsti_format vsti_same_format(const vsti_lowering *lowering, int input, int output);
+bool vsti_computes_bf16(const vsti_lowering *lowering); /* products read bf16 */
 /* float32 in the layout of a value (N, C, H, W) as vsti_channels describes it (kernels.h), C a multiple of the block.
  */
 vsti_format vsti_channel_format(vsti_lowering *lowering, int value, int64_t block);
@@ -65,7 +71,7 @@ enum { VSTI_MAX_PACK_INPUTS = 8 };
 void vsti_pack_step(vsti_lowering *lowering, vsti_kernel_function *function, const void *arguments,
                     size_t argument_bytes, const vsti_buffer *inputs, int input_count, const size_t *output_bytes,
                     int output_count, vsti_buffer *outputs);
-/* Adds a reorder of a float32 parameter or packed weight to another layout. */
+/* Adds a reorder of a float32 parameter or packed weight to another layout, and to bf16. */
 vsti_buffer vsti_pack_reorder(vsti_lowering *lowering, vsti_buffer source, const vst_shape *shape, vsti_format from,
                               vsti_format wanted);
 

@@ -207,6 +207,7 @@ static vst_status begin(vst_program *program, const vst_graph *graph, int output
     program->mode = options->mode;
     program->seed = options->seed;
     program->plain = options->plain;
+    program->bf16 = options->precision == VST_PRECISION_BF16;
     program->output_count = output_count;
     program->outputs = vst_calloc((size_t)output_count + 1, sizeof *program->outputs);
     if (!program->outputs) return vst_fail_memory((size_t)output_count * sizeof *program->outputs);

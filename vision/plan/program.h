@@ -25,9 +25,16 @@ typedef enum vst_mode {
 } vst_mode;
 
 typedef enum vst_precision {
-    VST_PRECISION_F32, /* all values are stored as float32 */
-    VST_PRECISION_BF16 /* inference only: values passed between steps are stored as bfloat16 */
+    VST_PRECISION_F32, /* everything is float32 */
+    /* Products (linear layers, convolutions, matrix products, attention) and their gradients multiply bfloat16 and sum
+     * in float32; values that only such operations read are kept as bfloat16. Parameters, their gradients, statistics
+     * of norms, softmax, losses and outputs stay float32. VST_ERROR_UNSUPPORTED without AVX-512; slower than float32
+     * without AVX512_BF16 or AMX. */
+    VST_PRECISION_BF16
 } vst_precision;
+
+/* VST_ERROR_UNSUPPORTED if this processor cannot compute so. *slow: it can, more slowly than in float32. */
+VST_NODISCARD vst_status vst_precision_check(vst_precision precision, bool *slow);
 
 typedef struct vst_program_options {
     vst_mode mode;

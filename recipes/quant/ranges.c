@@ -1,0 +1,47 @@
+/* What a training with simulated integers begins with: all layers that can be on integers, and calibrated ranges. */
+#include "recipes/infer/preprocessing.h"
+#include "recipes/quant/internal.h"
+#include "vision/base/memory.h"
+
+enum { CALIBRATION = 256, BATCH = 16 };
+
+static vst_status list_products(vst_quantization *out, const vsti_candidates *candidates, const vsti_range *ranges) {
+    for (size_t i = 0; i < candidates->count; i++) {
+        const vsti_candidate *c = &candidates->list[i];
+        if (!c->usable || (c->padded && ranges[c->tap].zero_point)) continue;
+        const vst_status status = vst_quantization_add(out, c->name, ranges[c->tap].scale, ranges[c->tap].zero_point);
+        if (status != VST_OK) return status;
+    }
+    return VST_OK;
+}
+
+vst_status vst_quantize_ranges(vst_quantization *out, const vst_model *model, const vst_dataset *data,
+                               const vst_quantize_options *options, const volatile sig_atomic_t *stop) {
+    vst_status status = VST_OK;
+    const uint64_t count = vst_dataset_count(data), wanted = options->images ? (uint64_t)options->images : CALIBRATION;
+    vsti_candidates candidates = {0};
+    vst_dataset *sample = NULL;
+    vst_loader *loader = NULL;
+    vsti_range *ranges = NULL;
+    vsti_means *means = NULL;
+    VST_TRY(vsti_candidates_find(&candidates, model));
+    ranges = vst_calloc((size_t)candidates.tap_count + 1, sizeof *ranges);
+    means = vst_calloc((size_t)candidates.tap_count + 1, sizeof *means);
+    if (!ranges || !means) VST_TRY(vst_fail_memory((size_t)candidates.tap_count * sizeof *ranges));
+    VST_TRY(vst_dataset_sample(data, wanted < count ? wanted : count, options->seed, &sample));
+    VST_TRY(vst_evaluation_loader(&loader, sample, model->config, options->batch ? options->batch : BATCH, 1,
+                                  &(vst_broken_rule){VST_BROKEN_SKIP, 1}));
+    VST_TRY(vsti_calibrate(model, &candidates, loader, options->batch ? options->batch : BATCH, stop, ranges, means));
+    VST_TRY(list_products(out, &candidates, ranges));
+    if (!out->count)
+        VST_TRY(vst_fail(VST_ERROR_UNSUPPORTED, "%s has no layer that can compute on 8-bit integers",
+                         model->config->variant));
+out:
+    vst_loader_destroy(loader);
+    vst_dataset_close(sample);
+    for (int t = 0; means && t < candidates.tap_count; t++) vst_free(means[t].exact);
+    vst_free(means);
+    vst_free(ranges);
+    vsti_candidates_clear(&candidates);
+    return status;
+}
