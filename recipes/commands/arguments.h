@@ -45,7 +45,8 @@ VST_NODISCARD vst_status vst_flag_int(const vst_arguments *arguments, const char
 VST_NODISCARD vst_status vst_flag_double(const vst_arguments *arguments, const char *name, double minimum,
                                          double maximum, double *value);
 /* --precision: f32 or bf16; false if it was not given. */
-#define VST_PRECISION_FLAG {"precision", 0, "TYPE", "of the products: f32, the default, or bf16 (AVX512_BF16 or AMX)"}
+#define VST_PRECISION_FLAG \
+    {"precision", 0, "TYPE", "precision of products: f32, the default, or bf16 (AVX512_BF16 or AMX)"}
 VST_NODISCARD vst_status vst_flag_bf16(const vst_arguments *arguments, bool *bf16);
 
 #endif
