@@ -151,26 +151,35 @@ static void write_row(const sizes *s, float *sum, float total, const head_output
     if (out->to) vsti_quantize_uint8(sum, out->to, out->integers + at, s->channels);
 }
 
-/* lse: NULL if it is not wanted. next: the distance to the next head's q, k and v. */
-static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v,
-                         const head_output *out, float *lse, int64_t next, float *scratch) {
-    float *keys = take_scratch(&scratch, s->channels * s->keys), *values = take_scratch(&scratch, s->tokens * s->width);
-    float *score = take_scratch(&scratch, s->block * s->keys), *sum = take_scratch(&scratch, s->block * s->width);
-    transpose(s, k, keys);
-    copy_rows(s, s->tokens, v, s->row, values);
-    for (int64_t begin = 0; begin < s->queries; begin += s->block) {
-        const int64_t left = s->queries - begin, rows = left < s->block ? left : s->block;
-        const vsti_product scores = {s->channels, q + begin * s->row, s->row, 1, keys, s->keys, score, s->keys, false};
-        const vsti_product mix = {s->tokens, score, s->keys, 1, values, s->width, sum, s->width, false};
-        vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
-        prefetch_reads(k + next, s->row, begin, begin + rows, s->channels);
-        prefetch_reads(v + next, s->row, begin, begin + rows, s->channels);
-        prefetch_reads(q + next, s->row, begin, begin + rows, s->channels);
-        float total[BLOCK_ROWS], unwanted[BLOCK_ROWS];
-        softmax_rows(s, scale, rows, score, total, lse ? lse + begin : unwanted);
-        vsti_gemm(&mix, rows, s->width / VSTI_LANES);
-        for (int64_t i = 0; i < rows; i++) write_row(s, sum + i * s->width, total[i], out, (begin + i) * s->out_row);
-    }
+/* Keys and values of a head as the products read them, and room for a block of scores. */
+typedef struct packed_head {
+    float *keys, *values, *score, *sum;
+} packed_head;
+
+static packed_head room_for_head(const sizes *s, float *scratch) {
+    packed_head p = {.keys = take_scratch(&scratch, s->channels * s->keys)};
+    p.values = take_scratch(&scratch, s->tokens * s->width);
+    p.score = take_scratch(&scratch, s->block * s->keys);
+    p.sum = take_scratch(&scratch, s->block * s->width);
+    return p;
+}
+
+/* The queries of a head from `begin`. q, k, v, out and lse (NULL: not wanted) are the head's. next: the distance to the
+ * next head's q, k and v. */
+static void block_forward(const sizes *s, float scale, const float *q, const float *k, const float *v,
+                          const packed_head *p, const head_output *out, float *lse, int64_t next, int64_t begin) {
+    const int64_t left = s->queries - begin, rows = left < s->block ? left : s->block;
+    const vsti_product scores = {s->channels, q + begin * s->row, s->row,  1,    p->keys,
+                                 s->keys,     p->score,           s->keys, false};
+    const vsti_product mix = {s->tokens, p->score, s->keys, 1, p->values, s->width, p->sum, s->width, false};
+    vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
+    prefetch_reads(k + next, s->row, begin, begin + rows, s->channels);
+    prefetch_reads(v + next, s->row, begin, begin + rows, s->channels);
+    prefetch_reads(q + next, s->row, begin, begin + rows, s->channels);
+    float total[BLOCK_ROWS], unwanted[BLOCK_ROWS];
+    softmax_rows(s, scale, rows, p->score, total, lse ? lse + begin : unwanted);
+    vsti_gemm(&mix, rows, s->width / VSTI_LANES);
+    for (int64_t i = 0; i < rows; i++) write_row(s, p->sum + i * s->width, total[i], out, (begin + i) * s->out_row);
 }
 
 /* For one query, replaces scores by probabilities, and d loss / d probability by d loss / d (q k). Padding is undefined
@@ -258,19 +267,48 @@ static int64_t next_of(const vsti_attention_shape *shape, const sizes *s, int64_
     return next % shape->heads ? s->channels : image - (shape->heads - 1) * s->channels;
 }
 
+enum { LEAST_ROWS = 16 }; /* of a block that is made smaller for the threads' sake */
+
+/* Blocks of a head's queries: as few as the cache allows, or more where that makes the longest share of a thread
+ * shorter, as with the three heads of one image and two threads. The results are the same. */
+static int64_t blocks_of(const vsti_attention_shape *shape, const sizes *s) {
+    const int64_t heads = shape->batch * shape->heads, threads = omp_get_max_threads();
+    int64_t best = s->block ? (s->queries + s->block - 1) / s->block : 0,
+            share = (heads * best + threads - 1) / threads;
+    for (int64_t blocks = best + 1; blocks <= s->queries / LEAST_ROWS && heads < 4 * threads; blocks++) {
+        const int64_t longest = (heads * blocks + threads - 1) / threads;
+        if (longest * best >= share * blocks) continue;
+        best = blocks;
+        share = longest;
+    }
+    return best;
+}
+
 static void forward(const vsti_attention_shape *shape, float scale, const float *qkv, const head_output *out,
                     float *lse, float *scratch) {
-    const sizes s = sizes_of(shape);
-    const int64_t heads = shape->heads, d = s.channels, n = s.tokens;
-#pragma omp parallel for schedule(static) if (worth_threads(shape))
-    for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
-        const int64_t image = unit / heads, h = unit % heads;
-        const float *q = qkv + image * n * s.row + h * d;
-        const int64_t at = image * s.queries * s.out_row + h * d;
-        const head_output to = {out->to ? NULL : out->floats + at, out->to, out->to ? out->integers + at : NULL};
-        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, &to, lse ? lse + unit * s.queries : NULL,
-                     next_of(shape, &s, unit, n * s.row),
-                     scratch + omp_get_thread_num() * thread_floats(&s));
+    sizes s = sizes_of(shape);
+    const int64_t heads = shape->heads, d = s.channels, n = s.tokens, blocks = blocks_of(shape, &s);
+    const int64_t room = thread_floats(&s), units = shape->batch * heads * blocks;
+    s.block = blocks ? (s.queries + blocks - 1) / blocks : 0;
+#pragma omp parallel if (worth_threads(shape))
+    {
+        const packed_head p = room_for_head(&s, scratch + omp_get_thread_num() * room);
+        int64_t packed = -1;
+#pragma omp for schedule(static)
+        for (int64_t unit = 0; unit < units; unit++) {
+            const int64_t one = unit / blocks, image = one / heads, h = one % heads;
+            const int64_t at = image * s.queries * s.out_row + h * d, begin = unit % blocks * s.block;
+            const float *q = qkv + image * n * s.row + h * d, *k = q + heads * d, *v = k + heads * d;
+            const head_output to = {out->to ? NULL : out->floats + at, out->to, out->to ? out->integers + at : NULL};
+            if (begin >= s.queries) continue; /* rounding up the rows can leave the last block empty */
+            if (one != packed) {
+                transpose(&s, k, p.keys);
+                copy_rows(&s, n, v, s.row, p.values);
+                packed = one;
+            }
+            block_forward(&s, scale, q, k, v, &p, &to, lse ? lse + one * s.queries : NULL,
+                          next_of(shape, &s, one, n * s.row), begin);
+        }
     }
 }
 
