@@ -50,6 +50,19 @@ expect 0 ' - +- +-$' --peer "$folder/lacks" $small
 expect 1 'breaks ended without an answer' --peer "$folder/breaks" $small
 expect 1 'mutters says "Hello" instead of being ready' --peer "$folder/mutters" $small
 expect 1 'none: it cannot be run: No such file' --peer "$folder/none" $small
+# Integers: ours alone, beside one runtime, beside both; each side has two processes.
+peer halves <<'END'
+case $3 in *'"runtime":"pytorch"'*) echo "error a wrong case: $3"; exit 1 ;; esac
+echo "ready 0 1000"
+while read -r steps; do case $3 in *'"integers":true'*) echo 1000 ;; *) echo 2000 ;; esac; done
+END
+expect 0 '^Vistill +[0-9.]+ +[0-9.]+ +[0-9.]+$' --infer --int8 $small
+expect 0 '^OpenVINO +0\.0 +0\.0 +2\.00 +[0-9.]+ \([0-9.-]+\) +[0-9.]+ \([0-9.-]+\)$' --infer --int8 --peer "$folder/halves" --runtime openvino $small
+expect 0 '^ONNX Runtime +0\.0 +0\.0 +2\.00 ' --infer --int8 --peer "$folder/halves" $small
+expect 0 '^OpenVINO +- +- +- +- +-$' --infer --int8 --peer "$folder/lacks" $small
+expect 1 'onnxruntime and openvino have integers' --infer --int8 --runtime pytorch $small
+expect 1 '--int8 is about inference' --int8 $small
+expect 1 'one in a run, or several with --int8' --infer --runtime openvino --runtime pytorch $small
 # Loading: one image file as a data set, beside a peer that takes 1000 s an image.
 mkdir "$folder/images"
 cp "$2/tests/fuzz/corpus/fuzz_png/rgb" "$folder/images/a.png"
