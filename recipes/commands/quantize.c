@@ -17,8 +17,10 @@ extern const vst_command vsti_command_quantize;
 static const char help[] =
     "Linear layers and convolutions compute on 8-bit integers: weights with a step for each output\n"
     "channel, what the layers read with one scale, found on some hundred images of the training split.\n"
-    "The first layer and depthwise convolutions stay in float32, and those layers that cost the most\n"
-    "accuracy on other images of that split, until the loss of top-1 is within --max-drop.\n"
+    "Scales of channels are moved between layers where that helps, and weights are rounded so that the\n"
+    "outputs of their layer change least. The first layer and depthwise convolutions stay in float32, and\n"
+    "those layers that cost the most on other images of that split, until the loss of top-1 is within\n"
+    "--max-drop and the changed predictions are within --max-changed.\n"
     "The result is a model file that every command takes.";
 
 static double megabytes(const char *path) {
@@ -68,6 +70,9 @@ static void print_summary(const vst_quantize_report *r, const char *from, const 
     printf("images     %d for calibration, %d others to judge\n", r->images, r->held_out);
     if (r->labelled) printf("top-1      %.2f %% float32, %.2f %% int8\n", r->top1_float, r->top1);
     printf("agreement  %.2f %% of the predictions are those of float32\n", r->agreement);
+    printf("logits     %.2f %% off, by which %.2f %% of the predictions change\n", 100 * r->logit_error,
+           r->expected_changes);
+    if (r->migration) printf("scales     moved between layers: %s\n", r->migration);
     printf("latency    %.2f ms float32, %.2f ms int8: one image, all threads\n", r->float_ms, r->integer_ms);
     printf("size       %.2f MB float32, %.2f MB int8\n", megabytes(from), megabytes(to));
     vst_print_line(stdout, "written    %s", to);
@@ -95,6 +100,9 @@ static vst_status print_json(const vst_quantize_report *r, const char *to) {
     json_object_set_new(whole, "top1_float", number(r->labelled ? r->top1_float : (double)NAN));
     json_object_set_new(whole, "top1", number(r->labelled ? r->top1 : (double)NAN));
     json_object_set_new(whole, "agreement", number(r->agreement));
+    json_object_set_new(whole, "expected_changes", number(r->expected_changes));
+    json_object_set_new(whole, "logit_error", number(r->logit_error));
+    json_object_set_new(whole, "migration", r->migration ? json_string(r->migration) : json_null());
     json_object_set_new(whole, "float_ms", number(r->float_ms));
     json_object_set_new(whole, "int8_ms", number(r->integer_ms));
     json_object_set_new(whole, "layers", layers);
@@ -108,6 +116,7 @@ static vst_status read_options(const vst_arguments *arguments, vst_quantize_opti
     VST_TRY(vst_flag_int(arguments, "held-out", 1, 1000000, &o->held_out));
     VST_TRY(vst_flag_int(arguments, "batch", 1, 65536, &o->batch));
     VST_TRY(vst_flag_double(arguments, "max-drop", 0, 100, &o->max_drop));
+    VST_TRY(vst_flag_double(arguments, "max-changed", 0.001, 100, &o->max_changed));
     if (vst_flag_given(arguments, "all")) o->max_drop = -1;
 out:
     return status;
@@ -172,18 +181,17 @@ out:
     return vst_command_exit(status);
 }
 
-static const vst_flag flags[] = {
-    {"output", 'o', "FILE", "the model file to write"},
-    {"images", 0, "N", "images for calibration, 256 by default"},
-    {"held-out", 0, "N", "other images by which layers are chosen, 512 by default"},
-    {"max-drop", 0, "POINTS",
-     "how much top-1 may fall on those, 0.5 by default; without labels the share of changed answers"},
-    {"all", 0, NULL, "all layers that can be on integers are, whatever they cost"},
-    {"split", 0, "SPLIT", "train, the default, or test"},
-    {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
-    {"batch", 0, "N", "images at a time, 16 by default"},
-    {"json", 0, NULL, "one JSON object for machines"},
-    {0}};
+static const vst_flag flags[] = {{"output", 'o', "FILE", "the model file to write"},
+                                 {"images", 0, "N", "images for calibration, 256 by default"},
+                                 {"held-out", 0, "N", "other images by which layers are chosen, 512 by default"},
+                                 {"max-drop", 0, "POINTS", "how much top-1 may fall on those, 0.5 by default"},
+                                 {"max-changed", 0, "PERCENT", "how many predictions may change, 2 by default"},
+                                 {"all", 0, NULL, "all layers that can be on integers are, whatever they cost"},
+                                 {"split", 0, "SPLIT", "train, the default, or test"},
+                                 {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
+                                 {"batch", 0, "N", "images at a time, 16 by default"},
+                                 {"json", 0, NULL, "one JSON object for machines"},
+                                 {0}};
 
 const vst_command vsti_command_quantize = {.name = "quantize",
                                            .words = "MODEL DATA -o FILE",

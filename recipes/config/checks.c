@@ -210,6 +210,10 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
         return vst_fail(VST_ERROR_ARGUMENT, "run.new_head needs run.start, which is not set");
     if (recipe->run.start_entry && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT, "run.start_entry needs run.start, which is not set");
+    if (recipe->run.quantization_aware && recipe->run.precision != VST_PRECISION_F32)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "run.quantization_aware simulates the 8-bit integers in float32, and bf16 would round them "
+                        "again: set run.precision to f32");
     if (recipe->run.quantization_aware && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "run.quantization_aware trains a model that was trained in float32 with simulated 8-bit "

@@ -88,7 +88,7 @@ vst_status vst_integer_weight_create(vst_integer_weight *out, const vst_tensor *
     const int64_t rows = weight->shape.dim[0], elements = vst_shape_count(&weight->shape);
     const size_t name = strlen(weight->name) + sizeof "_scale",
                  floats = 2 * (size_t)rows * sizeof(float); /* steps, and shifts that are not wanted */
-    const vsti_weight_quantization shape = {rows, elements / rows, 1, 0};
+    const vsti_weight_quantization shape = {rows, elements / rows, elements / rows / weight->shape.dim[1], 1, 0};
     char *memory = vst_alloc(floats + (size_t)elements + name);
     *out = (vst_integer_weight){0};
     if (!memory) return vst_fail_memory(floats + (size_t)elements + name);

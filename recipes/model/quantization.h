@@ -1,6 +1,6 @@
 /* How a model's products compute on 8-bit integers, as a model file says it. Key "vistill.quantization" (JSON):
  * {"products": [{"name": scope, "scale": of the input, "zero_point": of the input}, …]}. The weight of each product is
- * a tensor I8 in [-63, 63]; SCOPE.weight_scale (out) is the step of each output channel. In memory weights are float32.
+ * a tensor I8 (vision/plan/quant.h); SCOPE.weight_scale (out) is the step of each output channel. In memory weights are float32.
  */
 #ifndef VISTILL_RECIPES_MODEL_QUANTIZATION_H
 #define VISTILL_RECIPES_MODEL_QUANTIZATION_H
@@ -34,7 +34,7 @@ typedef struct vst_integer_weight {
     char *steps_name; /* "SCOPE.weight_scale" */
     vst_shape steps_shape;
 } vst_integer_weight;
-/* weight: float32 (out, …), named "SCOPE.weight". */
+/* weight: float32 (out, in, …), named "SCOPE.weight". */
 VST_NODISCARD vst_status vst_integer_weight_create(vst_integer_weight *out, const vst_tensor *weight);
 
 VST_END_DECLS

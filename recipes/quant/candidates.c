@@ -4,7 +4,7 @@
 #include "recipes/quant/internal.h"
 #include "vision/base/memory.h"
 
-static bool is_padded(const vst_graph *graph, size_t node) {
+bool vsti_is_padded(const vst_graph *graph, size_t node) {
     vst_attribute padding;
     if (!vst_node_attribute_find(graph, node, "padding", &padding)) return false;
     for (int i = 0; i < padding.dims.rank; i++)
@@ -65,13 +65,38 @@ static void find_shift(vsti_candidate *made, const vst_graph *graph, const vst_p
     }
 }
 
+static int64_t number_of(const vst_graph *graph, size_t node, const char *name) {
+    vst_attribute attribute = {.integer = 1};
+    vst_node_attribute_find(graph, node, name, &attribute);
+    return attribute.integer;
+}
+
+static void describe_convolution(vsti_candidate *made, const vst_graph *graph, size_t node) {
+    const vst_shape in = vst_node_input_at(graph, node, 0).shape, out = vst_node_output_at(graph, node, 0).shape;
+    vst_attribute padding = {0};
+    vst_node_attribute_find(graph, node, "padding", &padding);
+    made->height = in.dim[2];
+    made->width = in.dim[3];
+    made->out_height = out.dim[2];
+    made->out_width = out.dim[3];
+    made->kernel = number_of(graph, node, "kernel");
+    made->stride = number_of(graph, node, "stride");
+    made->dilation = number_of(graph, node, "dilation");
+    made->groups = number_of(graph, node, "groups");
+    made->top = padding.dims.dim[0];
+    made->left = padding.dims.dim[1];
+}
+
 static void describe(vsti_candidate *made, const vst_graph *graph, const vst_params *params, size_t node) {
     const vst_shape weight = vst_node_input_at(graph, node, 1).shape;
-    vst_attribute groups;
+    const vst_shape in = vst_node_input_at(graph, node, 0).shape, out = vst_node_output_at(graph, node, 0).shape;
+    made->macs = vst_graph_node_at(graph, node).macs;
+    made->values = vst_shape_count(&in) + vst_shape_count(&out);
     made->out = weight.dim[0];
     made->in = weight.dim[1];
     made->window = weight.rank == 4 ? weight.dim[2] * weight.dim[3] : 1;
-    made->groups = vst_node_attribute_find(graph, node, "groups", &groups) ? groups.integer : 1;
+    made->groups = 1;
+    if (made->convolution) describe_convolution(made, graph, node);
     made->weight = offset_of(graph, params, node, 1);
     find_shift(made, graph, params, node);
 }
@@ -82,14 +107,15 @@ static vst_status add(vsti_candidates *c, const vst_graph *graph, const vst_para
     vsti_candidate *made = &c->list[c->count];
     made->reason = reason_for_float(graph, node, c->count == 0);
     made->usable = !made->reason;
-    made->padded = is_padded(graph, node);
+    made->padded = vsti_is_padded(graph, node);
     made->convolution = strcmp(vst_graph_node_at(graph, node).operation, "conv2d") == 0;
     if (made->usable) describe(made, graph, params, node);
+    made->value = vst_node_input_at(graph, node, 0).value.id;
     made->tap = -1;
     made->name = vst_strdup(name);
     if (!made->name) return vst_fail_memory(strlen(name));
     c->count++;
-    const int reading = 2 * vst_node_input_at(graph, node, 0).value.id + made->convolution;
+    const int reading = 2 * made->value + made->convolution;
     return made->usable ? number_tap(c, name, reading, readings, &made->tap) : VST_OK;
 }
 

@@ -13,21 +13,26 @@
 #include "vision/base/memory.h"
 #include "vision/base/progress.h"
 
-enum { CALIBRATION = 256, HELD_OUT = 512, BATCH = 16, SENSITIVITY_IMAGES = 64, PROFILE_RUNS = 20 };
+enum { CALIBRATION = 256, HELD_OUT = 512, BATCH = 16, FEW = 64, PROFILE_RUNS = 20 };
+#define MAX_CHANGED 2.0
+#define VALUE_PRODUCTS 8 /* products that take as long as a value that is read or written */
+/* Bytes of second moments that are held at a time; layers that need more wait for another pass over the images. */
+#define MOMENTS_BYTES ((size_t)1 << 30)
 
 typedef struct work {
     vst_model *model;
     const volatile sig_atomic_t *stop;
     vst_quantize_report *report;
-    double max_drop;
+    double max_drop, max_changed;
     int batch;
     vsti_candidates candidates;
-    vsti_range *ranges;                               /* by tap */
-    vsti_means *means;                                /* by tap */
-    float *values;                                    /* of the params, before corrections */
-    vst_dataset *rest, *calibration, *held_out, *few; /* views; few: for the errors of single layers */
-    vst_loader *loader, *few_loader;                  /* of held_out and few */
-    vst_evaluation exact, exact_few;                  /* of the float32 model */
+    vsti_calibration calibration;
+    /* The params' values: as given; with scales moved between layers, the same function; with rounded weights. */
+    float *given, *exact, *rounded;
+    vst_dataset *rest, *calibrating, *held_out, *few; /* views; few: some of the held-out images */
+    vst_dataset *tried;                               /* some of the calibrating ones */
+    vst_loader *calibration_loader, *tried_loader, *loader, *few_loader;
+    vst_evaluation float_answers, float_few; /* of the held-out images, and of few */
 } work;
 
 /* ---- images ---- */
@@ -45,50 +50,86 @@ static vst_status open_data(work *w, const vst_dataset *data, const vst_quantize
                         vst_dataset_path(data), (unsigned long long)count);
     VST_TRY(vst_dataset_split(data, judged < count / 2 ? judged : count / 2, o->seed, &w->rest, &w->held_out));
     const uint64_t left = vst_dataset_count(w->rest), judges = vst_dataset_count(w->held_out);
-    VST_TRY(vst_dataset_sample(w->rest, wanted < left ? wanted : left, o->seed, &w->calibration));
-    VST_TRY(
-        vst_dataset_sample(w->held_out, judges < SENSITIVITY_IMAGES ? judges : SENSITIVITY_IMAGES, o->seed, &w->few));
+    VST_TRY(vst_dataset_sample(w->rest, wanted < left ? wanted : left, o->seed, &w->calibrating));
+    VST_TRY(vst_dataset_sample(w->held_out, judges < FEW ? judges : FEW, o->seed, &w->few));
+    VST_TRY(open_loader(&w->calibration_loader, w, w->calibrating));
+    const uint64_t images = vst_dataset_count(w->calibrating);
+    VST_TRY(vst_dataset_sample(w->calibrating, images < FEW ? images : FEW, o->seed, &w->tried));
+    VST_TRY(open_loader(&w->tried_loader, w, w->tried));
     VST_TRY(open_loader(&w->loader, w, w->held_out));
     VST_TRY(open_loader(&w->few_loader, w, w->few));
-    w->report->images = (int)vst_dataset_count(w->calibration);
+    w->report->images = (int)vst_dataset_count(w->calibrating);
     w->report->held_out = (int)judges;
 out:
     return status;
 }
 
 static void close_data(work *w) {
+    vst_loader_destroy(w->calibration_loader);
+    vst_loader_destroy(w->tried_loader);
     vst_loader_destroy(w->loader);
     vst_loader_destroy(w->few_loader);
     vst_dataset_close(w->few);
-    vst_dataset_close(w->calibration);
+    vst_dataset_close(w->tried);
+    vst_dataset_close(w->calibrating);
     vst_dataset_close(w->held_out);
     vst_dataset_close(w->rest);
 }
 
-/* ---- measuring a choice of layers ---- */
-
-/* The model as it was given. */
-static void use_floats(work *w) {
-    vst_params *params = w->model->params;
-    vst_quantization_clear(&w->model->quantization);
-    memcpy(vst_params_values(params), w->values, vst_params_total(params) * sizeof *w->values);
-    vst_params_changed(params);
+/* The layers, all of those on integers that can be, with the ranges of what they read. */
+static vst_status list_layers(work *w) {
+    vst_quantize_report *r = w->report;
+    if (!r->layers) r->layers = vst_calloc(w->candidates.count + 1, sizeof *r->layers);
+    if (!r->layers) return vst_fail_memory(w->candidates.count * sizeof *r->layers);
+    for (size_t i = 0; i < w->candidates.count; i++) {
+        vsti_candidate *c = &w->candidates.list[i];
+        vst_quantized_layer *layer = &r->layers[i];
+        if (i >= r->count) {
+            *layer = (vst_quantized_layer){.name = vst_strdup(c->name), .logit_error = (double)NAN};
+            if (!layer->name) return vst_fail_memory(strlen(c->name));
+            r->count++;
+        }
+        if (c->tap >= 0) {
+            const vsti_range *range = &w->calibration.ranges[c->tap];
+            layer->input_error = range->error;
+            if (c->padded && range->zero_point) {
+                c->usable = false;
+                c->reason = "padding";
+            }
+        }
+        layer->reason = c->reason;
+        layer->integers = c->usable;
+    }
+    return VST_OK;
 }
 
-/* The quantisation in which the layers with `integers` compute on them, with corrected biases. */
-static vst_status use_layers(work *w) {
+/* ---- measuring a choice of layers ---- */
+
+static size_t bytes_of(const work *w) { return vst_params_total(w->model->params) * sizeof(float); }
+
+/* A float32 model with these values. */
+static void use_floats(work *w, const float *values) {
+    vst_quantization_clear(&w->model->quantization);
+    memcpy(vst_params_values(w->model->params), values, bytes_of(w));
+    vst_params_changed(w->model->params);
+}
+
+/* The quantisation in which the layers with `integers` compute on them, with corrected biases. `weights`: their
+ * values. */
+static vst_status use_layers(work *w, const float *weights) {
     vst_status status = VST_OK;
-    vst_params *params = w->model->params;
-    use_floats(w);
+    float *values = vst_params_values(w->model->params);
+    use_floats(w, w->exact);
     for (size_t i = 0; i < w->report->count && status == VST_OK; i++) {
         const vst_quantized_layer *layer = &w->report->layers[i];
-        const vsti_candidate *candidate = &w->candidates.list[i];
+        const vsti_candidate *c = &w->candidates.list[i];
         if (!layer->integers) continue;
-        const vsti_range *range = &w->ranges[candidate->tap];
+        const vsti_range *range = &w->calibration.ranges[c->tap];
         status = vst_quantization_add(&w->model->quantization, layer->name, range->scale, range->zero_point);
-        if (status == VST_OK) status = vsti_correct(params, candidate, &w->means[candidate->tap]);
+        memcpy(values + c->weight, weights + c->weight, (size_t)(c->out * c->in * c->window) * sizeof *values);
+        vsti_correct(values, w->exact, c, &w->calibration.means[c->tap]);
     }
-    vst_params_changed(params);
+    vst_params_changed(w->model->params);
     return status;
 }
 
@@ -112,18 +153,50 @@ static double relative_error(const vst_evaluation *exact, const vst_evaluation *
     return square > 0 ? sqrt(error / square) : 0;
 }
 
-/* Points of top-1 that the present choice loses; without labels the share of changed predictions. */
-static vst_status measure_drop(work *w, double *drop) {
+/* Per cent of the predictions that change, as the margins of the float32 model and the size of the errors let expect: a
+ * count of some hundred images says less. */
+static double expected_changes(const vst_evaluation *exact, const vst_evaluation *other) {
+    double noise = 0, changes = 0;
+    const size_t classes = (size_t)exact->classes;
+    for (int pass = 0; pass < 2; pass++) /* the size of the errors first */
+        for (size_t i = 0; i < exact->samples; i++) {
+            const float *a = exact->logits + i * classes, *b = other->logits + i * classes;
+            const size_t first = (size_t)exact->predictions[i];
+            size_t second = first == 0 ? classes - 1 : 0;
+            for (size_t c = 0; c < classes; c++)
+                if (c != first && a[c] > a[second]) second = c;
+            const double margin = (double)a[first] - (double)a[second],
+                         off = (double)b[first] - (double)b[second] - margin;
+            if (pass == 0) noise += off * off / (double)exact->samples;
+            else if (noise > 0) changes += 0.5 * erfc(margin / sqrt(2 * noise));
+        }
+    return 100 * changes / (double)exact->samples;
+}
+
+/* What the present choice of layers costs on the held-out images. */
+static vst_status measure(work *w, const float *weights, bool few, double *error) {
     vst_evaluation e = {0};
-    vst_status status = use_layers(w);
-    if (status == VST_OK) status = evaluate(w, false, &e);
+    vst_quantize_report *r = w->report;
+    vst_status status = use_layers(w, weights);
+    if (status == VST_OK) status = evaluate(w, few, &e);
     if (status == VST_OK) {
-        w->report->top1 = e.top1;
-        w->report->agreement = vst_agreement(&w->exact, &e);
-        *drop = w->report->labelled ? w->exact.top1 - e.top1 : 100 - w->report->agreement;
+        const vst_evaluation *exact = few ? &w->float_few : &w->float_answers;
+        *error = relative_error(exact, &e);
+        if (!few) {
+            r->top1 = e.top1;
+            r->agreement = vst_agreement(exact, &e);
+            r->expected_changes = expected_changes(exact, &e);
+            r->logit_error = *error;
+        }
     }
     vst_evaluation_clear(&e);
     return status;
+}
+
+/* Whether the present choice is within the budget. */
+static bool is_good(const work *w) {
+    const vst_quantize_report *r = w->report;
+    return r->expected_changes <= w->max_changed && (!r->labelled || r->top1_float - r->top1 <= w->max_drop);
 }
 
 /* ---- choosing ---- */
@@ -132,34 +205,58 @@ static vst_status measure_drop(work *w, double *drop) {
 static vst_status measure_layers(work *w) {
     vst_status status = VST_OK;
     vst_quantize_report *r = w->report;
-    vst_evaluation e = {0};
     vst_progress progress;
     vst_progress_start(&progress, "errors of single layers", "layers", r->count);
     for (size_t i = 0; i < r->count; i++) r->layers[i].integers = false;
     for (size_t i = 0; i < r->count; i++) {
         if (!w->candidates.list[i].usable) continue;
         r->layers[i].integers = true;
-        VST_TRY(use_layers(w));
-        VST_TRY(evaluate(w, true, &e));
+        VST_TRY(measure(w, w->rounded, true, &r->layers[i].logit_error));
         r->layers[i].integers = false;
-        r->layers[i].logit_error = relative_error(&w->exact_few, &e);
         vst_progress_update(&progress, i + 1, NAN);
     }
 out:
     vst_progress_finish(&progress);
-    vst_evaluation_clear(&e);
     return status;
 }
 
 typedef struct ranked {
-    double error;
+    double loss; /* squared error that the layer in float32 saves, for what it takes of speed and size */
     size_t layer;
 } ranked;
 
-static int by_error(const void *a, const void *b) { /* the largest first */
+static int by_loss(const void *a, const void *b) { /* the largest first */
     const ranked *x = a, *y = b;
-    return x->error != y->error ? (x->error < y->error) - (x->error > y->error)
-                                : (x->layer > y->layer) - (x->layer < y->layer);
+    return x->loss != y->loss ? (x->loss < y->loss) - (x->loss > y->loss)
+                              : (x->layer > y->layer) - (x->layer < y->layer);
+}
+
+/* What integers save in a layer: products, less what reading and writing its values costs in any case. */
+static double products_of(const vsti_candidate *c) {
+    const double products = c->macs - VALUE_PRODUCTS * (double)c->values;
+    return c->usable && products > 0 ? products : 0;
+}
+
+static double weights_of(const vsti_candidate *c) {
+    return c->usable ? (double)c->out * (double)c->in * (double)c->window : 0;
+}
+
+/* Layers by what they cost in accuracy for their share of the products and of the weights on integers. */
+static size_t rank(const work *w, ranked *order) {
+    double products = 1, weights = 1;
+    size_t usable = 0;
+    for (size_t i = 0; i < w->report->count; i++) {
+        products += products_of(&w->candidates.list[i]);
+        weights += weights_of(&w->candidates.list[i]);
+    }
+    for (size_t i = 0; i < w->report->count; i++) {
+        const vsti_candidate *c = &w->candidates.list[i];
+        const double error = w->report->layers[i].logit_error;
+        if (c->usable)
+            order[usable++] = (ranked){error * error / (products_of(c) / products + weights_of(c) / weights), i};
+    }
+    qsort(order, usable, sizeof *order, by_loss);
+    return usable;
 }
 
 static void keep_worst(work *w, const ranked *order, size_t usable, size_t kept) {
@@ -169,26 +266,24 @@ static void keep_worst(work *w, const ranked *order, size_t usable, size_t kept)
     }
 }
 
-/* The fewest layers, the worst first, in float32 with which the drop is within the budget, by bisection. */
+/* The fewest layers, the worst first, in float32 with which the cost is within the budget, by bisection. */
 static vst_status give_back(work *w) {
     vst_status status = VST_OK;
-    size_t usable = 0, low = 1, high;
-    double drop;
+    size_t low = 1, high;
+    double error;
     ranked *order = vst_calloc(w->report->count + 1, sizeof *order);
     if (!order) return vst_fail_memory(w->report->count * sizeof *order);
     VST_TRY(measure_layers(w));
-    for (size_t i = 0; i < w->report->count; i++)
-        if (w->candidates.list[i].usable) order[usable++] = (ranked){w->report->layers[i].logit_error, i};
-    qsort(order, usable, sizeof *order, by_error);
-    for (high = usable; low < high;) {
+    const size_t usable = high = rank(w, order);
+    while (low < high) {
         const size_t kept = (low + high) / 2;
         keep_worst(w, order, usable, kept);
-        VST_TRY(measure_drop(w, &drop));
-        if (drop <= w->max_drop) high = kept;
+        VST_TRY(measure(w, w->rounded, false, &error));
+        if (is_good(w)) high = kept;
         else low = kept + 1;
     }
     keep_worst(w, order, usable, high);
-    VST_TRY(measure_drop(w, &drop));
+    VST_TRY(measure(w, w->rounded, false, &error));
 out:
     vst_free(order);
     return status;
@@ -196,43 +291,122 @@ out:
 
 static vst_status choose_layers(work *w) {
     vst_status status = VST_OK;
-    double drop;
-    VST_TRY(evaluate(w, false, &w->exact));
-    VST_TRY(evaluate(w, true, &w->exact_few));
-    w->report->labelled = w->exact.labelled == w->exact.samples;
-    w->report->top1_float = w->report->labelled ? w->exact.top1 : (double)NAN;
-    VST_TRY(measure_drop(w, &drop));
-    if (w->max_drop >= 0 && drop > w->max_drop) VST_TRY(give_back(w));
+    double error;
+    VST_TRY(measure(w, w->rounded, false, &error));
+    if (w->max_drop >= 0 && !is_good(w)) VST_TRY(give_back(w));
     if (!w->report->labelled) w->report->top1 = (double)NAN;
 out:
     return status;
 }
 
-/* ---- the report ---- */
+/* ---- moving scales, rounding ---- */
 
-static vst_status list_layers(work *w) {
-    vst_quantize_report *r = w->report;
-    r->layers = vst_calloc(w->candidates.count + 1, sizeof *r->layers);
-    if (!r->layers) return vst_fail_memory(w->candidates.count * sizeof *r->layers);
-    for (size_t i = 0; i < w->candidates.count; i++) {
-        vsti_candidate *c = &w->candidates.list[i];
-        vst_quantized_layer *layer = &r->layers[i];
-        *layer = (vst_quantized_layer){.name = vst_strdup(c->name), .logit_error = (double)NAN};
-        if (!layer->name) return vst_fail_memory(strlen(c->name));
-        r->count++;
-        if (c->tap >= 0) {
-            const vsti_range *range = &w->ranges[c->tap];
-            layer->input_error = range->error;
-            if (c->padded && range->zero_point) {
-                c->usable = false;
-                c->reason = "padding";
-            }
-        }
-        layer->reason = c->reason;
-        layer->integers = c->usable;
-    }
-    return VST_OK;
+static const vsti_migration ways[] = {
+    {"none", 0, false}, {"0.15", 0.15, false}, {"0.5", 0.5, false}, {"0.95", 0.95, false}, {"fold", 0, true}};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+static vst_status create_calibration(const work *w, vsti_calibration *out) {
+    const int images = w->report->images;
+    return vsti_calibration_create(out, w->candidates.tap_count, w->batch < images ? w->batch : images);
 }
+
+/* Moves scales, and measures what the layers read then. given: the same before. */
+static vst_status use_way(work *w, const vsti_equaliser *equaliser, const vsti_calibration *given, int way,
+                          vst_loader *loader) {
+    vst_status status = VST_OK;
+    memcpy(w->exact, w->given, bytes_of(w));
+    if (way) VST_TRY(vsti_equalise(equaliser, w->exact, &w->candidates, given->extremes, &ways[way]));
+    use_floats(w, w->exact);
+    VST_TRY(vsti_calibrate(w->model, &w->candidates, loader, w->stop, &w->calibration));
+    VST_TRY(list_layers(w));
+out:
+    return status;
+}
+
+/* The way with the least error of the logits, all layers being on integers, their weights rounded to nearest. */
+static vst_status choose_way(work *w, const vsti_equaliser *equaliser, const vsti_calibration *given, int *best) {
+    vst_status status = VST_OK;
+    double error, least = INFINITY;
+    vst_progress progress;
+    vst_progress_start(&progress, "moving scales", "ways", WAYS);
+    for (int way = 0; way < WAYS; way++) {
+        VST_TRY(use_way(w, equaliser, given, way, w->tried_loader));
+        VST_TRY(measure(w, w->exact, true, &error));
+        if (error < least) *best = way, least = error;
+        vst_progress_update(&progress, (uint64_t)way + 1, NAN);
+    }
+out:
+    vst_progress_finish(&progress);
+    return status;
+}
+
+/* Leaves the values in `exact`, and what layers read then in `calibration`. */
+static vst_status move_scales(work *w) {
+    vst_status status = VST_OK;
+    vsti_equaliser *equaliser = NULL;
+    vsti_calibration given = {0};
+    int best = 0;
+    VST_TRY(vsti_equaliser_create(&equaliser, w->model, &w->candidates));
+    VST_TRY(create_calibration(w, &given));
+    if (vsti_equaliser_sets(equaliser)) {
+        VST_TRY(vsti_calibrate(w->model, &w->candidates, w->calibration_loader, w->stop, &given));
+        VST_TRY(choose_way(w, equaliser, &given, &best));
+        w->report->migration = ways[best].name;
+    }
+    VST_TRY(use_way(w, equaliser, &given, best, w->calibration_loader));
+out:
+    vsti_calibration_clear(&given);
+    vsti_equaliser_destroy(equaliser);
+    return status;
+}
+
+/* Rounds the weights of the layers from *first on whose moments fit into memory together; *first becomes the next. */
+static vst_status round_some(work *w, vsti_moments *moments, size_t *first, vst_progress *progress) {
+    vst_status status = VST_OK;
+    const size_t begin = *first, count = w->candidates.count;
+    size_t bytes = 0, end = begin;
+    for (; end < count && (!bytes || bytes + moments[end].floats * sizeof(float) <= MOMENTS_BYTES); end++) {
+        if (!w->candidates.list[end].usable) continue;
+        bytes += moments[end].floats * sizeof(float);
+        moments[end].values = vst_calloc(moments[end].floats, sizeof(float));
+        if (!moments[end].values) VST_TRY(vst_fail_memory(moments[end].floats * sizeof(float)));
+    }
+    *first = end;
+    if (bytes)
+        VST_TRY(
+            vsti_moments_collect(moments, w->model, &w->candidates, w->calibration_loader, w->stop, &w->calibration));
+    for (size_t i = begin; i < end; i++) {
+        const vsti_candidate *layer = &w->candidates.list[i];
+        VST_TRY(vsti_check_stop(w->stop));
+        if (layer->usable) VST_TRY(vsti_round(w->rounded + layer->weight, layer, &moments[i]));
+        vst_progress_update(progress, i + 1, NAN);
+    }
+out:
+    for (size_t i = begin; i < count; i++) {
+        vst_free(moments[i].values);
+        moments[i].values = NULL;
+    }
+    return status;
+}
+
+static vst_status round_weights(work *w) {
+    vst_status status = VST_OK;
+    vst_progress progress = {0};
+    vsti_moments *moments = vst_calloc(w->candidates.count + 1, sizeof *moments);
+    if (!moments) return vst_fail_memory(w->candidates.count * sizeof *moments);
+    for (size_t i = 0; i < w->candidates.count; i++)
+        if (w->candidates.list[i].usable) vsti_moments_describe(&moments[i], &w->candidates.list[i]);
+    use_floats(w, w->exact);
+    memcpy(w->rounded, w->exact, bytes_of(w));
+    vst_progress_start(&progress, "rounding weights", "layers", w->candidates.count);
+    for (size_t first = 0; first < w->candidates.count;) VST_TRY(round_some(w, moments, &first, &progress));
+out:
+    vst_progress_finish(&progress);
+    vst_free(moments);
+    return status;
+}
+
+/* ---- the report ---- */
 
 /* Milliseconds of each layer and of the whole, on one image. Rows begin with the layer's scope. */
 static vst_status profile(work *w, bool integers) {
@@ -262,6 +436,26 @@ out:
     return status;
 }
 
+static vst_status reserve(work *w) {
+    const size_t bytes = bytes_of(w);
+    w->given = vst_alloc(bytes);
+    w->exact = vst_alloc(bytes);
+    w->rounded = vst_alloc(bytes);
+    if (!w->exact || !w->rounded || !w->given) return vst_fail_memory(3 * bytes);
+    memcpy(w->given, vst_params_values(w->model->params), bytes);
+    return create_calibration(w, &w->calibration);
+}
+
+static vst_status answer_in_float(work *w) {
+    vst_status status = VST_OK;
+    VST_TRY(evaluate(w, false, &w->float_answers));
+    VST_TRY(evaluate(w, true, &w->float_few));
+    w->report->labelled = w->float_answers.labelled == w->float_answers.samples;
+    w->report->top1_float = w->report->labelled ? w->float_answers.top1 : (double)NAN;
+out:
+    return status;
+}
+
 vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_quantize_options *options,
                         const volatile sig_atomic_t *stop, vst_quantize_report *report) {
     vst_status status = VST_OK;
@@ -269,37 +463,29 @@ vst_status vst_quantize(vst_model *model, const vst_dataset *data, const vst_qua
               .stop = stop,
               .report = report,
               .max_drop = options->max_drop,
+              .max_changed = options->max_changed > 0 ? options->max_changed : MAX_CHANGED,
               .batch = options->batch ? options->batch : BATCH};
-    vst_loader *loader = NULL;
     if (model->quantization.count)
         return vst_fail(VST_ERROR_ARGUMENT, "the model is quantised already: quantise the float32 model");
     VST_TRY(open_data(&w, data, options));
     VST_TRY(vsti_candidates_find(&w.candidates, model));
-    w.ranges = vst_calloc((size_t)w.candidates.tap_count + 1, sizeof *w.ranges);
-    w.means = vst_calloc((size_t)w.candidates.tap_count + 1, sizeof *w.means);
-    w.values = vst_alloc(vst_params_total(model->params) * sizeof *w.values);
-    if (w.values)
-        memcpy(w.values, vst_params_values(model->params), vst_params_total(model->params) * sizeof *w.values);
-    if (!w.ranges || !w.means || !w.values)
-        VST_TRY(vst_fail_memory(vst_params_total(model->params) * sizeof *w.values));
-    VST_TRY(open_loader(&loader, &w, w.calibration));
-    VST_TRY(vsti_calibrate(model, &w.candidates, loader, w.batch < report->images ? w.batch : report->images, stop,
-                           w.ranges, w.means));
-    VST_TRY(list_layers(&w));
+    VST_TRY(reserve(&w));
+    VST_TRY(answer_in_float(&w));
+    VST_TRY(move_scales(&w));
+    VST_TRY(round_weights(&w));
     VST_TRY(choose_layers(&w));
     VST_TRY(profile(&w, false));
     VST_TRY(profile(&w, true));
 out:
     if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, VSTI_QUANT_MEMORY_ADVICE " takes less memory");
-    if (status != VST_OK && w.values) use_floats(&w);
-    vst_loader_destroy(loader);
-    vst_evaluation_clear(&w.exact);
-    vst_evaluation_clear(&w.exact_few);
+    if (status != VST_OK && w.rounded && w.given && w.exact) use_floats(&w, w.given);
+    vst_evaluation_clear(&w.float_answers);
+    vst_evaluation_clear(&w.float_few);
     close_data(&w);
-    for (int t = 0; w.means && t < w.candidates.tap_count; t++) vst_free(w.means[t].exact);
-    vst_free(w.means);
-    vst_free(w.values);
-    vst_free(w.ranges);
+    vsti_calibration_clear(&w.calibration);
+    vst_free(w.given);
+    vst_free(w.exact);
+    vst_free(w.rounded);
     vsti_candidates_clear(&w.candidates);
     return status;
 }

@@ -10,12 +10,13 @@
 #include "vision/base/option.h"
 
 typedef struct vst_quantize_options {
-    int images;      /* for calibration; 0: 256 */
-    int held_out;    /* other images, by which layers are chosen; 0: 512. Both are cut to what the data has */
-    double max_drop; /* points of top-1 on the held-out images; without labels, per cent of changed predictions. Layers
-                        stay in float32 until the drop is within it. Below 0: all layers on integers */
-    int batch;       /* 0: 16 */
-    uint64_t seed;   /* of the choice of images */
+    int images;   /* for calibration; 0: 256 */
+    int held_out; /* other images, by which layers are chosen; 0: 512. Both are cut to what the data has */
+    /* Layers stay in float32 until both are kept on the held-out images. */
+    double max_drop;    /* points of top-1, if there are labels. Below 0: all layers on integers, whatever they cost */
+    double max_changed; /* per cent of the predictions that are expected to change; 0: 2 */
+    int batch;          /* 0: 16 */
+    uint64_t seed;      /* of the choice of images */
 } vst_quantize_options;
 
 /* Images, held_out and max_drop, as a study sets them. */
@@ -38,6 +39,9 @@ typedef struct vst_quantize_report {
     bool labelled;
     double top1_float, top1;     /* on the held-out images; NAN without labels */
     double agreement;            /* per cent of equal predictions */
+    double expected_changes;     /* per cent of the predictions, by the size of the errors and the margins of float32 */
+    double logit_error;          /* root of mean square error of the logits over their root of mean square */
+    const char *migration;       /* how scales of channels were moved: none, 0.15, 0.5, 0.95, fold; NULL: nowhere */
     double float_ms, integer_ms; /* of the whole model: one image on all threads */
 } vst_quantize_report;
 

@@ -22,26 +22,21 @@ vst_status vst_quantize_ranges(vst_quantization *out, const vst_model *model, co
     vsti_candidates candidates = {0};
     vst_dataset *sample = NULL;
     vst_loader *loader = NULL;
-    vsti_range *ranges = NULL;
-    vsti_means *means = NULL;
+    vsti_calibration calibration = {0};
+    const int batch = options->batch ? options->batch : BATCH;
     VST_TRY(vsti_candidates_find(&candidates, model));
-    ranges = vst_calloc((size_t)candidates.tap_count + 1, sizeof *ranges);
-    means = vst_calloc((size_t)candidates.tap_count + 1, sizeof *means);
-    if (!ranges || !means) VST_TRY(vst_fail_memory((size_t)candidates.tap_count * sizeof *ranges));
+    VST_TRY(vsti_calibration_create(&calibration, candidates.tap_count, batch));
     VST_TRY(vst_dataset_sample(data, wanted < count ? wanted : count, options->seed, &sample));
-    VST_TRY(vst_evaluation_loader(&loader, sample, model->config, options->batch ? options->batch : BATCH, 1,
-                                  &(vst_broken_rule){VST_BROKEN_SKIP, 1}));
-    VST_TRY(vsti_calibrate(model, &candidates, loader, options->batch ? options->batch : BATCH, stop, ranges, means));
-    VST_TRY(list_products(out, &candidates, ranges));
+    VST_TRY(vst_evaluation_loader(&loader, sample, model->config, batch, 1, &(vst_broken_rule){VST_BROKEN_SKIP, 1}));
+    VST_TRY(vsti_calibrate(model, &candidates, loader, stop, &calibration));
+    VST_TRY(list_products(out, &candidates, calibration.ranges));
     if (!out->count)
         VST_TRY(vst_fail(VST_ERROR_UNSUPPORTED, "%s has no layer that can compute on 8-bit integers",
                          model->config->variant));
 out:
     vst_loader_destroy(loader);
     vst_dataset_close(sample);
-    for (int t = 0; means && t < candidates.tap_count; t++) vst_free(means[t].exact);
-    vst_free(means);
-    vst_free(ranges);
+    vsti_calibration_clear(&calibration);
     vsti_candidates_clear(&candidates);
     return status;
 }

@@ -18,7 +18,7 @@ enum { HASH = 17 };
 
 /* What decides the result. */
 static void identify(char text[HASH], const vst_model *source, const vst_quantize_options *o) {
-    const double parts[] = {o->images, o->held_out, o->max_drop, o->batch, (double)o->seed};
+    const double parts[] = {o->images, o->held_out, o->max_drop, o->max_changed, o->batch, (double)o->seed};
     const uint64_t hash =
         XXH3_64bits_withSeed(vst_params_values(source->params), vst_params_total(source->params) * sizeof(float),
                              XXH3_64bits(parts, sizeof parts));

@@ -49,10 +49,9 @@ static vst_status check_table(work *self, const vst_recipe *recipe, const vst_ca
         return vst_fail(VST_ERROR_SHAPE, "%s: \"logits\" has %zu classes, the student %d", options->logits,
                         self->logits.classes, classes);
     if (!views)
-        return vst_fail(
-            VST_ERROR_ARGUMENT,
-            "augment.views is 0: every epoch has new views, for which there are no logits; set it to 1, or "
-            "to the number of views of the logits");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "augment.views is 0: every epoch has new views, for which there are no logits; set it to 1, or "
+                        "to the number of views of the logits");
     if (rank == 3 && self->logits.views != (uint64_t)views)
         return vst_fail(VST_ERROR_SHAPE, "%s: \"logits\" is of %llu views, and augment.views is %d", options->logits,
                         (unsigned long long)self->logits.views, views);

@@ -241,6 +241,25 @@ out:
     return status;
 }
 
+/* Before any data are read. */
+static vst_status check_precision(const vst_recipe *recipe) {
+    const struct {
+        const char *key;
+        int precision;
+    } keys[] = {{"run.precision", recipe->run.precision},
+                {"distill.teacher_precision", recipe->distill.teacher_precision}};
+    for (int i = 0; i < 2; i++) {
+        bool slow;
+        const vst_status status = vst_precision_check((vst_precision)keys[i].precision, &slow);
+        if (status != VST_OK) return vst_fail_in(status, "%s", keys[i].key);
+        if (slow)
+            vst_log(VST_LOG_WARNING,
+                    "%s is bf16, which this processor emulates, more slowly than f32: AVX512_BF16 or AMX is needed",
+                    keys[i].key);
+    }
+    return VST_OK;
+}
+
 vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options, vst_train_result *result) {
     vsti_team team = {0};
     *result = (vst_train_result){.teacher_top1 = NAN, .best_validation = NAN};
@@ -254,6 +273,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
         .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
     vst_status status = vsti_team_begin(&team, recipe->run.threads);
     t->progress.threads = team.threads;
+    if (status == VST_OK) status = check_precision(recipe);
     if (status == VST_OK) status = train(t, result);
     if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, VSTI_MEMORY_ADVICE " takes less memory");
     vsti_team_end(&team);

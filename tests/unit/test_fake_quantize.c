@@ -21,11 +21,11 @@ static const float x_values[VALUES] = {-3, -1.26f, -1.24f, -0.3f, 0, 0.04f, 0.06
 /* torch.fake_quantize_per_tensor_affine(x, 0.1, 12, 0, 255), and x.grad of dy = 1 … 12 */
 static const double y_values[VALUES] = {-1.2, -1.2, -1.2, -0.3, 0, 0, 0.1, 0.1, 1.7, 20, 24.2, 24.3},
                     x_gradient[VALUES] = {0, 0, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0};
-/* torch.fake_quantize_per_channel_affine(w, w.abs().amax(1) / 63, 0, 0, -63, 63) */
-static const float w_values[8] = {1.26f, -0.63f, 0.011f, 0.4f, -0.05f, 0.02f, 0.0004f, -0.0123f};
-static const double v_values[8] = {1.2599999904632568,    -0.6399999856948853,  0.019999999552965164,
-                                   0.3999999761581421,    -0.05000000074505806, 0.01984127052128315,
-                                   0.0007936508045531809, -0.011904762126505375};
+/* torch.fake_quantize_per_channel_affine(w, w.abs().amax(1) / 127, 0, 0, -127, 127): no neighbours sum to more */
+static const float w_values[8] = {1.26f, -0.6f, 0.011f, 0.4f, -0.05f, 0.02f, 0.0004f, -0.0123f};
+static const double v_values[8] = {1.2599999904632568,    -0.5952756404876709,  0.009921260178089142,
+                                   0.3968504071235657,    -0.05000000074505806, 0.020078741014003754,
+                                   0.0003937007859349251, -0.012204724363982677};
 
 START_TEST(numbers_of_pytorch) {
     vst_params *params;
@@ -98,9 +98,9 @@ START_TEST(bits_of_the_integers) {
     random_values(weight, OUT * INNER, -1, 1, 3);
     memset(weight, 0, INNER * sizeof *weight); /* a row of zeros, and one of denormal numbers */
     for (int i = INNER; i < 2 * INNER; i++) weight[i] = 1e-42f;
-    k->quantize_weights(&(vsti_weight_quantization){OUT, INNER, 1, 0}, NULL, weight, NULL, signed_integers, steps,
-                        shifts);
-    k->fake_quantize_weights(weight, got, OUT, INNER);
+    const vsti_weight_quantization shape = {.out = OUT, .inner = INNER, .window = 1, .input_scale = 1};
+    k->quantize_weights(&shape, NULL, weight, NULL, signed_integers, steps, shifts);
+    k->fake_quantize_weights(&shape, weight, got);
     for (int i = 0; i < OUT * INNER; i++)
         ck_assert_msg(got[i] == steps[i / INNER] * (float)signed_integers[i], "weight %d is %g", i, (double)got[i]);
 }

@@ -102,6 +102,28 @@ static void run(const subject *s, const float *x, const float *residual, const v
     destroy_context(context);
 }
 
+/* As the documentation of vst_quant_product says: channels (…, window) in pairs. */
+static void round_weight(vst_params *params, const char *name) {
+    const vst_param_info *info = vst_params_at(params, (size_t)vst_params_find(params, name));
+    float *w = vst_params_values(params) + info->offset;
+    const int64_t rows = info->shape.dim[0], channels = info->shape.dim[1], inner = (int64_t)info->count / rows,
+                  window = inner / channels;
+    for (int64_t o = 0; o < rows; o++, w += inner) {
+        double step = 0;
+        for (int64_t i = 0; i < inner; i++) step = fmax(step, fabs((double)w[i]) / 127);
+        for (int64_t c = 0; c + 1 < channels; c += 2)
+            for (int64_t k = 0; k < window; k++)
+                step = fmax(step, fabs((double)w[c * window + k] + (double)w[(c + 1) * window + k]) / 128);
+        for (int64_t i = 0; i < inner; i++) w[i] = (float)rint((double)w[i] / step);
+        for (int64_t c = 1; c < channels; c += 2)
+            for (int64_t k = c * window; k < (c + 1) * window; k++) {
+                const float sum = w[k] + w[k - window];
+                if (fabsf(sum) > 128) w[k] -= copysignf(1, sum);
+            }
+        for (int64_t i = 0; i < inner; i++) w[i] = (float)((double)w[i] * step);
+    }
+}
+
 /* x and the weight, rounded as the documentation of vst_quant_product says. */
 static void round_operands(const subject *s, const vst_quant_product *product, float *x) {
     for (size_t i = 0; i < s->inputs; i++) {
@@ -109,15 +131,7 @@ static void round_operands(const subject *s, const vst_quant_product *product, f
         q = q < 0 ? 0 : q > 255 ? 255 : q;
         x[i] = (float)((q - product->zero_point) * (double)product->scale);
     }
-    const vst_param_info *weight = vst_params_at(s->params, (size_t)vst_params_find(s->params, "layer.weight"));
-    float *w = vst_params_values(s->params) + weight->offset;
-    const size_t rows = (size_t)weight->shape.dim[0], inner = weight->count / rows;
-    for (size_t o = 0; o < rows; o++) {
-        double most = 0;
-        for (size_t i = 0; i < inner; i++) most = fmax(most, fabs((double)w[o * inner + i]));
-        for (size_t i = 0; i < inner; i++)
-            w[o * inner + i] = (float)(rint((double)w[o * inner + i] / (most / 63)) * (most / 63));
-    }
+    round_weight(s->params, "layer.weight");
     vst_params_changed(s->params);
 }
 
@@ -132,17 +146,35 @@ static const layer layers[] = {
     {.in = 20, .out = 12, .side = 5, .kernel = 1, .stride = 2, .zero_point = 200, .bias = true},
     /* Images whose layouts coincide: of one pixel, as squeeze-and-excitation reads, and of one channel. */
     {.in = 48, .out = 12, .side = 1, .kernel = 1, .stride = 1, .zero_point = 90, .bias = true},
-    {.in = 1, .out = 16, .side = 8, .kernel = 4, .stride = 4, .zero_point = 90, .bias = true}};
+    {.in = 1, .out = 16, .side = 8, .kernel = 4, .stride = 4, .zero_point = 90, .bias = true},
+    {.in = 15, .out = 9, .side = 6, .kernel = 3, .stride = 1, .padding = 1, .norm = true},
+    {.in = 14, .out = 6, .side = 6, .kernel = 3, .stride = 1, .padding = 1, .groups = 2}};
+
+/* Weights of one sign, for inputs that are all large: sums of two products in 16 bits would overflow first. */
+static void make_heavy(const subject *s) {
+    const vst_param_info *weight = vst_params_at(s->params, (size_t)vst_params_find(s->params, "layer.weight"));
+    float *w = vst_params_values(s->params) + weight->offset;
+    for (size_t i = 0; i < weight->count; i++) w[i] = fabsf(w[i]);
+    vst_params_changed(s->params);
+}
+
+/* Each test is a process of its own, in which oneDNN reads this first. */
+static const char *const widths[] = {"ALL", "AVX512_CORE", "AVX2"};
+enum { LAYERS = sizeof layers / sizeof *layers, WIDTHS = sizeof widths / sizeof *widths };
 
 START_TEST(products_are_those_of_rounded_operands) {
-    const layer *l = &layers[_i];
+    const layer *l = &layers[_i % LAYERS];
+    const bool heavy = _i / LAYERS / WIDTHS;
+    ck_assert_int_eq(setenv("ONEDNN_MAX_CPU_ISA", widths[_i / LAYERS % WIDTHS], 1), 0);
     subject s = build(l);
     float *x = vst_alloc(s.inputs * sizeof *x), *residual = vst_alloc(s.outputs * sizeof *residual),
           *got = vst_alloc(s.outputs * sizeof *got), *want = vst_alloc(s.outputs * sizeof *want);
     const vst_quant_product product = {"layer", 0.011f, l->zero_point};
     const vst_quant quant = {.products = &product, .product_count = 1};
     disturb(&s);
-    random_values(x, s.inputs, -0.011 * (l->zero_point + 9), 0.011 * (255 - l->zero_point + 9), 3);
+    if (heavy) make_heavy(&s);
+    random_values(x, s.inputs, 0.011 * (heavy ? 230 - l->zero_point : -l->zero_point - 9),
+                  0.011 * (255 - l->zero_point + 9), 3);
     random_values(residual, s.outputs, -1, 1, 4);
     run(&s, x, residual, &quant, got);
     round_operands(&s, &product, x);
@@ -181,6 +213,132 @@ START_TEST(products_in_a_row_stay_on_integers) {
     }
     ck_assert_int_eq(quantised, 1);
     destroy_context(context);
+    clear(&s);
+}
+END_TEST
+
+/* ---- values that are uint8 between products ---- */
+
+/* Rounds the weights of all layers, as products on integers have them. */
+static void round_weights(vst_params *params) {
+    for (size_t p = 0; p < vst_params_count(params); p++) {
+        const vst_param_info *info = vst_params_at(params, p);
+        const size_t length = strlen(info->name);
+        if (length < 6 || strcmp(info->name + length - 6, "weight") != 0 || info->shape.rank < 2) continue;
+        float *w = vst_params_values(params) + info->offset;
+        const size_t rows = (size_t)info->shape.dim[0], inner = info->count / rows;
+        for (size_t o = 0; o < rows; o++) {
+            float most = 0;
+            for (size_t i = 0; i < inner; i++) most = fmaxf(most, fabsf(w[o * inner + i]));
+            for (size_t i = 0; i < inner; i++) w[o * inner + i] = rintf(w[o * inner + i] / (most / 63)) * (most / 63);
+        }
+    }
+}
+
+/* A graph "x" -> out, what its products read, and which of these values the float32 program rounds, too. */
+typedef struct chain {
+    const char *name;
+    void (*build)(subject *s);
+    vst_quant_product products[8];
+    size_t product_count;
+    vst_quant_entry rounded[8];
+    size_t rounded_count;
+} chain;
+
+static vst_value convolve(subject *s, vst_value x, const char *name, int out, int kernel) {
+    vst_value y = {0};
+    VST_SCOPE (s->graph, "%s", name)
+        y = vst_conv2d(s->graph, x,
+                       (vst_conv2d_options){.out = out, .kernel = kernel, .padding = kernel / 2, .bias = true});
+    return y;
+}
+
+static vst_value tapped(subject *s, const char *name, vst_value x) {
+    vst_tap(s->graph, name, x);
+    return x;
+}
+
+/* Two residual blocks; the first one's shortcut has a convolution, whose output nothing but the sum reads. */
+static void build_blocks(subject *s) {
+    const vst_value x = tapped(s, "in", vst_relu(s->graph, vst_input(s->graph, "x", VST_SHAPE(2, 16, 6, 6))));
+    vst_value y = tapped(s, "a", vst_relu(s->graph, convolve(s, x, "a", 16, 3)));
+    y = vst_add(s->graph, convolve(s, y, "b", 32, 1), convolve(s, x, "down", 32, 1));
+    const vst_value z = tapped(s, "first", vst_relu(s->graph, y));
+    y = tapped(s, "c", vst_relu(s->graph, convolve(s, z, "c", 16, 3)));
+    y = tapped(s, "second", vst_relu(s->graph, vst_add(s->graph, convolve(s, y, "d", 32, 1), z)));
+    s->out = convolve(s, y, "e", 8, 1);
+}
+
+/* A transformer's block, without its residual sums, which are float32. */
+static void build_tokens(subject *s) {
+    vst_value x = vst_input(s->graph, "x", VST_SHAPE(2, 10, 48));
+    VST_SCOPE (s->graph, "norm") x = vst_layer_norm(s->graph, x, (vst_norm_options){0});
+    vst_tap(s->graph, "normed", x);
+    VST_SCOPE (s->graph, "qkv") x = vst_linear(s->graph, x, (vst_linear_options){.features = 144, .bias = true});
+    x = tapped(s, "mixed", vst_attention(s->graph, x, 3, 0));
+    VST_SCOPE (s->graph, "proj") s->out = vst_linear(s->graph, x, (vst_linear_options){.features = 48});
+}
+
+static const float fine = 0.004f, coarse = 0.02f;
+#define ROUNDED(tap, scale, zero) {tap, VST_U8, &(scale), 1, zero}
+static const chain chains[] = {
+    {"blocks",
+     build_blocks,
+     {{"a", 0.004f, 0}, {"down", 0.004f, 0}, {"b", 0.004f, 0}, {"c", 0.02f, 0}, {"d", 0.004f, 0}, {"e", 0.02f, 0}},
+     6,
+     {ROUNDED("in", fine, 0), ROUNDED("a", fine, 0), ROUNDED("first", coarse, 0), ROUNDED("c", fine, 0),
+      ROUNDED("second", coarse, 0)},
+     5},
+    {"tokens",
+     build_tokens,
+     {{"qkv", 0.02f, 128}, {"proj", 0.004f, 100}},
+     2,
+     {ROUNDED("normed", coarse, 128), ROUNDED("mixed", fine, 100)},
+     2}};
+
+/* Runs the graph; *conversions becomes the number of steps that only quantise or dequantise. */
+static void run_chain(const subject *s, const float *x, const vst_quant *quant, float *y, int *conversions) {
+    vst_context *context =
+        create_context(s->graph, &s->out, 1, &(vst_program_options){.mode = VST_INFER, .quant = quant});
+    memcpy(vst_context_input(context, "x"), x, s->inputs * sizeof *x);
+    ck_ok(vst_context_run(context, 0));
+    memcpy(y, vst_context_output(context, 0), s->outputs * sizeof *y);
+    *conversions = 0;
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
+        vst_profile_row row;
+        vst_context_profile_at(context, i, &row);
+        *conversions += strstr(row.name, "quantize") != NULL;
+        ck_assert_msg(strncmp(row.implementation, "ref", 3) != 0, "%s is %s", row.name, row.implementation);
+    }
+    destroy_context(context);
+}
+
+/* What stays uint8 between the steps has the values that a float32 program has that rounds it and the weights. */
+START_TEST(values_between_products) {
+    const chain *c = &chains[_i];
+    static const int most_conversions[] = {2, 0}; /* of the input, and of the sum with the shortcut's convolution */
+    subject s = {0};
+    int conversions, ignored;
+    ck_ok(vst_params_create(&s.params));
+    ck_ok(vst_graph_create(&s.graph, s.params));
+    c->build(&s);
+    ck_ok(vst_graph_finish(s.graph));
+    ck_ok(vst_params_allocate(s.params, false, 7));
+    round_weights(s.params);
+    vst_params_changed(s.params);
+    const vst_shape in = vst_shape_at(s.graph, vst_find(s.graph, "x")), out = vst_shape_at(s.graph, s.out);
+    s.inputs = (size_t)vst_shape_count(&in);
+    s.outputs = (size_t)vst_shape_count(&out);
+    float *x = vst_alloc(s.inputs * sizeof *x), *got = vst_alloc(s.outputs * sizeof *got),
+          *want = vst_alloc(s.outputs * sizeof *want);
+    random_values(x, s.inputs, -1, 1, 3);
+    run_chain(&s, x, &(vst_quant){.products = c->products, .product_count = c->product_count}, got, &conversions);
+    run_chain(&s, x, &(vst_quant){.entries = c->rounded, .count = c->rounded_count}, want, &ignored);
+    ck_assert_msg(conversions <= most_conversions[_i], "%s: %d conversions", c->name, conversions);
+    ck_assert_all_close(c->name, got, want, s.outputs, (tolerance){2e-5, 2e-5, false});
+    vst_free(x);
+    vst_free(got);
+    vst_free(want);
     clear(&s);
 }
 END_TEST
@@ -430,8 +588,9 @@ int main(void) {
     TCase *cases = tcase_create("quantize");
     tcase_set_timeout(cases, 120);
     tcase_add_checked_fixture(cases, set_up, leave_own_folder);
-    tcase_add_loop_test(cases, products_are_those_of_rounded_operands, 0, sizeof layers / sizeof *layers);
+    tcase_add_loop_test(cases, products_are_those_of_rounded_operands, 0, 2 * WIDTHS * LAYERS);
     tcase_add_test(cases, products_in_a_row_stay_on_integers);
+    tcase_add_loop_test(cases, values_between_products, 0, sizeof chains / sizeof *chains);
     tcase_add_test(cases, impossible_products);
     tcase_add_loop_test(cases, a_file_answers_as_the_model_in_memory, 0, sizeof models / sizeof *models);
     tcase_add_test(cases, a_budget_is_kept);

@@ -3,46 +3,66 @@
 
 #include "vision/kernels/exact.h"
 
-static inline float largest_of(const float *x, int64_t n) {
-    float most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const float size = x[i] < 0 ? -x[i] : x[i];
-        if (size > most) most = size;
+static inline float size_of(float x) { return x < 0 ? -x : x; }
+static inline float larger(float a, float b) { return a > b ? a : b; }
+
+/* The place of the neighbour of column i; -1: none. */
+static inline int64_t neighbour(const vsti_weight_quantization *s, int64_t i) {
+    const int64_t channel = i / s->window;
+    return channel % 2 ? i - s->window : channel + 1 < s->inner / s->window ? i + s->window : -1;
+}
+
+/* The least step with which a row is within the levels and its neighbours' sums within theirs. */
+static float step_of(const vsti_weight_quantization *s, const float *row) {
+    float most = 0, sum = 0;
+    for (int64_t i = 0; i < s->inner; i++) {
+        const int64_t other = neighbour(s, i);
+        most = larger(most, size_of(row[i]));
+        if (other > i) sum = larger(sum, size_of(row[i] + row[other]));
     }
-    return most;
+    const float step = larger(most / VSTI_WEIGHT_LEVELS, sum / VSTI_PAIR_LEVELS);
+    return step > FLT_MIN ? step : 1; /* denormal ones are 0 */
 }
 
-static inline float step_of(const float *row, int64_t n) {
-    const float most = largest_of(row, n);
-    return most > VSTI_WEIGHT_LEVELS * FLT_MIN ? most / VSTI_WEIGHT_LEVELS : 1; /* denormal ones are 0 */
+/* To nearest, ties to even. Where both neighbours are rounded up their sum may be one too large; beside: the integer of
+ * the one before, or 0. */
+static inline float rounded(float x, float step, float beside) {
+    const float q = x / step + 12582912.0f - 12582912.0f;
+    if (q + beside > VSTI_PAIR_LEVELS) return q - 1;
+    return q + beside < -VSTI_PAIR_LEVELS ? q + 1 : q;
 }
-
-/* To nearest, ties to even. */
-static inline float rounded(float x, float step) { return x / step + 12582912.0f - 12582912.0f; }
 
 /* Integers of one row; returns their sum. */
-static inline int64_t quantize_row(const float *x, float step, int8_t *q, int64_t n) {
+static int64_t quantize_row(const vsti_weight_quantization *s, const float *row, float step, int8_t *q) {
     int64_t sum = 0;
-    for (int64_t i = 0; i < n; i++) {
-        q[i] = (int8_t)rounded(x[i], step);
+    for (int64_t i = 0; i < s->inner; i++) {
+        const int64_t other = neighbour(s, i);
+        q[i] = (int8_t)rounded(row[i], step, other >= 0 && other < i ? q[other] : 0);
         sum += q[i];
     }
     return sum;
 }
 
-void K(fake_quantize_weights)(const float *x, float *y, int64_t out, int64_t inner) {
-#pragma omp parallel for schedule(static) if (out * inner > VSTI_PARALLEL)
-    for (int64_t o = 0; o < out; o++) {
-        const float step = step_of(x + o * inner, inner);
-        for (int64_t i = o * inner; i < (o + 1) * inner; i++) y[i] = step * rounded(x[i], step);
+void K(fake_quantize_weights)(const vsti_weight_quantization *s, const float *x, float *y) {
+#pragma omp parallel for schedule(static) if (s->out * s->inner > VSTI_PARALLEL)
+    for (int64_t o = 0; o < s->out; o++) {
+        const float *row = x + o * s->inner;
+        float *to = y + o * s->inner;
+        const float step = step_of(s, row);
+        for (int64_t i = 0; i < s->inner; i++) {
+            const int64_t other = neighbour(s, i);
+            to[i] = rounded(row[i], step, other >= 0 && other < i ? to[other] : 0);
+        }
+        for (int64_t i = 0; i < s->inner; i++) to[i] *= step;
     }
 }
 
 void K(quantize_weights)(const vsti_weight_quantization *s, const vsti_batch_norm *norm, const float *weight,
                          const float *bias, int8_t *q, float *scales, float *shifts) {
     for (int64_t o = 0; o < s->out; o++) {
-        const float step = step_of(weight + o * s->inner, s->inner);
-        const int64_t sum = quantize_row(weight + o * s->inner, step, q + o * s->inner, s->inner);
+        const float *row = weight + o * s->inner;
+        const float step = step_of(s, row);
+        const int64_t sum = quantize_row(s, row, step, q + o * s->inner);
         double scale = (double)step * (double)s->input_scale;
         double shift = (bias ? (double)bias[o] : 0) - scale * (double)s->input_zero_point * (double)sum;
         if (norm) {

@@ -89,25 +89,22 @@ vst_value vst_fake_quantize(vst_graph *g, vst_value x, double scale, int zero_po
 
 /* ---- weights ---- */
 
-typedef struct sizes {
-    int64_t out, inner;
-} sizes;
-
 static void run_weight(void *const *buffers, const void *raw, const vsti_run *state) {
     (void)state;
-    const sizes *s = raw;
-    vsti_get_kernels()->fake_quantize_weights(buffers[0], buffers[1], s->out, s->inner);
+    vsti_get_kernels()->fake_quantize_weights(raw, buffers[0], buffers[1]);
 }
 
 static void lower_weight(vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    const sizes s = {shape->dim[0], vst_shape_count(shape) / shape->dim[0]};
+    const int64_t inner = vst_shape_count(shape) / shape->dim[0];
+    const vsti_weight_quantization s = {
+        .out = shape->dim[0], .inner = inner, .window = shape->rank > 1 ? inner / shape->dim[1] : inner};
     const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
                                    vsti_write(lowering, node->outputs[0], VSTI_PLAIN)};
     vsti_kernel_step(lowering, vsti_kernel_name(), run_weight, &s, sizeof s, buffers, 2);
 }
 
-/* The largest value of a row is one of the integers: nothing is cut off. */
+/* Nothing of a row is cut off. */
 static void gradient_of_weight(vsti_gradients *gradients, const vsti_node *node) {
     vsti_add_gradient(gradients, vsti_input_of(node, 0), vsti_incoming(gradients, node, 0));
 }
