@@ -1,5 +1,5 @@
-/* vistill bench: how fast this machine trains and classifies, as a share of its matrix multiplication and, with --peer,
- * beside PyTorch in the same run. */
+/* vistill bench: speed of training and inference relative to matrix multiplication and, with --peer, to others in the
+ * same run. */
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,7 +40,7 @@ static const struct {
     [VST_BENCH_OPENVINO] = {"openvino", "OpenVINO"},
 };
 
-/* What is measured if no model is named: the two trainings that the project is judged by, and two small models.
+/* The default cases: two training benchmarks of DeiT, and two small models.
  */
 static const struct {
     const char *variant;
@@ -78,7 +78,7 @@ out:
     return status;
 }
 
-/* --set KEY=VALUE holds for every named model. */
+/* --set KEY=VALUE applies to every named model. */
 static vst_status apply_settings(session *s, const vst_arguments *arguments) {
     vst_status status = VST_OK;
     int count;
@@ -155,7 +155,7 @@ out:
 
 /* ---- measuring ---- */
 
-/* The peer, or our float32, ours and the matrix product in turn, round after round. */
+/* Measures the peer (or our own float32), Vistill and the matrix product alternately in each round. */
 static vst_status measure(session *s, entry *e, vst_progress *progress, uint64_t *done) {
     e->sides[GEMM].which = (vst_bench_case){.kind = VST_BENCH_GEMM, .threads = e->which.threads};
     e->sides[OURS].which = e->sides[PEER].which = e->which;
@@ -379,8 +379,7 @@ static vst_status measure_loader(const vst_arguments *arguments) {
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "bench loader: give one data set, a folder or tar files of images"));
     for (int i = 0; foreign[i]; i++)
         if (vst_flag_given(arguments, foreign[i]))
-            VST_TRY(
-                vst_fail(VST_ERROR_ARGUMENT, "--%s is about models, it does not go with `bench loader`", foreign[i]));
+            VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "--%s cannot be used with `bench loader`", foreign[i]));
     VST_TRY(vst_flag_int(arguments, "threads", 1, 64, &options.threads));
     VST_TRY(vst_flag_int(arguments, "rounds", 1, MAX_ROUNDS, &options.rounds));
     VST_TRY(vst_bench_loader(&options, rows));
@@ -410,31 +409,32 @@ out:
 }
 
 static const vst_flag flags[] = {
-    {"batch", 'b', "N", "images in a step; else 32, or what suits the default models"},
-    {"infer", 0, NULL, "inference in place of training steps"},
-    {"int8", 0, NULL, "with --infer: float32 and 8-bit integers, of random weights, on each side"},
+    {"batch", 'b', "N", "batch size; 32 by default, that of each default model without MODEL"},
+    {"infer", 0, NULL, "measure inference instead of training steps"},
+    {"int8", 0, NULL, "with --infer: float32 and 8-bit integers, with random weights, on each side"},
     {"peer", 0, "PYTHON", "measure PyTorch (loader: Pillow) beside it: an interpreter with torch and timm"},
     {"runtime", 0, "NAME", "of the peer: pytorch; with --infer onnxruntime or openvino, both with --int8"},
-    {"precision", 0, "TYPE", "of the products: f32, the default, or bf16, beside f32 if there is no peer"},
-    {"profile", 0, NULL, "where the time of a step goes, by operation"},
+    {"precision", 0, "TYPE", "precision of products: f32, the default, or bf16, compared with f32 without a peer"},
+    {"profile", 0, NULL, "show the time of a step by operation"},
     {"rounds", 0, "N", "rounds of half a second each (loader: of all images), 8 by default"},
-    {"set", 's', "KEY=VALUE", "changes an option of the models, such as depth=6; can be repeated"},
-    {"threads", 't', "N", "threads, on both sides; all processors by default"},
+    {"set", 's', "KEY=VALUE", "set an option of the models, such as depth=6; can be repeated"},
+    {"threads", 't', "N", "number of threads, of the peer too; all processors by default"},
     {0}};
 
 extern const vst_command vsti_command_bench;
 const vst_command vsti_command_bench = {
     .name = "bench",
     .words = "[MODEL… | loader DATA]",
-    .summary = "measure training, inference or loading, alone or beside PyTorch, Pillow and timm",
+    .summary = "measure training, inference or loading, alone or against PyTorch, Pillow and timm",
     .help =
-        "Each model runs in a process of its own, in turn with a large matrix product (what the machine can do) and "
+        "Each model runs in its own process, alternating with a large matrix product (the machine's peak rate) and "
         "the\n"
-        "peer, so that ratios hold while the machine's speed drifts. Peak MB is the process's resident memory.\n"
-        "`bench loader DATA` measures how fast the image files of a data set become what a model gets: decoding, "
-        "DeiT's\n"
-        "training transform and that of evaluation, each from decoded images and from files (decoding included), to\n"
-        "normalised floats, on one core and on --threads; the peer is Pillow with timm.",
+        "peer, so that ratios are valid while the machine's speed drifts. Peak MB is the resident memory of the "
+        "process.\n"
+        "`bench loader DATA` measures loading the images of a data set: decoding, and DeiT's training transform and "
+        "the\n"
+        "evaluation transform, from decoded images and from files (decoding included), to normalised floats, on one\n"
+        "core and on --threads; the peer is Pillow with timm.",
     .flags = flags,
     .minimum = 0,
     .maximum = -1,

@@ -1,4 +1,4 @@
-/* `vistill doctor`: whether this machine is fit, and what is missing. */
+/* `vistill doctor`: checks the machine and lists what is missing. */
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,7 +157,7 @@ static void examine_disk(examination *e) {
     note(e, gigabytes < 0.1 ? FAIL : gigabytes < 1 || !writable ? WARN : OK, "disk", text);
 }
 
-/* Is there such a program in PATH? */
+/* Whether PATH has this program. */
 static bool has_program(const char *name) {
     const char *path = getenv("PATH");
     char file[4096];

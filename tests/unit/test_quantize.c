@@ -510,6 +510,56 @@ static vst_status whole_life(const vst_dataset *data) {
     return status;
 }
 
+/* Writes the tensors of int8.safetensors with this format and this quantisation. */
+static void write_altered(const char *path, const char *format, const char *quantization) {
+    enum { TENSORS = 256 };
+    static vst_tensor tensors[TENSORS];
+    vst_safetensors *file;
+    ck_ok(vst_safetensors_open(&file, "int8.safetensors", NULL));
+    const size_t count = vst_safetensors_count(file);
+    ck_assert_uint_le(count, TENSORS);
+    for (size_t i = 0; i < count; i++) tensors[i] = *vst_safetensors_at(file, i);
+    const vst_metadata metadata[] = {{"vistill.format", format},
+                                     {"vistill.model", vst_safetensors_metadata(file, "vistill.model")},
+                                     {"vistill.classes", vst_safetensors_metadata(file, "vistill.classes")},
+                                     {"vistill.quantization", quantization}};
+    ck_ok(vst_safetensors_write(path, tensors, count, metadata, 4));
+    vst_safetensors_close(file);
+}
+
+/* Integers without the scales of their layers, and scales of layers that have no integers. */
+START_TEST(integers_that_fit_no_layer_are_refused) {
+    static const struct {
+        const char *format, *layer, *text;
+    } cases[] = {
+        {"2", "blocks.0.attn.qkv", NULL},
+        {"1", "blocks.0.attn.qkv", "its vistill.format is '1', which has no 8-bit weights, but "},
+        {"2", "nobody", "altered.safetensors: vistill.quantization names the layer 'nobody', which the model does not"},
+        {"2", "norm", "names the layer 'norm', whose weight is not stored as 8-bit integers"}};
+    vst_dataset *data;
+    vst_model model, *read;
+    vst_quantize_report report = {0};
+    write_data(60);
+    make_model(&model, models[0].name, models[0].settings);
+    ck_ok(vst_dataset_open(&data, "data", "train", NULL));
+    ck_ok(vst_quantize(&model, data, &(vst_quantize_options){.max_drop = -1}, NULL, &report));
+    write_model(&model, "int8.safetensors");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[300];
+        snprintf(text, sizeof text, "{\"products\": [{\"name\": \"%s\", \"scale\": 0.1, \"zero_point\": 128}]}",
+                 cases[i].layer);
+        write_altered("altered.safetensors", cases[i].format, text);
+        const vst_status status = vst_model_read(&read, "altered.safetensors");
+        ck_assert_int_eq(status, cases[i].text ? VST_ERROR_FORMAT : VST_OK);
+        if (cases[i].text) ck_assert_msg(strstr(vst_error_message(), cases[i].text), "%s", vst_error_message());
+        vst_model_destroy(read);
+    }
+    vst_quantize_report_clear(&report);
+    vst_dataset_close(data);
+    clear_model(&model);
+}
+END_TEST
+
 /* An error, never a crash or a leak, and the weights as they were. */
 START_TEST(failing_allocations) {
     vst_dataset *data;
@@ -544,6 +594,7 @@ int main(void) {
     tcase_add_test(cases, impossible_products);
     tcase_add_loop_test(cases, a_file_answers_as_the_model_in_memory, 0, sizeof models / sizeof *models);
     tcase_add_test(cases, a_budget_is_kept);
+    tcase_add_test(cases, integers_that_fit_no_layer_are_refused);
     tcase_add_test(cases, failing_allocations);
     return run_suite("quantize", cases);
 }
