@@ -76,7 +76,7 @@ expect 0 '^evaluate, files +[0-9]+$' -t 1 --rounds 1 loader "$folder/images"
 expect 0 '^train as DeiT, files +[0-9]+ +[0-9]+ +[0-9.]+ +0 +[0-9]{5,}\.[0-9]+ ' -t 2 --rounds 1 --peer "$folder/loads" loader "$folder/images"
 expect 0 '^train as DeiT, decoded images +[0-9]+ +0 +[0-9]{5,}\.[0-9]+ ' -t 1 --rounds 1 --peer "$folder/loads" loader "$folder/images"
 expect 1 'breaks ended without an answer' --rounds 1 --peer "$folder/breaks" loader "$folder/images"
-expect 1 '--infer is about models' --infer loader "$folder/images"
+expect 1 '--infer cannot be used with' --infer loader "$folder/images"
 expect 1 'give one data set' loader
 expect 1 'nosuch' loader "$folder/nosuch"
 expect 1 'unknown key "dept"|unknown .*"dept"' -s dept=8 resnet20_cifar
