@@ -103,6 +103,12 @@ static void show_log(vst_log_level level, const char *text, void *user) {
 
 /* ---- Help ---- */
 
+/* The width of help: that of the terminal, or 80 columns. */
+static int help_columns(void) {
+    const int columns = vst_terminal_width(stdout);
+    return columns > 0 ? columns : 80;
+}
+
 static int help_all(void) {
     vst_table *table = NULL;
     vst_status status = VST_OK;
@@ -111,7 +117,7 @@ static int help_all(void) {
         "Usage: vistill COMMAND …\n\n",
         VST_VERSION);
     VST_TRY(vst_table_create(&table, (const char *[]){"command", "what it does", NULL}));
-    vst_table_wrap(table, vst_terminal_width(stdout));
+    vst_table_wrap(table, help_columns());
     for (size_t i = 0; i < vsti_command_count; i++) {
         vst_table_cell(table, "  %s", vsti_command_table[i]->name);
         vst_table_cell(table, "%s", vsti_command_table[i]->summary);
@@ -142,11 +148,11 @@ static size_t hanging(const char *line) {
     return 0;
 }
 
-/* Prints the text unchanged, or on a terminal with prose reflowed and list items wrapped. */
+/* Prints the text with prose reflowed and list items wrapped. */
 static void write_help(const char *help) {
-    const int columns = vst_terminal_width(stdout);
+    const int columns = help_columns();
     char text[4096];
-    while (columns > 0 && *help) {
+    while (*help) {
         const size_t indent = hanging(help);
         size_t used = 0;
         for (bool more = true; more;) {
@@ -160,7 +166,6 @@ static void write_help(const char *help) {
         printf("%.*s", (int)indent, text);
         vst_text_write(stdout, text + indent, (int)indent, columns - (int)indent);
     }
-    if (*help) printf("%s\n", help);
 }
 
 static int help_one(const vst_command *command) {
@@ -174,7 +179,7 @@ static int help_one(const vst_command *command) {
         printf("\n");
     }
     VST_TRY(vst_table_create(&table, (const char *[]){"Options", "", NULL}));
-    vst_table_wrap(table, vst_terminal_width(stdout));
+    vst_table_wrap(table, help_columns());
     for (const vst_flag *flag = command->flags; flag && flag->name; flag++) flag_row(table, flag);
     flag_row(table, &vst_help_flag);
     VST_TRY(vst_table_write(table, stdout));

@@ -16,7 +16,7 @@ typedef struct vst_command {
     const char *name;      /* "train" */
     const char *words;     /* of the usage line: "RECIPE"; its flags are added from the table */
     const char *summary;   /* one line for `vistill help`: "train a model …", no full stop */
-    const char *help;      /* paragraphs for `vistill help train`, lines of at most 100 characters; NULL: none */
+    const char *help;      /* paragraphs for `vistill help train`, reflowed when printed; NULL: none */
     const vst_flag *flags; /* ends with {0}; NULL: none */
     int minimum, maximum;  /* number of words; maximum -1: any number */
     int (*run)(const vst_arguments *arguments); /* returns the exit code */
