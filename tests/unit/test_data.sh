@@ -24,7 +24,7 @@ expect 0 "train: 20 samples, 0 broken, all of 2 x 2 pixels" "$vistill" data chec
 "$vistill" data pack idx -o same --resize 4 > out # they have four rows
 grep -q "20 samples in 1 shard, 0.1 MB, 0 made smaller" out || fail "--resize 4: $(cat out)"
 cmp same/train-000000.tar shards/train-000000.tar
-expect 2 "--quality without --resize" "$vistill" data pack idx -o none --quality 80
+expect 2 "--quality needs --resize" "$vistill" data pack idx -o none --quality 80
 expect 1 "--quality" "$vistill" data pack idx -o none --resize 4 --quality 101
 expect 1 "--resize" "$vistill" data pack idx -o none --resize 0
 [ ! -e none ] || fail "a refused pack makes its folder"

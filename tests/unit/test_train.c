@@ -1117,7 +1117,7 @@ START_TEST(used_folder) {
     ck_assert_int_eq(fresh.steps, EPOCHS * STEPS);
     same_runs("whole", "run", EPOCHS);
     run_fine((session){.recipe = teacher_recipe, .resume = true, .force = true});
-    expect_said("another recipe's run: it begins anew");
+    expect_said("a run of another recipe, which is overwritten");
 }
 END_TEST
 
