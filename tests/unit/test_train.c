@@ -169,7 +169,7 @@ START_TEST(teacher_of_another_size) {
     ck_ok(run(&s));
     ck_assert_double_ge(s.result.teacher_top1, 95);
     ck_assert_double_ge(s.result.test_top1, 95);
-    expect_said("resized to its 16 x 16");
+    expect_said("resized to 16 x 16");
     expect_said("epoch 10/10: loss ");
     if (_i) expect_said("mixup 0.4");
 }
@@ -351,7 +351,7 @@ START_TEST(imagenet_recipes) {
     expect_said("logits_dist  <- teacher's logits, distance hard, weight 0.5");
     run_fine((session){.recipe = larger, .output = "larger"});
     expect_said("resized to the model's grid: pos_embed");
-    expect_said("resized to its 32 x 32 pixels");
+    expect_said("resized to 32 x 32 pixels");
     run_fine((session){.recipe = third, .output = "third"});
     run_fine((session){.recipe = distilled, .output = "none", .dry_run = true});
 }
