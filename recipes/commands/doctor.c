@@ -124,8 +124,7 @@ static void examine_waiting(examination *e) {
         note(e, OK, "waiting", text);
         return;
     case VSTI_WAITING_LIMITED:
-        note(e, WARN, "waiting",
-             "threads spin, also beside busy programs (OMP_THREAD_LIMIT); OMP_WAIT_POLICY=passive: they sleep");
+        note(e, WARN, "waiting", "threads always spin (OMP_THREAD_LIMIT); see OMP_WAIT_POLICY");
         return;
     }
 }

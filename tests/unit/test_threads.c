@@ -144,7 +144,7 @@ static void run_for(double seconds, double denied) {
     const int processors = omp_get_num_procs() < 2 ? 1 : 2;
     vsti_threads_clock begin = vsti_threads_run_begins();
     begin.time -= seconds;
-    if (begin.used >= 0) begin.used -= (processors - denied) * seconds;
+    begin.used -= (processors - denied) * seconds;
     vsti_threads_run_ends(&begin);
 }
 

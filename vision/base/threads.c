@@ -204,7 +204,10 @@ static double look(double begun, double time) {
 static double team_seconds(void) {
     double sum = 0;
 #pragma omp parallel reduction(+ : sum)
-    sum += seconds_of(CLOCK_THREAD_CPUTIME_ID);
+    {
+#pragma omp barrier /* waiting for a thread that is late is no part of a run that begins */
+        sum += seconds_of(CLOCK_THREAD_CPUTIME_ID);
+    }
     return sum;
 }
 
@@ -229,19 +232,21 @@ static bool may_adapt(void) { return omp_get_max_threads() > 1 && vsti_waiting_p
 
 vsti_threads_clock vsti_threads_run_begins(void) {
     if (!may_adapt()) return (vsti_threads_clock){0};
-    const double used = vsti_threads_are_parked() ? -1 : team_seconds();
-    return (vsti_threads_clock){vst_seconds(), used};
+    vsti_threads_clock begin = {.spins = !vsti_threads_are_parked()};
+    if (begin.spins) begin.used = team_seconds();
+    begin.time = vst_seconds();
+    return begin;
 }
 
 void vsti_threads_run_ends(const vsti_threads_clock *begin) {
     if (!may_adapt()) return;
-    const double used = begin->used < 0 ? 0 : team_seconds() - begin->used, time = vst_seconds();
+    const double used = begin->spins ? team_seconds() - begin->used : 0, time = vst_seconds();
     pthread_mutex_lock(&self.mutex);
     bool parked = self.parked;
     if (parked) {
         const double rate = look(begin->time, time);
         if (rate >= 0 && rate < lonely && time - self.since >= self.least) parked = false;
-    } else if (begin->used >= 0) {
+    } else if (begin->spins) {
         parked = is_denied(time - begin->time, used, omp_get_max_threads());
     }
     self.ran = time;

@@ -34,7 +34,8 @@ VST_NODISCARD vst_status vsti_team_begin(vsti_team *team, int threads);
 void vsti_team_end(const vsti_team *team);
 
 typedef struct vsti_threads_clock {
-    double time, used; /* seconds: of the clock, and of processors by the team (negative: threads are parked) */
+    bool spins;        /* no threads were parked */
+    double time, used; /* seconds: of the clock, and of processors by the team, if it spins */
 } vsti_threads_clock;
 
 /* Around every run of a program: notices that the team does not get its processors, or has them again, and parks or
