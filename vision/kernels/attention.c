@@ -269,8 +269,7 @@ static void forward(const vsti_attention_shape *shape, float scale, const float 
         const int64_t at = image * s.queries * s.out_row + h * d;
         const head_output to = {out->to ? NULL : out->floats + at, out->to, out->to ? out->integers + at : NULL};
         head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, &to, lse ? lse + unit * s.queries : NULL,
-                     next_of(shape, &s, unit, n * s.row),
-                     scratch + omp_get_thread_num() * thread_floats(&s));
+                     next_of(shape, &s, unit, n * s.row), scratch + omp_get_thread_num() * thread_floats(&s));
     }
 }
 
