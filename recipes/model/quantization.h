@@ -1,6 +1,7 @@
 /* How a model's products compute on 8-bit integers, as a model file says it. Key "vistill.quantization" (JSON):
  * {"products": [{"name": scope, "scale": of the input, "zero_point": of the input}, …]}. The weight of each product is
- * a tensor I8 (vision/plan/quant.h); SCOPE.weight_scale (out) is the step of each output channel. In memory weights are float32.
+ * a tensor I8 (vision/plan/quant.h); SCOPE.weight_scale (out) is the step of each output channel. In memory weights are
+ * float32.
  */
 #ifndef VISTILL_RECIPES_MODEL_QUANTIZATION_H
 #define VISTILL_RECIPES_MODEL_QUANTIZATION_H

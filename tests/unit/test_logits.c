@@ -160,7 +160,7 @@ START_TEST(refuses_what_does_not_fit) {
         const char *setting, *message;
     } cases[] = {
         {{2, {TRAINED, CLASSES}}, NULL, "the logits are of one view, and augment.train shows the student others"},
-        {{2, {TRAINED, CLASSES}}, "augment.views=0", "augment.views is 0: every epoch shows new views"},
+        {{2, {TRAINED, CLASSES}}, "augment.views=0", "augment.views is 0: every epoch has new views"},
         {{2, {TRAINED - 1, CLASSES}},
          "augment.train=",
          "\"logits\" has 199 rows; the data set has 240 training samples, of "

@@ -19,9 +19,9 @@ typedef struct vst_quant_entry {
 } vst_quant_entry;
 
 /* A product, "linear" or "conv2d", computed on 8-bit integers in an inference program. Its input is read as uint8,
- * x = scale (u - zero_point); its weights as integers in [-127, 127] times a step for each output channel, the least one
- * with which also the sums of neighbouring channels 2 i and 2 i + 1 are in [-128, 128]; sums are 32-bit. Products that
- * read the same value have the same scale. A convolution with padding has the zero point 0. */
+ * x = scale (u - zero_point); its weights as integers in [-127, 127] times a step for each output channel, the least
+ * one with which also the sums of neighbouring channels 2 i and 2 i + 1 are in [-128, 128]; sums are 32-bit. Products
+ * that read the same value have the same scale. A convolution with padding has the zero point 0. */
 typedef struct vst_quant_product {
     const char *name; /* scope: "blocks.0.attn.qkv" */
     float scale;      /* positive */
