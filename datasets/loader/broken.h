@@ -1,4 +1,5 @@
-/* Samples that cannot be read: a list per batch and a count for the whole data set. Internal to the loader. */
+/* Samples that cannot be read: a list per part of a batch and a count for the whole data set. Internal to the loader.
+ */
 #ifndef VISTILL_DATASETS_LOADER_BROKEN_H
 #define VISTILL_DATASETS_LOADER_BROKEN_H
 
@@ -12,7 +13,7 @@ typedef struct vsti_broken {
     char text[VSTI_BROKEN_TEXT]; /* why */
 } vsti_broken;
 
-/* The broken samples of one batch, filled by a worker. Initialise it with {0}. */
+/* The broken samples of a part of a batch, filled by a worker. Initialise it with {0}. */
 typedef struct vsti_broken_list {
     vsti_broken *items; /* owned */
     size_t count, capacity;

@@ -1,6 +1,6 @@
-/* The loader. Workers claim whole batches in order and fill slot (step mod ring); the consumer takes them in
- * order. One mutex protects all positions. Pixels are written without it, by the one worker that has claimed the step.
- */
+/* The loader. Workers claim parts of batches in order and fill them in slot (step mod ring); the consumer takes whole
+ * batches in order. As all workers can fill the same batch, a few slots are enough for any number of workers. One mutex
+ * protects all positions. Pixels are written without it, by the one worker that has claimed the part. */
 #include "datasets/loader/loader.h"
 
 #include <limits.h>
@@ -18,6 +18,9 @@
 
 enum {
     DEFAULT_PREFETCH = 4,
+    RING_BYTES = 256 << 20, /* of that default: fewer batches if they are larger, at least one */
+    PART_MIN = 16,          /* samples in a part of a batch */
+    PARTS_MAX = 64,         /* parts of a batch */
     BATCH_MAX = 1 << 20,
     WORKERS_MAX = 1024,
     PREFETCH_MAX = 1024,
@@ -27,16 +30,22 @@ enum {
     CLASSES_MAX = 1 << 20
 };
 
+/* Successive samples of a batch, which one worker loads. */
+typedef struct part {
+    vst_status status; /* its text is in `error` */
+    char error[1024];
+    vsti_broken_list broken; /* broken samples found while loading it */
+} part;
+
 typedef struct slot {
     float *images, *targets; /* targets: NULL without targets */
     int *labels;
     uint64_t *samples;
+    vst_mix *mixes; /* by image */
+    part *parts;
     int count;
+    int missing; /* number of parts that are not filled yet */
     bool ready;
-    vst_mix *mixes;    /* by image */
-    vst_status status; /* of the batch; its text is in `error` */
-    char error[1024];
-    vsti_broken_list broken; /* broken samples found while loading it */
 } slot;
 
 typedef struct worker {
@@ -54,6 +63,7 @@ struct vst_loader {
     size_t bytes;        /* of all slots */
     slot *slots;
     int ring;
+    int part_size, parts; /* samples in a part, parts of a whole batch */
     worker *workers;
     int running; /* number of started threads */
 
@@ -61,9 +71,10 @@ struct vst_loader {
     pthread_cond_t work, done; /* work: a step may be claimed; done: a batch is ready or a worker is idle */
     /* Protected by mutex. */
     uint32_t epoch;
-    uint64_t claimed;  /* the next step to fill; `steps`: nothing to do */
+    uint64_t claimed;  /* the step to fill; `steps`: nothing to do */
+    int claimed_parts; /* of that step: number of parts that are claimed */
     uint64_t position; /* the consumer's batch (if `holding`), else the next one */
-    int busy;          /* number of workers that are filling a batch */
+    int busy;          /* number of workers that are filling a part */
     bool quit;
     atomic_bool cancel; /* stop filling batches */
     /* Used by the consumer only. */
@@ -107,28 +118,67 @@ static uint32_t view_of(const vst_loader_options *options, uint32_t epoch) {
     return options->views ? epoch % (uint32_t)options->views : epoch;
 }
 
-/* Fills a slot with batch `step`. An error is stored in the slot for the consumer. */
-static void fill_slot(vst_loader *self, uint32_t epoch, uint64_t step, vsti_sample_memory *memory) {
-    const vst_loader_options *options = &self->options;
-    slot *target = &self->slots[step % (uint64_t)self->ring];
-    const uint64_t first = step * (uint64_t)options->batch, left = vst_order_count(&self->order) - first;
-    target->count = left < (uint64_t)options->batch ? (int)left : options->batch;
-    target->status = VST_OK;
-    target->broken.count = 0;
-    for (int i = 0; i < target->count && target->status == VST_OK; i++) {
-        const vst_place place = vst_order_at(&self->order, epoch, first + (uint64_t)i);
-        const vst_augment_view view = {options->seed, place.sample, view_of(options, epoch), place.copy};
-        if (atomic_load(&self->cancel)) return;
-        target->status = load_readable(self, view, memory, target->images + (size_t)i * self->image_floats,
-                                       &target->samples[i], &target->labels[i], &target->broken);
-    }
-    if (target->status == VST_OK) finish_batch(self, target, epoch, step);
-    else snprintf(target->error, sizeof target->error, "%s", vst_error_message());
+/* The number of samples of batch `step`. */
+static int count_of(const vst_loader *self, uint64_t step) {
+    const uint64_t batch = (uint64_t)self->options.batch, left = vst_order_count(&self->order) - step * batch;
+    return left < batch ? (int)left : self->options.batch;
 }
 
-/* True if the next step may be claimed: it must be less than `ring` steps ahead of the consumer. */
+/* The number of parts of a batch of `count` samples. */
+static int parts_of(const vst_loader *self, int count) { return (count + self->part_size - 1) / self->part_size; }
+
+static void begin_slot(const vst_loader *self, slot *target, uint64_t step) {
+    target->count = count_of(self, step);
+    target->missing = parts_of(self, target->count);
+}
+
+/* Loads part `index` of batch `step`. An error is stored in the part for the consumer. */
+static void fill_part(vst_loader *self, uint32_t epoch, uint64_t step, int index, vsti_sample_memory *memory) {
+    const vst_loader_options *options = &self->options;
+    slot *target = &self->slots[step % (uint64_t)self->ring];
+    part *filled = &target->parts[index];
+    const int first = index * self->part_size, rest = target->count - first,
+              end = first + (rest < self->part_size ? rest : self->part_size);
+    filled->status = VST_OK;
+    filled->broken.count = 0;
+    for (int i = first; i < end && filled->status == VST_OK; i++) {
+        const vst_place place = vst_order_at(&self->order, epoch, step * (uint64_t)options->batch + (uint64_t)i);
+        const vst_augment_view view = {options->seed, place.sample, view_of(options, epoch), place.copy};
+        if (atomic_load(&self->cancel)) return;
+        filled->status = load_readable(self, view, memory, target->images + (size_t)i * self->image_floats,
+                                       &target->samples[i], &target->labels[i], &filled->broken);
+    }
+    if (filled->status != VST_OK) snprintf(filled->error, sizeof filled->error, "%s", vst_error_message());
+}
+
+/* The first part with an error, or NULL. */
+static const part *failed_part(const vst_loader *self, const slot *target) {
+    for (int i = 0; i < parts_of(self, target->count); i++)
+        if (target->parts[i].status != VST_OK) return &target->parts[i];
+    return NULL;
+}
+
+/* Mixes a batch whose parts are filled. */
+static void finish_slot(const vst_loader *self, slot *target, uint32_t epoch, uint64_t step) {
+    if (!atomic_load(&self->cancel) && !failed_part(self, target)) finish_batch(self, target, epoch, step);
+}
+
+/* True if the next part may be claimed: its step must be less than `ring` steps ahead of the consumer. */
 static bool can_claim(const vst_loader *self) {
     return self->claimed < self->steps && self->claimed - self->position < (uint64_t)self->ring;
+}
+
+/* Claims the next part of batch *step; returns its index. */
+static int claim(vst_loader *self, uint64_t *step) {
+    slot *target = &self->slots[self->claimed % (uint64_t)self->ring];
+    const int index = self->claimed_parts++;
+    *step = self->claimed;
+    if (index == 0) begin_slot(self, target, *step);
+    if (self->claimed_parts == parts_of(self, target->count)) {
+        self->claimed++;
+        self->claimed_parts = 0;
+    }
+    return index;
 }
 
 static void *work(void *opaque) {
@@ -138,15 +188,22 @@ static void *work(void *opaque) {
     for (;;) {
         while (!self->quit && !can_claim(self)) pthread_cond_wait(&self->work, &self->mutex);
         if (self->quit) break;
-        const uint64_t step = self->claimed++;
+        uint64_t step;
+        const int index = claim(self, &step);
         const uint32_t epoch = self->epoch;
+        slot *target = &self->slots[step % (uint64_t)self->ring];
         self->busy++;
         pthread_mutex_unlock(&self->mutex);
-        fill_slot(self, epoch, step, &me->memory);
+        fill_part(self, epoch, step, index, &me->memory);
         pthread_mutex_lock(&self->mutex);
+        if (--target->missing == 0) {
+            pthread_mutex_unlock(&self->mutex);
+            finish_slot(self, target, epoch, step);
+            pthread_mutex_lock(&self->mutex);
+            target->ready = true; /* vst_loader_start resets a cancelled slot */
+        }
         self->busy--;
-        self->slots[step % (uint64_t)self->ring].ready = true; /* vst_loader_start resets a cancelled slot */
-        pthread_cond_signal(&self->done);                      /* only the consumer waits for it */
+        pthread_cond_signal(&self->done); /* only the consumer waits for it */
     }
     pthread_mutex_unlock(&self->mutex);
     return NULL;
@@ -204,17 +261,31 @@ static vst_status check_length(const vst_loader *self) {
         vst_dataset_path(self->dataset), (unsigned long long)samples, (unsigned long long)count, self->options.batch);
 }
 
+/* The number of slots: the consumer's and those that are filled meanwhile. Without workers one. */
+static int ring_size(const vst_loader *self, size_t slot_bytes) {
+    const int prefetch = self->options.prefetch;
+    const size_t fitting = RING_BYTES / slot_bytes; /* slot_bytes > 0 */
+    size_t ring = prefetch ? (size_t)prefetch + 1 : DEFAULT_PREFETCH + 1;
+    if (!self->options.workers) return 1;
+    if (!prefetch && ring > fitting) ring = fitting > 2 ? fitting : 2;
+    return (int)(ring < self->steps ? ring : self->steps);
+}
+
 static vst_status create_slots(vst_loader *self) {
     const uint64_t count = vst_order_count(&self->order), wanted = (uint64_t)self->options.batch;
     const size_t batch = (size_t)(count < wanted ? count : wanted), side = (size_t)self->options.size;
     const size_t classes = (size_t)self->options.targets.classes;
     size_t bytes, targets, all;
     self->image_floats = (size_t)self->options.channels * side * side; /* no overflow: both are bounded */
+    self->part_size = ((int)batch + PARTS_MAX - 1) / PARTS_MAX;
+    if (self->part_size < PART_MIN) self->part_size = PART_MIN;
+    self->parts = parts_of(self, (int)batch);
     if (!vst_multiply(batch * sizeof(float), self->image_floats, &bytes) ||
-        !vst_multiply(batch * sizeof(float), classes, &targets) ||
-        !vst_multiply((size_t)self->ring, bytes + targets + batch * (sizeof(int) + sizeof(uint64_t) + sizeof(vst_mix)),
-                      &all))
+        !vst_multiply(batch * sizeof(float), classes, &targets))
         return vst_fail_memory(SIZE_MAX);
+    const size_t one = bytes + targets + batch * (sizeof(int) + sizeof(uint64_t) + sizeof(vst_mix));
+    self->ring = ring_size(self, one);
+    if (!vst_multiply((size_t)self->ring, one, &all)) return vst_fail_memory(SIZE_MAX);
     self->bytes = all;
     self->slots = vst_calloc((size_t)self->ring, sizeof *self->slots);
     if (!self->slots) return vst_fail_memory((size_t)self->ring * sizeof *self->slots);
@@ -225,7 +296,9 @@ static vst_status create_slots(vst_loader *self) {
         target->labels = vst_alloc(batch * sizeof *target->labels);
         target->samples = vst_alloc(batch * sizeof *target->samples);
         target->mixes = vst_alloc(batch * sizeof *target->mixes);
-        if (!target->images || (targets && !target->targets) || !target->labels || !target->samples || !target->mixes)
+        target->parts = vst_calloc((size_t)self->parts, sizeof *target->parts);
+        if (!target->images || (targets && !target->targets) || !target->labels || !target->samples || !target->mixes ||
+            !target->parts)
             return vst_fail_memory(bytes);
     }
     return VST_OK;
@@ -272,9 +345,7 @@ vst_status vst_loader_create(vst_loader **out, const vst_dataset *dataset, const
                               .world = options->world};
     const uint64_t count = vst_order_count(&self->order);
     self->steps = count / batch + (!options->drop_last && count % batch != 0);
-    self->claimed = self->steps; /* nothing to do before vst_loader_start */
-    self->ring = options->workers ? (options->prefetch ? options->prefetch : DEFAULT_PREFETCH) + 1 : 1;
-    if (self->steps && (uint64_t)self->ring > self->steps) self->ring = (int)self->steps;
+    self->claimed = self->steps;            /* nothing to do before vst_loader_start */
     pthread_mutex_init(&self->mutex, NULL); /* these cannot fail with default attributes */
     pthread_cond_init(&self->work, NULL);
     pthread_cond_init(&self->done, NULL);
@@ -302,7 +373,9 @@ void vst_loader_destroy(vst_loader *self) {
         vst_free(self->slots[i].labels);
         vst_free(self->slots[i].samples);
         vst_free(self->slots[i].mixes);
-        vsti_broken_clear(&self->slots[i].broken);
+        for (int p = 0; self->slots[i].parts && p < self->parts; p++)
+            vsti_broken_clear(&self->slots[i].parts[p].broken);
+        vst_free(self->slots[i].parts);
     }
     vsti_broken_tally_clear(&self->broken);
     vst_free(self->workers);
@@ -353,11 +426,20 @@ vst_status vst_loader_start(vst_loader *self, uint32_t epoch, uint64_t step) {
     for (int i = 0; i < self->ring; i++) self->slots[i].ready = false;
     self->epoch = epoch;
     self->claimed = self->position = step;
+    self->claimed_parts = 0;
     pthread_cond_broadcast(&self->work);
     pthread_mutex_unlock(&self->mutex);
     self->started = true;
     self->holding = false;
     return VST_OK;
+}
+
+/* Fills the consumer's batch in its own thread. */
+static void fill_slot(vst_loader *self, slot *target) {
+    begin_slot(self, target, self->position);
+    for (int i = 0; i < parts_of(self, target->count); i++)
+        fill_part(self, self->epoch, self->position, i, &self->workers[0].memory);
+    finish_slot(self, target, self->epoch, self->position);
 }
 
 /* Returns the consumer's batch to the ring and waits for the next one. NULL at the end of the epoch. */
@@ -375,7 +457,7 @@ static const slot *take(vst_loader *self) {
         while (self->options.workers && !target->ready) pthread_cond_wait(&self->done, &self->mutex);
     }
     pthread_mutex_unlock(&self->mutex);
-    if (target && !self->options.workers) fill_slot(self, self->epoch, self->position, &self->workers[0].memory);
+    if (target && !self->options.workers) fill_slot(self, target);
     return target;
 }
 
@@ -389,11 +471,14 @@ vst_status vst_loader_next(vst_loader *self, vst_batch *batch) {
     const slot *ready = take(self);
     self->waited += vst_seconds() - begin;
     if (!ready) return VST_OK;
-    if (ready->status != VST_OK) return vst_fail(ready->status, "%s", ready->error);
-    const vst_status status =
-        vsti_broken_take(&self->broken, &ready->broken, self->dataset, self->options.broken.policy == VST_BROKEN_WARN,
-                         self->options.broken.limit);
-    if (status != VST_OK) return status;
+    const part *failed = failed_part(self, ready);
+    if (failed) return vst_fail(failed->status, "%s", failed->error);
+    for (int i = 0; i < parts_of(self, ready->count); i++) {
+        const vst_status status =
+            vsti_broken_take(&self->broken, &ready->parts[i].broken, self->dataset,
+                             self->options.broken.policy == VST_BROKEN_WARN, self->options.broken.limit);
+        if (status != VST_OK) return status;
+    }
     *batch = (vst_batch){ready->count, ready->images, ready->labels, ready->samples, ready->targets, ready->mixes};
     return VST_OK;
 }

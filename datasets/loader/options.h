@@ -20,7 +20,7 @@ typedef struct vst_broken_rule {
 typedef struct vst_loader_options {
     int batch;      /* samples in a batch */
     int workers;    /* worker threads; 0: read in the consumer's thread */
-    int prefetch;   /* batches to prefetch; 0: 4 */
+    int prefetch;   /* batches to prefetch; 0: 4, or as many as fit in 256 MiB, at least 1 */
     bool shuffle;   /* a new permutation every epoch */
     bool drop_last; /* drop a partial last batch */
     uint64_t seed;

@@ -5,6 +5,7 @@
 #define VISTILL_RECIPES_BENCH_BENCH_H
 
 #include "backbones/backbone.h"
+#include "vision/base/progress.h"
 
 typedef enum vst_bench_kind {
     VST_BENCH_TRAIN, /* forward, cross-entropy with labels, backward, AdamW */
@@ -14,14 +15,16 @@ typedef enum vst_bench_kind {
 
 typedef struct vst_bench_case {
     vst_bench_kind kind;
-    const vst_model_config *model; /* NULL for GEMM; must outlive the worker */
+    vst_model_config *model; /* NULL for GEMM; must outlive the worker, is not changed */
     int batch, threads;
-    bool bf16; /* products in bfloat16; peers compute in float32 */
+    bool integers; /* inference on 8-bit integers: random weights, ranges of random images, all layers that can be */
+    bool bf16;     /* products in bfloat16; peers compute in float32 */
 } vst_bench_case;
 
-typedef enum vst_bench_runtime { VST_BENCH_PYTORCH, VST_BENCH_ONNX_RUNTIME } vst_bench_runtime;
+typedef enum vst_bench_runtime { VST_BENCH_PYTORCH, VST_BENCH_ONNX_RUNTIME, VST_BENCH_OPENVINO } vst_bench_runtime;
+enum { VST_BENCH_RUNTIMES = 3 };
 typedef struct vst_bench_peer {
-    const char *python; /* with torch and timm, or onnxruntime for that runtime; must outlive the workers */
+    const char *python; /* with torch and timm, and what the runtime needs; must outlive the workers */
     vst_bench_runtime runtime;
 } vst_bench_peer;
 
@@ -42,6 +45,33 @@ VST_NODISCARD vst_status vst_bench_run(vst_bench_worker *worker, int steps, doub
 /* Ends the worker. *peak_bytes (may be NULL) is the worker's maximum resident memory. `worker` may be NULL. */
 void vst_bench_end(vst_bench_worker *worker, size_t *peak_bytes);
 
+/* ---- Rounds ---- */
+
+enum { VST_BENCH_ROUNDS = 100 }; /* maximum number of rounds */
+
+/* One side of a comparison: set `which` and `peer`, the rest is filled. */
+typedef struct vst_bench_contender {
+    vst_bench_case which;
+    vst_bench_peer peer;            /* python NULL: our own code */
+    bool lacks_model;               /* the peer does not have it; nothing else is filled then */
+    double rates[VST_BENCH_ROUNDS]; /* steps a second, by round */
+    double flops;                   /* of a step, as ours counts them */
+    size_t peak_bytes;
+    vst_bench_worker *worker; /* NULL outside vst_bench_rounds */
+    int steps;                /* of a round */
+} vst_bench_contender;
+/* Starts all contenders and lets them run in turn, each for half a second or one step, round after round. After each
+ * round *done is incremented and shown by `progress`. */
+VST_NODISCARD vst_status vst_bench_rounds(vst_bench_contender *contenders, int count, int rounds,
+                                          vst_progress *progress, uint64_t *done);
+
+/* Over all rounds. */
+typedef struct vst_bench_spread {
+    double median, low, high;
+} vst_bench_spread;
+/* Of a's rates divided by b's, round by round; `b` NULL: of a's rates. */
+vst_bench_spread vst_bench_compare(const vst_bench_contender *a, const vst_bench_contender *b, int rounds);
+
 /* Speed of loading: image files to normalised floats at 224 pixels. Measures decoding, DeiT's training transform and
  * the evaluation transform, each from decoded images and from files. Ours runs on one core and on `threads` workers;
  * with `python`, an interpreter with Pillow and timm, the peer runs on one core, alternating with ours. A round covers
@@ -51,7 +81,6 @@ typedef struct vst_bench_loader_options {
     const char *python;        /* NULL: no peer */
     int threads, rounds;
 } vst_bench_loader_options;
-enum { VST_BENCH_ROUNDS = 100 }; /* maximum number of rounds */
 
 typedef struct vst_bench_loader_row {
     const char *name;

@@ -2,6 +2,7 @@
 #ifndef VISTILL_RECIPES_BENCH_INTERNAL_H
 #define VISTILL_RECIPES_BENCH_INTERNAL_H
 
+#include "datasets/dataset.h"
 #include "recipes/bench/bench.h"
 #include "recipes/infer/model_session.h"
 #include "vision/base/threads.h"
@@ -15,10 +16,14 @@ typedef struct vsti_bench_input {
     size_t bytes;           /* 0: there is no such input */
 } vsti_bench_input;
 
+/* `count` random images of the model's size, without labels; closed with vst_dataset_close (noise.c). */
+VST_NODISCARD vst_status vsti_bench_noise(vst_dataset **out, const vst_model_config *model, uint64_t count);
+
 /* Inference runs in a session, as everywhere; training and the matrix product have their own program. */
 typedef struct vsti_bench_step {
     const vst_bench_case *which;
     vst_params *params;
+    vst_model model; /* of a session on integers; owns nothing but its quantisation */
     vst_session *session;
     vst_result result;
     vst_graph *graph;

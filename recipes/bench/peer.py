@@ -1,8 +1,10 @@
-"""The other side of `vistill bench --peer`: one case as a user would write it, in PyTorch with timm or in ONNX Runtime.
+"""The other side of `vistill bench --peer`: one case as a user would write it, in PyTorch with timm, ONNX Runtime or OpenVINO.
 
 Reads the case as JSON from argv, writes "ready FLOPS SECONDS" (FLOPS 0: not counted), then answers each line "N" on standard
 input with the seconds that N steps took. A training step is forward, cross-entropy, backward, AdamW (foreach); float32,
-random inputs. ONNX Runtime gets the model that PyTorch exports in a process of its own: this one's peak memory is its own.
+random inputs. ONNX Runtime and OpenVINO get the model that PyTorch exports in a process of its own: this one's peak memory is
+its own. On integers it is quantised there, too, as their users do it after training: by ONNX Runtime's quantize_static (QDQ, a
+scale for each output channel) or by NNCF.
 """
 import json
 import os
@@ -104,44 +106,105 @@ def pytorch():
 
 
 def export(path):
-    import logging
-    import warnings
     import torch
-    logging.disable(logging.WARNING)
-    warnings.simplefilter('ignore')
-    sys.stdout = sys.stderr  # the exporter talks
     torch.onnx.export(make_model().eval(), (torch.rand(shape),), path, dynamo=True, external_data=False, verbose=False)
 
 
-def export_aside(path):
-    """In a child of which this process keeps no account: ended children that nobody waits for are not added to its peak."""
+RANGE_IMAGES = 16  # for the ranges of activations, as on the other side
+
+
+def quantize_onnx(path):
+    import numpy
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+    name = onnx.load(path).graph.input[0].name
+    images = iter([{name: numpy.random.rand(*shape).astype('float32')} for _ in range(-(-RANGE_IMAGES // case['batch']))])
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self):
+            return next(images, None)
+
+    quant_pre_process(path, path + '.plain', skip_symbolic_shape=True)
+    quantization.quantize_static(path + '.plain', path, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+                                 activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8)
+
+
+def export_onnx(path):
+    export(path)
+    if case['integers']:
+        quantize_onnx(path)
+
+
+def export_openvino(path):
+    import numpy
+    import openvino
+    export(path + '.onnx')
+    model = openvino.Core().read_model(path + '.onnx')
+    if case['integers']:
+        import nncf
+        images = nncf.Dataset([numpy.random.rand(*shape).astype('float32') for _ in range(-(-RANGE_IMAGES // case['batch']))])
+        attends = any('oftmax' in node.get_type_name() for node in model.get_ops())
+        model = nncf.quantize(model, images, model_type=nncf.ModelType.TRANSFORMER if attends else None)
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def aside(make, path):
+    """In a child of which this process keeps no account: ended children that nobody waits for are not added to its peak.
+    Before it nothing is imported that starts threads, which a child does not have."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    done, ours = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
+        import logging
+        import warnings
+        answers = os.fdopen(os.dup(1), 'w')
+        for descriptor in 1, 2:  # exporter and quantisers talk
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
         try:
-            export(path)
+            logging.disable(logging.WARNING)
+            warnings.simplefilter('ignore')
+            make(path)
         except Exception as error:
-            leave('error PyTorch cannot export it:', str(error).split('\n')[0])
+            sys.stdout = answers
+            lacking = isinstance(error, ImportError)
+            leave('error', 'the interpreter lacks a package:' if lacking else 'it cannot be exported or quantised:',
+                  str(error).split('\n')[0])
         os._exit(0)
-    os.close(ours)
-    os.read(done, 1)  # ends with the child
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:  # it has ended
+        pass
     if not os.path.exists(path):
         os._exit(1)  # the child said why
 
 
 def onnxruntime():
-    import numpy
-    import onnxruntime as ort
     if case['kind'] != 'infer':
         leave('unsupported ONNX Runtime does not train')
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'model.onnx')
-        export_aside(path)
+        aside(export_onnx, path)
+        import onnxruntime as ort
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = case['threads']
         session = ort.InferenceSession(path, settings, providers=['CPUExecutionProvider'])
+    import numpy
     feed = {session.get_inputs()[0].name: numpy.random.rand(*shape).astype('float32')}
     return lambda: session.run(None, feed)
+
+
+def openvino():
+    if case['kind'] != 'infer':
+        leave('unsupported OpenVINO does not train')
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'model.xml')
+        aside(export_openvino, path)
+        import openvino as ov
+        settings = {'INFERENCE_NUM_THREADS': case['threads'], 'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+        request = ov.Core().compile_model(path, 'CPU', settings).create_infer_request()
+    import numpy
+    images = numpy.random.rand(*shape).astype('float32')
+    return lambda: request.infer({0: images})
 
 
 def seconds(steps):
@@ -152,7 +215,7 @@ def seconds(steps):
 
 
 try:
-    step = {'pytorch': pytorch, 'onnxruntime': onnxruntime}[case['runtime']]()
+    step = {'pytorch': pytorch, 'onnxruntime': onnxruntime, 'openvino': openvino}[case['runtime']]()
 except ImportError as error:
     leave('error the interpreter lacks a package:', error)
 seconds(2)

@@ -4,12 +4,13 @@
 #include <string.h>
 
 #include "recipes/bench/internal.h"
+#include "recipes/quant/quantize.h"
 #include "vision/base/clock.h"
 #include "vision/base/memory.h"
 #include "vision/base/random.h"
 #include "vision/ops/ops.h"
 
-enum { GEMM_SIDE = 2048, WARM_UP_STEPS = 2 };
+enum { GEMM_SIDE = 2048, WARM_UP_STEPS = 2, RANGE_IMAGES = 16 };
 
 static vst_value build_gemm(vst_graph *g) {
     const vst_shape square = VST_SHAPE(GEMM_SIDE, GEMM_SIDE);
@@ -100,6 +101,25 @@ out:
     return status;
 }
 
+/* Opens the session again, with all layers on integers that can be. */
+static vst_status use_integers(vsti_bench_step *step, const vst_session_options *options) {
+    vst_status status = VST_OK;
+    vst_dataset *images = NULL;
+    vst_quantize_report report = {0};
+    vst_session_close(step->session);
+    step->session = NULL;
+    step->model = (vst_model){.config = step->which->model, .params = step->params};
+    VST_TRY(vsti_bench_noise(&images, step->which->model, 2 * RANGE_IMAGES));
+    VST_TRY(vst_quantize(&step->model, images,
+                         &(vst_quantize_options){.images = RANGE_IMAGES, .held_out = RANGE_IMAGES, .max_drop = -1},
+                         NULL, &report));
+    VST_TRY(vst_session_create_model(&step->session, &step->model, options));
+out:
+    vst_quantize_report_clear(&report);
+    vst_dataset_close(images);
+    return status;
+}
+
 static vst_status build_session(vsti_bench_step *step, bool profile) {
     vst_status status = VST_OK;
     vst_session_profile cost = {0};
@@ -107,6 +127,7 @@ static vst_status build_session(vsti_bench_step *step, bool profile) {
     const vst_session_options options = {.threads = which->threads, .profile = profile, .bf16 = which->bf16};
     VST_TRY(vst_session_create(&step->session, which->model, step->params, &options));
     VST_TRY(vst_params_allocate(step->params, false, 0));
+    if (which->integers) VST_TRY(use_integers(step, &options));
     VST_TRY(keep_input(&step->inputs[0], "image", (size_t)which->batch * vst_session_image_floats(step->session), 0));
     VST_TRY(vst_session_measure(step->session, which->batch, 0, &cost));
     step->facts.flops = cost.flops;
@@ -130,6 +151,7 @@ void vsti_bench_step_clear(vsti_bench_step *step) {
     for (int i = 0; i < VSTI_BENCH_INPUTS; i++) vst_free(step->inputs[i].values);
     vst_result_clear(&step->result);
     vst_session_close(step->session);
+    vst_quantization_clear(&step->model.quantization);
     vst_optimizer_destroy(step->optimizer);
     vst_context_destroy(step->context);
     vst_program_destroy(step->program);

@@ -52,11 +52,12 @@ static void run_ours(const vst_bench_case *which) {
 static char *case_json(const vst_bench_case *which, vst_bench_runtime runtime) {
     char *text = vst_model_config_to_json(which->model);
     json_t *model = text ? json_loads(text, 0, NULL) : NULL;
+    static const char *const runtimes[] = {"pytorch", "onnxruntime", "openvino"};
     json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:O?}", "kind", which->kind == VST_BENCH_TRAIN ? "train" : "infer",
-                  "runtime", runtime == VST_BENCH_PYTORCH ? "pytorch" : "onnxruntime", "family",
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:b, s:O?}", "kind",
+                  which->kind == VST_BENCH_TRAIN ? "train" : "infer", "runtime", runtimes[runtime], "family",
                   which->model->backbone->name, "variant", which->model->variant, "batch", which->batch, "threads",
-                  which->threads, "options", json_object_get(model, "options"));
+                  which->threads, "integers", which->integers, "options", json_object_get(model, "options"));
     char *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
     json_decref(model);

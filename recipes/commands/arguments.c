@@ -1,4 +1,4 @@
-/* Reading the words after a subcommand by its table of flags. */
+/* Parses the words after a subcommand with its table of flags. */
 #include "recipes/commands/arguments.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 
 const vst_flag vst_help_flag = {"help", 'h', NULL, "shows this help"};
 
-/* `--name` or `--name=value`: the flag, and where its value begins after '=' (NULL if there is none). */
+/* `--name` or `--name=value`: returns the flag; *value is its value after '=', or NULL. */
 static const vst_flag *find_long(const vst_flag *table, const char *text, const char **value) {
     const size_t length = strcspn(text, "=");
     *value = text[length] ? text + length + 1 : NULL;
@@ -37,7 +37,7 @@ static vst_status unknown(const vst_flag *table, const char *word) {
     return vst_fail(VST_ERROR_ARGUMENT, "unknown option \"%.100s\"; known are %s", word, known);
 }
 
-/* Reads the flag at argv[*at], and its value if it has one. */
+/* Parses the flag at argv[*at] with its value. */
 static vst_status read_flag(vst_arguments *arguments, const vst_flag *table, int argc, char **argv, int *at) {
     const char *word = argv[*at], *value = NULL;
     const bool is_long = word[1] == '-';

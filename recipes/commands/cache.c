@@ -1,4 +1,4 @@
-/* vistill cache: the answers of a recipe's teachers, written once for many trainings. */
+/* vistill cache: builds, checks and imports caches of the outputs of teachers. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -56,7 +56,7 @@ static vst_status print_report(const vst_recipe *recipe, const vst_cache_report 
         if (isnan(tap->same_top1)) vst_table_cell(table, "-");
         else vst_table_cell(table, "%.2f", tap->same_top1);
     }
-    if (report->tap_count) VST_TRY(vst_table_write(table, stdout)); /* imported answers cannot be asked for again */
+    if (report->tap_count) VST_TRY(vst_table_write(table, stdout)); /* imported logits cannot be recomputed */
     print_size(recipe, &report->size);
     printf("; checksums fit, %" PRIu64 " records recomputed\n", report->recomputed);
 out:
@@ -100,7 +100,7 @@ static vst_status check(const vst_arguments *arguments, const vst_recipe *recipe
     else VST_TRY(print_report(recipe, &report));
     if (!report.good)
         VST_TRY(vst_fail(VST_ERROR_FORMAT,
-                         "%s does not hold what the teachers say now: `vistill cache build RECIPE --force` makes it "
+                         "%s does not match the outputs of the teachers: `vistill cache build RECIPE --force` makes it "
                          "anew",
                          recipe->distill.cache));
 out:
@@ -124,7 +124,7 @@ static vst_status import(const vst_arguments *arguments, const vst_recipe *recip
     if (top1 < 50)
         fprintf(
             stderr,
-            "warning: the answers are right for only %.2f %% of the training samples: are the rows in the data set's "
+            "warning: the logits are right for only %.2f %% of the training samples: are the rows in the data set's "
             "order (or named by --names), and of these classes?\n",
             top1);
     return VST_OK;
@@ -152,29 +152,29 @@ static int run(const vst_arguments *arguments) {
 }
 
 static const vst_flag flags[] = {
-    {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as distill.cache=FOLDER; can be repeated"},
-    {"epochs", 0, "N", "build: epochs to make, those of the recipe by default; not with augment.views"},
-    {"force", 0, NULL, "build, import: begin anew, even if the cache was made for something else or is damaged"},
-    {"names", 0, "FILE", "import: which image each row is of (cat/7.jpg), one a line"},
-    {"plain", 0, NULL, "import: take logits of the plain images for what augment.train shows"},
-    {"samples", 0, "N", "check: how many records the teachers are asked for again, 512 by default"},
+    {"set", 's', "KEY=VALUE", "set a key of the recipe, such as distill.cache=FOLDER; can be repeated"},
+    {"epochs", 0, "N", "build: number of epochs, by default the recipe's; not with augment.views"},
+    {"force", 0, NULL, "build, import: start over, even if the cache belongs to another recipe or is damaged"},
+    {"names", 0, "FILE", "import: name of the image of each row (cat/7.jpg), one per line"},
+    {"plain", 0, NULL, "import: use logits of the images without augmentation although augment.train is set"},
+    {"samples", 0, "N", "check: number of records to recompute with the teachers, 512 by default"},
     {"json", 0, NULL, "check: one JSON object for machines"},
     {0}};
 
 const vst_command vsti_command_cache = {
     .name = "cache",
     .words = "build|check RECIPE, import RECIPE LOGITS",
-    .summary = "write the teachers' answers once, for many trainings",
+    .summary = "compute the outputs of the teachers once, for many training runs",
     .help =
-        "build  runs the recipe's teachers over all images that it trains on and writes what its terms read to\n"
-        "       distill.cache; after Ctrl-C the same command goes on. Trainings then run no teacher, whatever\n"
-        "       their student, distances, temperatures and weights. With augment.views the images repeat, and one\n"
-        "       cache serves a training of any length\n"
-        "check  verifies that the cache is the recipe's, all checksums, and some records against the teachers\n"
-        "import makes the cache of logits that another program computed, of a teacher that no family here has: the\n"
-        "       recipe says distill.teacher: cache. LOGITS is a safetensors file with the tensor \"logits\", "
+        "build  runs the teachers of the recipe on all training images and writes the outputs that its terms read to\n"
+        "       distill.cache; after Ctrl-C the same command continues. Training with the cache runs no teacher, for\n"
+        "       any student, distance, temperature and weight. With augment.views the views repeat, and one cache\n"
+        "       serves training of any length\n"
+        "check  verifies that the cache belongs to the recipe, all checksums, and some records with the teachers\n"
+        "import makes a cache from logits of another program, for a teacher that is not among the models here: the\n"
+        "       recipe has distill.teacher: cache. LOGITS is a safetensors file with the tensor \"logits\", "
         "(samples,\n"
-        "       classes), in the order of the training images, or in that of --names; see recipes/conf/README.md",
+        "       classes), in the order of the training images or of --names; see recipes/conf/README.md",
     .flags = flags,
     .minimum = 2,
     .maximum = 3,

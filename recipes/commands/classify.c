@@ -1,4 +1,4 @@
-/* vistill classify: a model's classes of JPEG and PNG files, or in items of a data set written FOLDER:INDEX. */
+/* vistill classify: classifies JPEG and PNG files, or items of a data set given as FOLDER:INDEX. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,19 +147,18 @@ out:
     return vst_command_exit(status);
 }
 
-static const vst_flag flags[] = {{"topk", 'k', "K", "how many classes to show, 5 by default"},
+static const vst_flag flags[] = {{"topk", 'k', "K", "number of classes to show, 5 by default"},
                                  VST_PRECISION_FLAG,
-                                 {"json", 0, NULL, "one JSON object a line for machines"},
+                                 {"json", 0, NULL, "print one JSON object per line"},
                                  {0}};
 
 const vst_command vsti_command_classify = {
     .name = "classify",
     .words = "MODEL IMAGE…",
-    .summary = "says what a model sees in pictures",
+    .summary = "classify images",
     .help =
         "IMAGE is a JPEG or PNG file, a folder of them, or FOLDER:INDEX, an item of a data set's "
-        "test split. It is brought to the model's size as\n"
-        "`vistill eval` does it.",
+        "test split. It is resized and\ncropped as by `vistill eval`.",
     .flags = flags,
     .minimum = 2,
     .maximum = -1,

@@ -1,4 +1,4 @@
-/* vistill data: checks a data set, shows it, packs it, and writes what a training sees of it. */
+/* vistill data: indexes, checks, previews and packs data sets, and dumps training batches. */
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -13,11 +13,12 @@
 #include "recipes/commands/table.h"
 #include "recipes/datatools/datatools.h"
 #include "recipes/train/fit.h"
+#include "vision/base/file.h"
 
 extern const vst_command vsti_command_data;
 static const char *const splits[] = {"train", "test"};
 
-/* Opens the splits that --split asks for, or those that are there; one that is missing stays NULL. */
+/* Opens the splits of --split, or those that exist; a missing split is NULL. */
 static vst_status open_splits(const vst_arguments *arguments, vst_dataset *opened[2]) {
     const char *wanted = vst_flag_value(arguments, "split");
     const vst_dataset_options options = {.format = vst_flag_value(arguments, "format")};
@@ -104,7 +105,7 @@ static json_t *bad_to_json(const vst_dataset *dataset, const vst_data_report *re
     return list;
 }
 
-/* One object a split. */
+/* Prints one object per split. */
 static vst_status print_json(const vst_dataset *dataset, const char *split, const vst_data_report *report) {
     uint64_t hash;
     char text[20];
@@ -171,6 +172,7 @@ static vst_status preview(const vst_arguments *arguments) {
     VST_TRY(vst_flag_int(arguments, "count", 1, 1024, &count));
     VST_TRY(vst_flag_int(arguments, "seed", 0, INT32_MAX, &seed));
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "train", &options));
+    VST_TRY(vsti_file_check_writable(output));
     VST_TRY(vst_data_preview(dataset, augment ? augment : "", (uint64_t)seed, count, &sheet));
     VST_TRY(vst_png_write(output, &sheet));
     vst_print_line(stdout, "%s: %d x %d pixels", output, sheet.width, sheet.height);
@@ -225,6 +227,7 @@ static vst_status dump(const vst_arguments *arguments) {
     VST_TRY(vst_recipe_fit_data(recipe));
     VST_TRY(vst_flag_int(arguments, "batches", 1, 10000, &batches));
     VST_TRY(vst_flag_int(arguments, "epoch", 1, 1000000, &epoch));
+    VST_TRY(vsti_file_check_writable(output));
     VST_TRY(vst_data_dump(recipe, epoch - 1, batches, output, &written));
     vst_print_line(stdout, "%s: %d batch%s of epoch %d, %d images each", output, written, written == 1 ? "" : "es",
                    epoch, recipe->optim.batch);
@@ -249,7 +252,7 @@ static int run(const vst_arguments *arguments) {
         if (!vst_flag_given(arguments, "output"))
             return vst_command_usage(&vsti_command_data, "pack needs --output FOLDER for the shards");
         if (vst_flag_given(arguments, "quality") && !vst_flag_given(arguments, "resize"))
-            return vst_command_usage(&vsti_command_data, "--quality without --resize: no file would be encoded anew");
+            return vst_command_usage(&vsti_command_data, "--quality needs --resize: other files are not encoded");
         status = pack(arguments);
     } else if (strcmp(action, "dump") == 0) {
         if (!vst_flag_given(arguments, "output"))
@@ -262,33 +265,33 @@ static int run(const vst_arguments *arguments) {
 }
 
 static const vst_flag flags[] = {
-    {"split", 0, "SPLIT", "train or test; check and pack take both otherwise, preview takes train"},
+    {"split", 0, "SPLIT", "train or test; by default check and pack use both, preview uses train"},
     {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
-    {"workers", 0, "N", "check: threads, otherwise one for each processor"},
-    {"json", 0, NULL, "check: one JSON object a split for machines"},
-    {"augment", 0, "POLICIES", "preview: as in recipes, \"crop:padding=4, flip\""},
-    {"count", 0, "N", "preview: how many samples, 36 by default"},
-    {"seed", 0, "N", "preview: which samples and random numbers, 0 by default"},
+    {"workers", 0, "N", "check: number of threads, by default one per processor"},
+    {"json", 0, NULL, "check: print one JSON object per split"},
+    {"augment", 0, "POLICIES", "preview: augmentation as in recipes, \"crop:padding=4, flip\""},
+    {"count", 0, "N", "preview: number of samples, 36 by default"},
+    {"seed", 0, "N", "preview: seed of samples and augmentation, 0 by default"},
     {"output", 'o', "PATH", "preview: the PNG file, preview.png by default; pack: the folder; dump: the file"},
-    {"batches", 0, "N", "dump: how many, 1 by default"},
-    {"epoch", 0, "N", "dump: of this epoch, from 1 on, which is the default"},
-    {"set", 's', "KEY=VALUE", "dump: changes a key of the recipe; can be repeated"},
+    {"batches", 0, "N", "dump: number of batches, 1 by default"},
+    {"epoch", 0, "N", "dump: epoch of the batches, from 1 on, 1 by default"},
+    {"set", 's', "KEY=VALUE", "dump: set a key of the recipe; can be repeated"},
     {"shard-size", 0, "MB", "pack: largest size of a shard, 512 by default"},
-    {"shuffle", 0, "SEED", "pack: in an order drawn by this seed, not in the data set's"},
-    {"resize", 0, "N", "pack: bring pictures to a shorter side of N pixels (bicubic), smaller ones stay as they are"},
-    {"quality", 0, "Q", "pack --resize: of JPEG files that are made smaller, 1 to 100, 95 by default"},
+    {"shuffle", 0, "SEED", "pack: shuffle the samples with this seed"},
+    {"resize", 0, "N", "pack: resize larger images to a shorter side of N pixels (bicubic)"},
+    {"quality", 0, "Q", "pack --resize: quality of resized JPEG files, 1 to 100, 95 by default"},
     {0}};
 
 const vst_command vsti_command_data = {
     .name = "data",
     .words = "index|check|preview|pack DATA, dump RECIPE",
-    .summary = "check a data set, show it, pack it into shards",
+    .summary = "check, preview or pack a data set",
     .help =
-        "index    writes NAME.tar.idx beside each tar of DATA, so that opening them need not read all headers\n"
-        "check    reads and decodes everything, counts classes and lists broken images; exit code 1 if there are any\n"
-        "preview  draws samples into a PNG file, after --augment, with their classes\n"
-        "pack     writes tar shards in WebDataset's layout to --output, image files unchanged or with --resize made "
-        "smaller, with indices and classes.txt\n"
+        "index    writes NAME.tar.idx beside each tar of DATA, so that opening it need not read all headers\n"
+        "check    decodes all images, counts classes and lists broken images; exit code 1 if there are any\n"
+        "preview  writes a PNG file with augmented samples and their classes\n"
+        "pack     writes tar shards in WebDataset's layout to --output, with image files unchanged or resized by "
+        "--resize, indices and classes.txt\n"
         "dump     writes a recipe's first training batches, augmented and mixed, as safetensors: batch0.images, "
         ".targets, "
         ".labels, .samples, .lambda, .box",

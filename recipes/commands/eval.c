@@ -13,7 +13,7 @@
 #include "recipes/model/classes.h"
 #include "recipes/model/model.h"
 
-/* The class that a label is most often taken for; NULL: none. */
+/* The most frequent wrong prediction of a label; NULL: none. */
 static const vst_confusion_cell *most_wrong(const vst_confusion *confusion, int label) {
     const vst_confusion_cell *found = NULL;
     for (size_t i = confusion->rows[label]; i < confusion->rows[label + 1]; i++) {
@@ -23,7 +23,7 @@ static const vst_confusion_cell *most_wrong(const vst_confusion *confusion, int 
     return found;
 }
 
-/* The classes that the data has; the model may have more. */
+/* The classes of the data; the model may have more. */
 static vst_status print_confusion(const vst_evaluation *e, const vst_model *model, const vst_class_match *match) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
@@ -67,7 +67,7 @@ static vst_status print_json(const vst_evaluation *e, const vst_class_match *mat
 static vst_status print_text(const vst_evaluation *e, const vst_model *model, const vst_class_match *match,
                              uint64_t broken, double latency) {
     printf("samples  %llu\n", (unsigned long long)e->samples);
-    if (broken) printf("broken   %llu, which do not count\n", (unsigned long long)broken);
+    if (broken) printf("broken   %llu, not counted\n", (unsigned long long)broken);
     printf("loss     %.4f\ntop-1    %.2f %%\n", e->loss, e->top1);
     if (!isnan(e->top5)) printf("top-5    %.2f %%\n", e->top5);
     printf("latency  %.2f ms for one image on one core\n\n", latency);
@@ -137,11 +137,11 @@ out:
 static const vst_flag flags[] = {
     {"split", 0, "SPLIT", "train or test, the default"},
     {"format", 0, "FORMAT", "the data set's format, if it is not recognised"},
-    {"batch", 0, "N", "images at a time, 256 by default"},
-    {"workers", 0, "N", "threads that read images, 1 by default"},
+    {"batch", 0, "N", "batch size, 256 by default"},
+    {"workers", 0, "N", "number of threads that load images, 1 by default"},
     {"broken", 0, "POLICY", "images that cannot be read: error (the default), warn or skip, up to 1 % of them"},
     VST_PRECISION_FLAG,
-    {"json", 0, NULL, "one JSON object for machines"},
+    {"json", 0, NULL, "print one JSON object"},
     {0}};
 
 extern const vst_command vsti_command_eval;
@@ -150,11 +150,11 @@ const vst_command vsti_command_eval = {
     .words = "MODEL DATA",
     .summary = "measure a model's accuracy on a data set",
     .help =
-        "Images of any size are brought to the model's by its crop_pct and interpolation, as timm does it.\n"
-        "Prints loss, top-1, top-5, the latency of one image on one core, and for each class how often it is right\n"
-        "and what it is most often taken for. Classes are matched by name; DATA may have only some of the model's, "
-        "whose\n"
-        "scores are over all of its classes then. WordNet's numbers (n01440764) are known as ImageNet's classes.",
+        "Images are resized and cropped with the model's crop_pct and interpolation, as in timm.\n"
+        "Prints loss, top-1, top-5, the latency of one image on one core, and for each class its accuracy and the\n"
+        "most frequent confusion. Classes are matched by name; if DATA has only some of the model's classes, scores "
+        "are\n"
+        "still over all classes of the model. WordNet ids (n01440764) are recognised as ImageNet's classes.",
     .flags = flags,
     .minimum = 2,
     .maximum = 2,

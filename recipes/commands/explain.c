@@ -8,6 +8,7 @@
 #include "recipes/config/recipe.h"
 #include "recipes/distill/distances/distance.h"
 #include "recipes/train/terms_check.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/optim/methods/method.h"
 #include "vision/optim/schedules/schedule_method.h"
@@ -17,7 +18,7 @@ static const char *key_of(const vst_option *option) {
     return dot ? dot + 1 : option->name;
 }
 
-/* What may be written: "1 … 65536", "sgd/adamw". */
+/* The allowed values: "1 … 65536", "sgd/adamw". */
 static void describe(const vst_option *option, char *text, size_t size) {
     switch (option->type) {
     case VST_TYPE_INT: snprintf(text, size, "%.0f … %.0f", option->minimum, option->maximum); break;
@@ -49,14 +50,14 @@ static void add_keys(vst_table *table, const char *section, const vst_option *op
     }
 }
 
-/* "# What it is." is the first line. */
+/* The description is the first line, a comment. */
 static void add_preset(vst_table *table, const vst_preset *preset) {
     const char *text = preset->yaml + strspn(preset->yaml, "# ");
     vst_table_cell(table, "%s", preset->name);
     vst_table_cell(table, "%.*s", (int)strcspn(text, "\n"), text);
 }
 
-/* What is chosen by name within the distill section. */
+/* Presets, distances and their options. */
 static vst_status explain_named(void) {
     static const char *const presets[] = {"distill.preset", "method", NULL};
     static const char *const distances[] = {"distance", "what it measures", NULL};
@@ -94,7 +95,7 @@ static void add_named(vst_table *table, const char *name, const char *help) {
     vst_table_cell(table, "%s", help);
 }
 
-/* What is chosen by name within the optim section, and what optim.options and optim.schedule_options may hold. */
+/* Optimisers, schedules and their options. */
 static vst_status explain_optim(void) {
     static const char *const optimizers[] = {"optim.name", "optimiser", NULL};
     static const char *const schedules[] = {"optim.schedule", "learning rate", NULL};
@@ -169,7 +170,7 @@ out:
 
 static bool unset(const char *value) { return !*value || strcmp(value, "[]") == 0; }
 
-/* `reference` holds the values that need no mark. */
+/* Values that equal those of `reference` are not marked. */
 static vst_status add_values(vst_table *table, const char *section, const vst_option *options, const void *structure,
                              const void *reference) {
     vst_status status = VST_OK;
@@ -189,7 +190,7 @@ static vst_status add_values(vst_table *table, const char *section, const vst_op
     return status;
 }
 
-/* Against the table's defaults. */
+/* Compares with the defaults of the table. */
 static vst_status add_section(vst_table *table, const char *name, const vst_option *options, const void *structure) {
     union {
         vst_data_options data;
@@ -202,7 +203,7 @@ static vst_status add_section(vst_table *table, const char *name, const vst_opti
     vst_status status = vst_options_default(options, &usual);
     if (status == VST_OK && strcmp(name, "optim") == 0) {
         const int adamw = usual.optim.name;
-        usual.optim.name = ((const vst_optim_options *)structure)->name; /* whose betas are the usual ones */
+        usual.optim.name = ((const vst_optim_options *)structure)->name; /* whose default betas apply */
         vst_optim_resolve(&usual.optim);
         usual.optim.name = adamw;
     }
@@ -244,7 +245,7 @@ static vst_status explain_recipe(const vst_recipe *recipe) {
     vst_table *table = NULL;
     VST_TRY(vst_table_create(&table, (const char *[]){"key", "value", "instead of", "meaning", NULL}));
     wrap(table);
-    VST_TRY(add_model(table, recipe->model));
+    if (recipe->model) VST_TRY(add_model(table, recipe->model));
     for (const vst_recipe_section *section = vst_recipe_sections(); section->name; section++) {
         VST_TRY(add_section(table, section->name, section->options, (const char *)recipe + section->offset));
         for (int i = 0; strcmp(section->name, "distill") == 0 && i < recipe->term_count; i++) {
@@ -259,7 +260,7 @@ out:
     return status;
 }
 
-/* Whether the files of all its teachers exist. */
+/* Whether the model files of all teachers exist. */
 static bool has_teachers(const vst_recipe *recipe) {
     bool all = true;
     for (int i = 0; i < vst_teacher_count(recipe); i++) {
@@ -268,6 +269,22 @@ static bool has_teachers(const vst_recipe *recipe) {
         vst_free(path);
     }
     return all;
+}
+
+/* Reads and checks a recipe. A base for other recipes may lack model and data. */
+static vst_status read_recipe(vst_recipe **recipe, const char *path, const char *const *settings, int count) {
+    vst_status status = VST_OK;
+    VST_TRY(vst_recipe_read_base(recipe, path, settings, count));
+    if (!(*recipe)->model || !(*recipe)->data.path) {
+        vst_log(VST_LOG_INFO, "%s: %s is missing, so this is a base for other recipes", path,
+                (*recipe)->model ? "data.path" : "model.name");
+        return VST_OK;
+    }
+    status = vst_recipe_check(*recipe);
+    if (status != VST_OK) VST_TRY(vst_fail_in(status, "%s", path));
+    if ((*recipe)->term_count && has_teachers(*recipe)) VST_TRY(vst_terms_check(*recipe, NULL));
+out:
+    return status;
 }
 
 extern const vst_command vsti_command_explain;
@@ -283,8 +300,7 @@ static int run(const vst_arguments *arguments) {
             return vst_command_usage(&vsti_command_explain, "--set and --yaml need a recipe");
         return vst_command_exit(explain_all());
     }
-    VST_TRY(vst_recipe_read(&recipe, arguments->words[0], settings, count));
-    if (recipe->term_count && has_teachers(recipe)) VST_TRY(vst_terms_check(recipe, NULL));
+    VST_TRY(read_recipe(&recipe, arguments->words[0], settings, count));
     if (vst_flag_given(arguments, "yaml")) {
         if (!(yaml = vst_recipe_to_yaml(recipe))) VST_TRY(vst_fail_memory(4096));
         fputs(yaml, stdout);
@@ -297,8 +313,8 @@ out:
     return vst_command_exit(status);
 }
 
-static const vst_flag flags[] = {{"set", 's', "KEY=VALUE", "changes a key first; can be repeated"},
-                                 {"yaml", 0, NULL, "prints the resolved recipe as a file"},
+static const vst_flag flags[] = {{"set", 's', "KEY=VALUE", "set a key first; can be repeated"},
+                                 {"yaml", 0, NULL, "print the resolved recipe as YAML"},
                                  {0}};
 
 const vst_command vsti_command_explain = {
@@ -308,7 +324,8 @@ const vst_command vsti_command_explain = {
     .help =
         "With a recipe: its keys as they are used, after inheritance and --set; "
         "\"instead of\" is the default where the\n"
-        "recipe says something else; terms of distillation that do not fit are refused. "
+        "recipe says something else; terms of distillation that do not fit are refused. A file that others inherit "
+        "may lack a model. "
         "Without: all keys there are.",
     .flags = flags,
     .minimum = 0,

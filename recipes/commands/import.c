@@ -1,4 +1,4 @@
-/* `vistill import`: weights of other programs become a model file. */
+/* `vistill import`: makes a model file from weights of other programs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +25,12 @@ static const char help[] =
     "WEIGHTS is a safetensors file, or what torch.save wrote (.pth, .pt, .bin): a state dict, or a checkpoint that\n"
     "holds one. No code in it is ever run. Tensors are found by timm's names, or by those of torchvision, "
     "transformers\n"
-    "and the models' authors where the family knows them; what stands before all names (module., model., backbone. …)\n"
-    "is taken off. No tensor of the model may be missing, left over or of another shape. Position embeddings of\n"
-    "another image size are resized.\n"
-    "Without --model, the one model of `vistill models` that fits is taken, with the options that the tensors show:\n"
-    "the number of classes, shortcut=pad and the like. What images become (mean, std, size, filter) is as in the\n"
-    "project whose names the tensors have, or as --preprocessing and --set say.\n\n"
+    "and the models' authors where the family knows them; a common prefix (module., model., backbone. …) is removed.\n"
+    "No tensor of the model may be missing, left over or of another shape. Position embeddings of another image size\n"
+    "are resized.\n"
+    "Without --model, the only model of `vistill models` that fits is used, with the options that the tensors show:\n"
+    "number of classes, shortcut=pad and the like. Preprocessing (mean, std, size, filter) follows the project whose\n"
+    "names the tensors have, or --preprocessing and --set.\n\n"
     "    vistill import resnet18-f37072fd.pth --model resnet18 -o resnet18.safetensors\n"
     "    vistill import deit_tiny.pth --model deit_tiny_patch16_224 --set image=384 -o deit384.safetensors\n"
     "    vistill import deit_tiny.pth --model deit_tiny_patch16_224 --set classes=10 --reset-head -o start.safetensors";
@@ -68,7 +68,7 @@ static vst_status add_name(names *self, size_t *capacity, const char *text, size
     return VST_OK;
 }
 
-/* One name a line; lines may end as on Windows. */
+/* One name per line; lines may end with CR LF. */
 static vst_status read_names(names *self, const char *path, int classes) {
     vst_status status = VST_OK;
     size_t capacity = 0;
@@ -95,8 +95,8 @@ out:
     return status;
 }
 
-/* Those of config.json beside the file, or that a model file of ours has, if there are as many; else ImageNet's for
- * 1000 classes, or numbers. */
+/* Names from config.json beside the file or from a Vistill model file, if their number fits; else ImageNet's for 1000
+ * classes, or numbers. */
 static vst_status default_names(names *self, const vst_weights *weights, const vst_import_origin *origin, int classes) {
     vst_status status = VST_OK;
     size_t capacity = 0;
@@ -122,7 +122,7 @@ static void shape_cell(vst_table *table, const vst_shape *shape) {
     vst_table_cell(table, "%s", shape && shape->rank >= 0 ? vst_shape_text(shape, text) : "-");
 }
 
-/* All that keeps the file from being imported, the first of each kind. */
+/* Prints the first problems of each kind. */
 static vst_status print_problems(const vst_import_report *report) {
     vst_status status = VST_OK;
     vst_table *table = NULL;
@@ -147,7 +147,7 @@ out:
     return status;
 }
 
-/* After a misfit: the table, and the models that would do. The error's text stays as it is. */
+/* Prints the table of problems and the models that fit. The error message is unchanged. */
 static vst_status explain_misfit(vst_status status, const vst_import_report *report, const vst_weights *weights) {
     char fit[600];
     size_t count = 0;
@@ -172,7 +172,7 @@ static void print_rows(const char *title, const vst_import_report *report, vst_i
     }
 }
 
-/* A guess of the names is said. */
+/* Prints where the class names come from. */
 static void print_classes(const vst_arguments *arguments, const vst_weights *weights, const vst_import_origin *origin,
                           int count) {
     const bool known =
@@ -183,7 +183,8 @@ static void print_classes(const vst_arguments *arguments, const vst_weights *wei
     else printf("classes     %d without names, matched with data by position; --classes FILE names them\n", count);
 }
 
-/* "teacher.* 122, criterion.* 1": tensors that are not the model's, by the first part of their names. */
+/* "teacher.* 122, criterion.* 1": tensors that do not belong to the model, counted by the first component of their
+ * names. */
 static void print_beside(const vst_import_report *report) {
     size_t begin = 0, count = 0;
     for (size_t i = 0; i < report->count; i++) {
@@ -202,14 +203,14 @@ static void print_beside(const vst_import_report *report) {
 
 static void print_origin(const vst_model_config *model, const vst_import_origin *origin) {
     char text[VST_PREPROCESSING_TEXT];
-    if (*origin->options) vst_print_line(stdout, "options     %s, as the tensors have it", origin->options);
+    if (*origin->options) vst_print_line(stdout, "options     %s, found from the tensors", origin->options);
     if (*origin->beside) vst_print_line(stdout, "beside      config.json: %s", origin->beside);
     printf("images      ");
     vst_text_write(stdout, vst_preprocessing_text(model, text), 12, vst_terminal_width(stdout) - 12);
     if (*origin->project)
         printf("            as %s%s%s\n", origin->project, origin->version ? " " : "",
                origin->version ? origin->version : "");
-    if (origin->squeezes) printf("            (which squeezes pictures to a square; here the middle is cut out)\n");
+    if (origin->squeezes) printf("            (which resizes images to a square; here the centre is cropped)\n");
     if (origin->rival && origin->version)
         printf("            if they are its %s: --preprocessing %s:%s\n", origin->rival, origin->project,
                origin->rival);
@@ -282,8 +283,9 @@ static int run(const vst_arguments *arguments) {
     vst_import_origin origin = {.project = ""};
     names classes = {0};
     const char *output = vst_flag_value(arguments, "output"), *list = vst_flag_value(arguments, "classes");
-    if (!output) return vst_command_usage(&vsti_command_import, "say with -o FILE where to write the model");
+    if (!output) return vst_command_usage(&vsti_command_import, "-o FILE is missing, the model file to write");
     VST_TRY(vst_weights_open(&weights, arguments->words[0], vst_flag_value(arguments, "entry")));
+    VST_TRY(vsti_file_check_writable(output));
     vst_import_choice choice = {.variant = vst_flag_value(arguments, "model"),
                                 .preprocessing = vst_flag_value(arguments, "preprocessing"),
                                 .reset_head = vst_flag_given(arguments, "reset-head")};
@@ -307,14 +309,14 @@ out:
 }
 
 static const vst_flag flags[] = {
-    {"model", 'm', "NAME", "the model that the weights are of, as `vistill models` lists them"},
+    {"model", 'm', "NAME", "the model of the weights, a name from `vistill models`"},
     {"output", 'o', "FILE", "the model file to write"},
-    {"entry", 'e', "KEY", "the entry of a checkpoint (model_ema, ema.module …), or what names begin with (student …)"},
+    {"entry", 'e', "KEY", "entry of a checkpoint (model_ema, ema.module …), or prefix of the tensor names (student …)"},
     {"set", 's', "KEY=VALUE", "an option of the model: classes=10, image=384, mean=0.5 …"},
-    {"preprocessing", 'p', "OF", "what images become: as timm, torchvision, torchvision:IMAGENET1K_V2 …"},
-    {"classes", 'c', "FILE", "names of the classes, one a line; else ImageNet-1k's for 1000, or 0, 1, 2 …"},
-    {"reset-head", 0, NULL, "leaves the file's classifier; the model gets a fresh one"},
-    {"no-antialias", 0, NULL, "resizes position embeddings as DeiT's own code does, not as timm"},
+    {"preprocessing", 'p', "OF", "preprocessing of images as in timm, torchvision, torchvision:IMAGENET1K_V2 …"},
+    {"classes", 'c', "FILE", "names of the classes, one per line; by default ImageNet-1k's for 1000, else 0, 1, 2 …"},
+    {"reset-head", 0, NULL, "initialise the classifier randomly instead of using the file's"},
+    {"no-antialias", 0, NULL, "resize position embeddings as DeiT's code, without antialiasing"},
     {0}};
 
 const vst_command vsti_command_import = {.name = "import",

@@ -1,5 +1,5 @@
-/* `vistill info`: what a model file holds, part by part, or tensor by tensor; with --plan, every node of its inference
- * plan with its time. Of weights that are no model file, the tensors, and how they become one. */
+/* `vistill info`: lists the parts or tensors of a model file; with --plan, the nodes of its inference plan with their
+ * times. For other weights: the tensors, and how to import them. */
 #include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
@@ -17,9 +17,9 @@
 #include "recipes/model/model.h"
 #include "vision/base/memory.h"
 
-enum { PROFILE_RUNS = 20, NAMES_SHOWN = 8, TEXT = 3000 };
+enum { PROFILE_RUNS = 20, NAMES_SHOWN = 8, TEXT = 3000, PLAN_COLUMNS = 80 };
 
-/* A model file with its graph of one image; with --plan also what a batch costs. */
+/* A model file with its graph for one image; with --plan also the profile of a batch. */
 typedef struct subject {
     vst_model *model;
     vst_params *declared; /* of `graph` */
@@ -62,7 +62,7 @@ out:
 
 /* ---- Facts for people ---- */
 
-/* An option's value as text, "" if memory runs out; the next call overwrites it. */
+/* The value of an option as text, "" if out of memory; overwritten by the next call. */
 static const char *option_text(const vst_model_config *model, const char *key) {
     static char text[300];
     const vst_option *option = vst_options_find(model->backbone->options, key);
@@ -89,14 +89,14 @@ static void classes_text(char text[TEXT], const vst_model *model) {
     if (model->class_count > NAMES_SHOWN) append(text, " …");
 }
 
-/* The family's own options, which are not those common to all. */
+/* The options of the family without those common to all families. */
 static void options_text(char text[TEXT], const vst_model_config *model) {
     *text = 0;
     for (const vst_option *o = model->backbone->options; o->type != VST_TYPE_END; o++)
         if (!strchr(o->name, '.')) append(text, "%s%s=%s", *text ? ", " : "", o->name, option_text(model, o->name));
 }
 
-/* "recipe=…, epochs=10": an object's members; the text itself if it is none. */
+/* "recipe=…, epochs=10": the members of an object; the text itself if it is not an object. */
 static void training_text(char text[TEXT], const char *json) {
     json_t *object = json_loads(json, 0, NULL), *value;
     const char *key;
@@ -202,12 +202,10 @@ out:
 
 static void plan_row(vst_table *table, const vst_profile_row *row, double whole) {
     vst_table_cell(table, "%s", row->name);
-    vst_table_cell(table, "%s", row->shape);
-    vst_table_cell(table, "%s", row->implementation);
-    vst_table_cell(table, "%.1f", row->bytes / 1e3);
     vst_table_cell(table, "%.2f", row->flops / 1e6);
     vst_table_cell(table, "%.4f", row->seconds * 1e3);
     vst_table_cell(table, "%.1f", whole > 0 ? 100 * row->seconds / whole : 0);
+    vst_table_cell(table, "%s", row->implementation);
 }
 
 static vst_profile_row add_up(const vst_session_profile *profile) {
@@ -227,8 +225,9 @@ static vst_status print_plan(const subject *self) {
     vst_table *table = NULL;
     const vst_session_profile *profile = &self->profile;
     const vst_profile_row total = add_up(profile);
-    VST_TRY(vst_table_create(&table,
-                             (const char *[]){"node", "shape", "implementation", ">kB", ">MFLOP", ">ms", ">%", NULL}));
+    const int width = vst_terminal_width(stdout);
+    VST_TRY(vst_table_create(&table, (const char *[]){"node", ">MFLOP", ">ms", ">%", "implementation", NULL}));
+    vst_table_wrap(table, width > 0 ? width : PLAN_COLUMNS);
     for (size_t i = 0; i < profile->count; i++) plan_row(table, &profile->rows[i], total.seconds);
     plan_row(table, &total, total.seconds);
     VST_TRY(vst_table_write(table, stdout));
@@ -334,22 +333,22 @@ out:
     return status;
 }
 
-/* The command that would make a model file of it, as far as the tensors show it. */
+/* Prints the command that imports the weights, if the tensors show the model. */
 static vst_status print_advice(const vst_weights *weights) {
     vst_import_candidate *list = NULL;
     size_t count, fit;
     const vst_status status = vst_import_candidates(&list, &count, &fit, weights);
     if (status != VST_OK) return status;
     if (!count || (!fit && vst_import_is_foreign(&list[0], weights)))
-        printf("no model file, and of no family of models that there is here (`vistill models`)\n");
+        printf("not a model file, and none of the models of `vistill models`\n");
     else
-        vst_print_line(stdout, "no model file: `vistill import %s --model %s -o FILE` makes it one",
+        vst_print_line(stdout, "not a model file: `vistill import %s --model %s -o FILE` makes it one",
                        vst_weights_path(weights), fit == 1 ? list[0].variant : "NAME");
     for (size_t i = 0; fit > 1 && i < fit; i++) printf("%s%s", i ? ", " : "NAME may be ", list[i].variant);
     if (fit > 1) putchar('\n');
-    else if (fit && *list[0].options) vst_print_line(stdout, "with %s, as the tensors have it", list[0].options);
+    else if (fit && *list[0].options) vst_print_line(stdout, "with %s, found from the tensors", list[0].options);
     else if (!fit && count && !vst_import_is_foreign(&list[0], weights))
-        printf("no model fits as it is; the nearest is %s, where %zu tensors do not fit\n", list[0].variant,
+        printf("no model fits; the nearest is %s, in which %zu tensors do not fit\n", list[0].variant,
                list[0].problems);
     vst_free(list);
     return VST_OK;
@@ -371,7 +370,7 @@ static vst_status show_weights(const vst_weights *weights, const vst_arguments *
     const char *entry = vst_weights_entry(weights);
     if (vst_flag_given(arguments, "plan"))
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "%s is no model file, so there is nothing to run: make it one with `vistill import`",
+                        "%s is not a model file, so there is nothing to run: import it with `vistill import`",
                         vst_weights_path(weights));
     if (vst_flag_given(arguments, "json")) return weights_json(weights);
     vst_print_line(stdout, "format      %s%s%s%s", vst_weights_format(weights), entry ? ", entry \"" : "",
@@ -406,7 +405,7 @@ static int run(const vst_arguments *arguments) {
     subject self = {0};
     VST_TRY(vst_weights_open(&weights, arguments->words[0], NULL));
     if (vst_weights_metadata(weights, "vistill.format")) {
-        vst_weights_close(weights); /* it is read again as a model file: not both at a time in memory */
+        vst_weights_close(weights); /* read again as a model file, so that only one copy is in memory */
         weights = NULL;
         status = show_model(&self, arguments);
     } else status = show_weights(weights, arguments);
@@ -416,22 +415,24 @@ out:
     return vst_command_exit(status);
 }
 
-static const vst_flag flags[] = {{"tensors", 0, NULL, "all tensors instead of the model's parts"},
-                                 {"plan", 0, NULL, "the inference plan: implementation, work and time of each node"},
-                                 {"batch", 0, "N", "images in the plan, 1 by default"},
-                                 {"precision", 0, "TYPE", "of the plan's products: f32, the default, or bf16"},
-                                 {"json", 0, NULL, "one JSON object for machines"},
-                                 {0}};
+static const vst_flag flags[] = {
+    {"tensors", 0, NULL, "list all tensors instead of the parts of the model"},
+    {"plan", 0, NULL,
+     "the inference plan: work, time and implementation of each node; with --json also shapes and bytes"},
+    {"batch", 0, "N", "batch size of the plan, 1 by default"},
+    {"precision", 0, "TYPE", "precision of products in the plan: f32, the default, or bf16"},
+    {"json", 0, NULL, "print one JSON object"},
+    {0}};
 
 const vst_command vsti_command_info = {.name = "info",
                                        .words = "FILE",
-                                       .summary = "show what a model file or a file of weights holds",
+                                       .summary = "show the contents of a model file or a file of weights",
                                        .help =
-                                           "Of a model file: the model, what it does to an image, its classes, where "
-                                           "it comes from, and what each part of it\n"
-                                           "costs. GMAC are multiply-accumulates of one image, in thousand millions. "
-                                           "Of other weights (safetensors, .pth): the\n"
-                                           "tensors, and how to import them.",
+                                           "For a model file: the model, its preprocessing, classes and origin, and "
+                                           "parameters and work of each part.\n"
+                                           "GMAC: 10^9 multiply-accumulates of one image. For other weights "
+                                           "(safetensors, .pth): the tensors, and how to\n"
+                                           "import them.",
                                        .flags = flags,
                                        .minimum = 1,
                                        .maximum = 1,

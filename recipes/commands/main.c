@@ -2,7 +2,6 @@
 #include "recipes/commands/main.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -21,13 +20,13 @@
 static volatile sig_atomic_t interrupted;
 static const char *first_text, *second_text; /* of vst_catch_interrupt */
 
-/* A handler may call write, and little else. */
+/* write is one of the few functions that a signal handler may call. */
 static void say(const char *text) {
-    if (write(STDERR_FILENO, text, strlen(text)) < 0) return; /* nobody is left to be told */
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) return; /* nothing else can be done */
 }
 
-/* Ctrl-C that is pressed again. A signal may arrive twice for one cause: of a closed terminal the kernel and the shell
- * tell, Ctrl-C reaches a wrapper that passes it on. */
+/* Whether Ctrl-C was pressed again. One event may send a signal twice: kernel and shell when a terminal is closed, or a
+ * wrapper that forwards Ctrl-C. */
 static bool is_pressed_again(int number) {
     static const double same_press = 0.5; /* seconds */
     static double first;
@@ -42,7 +41,7 @@ static void on_signal(int number) {
     if (is_pressed_again(number)) {
         say(second_text);
         signal(number, SIG_DFL);
-        raise(number); /* ends the program as soon as the handler returns */
+        raise(number); /* ends the program when the handler returns */
         return;
     }
     if (!interrupted) say(first_text);
@@ -61,13 +60,13 @@ const volatile sig_atomic_t *vst_catch_interrupt(const char *first, const char *
     return &interrupted;
 }
 
-/* A write that fails is an error with a message, where these signals would end the program without a word. */
+/* A failed write is an error with a message, whereas these signals would end the program silently. */
 static void ignore_write_signals(void) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
 }
 
-/* Closed standard streams become /dev/null: the next file that is opened would take their place, and get messages. */
+/* Opens closed standard streams as /dev/null: otherwise the next opened file would get their number, and messages. */
 static void open_standard_streams(void) {
     for (int fd = 0; fd < 3; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) _exit(VST_EXIT_ERROR);
@@ -76,6 +75,7 @@ static void open_standard_streams(void) {
 int vst_command_exit(vst_status status) {
     if (status == VST_OK) return VST_EXIT_OK;
     vst_progress_hide();
+    if (status == VST_ERROR_IO && vst_output_is_closed()) return VST_EXIT_PIPE;
     if (status == VST_ERROR_INTERRUPTED) {
         vst_print_line(stderr, "vistill: interrupted%s%s", *vst_error_message() ? ": " : "", vst_error_message());
         return VST_EXIT_INTERRUPTED;
@@ -103,6 +103,12 @@ static void show_log(vst_log_level level, const char *text, void *user) {
 
 /* ---- Help ---- */
 
+/* The width of help: that of the terminal, or 80 columns. */
+static int help_columns(void) {
+    const int columns = vst_terminal_width(stdout);
+    return columns > 0 ? columns : 80;
+}
+
 static int help_all(void) {
     vst_table *table = NULL;
     vst_status status = VST_OK;
@@ -111,7 +117,7 @@ static int help_all(void) {
         "Usage: vistill COMMAND …\n\n",
         VST_VERSION);
     VST_TRY(vst_table_create(&table, (const char *[]){"command", "what it does", NULL}));
-    vst_table_wrap(table, vst_terminal_width(stdout));
+    vst_table_wrap(table, help_columns());
     for (size_t i = 0; i < vsti_command_count; i++) {
         vst_table_cell(table, "  %s", vsti_command_table[i]->name);
         vst_table_cell(table, "%s", vsti_command_table[i]->summary);
@@ -119,7 +125,8 @@ static int help_all(void) {
     vst_table_cell(table, "  help");
     vst_table_cell(table, "this text; `vistill help COMMAND` says more of one");
     VST_TRY(vst_table_write(table, stdout));
-    printf("\nExit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.\n");
+    printf(
+        "\nExit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted,\n141 standard output closed by its reader.\n");
 out:
     vst_table_destroy(table);
     return vst_command_exit(status);
@@ -132,7 +139,7 @@ static void flag_row(vst_table *table, const vst_flag *flag) {
     vst_table_cell(table, "%s", flag->help);
 }
 
-/* Where the text of a list's "name  text" begins, which may go on in indented lines; 0 in prose. */
+/* The column of the text in a list item "name  text", which may continue in indented lines; 0 in prose. */
 static size_t hanging(const char *line) {
     const size_t bytes = strcspn(line, "\n"), below = line[bytes] ? strspn(line + bytes + 1, " ") : 0;
     if (*line != ' ' && below > 0 && below < bytes) return below;
@@ -141,11 +148,11 @@ static size_t hanging(const char *line) {
     return 0;
 }
 
-/* As it stands, or for a terminal: prose is filled anew, lists are wrapped below their texts. */
+/* Prints the text with prose reflowed and list items wrapped. */
 static void write_help(const char *help) {
-    const int columns = vst_terminal_width(stdout);
+    const int columns = help_columns();
     char text[4096];
-    while (columns > 0 && *help) {
+    while (*help) {
         const size_t indent = hanging(help);
         size_t used = 0;
         for (bool more = true; more;) {
@@ -159,7 +166,6 @@ static void write_help(const char *help) {
         printf("%.*s", (int)indent, text);
         vst_text_write(stdout, text + indent, (int)indent, columns - (int)indent);
     }
-    if (*help) printf("%s\n", help);
 }
 
 static int help_one(const vst_command *command) {
@@ -173,7 +179,7 @@ static int help_one(const vst_command *command) {
         printf("\n");
     }
     VST_TRY(vst_table_create(&table, (const char *[]){"Options", "", NULL}));
-    vst_table_wrap(table, vst_terminal_width(stdout));
+    vst_table_wrap(table, help_columns());
     for (const vst_flag *flag = command->flags; flag && flag->name; flag++) flag_row(table, flag);
     flag_row(table, &vst_help_flag);
     VST_TRY(vst_table_write(table, stdout));
@@ -190,13 +196,14 @@ static const vst_command *find(const char *name) {
     return NULL;
 }
 
-/* The option tables know which word is near; the commands' names make such a table. */
+/* The option tables suggest similar names, so the names of the commands are made such a table. */
 static int unknown_command(const char *name) {
     enum { MOST = 64 };
     vst_option names[MOST] = {{0}};
     for (size_t i = 0; i < vsti_command_count && i + 2 < MOST; i++)
         names[i] = (vst_option){.name = vsti_command_table[i]->name, .type = VST_TYPE_BOOL};
-    if (vst_options_set(names, NULL, name, "") == VST_OK) return VST_EXIT_USAGE; /* cannot be: the name is unknown */
+    if (vst_options_set(names, NULL, name, "") == VST_OK)
+        return VST_EXIT_USAGE; /* not possible, because the name is unknown */
     const char *rest = strchr(vst_error_message(), ';');
     vst_print_line(stderr, "vistill: unknown command \"%.100s\"%s", name, rest ? rest : "");
     fprintf(stderr, "Try `vistill help`.\n");
@@ -216,11 +223,8 @@ static int run(const vst_command *command, int argc, char **argv) {
 
 /* A failed write to standard output, such as on a full disk, is an error. */
 static int close_output(int code) {
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    fprintf(stderr, "vistill: error: standard output could not be written%s%s\n", errno ? ": " : "",
-            errno ? strerror(errno) : "");
-    return code == VST_EXIT_OK ? VST_EXIT_ERROR : code;
+    if (code != VST_EXIT_OK) return code;
+    return vst_command_exit(vst_output_flush());
 }
 
 int main(int argc, char **argv) {

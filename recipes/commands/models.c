@@ -6,6 +6,7 @@
 
 #include "backbones/backbone.h"
 #include "recipes/commands/main.h"
+#include "recipes/commands/output.h"
 #include "recipes/commands/table.h"
 #include "recipes/model/model.h"
 
@@ -16,7 +17,7 @@ typedef struct facts {
     int channels, image, classes;
 } facts;
 
-/* Trained parameters; vst_params_numel knows them only once memory was allocated. */
+/* The number of trained parameters; vst_params_numel needs allocated memory. */
 static size_t trained(const vst_params *params) {
     size_t sum = 0;
     for (size_t i = 0; i < vst_params_count(params); i++) {
@@ -95,24 +96,23 @@ static int run(const vst_arguments *arguments) {
     VST_TRY(vst_table_create(&table,
                              (const char *[]){"model", "family", ">parameters", ">GMAC", "input", ">classes", NULL}));
     VST_TRY(list_models(pattern, table, list));
-    if (!vst_flag_given(arguments, "json")) VST_TRY(vst_table_write(table, stdout));
-    else if (json_dumpf(list, stdout, JSON_INDENT(2)) != 0 || putchar('\n') == EOF)
-        VST_TRY(vst_fail(VST_ERROR_IO, "standard output could not be written"));
+    if (vst_flag_given(arguments, "json")) status = vst_json_print(json_incref(list));
+    else status = vst_table_write(table, stdout);
 out:
     json_decref(list);
     vst_table_destroy(table);
     return vst_command_exit(status);
 }
 
-static const vst_flag flags[] = {{"json", 0, NULL, "prints a JSON list"}, {0}};
+static const vst_flag flags[] = {{"json", 0, NULL, "print a JSON list"}, {0}};
 
 const vst_command vsti_command_models = {.name = "models",
                                          .words = "[PATTERN]",
-                                         .summary = "list the models with their parameters, work and input",
+                                         .summary = "list the models with parameters, GMAC and input",
                                          .help =
                                              "PATTERN is a part of the name, or has * and ? (quote it for the shell). "
-                                             "GMAC are multiply-accumulates of one\n"
-                                             "image, in thousand millions.",
+                                             "GMAC: 10^9 multiply-accumulates of\n"
+                                             "one image.",
                                          .flags = flags,
                                          .minimum = 0,
                                          .maximum = 1,

@@ -1,10 +1,13 @@
 /* Filters what is printed. */
 #include "recipes/commands/output.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "vision/base/memory.h"
 
@@ -25,7 +28,7 @@ static size_t decode(const unsigned char *s, uint32_t *code) {
     return *code < least[length] || *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000) ? 0 : length;
 }
 
-/* What a terminal obeys, or what changes the order or place of the text around it. */
+/* Whether a terminal interprets the character, or it changes the order or position of surrounding text. */
 static bool steers(uint32_t code) {
     return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x61c || code == 0x200e || code == 0x200f ||
            (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) || code == 0xfeff;
@@ -68,6 +71,22 @@ void vst_print_line(FILE *file, const char *format, ...) {
     fputc('\n', file);
 }
 
+/* ---- Standard output ---- */
+
+static bool closed;
+
+vst_status vst_output_flush(void) {
+    struct pollfd reader = {.fd = STDOUT_FILENO};
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return VST_OK;
+    const int error = errno; /* 0 if an earlier write failed */
+    closed = error == EPIPE || (poll(&reader, 1, 0) > 0 && reader.revents & POLLERR);
+    return vst_fail(VST_ERROR_IO, "standard output could not be written%s%s", error ? ": " : "",
+                    error ? strerror(error) : "");
+}
+
+bool vst_output_is_closed(void) { return closed; }
+
 /* ---- JSON ---- */
 
 json_t *vst_json_text(const char *text) {
@@ -94,7 +113,7 @@ vst_status vst_json_print(json_t *value) {
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     json_decref(value);
     if (!text) return vst_fail(VST_ERROR_INTERNAL, "the result cannot be written as JSON");
-    const bool good = puts(text) >= 0;
+    puts(text);
     free(text);
-    return good ? VST_OK : vst_fail(VST_ERROR_IO, "standard output could not be written: %m");
+    return vst_output_flush();
 }

@@ -1,8 +1,9 @@
-/* What is printed: names and paths of others must not steer the terminal or break a line of JSON. */
+/* Printing with filters: foreign names and paths must not control the terminal or break JSON. */
 #ifndef VISTILL_RECIPES_COMMANDS_OUTPUT_H
 #define VISTILL_RECIPES_COMMANDS_OUTPUT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "vision/base/status.h"
@@ -14,8 +15,13 @@ void vst_text_clean(char *text);
 /* Prints one line, filtered by vst_text_clean and cut at 8 kB, and ends it. */
 void vst_print_line(FILE *file, const char *format, ...) VST_PRINTF(2, 3);
 
-/* A part of a line: what foreign text stands in is filtered alike, and no end of a line gets through. */
+/* Prints a part of a line, with the same filter. */
 void vst_print_part(FILE *file, const char *format, ...) VST_PRINTF(2, 3);
+
+/* Flushes standard output; an error if something could not be written to it. */
+VST_NODISCARD vst_status vst_output_flush(void);
+/* Whether the last vst_output_flush failed because nobody reads the pipe any more, as after `vistill models | head`. */
+bool vst_output_is_closed(void);
 
 /* A JSON string of any bytes: those that are not UTF-8 become U+FFFD. NULL without memory. */
 json_t *vst_json_text(const char *text);

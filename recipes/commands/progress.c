@@ -1,4 +1,5 @@
-/* The progress line. What is drawn is a pure function of time and counts (vsti_progress_text); the rest decides when.
+/* The progress line. Its text is a pure function of time and counts (vsti_progress_text); the rest decides when to draw
+ * it.
  */
 #include "recipes/commands/progress.h"
 
@@ -15,7 +16,7 @@
 
 enum { LINE_MAX_BYTES = 1024, BAR_CELLS = 24, LEAST_CELLS = 6 };
 static const double redraw_seconds = 0.2;
-static atomic_bool shown; /* a line stands on the terminal */
+static atomic_bool shown; /* a line is on the terminal */
 
 static bool terminal_speaks_utf8(void) {
     const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
@@ -44,7 +45,7 @@ static void rate_text(double rate, char *text, size_t size) {
     else snprintf(text, size, "%.1f M", rate / 1e6);
 }
 
-/* The parts of the line in the order in which they stand, and how early each gives way where there is no room. */
+/* The parts of the line in order, and their priority when there is not enough room. */
 typedef struct part {
     char text[112];
     int priority; /* 0 stays */
@@ -65,7 +66,7 @@ static void draw_bar(double share, int cells, bool utf8, char *bar) {
     for (int i = 0; i < cells; i++) strcat(bar, i < full ? (utf8 ? "━" : "=") : utf8 ? "╌" : ".");
 }
 
-/* "0:20 left", or what larger work needs: "run 12:30, study 1:02:03 left"; without a total the time gone by. */
+/* "0:20 left", or "run 12:30, study 1:02:03 left"; without a total the elapsed time. */
 static void time_part(const vst_progress *progress, double elapsed, double speed, char *text, size_t size) {
     char time[24];
     const uint64_t left = progress->total > progress->done ? progress->total - progress->done : 0;
@@ -128,7 +129,7 @@ static void draw(const vst_progress *progress, bool finished, void *user) {
 }
 
 void vst_progress_show(void) {
-    static double drawn; /* when; 0: the next update draws */
+    static double drawn; /* time of the last drawing; 0: draw at the next update */
     if (vst_terminal_width(stderr) > 0) vst_progress_set(draw, &drawn);
 }
 

@@ -10,6 +10,7 @@
 #include "recipes/commands/table.h"
 #include "recipes/model/classes.h"
 #include "recipes/quant/quantize.h"
+#include "vision/base/file.h"
 
 extern const vst_command vsti_command_quantize;
 
@@ -146,12 +147,13 @@ static int run(const vst_arguments *arguments) {
     vst_quantize_options options;
     const char *output = vst_flag_value(arguments, "output"), *split = vst_flag_value(arguments, "split"),
                *from = arguments->words[0];
-    if (!output) return vst_command_usage(&vsti_command_quantize, "say with -o FILE where to write the model");
+    if (!output) return vst_command_usage(&vsti_command_quantize, "-o FILE is missing, the model file to write");
     VST_TRY(read_options(arguments, &options));
     if (is_same_file(from, output))
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s is the float32 model itself, which would be lost: name another file",
                          output));
     VST_TRY(vst_model_read(&model, from));
+    VST_TRY(vsti_file_check_writable(output));
     const vst_dataset_options data = {.format = vst_flag_value(arguments, "format"),
                                       .channels = vst_model_common_of(model->config)->channels == 1 ? 1 : 3};
     VST_TRY(vst_dataset_open(&dataset, arguments->words[1], split ? split : "train", &data));

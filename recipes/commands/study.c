@@ -1,4 +1,4 @@
-/* vistill study: several recipes in turn, then their models side by side. */
+/* vistill study: trains several recipes and compares their models. */
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -65,7 +65,7 @@ static vst_status print_result(const vst_study_result *result) {
         vst_table_cell(table, "%.2f", row->megabytes);
         vst_table_cell(table, "%.2f", row->latency_ms);
         agreement_cell(table, row->agreement);
-        if (isnan(row->minutes)) vst_table_cell(table, "-"); /* a model file: nothing was trained */
+        if (isnan(row->minutes)) vst_table_cell(table, "-"); /* a model file that was not trained here */
         else vst_table_cell(table, "%.1f", row->minutes);
     }
     VST_TRY(vst_table_write(table, stdout));
@@ -81,7 +81,7 @@ out:
     return status;
 }
 
-/* "0,1,2" in place of the study's own seeds. */
+/* Parses "0,1,2", the seeds to use instead of the study's. */
 static vst_status set_seeds(vst_study *study, const char *text) {
     enum { MOST = sizeof study->seeds / sizeof *study->seeds };
     if (!text) return VST_OK;
@@ -92,11 +92,10 @@ static vst_status set_seeds(vst_study *study, const char *text) {
         const long seed = strtol(at, &end, 10);
         if (end == at || errno || seed < 0 || seed > INT_MAX || (*end && *end != ',') || study->seed_count == MOST)
             return vst_fail(VST_ERROR_ARGUMENT,
-                            "--seeds %s: expected at most %d whole numbers from 0 on with commas between them", text,
-                            MOST);
+                            "--seeds %s: expected at most %d whole numbers from 0 on, separated by commas", text, MOST);
         for (int i = 0; i < study->seed_count; i++)
             if (study->seeds[i] == seed)
-                return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld stands there twice", text, seed);
+                return vst_fail(VST_ERROR_ARGUMENT, "--seeds %s: %ld is given twice", text, seed);
         study->seeds[study->seed_count++] = (int)seed;
         at = *end ? end + 1 : end;
         if (*end && !*at)
@@ -133,22 +132,22 @@ out:
 }
 
 static const vst_flag flags[] = {
-    {"set", 's', "KEY=VALUE", "changes one key of all recipes, such as data.path=FOLDER; can be repeated"},
-    {"force", 0, NULL, "begin a run anew if its folder holds another recipe's"},
-    {"seeds", 0, "N,N…", "in place of the study's own; with several, mean and standard deviation are shown"},
+    {"set", 's', "KEY=VALUE", "set a key of all recipes, such as data.path=FOLDER; can be repeated"},
+    {"force", 0, NULL, "overwrite a run folder that holds a run of another recipe"},
+    {"seeds", 0, "N,N…", "seeds to use instead of the study's; several give mean and standard deviation"},
     {0}};
 
 extern const vst_command vsti_command_study;
-const vst_command vsti_command_study = {
-    .name = "study",
-    .words = "STUDY",
-    .summary = "run several recipes in turn and compare their models",
-    .help =
-        "Trains what the study file lists (teacher, plain student, distilled students), quantises what it says,\n"
-        "measures all models on the test split and writes report.html. Runs that are finished are kept, interrupted "
-        "ones continue: after\n"
-        "Ctrl-C the same command goes on.",
-    .flags = flags,
-    .minimum = 1,
-    .maximum = 1,
-    .run = run};
+const vst_command vsti_command_study = {.name = "study",
+                                        .words = "STUDY",
+                                        .summary = "train several recipes and compare their models",
+                                        .help =
+                                            "Trains the recipes in the study file (teacher, plain student, distilled "
+                                            "students), quantises models if it says\n"
+                                            "so, measures all models on the test split and writes report.html. "
+                                            "Finished runs are kept and interrupted runs\n"
+                                            "continue: after Ctrl-C, run the same command again.",
+                                        .flags = flags,
+                                        .minimum = 1,
+                                        .maximum = 1,
+                                        .run = run};

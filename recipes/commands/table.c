@@ -26,7 +26,7 @@ struct vst_table {
 
 /* ---- Width of text ---- */
 
-/* Decodes one character; an invalid byte stands for itself. Gives its bytes. */
+/* Decodes one character; an invalid byte is its own code. Returns its length in bytes. */
 static size_t decode(const char *text, uint32_t *code) {
     const unsigned char *s = (const unsigned char *)text;
     const size_t length = s[0] < 0x80 ? 1 : s[0] >= 0xf0 && s[0] < 0xf8 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 ? 2 : 1;
@@ -42,7 +42,7 @@ static size_t decode(const char *text, uint32_t *code) {
     return length;
 }
 
-/* Combining marks take no column, East Asian wide characters and emoji take two. */
+/* Combining marks have width 0, East Asian wide characters and emoji width 2. */
 static int width_of(uint32_t code) {
     static const struct {
         uint32_t first, last;
@@ -131,7 +131,7 @@ void vst_table_wrap(vst_table *table, int columns) { table->wrap = columns; }
 
 /* ---- Printing ---- */
 
-/* The bytes of `text` for a line of `room` columns, broken at a space if there is one; at least one character. */
+/* The number of bytes of `text` that fit in `room` columns, up to a space if there is one; at least one character. */
 static size_t line_bytes(const char *text, int room) {
     uint32_t code;
     const size_t fit = vst_text_fit(text, room);
@@ -157,8 +157,8 @@ void vst_text_write(FILE *file, const char *text, int indent, int room) {
 }
 
 static void write_row(const vst_table *table, FILE *file, size_t row, const int *widths) {
-    int indent = 0, owed = 0; /* spaces owed to the next cell: none stand at a line's end */
-    bool below = false;       /* a cell was wider than its column: the row goes on below it */
+    int indent = 0, owed = 0; /* spaces before the next cell, which are not printed at the end of a line */
+    bool below = false;       /* a cell was wider than its column: the row continues on the next line */
     for (int i = 0; i < table->columns; i++) {
         const char *text = table->cells[row * (size_t)table->columns + (size_t)i];
         const int missing = widths[i] - vst_text_width(text);
@@ -183,14 +183,14 @@ static void write_row(const vst_table *table, FILE *file, size_t row, const int 
     }
 }
 
-/* Makes the widest column before the last one narrower, if the last one would have no room otherwise. */
+/* Makes the widest column before the last one narrower, if the last one would have less room than ROOM and its text. */
 static void make_room(const vst_table *table, int *widths) {
     int used = 0, widest = 0;
     for (int i = 0; i + 1 < table->columns; i++) {
         used += widths[i] + GAP;
         if (widths[i] > widths[widest]) widest = i;
     }
-    const int missing = used + ROOM - table->wrap;
+    const int last = widths[table->columns - 1], missing = used + (last < ROOM ? last : ROOM) - table->wrap;
     if (missing > 0 && widths[widest] - missing >= NARROWEST_COLUMN) widths[widest] -= missing;
 }
 
@@ -205,6 +205,7 @@ vst_status vst_table_write(vst_table *table, FILE *file) {
     }
     if (table->wrap) make_room(table, widths);
     for (size_t row = 0; row < table->count / (size_t)table->columns; row++) write_row(table, file, row, widths);
+    if (file == stdout) return vst_output_flush();
     if (fflush(file) != 0 || ferror(file)) return vst_fail(VST_ERROR_IO, "writing a table failed: %m");
     return VST_OK;
 }

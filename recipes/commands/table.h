@@ -23,26 +23,26 @@ typedef struct vst_table vst_table;
 VST_NODISCARD vst_status vst_table_create(vst_table **out, const char *const *headers);
 void vst_table_destroy(vst_table *table);
 
-/* The next cell, left to right, top to bottom. What would steer the terminal is filtered (output.h). */
+/* Adds a cell, left to right, top to bottom, filtered by vst_text_clean. */
 void vst_table_cell(vst_table *table, const char *format, ...) VST_PRINTF(2, 3);
 
-/* Wraps the last column at word ends so that lines have at most `columns` characters; 0: no limit, the default. If it
- * has no room beside the others, their widest gets less, and rows that need it go on below. */
+/* Wraps the last column at word ends so that lines have at most `columns` characters; 0: no limit, the default. If
+ * there is no room for it, the widest other column is narrowed, and rows that do not fit continue on the next line. */
 void vst_table_wrap(vst_table *table, int columns);
 
-/* The table as text, a newline after each line; to be vst_free'd. A last row that was not filled is completed with
+/* The table as text with a newline after each line, to be freed with vst_free. An incomplete last row is filled with
  * empty cells. */
 VST_NODISCARD vst_status vst_table_text(vst_table *table, char **text);
 VST_NODISCARD vst_status vst_table_write(vst_table *table, FILE *file);
 
-/* Columns that a terminal needs to show UTF-8 text; invalid bytes count as one. */
+/* The width of UTF-8 text in terminal columns; invalid bytes count as one. */
 int vst_text_width(const char *text);
-/* The bytes of the longest beginning of `text` that fits into so many columns. */
+/* The number of bytes of the longest prefix of `text` that fits in `columns`. */
 size_t vst_text_fit(const char *text, int columns);
-/* Writes the rest of a line and a newline; what does not fit into `room` columns is wrapped at word ends, `indent`
- * columns from the left. With little or no room nothing is wrapped. */
+/* Writes the rest of a line and a newline, wrapped at spaces to `room` columns and indented by `indent`. Does not wrap
+ * if `room` is too small. */
 void vst_text_write(FILE *file, const char *text, int indent, int room);
-/* Columns of the terminal behind `file`, 0 if it is none. */
+/* The width of the terminal of `file` in columns, 0 if it is not a terminal. */
 int vst_terminal_width(FILE *file);
 
 #endif

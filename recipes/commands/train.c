@@ -67,21 +67,22 @@ out:
 }
 
 static const vst_flag flags[] = {
-    {"set", 's', "KEY=VALUE", "changes one key of the recipe, such as optim.lr=2e-3; can be repeated"},
-    {"resume", 0, NULL, "continue from the run folder's checkpoint, bit for bit; another run.epochs extends the run"},
-    {"force", 0, NULL, "begin anew in a folder that holds a run; with --resume only if that has another recipe"},
-    {"dry-run", 0, NULL, "build everything, train for two seconds, report memory and time, write nothing"},
+    {"set", 's', "KEY=VALUE", "set a key of the recipe, such as optim.lr=2e-3; can be repeated"},
+    {"resume", 0, NULL,
+     "continue from the checkpoint in the run folder, bit for bit; a larger run.epochs extends the run"},
+    {"force", 0, NULL, "overwrite the run in the run folder; with --resume only if it has another recipe"},
+    {"dry-run", 0, NULL, "train for two seconds, report memory and time, write nothing"},
     {0}};
 
 extern const vst_command vsti_command_train;
 const vst_command vsti_command_train = {
     .name = "train",
     .words = "RECIPE",
-    .summary = "train a model, plain or from a teacher, as a recipe says",
+    .summary = "train a model by a recipe, with or without a teacher",
     .help =
-        "The run folder (run.output, else runs/<recipe>) receives recipe.yaml, log.txt, summary.csv, samples.png,\n"
-        "last.safetensors (checkpoint) and best.safetensors (the model). Ctrl-C ends the step under way and\n"
-        "saves; --resume then continues as if nothing had happened. `vistill explain RECIPE` lists all keys.",
+        "Writes recipe.yaml, log.txt, summary.csv, samples.png, last.safetensors (checkpoint) and best.safetensors\n"
+        "(model) to the run folder (run.output, by default runs/<recipe>). Ctrl-C stops after the current step and\n"
+        "saves a checkpoint; --resume continues from it with the same result. `vistill explain RECIPE` lists all keys.",
     .flags = flags,
     .minimum = 1,
     .maximum = 1,

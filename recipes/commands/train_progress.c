@@ -1,4 +1,4 @@
-/* Translates a training's progress to the progress line: one line per epoch, in images. */
+/* Shows training progress in the progress line: one line per epoch, in images. */
 #include "recipes/commands/train_progress.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* A training's progress as one line on a terminal. */
+/* Training progress as a line on a terminal. */
 #ifndef VISTILL_RECIPES_COMMANDS_TRAIN_PROGRESS_H
 #define VISTILL_RECIPES_COMMANDS_TRAIN_PROGRESS_H
 

@@ -203,19 +203,23 @@ vst_status vst_recipe_check(const vst_recipe *recipe) {
                         optim->batch, optim->accumulate, data->limit);
     if (optim->loss == VST_LOSS_BCE && optim->smoothing > 0)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "optim.smoothing = %g with optim.loss = bce: every class would be right, for its "
+                        "optim.smoothing = %g with optim.loss = bce: every class would count as right, because its "
                         "target is above 0; set optim.smoothing to 0",
                         optim->smoothing);
     if (recipe->run.new_head && !recipe->run.start)
-        return vst_fail(VST_ERROR_ARGUMENT, "run.new_head is about the classifier of run.start, which is not set");
+        return vst_fail(VST_ERROR_ARGUMENT, "run.new_head needs run.start, which is not set");
     if (recipe->run.start_entry && !recipe->run.start)
-        return vst_fail(VST_ERROR_ARGUMENT, "run.start_entry is about the file of run.start, which is not set");
+        return vst_fail(VST_ERROR_ARGUMENT, "run.start_entry needs run.start, which is not set");
+    if (recipe->run.quantization_aware && recipe->run.precision != VST_PRECISION_F32)
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "run.quantization_aware simulates the 8-bit integers in float32, and bf16 would round them "
+                        "again: set run.precision to f32");
     if (recipe->run.quantization_aware && !recipe->run.start)
         return vst_fail(VST_ERROR_ARGUMENT,
                         "run.quantization_aware trains a model that was trained in float32 with simulated 8-bit "
                         "integers: name it with run.start");
     if ((recipe->distill.teacher_entry || recipe->distill.teacher_model) && !recipe->distill.teacher)
-        return vst_fail(VST_ERROR_ARGUMENT, "distill.%s is about the file of distill.teacher, which is not set",
+        return vst_fail(VST_ERROR_ARGUMENT, "distill.%s needs distill.teacher, which is not set",
                         recipe->distill.teacher_entry ? "teacher_entry" : "teacher_model");
     if (data->limit > 0 && data->labelled > data->limit)
         return vst_fail(VST_ERROR_ARGUMENT, "data.labelled = %d is more than data.limit = %d", data->labelled,

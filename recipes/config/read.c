@@ -261,7 +261,7 @@ static vst_status read_base(vst_recipe *recipe, const layer *self, const vst_yam
     layer base = {.path = path, .child = self, .depth = self->depth + 1};
     struct stat info;
     if (stat(path, &info) != 0)
-        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: base: %s: %m; it is looked for beside the recipe",
+        VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: base: %s: %m; the path is relative to the recipe",
                          place(self->path, node, where), path));
     base.device = info.st_dev;
     base.inode = info.st_ino;
@@ -394,7 +394,7 @@ static vst_status fill_defaults(vst_recipe *recipe) {
     return VST_OK;
 }
 
-vst_status vst_recipe_read(vst_recipe **out, const char *path, const char *const *settings, int setting_count) {
+vst_status vst_recipe_read_base(vst_recipe **out, const char *path, const char *const *settings, int setting_count) {
     vst_status status = VST_OK;
     vst_recipe *recipe = vst_calloc(1, sizeof *recipe);
     *out = NULL;
@@ -409,13 +409,21 @@ vst_status vst_recipe_read(vst_recipe **out, const char *path, const char *const
     VST_TRY(read_layer(recipe, &file));
     for (int i = 0; i < setting_count; i++) VST_TRY(apply_setting(recipe, settings[i]));
     vst_optim_resolve(&recipe->optim);
-    status = vst_recipe_check(recipe);
-    if (status != VST_OK) VST_TRY(vst_fail_in(status, "%s", path));
     *out = recipe;
     recipe = NULL;
 out:
     vst_recipe_destroy(recipe);
     return status;
+}
+
+vst_status vst_recipe_read(vst_recipe **out, const char *path, const char *const *settings, int setting_count) {
+    vst_status status = vst_recipe_read_base(out, path, settings, setting_count);
+    if (status != VST_OK) return status;
+    status = vst_recipe_check(*out);
+    if (status == VST_OK) return VST_OK;
+    vst_recipe_destroy(*out);
+    *out = NULL;
+    return vst_fail_in(status, "%s", path);
 }
 
 void vst_recipe_destroy(vst_recipe *recipe) {

@@ -163,6 +163,9 @@ extern const vst_preset vsti_presets[];
  * wrong types, duplicate keys, aliases and tabs are errors with file, line and column. */
 VST_NODISCARD vst_status vst_recipe_read(vst_recipe **out, const char *path, const char *const *settings,
                                          int setting_count);
+/* The same without vst_recipe_check, for a file that others inherit: the model may be missing (NULL). */
+VST_NODISCARD vst_status vst_recipe_read_base(vst_recipe **out, const char *path, const char *const *settings,
+                                              int setting_count);
 void vst_recipe_destroy(vst_recipe *recipe);
 
 /* The resolved recipe as YAML that vst_recipe_read reads back to the same recipe; to be vst_free'd; NULL: out of

@@ -48,8 +48,10 @@ static bool write_recipe(FILE *file, const vst_recipe *recipe) {
     if (name) fprintf(file, "name: %s\n\n", name);
     vst_free(name);
     if (!name) return false;
-    fprintf(file, "model:\n  name: %s\n", recipe->model->variant);
-    if (!write_table(file, "  ", recipe->model->backbone->options, recipe->model->options)) return false;
+    if (recipe->model) {
+        fprintf(file, "model:\n  name: %s\n", recipe->model->variant);
+        if (!write_table(file, "  ", recipe->model->backbone->options, recipe->model->options)) return false;
+    }
     for (const vst_recipe_section *section = vst_recipe_sections(); section->name; section++) {
         fprintf(file, "\n%s:\n", section->name);
         if (!write_table(file, "  ", section->options, (const char *)recipe + section->offset)) return false;

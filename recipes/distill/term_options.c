@@ -12,27 +12,27 @@ enum { MOST_KEYS = 64 }; /* maximum number of words to choose a suggestion from 
 
 const vst_option vst_term_table[] = {
     VST_OPTION_STRING(vst_term_options, distance, NULL,
-                      "kl, hard, mse …: how student and teacher are compared; it may have keys of its own"),
+                      "kl, hard, mse …: the loss between student and teacher; it may have options of its own"),
     VST_OPTION_STRING(vst_term_options, student, "logits", "tap of the student: logits, logits_dist, blocks.3 …"),
     VST_OPTION_STRING(
         vst_term_options, from, "teacher",
-        "who teaches: teacher (or 1), 2 … of several, ema: the student's moving average, student: itself"),
+        "source of the target: teacher (or 1), 2 … of several, ema: the student's moving average, student: itself"),
     VST_OPTION_STRING(vst_term_options, teacher, "logits",
-                      "tap of who teaches: logits, layer3, features.-1 …, features.*: all stages"),
-    VST_OPTION_DOUBLE(vst_term_options, weight, 0.5, 0, 1e6, "of the term in the loss"),
+                      "tap of the source: logits, layer3, features.-1 …, features.*: all stages"),
+    VST_OPTION_DOUBLE(vst_term_options, weight, 0.5, 0, 1e6, "weight of the term in the loss"),
     VST_OPTION_CHOICE(vst_term_options, tokens, "patches", VST_CHOICE_TEXT(VST_TERM_TOKENS),
-                      "of a transformer's tokens: the patches as a grid, all, or the class token"),
+                      "tokens of a transformer to use: the patches as a grid, all, or the class token"),
     VST_OPTION_CHOICE(vst_term_options, align, "larger", VST_CHOICE_TEXT(VST_TERM_ALIGNS),
-                      "grids that differ: resized to the larger, pooled to the smaller, or refused"),
+                      "grids of different size: resize to the larger, pool to the smaller, or refuse"),
     VST_OPTION_CHOICE(
         vst_term_options, projector, "none", VST_CHOICE_TEXT(VST_TERM_PROJECTORS),
-        "student's channels to the teacher's: 1x1 convolution, two, one with batch norm; FitNets' regressor"),
+        "maps the student's channels to the teacher's: 1x1 convolution, two, one with batch norm, FitNets' regressor"),
     VST_OPTION_CHOICE(vst_term_options, transform, "none", VST_CHOICE_TEXT(VST_TERM_TRANSFORMS),
-                      "logits standardised, channels of length 1, energy map, places among each other"),
+                      "standardised logits, L2-normalised channels, energy map, similarity of positions"),
     VST_OPTION_CHOICE(vst_term_options, schedule, "constant", VST_CHOICE_TEXT(VST_TERM_SCHEDULES),
-                      "of the weight between `begin` and `end`: as it is, from 0 up, down to 0, exp(-5 (1 - t)^2)"),
-    VST_OPTION_DOUBLE(vst_term_options, begin, 0, 0, 100000, "epoch from which the schedule counts"),
-    VST_OPTION_DOUBLE(vst_term_options, end, 0, 0, 100000, "epoch to which it counts; 0: the run's last"),
+                      "weight between `begin` and `end`: constant, linear from 0, linear to 0, exp(-5 (1 - t)^2)"),
+    VST_OPTION_DOUBLE(vst_term_options, begin, 0, 0, 100000, "epoch in which the schedule begins"),
+    VST_OPTION_DOUBLE(vst_term_options, end, 0, 0, 100000, "epoch in which the schedule ends; 0: the last one"),
     VST_OPTION_END};
 
 int vst_term_source(const vst_term_options *term) {

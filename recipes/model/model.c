@@ -33,6 +33,38 @@ static vst_status check_version(const vst_safetensors *file) {
                     vst_safetensors_path(file), text, format, quantised_format);
 }
 
+static vst_status check_product(const vst_safetensors *file, const vst_params *params, const char *product) {
+    char *name = vst_format("%s.weight", product);
+    if (!name) return vst_fail_memory(strlen(product));
+    const vst_tensor *weight = vst_safetensors_find(file, name);
+    const bool known = vst_params_find(params, name) >= 0;
+    vst_free(name);
+    if (weight && known && weight->dtype == VST_I8) return VST_OK;
+    return vst_fail(VST_ERROR_FORMAT,
+                    "%s: vistill.quantization names the layer '%.200s', %s: quantise the float32 model again",
+                    vst_safetensors_path(file), product,
+                    known ? "whose weight is not stored as 8-bit integers" : "which the model does not have");
+}
+
+/* Integers are weights only with the scales of their layers, and only format 2 has those. */
+static vst_status check_integers(const vst_safetensors *file, const vst_params *params,
+                                 const vst_quantization *quantization) {
+    const char *version = vst_safetensors_metadata(file, "vistill.format");
+    for (size_t i = 0; strcmp(version, format) == 0 && i < vst_safetensors_count(file); i++) {
+        const vst_tensor *tensor = vst_safetensors_at(file, i);
+        if (tensor->dtype == VST_I8 && vst_params_find(params, tensor->name) >= 0)
+            return vst_fail(VST_ERROR_FORMAT,
+                            "%s: its vistill.format is '%s', which has no 8-bit weights, but %.200s is of 8-bit "
+                            "integers: write the model again with `vistill quantize`",
+                            vst_safetensors_path(file), version, tensor->name);
+    }
+    for (size_t i = 0; i < quantization->count; i++) {
+        const vst_status status = check_product(file, params, quantization->products[i].name);
+        if (status != VST_OK) return status;
+    }
+    return VST_OK;
+}
+
 vst_status vst_class_names_read(char ***names, const char *text, int count, const char *path) {
     vst_status status = VST_OK;
     json_error_t error;
@@ -101,6 +133,7 @@ static vst_status fill(vst_model *self, const vst_safetensors *file) {
     if (status != VST_OK) return vst_fail_in(status, "%s: building its model", vst_safetensors_path(file));
     VST_TRY(vst_params_load(self->params, file));
     VST_TRY(vst_quantization_read(&self->quantization, file));
+    VST_TRY(check_integers(file, self->params, &self->quantization));
     training = vst_safetensors_metadata(file, "vistill.training");
     if (training && !(self->training = vst_strdup(training))) VST_TRY(vst_fail_memory(strlen(training) + 1));
 out:

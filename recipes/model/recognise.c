@@ -136,13 +136,22 @@ out:
     return status;
 }
 
+/* Whether the variant is named for this option: a distilled model is none without its token. */
+static bool is_of_variant(const vst_model_config *model, const char *key) {
+    const size_t length = strlen(key);
+    for (const vst_backbone_variant *v = model->backbone->variants; v->name; v++)
+        for (const char *at = v->overrides; strcmp(v->name, model->variant) == 0 && at && (at = strstr(at, key)); at++)
+            if ((at == v->overrides || at[-1] == ' ' || at[-1] == ',') && at[length] == '=') return true;
+    return false;
+}
+
 /* Tries all choices of the family's own options once. */
 static vst_status try_options(vst_model_config *model, fit *best, const vst_weights *weights,
                               const vst_import_choice *choice, char *changed, size_t size) {
     vst_status status = VST_OK;
     for (const vst_option *o = model->backbone->options; o->type != VST_TYPE_END && best->problems; o++) {
         char values[CHOICES][VALUE];
-        if (strchr(o->name, '.') || is_given(choice, o->name)) continue;
+        if (strchr(o->name, '.') || is_given(choice, o->name) || is_of_variant(model, o->name)) continue;
         char *now = vst_options_get(o, model->options);
         if (!now) VST_TRY(vst_fail_memory(VALUE));
         const int count = other_values(o, now, values);

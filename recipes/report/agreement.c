@@ -1,4 +1,4 @@
-/* Agreement: how often teacher, class head, distillation head and their mean give the same answer. */
+/* Agreement: how often teacher, class head, distillation head and their mean predict the same class. */
 #include <math.h>
 
 #include "recipes/report/internal.h"
@@ -7,7 +7,7 @@ static void write_row(FILE *html, const vst_report_agreement *agreement, int row
     char text[32];
     fprintf(html, "<tr><th scope=row>%s</th>", agreement->names[row]);
     for (int i = 0; i < agreement->count; i++) {
-        /* Half of the answers in common is pale, all of them is full. */
+        /* Colour from pale at 50 % agreement to full at 100 %. */
         const double shade = fmin(fmax((agreement->same[row][i] - 50) / 50, 0), 1);
         if (i == row) fputs("<td class=self>·</td>", html);
         else

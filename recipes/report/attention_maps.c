@@ -1,11 +1,11 @@
-/* Attention maps: pictures with the attention of the models' tokens over them. */
+/* Attention maps: images overlaid with the attention of class and distillation tokens. */
 #include <string.h>
 
 #include "recipes/report/internal.h"
 
-enum { MANY = 4 }; /* runs whose maps need more than a line: then in columns */
+enum { MANY = 4 }; /* from this number of runs on, maps are arranged in columns */
 
-/* What a run's model sees of the picture (map 0), or that under the attention of a token (1, 2). */
+/* The input of a run's model (map 0), or the input with the attention of a token (1, 2). */
 static vst_status write_map(FILE *html, const vst_report *report, int run, int view, int map) {
     static const char *const names[] = {"what it sees", "class token", "distillation token"};
     const vst_report_run *r = &report->runs[run];
@@ -31,7 +31,7 @@ static bool same_picture(const vst_image *a, const vst_image *b) {
            memcmp(a->pixels, b->pixels, (size_t)a->height * (size_t)a->width * (size_t)a->channels) == 0;
 }
 
-/* The maps of all runs; before those of a run whose model sees another part or size of the picture, that. */
+/* The maps of all runs, preceded by the input where a run's model has another crop or size. */
 static vst_status write_view(FILE *html, const vst_report *report, int view) {
     vst_status status = VST_OK;
     const vst_image *seen = NULL;

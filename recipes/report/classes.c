@@ -1,4 +1,4 @@
-/* Class by class: recall, precision and F1 of each run, the hardest classes first. */
+/* Recall, precision and F1 by class for each run, lowest recall first. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -9,7 +9,8 @@ enum { MOST_CLASSES = 24 };
 
 /* Of one class and one run. */
 typedef struct figures {
-    uint64_t images, right, answered; /* with this label, of these with this answer, and all with this answer */
+    uint64_t images, right, answered; /* number of images with this label, of these predicted as this class, and all
+                                         predicted as this class */
 } figures;
 
 typedef struct place {
@@ -19,7 +20,7 @@ typedef struct place {
 
 static double share(uint64_t part, uint64_t whole) { return whole ? 100 * (double)part / (double)whole : NAN; }
 static double recall(const figures *f) { return share(f->right, f->images); }
-/* 0 for a class that is never the answer, as scikit-learn counts it. */
+/* 0 for a class that is never predicted, as in scikit-learn. */
 static double precision(const figures *f) { return f->images && !f->answered ? 0 : share(f->right, f->answered); }
 static double f1(const figures *f) { return share(2 * f->right, f->images + f->answered); }
 
@@ -51,7 +52,7 @@ static int hardest_first(const void *a, const void *b) {
     return x->mean != y->mean ? (x->mean > y->mean) - (x->mean < y->mean) : x->class - y->class;
 }
 
-/* Recall with a bar, below it the other two. */
+/* Recall with a bar, precision and F1 below it. */
 static void write_cell(FILE *html, double recall_percent, double precision_percent, double f1_percent, int colour) {
     char text[32];
     fprintf(html, "<td>%s", vsti_number_text(recall_percent, 1, text));
@@ -78,7 +79,7 @@ static void write_class(FILE *html, const vst_report *report, const figures *cou
 
 typedef double figure_of(const figures *counts);
 
-/* Over the classes for which it is known. */
+/* Mean over the classes for which it is known. */
 static double mean_over(const figures *counts, int classes, figure_of *figure) {
     double sum = 0;
     int known = 0;

@@ -1,5 +1,4 @@
-/* Confusion matrices: a table of shaded cells for few classes, a picture for many, and the pairs that are confused
- * most. */
+/* Confusion matrices: a table of shaded cells for few classes, an image for many, and the most frequent confusions. */
 #include <math.h>
 #include <string.h>
 
@@ -8,7 +7,7 @@
 
 enum { TABLE_CLASSES = 24, PICTURE_CLASSES = 2000, PICTURE_SIDE = 480, PAIRS = 6 };
 
-/* A label's counts by prediction; gives their sum. */
+/* The predictions of a label; returns their number. */
 static uint64_t spread(const vst_confusion *confusion, int label, uint64_t *row) {
     memset(row, 0, (size_t)confusion->classes * sizeof *row);
     for (size_t i = confusion->rows[label]; i < confusion->rows[label + 1]; i++)
@@ -16,7 +15,7 @@ static uint64_t spread(const vst_confusion *confusion, int label, uint64_t *row)
     return vst_confusion_samples(confusion, label);
 }
 
-/* Shade: of the diagonal the share itself; beside it errors of 20 % are fully coloured, or none would be seen. */
+/* Shade: the fraction itself on the diagonal; off the diagonal 20 % is fully coloured, to make errors visible. */
 static void write_table(FILE *html, const vst_report *report, const vst_confusion *confusion) {
     const int classes = report->class_count;
     uint64_t cells[TABLE_CLASSES];
@@ -69,7 +68,7 @@ out:
     return status;
 }
 
-/* The PAIRS largest counts beside the diagonal, largest first. */
+/* The PAIRS largest counts off the diagonal, in descending order. */
 static void write_pairs(FILE *html, const vst_report *report, const vst_confusion *confusion) {
     const vst_confusion_cell *best[PAIRS];
     int found = 0;

@@ -1,4 +1,4 @@
-/* The epochs of a run: from its summary.csv, or where that is missing from its log.txt. */
+/* Reads the epochs of a run from summary.csv, or from log.txt if that is missing. */
 #include "recipes/report/curve.h"
 
 #include <fcntl.h>
@@ -28,7 +28,7 @@ static vst_status add_epoch(vsti_curve *curve, const double values[COLUMNS]) {
     return VST_OK;
 }
 
-/* The index of each column, by the names of the first line; -1: missing. */
+/* The index of each column, found by the names in the first line; -1: missing. */
 static void find_columns(char *header, int places[COLUMNS]) {
     for (int i = 0; i < COLUMNS; i++) places[i] = -1;
     char *rest = header, *name;
@@ -62,7 +62,7 @@ static vst_status read_csv(FILE *file, vsti_curve *curve) {
     find_columns(line, places);
     while (curve->count < EPOCHS && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\r\n")] = 0;
-        if (!parse_csv(line, places, values)) break; /* a run that was killed may leave half a line */
+        if (!parse_csv(line, places, values)) break; /* a killed run may leave an incomplete line */
         VST_TRY(add_epoch(curve, values));
     }
 out:
@@ -71,7 +71,7 @@ out:
 
 /* ---- log.txt ---- */
 
-/* A line of a whole epoch; NULL: another one, such as those that are written while an epoch runs. */
+/* The object of a line about a complete epoch; NULL for other lines, such as those within an epoch. */
 static json_t *parse_log(const char *line) {
     json_t *object = json_loads(line, 0, NULL);
     if (json_object_get(object, "test_acc1") && json_is_number(json_object_get(object, "epoch"))) return object;
@@ -107,7 +107,7 @@ static bool loss_name(const char *key, char name[VSTI_LOSS_NAME]) {
     return snprintf(name, VSTI_LOSS_NAME, "%d %s", number, key + bytes) > 0;
 }
 
-/* Where a loss of that name stands, a new place if there is none yet; -1: there are too many. */
+/* The index of the loss of this name, added if necessary; -1: too many losses. */
 static int loss_index(vsti_curve *curve, const char name[VSTI_LOSS_NAME]) {
     for (int i = 0; i < curve->loss_count; i++)
         if (strcmp(curve->names[i], name) == 0) return i;
@@ -116,7 +116,7 @@ static int loss_index(vsti_curve *curve, const char name[VSTI_LOSS_NAME]) {
     return curve->loss_count++;
 }
 
-/* Adds the losses of each epoch to those that there are. */
+/* Adds the losses of log.txt to the epochs. */
 static vst_status read_losses(FILE *file, vsti_curve *curve) {
     char line[LINE];
     while (fgets(line, sizeof line, file)) {

@@ -1,4 +1,4 @@
-/* The epochs of a run, out of its folder. */
+/* The epochs of a run. */
 #ifndef VISTILL_RECIPES_REPORT_CURVE_H
 #define VISTILL_RECIPES_REPORT_CURVE_H
 
@@ -21,11 +21,11 @@ typedef struct vsti_curve {
     int loss_count;                                /* 0: the training had no terms */
 } vsti_curve;
 
-/* Reads FOLDER/summary.csv, or if that holds no epoch, log.txt, which has no seconds, and the losses of log.txt. A
- * folder without either gives an empty curve; a line of summary.csv that is not of numbers ends it, one of log.txt that
- * cannot be read is passed over. */
+/* Reads FOLDER/summary.csv, or if it has no epoch, log.txt (without seconds), and the losses of log.txt. Without both
+ * files the curve is empty. Reading of summary.csv stops at a line that is not numeric; invalid lines of log.txt are
+ * skipped. */
 VST_NODISCARD vst_status vsti_curve_read(vsti_curve *curve, const char *folder);
-/* Of all epochs together; NAN if that is not known. */
+/* Seconds of all epochs; NAN if unknown. */
 double vsti_curve_minutes(const vsti_curve *curve);
 
 #endif

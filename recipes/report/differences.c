@@ -1,12 +1,12 @@
-/* What differs between the recipes of the runs, key by key. */
+/* The keys in which the recipes of the runs differ. */
 #include <string.h>
 
 #include "recipes/report/internal.h"
 
 enum { MOST_KEYS = 80 };
 
-/* The value of the key that stands at `line` ("key: value") in another recipe's lines; NULL: it has none. *length: of
- * the value. */
+/* Finds the key at `line` ("key: value") in the lines of another recipe; returns its value (of *length bytes), or NULL.
+ */
 static const char *find_value(const char *lines, const char *line, size_t key, size_t *length) {
     for (const char *at = lines; at && *at; at = strchr(at, '\n') + 1)
         if (strncmp(at, line, key + 2) == 0) { /* with ": " */
@@ -16,7 +16,7 @@ static const char *find_value(const char *lines, const char *line, size_t key, s
     return NULL;
 }
 
-/* As find_value; where nothing is distilled, the keys of distillation have no value. */
+/* Like find_value, but keys of distillation have no value in a recipe without distillation. */
 static const char *value_of(const char *lines, const char *line, size_t key, size_t *length) {
     static const char term[] = "distill.terms.0: ", teacher[] = "distill.teacher: ";
     size_t bytes;
@@ -27,7 +27,7 @@ static const char *value_of(const char *lines, const char *line, size_t key, siz
     return find_value(lines, line, key, length);
 }
 
-/* Whether the recipes differ in the key at `line`. A key of a model that not all models have tells nothing. */
+/* Whether the recipes differ in the key at `line`. Keys that not all models have are ignored. */
 static bool differs(const vst_report *report, const char *line, size_t key) {
     const char *first = NULL;
     size_t first_length = 0;
@@ -45,7 +45,7 @@ static bool differs(const vst_report *report, const char *line, size_t key) {
     return different;
 }
 
-/* Whether an earlier run's recipe has the key, so that it is in the table already. */
+/* Whether the recipe of an earlier run has the key, which is then already in the table. */
 static bool was_shown(const vst_report *report, int run, const char *line, size_t key) {
     size_t length;
     for (int i = 0; i < run; i++)

@@ -20,7 +20,7 @@ enum { INK = 101, GRID = 102, SVG_LIMIT = 8 << 20 }; /* colour numbers above tho
 
 /* ---- Running gnuplot ---- */
 
-/* Starts gnuplot with `script` as its input; 0 if it cannot be started. *output gets the reading end of its output. */
+/* Starts gnuplot with `script` as its input; returns 0 if it cannot be started. *output: the read end of its output. */
 static pid_t start_gnuplot(const char *script, size_t size, int *output) {
     static char *const arguments[] = {"gnuplot", "-d", NULL}; /* -d: no start-up files of the user */
     posix_spawn_file_actions_t actions;
@@ -63,7 +63,7 @@ out:
     return status;
 }
 
-/* *svg stays NULL if gnuplot is missing or fails: that is not an error of the report. */
+/* *svg is NULL if gnuplot is missing or fails, which is not an error. */
 static vst_status run_gnuplot(const char *script, size_t size, char **svg) {
     int output, state = 0;
     *svg = NULL;
@@ -81,7 +81,7 @@ static vst_status run_gnuplot(const char *script, size_t size, char **svg) {
 
 /* ---- Copying its SVG ---- */
 
-/* `rgb(  0,   0,   3)` -> 3, with the end of the text; -1: another colour. */
+/* `rgb(  0,   0,   3)` -> 3 and the end of the text; -1 for other colours. */
 static int colour_at(const char *text, const char **end) {
     int number, bytes = 0;
     if (sscanf(text, "rgb( 0 , 0 , %d )%n", &number, &bytes) != 1 || bytes == 0) return -1;
@@ -113,7 +113,7 @@ static void copy_svg(FILE *html, const char *svg, const vst_report *report) {
     }
 }
 
-/* Draws a script that was written to `script`, and closes that. */
+/* Runs the script that was written to `script`, and closes it. */
 static vst_status draw(FILE *html, const vst_report *report, const char *caption, FILE *script, char **text,
                        size_t *size, bool *drawn) {
     char *svg = NULL;
@@ -160,7 +160,7 @@ static size_t known(const vsti_curve *curve, epoch_value *value) {
     return count;
 }
 
-/* Whole epochs, about ten of them. */
+/* Ticks at whole epochs, about ten. */
 static void set_ticks(FILE *script, const vsti_curve *curves, int count) {
     double last = 1;
     for (int i = 0; i < count; i++)
@@ -169,7 +169,7 @@ static void set_ticks(FILE *script, const vsti_curve *curves, int count) {
     fprintf(script, "set xtics %.0f\n", ceil(last / 10));
 }
 
-/* Epochs from 1 on, as the progress line counts them; in files they count from 0, as timm's do. */
+/* Epochs are counted from 1 as in the progress line; in files from 0 as in timm. */
 static void write_data(FILE *script, int number, const vsti_curve *curve, epoch_value *value) {
     fprintf(script, "$d%d << EOD\n", number);
     for (size_t i = 0; value && i < curve->count; i++)
@@ -178,13 +178,13 @@ static void write_data(FILE *script, int number, const vsti_curve *curve, epoch_
     fputs("EOD\n", script);
 }
 
-/* A single point is large enough to be seen, and hollow in place of dashed. */
+/* A single point is drawn large, and hollow instead of dashed. */
 static const char *style_of(size_t points, bool dashed) {
     if (points == 1) return dashed ? "points pt 6 ps 0.7" : "points pt 7 ps 0.7";
     return points > 40 || (dashed && points > 1) ? "lines" : "linespoints pt 7 ps 0.35";
 }
 
-/* Whether the largest values of the runs are so far from each other that a linear axis would hide the small ones. */
+/* Whether the maxima of the curves differ so much that a linear axis would hide the small ones. */
 static bool far_apart(const vsti_curve *curves, int count, epoch_value *value) {
     double low = INFINITY, high = 0;
     for (int i = 0; i < count; i++) {
@@ -200,7 +200,7 @@ static bool far_apart(const vsti_curve *curves, int count, epoch_value *value) {
 
 static void log_height(FILE *script) { fputs("set logscale y\nset mytics 1\nset format y '%g'\n", script); }
 
-/* The curves of all runs, of training dashed and of evaluation drawn through; either may be NULL. */
+/* The curves of all runs, training dashed and evaluation solid; either may be NULL. */
 static vst_status figure_of(FILE *html, const vst_report *report, const vsti_curve *curves, const char *name,
                             const char *caption, epoch_value *train, epoch_value *eval, bool *drawn) {
     char *text = NULL;
@@ -227,8 +227,8 @@ static vst_status figure_of(FILE *html, const vst_report *report, const vsti_cur
     return draw(html, report, caption, script, &text, &size, drawn);
 }
 
-/* The losses of one run, each in a colour of its own, on a logarithmic axis if they are far from each other. Names come
- * from the run's log.txt and go into the caption alone. */
+/* The losses of one run, one colour each, on a logarithmic axis if they differ much. Their names come from log.txt and
+ * only appear in the caption. */
 static vst_status losses_of(FILE *html, const vst_report *report, const vsti_curve *curve, int run, bool *drawn) {
     char *text = NULL, *caption = NULL;
     size_t size = 0, caption_size = 0;
@@ -300,7 +300,7 @@ static bool shows(const vst_report_run *run, run_value *cost) {
     return isfinite(run->top1) && isfinite(cost(run)) && cost(run) > 0;
 }
 
-/* A logarithmic axis with ticks at 1, 2 and 5; the range leaves room for the names at the right. */
+/* A logarithmic axis with ticks at 1, 2 and 5 and space for the names at the right. */
 static void log_axis(FILE *script, double low, double high) {
     const double first = low / pow(high / low, 0.1), last = high * pow(high / low, 0.45);
     fprintf(script, "set logscale x\nset xrange [%.9g:%.9g]\nset format x '%%g'\nset xtics (", first, last);
@@ -324,8 +324,8 @@ static int lowest_left(const vst_report *report, run_value *cost, const double *
     return found;
 }
 
-/* The heights of the runs' names, from the lowest up: beside the point, or above the names that it would lie on, which
- * are those of points that are no further away than a name is wide. Returns the largest. */
+/* The heights of the labels, in ascending order: at the point, or above other labels that it would overlap, those of
+ * points within the width of a label. Returns the largest. */
 static double place_names(const vst_report *report, run_value *cost, double line, double width, bool logarithmic,
                           double *heights) {
     double largest = 0;

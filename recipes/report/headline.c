@@ -1,14 +1,14 @@
-/* The result in sentences and in some large numbers. Where a run learned from a teacher: what that gained over the same
- * model without one, and what the student saves against the teacher. */
+/* The result in sentences and large numbers. For a distilled run: the gain over the same model without a teacher, and
+ * the savings of the student compared with the teacher. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "recipes/report/internal.h"
 #include "vision/base/memory.h"
 
-static const double ALIKE = 1.05; /* ratios of latency and size below this are no difference */
+static const double ALIKE = 1.05; /* smaller ratios of latency and size are not mentioned */
 
-/* The best run of a number, NULL if it is known of none. */
+/* The run with the best value, NULL if no run has one. */
 static const vst_report_run *best_run(const vst_report *report, vsti_run_number *number, bool largest) {
     const vst_report_run *best = NULL;
     for (int i = 0; i < report->run_count; i++) {
@@ -19,7 +19,7 @@ static const vst_report_run *best_run(const vst_report *report, vsti_run_number 
     return best;
 }
 
-/* The best of the runs that can be compared with their teacher or with a run without one; NULL: there is none. */
+/* The best run that has a teacher or a run without a teacher to compare with; NULL: none. */
 static const vst_report_run *find_student(const vst_report *report) {
     const vst_report_run *best = NULL;
     for (int i = 0; i < report->run_count; i++) {
@@ -58,7 +58,7 @@ static void say_name(const sentences *s, const char *name) {
     }
 }
 
-/* Labelled test images, by the confusion matrix; 0: not known. */
+/* Number of labelled test images, from the confusion matrix; 0: unknown. */
 static double count_images(const vst_report_run *run) {
     uint64_t sum = 0;
     for (int label = 0; run->confusion && label < run->confusion->classes; label++)
@@ -66,7 +66,7 @@ static double count_images(const vst_report_run *run) {
     return (double)sum;
 }
 
-/* Two standard errors of the difference of two shares of so many images, in points; NAN: not known. */
+/* Two standard errors of the difference of two accuracies on `count` images, in points; NAN: unknown. */
 static double chance(const vst_report_run *a, const vst_report_run *b) {
     const double images = count_images(a);
     if (!(images > 0)) return NAN;
@@ -174,7 +174,7 @@ vst_status vst_report_verdict(const vst_report *report, char **text) {
     return status;
 }
 
-/* Without a teacher that could be compared: which run is right most often. */
+/* Without a teacher to compare with: the run with the highest accuracy. */
 static void say_best(const sentences *s, const vst_report *report) {
     const vst_report_run *best = best_run(report, vsti_top1_of, true), *next = NULL;
     char text[32];
@@ -216,7 +216,7 @@ static void write_best_tiles(FILE *html, const vst_report *report) {
         vsti_run_number *number;
         bool largest;
         double factor;
-        const char *unit, *one, *several; /* the label with one run, and the label of the best of several */
+        const char *unit, *one, *several; /* the label for one run, and the label for the best of several */
     } tiles[] = {{vsti_top1_of, true, 1, " %", "top-1 accuracy", "best top-1 accuracy"},
                  {vsti_agreement_of, true, 1, " %", "same answer as the teacher", "closest to its teacher"},
                  {vsti_parameters_of, false, 1e-6, " M", "parameters", "fewest parameters"},

@@ -1,4 +1,4 @@
-/* Pieces of HTML that all parts of the report write. */
+/* HTML elements shared by the parts of the report. */
 #include "recipes/report/html.h"
 
 #include <math.h>

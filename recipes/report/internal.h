@@ -1,4 +1,4 @@
-/* The parts of the report that page.c puts together. Internal to recipes/report. */
+/* The parts of the report, which page.c writes in order. Internal to recipes/report. */
 #ifndef VISTILL_RECIPES_REPORT_INTERNAL_H
 #define VISTILL_RECIPES_REPORT_INTERNAL_H
 
@@ -19,11 +19,11 @@ static inline double vsti_latency_of(const vst_report_run *run) { return run->la
 static inline double vsti_last_of(const vst_report_run *run) { return run->last_top1; }
 static inline double vsti_minutes_of(const vst_report_run *run) { return run->minutes; }
 
-/* headline.c: the result in sentences and in some large numbers. */
+/* headline.c: the result in sentences and large numbers. */
 void vsti_html_headline(FILE *html, const vst_report *report);
 
-/* What figures.c draws; each writes a <figure>, or nothing if there is nothing to show. *drawn becomes false
- * when gnuplot is missing or fails. */
+/* figures.c: each function writes a <figure>, or nothing if there are no data. *drawn becomes false when gnuplot is
+ * missing or fails. */
 VST_NODISCARD vst_status vsti_figure_curves(FILE *html, const vst_report *report, const vsti_curve *curves,
                                             bool *drawn);
 VST_NODISCARD vst_status vsti_figure_tradeoffs(FILE *html, const vst_report *report, bool *drawn);
@@ -34,11 +34,11 @@ void vsti_html_differences(FILE *html, const vst_report *report);
 VST_NODISCARD vst_status vsti_html_pictures(FILE *html, const vst_report *report);
 /* attention_maps.c: attention maps over some test images. */
 VST_NODISCARD vst_status vsti_html_attention(FILE *html, const vst_report *report);
-/* agreement.c: how often teacher and heads give the same answer. */
+/* agreement.c: how often teacher and heads predict the same class. */
 void vsti_html_agreement(FILE *html, const vst_report *report);
-/* classes.c: each class's accuracy, the hardest first. */
+/* classes.c: accuracy by class, lowest first. */
 VST_NODISCARD vst_status vsti_html_classes(FILE *html, const vst_report *report);
-/* confusion.c: the matrix of one run, and the pairs it confuses most. */
+/* confusion.c: the matrix of one run and its most frequent confusions. */
 VST_NODISCARD vst_status vsti_html_confusion(FILE *html, const vst_report *report, const vst_report_run *run);
 
 extern const char vsti_report_style[];

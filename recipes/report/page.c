@@ -1,4 +1,4 @@
-/* The page: the table of runs, figures, and what the other files write. */
+/* The page: table of runs, figures, and the other parts. */
 #include "recipes/report/report.h"
 
 #include <math.h>
@@ -28,14 +28,14 @@ vst_report_run vst_report_unknown(const char *name) {
 
 /* ---- Numbers ---- */
 
-/* "86.6 M", "0.27 M", "940" with its unit in small type. */
+/* "86.6 M", "0.27 M", "940" with the unit in small type. */
 static void write_count(FILE *html, double count) {
     char text[32];
     if (isfinite(count) && count < 1e4) fprintf(html, "%.0f", count);
     else fprintf(html, "%s%s", vsti_short_text(count / 1e6, text), isfinite(count) ? " M" : "");
 }
 
-/* The column has several different values of which this is the best. */
+/* Whether the column has different values and this is the best. */
 static bool is_best(const vst_report *report, const vst_report_run *run, vsti_run_number *number, bool largest) {
     bool differs = false;
     if (!isfinite(number(run))) return false;
@@ -70,7 +70,7 @@ static void write_top1(FILE *html, const vst_report *report, int index) {
     fputs("</td>", html);
 }
 
-/* The median, below it the range of all but the quickest and the slowest tenth. */
+/* The median, and below it the range from the 10th to the 90th percentile. */
 static void write_latency(FILE *html, const vst_report *report, const vst_report_run *run) {
     char low[32], high[32];
     fprintf(html, "<td%s>%s", is_best(report, run, vsti_latency_of, false) ? " class=best" : "",
@@ -115,7 +115,7 @@ static void write_run(FILE *html, const vst_report *report, int index) {
     fputs("</td></tr>\n", html);
 }
 
-/* One run has its numbers in the tiles already. */
+/* For one run the tiles already show the numbers. */
 static void write_runs(FILE *html, const vst_report *report) {
     if (report->run_count == 1) return;
     const bool integers = has_integers(report);
@@ -231,7 +231,7 @@ out:
 
 /* ---- The page ---- */
 
-/* "vit_tiny · best.safetensors · 20 epochs · seed 0": of a run that has the page for itself. */
+/* "vit_tiny · best.safetensors · 20 epochs · seed 0", for a page about one run. */
 static void write_facts(FILE *html, const vst_report_run *run) {
     const char *const texts[] = {run->model, run->file}, *separator = "";
     char text[32];
@@ -260,7 +260,7 @@ static void write_facts(FILE *html, const vst_report_run *run) {
     fputs("</p>\n", html);
 }
 
-/* What the page would show if it were there. */
+/* Lists what is missing. */
 static void write_notes(FILE *html, const vst_report *report) {
     int noted = 0;
     for (int i = 0; i < report->run_count; i++) noted += report->runs[i].notes != NULL;

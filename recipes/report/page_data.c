@@ -1,4 +1,4 @@
-/* From measured runs to the report. */
+/* Fills the report from measured runs. */
 #include "recipes/report/page_data.h"
 
 #include <math.h>
@@ -11,12 +11,12 @@
 #include "vision/base/memory.h"
 #include "vision/image/resize.h"
 
-enum { TOKENS = 2, MAPS = 1 + TOKENS, SHOWN_SIDE = 168 }; /* pixels at least of a picture with attention */
+enum { TOKENS = 2, MAPS = 1 + TOKENS, SHOWN_SIDE = 168 }; /* minimum side in pixels of an image with attention */
 
 /* ---- Pictures ---- */
 
-/* Evenly spread over the test split; every fourth gets attention maps. The training decided what becomes of images that
- * cannot be read: here the next one is shown. */
+/* Chooses images evenly spread over the test split; every fourth gets attention maps. An image that cannot be read is
+ * replaced by the next one. */
 static vst_status choose_pictures(vsti_page_data *page, const vst_dataset *test) {
     const uint64_t count = vst_dataset_count(test);
     const int wanted = count < VSTI_PICTURES ? (int)count : VSTI_PICTURES;
@@ -34,7 +34,7 @@ static vst_status choose_pictures(vsti_page_data *page, const vst_dataset *test)
     return VST_OK;
 }
 
-/* Keeps the most probable wrong answers, the most probable first. Returns how many there are. */
+/* Keeps the wrong predictions with the highest probabilities, in descending order. Returns their number. */
 static int find_mistakes(const vst_evaluation *answers, uint64_t found[VSTI_MISTAKES]) {
     int count = 0;
     for (uint64_t i = 0; i < answers->samples; i++) {
@@ -50,7 +50,7 @@ static int find_mistakes(const vst_evaluation *answers, uint64_t found[VSTI_MIST
     return count;
 }
 
-/* The worst mistakes stand behind the other pictures. One that cannot be read any more is left out. */
+/* The worst mistakes follow the other images. One that can no longer be read is omitted. */
 static vst_status choose_mistakes(vsti_page_data *page, const vst_dataset *test, const vst_evaluation *answers) {
     uint64_t found[VSTI_MISTAKES];
     const int count = find_mistakes(answers, found);
@@ -65,7 +65,7 @@ static vst_status choose_mistakes(vsti_page_data *page, const vst_dataset *test,
     return VST_OK;
 }
 
-/* The run was tested on the pictures of the page. */
+/* Whether the run was tested on the images of the page. */
 static bool is_same_data(const vsti_measured_run *run, const vst_dataset *test) {
     return run->test && vst_dataset_count(run->test) == vst_dataset_count(test) &&
            vst_dataset_classes(run->test) == vst_dataset_classes(test) &&
@@ -90,7 +90,7 @@ out:
     return status;
 }
 
-/* One picture as the model sees it, and the attention of its tokens. */
+/* One image as input of the model, and the attention of its tokens. */
 static vst_status draw_view(vst_image *out, vst_session *session, const vst_dataset *test, uint64_t sample) {
     vst_status status = VST_OK;
     vst_image image = {0}, scratch[2] = {{0}};
@@ -116,7 +116,7 @@ static vst_status show_attention(vsti_page_data *page, const vsti_measured_run *
     vst_status status = VST_OK;
     vst_session *session = NULL;
     const int channels = vst_model_common_of(run->model->config)->channels;
-    if (channels != vst_dataset_channels(run->test)) return VST_OK; /* no picture can show what it sees */
+    if (channels != vst_dataset_channels(run->test)) return VST_OK; /* the input cannot be shown as an image */
     const vst_session_options options = {.attention = true, .taps_only = true};
     VST_TRY(vst_session_create_model(&session, run->model, &options));
     const int tokens = vst_session_attention_tokens(session);
@@ -181,7 +181,7 @@ static bool write_terms(FILE *lines, const vst_recipe *recipe) {
     return good;
 }
 
-/* What decides its result, and whom it learns from: lines "key: value", a term in one. NULL: out of memory. */
+/* The keys that determine the result, with teacher and terms: lines "key: value", one per term. NULL: out of memory. */
 static char *recipe_lines(const vst_recipe *recipe) {
     char *essence = vst_recipe_essence(recipe), *buffer = NULL, *text = NULL;
     size_t size = 0;
@@ -200,7 +200,7 @@ static char *recipe_lines(const vst_recipe *recipe) {
     return text;
 }
 
-/* The first other run of the same model that nobody taught; with as many epochs, if there is one. */
+/* The first other run of the same model without a teacher, preferably with the same number of epochs. */
 static const vst_report_run *find_plain(const vsti_page_data *page, const vsti_measured_runs *set, const int *chosen,
                                         int index) {
     const vst_report_run *row = &page->runs[index], *found = NULL;
@@ -247,7 +247,7 @@ out:
     return status;
 }
 
-/* The page is about the pictures of `shown`'s test split. */
+/* The page shows images of the test split of `shown`. */
 static vst_status show_data(vsti_page_data *page, vsti_measured_runs *set, const int *chosen,
                             const vsti_measured_run *shown) {
     vst_status status = VST_OK;

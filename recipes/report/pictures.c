@@ -1,4 +1,4 @@
-/* Test images with what each run says about them: some that are spread over the test split, and the worst mistakes. */
+/* Test images with the predictions of each run: some from all over the test split, and the worst mistakes. */
 #include <math.h>
 
 #include "recipes/report/internal.h"

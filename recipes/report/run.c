@@ -49,7 +49,7 @@ static bool has(const char *folder, const char *name) {
     return vsti_run_folder_has(&(vsti_run_folder){.path = (char *)folder, .lock = -1}, name); /* only read */
 }
 
-/* "runs/a/" -> "a"; "." -> the name of the folder that it is. */
+/* "runs/a/" -> "a"; "." -> the name of the current folder. */
 static vst_status name_run(vsti_measured_run *run, const char *folder) {
     vst_status status = VST_OK;
     char *real = realpath(folder, NULL);
@@ -74,7 +74,6 @@ static vst_status check_folder(const char *folder) {
                     "nor last.safetensors. Of a study give its runs' folders: %s/*/",
                     folder, folder);
 }
-
 static vst_status read_recipe(vsti_measured_run *run) {
     vst_status status = VST_OK;
     char *path = vst_format("%s/recipe.yaml", run->folder);
@@ -87,7 +86,6 @@ out:
     vst_free(path);
     return status;
 }
-
 static vst_status read_curve(vsti_measured_run *run) {
     vst_status status = VST_OK;
     VST_TRY(vsti_report_note(run, vsti_curve_read(&run->curve, run->folder), "the curves end early"));
@@ -99,7 +97,7 @@ out:
     return status;
 }
 
-/* Of the model alone: a checkpoint also holds the optimiser's numbers. */
+/* The size of the model only: a checkpoint also contains the optimiser's state. */
 static double model_megabytes(const vsti_measured_run *run, const vst_model *model) {
     char path[VSTI_PATH];
     struct stat info;
@@ -109,7 +107,7 @@ static double model_megabytes(const vsti_measured_run *run, const vst_model *mod
     return (run->alone ? fmin((double)info.st_size, values) : (double)info.st_size) / 1e6;
 }
 
-/* A value of a model file's training metadata, as text to be vst_free'd; NULL: missing. */
+/* A value of the training metadata of a model file, as text to be freed with vst_free; NULL: missing. */
 static char *said_of_training(const vst_model *model, const char *key) {
     json_t *object = model->training ? json_loads(model->training, 0, NULL) : NULL;
     const json_t *value = json_object_get(object, key);
@@ -124,7 +122,7 @@ static char *model_path(const vsti_measured_run *run) {
     return run->alone ? vst_strdup(run->folder) : vst_format("%s/%s", run->folder, run->file_name);
 }
 
-/* `name` NULL: the run is a model file alone. */
+/* `name` NULL: the run is only a model file. */
 static vst_status read_model(vsti_measured_run *run, const char *name) {
     vst_status status = VST_OK;
     run->file_name = name;
@@ -156,12 +154,12 @@ out:
 
 /* ---- The test split ---- */
 
-/* The data of the recipe; without one, of the model file's metadata. */
+/* Opens the data of the recipe, or without a recipe of the model file's metadata. */
 static vst_status open_data(const vsti_measured_runs *set, vsti_measured_run *run) {
     vst_status status = VST_OK;
     const char *instead = set->data;
     const vst_recipe *from = run->recipe ? run->recipe : set->like;
-    vst_recipe recipe = from ? *from : (vst_recipe){0}; /* a view: nothing of it is freed */
+    vst_recipe recipe = from ? *from : (vst_recipe){0}; /* a view that owns nothing */
     char *known = instead ? vst_strdup(instead)
                   : from  ? vst_strdup(from->data.path)
                           : said_of_training(run->model, "data");
@@ -189,7 +187,7 @@ static vst_status evaluate(const vsti_measured_runs *set, const vsti_measured_ru
     VST_TRY(vst_evaluation_loader(&loader, view ? view : run->test, model->config, batch, workers, &broken));
     VST_TRY(vst_session_create_model(&session, model, NULL));
     VST_TRY(vst_evaluate(session, loader, vst_dataset_count(run->test), false, set->stop, evaluation));
-    VST_TRY(vst_evaluation_to_data(evaluation, &match)); /* the page is in the classes of the data */
+    VST_TRY(vst_evaluation_to_data(evaluation, &match)); /* the page uses the classes of the data */
 out:
     vst_session_close(session);
     vst_loader_destroy(loader);
@@ -204,8 +202,8 @@ static int find_answers(const vsti_measured_runs *set, const char *path, const c
     return -1;
 }
 
-/* *index: that of the answers of the model at `path` on the run's data; `model` NULL: it is the first teacher of the
- * recipe, and is read, if it has not answered yet. */
+/* *index: of the predictions of the model at `path` on the run's data, which are computed if necessary; `model` NULL:
+ * the first teacher of the recipe. */
 static vst_status ask(vsti_measured_runs *set, const vsti_measured_run *run, const char *path, const vst_model *model,
                       const vst_recipe *recipe, int *index) {
     vst_status status = VST_OK;
@@ -318,7 +316,7 @@ static void compare(vst_report_agreement *agreement, const vst_evaluation *own, 
 
 static bool has_teacher(const vsti_measured_run *run) { return run->recipe && vst_teacher_count(run->recipe) > 0; }
 
-/* Whether the file is the run's model, or lies in its folder: no run is compared with itself. */
+/* Whether the file is the run's model or in its folder: a run is not compared with itself. */
 static bool is_own(const vsti_measured_run *run, const char *path) {
     char *folder = realpath(run->folder, NULL), *real = realpath(path, NULL);
     const size_t length = folder ? strlen(folder) : 0;
@@ -328,8 +326,7 @@ static bool is_own(const vsti_measured_run *run, const char *path) {
     return own;
 }
 
-/* Whose teacher a run is compared with: its own, or that of another run, of the same seed if there is one; NULL:
- * nobody's. */
+/* The run whose teacher a run is compared with: itself, or another run, preferably with the same seed; NULL: none. */
 static const vsti_measured_run *find_student(const vsti_measured_runs *set, const vsti_measured_run *run) {
     const vsti_measured_run *found = NULL;
     if (has_teacher(run)) return run;
@@ -364,7 +361,7 @@ static vst_status compare_run(vsti_measured_runs *set, vsti_measured_run *run) {
         if (theirs && (is_own(run, path) || access(path, R_OK) != 0)) goto out;
         status = ask(set, run, path, NULL, student->recipe, &run->teacher);
         VST_TRY(vsti_report_note(run, status, "no agreement with the teacher"));
-        own = vsti_report_answers(set, run); /* the list may have moved */
+        own = vsti_report_answers(set, run); /* the list may have been reallocated */
     }
     if (run->teacher >= 0) teacher = &set->answers[run->teacher].evaluation;
     if (teacher && teacher->samples != own->samples) teacher = NULL;

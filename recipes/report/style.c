@@ -1,4 +1,4 @@
-/* The style sheet of the report: one column that reads well on paper, screen and phone, light and dark. */
+/* The style sheet of the report: one column for paper, screen and phone, light and dark. */
 #include "recipes/report/internal.h"
 
 const char vsti_report_style[] =

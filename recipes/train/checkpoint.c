@@ -168,7 +168,7 @@ static vst_status from_json(const char *path, const char *text, vsti_checkpoint 
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     *checkpoint = (vsti_checkpoint){0};
     if (!json_is_object(object))
-        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint is no JSON object: %s", path,
+        VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s: vistill.checkpoint is not a JSON object: %s", path,
                          object ? "wrong type" : error.text));
     for (int i = 0; i < HASHES; i++)
         if (!read_hash(&hashes[i], json_object_get(object, hashes[i].name), &checkpoint->identity))
@@ -201,8 +201,8 @@ out:
     return status;
 }
 
-/* What a checkpoint has beside the model: the optimiser's state, and by their names the moving average and the
- * projectors of terms, whose running statistics are nowhere else. The texts are owned. */
+/* The contents of a checkpoint besides the model: the optimiser's state, and by name the moving average and the
+ * projectors of terms, whose running statistics are stored nowhere else. The texts are owned. */
 typedef struct extras {
     vst_tensor *list;
     size_t count;
@@ -288,7 +288,7 @@ static vst_status open_one(const vsti_run_folder *folder, const char *name, vsti
     VST_TRY(vsti_run_folder_file(folder, name, path));
     VST_TRY(vst_safetensors_open(file, path, NULL));
     const char *json = vst_safetensors_metadata(*file, "vistill.checkpoint");
-    if (!json) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s is a model file, but no checkpoint", path));
+    if (!json) VST_TRY(vst_fail(VST_ERROR_FORMAT, "%s is a model file, not a checkpoint", path));
     VST_TRY(from_json(path, json, checkpoint));
 out:
     if (status != VST_OK) {

@@ -1,7 +1,6 @@
-/* Checkpoints: a model file with the optimiser's tensors, the trained bucket as it is (optimizer.values: the moving
- * average may stand in the model's place, and projectors are no part of the model), the moving average as ema.NAME, the
- * projectors of terms as distill.TERM.NAME, and the position. Internal to this
- * folder. */
+/* Checkpoints: a model file with the optimiser's tensors, the trained values (optimizer.values: the model may hold the
+ * moving average, and projectors are not part of the model), the moving average as ema.NAME, the projectors of terms as
+ * distill.TERM.NAME, and the position. Internal to this folder. */
 #ifndef VISTILL_RECIPES_TRAIN_CHECKPOINT_H
 #define VISTILL_RECIPES_TRAIN_CHECKPOINT_H
 
@@ -14,7 +13,7 @@
 #include "recipes/train/run_folder.h"
 #include "vision/optim/optim.h"
 
-/* Sums over the steps of an epoch so far; exact in files, so that a resumed epoch logs the same means. */
+/* Sums over the steps of the current epoch; stored exactly, so that a resumed epoch logs the same means. */
 typedef struct vsti_epoch_sums {
     uint64_t steps, labelled, correct;
     double loss, labels, rate, seconds;
@@ -28,7 +27,7 @@ typedef struct vsti_step_sums {
     double terms[VST_MAX_TERMS];
 } vsti_step_sums;
 
-/* What the last complete epoch measured. */
+/* Results of the last complete epoch. */
 typedef struct vsti_epoch_figures {
     double train_loss, train_top1, test_loss, test_top1, test_top5, validation_loss, validation_top1;
     double other_loss,
@@ -41,8 +40,8 @@ typedef struct vsti_checkpoint {
     uint64_t step;          /* steps done of the next one */
     bool finished;
     int threads;
-    int recoveries;                 /* returns from values that were not finite; each halved the learning rate */
-    double seconds;                 /* of all sessions so far */
+    int recoveries; /* number of recoveries from values that were not finite; each halved the learning rate */
+    double seconds; /* of all sessions so far */
     double best_top1, teacher_top1; /* NAN: none yet */
     int best_epoch;
     uint64_t log_bytes, summary_bytes, events_bytes, steps_bytes;
@@ -52,10 +51,10 @@ typedef struct vsti_checkpoint {
     vsti_epoch_figures figures;
 } vsti_checkpoint;
 
-#define VSTI_NO_CHECKPOINT "no checkpoint can be continued (begin anew with --force and without --resume)"
+#define VSTI_NO_CHECKPOINT "no checkpoint can be continued (start over with --force and without --resume)"
 
-/* Writes last.safetensors; the one before becomes previous.safetensors. `content` is the model; its extra tensors and
- * metadata are set here. */
+/* Writes last.safetensors and renames the one before to previous.safetensors. `content` is the model; its extra tensors
+ * and metadata are set here. */
 VST_NODISCARD vst_status vsti_checkpoint_write(const vsti_run_folder *folder, const vsti_checkpoint *checkpoint,
                                                const vst_model_content *content, vst_params *params,
                                                vst_optimizer *optimizer);
@@ -65,18 +64,18 @@ VST_NODISCARD vst_status vsti_checkpoint_write(const vsti_run_folder *folder, co
 VST_NODISCARD vst_status vsti_checkpoint_open(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
                                               vst_safetensors **file);
 
-/* Opens previous.safetensors, with a warning that last.safetensors cannot be used because of the error message; without
- * one *file is NULL. */
+/* Opens previous.safetensors with a warning that last.safetensors cannot be used, which includes the error message;
+ * *file is NULL if it does not exist. */
 VST_NODISCARD vst_status vsti_checkpoint_open_previous(const vsti_run_folder *folder, vsti_checkpoint *checkpoint,
                                                        vst_safetensors **file);
 
-/* Call once `file`, which vsti_checkpoint_open gave, is to be continued: if it is previous.safetensors it becomes
- * last.safetensors again, so that the next checkpoint does not put an unreadable one in its place. */
+/* Call it when training continues from `file` of vsti_checkpoint_open: if it is previous.safetensors, it is renamed to
+ * last.safetensors, so that the next checkpoint does not replace it by an unreadable one. */
 VST_NODISCARD vst_status vsti_checkpoint_promote(const vsti_run_folder *folder, const vst_safetensors *file);
 
 bool vsti_checkpoint_is_previous(const vsti_run_folder *folder, const vst_safetensors *file);
 
-/* Puts all values back: parameters, running statistics, optimiser. After a failure they are undefined. */
+/* Restores parameters, running statistics and optimiser. After a failure they are undefined. */
 VST_NODISCARD vst_status vsti_checkpoint_restore(const vst_safetensors *file, vst_params *params,
                                                  vst_optimizer *optimizer);
 

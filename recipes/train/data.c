@@ -8,8 +8,8 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-/* The split of a data set without splits: data.validation samples are the test split, the others are trained on. They
- * are drawn without run.seed, so that all runs on this data, a teacher's too, have the same test images. */
+/* The split of a data set without splits: data.validation samples become the test split, the others are trained on. The
+ * choice does not depend on run.seed, so that all runs on this data, also of the teacher, have the same test images. */
 static vst_status hold_out(vst_dataset **dataset, const vst_recipe *recipe, bool test) {
     vst_dataset *whole = *dataset;
     *dataset = NULL;
@@ -20,11 +20,11 @@ static vst_status hold_out(vst_dataset **dataset, const vst_recipe *recipe, bool
 static vst_status check_test_data(const vst_dataset *test, bool whole) {
     if (vst_dataset_classes(test) == 0)
         return vst_fail(VST_ERROR_ARGUMENT,
-                        "%s has no labels to measure accuracy by: set data.test to a labelled data set",
+                        "%s has no labels to measure accuracy with: set data.test to a labelled data set",
                         vst_dataset_path(test));
     if (!whole) return VST_OK;
     return vst_fail(VST_ERROR_ARGUMENT,
-                    "%s has no test split, so that the images trained on would be tested: set data.validation to the "
+                    "%s has no test split, so the training images would be tested: set data.validation to the "
                     "number of images to hold out, or data.test, or make folders train and test",
                     vst_dataset_path(test));
 }
@@ -55,7 +55,7 @@ out:
 
 /* ---- Splits ---- */
 
-/* Without labels only a teacher can say what is in an image. */
+/* Unlabelled images can only be learned from a teacher. */
 static vst_status check_training_data(const vst_recipe *recipe, const vst_dataset *train) {
     if (vst_dataset_classes(train) > 0) return vst_model_check_data(recipe->model, train);
     if (recipe->data.validation)
@@ -74,8 +74,8 @@ static vst_status check_training_data(const vst_recipe *recipe, const vst_datase
                     vst_dataset_path(train));
 }
 
-/* The classes of the training split hold; without labels there, those of the test split. The test split may lie
- * elsewhere, in another order or with fewer classes. */
+/* The classes are those of the training split, or of the test split if the training split has no labels. The test split
+ * may be in another place, in another order or with fewer classes. */
 static vst_status match_test_split(vsti_train_data *data, const vst_recipe *recipe) {
     vst_status status = VST_OK;
     vst_class_match match = {0};
@@ -113,8 +113,8 @@ static vst_status open_splits(vsti_train_data *data, const vst_recipe *recipe) {
     if (limit > all || (uint64_t)o->labelled > limit)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "data.limit %d and data.labelled %d: there are %llu training samples",
                          o->limit, o->labelled, (unsigned long long)all));
-    /* The sampled view also decides who keeps a label: its beginning, the same samples that a `limit` of that size
-     * takes. */
+    /* The samples that keep their label are the first of the sampled view, the same ones that a `limit` of that size
+     * selects. */
     if (o->limit || o->labelled) {
         VST_TRY(vst_dataset_sample(data->train, limit, (uint64_t)recipe->run.seed, &data->sampled));
         data->train = data->sampled;

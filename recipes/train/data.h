@@ -9,13 +9,13 @@
 typedef struct vsti_train_data {
     vst_dataset *source, *sampled, *split_train, *split_validation, *test_split, *test_view; /* owned */
     const vst_dataset *train, *validation, *test; /* views of the above; validation may be NULL */
-    uint64_t labelled;                            /* samples [0, labelled) of `train` keep their label */
+    uint64_t labelled;                            /* samples [0, labelled) of `train` keep their labelss */
     vst_augment *augment;
     vst_loader *loader, *validation_loader, *test_loader;
     uint64_t steps;            /* batches of an epoch: whole steps of optim.accumulate */
     vst_classes classes;       /* of the training split, and so the student's; names of the data set */
     uint64_t hash, train_hash; /* of the samples of all splits, and of those trained on */
-    uint64_t view;             /* vst_view_id of the training: what is made of them */
+    uint64_t view;             /* vst_view_id of the training augmentation */
 } vsti_train_data;
 
 #define VSTI_MEMORY_ADVICE "a smaller optim.batch, run.eval_batch or data.workers"
@@ -32,15 +32,15 @@ static inline bool vsti_recipe_mixes(const vst_recipe *recipe) {
     return vst_mix_enabled(&mix);
 }
 
-/* How a training loads its samples. */
+/* The loader options of training. */
 vst_loader_options vsti_training_options(const vsti_train_data *data, const vst_recipe *recipe);
 
-/* Opens the splits as the recipe says and checks them against the model. Starts as {0}. */
+/* Opens the splits of the recipe and checks them against the model. Initialise it with {0}. */
 VST_NODISCARD vst_status vsti_train_data_open(vsti_train_data *data, const vst_recipe *recipe);
 void vsti_train_data_close(vsti_train_data *data);
 /* Logs how many images could not be read, if there were any. */
 void vsti_train_data_log_broken(const vsti_train_data *data);
 
-size_t vsti_train_data_bytes(const vsti_train_data *data); /* of all batches that are held ready */
+size_t vsti_train_data_bytes(const vsti_train_data *data); /* of all prefetched batches */
 
 #endif

@@ -1,4 +1,4 @@
-/* What a training writes: the best model, two checkpoints, one file that is about to replace another, logs. */
+/* Disk space of a training run: the best model, two checkpoints, one temporary file, logs. */
 #include "recipes/train/disk_needs.h"
 
 #include <string.h>
@@ -26,8 +26,8 @@ static vst_status count_floats(const vst_model_config *config, uint64_t *all, ui
     return status;
 }
 
-/* Of the trained values in a checkpoint, besides the model: the values themselves, what the optimiser keeps, the
- * average, gathered gradients. */
+/* Copies of the trained values in a checkpoint, besides the model: the values themselves, the optimiser's state, the
+ * average, accumulated gradients. */
 static uint64_t copies(const vst_optim_options *optim) {
     const vst_optimizer_method *method = vst_optimizer_method_find(vst_optim_name(optim));
     uint64_t count = 1 + (optim->ema_decay > 0) + (optim->accumulate > 1);

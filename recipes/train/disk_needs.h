@@ -1,12 +1,11 @@
-/* What a training writes. */
+/* Disk space of a training run. */
 #ifndef VISTILL_RECIPES_TRAIN_DISK_NEEDS_H
 #define VISTILL_RECIPES_TRAIN_DISK_NEEDS_H
 
 #include "recipes/config/recipe.h"
 
-/* Bytes that the disk of the run's folder must still have room for: the most that its files take together, while a
- * model file is replaced, less what they take already. Projectors, which are small, are not counted. The folder need
- * not exist.
+/* Free bytes that the disk of the run folder must have: the largest total size of its files, reached while a model file
+ * is replaced, less their present size. Projectors are small and not counted. The folder need not exist.
  */
 VST_NODISCARD vst_status vsti_train_disk_needs(const vst_recipe *recipe, const char *folder, uint64_t *bytes);
 

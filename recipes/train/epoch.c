@@ -21,7 +21,7 @@ static void add_seconds(vsti_trainer *t) {
     t->counted_until = now;
 }
 
-/* An image, a cache or another file failed; what was trained before is kept. The first cause is what is told. */
+/* A file, such as an image or a cache, could not be read: saves a checkpoint and returns the first error. */
 static vst_status keep(vsti_trainer *t, vst_status cause) {
     enum { MESSAGE = 2048 };
     char why[MESSAGE];
@@ -44,7 +44,7 @@ static vst_status interrupt(vsti_trainer *t) {
 
 static bool stopped(const vsti_trainer *t) { return t->options->stop && *t->options->stop; }
 
-/* A checkpoint within an epoch, where the last one was written run.save_minutes ago. */
+/* Writes a checkpoint within an epoch if the last one is run.save_minutes old. */
 static vst_status save_in_time(vsti_trainer *t) {
     const double every = 60 * t->recipe->run.save_minutes;
     if (every <= 0 || vst_seconds() - t->saved < every) return VST_OK;
@@ -114,7 +114,7 @@ static bool evaluates(const vsti_trainer *t) {
 static vst_status finish_epoch(vsti_trainer *t) {
     const bool evaluated = evaluates(t);
     const double begin = vst_seconds();
-    vst_status status = vsti_check_state(t); /* the last step's losses were of the weights before it */
+    vst_status status = vsti_check_state(t); /* the losses of the last step were computed before its update */
     if (status == VST_OK && evaluated) {
         status = vsti_evaluate_splits(t);
         t->evaluation_seconds += vst_seconds() - begin;

@@ -1,4 +1,4 @@
-/* A dry run: trains some steps and estimates the time of the whole training. */
+/* Dry run: trains some steps and estimates the time of the whole run. */
 #include "recipes/train/estimate.h"
 
 #include "recipes/infer/median.h"
@@ -9,7 +9,7 @@
 
 static const double ESTIMATE_SECONDS = 2;
 
-/* The medians of some batches' times, after one that warms up: of the whole and of what the teachers take of it. */
+/* The median time of some batches after one warm-up batch, and of the teachers' part of it. */
 static vst_status time_batches(vsti_trainer *t, double *whole, double *teachers) {
     enum { MOST = 64 };
     vst_status status = VST_OK;

@@ -1,4 +1,4 @@
-/* The time that a training will take. */
+/* Estimates the time of a training run. */
 #ifndef VISTILL_RECIPES_TRAIN_ESTIMATE_H
 #define VISTILL_RECIPES_TRAIN_ESTIMATE_H
 

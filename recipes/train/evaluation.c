@@ -49,7 +49,7 @@ size_t vsti_evaluation_bytes(const vsti_trainer *t) {
     return bytes;
 }
 
-/* Puts the moving average in the place of the trained values, or back. */
+/* Swaps the trained values with the moving average, or back. */
 static void swap_average(vsti_trainer *t, bool in) {
     const size_t bytes = vst_params_trained(t->student.params) * sizeof(float);
     float *values = vst_params_values(t->student.params);
@@ -58,7 +58,7 @@ static void swap_average(vsti_trainer *t, bool in) {
     vst_params_changed(t->student.params);
 }
 
-/* The trained weights or their average, on the splits that have a place for the result. */
+/* Evaluates the trained weights or their average on the splits for which a result is requested. */
 static vst_status evaluate_weights(vsti_trainer *t, bool average, vst_evaluation *validation, vst_evaluation *test) {
     vst_status status = VST_OK;
     if (average) swap_average(t, true);

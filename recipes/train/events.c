@@ -1,4 +1,4 @@
-/* Writes the few messages of TensorBoard's event files that scalars need. */
+/* Writes scalars as messages of TensorBoard's event files. */
 #include "recipes/train/events.h"
 
 #include <math.h>
@@ -58,7 +58,7 @@ static uint8_t *put_scalar(uint8_t *at, const vsti_scalar *scalar) {
 
 /* ---- Records ---- */
 
-/* length, its checksum, the event that lies there already, its checksum */
+/* length, its checksum, the event (already in place), its checksum */
 static size_t finish(uint8_t *out, const uint8_t *end) {
     const uint64_t size = (uint64_t)(end - out) - HEAD;
     memcpy(out, &size, sizeof size);

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* TensorBoard takes a file by "tfevents" in its name. */
+/* TensorBoard recognises a file by "tfevents" in its name. */
 #define VSTI_EVENTS_FILE "events.out.tfevents.0.vistill"
 enum { VSTI_EVENT_BYTES = 2048, VSTI_EVENT_SCALARS = 24 };
 
@@ -15,7 +15,8 @@ typedef struct vsti_scalar {
     double value;
 } vsti_scalar;
 
-/* The record that a file begins with, or one of scalars at a step; seconds since 1970. Each gives the bytes written. */
+/* The first record of a file, and a record of scalars at a step; `seconds` since 1970. Both return the number of bytes
+ * written. */
 size_t vsti_event_head(uint8_t out[VSTI_EVENT_BYTES], double seconds);
 size_t vsti_event_scalars(uint8_t out[VSTI_EVENT_BYTES], double seconds, uint64_t step, const vsti_scalar *scalars,
                           int count);

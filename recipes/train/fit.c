@@ -1,4 +1,4 @@
-/* What a recipe leaves to its data: the classes, and how photographs become images of one size. */
+/* Completes a recipe from its data: number of classes, and a crop for images of different sizes. */
 #include "recipes/train/fit.h"
 
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-/* Whether all of some training images have the model's size already, so that they need no crop. */
+/* Whether a sample of the training images has the size of the model, so that no crop is needed. */
 static vst_status fits(const vst_dataset *dataset, int side, bool *all) {
     enum { LOOKED_AT = 4 };
     const uint64_t count = vst_dataset_count(dataset);

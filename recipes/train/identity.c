@@ -1,4 +1,4 @@
-/* Makes and compares what decides a run's result. */
+/* Hashes and compares everything that determines the result of a run. */
 #include "recipes/train/identity.h"
 
 #include <string.h>
@@ -30,12 +30,12 @@ static vst_status compare_recipes(const vst_recipe *was, const vst_recipe *is, b
     if (status == VST_OK && *differences)
         status =
             vst_fail(VST_ERROR_ARGUMENT,
-                     "%s holds a run of another recipe: %s; set these keys as they were, or begin anew with --force",
+                     "%s holds a run of another recipe: %s; set these keys as they were, or start over with --force",
                      folder, differences);
     else if (status == VST_OK && vst_recipe_cached(was) != vst_recipe_cached(is))
         status = vst_fail(VST_ERROR_ARGUMENT,
                           "%s holds a run %s a cache (distill.cache), whose numbers are rounded: continue it so, or "
-                          "begin anew with --force",
+                          "start over with --force",
                           folder, vst_recipe_cached(was) ? "with" : "without");
     vst_free(differences);
     return status;
@@ -65,7 +65,7 @@ vst_status vsti_identity_check(const vsti_identity *found, const vsti_identity *
         VST_TRY(
             vst_fail_in(VST_ERROR_ARGUMENT,
                         "%s holds a run of another recipe, data set or teacher, and its recipe.yaml cannot be read to "
-                        "say which (begin anew with --force)",
+                        "say which (start over with --force)",
                         folder));
     VST_TRY(status);
     VST_TRY(compare_recipes(was, recipe, extend, folder));

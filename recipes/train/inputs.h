@@ -4,8 +4,8 @@
 
 #include "recipes/train/internal.h"
 
-/* Copies what a run of the student's program reads, and uses up, because the inputs' memory serves other values later:
- * images, targets, weights of the losses, the teachers' taps. */
+/* Copies the inputs of a run of the student's program: images, targets, weights of the losses, taps of the teachers.
+ * They must be copied before every run, because the program reuses their memory. */
 VST_NODISCARD vst_status vsti_fill_inputs(vsti_trainer *trainer, const vst_batch *batch, vsti_position position);
 
 #endif

@@ -1,4 +1,4 @@
-/* A training under way, which the files of this folder share. */
+/* The state of a training run, shared by the files of this folder. */
 #ifndef VISTILL_RECIPES_TRAIN_INTERNAL_H
 #define VISTILL_RECIPES_TRAIN_INTERNAL_H
 
@@ -17,13 +17,13 @@ typedef struct vsti_trainer {
     vsti_train_data data;
     vsti_teachers teachers;
     bool distilling;               /* there are terms */
-    vst_params *start;             /* until the student has them; NULL without run.start */
+    vst_params *start;             /* until they are copied to the student; NULL without run.start */
     vst_quantization quantization; /* products that train with simulated integers; none without quantization_aware */
     vsti_student student;
     vst_session *session;                   /* over the student's parameters */
     vst_evaluation validation, test, other; /* other: of the weights that are not saved, on the test split */
     vst_schedule schedule;
-    float *raw; /* the trained values while the moving average stands in their place; NULL without one */
+    float *raw; /* the trained values while they are replaced by the moving average; NULL without one */
     vsti_checkpoint progress;
     double counted_until;                     /* clock up to which progress.seconds counts */
     double step_seconds, evaluation_seconds;  /* of this session, without its first step */
@@ -31,10 +31,10 @@ typedef struct vsti_trainer {
     double saved;                             /* clock of the last checkpoint, or of the beginning */
     double gradient_norms[VST_MAX_TERMS + 1]; /* of labels and terms in the first step */
     double teacher_seconds;                   /* of this session */
-    double waiting; /* share of the time of the last epoch's steps that went into waiting for images; 0 if unknown */
+    double waiting; /* fraction of the time of the last epoch's steps spent waiting for images; 0 if unknown */
 } vsti_trainer;
 
-/* Whether there is a moving average, and whether it is what the model files get. */
+/* Whether there is a moving average, and whether model files contain it. */
 static inline bool vsti_has_average(const vsti_trainer *trainer) { return trainer->recipe->optim.ema_decay > 0; }
 static inline bool vsti_saves_average(const vsti_trainer *trainer) {
     return vsti_has_average(trainer) && trainer->recipe->optim.weights == VST_WEIGHTS_AVERAGE;

@@ -1,4 +1,4 @@
-/* What a training reports: its setup, shares of the loss, log.txt, summary.csv. */
+/* Logging of a training run: setup, shares of the loss, log.txt, summary.csv. */
 #include "recipes/train/log.h"
 
 #include <jansson.h>
@@ -13,8 +13,8 @@
 #include "vision/base/log.h"
 #include "vision/base/memory.h"
 
-enum { FAR = 16 /* between the batch that lr is meant for and that of a step */ };
-static const double SLOW_LOADING = 0.1; /* share of the training time that is worth a word */
+enum { FAR = 16 /* between optim.lr_batch and the images of a step */ };
+static const double SLOW_LOADING = 0.1; /* fraction of the training time from which it is logged */
 
 /* ---- Before the first step ---- */
 
@@ -23,7 +23,7 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     if (teacher->external) {
         snprintf(top1, sizeof top1, isnan(teacher->top1) ? "top-1 not known" : "top-1 %.2f %% on training samples",
                  teacher->top1);
-        vst_log(VST_LOG_INFO, "teacher  another program's answers (vistill cache import), %s", top1);
+        vst_log(VST_LOG_INFO, "teacher  logits of another program (vistill cache import), %s", top1);
         return;
     }
     if (!teacher->model) {
@@ -37,7 +37,7 @@ static void log_teacher(const vsti_trainer *t, const vsti_teacher *teacher) {
     vst_log(VST_LOG_INFO, "teacher  %s, %.2f M parameters, %s", teacher->config->variant,
             (double)vst_params_numel(teacher->params) / 1e6, top1);
     if (own != vst_model_common_of(t->recipe->model)->image)
-        vst_log(VST_LOG_INFO, "         sees them resized to its %d x %d pixels (bicubic, not antialiased)", own, own);
+        vst_log(VST_LOG_INFO, "         gets them resized to %d x %d pixels (bicubic, not antialiased)", own, own);
     if (teacher->top1 < 50)
         vst_log(VST_LOG_WARNING, "the teacher is right for only %.1f %% of them: is it trained, and for this data set?",
                 teacher->top1);
@@ -52,7 +52,7 @@ static void log_teachers(const vsti_trainer *t) {
     const char *augment = r->augment.train && *r->augment.train ? r->augment.train : "no augmentation";
     for (int i = 0; i < t->teachers.count; i++) log_teacher(t, &t->teachers.list[i]);
     if (!t->teachers.count) return;
-    vst_log(VST_LOG_INFO, "images   the same for teacher and student, each normalises them by itself");
+    vst_log(VST_LOG_INFO, "images   the same for teacher and student, each with its own normalisation");
     vst_log(VST_LOG_INFO, "         view %016llx: %s", (unsigned long long)t->data.view, augment);
 }
 
@@ -91,14 +91,14 @@ static void log_data(const vsti_trainer *t) {
                 augment->mixup_mode == VST_MIX_BATCH  ? "batches"
                 : augment->mixup_mode == VST_MIX_PAIR ? "pairs"
                                                       : "images");
-        vst_log(VST_LOG_INFO, "         (training top-1 is for what an image shows most of)");
+        vst_log(VST_LOG_INFO, "         (training top-1 counts the class with the largest share of an image)");
     }
     if (augment->repeats > 1)
         vst_log(VST_LOG_INFO, "repeats  an epoch shows one sample in %d, %d times each", augment->repeats,
                 augment->repeats);
 }
 
-/* The average remembers some 1 / (1 - decay) steps: in a short run still the random weights of the beginning. */
+/* The average covers about 1 / (1 - decay) steps: in a short run it still contains the initial random weights. */
 static void log_average(const vsti_trainer *t) {
     const double memory = 1 / (1 - t->recipe->optim.ema_decay);
     if (!vsti_has_average(t)) return;
@@ -155,7 +155,7 @@ void vsti_log_setup(const vsti_trainer *t) {
                 s->prefix);
         if (s->grid * s->grid < 16)
             vst_log(VST_LOG_WARNING,
-                    "only %d tokens: a Vision Transformer sees too little; use a smaller patch or larger images",
+                    "only %d tokens: too few for a Vision Transformer; use a smaller patch or larger images",
                     s->grid * s->grid);
     }
     log_teachers(t);
@@ -174,7 +174,7 @@ void vsti_log_setup(const vsti_trainer *t) {
     log_average(t);
 }
 
-/* DeiT's division by the classes makes a term so small. */
+/* Division by the number of classes, as in DeiT, makes the term that small. */
 static bool is_divided_by_classes(const vst_term_options *term) {
     const vst_option *reduction = term ? vst_options_find(vst_term_own_table(term), "reduction") : NULL;
     char *value = reduction ? vst_options_get(reduction, term->own) : NULL;
@@ -183,8 +183,8 @@ static bool is_divided_by_classes(const vst_term_options *term) {
     return divided;
 }
 
-/* term: NULL for the labels. In the first step the student's average is the student: such a term has yet to become a
- * loss. */
+/* term: NULL for the labels. In the first step the moving average equals the student, so the loss of such a term is
+ * still 0. */
 static void log_share(const vsti_trainer *t, const vst_term_options *term, const char *name, double weight,
                       double value, double norm, double total_norm) {
     const double total = t->progress.sums.loss, share = 100 * weight * value / total;
@@ -203,7 +203,7 @@ static const char *term_name(const vst_term_options *term, char name[NAME]) {
     return name;
 }
 
-/* Seconds of a step that go into what is named so, "distill.0 mse", "distill.0.projector conv2d"; all with "". */
+/* Seconds of a step in operations whose name begins with this prefix ("distill.0"); all operations with "". */
 static double seconds_of(const vst_context *context, const char *scope) {
     const size_t length = strlen(scope);
     double sum = 0;
@@ -217,7 +217,7 @@ static double seconds_of(const vst_context *context, const char *scope) {
     return sum;
 }
 
-/* What each term costs, so that one sees which of them makes a step slow. */
+/* Logs the time of each term. */
 static void log_costs(const vsti_trainer *t) {
     const vst_recipe *r = t->recipe;
     double terms[VST_MAX_TERMS], all = 0;
@@ -261,7 +261,7 @@ static json_t *number(double value) { return isfinite(value) ? json_real(value) 
 
 /* Appends the object as one line and releases it. */
 static void log_line(vsti_trainer *t, json_t *object) {
-    char line[8192]; /* the longest has some 30 numbers */
+    char line[8192]; /* the longest has about 30 numbers */
     const size_t length = json_dumpb(object, line, sizeof line - 2, JSON_REAL_PRECISION(9));
     json_decref(object);
     if (!length || length > sizeof line - 2) {
@@ -294,7 +294,7 @@ void vsti_log_step(vsti_trainer *t) {
     log_line(t, line);
 }
 
-/* Of the batches of the step that was just made. */
+/* Means over the batches of the last step. */
 void vsti_log_update(vsti_trainer *t, double norm, double rate) {
     const vsti_step_sums *sums = &t->progress.step_sums;
     const double batches = (double)sums->batches;
@@ -343,8 +343,8 @@ static void log_json(vsti_trainer *t) {
     log_line(t, line);
 }
 
-/* Columns as timm's, percentages as numbers; those of a validation split and of the average and raw weights come last,
- * where there are such. */
+/* Columns as in timm, percentages as numbers; columns of the validation split and of average and raw weights, if any,
+ * come last. */
 static void log_csv(vsti_trainer *t) {
     const vsti_epoch_figures *f = &t->progress.figures;
     const vsti_epoch_sums *sums = &t->progress.sums;

@@ -1,4 +1,4 @@
-/* Opens a recipe's data and another program's logits, and finds which row is of which training sample. */
+/* Opens a recipe's data and logits of another program, and matches rows with training samples. */
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -49,10 +49,9 @@ static vst_status check_table(work *self, const vst_recipe *recipe, const vst_ca
         return vst_fail(VST_ERROR_SHAPE, "%s: \"logits\" has %zu classes, the student %d", options->logits,
                         self->logits.classes, classes);
     if (!views)
-        return vst_fail(
-            VST_ERROR_ARGUMENT,
-            "augment.views is 0: every epoch shows new views, of which there are no logits; set it to 1, or "
-            "to as many views as the logits are of");
+        return vst_fail(VST_ERROR_ARGUMENT,
+                        "augment.views is 0: every epoch has new views, for which there are no logits; set it to 1, or "
+                        "to the number of views of the logits");
     if (rank == 3 && self->logits.views != (uint64_t)views)
         return vst_fail(VST_ERROR_SHAPE, "%s: \"logits\" is of %llu views, and augment.views is %d", options->logits,
                         (unsigned long long)self->logits.views, views);
@@ -75,16 +74,15 @@ static int by_name(const void *a, const void *b) { return strcmp(((const named *
 static vst_status list_names(work *self, const vst_cache_import_options *options) {
     vst_status status = VST_OK;
     uint64_t count = 0;
-    VST_TRY(vsti_file_read(options->names, NAMES_BYTES, "a list of names", &self->text, NULL));
-    for (char *rest = self->text + vst_byte_order_mark(self->text, strlen(self->text)), *line;
-         *rest && (line = strsep(&rest, "\n"));) {
-        line[strcspn(line, "\r")] = 0;
+    size_t size, length;
+    VST_TRY(vsti_file_read(options->names, NAMES_BYTES, "a list of names", &self->text, &size));
+    vst_lines lines = vst_lines_of(self->text, size);
+    for (const char *line; vst_lines_next(&lines, &line, &length); count++) {
+        self->text[line - self->text + (ptrdiff_t)length] = 0;
         if (count == self->logits.count)
             VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s has more names than the logits %llu rows", options->names,
                              (unsigned long long)count));
         self->list[count] = (named){line, count};
-        count++;
-        if (!rest) break;
     }
     if (count < self->logits.count)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT, "%s has %llu names, the logits %llu rows", options->names,
@@ -108,7 +106,8 @@ static vst_status copy_names(work *self) {
     return VST_OK;
 }
 
-/* Rows of the whole data set are found by the samples' names, for a validation split or a limit leaves some out. */
+/* If there are rows for the whole data set, they are found by sample name, because a validation split or a limit leaves
+ * samples out. */
 static vst_status find_rows(work *self, const vst_cache_import_options *options) {
     vst_status status = VST_OK;
     char name[PATH_MAX];
@@ -131,7 +130,7 @@ static vst_status find_rows(work *self, const vst_cache_import_options *options)
         const named wanted = {vst_dataset_sample_name(self->data.train, i, name, sizeof name), 0};
         const named *found = bsearch(&wanted, self->list, (size_t)self->logits.count, sizeof *self->list, by_name);
         if (!found)
-            VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: no row is of the training sample %s",
+            VST_TRY(vst_fail(VST_ERROR_NOT_FOUND, "%s: there is no row for the training sample %s",
                              options->names ? options->names : options->logits, name));
         self->rows[i] = found->index;
     }
@@ -141,7 +140,7 @@ out:
 
 /* ---- Whether they are the right ones ---- */
 
-/* The label without decoding, where that can be. */
+/* Reads the label, without decoding the image if possible. */
 static vst_status read_label(const vst_dataset *data, uint64_t index, vst_bytes *bytes, vst_image *image, int *label) {
     return vst_dataset_encoded(data) ? vst_dataset_read_bytes(data, index, bytes, label)
                                      : vst_dataset_read(data, index, image, label);

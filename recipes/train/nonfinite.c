@@ -18,7 +18,8 @@ static bool all_finite(const float *values, size_t count) {
 
 /* ---- Which tensor it was ---- */
 
-/* "layer3 of the teacher teacher.safetensors", with fresh values in the student's inputs; false: all are finite.
+/* Writes "layer3 of the teacher teacher.safetensors" to `text` after running the teachers again; returns false if all
+ * taps are finite.
  */
 static bool nonfinite_teacher(const vsti_teachers *teachers, char name[NAMED]) {
     for (int i = 0; i < teachers->count; i++)
@@ -41,7 +42,7 @@ static bool nonfinite_parameter(vst_params *params, char name[NAMED]) {
     return false;
 }
 
-/* Runs the student once more for all its taps; the first that is not finite is named. */
+/* Runs the student again with all its taps and names the first that is not finite. */
 static vst_status nonfinite_tap(const vsti_trainer *t, const vst_batch *batch, char name[NAMED]) {
     vst_status status = VST_OK;
     const vst_graph *graph = t->student.graph;

@@ -1,4 +1,4 @@
-/* How long what is left of a training will take. */
+/* Estimates the remaining time of a training run. */
 #include "recipes/train/pace.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@ int vsti_evaluations_left(const vsti_trainer *t) {
     return (run->epochs + run->eval_every - 1) / run->eval_every - t->progress.epoch / run->eval_every;
 }
 
-/* An image of the evaluation costs about a third of one trained on. */
+/* Evaluating an image takes about a third of the time of training on it. */
 double vsti_evaluation_estimate(const vsti_trainer *t, double step_seconds) {
     uint64_t evaluated = vst_dataset_count(t->data.test);
     if (vsti_has_average(t)) evaluated *= 2;

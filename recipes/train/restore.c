@@ -1,4 +1,4 @@
-/* Going on from a checkpoint. */
+/* Continues from a checkpoint. */
 #include "recipes/train/restore.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 #include "vision/base/clock.h"
 #include "vision/base/log.h"
 
-/* With another run.epochs the run may have gone too far. */
+/* With a smaller run.epochs the checkpoint may be beyond the end of the run. */
 static vst_status check_epochs(const vsti_trainer *t, const vsti_checkpoint *found) {
     const int epochs = t->recipe->run.epochs, begun = found->epoch + (found->step > 0);
     if (begun > epochs)
@@ -32,7 +32,7 @@ vst_status vsti_train_adopt(vsti_trainer *t, const vsti_checkpoint *found) {
     return VST_OK;
 }
 
-/* The values, or those of the checkpoint before. */
+/* Restores the values, or those of the previous checkpoint. */
 static vst_status put_back(vsti_trainer *t, vst_safetensors **file) {
     vsti_checkpoint found;
     vst_safetensors *previous = NULL;

@@ -45,7 +45,7 @@ vst_status vsti_run_folder_file(const vsti_run_folder *folder, const char *name,
                     VSTI_PATH - 1);
 }
 
-/* Temporary files that killed runs left, each perhaps of a whole checkpoint. */
+/* Removes temporary files of killed runs, which may be as large as a checkpoint. */
 static void remove_strays(const vsti_run_folder *folder) {
     char path[VSTI_PATH];
     for (size_t i = 0; i < FILES; i++)

@@ -1,4 +1,4 @@
-/* samples.png: the first images of a training as the student sees them, with their classes. */
+/* samples.png: the first augmented training images with their classes. */
 #include "recipes/train/samples.h"
 
 #include <stdio.h>
@@ -17,7 +17,7 @@ static vst_status to_image(const float *planes, int channels, int size, vst_imag
     return VST_OK;
 }
 
-/* "cat", or of a mixed image "cat + dog"; NULL: it has no label. */
+/* "cat", or "cat + dog" for a mixed image; NULL without a label. */
 static const char *caption(const vsti_trainer *t, const vst_batch *batch, int i, char text[CAPTION]) {
     const int label = batch->labels[i], other = batch->labels[batch->count - 1 - i];
     if (label < 0) return NULL;
@@ -34,7 +34,7 @@ vst_status vsti_write_samples(vsti_trainer *t) {
     vst_batch batch;
     char path[VSTI_PATH], texts[SAMPLES][CAPTION];
     const char *captions[SAMPLES];
-    if (common->channels != 1 && common->channels != 3) return VST_OK; /* no picture can show it */
+    if (common->channels != 1 && common->channels != 3) return VST_OK; /* cannot be drawn */
     VST_TRY(vsti_run_folder_file(&t->folder, "samples.png", path));
     VST_TRY(vst_loader_start(t->data.loader, 0, 0));
     VST_TRY(vst_loader_next(t->data.loader, &batch));

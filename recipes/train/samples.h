@@ -4,7 +4,7 @@
 
 #include "recipes/train/internal.h"
 
-/* Writes the first images of the training as the student sees them. */
+/* Writes the first augmented training images. */
 VST_NODISCARD vst_status vsti_write_samples(vsti_trainer *trainer);
 
 #endif

@@ -1,4 +1,4 @@
-/* The model files that a training writes. */
+/* The model files of a training run. */
 #ifndef VISTILL_RECIPES_TRAIN_SAVE_H
 #define VISTILL_RECIPES_TRAIN_SAVE_H
 

@@ -5,14 +5,14 @@
 #include "recipes/config/recipe.h"
 #include "vision/optim/optim.h"
 
-/* The learning rate that optim.lr, lr_rule and the images of a step give. */
+/* The learning rate after optim.lr_rule. */
 double vsti_learning_rate(const vst_optim_options *options);
 
-/* optim.warmup_epochs, or a tenth of the run if that is not longer than the warm-up. */
+/* optim.warmup_epochs, or a tenth of the run if the run is not longer than the warm-up. */
 double vsti_warmup_epochs(const vst_recipe *recipe);
 
-/* `steps` of the optimiser in an epoch. `state`: for schedules that follow a measure; NULL: none may. Clear it with
- * vst_schedule_clear. */
+/* `steps` of the optimiser in an epoch. `state`: for schedules that depend on results; NULL: such schedules are not
+ * allowed. Clear it with vst_schedule_clear. */
 VST_NODISCARD vst_status vsti_recipe_schedule(vst_schedule *out, const vst_recipe *recipe, uint64_t steps,
                                               vst_schedule_state *state);
 

@@ -45,14 +45,16 @@ static void add_sums(vsti_trainer *t, const vst_batch *batch, double rate) {
         of_step->terms[i] += term;
     }
     for (int i = 0; i < batch->count; i++, scores += s->classes) {
-        const int of = batch->mixes[i].lambda >= 0.5 ? i : batch->count - 1 - i; /* what a mixed image shows most of */
+        const int of = batch->mixes[i].lambda >= 0.5
+                           ? i
+                           : batch->count - 1 - i; /* the class with the largest share of a mixed image */
         if (batch->labels[of] < 0 || batch->samples[of] >= t->data.labelled) continue;
         sums->labelled++;
         sums->correct += (int)vst_largest(scores, (size_t)s->classes) == batch->labels[of];
     }
 }
 
-/* Whether this is a step of which steps.csv gets a line. */
+/* Whether this step is logged in steps.csv. */
 static bool is_logged(const vsti_trainer *t, uint64_t step) {
     const int every = t->recipe->run.log_steps;
     return every > 0 && t->folder.path && step % (uint64_t)every == 0;

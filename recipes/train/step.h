@@ -4,8 +4,8 @@
 
 #include "recipes/train/internal.h"
 
-/* Trains on a batch of optim.batch samples; every optim.accumulate-th makes a step of the optimiser. Advances the
- * position and the sums. Allocates nothing. */
+/* Trains on a batch of optim.batch samples; every optim.accumulate-th batch ends with a step of the optimiser. Advances
+ * the position and the sums. Does not allocate. */
 VST_NODISCARD vst_status vsti_train_step(vsti_trainer *trainer, const vst_batch *batch);
 
 #endif

@@ -11,7 +11,7 @@
 #include "vision/kernels/kernels.h"
 #include "vision/ops/ops.h"
 
-/* sum + weight * value; the weight is an input, because it may change from step to step. */
+/* sum + weight * value; the weight is an input because it may change every step. */
 static vst_value plus(vst_graph *g, vst_value sum, vst_value value, double weight, const char *name) {
     if (weight == 0) return sum;
     const vst_value part = vst_mul(g, value, vst_input(g, name, VST_SCALAR));
@@ -23,7 +23,7 @@ static const char *weight_name(int index, char name[32]) {
     return name;
 }
 
-/* One term, or the sum of it over the teacher's stages. */
+/* Emits a term, summed over the teacher's stages if it has several. */
 static vst_value emit_term(vst_graph *g, const vst_recipe *recipe, const vsti_teachers *teachers, int index,
                            vst_value target) {
     const vst_term_options *term = &recipe->terms[index];
@@ -51,13 +51,14 @@ static vst_value emit_terms(vst_graph *g, const vst_recipe *recipe, const vsti_t
     return total;
 }
 
-/* Emits the losses and lists what a step reads: total, labels, terms, scores. */
+/* Emits the losses and lists the outputs of a step: total, labels, terms, scores. */
 static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vsti_teachers *teachers,
                        vst_value *outputs) {
     vst_graph *g = student->graph;
     int count = 0;
     const vst_value target = vst_input(g, "target", VST_SHAPE(recipe->optim.batch, student->classes));
-    const bool mean = !recipe->run.train_mode && !recipe->term_count; /* of two heads: all that DeiT's give then */
+    const bool mean =
+        !recipe->run.train_mode && !recipe->term_count; /* with two heads: the only output of DeiT in training */
     const vst_value logits = mean ? vst_model_scores(g) : vst_find(g, "logits");
     const vst_value labels = recipe->optim.loss == VST_LOSS_BCE
                                  ? vst_binary_cross_entropy(g, logits, target)
@@ -75,7 +76,7 @@ static int emit_losses(vsti_student *student, const vst_recipe *recipe, const vs
     return count;
 }
 
-/* Finds the token grid by the first tap of tokens. */
+/* Finds the token grid from the first tap with tokens. */
 static void find_grid(vsti_student *student) {
     const vst_shape shape = vst_shape_at(student->graph, vst_find(student->graph, "blocks.0"));
     if (shape.rank == 3) student->grid = vst_token_side(shape.dim[1], &student->prefix);
@@ -148,7 +149,7 @@ vst_status vsti_student_gradient_of(vsti_student *student, const vst_recipe *rec
 
 /* ---- Building ---- */
 
-/* "!pos_embed" thaws what fits. Gives how many parameters the pattern fits. */
+/* "!pos_embed" excludes matches. Returns the number of matching parameters. */
 static size_t freeze_by(vst_params *params, const char *pattern) {
     const bool frozen = *pattern != '!';
     size_t fits = 0;
@@ -160,7 +161,7 @@ static size_t freeze_by(vst_params *params, const char *pattern) {
     return fits;
 }
 
-/* Patterns with commas between, in turn; the model is built, projectors are not there yet. */
+/* Applies the comma-separated patterns in order, after the model is built and before projectors exist. */
 static vst_status freeze(vst_params *params, const char *patterns) {
     vst_status status = VST_OK;
     char *text = patterns ? vst_strdup(patterns) : NULL, *rest = text;
@@ -188,7 +189,7 @@ vst_status vsti_student_emit(vsti_student *student, const vst_recipe *recipe, co
     vst_fake_quantize_products(student->graph, quantization->products, quantization->count);
     vst_model_build(student->graph, recipe->model, recipe->optim.batch);
     vst_fake_quantize_products(student->graph, NULL, 0); /* terms are not quantised */
-    vst_graph_set_evaluation(student->graph, false);     /* projectors are no part of the model */
+    vst_graph_set_evaluation(student->graph, false);     /* projectors are not part of the model */
     VST_TRY(freeze(student->params, recipe->optim.freeze));
     *count = emit_losses(student, recipe, teachers, outputs);
     VST_TRY(vst_graph_finish(student->graph));
@@ -206,10 +207,10 @@ vst_status vsti_student_build(vsti_student *student, const vst_recipe *recipe, v
     int count;
     VST_TRY(vsti_student_emit(student, recipe, teachers, quantization, outputs, &count));
     VST_TRY(vst_params_allocate(student->params, true, seed));
-    if (start) vsti_start_copy(student->params, start); /* before the average begins with them */
+    if (start) vsti_start_copy(student->params, start); /* before the average is initialised from them */
     student->parameters = model_parameters(student->params);
     VST_TRY(vst_program_create(&student->program, student->graph, outputs, count, &in));
-    const vst_context_options profiled = {.profile = recipe->term_count > 0}; /* to tell what the terms cost */
+    const vst_context_options profiled = {.profile = recipe->term_count > 0}; /* to measure the time of the terms */
     VST_TRY(vst_context_create(&student->context, student->program, &profiled));
     VST_TRY(find_inputs(student, recipe, teachers));
     vsti_student_set_loss_weights(student, recipe, 0);

@@ -29,7 +29,7 @@ static vst_status measure(void *user) {
 
 static vst_status create_loader(work *self) {
     vst_loader_options options = vsti_training_options(&self->data, self->source.recipe);
-    options.drop_last = self->source.data.mixed; /* what one epoch leaves out comes in another view */
+    options.drop_last = self->source.data.mixed; /* samples that one epoch omits appear in another view */
     if (options.views) options.shuffle = false;  /* by sample */
     return vst_loader_create(&self->source.loader, self->data.train, &options);
 }
@@ -64,7 +64,7 @@ static void close_source(work *self) {
     vsti_team_end(&self->team);
 }
 
-/* A teacher that is in the cache alone cannot be asked again. */
+/* A teacher without a model file cannot be run. */
 static vst_status refuse_external(const work *self) {
     for (int i = 0; i < self->teachers.count; i++)
         if (self->teachers.list[i].external)

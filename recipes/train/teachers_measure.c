@@ -1,4 +1,5 @@
-/* The accuracy of the teachers before the training, and whether their images are normalised as they expect. */
+/* Measures the accuracy of the teachers before training, and checks whether their images are normalised as they expect.
+ */
 #include "recipes/train/teachers_measure.h"
 
 #include <math.h>
@@ -9,7 +10,7 @@
 
 enum { MEASURED = 2000 }; /* samples, without a validation split */
 
-/* A model's input has a mean of about 0 and a deviation of about 1 with the normalisation that it was trained with. */
+/* With the normalisation of its training, a model's input has a mean of about 0 and a standard deviation of about 1. */
 static void check_normalisation(const vsti_teacher *teacher, const vst_batch *batch) {
     const vst_model_common *common = vst_model_common_of(teacher->config);
     const size_t pixels = (size_t)common->image * (size_t)common->image;
@@ -85,7 +86,7 @@ vst_status vsti_teachers_measure(vsti_teachers *teachers, const vst_recipe *reci
                                  const volatile sig_atomic_t *stop) {
     for (int i = 0; i < teachers->count; i++) {
         vsti_teacher *teacher = &teachers->list[i];
-        if (!teacher->model || teacher->cached) continue; /* the cache holds its accuracy */
+        if (!teacher->model || teacher->cached) continue; /* its accuracy is stored in the cache */
         const vst_status status = measure(teacher, recipe, data, stop);
         if (status != VST_OK) return vst_fail_in(status, "%s", teacher->name);
     }

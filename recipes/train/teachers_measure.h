@@ -7,8 +7,8 @@
 #include "recipes/teacher/teacher.h"
 #include "recipes/train/data.h"
 
-/* Sets the accuracy of those that are files, on the validation samples, or without such a split on some of the training
- * samples as they are. `stop` as in vst_train_options. */
+/* Measures the accuracy of teachers with a model file on the validation samples, or without a validation split on some
+ * training samples without augmentation. `stop` as in vst_train_options. */
 VST_NODISCARD vst_status vsti_teachers_measure(vsti_teachers *teachers, const vst_recipe *recipe,
                                                const vsti_train_data *data, const volatile sig_atomic_t *stop);
 

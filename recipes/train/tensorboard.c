@@ -1,4 +1,4 @@
-/* An epoch's figures as TensorBoard's scalars, by global step. */
+/* Results of an epoch as TensorBoard scalars, by global step. */
 #include "recipes/train/tensorboard.h"
 
 #include <math.h>

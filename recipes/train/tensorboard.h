@@ -1,4 +1,4 @@
-/* An epoch's figures as TensorBoard's scalars. */
+/* Results of an epoch as TensorBoard scalars. */
 #ifndef VISTILL_RECIPES_TRAIN_TENSORBOARD_H
 #define VISTILL_RECIPES_TRAIN_TENSORBOARD_H
 

@@ -1,4 +1,4 @@
-/* Whether a recipe's terms fit its student and teachers, before anything is trained or read. */
+/* Checks a recipe's terms against its student and teachers before training. */
 #include "recipes/train/terms_check.h"
 
 #include "recipes/train/student.h"

@@ -1,4 +1,4 @@
-/* Sets a training up, runs it, and puts its result together. */
+/* Sets up and runs training and returns its result. */
 #include "recipes/train/train.h"
 
 #include <math.h>
@@ -44,8 +44,8 @@ out:
 
 /* ---- The folder ---- */
 
-/* What is read must not be what the run writes: --force would remove it before it is read, the first checkpoint would
- * replace it. */
+/* Inputs must not be files that the run writes: --force would remove them before they are read, or the first checkpoint
+ * would replace them. */
 static vst_status check_reading(const vsti_trainer *t, const char *key, const char *path) {
     if (!path || !vsti_run_folder_writes(&t->folder, path)) return VST_OK;
     return vst_fail(VST_ERROR_ARGUMENT,
@@ -75,7 +75,7 @@ static vst_status open_folder(vsti_trainer *t) {
                       vsti_run_folder_has(&t->folder, "best.safetensors");
     if (used && !t->options->resume && !t->options->force)
         VST_TRY(vst_fail(VST_ERROR_ARGUMENT,
-                         "%s already holds a run: --resume continues it, --force begins anew in it, or choose "
+                         "%s already holds a run: --resume continues it, --force overwrites it, or choose "
                          "another folder with --set run.output=FOLDER",
                          path));
 out:
@@ -91,7 +91,7 @@ static vst_status check_disk(const vsti_trainer *t) {
                            "make room there, or choose another folder with --set run.output=FOLDER");
 }
 
-/* *file: the checkpoint to go on from, NULL to begin. */
+/* *file: the checkpoint to continue from; NULL: start a new run. */
 static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
     vst_status status = VST_OK;
     vsti_checkpoint found;
@@ -104,7 +104,7 @@ static vst_status find_checkpoint(vsti_trainer *t, vst_safetensors **file) {
         status = VST_OK;
         vst_safetensors_close(*file);
         *file = NULL;
-        vst_log(VST_LOG_INFO, "%s holds another recipe's run: it begins anew", t->folder.path);
+        vst_log(VST_LOG_INFO, "%s holds a run of another recipe, which is overwritten", t->folder.path);
         goto out;
     }
 out:
@@ -219,7 +219,7 @@ static vst_status train(vsti_trainer *t, vst_train_result *result) {
     result->bytes = bytes_used(t);
     VST_TRY(vsti_memory_check(result->bytes, "the training", VSTI_MEMORY_ADVICE));
     if (checkpoint) VST_TRY(vsti_train_restore(t, &checkpoint));
-    else if (t->folder.path) VST_TRY(vsti_run_folder_clean(&t->folder)); /* not before all else is known to be good */
+    else if (t->folder.path) VST_TRY(vsti_run_folder_clean(&t->folder)); /* only after all other checks */
     vst_safetensors_close(checkpoint);
     checkpoint = NULL;
     result->reused = t->progress.finished;
@@ -241,6 +241,25 @@ out:
     return status;
 }
 
+/* Before any data are read. */
+static vst_status check_precision(const vst_recipe *recipe) {
+    const struct {
+        const char *key;
+        int precision;
+    } keys[] = {{"run.precision", recipe->run.precision},
+                {"distill.teacher_precision", recipe->distill.teacher_precision}};
+    for (int i = 0; i < 2; i++) {
+        bool slow;
+        const vst_status status = vst_precision_check((vst_precision)keys[i].precision, &slow);
+        if (status != VST_OK) return vst_fail_in(status, "%s", keys[i].key);
+        if (slow)
+            vst_log(VST_LOG_WARNING,
+                    "%s is bf16, which this processor emulates, more slowly than f32: AVX512_BF16 or AMX is needed",
+                    keys[i].key);
+    }
+    return VST_OK;
+}
+
 vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options, vst_train_result *result) {
     vsti_team team = {0};
     *result = (vst_train_result){.teacher_top1 = NAN, .best_validation = NAN};
@@ -254,6 +273,7 @@ vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,
         .best_top1 = NAN, .teacher_top1 = NAN, .figures = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}};
     vst_status status = vsti_team_begin(&team, recipe->run.threads);
     t->progress.threads = team.threads;
+    if (status == VST_OK) status = check_precision(recipe);
     if (status == VST_OK) status = train(t, result);
     if (status == VST_ERROR_MEMORY) status = vst_fail_in(status, VSTI_MEMORY_ADVICE " takes less memory");
     vsti_team_end(&team);

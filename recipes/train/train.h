@@ -1,8 +1,8 @@
 /* Training, plain or distilling: one recipe, one run folder.
  *
  * The loss is label_weight * CE(class head, labels) + sum of weight * term, or the cross-entropy alone without a
- * teacher. Samples beyond data.labelled have no label: their rows of the target are zero, and the others' are scaled by
- * batch / labelled rows, so that the cross-entropy stays a mean over labelled samples.
+ * teacher. Samples beyond data.labelled have no label: their target rows are zero and the other rows are scaled by
+ * batch / labelled rows, so that the cross-entropy is a mean over labelled samples.
  *
  * A run folder holds recipe.yaml (resolved), log.txt (JSON lines: DeiT's keys and ours), summary.csv, samples.png (an
  * augmented batch), steps.csv (with run.log_steps), last.safetensors (checkpoint: model and optimiser, after every
@@ -26,13 +26,13 @@
 #include "recipes/config/recipe.h"
 
 typedef struct vst_train_progress {
-    int epoch, epochs;    /* under way, from 0 (users are told from 1 on); of the run */
-    uint64_t step, steps; /* done in this epoch */
+    int epoch, epochs;    /* the current one, from 0 (shown to users from 1); of the run */
+    uint64_t step, steps; /* completed in this epoch */
     int batch;
     double loss, top1;   /* means of the epoch so far; top-1 in per cent */
     double rate;         /* learning rate of the last step */
-    double seconds_left; /* of the run, by the pace of this session; NAN: not known yet */
-    double study_left;   /* of all runs of a study, by their models' cost; NAN: not known, or no study */
+    double seconds_left; /* of the run, from the speed of this session; NAN: not known yet */
+    double study_left;   /* of all runs of a study, from the cost of their models; NAN: unknown, or no study */
     const char *phase;   /* "begin" (of an epoch), "train", "validation" or "test" */
 } vst_train_progress;
 
@@ -40,12 +40,12 @@ typedef struct vst_train_progress {
 typedef void vst_train_callback(const vst_train_progress *progress, void *user);
 
 typedef struct vst_train_options {
-    bool resume;  /* continue from the folder's checkpoint, bit for bit; without one, begin */
-    bool extend;  /* with resume: run.epochs may differ from the checkpoint's run */
-    bool force;   /* begin anew in a folder that holds a run; with resume: only if that run has another recipe */
-    bool dry_run; /* build everything, train for two seconds, write nothing */
-    const volatile sig_atomic_t *stop; /* when it becomes non-zero the step ends, a checkpoint is written and the result
-                                          is VST_ERROR_INTERRUPTED; NULL: never */
+    bool resume;  /* continue from the checkpoint in the folder, bit for bit; start a new run if there is none */
+    bool extend;  /* with resume: run.epochs may differ from that of the checkpoint */
+    bool force;   /* overwrite the run in the folder; with resume: only if it has another recipe */
+    bool dry_run; /* train for two seconds and write nothing */
+    const volatile sig_atomic_t *stop; /* when it becomes non-zero, the current step is completed, a checkpoint is
+                                          written and VST_ERROR_INTERRUPTED is returned; NULL: never */
     vst_train_callback *progress;      /* or NULL */
     void *user;
 } vst_train_options;
@@ -56,14 +56,14 @@ typedef struct vst_train_result {
     double test_loss, test_top1, test_top5;
     double validation_top1, best_validation; /* of the last and of the best epoch */
     int best_epoch;
-    double teacher_top1;                    /* measured before distilling, on validation samples or, without any,
-                                               on training samples; never on the test split */
-    double seconds;                         /* of training and evaluating, all sessions of the run together */
-    size_t parameters;                      /* trained ones of the model, projectors not counted */
-    size_t bytes;                           /* memory of buckets, plans and batches held ready */
+    double teacher_top1; /* measured before training on validation samples or, without a validation split, on training
+                            samples; never on the test split */
+    double seconds;      /* of training and evaluation, over all sessions of the run */
+    size_t parameters;   /* trained parameters of the model without projectors */
+    size_t bytes;        /* memory of parameters, programs and prefetched batches */
     double step_seconds, predicted_seconds; /* dry run: median of a step with all its batches, and of all epochs */
-    double teacher_seconds;                 /* of step_seconds, that teachers run */
-    bool reused;                            /* the folder held this run finished: nothing was trained */
+    double teacher_seconds;                 /* part of step_seconds spent in teachers */
+    bool reused;                            /* the run was already complete: nothing was trained */
 } vst_train_result;
 
 VST_NODISCARD vst_status vst_train(const vst_recipe *recipe, const vst_train_options *options,

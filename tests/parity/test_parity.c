@@ -1,7 +1,8 @@
 /* Parity with PyTorch and timm: logits, losses, every gradient, running statistics and ten steps of training of the
  * cases in cases.json, against the fixtures that make_fixtures.py wrote. What is expected there was computed in double.
  * Training amplifies rounding, in some models much: sensitivity.json has how far it moves the losses, and limits follow
- * from that. An optimizer with a slightly wrong option must exceed them, in every case.
+ * from that. An optimizer with a slightly wrong option must exceed them, in every case. The same ten steps in bf16 are
+ * compared with those in float32.
  * usage: test_parity                  the committed cases
  *        test_parity FOLDER NAME…     cases that are not committed: logits of inference, fixtures in FOLDER */
 #include <check.h>

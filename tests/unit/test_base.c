@@ -257,34 +257,26 @@ START_TEST(options_refuse) {
 }
 END_TEST
 
-START_TEST(options_copy_deeply) {
-    sample s = {0}, copy = {0};
+START_TEST(a_string_may_be_set_to_itself) {
+    sample s = {0};
     ck_assert_int_eq(vst_options_default(sample_table, &s), VST_OK);
     ck_assert_int_eq(vst_options_set(sample_table, &s, "path", "x"), VST_OK);
-    ck_assert_int_eq(vst_options_set(sample_table, &s, "path", s.path), VST_OK); /* its own text */
-    ck_assert_int_eq(vst_options_copy(sample_table, &copy, &s), VST_OK);
-    ck_assert_str_eq(copy.path, "x");
-    ck_assert_ptr_ne(copy.path, s.path);
-    ck_assert_int_eq(copy.common.image, s.common.image);
-    ck_assert(copy.nesterov == s.nesterov && copy.lr == s.lr && copy.kind == s.kind);
-    ck_assert_mem_eq(&copy.betas, &s.betas, sizeof s.betas);
+    ck_assert_int_eq(vst_options_set(sample_table, &s, "path", s.path), VST_OK);
+    ck_assert_str_eq(s.path, "x");
     vst_options_clear(sample_table, &s);
-    vst_options_clear(sample_table, &copy);
 }
 END_TEST
 
 START_TEST(options_survive_failing_memory) {
     for (uint64_t n = 1;; n++) {
-        sample s = {0}, copy = {0};
+        sample s = {0};
         vst_memory_fail_at(n);
         vst_status status = vst_options_default(sample_table, &s);
         if (status == VST_OK) status = vst_options_set(sample_table, &s, "path", "a/b");
-        if (status == VST_OK) status = vst_options_copy(sample_table, &copy, &s);
         vst_memory_fail_at(0);
         vst_options_clear(sample_table, &s);
-        vst_options_clear(sample_table, &copy);
         if (status == VST_OK) {
-            ck_assert_uint_eq(n, 5);
+            ck_assert_uint_gt(n, 2);
             return;
         }
         ck_assert_int_eq(status, VST_ERROR_MEMORY);
@@ -514,7 +506,7 @@ int main(void) {
                                   options_default_of_a_wrong_table_fails,
                                   options_read_and_write,
                                   options_refuse,
-                                  options_copy_deeply,
+                                  a_string_may_be_set_to_itself,
                                   options_survive_failing_memory,
                                   philox_known_answers,
                                   streams_differ,

@@ -295,7 +295,7 @@ START_TEST(refuses_what_differs) {
         const session other = with(s, foreign[i].setting);
         expect(with(other, CACHE), VST_ERROR_ARGUMENT, foreign[i].text);
         ck_assert_ptr_nonnull(strstr(vst_error_message(), "the cache cache was made "));
-        ck_assert_ptr_nonnull(strstr(vst_error_message(), "`vistill cache build RECIPE --force` makes it anew"));
+        ck_assert_ptr_nonnull(strstr(vst_error_message(), "`vistill cache build RECIPE --force` rebuilds it"));
         expect_status(check_status(other, &report), VST_ERROR_ARGUMENT, foreign[i].text);
         expect_status(build(with(other, CACHE), (vst_cache_build_options){0}, &size), VST_ERROR_ARGUMENT,
                       foreign[i].text);

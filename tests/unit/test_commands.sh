@@ -34,14 +34,18 @@ expect 2 err '--json takes no value' models --json=1
 expect 2 err '"b" is too much' models a b
 expect 1 err 'no model matches "zzz"' models zzz
 expect 0 out ' 86.57 M   17.56  3 × 224 × 224' models
-expect 0 out '"gmac": 4.0' models --json resnet50
-expect 0 out '"name": "resnet20_cifar"' models --json resnet20
+expect 0 out '"gmac":4.0' models --json resnet50
+expect 0 out '"name":"resnet20_cifar"' models --json resnet20
 expect 0 out 'optim.lr ' explain
 expect 2 err '--set and --yaml need a recipe' explain --yaml
 expect 2 err '--set needs a value: --set KEY=VALUE' explain --set
 for recipe in recipes/conf/*-data.yaml recipes/conf/*-teacher.yaml; do
     case $recipe in
-    *-data.yaml) expect 1 err 'model.name is missing' explain "$recipe" ;;
+    *-data.yaml)
+        expect 0 out 'data.workers ' explain "$recipe"
+        expect 0 err 'model.name is missing, so this is a base for other recipes' explain "$recipe"
+        expect 0 out 'workers: 3' explain "$recipe" --set data.workers=3 --yaml
+        ;;
     *) expect 0 out 'model.name ' explain "$recipe" ;;
     esac
 done
@@ -51,7 +55,7 @@ expect 1 err 'this is a study, not a recipe' explain recipes/conf/fashion.yaml
 expect 1 err 'none.yaml: cannot be opened' explain -- none.yaml
 expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml --seeds 0,x
 expect 1 err 'expected at most 32 whole numbers' study recipes/conf/fashion.yaml --seeds=
-expect 1 err '1 stands there twice' study recipes/conf/fashion.yaml --seeds 1,0,1
+expect 1 err '1 is given twice' study recipes/conf/fashion.yaml --seeds 1,0,1
 expect 1 err 'missing after the last comma' study recipes/conf/fashion.yaml --seeds 1,
 expect 2 err 'RUN' report
 expect 1 err 'none: there is no such run folder' report none

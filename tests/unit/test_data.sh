@@ -110,6 +110,10 @@ figures() { "$vistill" eval "$1-run/best.safetensors" idx --json | sed 's/,"ms_p
 [ "$(figures set)" != "$(figures idx)" ] || fail "the comparison says nothing"
 expect 0 '"samples":12' "$vistill" eval set-run/best.safetensors set.tar --json
 expect 0 "c1" "$vistill" classify set-run/best.safetensors set.tar:0 set:11
+# bf16: an answer, or what is missing
+"$vistill" classify set-run/best.safetensors set:11 --precision bf16 > out 2>&1 || grep -q 'bf16 needs a processor' out || fail "$(cat out)"
+expect 1 'bf16 needs a processor with AVX-512' env ONEDNN_MAX_CPU_ISA=AVX2 "$vistill" classify set-run/best.safetensors set:11 --precision bf16
+expect 1 'it must be f32 or bf16' "$vistill" eval set-run/best.safetensors set --precision half
 
 # What a training sees: the same numbers each time, mixed by lambda, and of another epoch others.
 expect 0 "two.st: 2 batches of epoch 1, 10 images each" "$vistill" data dump r.yaml -o two.st --batches 2 --set augment.mixup=0.8

@@ -191,6 +191,20 @@ START_TEST(writes) {
 }
 END_TEST
 
+/* A check before the work changes nothing. */
+START_TEST(checks_before_writing) {
+    put("a", "old");
+    ck_ok(vsti_file_check_writable("a"));
+    ck_ok(vsti_file_check_writable("b"));
+    holds("a", "old");
+    ck_assert_int_eq(count_files(), 1);
+    ck_assert_int_eq(vsti_file_check_writable("nowhere/a"), VST_ERROR_IO);
+    ck_assert_ptr_nonnull(strstr(vst_error_message(), "nowhere/a cannot be written"));
+    ck_assert_int_eq(mkdir("folder", 0700), 0);
+    ck_assert_int_eq(vsti_file_check_writable("folder"), VST_ERROR_IO);
+}
+END_TEST
+
 /* Larger than any buffer, in pieces of many sizes. */
 START_TEST(writes_all) {
     enum { SIZE = 3000001 };
@@ -434,6 +448,7 @@ int main(void) {
                                 refuses_at_once,
                                 reads_parts,
                                 writes,
+                                checks_before_writing,
                                 writes_all,
                                 modes,
                                 links_are_followed,

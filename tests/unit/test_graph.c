@@ -139,7 +139,7 @@ START_TEST(operations) {
         "running=false",
         "(y) = relu(x)",
         "(dx) = relu_backward(y, dy)",
-        "(dx) = hardswish_backward(x, dy)",
+        "(dx, y, column_sum) = hardswish_backward(x, dy)",
         "(y, workspace) = max_pool(x) kernel=3 stride=1 padding=1 ceil_mode=false count_include_pad=false",
         "(dx) = max_pool_backward(x, workspace, dy) kernel=3 stride=1 padding=1 ceil_mode=false "
         "count_include_pad=false",
@@ -150,7 +150,7 @@ START_TEST(operations) {
         "(y) = reshape(x) shape=[2, 8, -1]",
         "(y) = permute(x) order=[0, 2, 1]",
         "(y, mean, rstd) = layer_norm(x, weight, bias) epsilon=1e-06",
-        "(dx, dweight, dbias) = layer_norm_backward_add(x, weight, mean, rstd, dy, sum) epsilon=1e-06",
+        "(dx, dweight, dbias, column_sum) = layer_norm_backward_add(x, weight, mean, rstd, dy, sum) epsilon=1e-06",
         "(y) = linear(x, weight) bias=false",
         "(y) = linear(x, weight, bias) bias=true",
         "(y, lse) = attention(qkv) heads=2 queries=12",

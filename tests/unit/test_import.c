@@ -437,6 +437,24 @@ START_TEST(finds_candidates) {
 }
 END_TEST
 
+/* What a variant is named for is not tried otherwise: a model without a distillation token is no distilled one. */
+START_TEST(keeps_what_a_name_says) {
+    net *n = make("vit_mini_patch4_28", NULL, NULL, 1);
+    vst_model_config *model;
+    vst_import_origin origin;
+    vst_weights *weights = saved(n, NULL, 0);
+    const vst_import_choice choice = {.variant = "deit_mini_distilled_patch4_28"};
+    ck_ok(vst_import_model(&model, &origin, weights, &choice));
+    char *json = vst_model_config_to_json(model);
+    ck_assert_str_eq(origin.options, "");
+    ck_assert_ptr_nonnull(strstr(json, "\"distilled\":\"true\""));
+    vst_free(json);
+    vst_model_config_destroy(model);
+    vst_weights_close(weights);
+    drop(n);
+}
+END_TEST
+
 /* A family that is not supported, with some tensor names of supported ones. */
 START_TEST(knows_strangers) {
     static const char *const names[] = {"features.0.weight",  "features.0.bias",     "features.2.weight",
@@ -913,6 +931,7 @@ int main(void) {
                                        resizes_positions,
                                        finds_candidates,
                                        knows_strangers,
+                                       keeps_what_a_name_says,
                                        answers_as_transformers,
                                        takes_prefixes_off,
                                        takes_what_is_split,

@@ -30,7 +30,7 @@ has 'skipped     argparse.Namespace'
 has 'tensors     20 taken, 0 of them renamed, 0 resized'
 expect 0 out 'tensors     20 taken' import "$files/tiny.safetensors" $tiny --set classes=2 -o b.safetensors
 expect 0 out 'entry "model"' import "$files/tiny.pth" $tiny --set classes=2 --entry model -o other.safetensors
-expect 0 out 'options     classes=2, as the tensors have it' import "$files/tiny.pth" $tiny -o auto.safetensors
+expect 0 out 'options     classes=2, found from the tensors' import "$files/tiny.pth" $tiny -o auto.safetensors
 for name in a b other auto; do expect 0 out 'written     ' export $name.safetensors -o $name.out.safetensors; done
 has 'timm has no model vit_mini_patch4_28'
 same a.out.safetensors b.out.safetensors
@@ -60,20 +60,24 @@ grep -qE '^all +818 ' out || { echo "FAILED: sum of the parts"; cat out; failed=
 expect 0 out 'blocks.0.attn.qkv.weight   (24, 8)          192' info a.safetensors --tensors
 expect 0 out 'MB of memory besides the parameters' info a.safetensors --plan --batch 3
 grep -qE '^all .* 100\.0$' out || { echo "FAILED: shares of the plan's time"; cat out; failed=1; }
+"$vistill" info "$2/recipes/conf/fashion-teacher.safetensors" --plan | sed '1,/^$/d' >out
+[ "$(wc -L <out)" -le 80 ] || { echo "FAILED: a plan of more than 80 columns"; cat out; failed=1; }
 expect 0 out '"gmac":3.488e-6' info a.safetensors --json --plan --tensors
 has '"xxh3":"'
 has '"implementation":"'
 has '"name":"blocks.0.attn.qkv.weight","shape":[24,8]'
 expect 0 out 'blocks.0.attn.qkv.weight   F16   (24, 8)          192' info "$files/tiny.pth"
-has 'no model file: `vistill import'
+has 'not a model file: `vistill import'
 has 'the nearest is vit_mini_patch4_28'
 expect 0 out '"type":"F16"' info "$files/tiny.pth" --json
 expect 1 err 'so there is nothing to run' info "$files/tiny.pth" --plan
 
 # What goes wrong, and that nothing is written then.
-expect 2 err 'say with -o FILE where to write the model' import "$files/tiny.pth"
-expect 2 err 'say with -o FILE' export a.safetensors
+expect 2 err '-o FILE is missing, the model file to write' import "$files/tiny.pth"
+expect 2 err '-o FILE is missing' export a.safetensors
 expect 1 err 'cannot be opened' import none.pth -o no.safetensors
+expect 1 err 'no/file.safetensors cannot be written' import "$files/tiny.pth" --model vit_mimi -o no/file.safetensors
+expect 1 err 'no/file.safetensors cannot be written' export a.safetensors -o no/file.safetensors
 expect 1 err 'there is no model "vit_mimi"; near it: vit_mini_patch4_28' import "$files/tiny.pth" --model vit_mimi -o no.safetensors
 expect 1 err 'fits no model exactly; nearest are vit_mini_patch4_28' import "$files/tiny.pth" -o no.safetensors
 expect 1 err 'it has "model", "model_ema", "epoch", "args"' import "$files/tiny.pth" --entry ema $tiny -o no.safetensors

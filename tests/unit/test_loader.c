@@ -228,6 +228,65 @@ START_TEST(no_allocation) {
 }
 END_TEST
 
+/* Workers share the parts of a large batch: the same samples, and the first of several errors. */
+START_TEST(large_batches) {
+    enum { LARGE = 50 };
+    static float first[LARGE][SIDE * SIDE];
+    made data = make_dataset(1);
+    vst_augment *augment;
+    ck_ok(vst_augment_create(&augment, "crop:padding=2, flip"));
+    for (int workers = 0; workers < 5; workers++) {
+        vst_loader_options options = make_options(workers);
+        vst_loader *loader;
+        vst_batch batch;
+        options.augment = augment;
+        options.batch = LARGE;
+        data.fails = false;
+        ck_ok(vst_loader_create(&loader, &data.base, &options));
+        for (int round = 0; round < 20; round++) {
+            ck_ok(vst_loader_start(loader, 3, 1));
+            ck_ok(vst_loader_next(loader, &batch));
+            ck_assert_int_eq(batch.count, LARGE);
+            if (!workers && !round) memcpy(first, batch.images, sizeof first);
+            ck_assert_int_eq(memcmp(first, batch.images, sizeof first), 0);
+            ck_ok(vst_loader_next(loader, &batch));
+            ck_assert_int_eq(batch.count, 1);
+            for (int i = 0; i < batch.count; i++) ck_assert_int_eq(batch.labels[i], (int)batch.samples[i] % 10);
+        }
+        vst_loader_destroy(loader);
+        options.shuffle = false;
+        data.fails = true;
+        ck_ok(vst_loader_create(&loader, &data.base, &options));
+        ck_assert_int_eq(vst_loader_next(loader, &batch), VST_ERROR_FORMAT);
+        ck_assert_ptr_nonnull(strstr(vst_error_message(), "made: sample 42"));
+        ck_ok(vst_loader_next(loader, &batch));
+        ck_assert_uint_eq(batch.samples[0], LARGE);
+        vst_loader_destroy(loader);
+    }
+    vst_augment_destroy(augment);
+}
+END_TEST
+
+/* The ring is bounded in bytes unless `prefetch` says how long it is. */
+START_TEST(ring_is_bounded) {
+    made data = make_dataset(1);
+    vst_loader_options options = make_options(4);
+    const size_t image = 1024 * 1024 * sizeof(float);
+    static const struct {
+        int batch, prefetch, slots;
+    } cases[] = {{1, 0, 5}, {20, 0, 3}, {40, 0, 2}, {20, 3, 4}};
+    options.size = 1024;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        vst_loader *loader;
+        options.batch = cases[i].batch;
+        options.prefetch = cases[i].prefetch;
+        ck_ok(vst_loader_create(&loader, &data.base, &options));
+        ck_assert_uint_eq(vst_loader_bytes(loader) / ((size_t)cases[i].batch * image), (size_t)cases[i].slots);
+        vst_loader_destroy(loader);
+    }
+}
+END_TEST
+
 START_TEST(options_are_checked) {
     made data = make_dataset(1);
     vst_loader *loader;
@@ -267,6 +326,8 @@ int main(void) {
     tcase_add_test(tests, batch_is_stable);
     tcase_add_loop_test(tests, errors_in_order, 0, 6);
     tcase_add_loop_test(tests, no_allocation, 0, 4);
+    tcase_add_test(tests, large_batches);
+    tcase_add_test(tests, ring_is_bounded);
     tcase_add_test(tests, options_are_checked);
     return run_suite("loader", tests);
 }

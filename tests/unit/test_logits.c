@@ -79,7 +79,7 @@ START_TEST(trains_as_with_the_teacher) {
     same_bytes("cache/teacher1.bin", "imported/teacher1.bin");
     run_fine(online);
     run_fine(external);
-    expect_said("another program's answers (vistill cache import), top-1 ");
+    expect_said("logits of another program (vistill cache import), top-1 ");
     same_tensors("online", "external", "best.safetensors");
 
     /* a resumed run accepts the same logits and refuses others */
@@ -122,6 +122,7 @@ START_TEST(finds_rows_by_name) {
         memcpy(turned + i * CLASSES, whole + (TRAIN - 1 - i) * CLASSES, CLASSES * sizeof *whole);
         fprintf(names, "sample %d\r\n", TRAIN - 1 - i);
     }
+    fputs("\r\n\n", names); /* empty lines at the end are not names */
     fclose(names);
     write_logits(turned, VST_SHAPE(TRAIN, CLASSES));
     const vst_cache_import_options named = {.plain = true, .names = "names.txt"};
@@ -147,7 +148,7 @@ START_TEST(finds_rows_by_name) {
     for (int i = 0; i < TRAIN; i++) fprintf(names, "sample %d\n", i + 40);
     fclose(names);
     ck_assert_int_eq(import((session){.settings = {"distill.cache=none"}}, named, &top1), VST_ERROR_NOT_FOUND);
-    ck_assert_msg(strstr(vst_error_message(), "names.txt: no row is of the training sample sample "), "%s",
+    ck_assert_msg(strstr(vst_error_message(), "names.txt: there is no row for the training sample sample "), "%s",
                   vst_error_message());
 }
 END_TEST

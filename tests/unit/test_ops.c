@@ -1054,6 +1054,47 @@ static void residual_reference(const op_case *c, const ref *x, ref *out) {
     ref_free(&back);
 }
 
+/* x + fc2(activation(fc1(x))): the hidden layer is computed again in the backward pass. */
+static vst_value mlp_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    vst_value y = {0};
+    VST_SCOPE (g, "fc1") y = vst_linear(g, x[0], (vst_linear_options){.features = 24, .bias = true});
+    y = unaries[c->number](g, y);
+    const vst_value hidden = y;
+    VST_SCOPE (g, "fc2") y = vst_linear(g, y, (vst_linear_options){.features = c->order[0], .bias = true});
+    return c->flag ? vst_add(g, vst_add(g, x[0], y), vst_slice(g, hidden, 1, 0, c->order[0])) : vst_add(g, x[0], y);
+}
+static void mlp_reference(const op_case *c, const ref *x, ref *out) {
+    static double (*const functions[])(double) = {ref_relu, ref_relu6, ref_gelu, ref_silu, ref_sigmoid, ref_hardswish};
+    const int64_t rows = x[0].shape.dim[0], width = x[0].shape.dim[1];
+    ref hidden = ref_make(VST_SHAPE(rows, 24)), back = ref_make(x[0].shape);
+    ref_linear(&x[0], &x[1], &x[2], &hidden);
+    ref_map(&hidden, functions[c->number], &hidden);
+    ref_linear(&hidden, &x[3], &x[4], &back);
+    ref_add(&x[0], &back, out);
+    for (int64_t i = 0; c->flag && i < rows * width; i++) out->data[i] += hidden.data[i / width * 24 + i % width];
+    ref_free(&hidden);
+    ref_free(&back);
+}
+
+/* z = x + linear(x); z + norm(z): the norm's backward pass sums the gradient of the bias. */
+static vst_value biased_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    vst_value z = {0}, y = {0};
+    VST_SCOPE (g, "fc") z = vst_linear(g, x[0], (vst_linear_options){.features = c->order[0], .bias = true});
+    z = vst_add(g, x[0], z);
+    VST_SCOPE (g, "norm") y = vst_layer_norm(g, z, (vst_norm_options){.epsilon = 1e-3});
+    return vst_add(g, z, y);
+}
+static void biased_reference(const op_case *c, const ref *x, ref *out) {
+    ref z = ref_make(x[0].shape), y = ref_make(x[0].shape);
+    (void)c;
+    ref_linear(&x[0], &x[1], &x[2], &y);
+    ref_add(&x[0], &y, &z);
+    ref_layer_norm(&z, &x[3], &x[4], 1e-3, &y);
+    ref_add(&z, &y, out);
+    ref_free(&z);
+    ref_free(&y);
+}
+
 /* Convolution, an activation in its layout, pooling, a gate per channel: padded layouts pass through everything. */
 static vst_value gated_build(vst_graph *g, const op_case *c, const vst_value *x) {
     vst_value y = vst_conv2d(g, x[0], (vst_conv2d_options){.out = c->order[0], .kernel = 3, .padding = 1});
@@ -1078,6 +1119,28 @@ static void gated_reference(const op_case *c, const ref *x, ref *out) {
     ref_free(&a);
     ref_free(&b);
     ref_free(&mean);
+}
+
+/* A depthwise convolution that reads another one's layout. */
+static vst_value depthwise_build(vst_graph *g, const op_case *c, const vst_value *x) {
+    vst_value y = {0};
+    VST_SCOPE (g, "a") y = vst_conv2d(g, x[0], (vst_conv2d_options){.out = c->order[0], .kernel = 3, .padding = 1});
+    VST_SCOPE (g, "b")
+        y = vst_conv2d(g, y,
+                       (vst_conv2d_options){.out = c->order[0],
+                                            .kernel = c->window.kernel,
+                                            .stride = c->window.stride,
+                                            .padding = c->window.padding,
+                                            .groups = c->order[0],
+                                            .bias = true});
+    return y;
+}
+static void depthwise_reference(const op_case *c, const ref *x, ref *out) {
+    const ref_window dense = {.kernel = 3, .stride = 1, .padding = 1, .dilation = 1, .groups = 1};
+    ref y = ref_make(x[0].shape);
+    ref_conv2d(&x[0], &x[1], NULL, dense, &y);
+    ref_conv2d(&y, &x[2], &x[3], c->window, out);
+    ref_free(&y);
 }
 
 /* Convolution, batch norm, smooth activation and residual in a convolution's layout. */
@@ -1139,6 +1202,34 @@ static int composition_cases(op_case *list) {
                                   .build = residual_build,
                                   .reference = residual_reference};
     }
+    for (int i = 0; i < 12; i++) {
+        const int width = (int[]){5, 16, 17}[i / 4];
+        list[count++] = (op_case){.name = "MLP",
+                                  .in = {{.shape = VST_SHAPE(1 + 2 * i, width)},
+                                         {.shape = VST_SHAPE(24, width), .name = "fc1.weight"},
+                                         {.shape = VST_SHAPE(24), .name = "fc1.bias"},
+                                         {.shape = VST_SHAPE(width, 24), .name = "fc2.weight"},
+                                         {.shape = VST_SHAPE(width), .name = "fc2.bias"}},
+                                  .count = 5,
+                                  .number = 2 + i % 4,
+                                  .flag = i % 3 == 0,
+                                  .order = {width},
+                                  .build = mlp_build,
+                                  .reference = mlp_reference};
+    }
+    for (int i = 0; i < 3; i++) {
+        const int width = (int[]){5, 16, 17}[i];
+        list[count++] = (op_case){.name = "bias before a norm",
+                                  .in = {{.shape = VST_SHAPE(18 + i, width)},
+                                         {.shape = VST_SHAPE(width, width), .name = "fc.weight"},
+                                         {.shape = VST_SHAPE(width), .name = "fc.bias"},
+                                         {.shape = VST_SHAPE(width), .name = "norm.weight"},
+                                         {.shape = VST_SHAPE(width), .name = "norm.bias"}},
+                                  .count = 5,
+                                  .order = {width},
+                                  .build = biased_build,
+                                  .reference = biased_reference};
+    }
     for (int i = 0; i < 12; i++) { /* the smooth activations, by channels */
         static const int smooth[] = {2, 3, 4};
         const int channels = (int[]){1, 3, 16, 17}[i / 3];
@@ -1150,6 +1241,20 @@ static int composition_cases(op_case *list) {
                                   .order = {channels},
                                   .build = gated_build,
                                   .reference = gated_reference};
+    }
+    for (int i = 0; i < 12; i++) {
+        const int channels = (int[]){8, 16, 17}[i % 3], kernel = (int[]){3, 4, 5, 7}[i / 3];
+        list[count++] = (op_case){
+            .name = "depthwise after dense",
+            .in = {{.shape = VST_SHAPE(2, channels, 8, 7)},
+                   {.shape = VST_SHAPE(channels, channels, 3, 3), .name = "a.weight"},
+                   {.shape = VST_SHAPE(channels, 1, kernel, kernel), .name = "b.weight"},
+                   {.shape = VST_SHAPE(channels), .name = "b.bias"}},
+            .count = 4,
+            .window = {.kernel = kernel, .stride = 1 + i % 2, .padding = kernel / 2, .dilation = 1, .groups = channels},
+            .order = {channels},
+            .build = depthwise_build,
+            .reference = depthwise_reference};
     }
     for (int i = 0; i < 4; i++) {
         const int channels = (int[]){1, 5, 16, 17}[i];

@@ -217,6 +217,132 @@ START_TEST(products_in_a_row_stay_on_integers) {
 }
 END_TEST
 
+/* ---- values that are uint8 between products ---- */
+
+/* Rounds the weights of all layers, as products on integers have them. */
+static void round_weights(vst_params *params) {
+    for (size_t p = 0; p < vst_params_count(params); p++) {
+        const vst_param_info *info = vst_params_at(params, p);
+        const size_t length = strlen(info->name);
+        if (length < 6 || strcmp(info->name + length - 6, "weight") != 0 || info->shape.rank < 2) continue;
+        float *w = vst_params_values(params) + info->offset;
+        const size_t rows = (size_t)info->shape.dim[0], inner = info->count / rows;
+        for (size_t o = 0; o < rows; o++) {
+            float most = 0;
+            for (size_t i = 0; i < inner; i++) most = fmaxf(most, fabsf(w[o * inner + i]));
+            for (size_t i = 0; i < inner; i++) w[o * inner + i] = rintf(w[o * inner + i] / (most / 63)) * (most / 63);
+        }
+    }
+}
+
+/* A graph "x" -> out, what its products read, and which of these values the float32 program rounds, too. */
+typedef struct chain {
+    const char *name;
+    void (*build)(subject *s);
+    vst_quant_product products[8];
+    size_t product_count;
+    vst_quant_entry rounded[8];
+    size_t rounded_count;
+} chain;
+
+static vst_value convolve(subject *s, vst_value x, const char *name, int out, int kernel) {
+    vst_value y = {0};
+    VST_SCOPE (s->graph, "%s", name)
+        y = vst_conv2d(s->graph, x,
+                       (vst_conv2d_options){.out = out, .kernel = kernel, .padding = kernel / 2, .bias = true});
+    return y;
+}
+
+static vst_value tapped(subject *s, const char *name, vst_value x) {
+    vst_tap(s->graph, name, x);
+    return x;
+}
+
+/* Two residual blocks; the first one's shortcut has a convolution, whose output nothing but the sum reads. */
+static void build_blocks(subject *s) {
+    const vst_value x = tapped(s, "in", vst_relu(s->graph, vst_input(s->graph, "x", VST_SHAPE(2, 16, 6, 6))));
+    vst_value y = tapped(s, "a", vst_relu(s->graph, convolve(s, x, "a", 16, 3)));
+    y = vst_add(s->graph, convolve(s, y, "b", 32, 1), convolve(s, x, "down", 32, 1));
+    const vst_value z = tapped(s, "first", vst_relu(s->graph, y));
+    y = tapped(s, "c", vst_relu(s->graph, convolve(s, z, "c", 16, 3)));
+    y = tapped(s, "second", vst_relu(s->graph, vst_add(s->graph, convolve(s, y, "d", 32, 1), z)));
+    s->out = convolve(s, y, "e", 8, 1);
+}
+
+/* A transformer's block, without its residual sums, which are float32. */
+static void build_tokens(subject *s) {
+    vst_value x = vst_input(s->graph, "x", VST_SHAPE(2, 10, 48));
+    VST_SCOPE (s->graph, "norm") x = vst_layer_norm(s->graph, x, (vst_norm_options){0});
+    vst_tap(s->graph, "normed", x);
+    VST_SCOPE (s->graph, "qkv") x = vst_linear(s->graph, x, (vst_linear_options){.features = 144, .bias = true});
+    x = tapped(s, "mixed", vst_attention(s->graph, x, 3, 0));
+    VST_SCOPE (s->graph, "proj") s->out = vst_linear(s->graph, x, (vst_linear_options){.features = 48});
+}
+
+static const float fine = 0.004f, coarse = 0.02f;
+#define ROUNDED(tap, scale, zero) {tap, VST_U8, &(scale), 1, zero}
+static const chain chains[] = {
+    {"blocks",
+     build_blocks,
+     {{"a", 0.004f, 0}, {"down", 0.004f, 0}, {"b", 0.004f, 0}, {"c", 0.02f, 0}, {"d", 0.004f, 0}, {"e", 0.02f, 0}},
+     6,
+     {ROUNDED("in", fine, 0), ROUNDED("a", fine, 0), ROUNDED("first", coarse, 0), ROUNDED("c", fine, 0),
+      ROUNDED("second", coarse, 0)},
+     5},
+    {"tokens",
+     build_tokens,
+     {{"qkv", 0.02f, 128}, {"proj", 0.004f, 100}},
+     2,
+     {ROUNDED("normed", coarse, 128), ROUNDED("mixed", fine, 100)},
+     2}};
+
+/* Runs the graph; *conversions becomes the number of steps that only quantise or dequantise. */
+static void run_chain(const subject *s, const float *x, const vst_quant *quant, float *y, int *conversions) {
+    vst_context *context =
+        create_context(s->graph, &s->out, 1, &(vst_program_options){.mode = VST_INFER, .quant = quant});
+    memcpy(vst_context_input(context, "x"), x, s->inputs * sizeof *x);
+    ck_ok(vst_context_run(context, 0));
+    memcpy(y, vst_context_output(context, 0), s->outputs * sizeof *y);
+    *conversions = 0;
+    for (size_t i = 0; i < vst_context_profile_count(context); i++) {
+        vst_profile_row row;
+        vst_context_profile_at(context, i, &row);
+        *conversions += strstr(row.name, "quantize") != NULL;
+        ck_assert_msg(strncmp(row.implementation, "ref", 3) != 0, "%s is %s", row.name, row.implementation);
+    }
+    destroy_context(context);
+}
+
+/* What stays uint8 between the steps has the values that a float32 program has that rounds it and the weights. */
+START_TEST(values_between_products) {
+    const chain *c = &chains[_i];
+    static const int most_conversions[] = {2, 0}; /* of the input, and of the sum with the shortcut's convolution */
+    subject s = {0};
+    int conversions, ignored;
+    ck_ok(vst_params_create(&s.params));
+    ck_ok(vst_graph_create(&s.graph, s.params));
+    c->build(&s);
+    ck_ok(vst_graph_finish(s.graph));
+    ck_ok(vst_params_allocate(s.params, false, 7));
+    round_weights(s.params);
+    vst_params_changed(s.params);
+    const vst_shape in = vst_shape_at(s.graph, vst_find(s.graph, "x")), out = vst_shape_at(s.graph, s.out);
+    s.inputs = (size_t)vst_shape_count(&in);
+    s.outputs = (size_t)vst_shape_count(&out);
+    float *x = vst_alloc(s.inputs * sizeof *x), *got = vst_alloc(s.outputs * sizeof *got),
+          *want = vst_alloc(s.outputs * sizeof *want);
+    random_values(x, s.inputs, -1, 1, 3);
+    run_chain(&s, x, &(vst_quant){.products = c->products, .product_count = c->product_count}, got, &conversions);
+    run_chain(&s, x, &(vst_quant){.entries = c->rounded, .count = c->rounded_count}, want, &ignored);
+    ck_assert_msg(conversions <= most_conversions[_i], "%s: %d conversions", c->name, conversions);
+    ck_assert_all_close(c->name, got, want, s.outputs, (tolerance){2e-5, 2e-5, false});
+    vst_free(x);
+    vst_free(got);
+    vst_free(want);
+    clear(&s);
+}
+END_TEST
+
 static void expect_refusal(const vst_quant_product *products, size_t count, vst_mode mode, const layer *l,
                            const char *message) {
     subject s = build(l);
@@ -384,6 +510,56 @@ static vst_status whole_life(const vst_dataset *data) {
     return status;
 }
 
+/* Writes the tensors of int8.safetensors with this format and this quantisation. */
+static void write_altered(const char *path, const char *format, const char *quantization) {
+    enum { TENSORS = 256 };
+    static vst_tensor tensors[TENSORS];
+    vst_safetensors *file;
+    ck_ok(vst_safetensors_open(&file, "int8.safetensors", NULL));
+    const size_t count = vst_safetensors_count(file);
+    ck_assert_uint_le(count, TENSORS);
+    for (size_t i = 0; i < count; i++) tensors[i] = *vst_safetensors_at(file, i);
+    const vst_metadata metadata[] = {{"vistill.format", format},
+                                     {"vistill.model", vst_safetensors_metadata(file, "vistill.model")},
+                                     {"vistill.classes", vst_safetensors_metadata(file, "vistill.classes")},
+                                     {"vistill.quantization", quantization}};
+    ck_ok(vst_safetensors_write(path, tensors, count, metadata, 4));
+    vst_safetensors_close(file);
+}
+
+/* Integers without the scales of their layers, and scales of layers that have no integers. */
+START_TEST(integers_that_fit_no_layer_are_refused) {
+    static const struct {
+        const char *format, *layer, *text;
+    } cases[] = {
+        {"2", "blocks.0.attn.qkv", NULL},
+        {"1", "blocks.0.attn.qkv", "its vistill.format is '1', which has no 8-bit weights, but "},
+        {"2", "nobody", "altered.safetensors: vistill.quantization names the layer 'nobody', which the model does not"},
+        {"2", "norm", "names the layer 'norm', whose weight is not stored as 8-bit integers"}};
+    vst_dataset *data;
+    vst_model model, *read;
+    vst_quantize_report report = {0};
+    write_data(60);
+    make_model(&model, models[0].name, models[0].settings);
+    ck_ok(vst_dataset_open(&data, "data", "train", NULL));
+    ck_ok(vst_quantize(&model, data, &(vst_quantize_options){.max_drop = -1}, NULL, &report));
+    write_model(&model, "int8.safetensors");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[300];
+        snprintf(text, sizeof text, "{\"products\": [{\"name\": \"%s\", \"scale\": 0.1, \"zero_point\": 128}]}",
+                 cases[i].layer);
+        write_altered("altered.safetensors", cases[i].format, text);
+        const vst_status status = vst_model_read(&read, "altered.safetensors");
+        ck_assert_int_eq(status, cases[i].text ? VST_ERROR_FORMAT : VST_OK);
+        if (cases[i].text) ck_assert_msg(strstr(vst_error_message(), cases[i].text), "%s", vst_error_message());
+        vst_model_destroy(read);
+    }
+    vst_quantize_report_clear(&report);
+    vst_dataset_close(data);
+    clear_model(&model);
+}
+END_TEST
+
 /* An error, never a crash or a leak, and the weights as they were. */
 START_TEST(failing_allocations) {
     vst_dataset *data;
@@ -414,9 +590,11 @@ int main(void) {
     tcase_add_checked_fixture(cases, set_up, leave_own_folder);
     tcase_add_loop_test(cases, products_are_those_of_rounded_operands, 0, 2 * WIDTHS * LAYERS);
     tcase_add_test(cases, products_in_a_row_stay_on_integers);
+    tcase_add_loop_test(cases, values_between_products, 0, sizeof chains / sizeof *chains);
     tcase_add_test(cases, impossible_products);
     tcase_add_loop_test(cases, a_file_answers_as_the_model_in_memory, 0, sizeof models / sizeof *models);
     tcase_add_test(cases, a_budget_is_kept);
+    tcase_add_test(cases, integers_that_fit_no_layer_are_refused);
     tcase_add_test(cases, failing_allocations);
     return run_suite("quantize", cases);
 }

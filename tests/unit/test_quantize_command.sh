@@ -14,8 +14,9 @@ END
 expect 0 "test top-1" "$vistill" train recipe.yaml
 model=student/last.safetensors
 
-expect 2 "say with -o FILE where to write the model" "$vistill" quantize $model data
+expect 2 "-o FILE is missing, the model file to write" "$vistill" quantize $model data
 expect 1 "cannot be opened" "$vistill" quantize nothing.safetensors data -o int8.safetensors
+expect 1 "nowhere/int8.safetensors cannot be written" "$vistill" quantize $model nodata -o nowhere/int8.safetensors
 expect 1 "the float32 model itself" "$vistill" quantize $model data -o ./$model
 expect 1 "--max-drop many: expected a number" "$vistill" quantize $model data -o int8.safetensors --max-drop many
 [ ! -e int8.safetensors ] || fail "a refused command wrote a file"
@@ -64,6 +65,10 @@ drop=$(cat exact wide | sed 's/.*"top1":\([0-9.]*\).*/\1/' | tr '\n' ' ' | awk '
 awk "BEGIN { exit !($drop <= 5) }" || fail "top-1 is $drop points off: $(cat exact wide)"
 expect 0 "on 8-bit integers" "$vistill" info int8.safetensors
 expect 0 "parameters" "$vistill" info $model
+expect 0 "warning: plain.safetensors: the weights of the model's 9 int8 layers are written as float32" \
+    "$vistill" export int8.safetensors -o plain.safetensors
+"$vistill" export $model -o plain.safetensors 2> out > out2
+[ ! -s out ] || fail "a warning about a float32 model: $(cat out)"
 expect 1 "quantised already" "$vistill" quantize int8.safetensors data -o again.safetensors
 expect 1 "give the float32 model it was made from" "$vistill" import int8.safetensors -o again.safetensors
 "$vistill" quantize $model data -o int8.safetensors --json --images 64 --held-out 120 > out

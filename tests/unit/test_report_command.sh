@@ -33,4 +33,5 @@ rm one/summary.csv one/log.txt one/*.safetensors
 expect 1 'nothing can be shown of this run' "$vistill" report one
 expect 1 'no such run folder' "$vistill" report two gone
 expect 1 'cannot be written' "$vistill" report two -o no/folder.html
+expect 1 'cannot be written' "$vistill" report two gone -o no/folder.html
 echo "runs become pages"

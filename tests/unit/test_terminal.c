@@ -56,7 +56,7 @@ START_TEST(progress_line) {
     vsti_progress_text(&progress, 110, 40, true, text, sizeof text);
     ck_assert_str_eq(text, "epoch 3/10   33 %  0:40 left");
     progress.done = 58010000; /* of what is read, such as a cache */
-    vsti_progress_text(&progress, 110, 40, false, text, sizeof text);
+    vsti_progress_text(&progress, 110, 100, false, text, sizeof text);
     ck_assert_ptr_nonnull(strstr(text, "5.8 M images/s"));
     progress.done = progress.begun = 0;
     vsti_progress_text(&progress, 100, 100, false, text, sizeof text);

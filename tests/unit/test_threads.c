@@ -2,12 +2,14 @@
 #include <check.h>
 #include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "tests/unit/suite.h"
+#include "vision/base/clock.h"
 #include "vision/base/threads.h"
 
 static double cpu_seconds(void) {
@@ -71,8 +73,8 @@ static void *park_and_release(void *unused) {
     (void)unused;
     for (int i = 0; i < 100; i++) {
         vsti_threads_park(i % 2 == 0);
-        vsti_threads_adapt();
-        vsti_threads_ran();
+        const vsti_threads_clock begin = vsti_threads_run_begins();
+        vsti_threads_run_ends(&begin);
     }
     return NULL;
 }
@@ -137,16 +139,95 @@ START_TEST(smaller_teams_are_seen) {
 }
 END_TEST
 
-/* Whatever it decides, it decides without harm, and not more often than it may. */
-START_TEST(adapting_is_cheap) {
+/* A run of `seconds` in which the team of 2 got all processors that it can use except `denied`. */
+static void run_for(double seconds, double denied) {
+    const int processors = omp_get_num_procs() < 2 ? 1 : 2;
+    vsti_threads_clock begin = vsti_threads_run_begins();
+    begin.time -= seconds;
+    begin.used -= (processors - denied) * seconds;
+    vsti_threads_run_ends(&begin);
+}
+
+static void begin_adapting(void) {
+    unsetenv("OMP_WAIT_POLICY");
+    unsetenv("GOMP_SPINCOUNT");
+    unsetenv("OMP_THREAD_LIMIT");
     omp_set_num_threads(2);
-    const double begin = cpu_seconds();
-    for (int i = 0; i < 100000; i++) {
-        vsti_threads_adapt();
-        vsti_threads_ran();
-    }
-    ck_assert_double_lt(cpu_seconds() - begin, 1);
     vsti_threads_park(false);
+}
+
+START_TEST(denied_teams_park) {
+    begin_adapting();
+    run_for(1, 0);
+    ck_assert(!vsti_threads_are_parked());
+    run_for(1, 0.1); /* the machine's own work */
+    ck_assert(!vsti_threads_are_parked());
+    for (int i = 0; i < 100; i++) run_for(0.002, 0.5); /* short runs are judged together */
+    ck_assert(vsti_threads_are_parked());
+    vsti_threads_park(false);
+    run_for(1, 0.5);
+    ck_assert(vsti_threads_are_parked());
+    vsti_threads_park(false);
+}
+END_TEST
+
+/* Each of these variables decides in place of the measurement. */
+START_TEST(users_settings_win) {
+    static const char *const names[] = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_THREAD_LIMIT"};
+    static const vsti_waiting expected[] = {VSTI_WAITING_CHOSEN, VSTI_WAITING_CHOSEN, VSTI_WAITING_LIMITED};
+    begin_adapting();
+    ck_assert_int_eq(vsti_waiting_policy(), VSTI_WAITING_ADAPTS);
+    setenv(names[_i], "1000", 1);
+    ck_assert_int_eq(vsti_waiting_policy(), expected[_i]);
+    run_for(1, 0.9);
+    ck_assert(!vsti_threads_are_parked());
+}
+END_TEST
+
+/* What /proc/stat says of the first processors, each of which has been busy so many hundredths of a second. */
+static void write_stat(const char *path, long busy) {
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    for (int i = 0; i < CPU_SETSIZE; i++) fprintf(file, "cpu%d 0 %ld 0 5 0 0 0 0 0 0\n", i, busy);
+    ck_assert_int_eq(fclose(file), 0);
+}
+
+/* Runs for at most `seconds`, until the team is released; whether it was. `speed`: busy processors of others. */
+static bool is_released_within(double seconds, double speed) {
+    const double begin = vst_seconds();
+    do {
+        if (speed >= 0) write_stat("stat", (long)(100 * speed * vst_seconds()));
+        const vsti_threads_clock run = vsti_threads_run_begins();
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        vsti_threads_run_ends(&run);
+    } while (vsti_threads_are_parked() && vst_seconds() - begin < seconds);
+    return !vsti_threads_are_parked();
+}
+
+START_TEST(free_processors_release) {
+    begin_adapting();
+    vsti_threads_stat = "stat";
+    run_for(1, 0.5);
+    ck_assert(!is_released_within(1, 4)); /* others are busy */
+    ck_assert(is_released_within(30, 0));
+    vsti_threads_stat = "no such file"; /* then it is tried, ever more rarely */
+    run_for(1, 0.5);
+    ck_assert(is_released_within(30, -1));
+    remove("stat");
+}
+END_TEST
+
+/* Long runs count, though a measurement is made only at their ends. */
+START_TEST(long_runs_release) {
+    begin_adapting();
+    vsti_threads_stat = "no such file";
+    run_for(1, 0.5);
+    for (int i = 0; i < 4 && vsti_threads_are_parked(); i++) {
+        const vsti_threads_clock run = vsti_threads_run_begins();
+        nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
+        vsti_threads_run_ends(&run);
+    }
+    ck_assert(!vsti_threads_are_parked());
 }
 END_TEST
 
@@ -158,6 +239,9 @@ int main(void) {
     tcase_add_test(cases, parking_from_many_threads);
     tcase_add_test(cases, thread_counts_are_put_back);
     tcase_add_test(cases, smaller_teams_are_seen);
-    tcase_add_test(cases, adapting_is_cheap);
+    tcase_add_test(cases, denied_teams_park);
+    tcase_add_loop_test(cases, users_settings_win, 0, 3);
+    tcase_add_test(cases, free_processors_release);
+    tcase_add_test(cases, long_runs_release);
     return run_suite("threads", cases);
 }

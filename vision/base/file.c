@@ -279,6 +279,13 @@ void vsti_file_discard(vsti_file_writer *writer) {
     if (writer->stream) finish(writer, false);
 }
 
+vst_status vsti_file_check_writable(const char *path) {
+    vsti_file_writer writer;
+    const vst_status status = vsti_file_create(&writer, path);
+    if (status == VST_OK) vsti_file_discard(&writer);
+    return status;
+}
+
 vst_status vsti_file_write(const char *path, const void *bytes, size_t size) {
     vsti_file_writer writer;
     const vst_status status = vsti_file_create(&writer, path);

@@ -51,6 +51,10 @@ VST_NODISCARD vst_status vsti_file_commit(vsti_file_writer *writer);
 /* Closes and removes the temporary file. Does nothing if the writer is {0}, committed or discarded. */
 void vsti_file_discard(vsti_file_writer *writer);
 
+/* Checks that `path` can be written, before work whose result is written to it: creates the temporary file and removes
+ * it again. */
+VST_NODISCARD vst_status vsti_file_check_writable(const char *path);
+
 /* All at once. */
 VST_NODISCARD vst_status vsti_file_write(const char *path, const void *bytes, size_t size);
 

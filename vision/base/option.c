@@ -296,36 +296,6 @@ char *vst_options_get(const vst_option *option, const void *structure) {
     return vst_strdup("");
 }
 
-static size_t field_size(vst_option_type type) {
-    switch (type) {
-    case VST_TYPE_INT:
-    case VST_TYPE_CHOICE: return sizeof(int);
-    case VST_TYPE_DOUBLE: return sizeof(double);
-    case VST_TYPE_BOOL: return sizeof(bool);
-    case VST_TYPE_LIST: return sizeof(vst_option_list);
-    case VST_TYPE_STRING: return sizeof(char *);
-    case VST_TYPE_END: break;
-    }
-    return 0;
-}
-
-vst_status vst_options_copy(const vst_option *table, void *target, const void *source) {
-    for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
-        const char *from = (const char *)source + option->offset;
-        char *const *string = (char *const *)from;
-        if (option->type != VST_TYPE_STRING) {
-            memcpy(field_of(option, target), from, field_size(option->type));
-        } else if (*string) {
-            const vst_status status = parse_string(*string, field_of(option, target));
-            if (status != VST_OK) {
-                vst_options_clear(table, target);
-                return status;
-            }
-        }
-    }
-    return VST_OK;
-}
-
 void vst_options_clear(const vst_option *table, void *structure) {
     for (const vst_option *option = table; option->type != VST_TYPE_END; option++) {
         if (option->type != VST_TYPE_STRING) continue;

@@ -97,9 +97,6 @@ const char *vst_options_hint(const vst_option *table, const char *key, char text
 /* The declared key, or NULL. */
 const vst_option *vst_options_find(const vst_option *table, const char *key);
 
-/* Deep-copies the fields to a zeroed or cleared structure. */
-VST_NODISCARD vst_status vst_options_copy(const vst_option *table, void *target, const void *source);
-
 /* Frees the strings and sets them to NULL. */
 void vst_options_clear(const vst_option *table, void *structure);
 

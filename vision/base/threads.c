@@ -1,5 +1,5 @@
-/* Measures OpenMP teams. Measures how much of our processors other processes use, and parks an OpenMP team while it is
- * much. */
+/* Measures OpenMP teams. Notices during runs that a team does not get the processors it spins on, and parks threads
+ * until the processors are free again. */
 #include "vision/base/threads.h"
 
 #include <fcntl.h>
@@ -15,19 +15,29 @@
 
 #include "vision/base/clock.h"
 enum { STAT_BYTES = 1 << 16 };
-static const double interval = 0.5; /* seconds between two measurements; the kernel counts in hundredths of a second */
+/* While threads spin: seconds of runs that are judged at once, and how many processors the team may be denied. One busy
+ * program takes 0.5 to 1 of them; an idle machine's own work takes less than 0.05. */
+static const double judged = 0.05, crowded = 0.25;
+/* While threads are parked: seconds between two measurements (the kernel counts in hundredths of a second), and how
+ * many processors others may use when the threads are released. */
+static const double interval = 0.25, lonely = 0.15;
 static const double longest_pause = 0.25; /* after such a time without a run, the measurement says nothing about runs */
-/* Processors used by others: above crowded the team is parked, below lonely it is released. */
-static const double crowded = 0.4, lonely = 0.15;
+/* Seconds to stay parked. They double when the team has to be parked again within soon_again seconds: the measurement
+ * does not see what denies the processors, such as a limit on this process. */
+static const double shortest_parking = 0.25, longest_parking = 30, soon_again = 2;
+
+const char *vsti_threads_stat = "/proc/stat";
 
 static struct {
     pthread_mutex_t mutex; /* protects the following fields */
     pthread_cond_t changed;
-    bool wanted;           /* the team should stay parked */
-    bool parked, changing; /* changing: a thread is starting or ending the team, and other threads wait for it */
-    pthread_t thread;      /* used only by the thread that changes it */
-    double looked, others; /* time of the last measurement (0: none), and processor seconds of others until then */
-    double ran;            /* end of the last run */
+    bool wanted;            /* the team should stay parked */
+    bool parked, changing;  /* changing: a thread is starting or ending the team, and other threads wait for it */
+    pthread_t thread;       /* used only by the thread that changes it */
+    double ran_for, denied; /* while threads spin: seconds of runs, and processor seconds that the team did not get */
+    double since, least;    /* time of the last change, and how long to stay parked */
+    double looked, others;  /* time of the last measurement (0: none), and processor seconds of others until then */
+    double ran;             /* end of the last run */
 } self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 /* ---- The team ---- */
@@ -109,11 +119,23 @@ static void end_parking(void) {
     self.parked = false;
 }
 
+/* With the mutex locked. */
+static void note_change(bool parked) {
+    const double time = vst_seconds();
+    if (parked) {
+        const double least = time - self.since < soon_again ? 2 * self.least : shortest_parking;
+        self.least = least < shortest_parking ? shortest_parking : least > longest_parking ? longest_parking : least;
+    }
+    self.since = time;
+    self.ran_for = self.denied = self.looked = 0;
+}
+
 void vsti_threads_park(bool parked) {
     pthread_mutex_lock(&self.mutex);
     while (self.changing) pthread_cond_wait(&self.changed, &self.mutex);
     if (parked != self.parked) {
         self.changing = true;
+        note_change(parked);
         if (parked) start_parking();
         else end_parking();
         self.changing = false;
@@ -136,9 +158,9 @@ static double busy_seconds(const char *line) {
     return (double)(user + nice + system + interrupts + soft) / (double)sysconf(_SC_CLK_TCK);
 }
 
-static double own_seconds(void) {
+static double seconds_of(clockid_t clock) {
     struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    clock_gettime(clock, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
@@ -147,7 +169,7 @@ static double others_seconds(void) {
     static char text[STAT_BYTES]; /* protected by the mutex */
     cpu_set_t ours;
     double sum = 0;
-    const int file = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+    const int file = open(vsti_threads_stat, O_RDONLY | O_CLOEXEC);
     const ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
     if (file >= 0) close(file);
     if (size <= 0 || sched_getaffinity(0, sizeof ours, &ours) != 0) return -1;
@@ -159,43 +181,76 @@ static double others_seconds(void) {
             CPU_ISSET(cpu, &ours))
             sum += busy_seconds(line + used);
     }
-    return sum - own_seconds();
+    return sum - seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-/* Number of processors that others have used since the last measurement; negative if it is too early, too late or
- * unknown. */
-static double look(void) {
+/* Number of processors that others have used since the last measurement, 0 if unknown (they are released to try);
+ * negative if it is too early. With the mutex locked. */
+static double look(double begun, double time) {
     double rate = -1;
-    pthread_mutex_lock(&self.mutex);
-    const double time = vst_seconds(), passed = time - self.looked;
-    const bool idle = time - self.ran > longest_pause; /* nothing ran, so others could use the processors */
-    if (passed >= interval || idle) {
-        const double others = others_seconds();
-        if (self.looked > 0 && !idle && others >= 0 && self.others >= 0) {
-            rate = (others - self.others) / passed;
-            if (rate < 0) rate = 0; /* the resolution of the two clocks differs */
-        }
-        self.looked = time;
-        self.others = others;
-    }
-    pthread_mutex_unlock(&self.mutex);
+    const double passed = time - self.looked;
+    const bool idle = begun - self.ran > longest_pause; /* nothing ran, so others could use the processors */
+    if (passed < interval && !idle) return -1;
+    const double others = others_seconds();
+    if (self.looked > 0 && !idle) rate = others < 0 || self.others < 0 ? 0 : (others - self.others) / passed;
+    if (self.looked > 0 && !idle && rate < 0) rate = 0; /* the resolution of the two clocks differs */
+    self.looked = time;
+    self.others = others;
     return rate;
 }
 
-static bool is_users_choice(void) {
-    return getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("OMP_THREAD_LIMIT");
+/* Processor seconds of the calling thread's team. Each thread reads its own clock: the kernel brings that of a thread
+ * that runs elsewhere up to date only at its next tick. */
+static double team_seconds(void) {
+    double sum = 0;
+#pragma omp parallel reduction(+ : sum)
+    {
+#pragma omp barrier /* waiting for a thread that is late is no part of a run that begins */
+        sum += seconds_of(CLOCK_THREAD_CPUTIME_ID);
+    }
+    return sum;
 }
 
-void vsti_threads_ran(void) {
+/* Adds a run of threads that spin; whether they lack processors. With the mutex locked. */
+static bool is_denied(double seconds, double used, int threads) {
+    const int processors = omp_get_num_procs();
+    const double wanted = seconds * (threads < processors ? threads : processors);
+    self.ran_for += seconds;
+    self.denied += wanted - used;
+    if (self.ran_for < judged) return false;
+    const bool denied = self.denied > crowded * self.ran_for;
+    self.ran_for = self.denied = 0;
+    return denied;
+}
+
+vsti_waiting vsti_waiting_policy(void) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return VSTI_WAITING_CHOSEN;
+    return getenv("OMP_THREAD_LIMIT") ? VSTI_WAITING_LIMITED : VSTI_WAITING_ADAPTS;
+}
+
+static bool may_adapt(void) { return omp_get_max_threads() > 1 && vsti_waiting_policy() == VSTI_WAITING_ADAPTS; }
+
+vsti_threads_clock vsti_threads_run_begins(void) {
+    if (!may_adapt()) return (vsti_threads_clock){0};
+    vsti_threads_clock begin = {.spins = !vsti_threads_are_parked()};
+    if (begin.spins) begin.used = team_seconds();
+    begin.time = vst_seconds();
+    return begin;
+}
+
+void vsti_threads_run_ends(const vsti_threads_clock *begin) {
+    if (!may_adapt()) return;
+    const double used = begin->spins ? team_seconds() - begin->used : 0, time = vst_seconds();
     pthread_mutex_lock(&self.mutex);
-    self.ran = vst_seconds();
+    bool parked = self.parked;
+    if (parked) {
+        const double rate = look(begin->time, time);
+        if (rate >= 0 && rate < lonely && time - self.since >= self.least) parked = false;
+    } else if (begin->spins) {
+        parked = is_denied(time - begin->time, used, omp_get_max_threads());
+    }
+    self.ran = time;
+    const bool change = parked != self.parked;
     pthread_mutex_unlock(&self.mutex);
-}
-
-void vsti_threads_adapt(void) {
-    if (omp_get_max_threads() < 2) return;
-    const double rate = look();
-    if (rate < 0 || is_users_choice()) return;
-    if (rate > crowded) vsti_threads_park(true);
-    else if (rate < lonely) vsti_threads_park(false);
+    if (change) vsti_threads_park(parked);
 }

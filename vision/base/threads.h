@@ -9,7 +9,11 @@
  * processor from the thread it waits for (measured: 5 to 40 times slower than a fair share), so waiting threads should
  * sleep early. libgomp reads its settings only at the start of a process, but it hardly spins while it manages more
  * threads than there are processors (documented for GOMP_SPINCOUNT). Creating a few parked (sleeping) threads therefore
- * disables spinning. */
+ * disables spinning.
+ *
+ * A team that spins uses all the processor time of a run, so what it did not use, others had: busy programs of any
+ * priority, or a limit on this process's processor time. That is noticed within one run or 50 ms. Parked threads are
+ * released when other processes leave the processors alone (/proc/stat). */
 #ifndef VISTILL_VISION_BASE_THREADS_H
 #define VISTILL_VISION_BASE_THREADS_H
 
@@ -29,15 +33,26 @@ typedef struct vsti_team {
 VST_NODISCARD vst_status vsti_team_begin(vsti_team *team, int threads);
 void vsti_team_end(const vsti_team *team);
 
-/* Call it before every run of a program. At most twice a second it measures how much other processes use the processors
- * of this process (/proc/stat) and parks or releases threads. Does nothing if the user has set OMP_WAIT_POLICY,
- * GOMP_SPINCOUNT or OMP_THREAD_LIMIT (parked threads may count against it). Never fails: if a thread cannot be created,
- * nothing changes. All functions of this header are thread-safe. */
-void vsti_threads_adapt(void);
-/* Call it at the end of a run: load of other processes between runs is not counted. */
-void vsti_threads_ran(void);
+typedef struct vsti_threads_clock {
+    bool spins;        /* no threads were parked */
+    double time, used; /* seconds: of the clock, and of processors by the team, if it spins */
+} vsti_threads_clock;
 
-/* For tests: parks or releases threads; returns whether they are parked. */
+/* Around every run of a program: notices that the team does not get its processors, or has them again, and parks or
+ * releases threads. Does nothing unless vsti_waiting_policy is VSTI_WAITING_ADAPTS. Never fails: if a thread cannot be
+ * created, nothing changes. All functions of this header are thread-safe. */
+vsti_threads_clock vsti_threads_run_begins(void);
+void vsti_threads_run_ends(const vsti_threads_clock *begin);
+
+typedef enum vsti_waiting {
+    VSTI_WAITING_ADAPTS,
+    VSTI_WAITING_CHOSEN, /* by OMP_WAIT_POLICY or GOMP_SPINCOUNT */
+    VSTI_WAITING_LIMITED /* OMP_THREAD_LIMIT is set, and parked threads may count against it */
+} vsti_waiting;
+vsti_waiting vsti_waiting_policy(void);
+
+/* For tests: the file that is read for /proc/stat; parks or releases threads; returns whether they are parked. */
+extern const char *vsti_threads_stat;
 void vsti_threads_park(bool parked);
 bool vsti_threads_are_parked(void);
 

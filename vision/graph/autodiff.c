@@ -6,6 +6,13 @@
 #include "vision/base/memory.h"
 #include "vision/graph/node.h"
 
+/* A rule that waits for the gradient of node `after`. */
+typedef struct later {
+    int node, after;
+    vst_value dy;
+    vsti_later_rule *rule; /* NULL: done */
+} later;
+
 struct vsti_gradients {
     vst_graph *graph;
     const vsti_gradient_rules *rules;
@@ -13,6 +20,8 @@ struct vsti_gradients {
     bool *wanted;       /* true for a trained parameter and everything that depends on one */
     int *gradient;      /* value id of the gradient accumulated so far, 0 if none */
     int *copies;        /* value ids of recomputed copies, by forward value; 0 if none */
+    later *later;
+    size_t later_count, later_capacity;
 };
 
 vst_graph *vsti_gradient_graph(vsti_gradients *gradients) { return gradients->graph; }
@@ -73,6 +82,40 @@ vst_value vsti_saved(vsti_gradients *gradients, vst_value value) {
     return copy;
 }
 
+void vsti_set_saved(vsti_gradients *gradients, vst_value value, vst_value copy) {
+    if (!gradients->copies[value.id]) gradients->copies[value.id] = copy.id;
+}
+
+void vsti_after_gradient_of(vsti_gradients *gradients, vst_value value, const vsti_node *node, vst_value dy,
+                            vsti_later_rule *rule) {
+    vst_graph *graph = gradients->graph;
+    const vsti_value *v = &graph->values[value.id];
+    const bool waits = v->kind == VST_VALUE_NODE && vsti_wanted(gradients, value) && !gradients->copies[value.id] &&
+                       graph->nodes[v->node].operation->recompute;
+    if (!waits) {
+        rule(gradients, node, dy);
+        return;
+    }
+    const vst_status status =
+        vst_grow(&gradients->later, &gradients->later_capacity, gradients->later_count + 1, sizeof *gradients->later);
+    if (status == VST_OK)
+        gradients->later[gradients->later_count++] = (later){graph->values[node->outputs[0]].node, v->node, dy, rule};
+    else graph->status = status;
+}
+
+/* Calls the rules that waited for the gradient of a node. */
+static void call_later(vsti_gradients *gradients, int after) {
+    vst_graph *graph = gradients->graph;
+    for (size_t i = 0; i < gradients->later_count; i++) {
+        const later l = gradients->later[i];
+        if (!l.rule || l.after != after) continue;
+        gradients->later[i].rule = NULL;
+        const vsti_node node = graph->nodes[l.node];
+        snprintf(graph->scope, sizeof graph->scope, "%s", node.name);
+        l.rule(gradients, &node, l.dy);
+    }
+}
+
 /* Marks trained parameters and all values that depend on one. */
 static void mark_wanted(vsti_gradients *gradients) {
     const vst_graph *graph = gradients->graph;
@@ -101,9 +144,11 @@ static void backward_pass(vsti_gradients *gradients, vst_value loss, size_t forw
         const vsti_node node = graph->nodes[i]; /* a copy, because emitting nodes may move the array */
         bool reached = false;
         for (int k = 0; k < node.operation->outputs; k++) reached |= gradients->gradient[node.outputs[k]] != 0;
-        if (!reached || !node.operation->gradient) continue;
-        snprintf(graph->scope, sizeof graph->scope, "%s", node.name);
-        node.operation->gradient(gradients, &node);
+        if (reached && node.operation->gradient) {
+            snprintf(graph->scope, sizeof graph->scope, "%s", node.name);
+            node.operation->gradient(gradients, &node);
+        }
+        call_later(gradients, (int)i);
     }
     graph->scope_depth = depth;
     memcpy(graph->scope, scope, sizeof scope);
@@ -137,5 +182,6 @@ void vsti_differentiate(vst_graph *graph, vst_value loss, const vsti_gradient_ru
     vst_free(gradients.wanted);
     vst_free(gradients.gradient);
     vst_free(gradients.copies);
+    vst_free(gradients.later);
     graph->backward = false;
 }

@@ -161,10 +161,6 @@ vst_value vst_find(const vst_graph *graph, const char *name) {
 
 vst_shape vst_shape_at(const vst_graph *graph, vst_value value) { return graph->values[value.id].shape; }
 
-vst_value vst_gradient(const vst_graph *graph, vst_value value) {
-    return (vst_value){graph->values[value.id].gradient};
-}
-
 vst_value vsti_output(const vst_graph *graph, vst_value value, int index) {
     if (!value.id) return value;
     return vsti_output_of(&graph->nodes[graph->values[value.id].node], index);

@@ -68,8 +68,6 @@ void vst_graph_fail(vst_graph *graph, vst_status status, const char *format, ...
 /* Emits the nodes for d loss / d parameter of every trainable parameter that `loss` (a scalar) depends on. May be
  * called once per graph. */
 void vst_differentiate(vst_graph *graph, vst_value loss);
-/* d loss / d value, or the null value if vst_differentiate did not compute it. */
-vst_value vst_gradient(const vst_graph *graph, vst_value value);
 
 /* Finishes the graph and returns its sticky error, if any. Adding an input, parameter or operation afterwards is an
  * error (VST_ERROR_ARGUMENT). May be called again. */

@@ -72,6 +72,7 @@ typedef struct vsti_operation {
     double (*flops)(const vst_graph *graph, const vsti_node *node); /* NULL: 0 */
     /* Cheap and memory-bound: the backward pass recomputes the result instead of storing it. */
     bool recompute;
+    int column_sums; /* the output that is the sum of output 0 over all dimensions but the last; 0: none */
     /* The form of this operation with one more input at the end, "sum", which is added to its first output in place, so
      * that gradients are accumulated without a separate pass. NULL if there is none. That form has `accumulates`
      * set. */
@@ -171,5 +172,13 @@ void vsti_add_gradient(vsti_gradients *gradients, vst_value value, vst_value con
 /* The forward value for use in the backward pass: the value itself, or a recomputed copy if its operation has
  * `recompute`. */
 vst_value vsti_saved(vsti_gradients *gradients, vst_value value);
+/* For the gradient rule of an operation with `recompute`: `copy`, which the same node computes, becomes what vsti_saved
+ * returns, if no copy was emitted before. */
+void vsti_set_saved(vsti_gradients *gradients, vst_value value, vst_value copy);
+/* Calls rule(gradients, node, dy) once the gradient rule of the operation that computes `value` was called, if that has
+ * `recompute` and may provide a copy, else at once. */
+typedef void vsti_later_rule(vsti_gradients *gradients, const vsti_node *node, vst_value dy);
+void vsti_after_gradient_of(vsti_gradients *gradients, vst_value value, const vsti_node *node, vst_value dy,
+                            vsti_later_rule *rule);
 
 #endif

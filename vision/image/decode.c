@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "vision/base/file.h"
-#include "vision/base/memory.h"
 #include "vision/image/geometry.h"
 #include "vision/image/internal.h"
 
@@ -79,17 +77,4 @@ out:
     if (damaged) *damaged = painted_over;
     if (status != VST_OK) vst_image_clear(out);
     return status;
-}
-
-vst_status vst_image_read(const char *path, const vst_decode_options *options, vst_image *out) {
-    char *bytes = NULL;
-    size_t size;
-    vst_status status = vsti_file_read(path, VST_IMAGE_FILE_BYTES, "an image file", &bytes, &size);
-    if (status != VST_OK) {
-        vst_image_clear(out);
-        return status;
-    }
-    status = vst_image_decode(bytes, size, options, out, NULL);
-    vst_free(bytes);
-    return status == VST_OK ? VST_OK : vst_fail_in(status, "%s", path);
 }

@@ -45,9 +45,7 @@ typedef struct vst_decode_options {
 VST_NODISCARD vst_status vst_image_decode(const void *bytes, size_t size, const vst_decode_options *options,
                                           vst_image *out, bool *damaged);
 
-/* Reads and decodes a file. A file larger than VST_IMAGE_FILE_BYTES is refused before memory is allocated. Messages
- * name the file. */
+/* Largest size of an image file. */
 #define VST_IMAGE_FILE_BYTES ((size_t)256 << 20)
-VST_NODISCARD vst_status vst_image_read(const char *path, const vst_decode_options *options, vst_image *out);
 
 #endif

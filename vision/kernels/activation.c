@@ -3,6 +3,7 @@
 
 typedef void forward_block(const float *x, float *y, int64_t n);
 typedef void backward_block(const float *x, const float *dy, float *dx, int64_t n);
+typedef void both_block(const float *x, const float *dy, float *y, float *dx, int64_t n);
 
 static inline float relu(float x) { return x < 0 ? 0 : x; }
 static inline float relu_slope(float x) { return x > 0 ? 1 : 0; }
@@ -47,6 +48,15 @@ static inline float hardswish_slope(float x) {
     static void function##_slope_block(const float *x, const float *dy, float *dx, int64_t n) {     \
         _Pragma("omp simd") for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * function##_slope(x[i]); \
     }
+/* Value and derivative in one pass; y may be x, dx may be dy. */
+#define BOTH(function)                                                                                   \
+    static void function##_both_block(const float *x, const float *dy, float *y, float *dx, int64_t n) { \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) {                                            \
+            const float at = x[i], slope = function##_slope(at);                                         \
+            y[i] = function(at);                                                                         \
+            dx[i] = dy[i] * slope;                                                                       \
+        }                                                                                                \
+    }
 FORWARD(relu);
 FORWARD(relu6);
 FORWARD(gelu);
@@ -59,6 +69,10 @@ BACKWARD(gelu);
 BACKWARD(silu);
 BACKWARD(sigmoid);
 BACKWARD(hardswish);
+BOTH(gelu);
+BOTH(silu);
+BOTH(sigmoid);
+BOTH(hardswish);
 
 static forward_block *const forward[] = {
     [VSTI_RELU] = relu_block, [VSTI_RELU6] = relu6_block,     [VSTI_GELU] = gelu_block,
@@ -66,6 +80,10 @@ static forward_block *const forward[] = {
 static backward_block *const backward[] = {
     [VSTI_RELU] = relu_slope_block, [VSTI_RELU6] = relu6_slope_block,     [VSTI_GELU] = gelu_slope_block,
     [VSTI_SILU] = silu_slope_block, [VSTI_SIGMOID] = sigmoid_slope_block, [VSTI_HARDSWISH] = hardswish_slope_block};
+static both_block *const both[] = {[VSTI_GELU] = gelu_both_block,
+                                   [VSTI_SILU] = silu_both_block,
+                                   [VSTI_SIGMOID] = sigmoid_both_block,
+                                   [VSTI_HARDSWISH] = hardswish_both_block};
 
 void K(activation)(vsti_activation kind, const float *x, float *y, int64_t n) {
     forward_block *const function = forward[kind];
@@ -83,4 +101,28 @@ void K(activation_backward)(vsti_activation kind, const float *x, const float *d
         const int64_t i = block * VSTI_BLOCK;
         function(x + i, dy + i, dx + i, vsti_block_length(n, block));
     }
+}
+
+/* Columns of a row that are computed at a time, so that VSTI_ROWS_ADDED rows of dx are summed from the L1 cache. */
+enum { COLUMNS = 1024 };
+
+void K(activation_backward_rows)(vsti_activation kind, const float *x, const float *dy, float *dx, float *y, float *sum,
+                                 float *partial, int64_t rows, int64_t cols) {
+    const int64_t chunks = (cols + COLUMNS - 1) / COLUMNS;
+    if (sum) memset(partial, 0, vsti_partial_floats(cols) * sizeof *partial);
+#pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
+    for (int64_t unit = 0; unit < VSTI_PARTIAL_BLOCKS * chunks; unit++) {
+        const int64_t part = unit / chunks, end = vsti_part(rows, part + 1);
+        const int64_t column = unit % chunks * COLUMNS, width = cols - column < COLUMNS ? cols - column : COLUMNS;
+        for (int64_t row = vsti_part(rows, part); row < end; row += VSTI_ROWS_ADDED) {
+            const int64_t count = end - row < VSTI_ROWS_ADDED ? end - row : VSTI_ROWS_ADDED;
+            for (int64_t r = row; r < row + count; r++) {
+                const int64_t i = r * cols + column;
+                if (y) both[kind](x + i, dy + i, y + i, dx + i, width);
+                else backward[kind](x + i, dy + i, dx + i, width);
+            }
+            if (sum) vsti_add_rows(dx + row * cols + column, cols, partial + part * cols + column, count, width);
+        }
+    }
+    if (sum) vsti_add_parts(partial, sum, cols);
 }

@@ -29,28 +29,12 @@ void K(normalize)(const float *x, const float *mean, const float *inverse, float
     }
 }
 
-/* Adds `rows` rows of x to sum, four at a time, to read and write sum less often. */
-static void add_rows(const float *x, float *sum, int64_t rows, int64_t cols) {
-    int64_t row = 0;
-    for (; row + 4 <= rows; row += 4) {
-        const float *a = x + row * cols, *b = a + cols, *c = b + cols, *d = c + cols;
-#pragma omp simd
-        for (int64_t i = 0; i < cols; i++) sum[i] += (a[i] + b[i]) + (c[i] + d[i]);
-    }
-    for (; row < rows; row++) {
-        const float *a = x + row * cols;
-#pragma omp simd
-        for (int64_t i = 0; i < cols; i++) sum[i] += a[i];
-    }
-}
-
 void K(column_sum)(const float *x, float *sum, float *partial, int64_t rows, int64_t cols) {
 #pragma omp parallel for schedule(static) if (rows * cols > VSTI_PARALLEL)
     for (int64_t part = 0; part < VSTI_PARTIAL_BLOCKS; part++) {
         const int64_t begin = vsti_part(rows, part), end = vsti_part(rows, part + 1);
         memset(partial + part * cols, 0, (size_t)cols * sizeof *partial);
-        add_rows(x + begin * cols, partial + part * cols, end - begin, cols);
+        vsti_add_rows(x + begin * cols, cols, partial + part * cols, end - begin, cols);
     }
-    memset(sum, 0, (size_t)cols * sizeof *sum);
-    add_rows(partial, sum, VSTI_PARTIAL_BLOCKS, cols);
+    vsti_add_parts(partial, sum, cols);
 }

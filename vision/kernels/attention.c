@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vision/kernels/gemm.h"
+#include "vision/kernels/quantize.h"
 
 enum { BLOCK_ROWS = VSTI_ATTENTION_ROWS };
 
@@ -58,6 +59,18 @@ static void copy_rows(const sizes *s, int64_t rows, const float *x, int64_t x_ro
 
 static void copy_back(const sizes *s, const float *x, int64_t rows, float *y) {
     for (int64_t i = 0; i < rows; i++) memcpy(y + i * s->row, x + i * s->width, (size_t)s->channels * sizeof *y);
+}
+
+/* Rows of a head lie apart in memory, so that the processor does not foresee them: they are brought into the L2 cache
+ * while the products before compute. The macro keeps the kind of access a constant. */
+#define PREFETCH(x, x_row, begin, end, channels, write) \
+    for (int64_t row_ = begin; row_ < end; row_++)      \
+        for (int64_t c_ = 0; c_ < channels; c_ += 16) __builtin_prefetch(x + row_ * x_row + c_, write, 2)
+static void prefetch_reads(const float *x, int64_t x_row, int64_t begin, int64_t end, int64_t channels) {
+    PREFETCH(x, x_row, begin, end, channels, 0);
+}
+static void prefetch_writes(const float *x, int64_t x_row, int64_t begin, int64_t end, int64_t channels) {
+    PREFETCH(x, x_row, begin, end, channels, 1);
 }
 
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
@@ -122,8 +135,25 @@ static void softmax_rows(const sizes *s, float scale, int64_t rows, float *score
     for (int64_t i = 0; i < rows; i++) lse[i] = lse[i] * scale + logf(sum[i]);
 }
 
-static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v, float *out,
-                         float *lse, float *scratch) {
+/* Where the results of a head go: floats, or uint8 if `to` is not NULL. */
+typedef struct head_output {
+    float *floats;
+    const vsti_uint8 *to;
+    uint8_t *integers;
+} head_output;
+
+/* Divides a row of `sum` by its total and writes it `at` elements after the start of the output. */
+static void write_row(const sizes *s, float *sum, float total, const head_output *out, int64_t at) {
+    const float factor = 1 / total;
+    float *to = out->to ? sum : out->floats + at;
+#pragma omp simd
+    for (int64_t c = 0; c < s->channels; c++) to[c] = sum[c] * factor;
+    if (out->to) vsti_quantize_uint8(sum, out->to, out->integers + at, s->channels);
+}
+
+/* lse: NULL if it is not wanted. next: the distance to the next head's q, k and v. */
+static void head_forward(const sizes *s, float scale, const float *q, const float *k, const float *v,
+                         const head_output *out, float *lse, int64_t next, float *scratch) {
     float *keys = take_scratch(&scratch, s->channels * s->keys), *values = take_scratch(&scratch, s->tokens * s->width);
     float *score = take_scratch(&scratch, s->block * s->keys), *sum = take_scratch(&scratch, s->block * s->width);
     transpose(s, k, keys);
@@ -133,16 +163,13 @@ static void head_forward(const sizes *s, float scale, const float *q, const floa
         const vsti_product scores = {s->channels, q + begin * s->row, s->row, 1, keys, s->keys, score, s->keys, false};
         const vsti_product mix = {s->tokens, score, s->keys, 1, values, s->width, sum, s->width, false};
         vsti_gemm(&scores, rows, s->keys / VSTI_LANES);
-        float total[BLOCK_ROWS];
-        softmax_rows(s, scale, rows, score, total, lse + begin);
+        prefetch_reads(k + next, s->row, begin, begin + rows, s->channels);
+        prefetch_reads(v + next, s->row, begin, begin + rows, s->channels);
+        prefetch_reads(q + next, s->row, begin, begin + rows, s->channels);
+        float total[BLOCK_ROWS], unwanted[BLOCK_ROWS];
+        softmax_rows(s, scale, rows, score, total, lse ? lse + begin : unwanted);
         vsti_gemm(&mix, rows, s->width / VSTI_LANES);
-        for (int64_t i = 0; i < rows; i++) {
-            const float factor = 1 / total[i];
-            const float *from = sum + i * s->width;
-            float *to = out + (begin + i) * s->out_row;
-#pragma omp simd
-            for (int64_t c = 0; c < s->channels; c++) to[c] = from[c] * factor;
-        }
+        for (int64_t i = 0; i < rows; i++) write_row(s, sum + i * s->width, total[i], out, (begin + i) * s->out_row);
     }
 }
 
@@ -160,7 +187,22 @@ static void softmax_row_backward(const sizes *s, float scale, float lse, float d
 typedef struct head {
     const float *q, *k, *v, *out, *lse, *dout;
     float *dq, *dk, *dv;
+    int64_t next, next_out; /* the distances to the next head in qkv and in out */
 } head;
+
+static void prefetch_inputs(const sizes *s, const head *h, int64_t begin, int64_t end) {
+    prefetch_reads(h->k + h->next, s->row, begin, end, s->channels);
+    prefetch_reads(h->v + h->next, s->row, begin, end, s->channels);
+    prefetch_reads(h->q + h->next, s->row, begin, end, s->channels);
+    prefetch_reads(h->out + h->next_out, s->out_row, begin, end, s->channels);
+    prefetch_reads(h->dout + h->next_out, s->out_row, begin, end, s->channels);
+}
+
+static void prefetch_outputs(const sizes *s, const head *h, int64_t begin, int64_t end) {
+    prefetch_writes(h->dq, s->row, begin, end, s->channels);
+    prefetch_writes(h->dk, s->row, begin, end, s->channels);
+    prefetch_writes(h->dv, s->row, begin, end, s->channels);
+}
 
 static void head_backward(const sizes *s, float scale, const head *h, float *scratch) {
     const int64_t key_floats = s->channels * s->keys, token_floats = s->tokens * s->width;
@@ -187,7 +229,9 @@ static void head_backward(const sizes *s, float scale, const head *h, float *scr
             {rows, gradient, 1, s->keys, q_rows, s->width, dk, s->width, more},
             {rows, score, 1, s->keys, dout_rows, s->width, dv, s->width, more}};
         vsti_gemm(&products[0], rows, key_vectors);
+        prefetch_inputs(s, h, begin, begin + rows);
         vsti_gemm(&products[1], rows, key_vectors);
+        prefetch_outputs(s, h, begin, begin + rows);
         for (int64_t i = 0; i < rows; i++) {
             const int64_t token = begin + i;
             const float dot = vsti_row_dot(dout_rows + i * s->width, h->out + token * s->out_row, s->channels);
@@ -207,17 +251,37 @@ static bool worth_threads(const vsti_attention_shape *shape) {
     return shape->batch * shape->heads * shape->tokens * (shape->queries + shape->channels) > VSTI_PARALLEL;
 }
 
-void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
-                  float *scratch) {
+/* The distance from the present head to the next one, where images are `image` floats apart; 0 for the last. */
+static int64_t next_of(const vsti_attention_shape *shape, const sizes *s, int64_t unit, int64_t image) {
+    const int64_t next = unit + 1;
+    if (next == shape->batch * shape->heads) return 0;
+    return next % shape->heads ? s->channels : image - (shape->heads - 1) * s->channels;
+}
+
+static void forward(const vsti_attention_shape *shape, float scale, const float *qkv, const head_output *out,
+                    float *lse, float *scratch) {
     const sizes s = sizes_of(shape);
     const int64_t heads = shape->heads, d = s.channels, n = s.tokens;
 #pragma omp parallel for schedule(static) if (worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
         const int64_t image = unit / heads, h = unit % heads;
         const float *q = qkv + image * n * s.row + h * d;
-        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, out + image * s.queries * s.out_row + h * d,
-                     lse + unit * s.queries, scratch + omp_get_thread_num() * thread_floats(&s));
+        const int64_t at = image * s.queries * s.out_row + h * d;
+        const head_output to = {out->to ? NULL : out->floats + at, out->to, out->to ? out->integers + at : NULL};
+        head_forward(&s, scale, q, q + heads * d, q + 2 * heads * d, &to, lse ? lse + unit * s.queries : NULL,
+                     next_of(shape, &s, unit, n * s.row),
+                     scratch + omp_get_thread_num() * thread_floats(&s));
     }
+}
+
+void K(attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
+                  float *scratch) {
+    forward(shape, scale, qkv, &(head_output){.floats = out}, lse, scratch);
+}
+
+void K(attention_uint8)(const vsti_attention_shape *shape, float scale, const float *qkv, const vsti_uint8 *to,
+                        uint8_t *out, float *scratch) {
+    forward(shape, scale, qkv, &(head_output){.to = to, .integers = out}, NULL, scratch);
 }
 
 void K(attention_backward)(const vsti_attention_shape *shape, float scale, const float *qkv, const float *out,
@@ -230,9 +294,17 @@ void K(attention_backward)(const vsti_attention_shape *shape, float scale, const
         const int64_t in_offset = image * n * s.row + h * d, out_offset = image * s.queries * s.out_row + h * d;
         const float *q = qkv + in_offset;
         float *dq = dqkv + in_offset;
-        const head one = {
-            q,  q + heads * d,  q + 2 * heads * d, out + out_offset, lse + unit * s.queries, dout + out_offset,
-            dq, dq + heads * d, dq + 2 * heads * d};
+        const head one = {q,
+                          q + heads * d,
+                          q + 2 * heads * d,
+                          out + out_offset,
+                          lse + unit * s.queries,
+                          dout + out_offset,
+                          dq,
+                          dq + heads * d,
+                          dq + 2 * heads * d,
+                          next_of(shape, &s, unit, n * s.row),
+                          next_of(shape, &s, unit, s.queries * s.out_row)};
         head_backward(&s, scale, &one, scratch + omp_get_thread_num() * thread_floats(&s));
     }
 }

@@ -1,6 +1,7 @@
 /* Casts between float32 and bfloat16; quantisation to 8-bit integers, and the same as float32 for training. */
 #include "vision/kernels/bf16.h"
 #include "vision/kernels/exact.h"
+#include "vision/kernels/quantize.h"
 
 void K(to_bf16)(const float *x, uint16_t *y, int64_t n) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
@@ -10,12 +11,6 @@ void K(to_bf16)(const float *x, uint16_t *y, int64_t n) {
 void K(from_bf16)(const uint16_t *x, float *y, int64_t n) {
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
     for (int64_t i = 0; i < n; i++) y[i] = vsti_widen(x[i]);
-}
-
-/* round(x / scale), ties to even, clamped to [low, high]; NaN becomes `low`. */
-static inline float quantized(float x, float scale, float low, float high) {
-    const float quotient = x / scale, above = quotient > low ? quotient : low, cut = above < high ? above : high;
-    return cut + 12582912.0f - 12582912.0f; /* adding 1.5 * 2^23 rounds to an integer */
 }
 
 /* Elements per iteration of the loops below: a row of one channel, or a block if there is only one scale. */
@@ -32,7 +27,7 @@ void K(quantize)(const vsti_quantization *s, const float *scales, const float *x
         const int64_t end = first + length < n ? first + length : n;
 #pragma omp simd
         for (int64_t i = first; i < end; i++)
-            to[i] = (uint8_t)((int32_t)quantized(x[i], scale, low, high) + s->zero_point);
+            to[i] = (uint8_t)((int32_t)vsti_quantized(x[i], scale, low, high) + s->zero_point);
     }
 }
 
@@ -56,14 +51,14 @@ void K(dequantize)(const vsti_quantization *s, const float *scales, const void *
 void K(fake_quantize)(float scale, int zero_point, const float *x, float *y, int64_t n) {
     const float low = (float)-zero_point, high = (float)(255 - zero_point);
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
-    for (int64_t i = 0; i < n; i++) y[i] = scale * quantized(x[i], scale, low, high);
+    for (int64_t i = 0; i < n; i++) y[i] = scale * vsti_quantized(x[i], scale, low, high);
 }
 
 void K(fake_quantize_backward)(float scale, int zero_point, const float *x, const float *dy, float *dx, int64_t n) {
     const float low = (float)-zero_point, high = (float)(255 - zero_point);
 #pragma omp parallel for simd schedule(static) if (parallel : n > VSTI_PARALLEL)
     for (int64_t i = 0; i < n; i++) {
-        const float q = quantized(x[i], scale, low - 1, high + 1);
+        const float q = vsti_quantized(x[i], scale, low - 1, high + 1);
         dx[i] = q >= low && q <= high ? dy[i] : 0;
     }
 }

@@ -4,6 +4,7 @@
 #define VISTILL_VISION_KERNELS_ISA_H
 
 #include <math.h>
+#include <string.h>
 #if defined __SSE__
 #include <immintrin.h>
 #endif
@@ -40,6 +41,28 @@ static inline int64_t vsti_block_length(int64_t n, int64_t block) {
  * end. */
 static inline int64_t vsti_part(int64_t n, int64_t part) {
     return n / VSTI_PARTIAL_BLOCKS * part + n % VSTI_PARTIAL_BLOCKS * part / VSTI_PARTIAL_BLOCKS;
+}
+
+/* Adds `rows` rows of x to sum, VSTI_ROWS_ADDED at a time, to read and write sum less often. */
+enum { VSTI_ROWS_ADDED = 4 };
+static inline void vsti_add_rows(const float *x, int64_t x_row, float *sum, int64_t rows, int64_t cols) {
+    int64_t row = 0;
+    for (; row + VSTI_ROWS_ADDED <= rows; row += VSTI_ROWS_ADDED) {
+        const float *a = x + row * x_row, *b = a + x_row, *c = b + x_row, *d = c + x_row;
+#pragma omp simd
+        for (int64_t i = 0; i < cols; i++) sum[i] += (a[i] + b[i]) + (c[i] + d[i]);
+    }
+    for (; row < rows; row++) {
+        const float *a = x + row * x_row;
+#pragma omp simd
+        for (int64_t i = 0; i < cols; i++) sum[i] += a[i];
+    }
+}
+
+/* The sum over the parts of a column reduction. */
+static inline void vsti_add_parts(const float *partial, float *sum, int64_t cols) {
+    memset(sum, 0, (size_t)cols * sizeof *sum);
+    vsti_add_rows(partial, cols, sum, VSTI_PARTIAL_BLOCKS, cols);
 }
 
 /* e^x within 2 ulp. Infinite above x = 88.37; 0 below -87.3, to avoid slow denormals in later sums. NaN stays NaN. */

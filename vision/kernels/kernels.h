@@ -63,6 +63,12 @@ typedef struct vsti_quantization {
     bool is_signed; /* int8; else uint8 */
 } vsti_quantization;
 
+/* uint8 with one scale: x = scale (q - zero_point). */
+typedef struct vsti_uint8 {
+    float scale;
+    int32_t zero_point;
+} vsti_uint8;
+
 /* Weights (out, channels, window) of a product whose input is x = input_scale (u - input_zero_point), u of uint8. Row o
  * becomes integers in [-127, 127] of step s[o]. Processors without VNNI add the products of two neighbours, channels 2
  * i and 2 i + 1 of one place in the window, in 16 bits: sums of such weights are in [-128, 128], so that nothing
@@ -142,6 +148,11 @@ typedef struct vsti_kernels {
     void (*activation)(vsti_activation kind, const float *x, float *y, int64_t n);
     /* dx = dy f'(x); dx may be dy. For ReLU and ReLU6, x may be y. */
     void (*activation_backward)(vsti_activation kind, const float *x, const float *dy, float *dx, int64_t n);
+    /* The same over rows, and in the same pass y = f(x), except for ReLU and ReLU6, and sum[c] = sum over rows of dx,
+     * as column_sum computes it; each NULL if not wanted. y may be x, dx may be dy. partial: vsti_partial_floats(cols).
+     */
+    void (*activation_backward_rows)(vsti_activation kind, const float *x, const float *dy, float *dx, float *y,
+                                     float *sum, float *partial, int64_t rows, int64_t cols);
 
     /* out = a + b, out = a * b, out = factor a; out may be an input. */
     void (*add)(const float *a, const float *b, float *out, int64_t n);
@@ -232,11 +243,15 @@ typedef struct vsti_kernels {
     /* mean and rstd (rows) are written for the backward pass. */
     void (*layer_norm)(const float *x, const float *gamma, const float *beta, float *y, float *mean, float *rstd,
                        int64_t rows, int64_t cols, float epsilon);
+    /* The same numbers, quantised. */
+    void (*layer_norm_uint8)(const float *x, const float *gamma, const float *beta, const vsti_uint8 *to, uint8_t *y,
+                             int64_t rows, int64_t cols, float epsilon);
     /* dx = gradient (+ accumulate, if not NULL; dx may be accumulate or dy). dgamma, dbeta (cols), both NULL if not
-     * wanted. partial: 2 vsti_partial_floats(cols). */
+     * wanted; sum[c] = sum over rows of dx, as column_sum computes it, or NULL. partial: 3 vsti_partial_floats(cols).
+     */
     void (*layer_norm_backward)(const float *x, const float *gamma, const float *mean, const float *rstd,
                                 const float *dy, const float *accumulate, float *dx, float *dgamma, float *dbeta,
-                                float *partial, int64_t rows, int64_t cols);
+                                float *sum, float *partial, int64_t rows, int64_t cols);
 
     /* sum[c] = sum over rows of x (rows, cols). partial: vsti_partial_floats(cols). */
     void (*column_sum)(const float *x, float *sum, float *partial, int64_t rows, int64_t cols);
@@ -254,6 +269,9 @@ typedef struct vsti_kernels {
     /* scratch: attention_scratch(shape, threads) floats. scale is 1/sqrt(d). lse = log sum exp of the scaled scores. */
     void (*attention)(const vsti_attention_shape *shape, float scale, const float *qkv, float *out, float *lse,
                       float *scratch);
+    /* The same numbers, quantised. */
+    void (*attention_uint8)(const vsti_attention_shape *shape, float scale, const float *qkv, const vsti_uint8 *to,
+                            uint8_t *out, float *scratch);
     void (*attention_backward)(const vsti_attention_shape *shape, float scale, const float *qkv, const float *out,
                                const float *lse, const float *dout, float *dqkv, float *scratch);
     size_t (*attention_scratch)(const vsti_attention_shape *shape,

@@ -1,5 +1,4 @@
 /* Adam's step. */
-#include "vision/kernels/isa.h"
 #include "vision/kernels/optimizer.h"
 
 VSTI_OWN_KERNEL(adam, const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
@@ -20,10 +19,5 @@ static void block(const vsti_adamw *o, float *value, const float *gradient, floa
 
 void K(adam)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
              float ema_decay, int64_t n) {
-#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
-    for (int64_t part = 0; part < vsti_blocks(n); part++) {
-        const int64_t i = part * VSTI_BLOCK, length = vsti_block_length(n, part);
-        block(options, value + i, gradient + i, m + i, v + i, length);
-        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
-    }
+    VSTI_EACH_BLOCK(n, value, ema, ema_decay, block(options, value + i, gradient + i, m + i, v + i, length));
 }

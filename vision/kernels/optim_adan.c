@@ -1,5 +1,4 @@
 /* Adan's step. Weight decay is a proximal step, timm's default. */
-#include "vision/kernels/isa.h"
 #include "vision/kernels/optimizer.h"
 
 /* state: mean gradient, mean square, mean change, last gradient. first: there is no last gradient. */
@@ -30,10 +29,7 @@ static void block(const vsti_adamw *o, factors f, float *value, const float *gra
 void K(adan)(const vsti_adamw *options, float beta3, float correction3, bool first, float *value, const float *gradient,
              float *const state[4], float *ema, float ema_decay, int64_t n) {
     const factors f = {beta3, 1 / sqrtf(correction3), first ? 0 : 1};
-#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
-    for (int64_t part = 0; part < vsti_blocks(n); part++) {
-        const int64_t i = part * VSTI_BLOCK, length = vsti_block_length(n, part);
-        block(options, f, value + i, gradient + i, state[0] + i, state[1] + i, state[2] + i, state[3] + i, length);
-        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
-    }
+    VSTI_EACH_BLOCK(
+        n, value, ema, ema_decay,
+        block(options, f, value + i, gradient + i, state[0] + i, state[1] + i, state[2] + i, state[3] + i, length));
 }

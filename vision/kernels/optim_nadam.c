@@ -1,5 +1,4 @@
 /* NAdam's step. */
-#include "vision/kernels/isa.h"
 #include "vision/kernels/optimizer.h"
 
 /* along, ahead: rates of the gradient and of the mean gradient, including momentum and bias correction. */
@@ -21,10 +20,6 @@ static void block(const vsti_adamw *o, float along, float ahead, float *value, c
 
 void K(nadam)(const vsti_adamw *options, float along, float ahead, float *value, const float *gradient, float *m,
               float *v, float *ema, float ema_decay, int64_t n) {
-#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
-    for (int64_t part = 0; part < vsti_blocks(n); part++) {
-        const int64_t i = part * VSTI_BLOCK, length = vsti_block_length(n, part);
-        block(options, along, ahead, value + i, gradient + i, m + i, v + i, length);
-        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
-    }
+    VSTI_EACH_BLOCK(n, value, ema, ema_decay,
+                    block(options, along, ahead, value + i, gradient + i, m + i, v + i, length));
 }

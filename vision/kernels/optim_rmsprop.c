@@ -1,5 +1,4 @@
 /* RMSprop's step. */
-#include "vision/kernels/isa.h"
 #include "vision/kernels/optimizer.h"
 
 VSTI_OWN_KERNEL(rmsprop, const vsti_sgd *options, float alpha, float epsilon, bool tensorflow, float *value,
@@ -28,10 +27,6 @@ static void block(const vsti_sgd *o, factors f, float *value, const float *gradi
 void K(rmsprop)(const vsti_sgd *options, float alpha, float epsilon, bool tensorflow, float *value,
                 const float *gradient, float *square, float *velocity, float *ema, float ema_decay, int64_t n) {
     const factors f = {alpha, epsilon, tensorflow};
-#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
-    for (int64_t part = 0; part < vsti_blocks(n); part++) {
-        const int64_t i = part * VSTI_BLOCK, length = vsti_block_length(n, part);
-        block(options, f, value + i, gradient + i, square + i, velocity + i, length);
-        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
-    }
+    VSTI_EACH_BLOCK(n, value, ema, ema_decay,
+                    block(options, f, value + i, gradient + i, square + i, velocity + i, length));
 }

@@ -1,6 +1,5 @@
 /* Optimiser steps over a range of parameters, in one pass over memory. */
 #include "vision/kernels/optimizer.h"
-#include "vision/kernels/isa.h"
 
 double K(sum_squares)(const float *x, int64_t n) {
     double partial[VSTI_PARTIAL_BLOCKS];
@@ -31,12 +30,7 @@ static void adamw_block(const vsti_adamw *o, float *value, const float *gradient
 
 void K(adamw)(const vsti_adamw *options, float *value, const float *gradient, float *m, float *v, float *ema,
               float ema_decay, int64_t n) {
-#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
-    for (int64_t block = 0; block < vsti_blocks(n); block++) {
-        const int64_t i = block * VSTI_BLOCK, length = vsti_block_length(n, block);
-        adamw_block(options, value + i, gradient + i, m + i, v + i, length);
-        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
-    }
+    VSTI_EACH_BLOCK(n, value, ema, ema_decay, adamw_block(options, value + i, gradient + i, m + i, v + i, length));
 }
 
 /* Factors of LAMB's update that are constant within a range. */
@@ -114,10 +108,5 @@ static void sgd_block(const vsti_sgd *o, float *value, const float *gradient, fl
 
 void K(sgd)(const vsti_sgd *options, float *value, const float *gradient, float *velocity, float *ema, float ema_decay,
             int64_t n) {
-#pragma omp parallel for schedule(static) if (n > VSTI_PARALLEL)
-    for (int64_t block = 0; block < vsti_blocks(n); block++) {
-        const int64_t i = block * VSTI_BLOCK, length = vsti_block_length(n, block);
-        sgd_block(options, value + i, gradient + i, velocity + i, length);
-        if (ema) vsti_average(value + i, ema + i, ema_decay, length);
-    }
+    VSTI_EACH_BLOCK(n, value, ema, ema_decay, sgd_block(options, value + i, gradient + i, velocity + i, length));
 }

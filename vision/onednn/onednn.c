@@ -461,7 +461,9 @@ static dnnl_primitive_attr_t product_attributes(const vsti_post *after, vsti_ari
     if (status == dnnl_success && !after->sum && !after->activate && after->offset == 0) return attributes;
     if (status == dnnl_success) status = dnnl_post_ops_create(&post);
     if (status == dnnl_success && after->sum)
-        status = dnnl_post_ops_append_sum(post, 1.0f, 0, arithmetic == VSTI_BFLOAT16 ? dnnl_bf16 : dnnl_f32);
+        status = arithmetic == VSTI_INT8_TO_UINT8 ? dnnl_post_ops_append_sum(post, after->sum_scale, 0, dnnl_u8)
+                 : arithmetic == VSTI_BFLOAT16    ? dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_bf16)
+                                                  : dnnl_post_ops_append_sum(post, 1.0f, 0, dnnl_f32);
     if (status == dnnl_success && after->activate) status = append_activation(post, after->activation);
     if (status == dnnl_success && after->offset != 0)
         status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_linear, 1, after->offset);

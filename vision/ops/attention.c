@@ -12,6 +12,7 @@ typedef struct attributes {
 typedef struct arguments {
     vsti_attention_shape shape;
     float scale;
+    vsti_uint8 to; /* of an output on integers */
 } arguments;
 
 static vsti_attention_shape measure(const vst_graph *graph, const vsti_node *node) {
@@ -70,12 +71,17 @@ static void run_backward_bf16(void *const *b, const void *raw, const vsti_run *r
     vsti_get_kernels()->attention_backward_bf16(&a->shape, a->scale, b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
+static arguments describe(const vsti_lowering *lowering, const vsti_node *node) {
+    arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
+    a.scale = 1.0f / sqrtf((float)a.shape.channels);
+    return a;
+}
+
 /* Forward reads qkv and writes out and lse; backward reads qkv, out, lse and dout and writes dqkv. */
 static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_function *function,
                   vsti_kernel_function *function_bf16) {
     const bool bf16 = vsti_computes_bf16(lowering);
-    arguments a = {.shape = measure(vsti_lowering_graph(lowering), node)};
-    a.scale = 1.0f / sqrtf((float)a.shape.channels);
+    const arguments a = describe(lowering, node);
     vsti_buffer buffers[6];
     int count = 0;
     const vsti_format narrow = {bf16 ? VST_BF16 : VST_F32, VSTI_PLAIN.layout};
@@ -90,8 +96,25 @@ static void lower(vsti_lowering *lowering, const vsti_node *node, vsti_kernel_fu
     buffers[count++] = vsti_scratch(lowering, scratch * sizeof(float));
     vsti_kernel_step(lowering, vsti_kernel_name(), bf16 ? function_bf16 : function, &a, sizeof a, buffers, count);
 }
+
+static void run_uint8(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->attention_uint8(&a->shape, a->scale, b[0], &a->to, b[1], b[2]);
+}
+
+static void lower_uint8(vsti_lowering *lowering, const vsti_node *node, arguments *a) {
+    const size_t scratch = vsti_get_kernels()->attention_scratch(&a->shape, omp_get_max_threads());
+    const vsti_buffer buffers[] = {vsti_read(lowering, node->inputs[0], VSTI_PLAIN),
+                                   vsti_write_quantized(lowering, node->outputs[0], VSTI_PLAIN.layout),
+                                   vsti_scratch(lowering, scratch * sizeof(float))};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_uint8, a, sizeof *a, buffers, 3);
+}
+
 static void lower_forward(vsti_lowering *lowering, const vsti_node *node) {
-    lower(lowering, node, run_forward, run_forward_bf16);
+    arguments a = describe(lowering, node);
+    if (vsti_writes_uint8(lowering, node->outputs[0], &a.to)) lower_uint8(lowering, node, &a);
+    else lower(lowering, node, run_forward, run_forward_bf16);
 }
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     lower(lowering, node, run_backward, run_backward_bf16);

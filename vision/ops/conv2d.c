@@ -1,4 +1,7 @@
 /* 2-D convolution through oneDNN: forward, to its input, to its weights and bias. */
+#include <omp.h>
+
+#include "vision/kernels/depthwise.h"
 #include "vision/ops/quantized.h"
 #include "vision/ops/winograd.h"
 
@@ -77,8 +80,7 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
     vsti_primitive *p = NULL;
     c->bias = true;
     c->plain = false;
-    c->after = vsti_after(fusion.residual, fusion.activation);
-    c->after.offset = vsti_output_offset(lowering, &fusion, c->arithmetic);
+    c->after = vsti_after_integers(lowering, &fusion, c->arithmetic);
     vst_status status = VST_OK;
     if (padded && input->zero_point)
         status = vst_fail(VST_ERROR_UNSUPPORTED, "a convolution with padding on integers needs the zero point 0");
@@ -151,8 +153,44 @@ static void lower_data(vsti_lowering *lowering, const vsti_node *node) {
     vsti_primitive_step(lowering, p, arguments, 3);
 }
 
+static void run_depthwise_weights(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    vsti_own_depthwise_weights()(raw, b[0], b[1], b[2], b[3], b[4]);
+}
+
+/* Our kernel for depthwise weights, in the blocks of channels of x. Returns false if it does not apply. */
+static bool lower_depthwise_weights(vsti_lowering *lowering, const vsti_node *node, const vsti_convolution *c) {
+    const vsti_format x = vsti_f32_format(lowering, node->inputs[0]);
+    int64_t block;
+    if (c->plain || c->groups != c->in || c->groups != c->out || c->kernel > VSTI_DEPTHWISE_LARGEST_KERNEL ||
+        !vsti_layout_channel_block(x.layout, &block) || block == 1)
+        return false;
+    const vsti_depthwise s = {.images = c->batch,
+                              .channels = c->in,
+                              .block = block,
+                              .height = c->height,
+                              .width = c->width,
+                              .out_height = c->out_height,
+                              .out_width = c->out_width,
+                              .kernel = c->kernel,
+                              .stride = c->stride,
+                              .dilation = c->dilation,
+                              .top = c->top,
+                              .left = c->left,
+                              .bias = c->bias};
+    const vsti_buffer buffers[] = {
+        vsti_read(lowering, node->inputs[0], x),
+        vsti_read(lowering, node->inputs[1], vsti_channel_format(lowering, node->inputs[1], block)),
+        vsti_write(lowering, node->outputs[0], VSTI_PLAIN),
+        c->bias ? vsti_write(lowering, node->outputs[1], VSTI_PLAIN) : VSTI_NO_BUFFER,
+        vsti_scratch(lowering, vsti_depthwise_scratch(&s, omp_get_max_threads()) * sizeof(float))};
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_depthwise_weights, &s, sizeof s, buffers, 5);
+    return true;
+}
+
 static void lower_weights(vsti_lowering *lowering, const vsti_node *node) {
     vsti_convolution c = configured(lowering, node);
+    if (lower_depthwise_weights(lowering, node, &c)) return;
     vsti_primitive *p = NULL;
     c.arithmetic = vsti_float_arithmetic(lowering, node->outputs[0]);
     const vst_status status = create(&p, &c, vsti_convolution_backward_weights);

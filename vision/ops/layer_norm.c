@@ -7,12 +7,15 @@ typedef struct arguments {
     int64_t rows, cols;
     float epsilon;
     bool accumulate;
+    vsti_uint8 to; /* of an output on integers */
 } arguments;
 
 static arguments measure(const vsti_lowering *lowering, const vsti_node *node) {
     const vst_shape *shape = vsti_shape(vsti_lowering_graph(lowering), node->inputs[0]);
-    return (arguments){vsti_rows(shape), vsti_last(shape), (float)*(const double *)node->attributes,
-                       node->operation->accumulates};
+    return (arguments){.rows = vsti_rows(shape),
+                       .cols = vsti_last(shape),
+                       .epsilon = (float)*(const double *)node->attributes,
+                       .accumulate = node->operation->accumulates};
 }
 
 /* Outputs: y; for the backward pass also mean and 1 / deviation of each row. */
@@ -33,11 +36,22 @@ static void run_forward_bf16(void *const *b, const void *raw, const vsti_run *ru
     vsti_get_kernels()->layer_norm_bf16(b[0], b[1], b[2], b[3], b[4], b[5], a->rows, a->cols, a->epsilon, b[6]);
 }
 
+static void run_uint8(void *const *b, const void *raw, const vsti_run *run) {
+    (void)run;
+    const arguments *a = raw;
+    vsti_get_kernels()->layer_norm_uint8(b[0], b[1], b[2], &a->to, b[3], a->rows, a->cols, a->epsilon);
+}
+
 static void lower(vsti_lowering *lowering, const vsti_node *node) {
-    const arguments a = measure(lowering, node);
+    arguments a = measure(lowering, node);
     const vsti_format to = {vsti_dtype_of(lowering, node->outputs[0]), VSTI_PLAIN.layout};
     vsti_buffer buffers[7];
     for (int i = 0; i < 3; i++) buffers[i] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
+    if (vsti_writes_uint8(lowering, node->outputs[0], &a.to)) {
+        buffers[3] = vsti_write_quantized(lowering, node->outputs[0], VSTI_PLAIN.layout);
+        vsti_kernel_step(lowering, vsti_kernel_name(), run_uint8, &a, sizeof a, buffers, 4);
+        return;
+    }
     for (int i = 0; i < 3; i++) buffers[3 + i] = vsti_write(lowering, node->outputs[i], i ? VSTI_PLAIN : to);
     if (to.dtype == VST_F32) {
         vsti_kernel_step(lowering, vsti_kernel_name(), run_forward, &a, sizeof a, buffers, 6);
@@ -47,48 +61,53 @@ static void lower(vsti_lowering *lowering, const vsti_node *node) {
     vsti_kernel_step(lowering, vsti_kernel_name(), run_forward_bf16, &a, sizeof a, buffers, 7);
 }
 
-/* Inputs: x, weight, mean, 1 / deviation, dy, and in the accumulating form "sum". Outputs: dx, dweight, dbias. */
+/* Inputs: x, weight, mean, 1 / deviation, dy, and in the accumulating form "sum". Outputs: dx, dweight, dbias, the sum
+ * of dx over all rows. */
 static void shapes_backward(vst_graph *graph, const vsti_node *node, vst_shape *out) {
     out[0] = *vsti_shape(graph, node->inputs[0]);
-    out[1] = out[2] = *vsti_shape(graph, node->inputs[1]);
+    out[1] = out[2] = out[3] = *vsti_shape(graph, node->inputs[1]);
 }
 
 static void run_backward(void *const *b, const void *raw, const vsti_run *run) {
     (void)run;
     const arguments *a = raw;
-    vsti_get_kernels()->layer_norm_backward(b[0], b[1], b[2], b[3], b[4], a->accumulate ? b[9] : NULL, b[5], b[6], b[7],
-                                            b[8], a->rows, a->cols);
+    vsti_get_kernels()->layer_norm_backward(b[0], b[1], b[2], b[3], b[4], b[10], b[5], b[6], b[7], b[8], b[9], a->rows,
+                                            a->cols);
 }
 
 static void lower_backward(vsti_lowering *lowering, const vsti_node *node) {
     const arguments a = measure(lowering, node);
-    vsti_buffer buffers[10];
+    vsti_buffer buffers[11];
     for (int i = 0; i < 5; i++) buffers[i] = vsti_read(lowering, node->inputs[i], VSTI_PLAIN);
-    buffers[9] = a.accumulate ? vsti_read(lowering, node->inputs[5], VSTI_PLAIN) : VSTI_NO_BUFFER;
+    buffers[10] = a.accumulate ? vsti_read(lowering, node->inputs[5], VSTI_PLAIN) : VSTI_NO_BUFFER;
     buffers[5] = vsti_write_over(lowering, node->outputs[0], node->inputs[a.accumulate ? 5 : 4], VSTI_PLAIN);
     for (int i = 1; i < 3; i++) buffers[5 + i] = vsti_write(lowering, node->outputs[i], VSTI_PLAIN);
-    buffers[8] = vsti_scratch(lowering, 2 * vsti_partial_floats(a.cols) * sizeof(float));
-    vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 10);
+    buffers[8] =
+        vsti_is_used(lowering, node->outputs[3]) ? vsti_write(lowering, node->outputs[3], VSTI_PLAIN) : VSTI_NO_BUFFER;
+    buffers[9] = vsti_scratch(lowering, 3 * vsti_partial_floats(a.cols) * sizeof(float));
+    vsti_kernel_step(lowering, vsti_kernel_name(), run_backward, &a, sizeof a, buffers, 11);
 }
 
 static const vsti_attribute described[] = {{"epsilon", VSTI_DOUBLE, 0, NULL}, {0}};
 
 static const vsti_operation backward_add = {.name = "layer_norm_backward_add",
-                                            .outputs = 3,
+                                            .outputs = 4,
                                             .attribute_bytes = sizeof(double),
                                             .attributes = described,
                                             .input_names = {"x", "weight", "mean", "rstd", "dy", "sum"},
-                                            .output_names = {"dx", "dweight", "dbias"},
+                                            .output_names = {"dx", "dweight", "dbias", "column_sum"},
                                             .shapes = shapes_backward,
+                                            .column_sums = 3,
                                             .lower = lower_backward,
                                             .accumulates = true};
 static const vsti_operation backward = {.name = "layer_norm_backward",
-                                        .outputs = 3,
+                                        .outputs = 4,
                                         .attribute_bytes = sizeof(double),
                                         .attributes = described,
                                         .input_names = {"x", "weight", "mean", "rstd", "dy"},
-                                        .output_names = {"dx", "dweight", "dbias"},
+                                        .output_names = {"dx", "dweight", "dbias", "column_sum"},
                                         .shapes = shapes_backward,
+                                        .column_sums = 3,
                                         .lower = lower_backward,
                                         .accumulating = &backward_add};
 

@@ -104,7 +104,7 @@ static void lower_integers(vsti_lowering *lowering, const vsti_node *node, vsti_
     const attributes *o = node->attributes;
     vsti_primitive *p = NULL;
     m->bias = m->pack = true;
-    m->after.offset = vsti_output_offset(lowering, &fusion, m->arithmetic);
+    m->after = vsti_after_integers(lowering, &fusion, m->arithmetic);
     vst_status status = vsti_matmul_create(&p, m);
     if (status != VST_OK) {
         vsti_lowering_fail(lowering, status);
@@ -249,18 +249,35 @@ static vst_value multiply(vst_graph *graph, vst_value a, vst_value b, bool trans
     return vsti_emit(graph, &product, (vst_value[]){a, b}, 2, &o);
 }
 
-/* C = op(A) op(B): dA and dB are products of dC with the other operand. */
+/* The sum of dC over its rows, from the step that computes dC if that can. */
+static vst_value sum_columns(vst_graph *graph, vst_value dc) {
+    const vsti_value *value = &graph->values[dc.id];
+    if (dc.id && value->kind == VST_VALUE_NODE) {
+        const vsti_node *from = &graph->nodes[value->node];
+        if (from->operation->column_sums && from->outputs[0] == dc.id)
+            return vsti_output_of(from, from->operation->column_sums);
+    }
+    return vsti_emit(graph, &column_sum, &dc, 1, NULL);
+}
+
+static void gradient_b(vsti_gradients *gradients, const vsti_node *node, vst_value dc) {
+    vst_graph *graph = vsti_gradient_graph(gradients);
+    const attributes *o = node->attributes;
+    const vst_value saved = vsti_saved(gradients, vsti_input_of(node, 0));
+    vsti_add_gradient(gradients, vsti_input_of(node, 1),
+                      o->transpose_b ? multiply(graph, dc, saved, true, o->transpose_a, o->flat)
+                                     : multiply(graph, saved, dc, !o->transpose_a, false, o->flat));
+}
+
+/* C = op(A) op(B): dA and dB are products of dC with the other operand. dB comes after the gradient of what computes A,
+ * where A is an activation that is computed again with its gradient. */
 static void gradient(vsti_gradients *gradients, const vsti_node *node) {
     vst_graph *graph = vsti_gradient_graph(gradients);
     const attributes *o = node->attributes;
     const vst_value a = vsti_input_of(node, 0), b = vsti_input_of(node, 1), dc = vsti_incoming(gradients, node, 0);
-    if (o->bias) vsti_add_gradient(gradients, vsti_input_of(node, 2), vsti_emit(graph, &column_sum, &dc, 1, NULL));
-    if (vsti_wanted(gradients, b)) {
-        const vst_value saved = vsti_saved(gradients, a);
-        vsti_add_gradient(gradients, b,
-                          o->transpose_b ? multiply(graph, dc, saved, true, o->transpose_a, o->flat)
-                                         : multiply(graph, saved, dc, !o->transpose_a, false, o->flat));
-    }
+    if (o->bias && vsti_wanted(gradients, vsti_input_of(node, 2)))
+        vsti_add_gradient(gradients, vsti_input_of(node, 2), sum_columns(graph, dc));
+    if (vsti_wanted(gradients, b)) vsti_after_gradient_of(gradients, a, node, dc, gradient_b);
     if (vsti_wanted(gradients, a)) {
         const vst_value saved = vsti_saved(gradients, b);
         vsti_add_gradient(gradients, a,

@@ -48,8 +48,8 @@ vst_value vst_layer_norm(vst_graph *g, vst_value x, vst_norm_options options);
 /* As torch.fake_quantize_per_tensor_affine with 0 … 255: x rounded to scale (q - zero_point), q = round(x / scale) +
  * zero_point clamped to uint8. Straight-through gradient: dy where q was not clamped, else 0. */
 vst_value vst_fake_quantize(vst_graph *g, vst_value x, double scale, int zero_point);
-/* A weight (out, …) as torch.fake_quantize_per_channel_affine with -63 … 63, zero points 0 and the scales max |row| /
- * 63 of the present values. The gradient passes through. */
+/* A weight (out, …) as torch.fake_quantize_per_channel_affine with -127 … 127, zero points 0 and the steps of
+ * vst_quant_product (plan/quant.h) for the present values. The gradient passes through. */
 vst_value vst_fake_quantize_weight(vst_graph *g, vst_value weight);
 /* The linear layers and convolutions in these scopes that are built from now on read their input and their weight
  * through the two above, so that a program of float32 computes what a program with the same `products` computes on

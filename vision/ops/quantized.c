@@ -79,20 +79,25 @@ static vsti_buffer pack_constant(vsti_lowering *lowering, float value) {
 
 vsti_arithmetic vsti_arithmetic_of(const vsti_lowering *lowering, const vsti_node *node, const vsti_fusion *fusion) {
     if (!vsti_quantized_input(lowering, node)) return vsti_float_arithmetic(lowering, fusion->output);
-    const bool narrow = !fusion->residual && vsti_quantized_output(lowering, fusion->output);
-    return narrow ? VSTI_INT8_TO_UINT8 : VSTI_INT8;
+    const bool sum = !fusion->residual || vsti_quantized_output(lowering, fusion->residual);
+    return sum && vsti_quantized_output(lowering, fusion->output) ? VSTI_INT8_TO_UINT8 : VSTI_INT8;
 }
 
-float vsti_output_offset(const vsti_lowering *lowering, const vsti_fusion *fusion, vsti_arithmetic arithmetic) {
-    if (arithmetic != VSTI_INT8_TO_UINT8) return 0;
+vsti_post vsti_after_integers(const vsti_lowering *lowering, const vsti_fusion *fusion, vsti_arithmetic arithmetic) {
+    vsti_post after = vsti_after(fusion->residual, fusion->activation);
+    if (arithmetic != VSTI_INT8_TO_UINT8) return after;
     const vst_quant_entry *output = vsti_quantized_output(lowering, fusion->output);
-    return output->scales[0] * (float)output->zero_point;
+    after.offset = output->scales[0] * (float)output->zero_point;
+    if (fusion->residual) after.sum_scale = vsti_quantized_output(lowering, fusion->residual)->scales[0];
+    return after;
 }
 
 static vsti_buffer write_output(vsti_lowering *lowering, const vsti_fusion *fusion,
                                 const vsti_integer_product *product) {
     const vsti_format f32 = {VST_F32, product->out};
-    if (product->arithmetic == VSTI_INT8_TO_UINT8) return vsti_write_quantized(lowering, fusion->output, product->out);
+    if (product->arithmetic == VSTI_INT8_TO_UINT8)
+        return fusion->residual ? vsti_write_quantized_sum(lowering, fusion->output, fusion->residual, product->out)
+                                : vsti_write_quantized(lowering, fusion->output, product->out);
     if (fusion->residual) return vsti_write_sum(lowering, fusion->output, fusion->residual, f32);
     return vsti_write(lowering, fusion->output, f32);
 }

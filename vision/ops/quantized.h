@@ -7,8 +7,8 @@
 /* What the node computes on. Its output is uint8 if nothing but products on integers reads it. */
 vsti_arithmetic vsti_arithmetic_of(const vsti_lowering *lowering, const vsti_node *node, const vsti_fusion *fusion);
 
-/* What is added to the output after everything else (vsti_post.offset): the zero point of uint8, else 0. */
-float vsti_output_offset(const vsti_lowering *lowering, const vsti_fusion *fusion, vsti_arithmetic arithmetic);
+/* What is done to the output of the product, the zero point and scales of uint8 included. */
+vsti_post vsti_after_integers(const vsti_lowering *lowering, const vsti_fusion *fusion, vsti_arithmetic arithmetic);
 
 /* How a product on integers is placed in memory. */
 typedef struct vsti_integer_product {

@@ -137,9 +137,9 @@ vst_status vst_context_run(vst_context *context, uint32_t step_number) {
     status = vsti_store_refresh(program->store);
     if (status == VST_OK) {
         context->runs++;
-        vsti_threads_adapt();
+        const vsti_threads_clock begin = vsti_threads_run_begins();
         status = run_steps(context, &run);
-        vsti_threads_ran();
+        vsti_threads_run_ends(&begin);
     }
     vsti_team_end(&team);
     return status;

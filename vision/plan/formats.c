@@ -114,6 +114,14 @@ const vst_quant_entry *vsti_quantized_input(const vsti_lowering *lowering, const
     return lowering->quantized[node - lowering->graph->nodes] ? lowering->stored[node->inputs[0]].scale : NULL;
 }
 
+/* True if node `reader` adds the value, as uint8, to a product on integers whose own output is uint8. */
+static bool adds_uint8(const vsti_lowering *lowering, int reader, int value) {
+    const vsti_fusions *fusions = &lowering->fusions;
+    const int host = fusions->host ? fusions->host[reader] : -1;
+    return host >= 0 && host != reader && lowering->quantized[host] && fusions->fusion[host].residual == value &&
+           !lowering->stored[value].scale->zero_point && vsti_quantized_output(lowering, fusions->fusion[host].output);
+}
+
 const vst_quant_entry *vsti_quantized_output(const vsti_lowering *lowering, int value) {
     const vst_graph *graph = lowering->graph;
     const vst_quant_entry *scale = lowering->stored[value].scale;
@@ -121,8 +129,16 @@ const vst_quant_entry *vsti_quantized_output(const vsti_lowering *lowering, int 
         return NULL;
     for (size_t i = 0; i < graph->node_count; i++)
         for (int k = 0; lowering->needed[i] && k < graph->nodes[i].input_count; k++)
-            if (graph->nodes[i].inputs[k] == value && (k || !lowering->quantized[i])) return NULL;
+            if (graph->nodes[i].inputs[k] == value && (k || !lowering->quantized[i]) &&
+                !adds_uint8(lowering, (int)i, value))
+                return NULL;
     return scale;
+}
+
+bool vsti_writes_uint8(const vsti_lowering *lowering, int value, vsti_uint8 *to) {
+    const vst_quant_entry *entry = vsti_quantized_output(lowering, value);
+    if (entry) *to = (vsti_uint8){entry->scales[0], entry->zero_point};
+    return entry != NULL;
 }
 
 /* ---- products in bf16 ---- */

@@ -417,13 +417,18 @@ static bool read_elsewhere(const vsti_lowering *lowering, int input, vsti_buffer
     return false;
 }
 
+/* True if the memory of `input`, read by this node, can become that of its output. */
+static bool can_overwrite(vsti_lowering *lowering, int input, vsti_buffer index) {
+    const buffer *root = vsti_root_of(lowering, index);
+    return !root->pinned && root->last_node <= lowering->node && !lowering->program->plain &&
+           !read_elsewhere(lowering, input, index);
+}
+
 vsti_buffer vsti_write_over(vsti_lowering *lowering, int value, int input, vsti_format format) {
     vsti_buffer index = vsti_read(lowering, input, format);
     if (index < 0) return index;
-    const buffer *root = vsti_root_of(lowering, index);
-    const bool free_now = !root->pinned && root->last_node <= lowering->node && !lowering->program->plain &&
-                          !read_elsewhere(lowering, input, index);
-    if (!free_now || lowering->gradient_of[value]) return vsti_write(lowering, value, format);
+    if (!can_overwrite(lowering, input, index) || lowering->gradient_of[value])
+        return vsti_write(lowering, value, format);
     bind_value(lowering, value, format, index);
     return index;
 }
@@ -440,6 +445,18 @@ void vsti_copy_step(vsti_lowering *lowering, size_t bytes, vsti_buffer from, vst
 vsti_buffer vsti_write_sum(vsti_lowering *lowering, int value, int addend, vsti_format format) {
     const vsti_buffer in = vsti_read(lowering, addend, format), out = vsti_write_over(lowering, value, addend, format);
     if (in != out) vsti_copy_step(lowering, vsti_value_bytes(lowering, addend, format), in, out);
+    return out;
+}
+
+vsti_buffer vsti_write_quantized_sum(vsti_lowering *lowering, int value, int addend, vsti_layout layout) {
+    const vsti_format format = {VST_U8, layout};
+    const vsti_buffer in = vsti_read(lowering, addend, format);
+    if (in >= 0 && can_overwrite(lowering, addend, in)) {
+        bind_scaled(lowering, value, format, lowering->stored[value].scale, in);
+        return in;
+    }
+    const vsti_buffer out = vsti_write_quantized(lowering, value, layout);
+    vsti_copy_step(lowering, vsti_value_bytes(lowering, addend, format), in, out);
     return out;
 }
 

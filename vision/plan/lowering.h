@@ -85,8 +85,12 @@ vsti_buffer vsti_pack_primitive(vsti_lowering *lowering, vsti_primitive *reorder
 const vst_quant_entry *vsti_quantized_input(const vsti_lowering *lowering, const vsti_node *node);
 /* The scale of a value that products alone read, as uint8; NULL: it has to be written as float32. */
 const vst_quant_entry *vsti_quantized_output(const vsti_lowering *lowering, int value);
+/* The same for kernels; false: float32. */
+bool vsti_writes_uint8(const vsti_lowering *lowering, int value, vsti_uint8 *to);
 /* Like vsti_write, of a value with vsti_quantized_output, as uint8. */
 vsti_buffer vsti_write_quantized(vsti_lowering *lowering, int value, vsti_layout layout);
+/* Like vsti_write_sum, of two values with vsti_quantized_output, as uint8, each with its own scale. */
+vsti_buffer vsti_write_quantized_sum(vsti_lowering *lowering, int value, int addend, vsti_layout layout);
 
 /* True if the program reads this value. Unused outputs need not be written. */
 bool vsti_is_used(const vsti_lowering *lowering, int value);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "recipes/deploy/exporters/exporter.h"
+#include "vision/base/log.h"
 #include "vision/base/memory.h"
 #include "vision/base/version.h"
 
@@ -97,6 +98,11 @@ static vst_status write(const vst_model *model, const char *path, char **note) {
     const vst_metadata metadata[] = {
         {"format", "pt"}, {"model", model->config->variant}, {"exported_by", "vistill " VST_VERSION}};
     VST_TRY(vst_safetensors_write(path, tensors, count, metadata, sizeof metadata / sizeof *metadata));
+    if (model->quantization.count)
+        vst_log(VST_LOG_WARNING,
+                "%s: the weights of the model's %zu int8 layers are written as float32, the values that the integers "
+                "stand for; the scales of the layers' inputs are not written",
+                path, model->quantization.count);
 out:
     if (status != VST_OK) {
         vst_free(*note);

@@ -15,6 +15,6 @@ static vst_value build(const vst_distance_inputs *in) {
 
 extern const vst_distance vsti_distance_cosine;
 const vst_distance vsti_distance_cosine = {.name = "cosine",
-                                           .help = "1 - cosine of the channels of each place",
+                                           .help = "1 - cosine similarity of the channels at each position",
                                            .expects = VST_EXPECTS_CHANNELS_LAST,
                                            .build = build};

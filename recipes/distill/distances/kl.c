@@ -9,7 +9,7 @@ typedef struct kl_options {
 } kl_options;
 
 static const vst_option options[] = {
-    VST_OPTION_DOUBLE(kl_options, temperature, 1, 1e-3, 1000, "softens both distributions"),
+    VST_OPTION_DOUBLE(kl_options, temperature, 1, 1e-3, 1000, "temperature of both distributions"),
     VST_OPTION_CHOICE(kl_options, reduction, "batchmean", VST_CHOICE_TEXT(VST_KL_REDUCTIONS),
                       "mean over the batch, or over batch and classes as DeiT's code does"),
     VST_OPTION_END};

@@ -18,6 +18,6 @@ static vst_value build(const vst_distance_inputs *in) {
 
 extern const vst_distance vsti_distance_rkd_angle;
 const vst_distance vsti_distance_rkd_angle = {.name = "rkd_angle",
-                                              .help = "angles in the triangles that the images of a batch make",
+                                              .help = "relational: angles between triplets of images of a batch",
                                               .expects = VST_EXPECTS_VECTORS,
                                               .build = build};

@@ -9,7 +9,8 @@ static vst_value build(const vst_distance_inputs *in) {
 }
 
 extern const vst_distance vsti_distance_rkd_distance;
-const vst_distance vsti_distance_rkd_distance = {.name = "rkd_distance",
-                                                 .help = "distances between the images of a batch, over their mean",
-                                                 .expects = VST_EXPECTS_VECTORS,
-                                                 .build = build};
+const vst_distance vsti_distance_rkd_distance = {
+    .name = "rkd_distance",
+    .help = "relational: distances between images of a batch, divided by their mean",
+    .expects = VST_EXPECTS_VECTORS,
+    .build = build};

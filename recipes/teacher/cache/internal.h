@@ -23,7 +23,7 @@
 
 #define VSTI_CACHE_RECORDS (UINT64_C(1) << 48) /* at most */
 enum { VSTI_CACHE_PIECE = 1 << 20 };
-#define VSTI_CACHE_MEND "`vistill cache build RECIPE --force` makes it anew"
+#define VSTI_CACHE_MEND "`vistill cache build RECIPE --force` rebuilds it"
 
 typedef struct vsti_cache_tap {
     char name[VST_TAP_NAME];

@@ -11,7 +11,7 @@ static void update(const vst_update *u) {
 
 extern const vst_optimizer_method vsti_optimizer_method_adam;
 const vst_optimizer_method vsti_optimizer_method_adam = {.name = "adam",
-                                                         .help = "weight decay is part of the gradient",
+                                                         .help = "Adam; weight decay is added to the gradient",
                                                          .uses = VST_USES_BETAS | VST_USES_EPSILON,
                                                          .beta1 = 0.9,
                                                          .beta2 = 0.999,

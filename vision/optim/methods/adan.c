@@ -21,7 +21,7 @@ static void update(const vst_update *u) {
 extern const vst_optimizer_method vsti_optimizer_method_adan;
 const vst_optimizer_method vsti_optimizer_method_adan = {
     .name = "adan",
-    .help = "Nesterov's momentum by the gradient's change; beta2 is of that change",
+    .help = "Adaptive Nesterov momentum; beta2 is the decay of the gradient differences",
     .uses = VST_USES_BETAS | VST_USES_EPSILON,
     .beta1 = 0.98,
     .beta2 = 0.92,

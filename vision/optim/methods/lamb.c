@@ -15,7 +15,7 @@ static void update(const vst_update *u) {
 
 extern const vst_optimizer_method vsti_optimizer_method_lamb;
 const vst_optimizer_method vsti_optimizer_method_lamb = {.name = "lamb",
-                                                         .help = "AdamW's step, scaled to each tensor's norm",
+                                                         .help = "AdamW's step scaled by the norm of each tensor",
                                                          .uses = VST_USES_BETAS | VST_USES_EPSILON,
                                                          .beta1 = 0.9,
                                                          .beta2 = 0.999,

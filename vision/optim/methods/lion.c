@@ -12,7 +12,7 @@ static void update(const vst_update *u) {
 extern const vst_optimizer_method vsti_optimizer_method_lion;
 const vst_optimizer_method vsti_optimizer_method_lion = {
     .name = "lion",
-    .help = "the sign of the momentum; a rate of a tenth of AdamW's, ten times its weight decay",
+    .help = "sign of the momentum; use a tenth of AdamW's lr and ten times its weight decay",
     .uses = VST_USES_BETAS,
     .beta1 = 0.9,
     .beta2 = 0.99,

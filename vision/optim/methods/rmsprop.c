@@ -12,7 +12,7 @@ typedef struct rmsprop {
 } rmsprop;
 
 static const vst_option options[] = {VST_OPTION_DOUBLE(rmsprop, alpha, 0.9, 0, 0.9999999, "decay of the mean square"),
-                                     VST_OPTION_BOOL(rmsprop, tensorflow, false, "as TensorFlow's, timm's rmsproptf"),
+                                     VST_OPTION_BOOL(rmsprop, tensorflow, false, "as in TensorFlow (timm's rmsproptf)"),
                                      VST_OPTION_END};
 
 static void update(const vst_update *u) {
@@ -28,7 +28,7 @@ static void update(const vst_update *u) {
 
 extern const vst_optimizer_method vsti_optimizer_method_rmsprop;
 const vst_optimizer_method vsti_optimizer_method_rmsprop = {.name = "rmsprop",
-                                                            .help = "the gradient over its root mean square",
+                                                            .help = "gradient divided by its root mean square",
                                                             .uses = VST_USES_MOMENTUM | VST_USES_EPSILON,
                                                             .options = options,
                                                             .options_size = sizeof(rmsprop),

@@ -14,8 +14,9 @@ static void update(const vst_update *u) {
 }
 
 extern const vst_optimizer_method vsti_optimizer_method_sgd;
-const vst_optimizer_method vsti_optimizer_method_sgd = {.name = "sgd",
-                                                        .help = "with momentum or Nesterov's",
-                                                        .uses = VST_USES_MOMENTUM | VST_USES_NESTEROV,
-                                                        .states = {"optimizer.velocity"},
-                                                        .update = update};
+const vst_optimizer_method vsti_optimizer_method_sgd = {
+    .name = "sgd",
+    .help = "stochastic gradient descent with momentum or Nesterov momentum",
+    .uses = VST_USES_MOMENTUM | VST_USES_NESTEROV,
+    .states = {"optimizer.velocity"},
+    .update = update};

@@ -9,4 +9,4 @@ static double rate(const vst_schedule *s, const void *own, uint64_t after) {
 
 extern const vst_schedule_method vsti_schedule_method_constant;
 const vst_schedule_method vsti_schedule_method_constant = {
-    .name = "constant", .help = "lr after the warm-up", .rate = rate};
+    .name = "constant", .help = "constant lr after the warm-up", .rate = rate};

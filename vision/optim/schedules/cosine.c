@@ -19,7 +19,7 @@ static double rate(const vst_schedule *s, const void *own, uint64_t after) {
 
 extern const vst_schedule_method vsti_schedule_method_cosine;
 const vst_schedule_method vsti_schedule_method_cosine = {.name = "cosine",
-                                                         .help = "from lr to min_lr along half a cosine, or cycles",
+                                                         .help = "from lr to min_lr along half a cosine, or in cycles",
                                                          .options = options,
                                                          .options_size = sizeof(cosine),
                                                          .rate = rate};

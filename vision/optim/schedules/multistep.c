@@ -22,7 +22,7 @@ static double rate(const vst_schedule *s, const void *own, uint64_t after) {
 
 extern const vst_schedule_method vsti_schedule_method_multistep;
 const vst_schedule_method vsti_schedule_method_multistep = {.name = "multistep",
-                                                            .help = "lr times decay_rate at each of the milestones",
+                                                            .help = "lr multiplied by decay_rate at each milestone",
                                                             .options = options,
                                                             .options_size = sizeof(multistep),
                                                             .rate = rate};

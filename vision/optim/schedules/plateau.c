@@ -12,9 +12,9 @@ typedef struct plateau {
 
 static const vst_option options[] = {
     VST_OPTION_DOUBLE(plateau, decay_rate, 0.1, 0, 1, "factor of each decay"),
-    VST_OPTION_INT(plateau, patience, 10, 0, 100000, "epochs without a better measure that are borne"),
-    VST_OPTION_DOUBLE(plateau, threshold, 1e-4, 0, 1, "share of the best by which a better one must exceed it"),
-    VST_OPTION_INT(plateau, cooldown, 0, 0, 100000, "epochs after a decay that do not count"), VST_OPTION_END};
+    VST_OPTION_INT(plateau, patience, 10, 0, 100000, "epochs without improvement before a decay"),
+    VST_OPTION_DOUBLE(plateau, threshold, 1e-4, 0, 1, "relative improvement that counts"),
+    VST_OPTION_INT(plateau, cooldown, 0, 0, 100000, "epochs after a decay that are not counted"), VST_OPTION_END};
 
 static double rate(const vst_schedule *s, const void *own, uint64_t after) {
     const plateau *o = own;
@@ -43,8 +43,8 @@ extern const vst_schedule_method vsti_schedule_method_plateau;
 const vst_schedule_method vsti_schedule_method_plateau = {
     .name = "plateau",
     .help =
-        "lr times decay_rate where the validation's top-1 no longer rises, or without data.validation the "
-        "training loss no longer falls, as timm's",
+        "lr multiplied by decay_rate when the validation top-1 stops rising, or without data.validation when the "
+        "training loss stops falling, as in timm",
     .options = options,
     .options_size = sizeof(plateau),
     .rate = rate,

@@ -6,8 +6,9 @@ typedef struct poly {
     double power;
 } poly;
 
-static const vst_option options[] = {VST_OPTION_DOUBLE(poly, power, 0.5, 0, 100, "of the share of time that is left"),
-                                     VSTI_CYCLE_OPTIONS(poly), VST_OPTION_END};
+static const vst_option options[] = {
+    VST_OPTION_DOUBLE(poly, power, 0.5, 0, 100, "power of the remaining fraction of the schedule"),
+    VSTI_CYCLE_OPTIONS(poly), VST_OPTION_END};
 
 static double rate(const vst_schedule *s, const void *own, uint64_t after) {
     const poly *o = own;
@@ -20,7 +21,7 @@ static double rate(const vst_schedule *s, const void *own, uint64_t after) {
 extern const vst_schedule_method vsti_schedule_method_poly;
 const vst_schedule_method vsti_schedule_method_poly = {
     .name = "poly",
-    .help = "from lr to min_lr by a power of the time left, or cycles",
+    .help = "from lr to min_lr by a power of the remaining fraction, or in cycles",
     .options = options,
     .options_size = sizeof(poly),
     .rate = rate};

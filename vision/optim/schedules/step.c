@@ -7,9 +7,9 @@ typedef struct step {
     double decay_epochs, decay_rate;
 } step;
 
-static const vst_option options[] = {VST_OPTION_DOUBLE(step, decay_epochs, 30, 0.001, 100000, "between two decays"),
-                                     VST_OPTION_DOUBLE(step, decay_rate, 0.1, 0, 1, "factor of each decay"),
-                                     VST_OPTION_END};
+static const vst_option options[] = {
+    VST_OPTION_DOUBLE(step, decay_epochs, 30, 0.001, 100000, "epochs between two decays"),
+    VST_OPTION_DOUBLE(step, decay_rate, 0.1, 0, 1, "factor of each decay"), VST_OPTION_END};
 
 static double rate(const vst_schedule *s, const void *own, uint64_t after) {
     const step *o = own;
@@ -18,7 +18,7 @@ static double rate(const vst_schedule *s, const void *own, uint64_t after) {
 
 extern const vst_schedule_method vsti_schedule_method_step;
 const vst_schedule_method vsti_schedule_method_step = {.name = "step",
-                                                       .help = "lr times decay_rate every decay_epochs",
+                                                       .help = "lr multiplied by decay_rate every decay_epochs",
                                                        .options = options,
                                                        .options_size = sizeof(step),
                                                        .rate = rate};
