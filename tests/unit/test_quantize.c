@@ -224,14 +224,8 @@ static void round_weights(vst_params *params) {
     for (size_t p = 0; p < vst_params_count(params); p++) {
         const vst_param_info *info = vst_params_at(params, p);
         const size_t length = strlen(info->name);
-        if (length < 6 || strcmp(info->name + length - 6, "weight") != 0 || info->shape.rank < 2) continue;
-        float *w = vst_params_values(params) + info->offset;
-        const size_t rows = (size_t)info->shape.dim[0], inner = info->count / rows;
-        for (size_t o = 0; o < rows; o++) {
-            float most = 0;
-            for (size_t i = 0; i < inner; i++) most = fmaxf(most, fabsf(w[o * inner + i]));
-            for (size_t i = 0; i < inner; i++) w[o * inner + i] = rintf(w[o * inner + i] / (most / 63)) * (most / 63);
-        }
+        if (length >= 6 && strcmp(info->name + length - 6, "weight") == 0 && info->shape.rank > 1)
+            round_weight(params, info->name);
     }
 }
 
