@@ -224,8 +224,8 @@ static void round_weights(vst_params *params) {
     for (size_t p = 0; p < vst_params_count(params); p++) {
         const vst_param_info *info = vst_params_at(params, p);
         const size_t length = strlen(info->name);
-        if (length < 6 || strcmp(info->name + length - 6, "weight") != 0 || info->shape.rank < 2) continue;
-        round_weight(params, info->name);
+        if (length >= 6 && strcmp(info->name + length - 6, "weight") == 0 && info->shape.rank > 1)
+            round_weight(params, info->name);
     }
     vst_params_changed(params);
 }
