@@ -634,6 +634,30 @@ START_TEST(attention_bf16) {
 }
 END_TEST
 
+/* A thread that widens a head computes it alone, also where OpenMP would nest a team within it: scratch is for as many
+ * threads as there are in one. */
+START_TEST(attention_bf16_nested) {
+    const vsti_kernels *k = kernels_at(_i);
+    const int threads = omp_get_max_threads(), levels = omp_get_max_active_levels();
+    const vsti_attention_shape s = {1, 198, 2, 33, 198}; /* odd: pairs of bf16 cannot be multiplied */
+    const int64_t n = s.tokens * s.heads * s.channels, rows = s.heads * s.queries;
+    omp_set_num_threads(2);
+    omp_set_max_active_levels(2);
+    if (k) {
+        const int64_t floats_used = (int64_t)k->attention_scratch_bf16(&s, 2), guard = floats_used;
+        float *scratch = room(floats_used + guard), *lse = room(rows), *x = floats(3 * n, -2, 2);
+        uint16_t *qkv = narrowed(k, x, 3 * n), *out = narrowed(k, x, n), *dqkv = narrowed(k, x, 3 * n);
+        for (int64_t i = 0; i < guard; i++) scratch[floats_used + i] = 7;
+        k->attention_bf16(&s, 0.2f, qkv, out, lse, scratch);
+        k->attention_backward_bf16(&s, 0.2f, qkv, out, lse, out, dqkv, scratch);
+        for (int64_t i = 0; i < guard; i++) ck_assert_float_eq(scratch[floats_used + i], 7);
+        free(scratch), free(lse), free(x), free(qkv), free(out), free(dqkv);
+    }
+    omp_set_max_active_levels(levels);
+    omp_set_num_threads(threads);
+}
+END_TEST
+
 /* The naive gradient above is itself right. */
 START_TEST(attention_reference) {
     const vsti_attention_shape s = {2, 4, 2, 3, 4};
@@ -1439,6 +1463,7 @@ int main(void) {
                                     row_extremes,
                                     attention,
                                     attention_bf16,
+                                    attention_bf16_nested,
                                     attention_extremes,
                                     depthwise,
                                     losses,

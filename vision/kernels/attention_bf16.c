@@ -42,6 +42,10 @@ static bool worth_threads(const vsti_attention_shape *s) {
     return s->batch * s->heads * s->tokens * (s->queries + s->channels) > VSTI_PARALLEL;
 }
 
+/* For the rest of a region's thread: the float32 kernel has scratch for one thread, and where OpenMP nests regions
+ * (OMP_MAX_ACTIVE_LEVELS) it would start a team of its own. */
+static void compute_alone(void) { omp_set_num_threads(1); }
+
 static void forward_widened(const vsti_attention_shape *shape, float scale, const uint16_t *qkv, uint16_t *out,
                             float *lse, float *scratch) {
     const vsti_attention_shape head = one_head(shape);
@@ -50,6 +54,7 @@ static void forward_widened(const vsti_attention_shape *shape, float scale, cons
     for (int64_t unit = 0; unit < shape->batch * shape->heads; unit++) {
         const places p = place(shape, unit);
         float *wide = scratch + omp_get_thread_num() * room, *result = wide + p.rows * d, *rest = result + queries * d;
+        compute_alone();
         widen_rows(qkv + p.in, p.row, wide, p.rows, d);
         K(attention)(&head, scale, wide, result, lse + unit * queries, rest);
         narrow_rows(result, out + p.out, p.row, queries, d);
@@ -65,6 +70,7 @@ static void backward_widened(const vsti_attention_shape *shape, float scale, con
         const places p = place(shape, unit);
         float *wide = scratch + omp_get_thread_num() * room, *result = wide + p.rows * d,
               *gradient = result + queries * d, *wide_dqkv = gradient + queries * d, *rest = wide_dqkv + p.rows * d;
+        compute_alone();
         widen_rows(qkv + p.in, p.row, wide, p.rows, d);
         widen_rows(out + p.out, p.row, result, queries, d);
         widen_rows(dout + p.out, p.row, gradient, queries, d);
