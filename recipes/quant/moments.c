@@ -161,7 +161,10 @@ void vsti_moments_describe(vsti_moments *m, const vsti_candidate *layer) {
     const int64_t most = layer->window < MOST_COLUMNS ? MOST_COLUMNS / layer->window : 1;
     m->parts = (layer->in + most - 1) / most;
     m->channels = (layer->in + m->parts - 1) / m->parts;
-    if (m->parts > 1) m->channels += m->channels % 2; /* neighbours stay together */
+    if (m->parts > 1) {
+        m->channels += m->channels % 2;                         /* neighbours stay together */
+        m->parts = (layer->in + m->channels - 1) / m->channels; /* of larger ones there may be fewer */
+    }
     m->columns = m->channels * layer->window;
     m->floats = (size_t)(layer->groups * m->parts * m->columns * m->columns);
 }

@@ -183,6 +183,21 @@ START_TEST(the_loss_is_bounded) {
 }
 END_TEST
 
+/* Parts hold whole pairs of channels, none is empty. */
+START_TEST(parts_cover_the_channels) {
+    const vsti_candidate layers[] = {{.in = 3, .window = 1600}, {.in = 1344, .window = 25}, {.in = 1378, .window = 25},
+                                     {.in = 17, .window = 256}, {.in = 3072, .window = 1},  {.in = 512, .window = 9},
+                                     {.in = 5, .window = 1281}, {.in = 1300, .window = 1},  {.in = 64, .window = 9}};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        vsti_moments m = {0};
+        vsti_moments_describe(&m, &layers[i]);
+        ck_assert_int_ge(m.parts * m.channels, layers[i].in);
+        ck_assert_int_lt((m.parts - 1) * m.channels, layers[i].in);
+        if (m.parts > 1) ck_assert_int_eq(m.channels % 2, 0);
+    }
+}
+END_TEST
+
 static void set_up(void) { enter_own_folder("quantize_families"); }
 
 int main(void) {
@@ -191,5 +206,6 @@ int main(void) {
     tcase_add_checked_fixture(cases, set_up, leave_own_folder);
     tcase_add_loop_test(cases, scales_move_without_changing_the_function, 0, FAMILIES);
     tcase_add_loop_test(cases, the_loss_is_bounded, 0, FAMILIES);
+    tcase_add_test(cases, parts_cover_the_channels);
     return run_suite("quantize_families", cases);
 }
