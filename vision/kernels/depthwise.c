@@ -133,7 +133,7 @@ void K(depthwise_weights)(const vsti_depthwise *s, const float *x, const float *
         const int64_t block = unit / (vectors * parts), first = unit / parts % vectors * VSTI_LANES,
                       part = unit % parts;
         const int64_t channel = block * s->block + first, left = s->channels - channel, inside = s->block - first;
-        const int64_t channels = left < VSTI_LANES ? left : inside < VSTI_LANES ? inside : VSTI_LANES;
+        const int64_t there = left < inside ? left : inside, channels = there < VSTI_LANES ? there : VSTI_LANES;
         float sum[(VSTI_DEPTHWISE_LARGEST_KERNEL * VSTI_DEPTHWISE_LARGEST_KERNEL + 1) * VSTI_LANES] = {0};
         ring r = {.count = (s->kernel - 1) * s->dilation + 1, .length = vsti_depthwise_row(s) * VSTI_LANES};
         r.rows = rings + omp_get_thread_num() * vsti_depthwise_vectors(s) * 16;
