@@ -98,8 +98,8 @@ VST_NODISCARD vst_status vsti_primitive_run(const vsti_primitive *primitive, vst
 
 /* Post-operations of a product: y = activation(product + y) + offset. */
 typedef struct vsti_post {
-    bool sum;        /* add the previous contents of the output, float32 or, if the output is uint8, */
-    float sum_scale; /* uint8 of this scale */
+    bool sum;        /* add the previous contents of the output, of its own type */
+    float sum_scale; /* their scale, if the output is uint8 */
     bool activate;
     vsti_activation activation;
     float offset; /* the zero point of a uint8 output, times its scale */
