@@ -425,7 +425,7 @@ extern const vst_command vsti_command_bench;
 const vst_command vsti_command_bench = {
     .name = "bench",
     .words = "[MODEL… | loader DATA]",
-    .summary = "measure training, inference or loading, alone or against PyTorch, Pillow and timm",
+    .summary = "measure training, inference or loading, alone or beside PyTorch or Pillow",
     .help =
         "Each model runs in its own process, alternating with a large matrix product (the machine's peak rate) and "
         "the\n"

@@ -36,10 +36,12 @@ size_t vst_evaluation_bytes(uint64_t samples, int heads) {
 vst_status vst_evaluation_check_memory(vst_session *session, const vst_loader *loader, uint64_t samples, int batch,
                                        const char *advice) {
     const int largest = samples < (uint64_t)batch ? (int)samples : batch;
+    const size_t before = vst_session_bytes(session);
+    const uint64_t used = vsti_memory_used(); /* contains `before`, which must not be counted twice */
     const vst_status status = largest ? vst_session_prepare(session, largest) : VST_OK;
     if (status != VST_OK) return status;
-    return vsti_memory_check(vsti_memory_used() + vst_session_bytes(session) + vst_loader_bytes(loader) +
-                                 vst_evaluation_bytes(samples, VST_HEADS),
+    const size_t all = vst_session_bytes(session), added = all > before ? all - before : 0;
+    return vsti_memory_check(used + added + vst_loader_bytes(loader) + vst_evaluation_bytes(samples, VST_HEADS),
                              "the evaluation", advice);
 }
 

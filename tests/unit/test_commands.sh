@@ -63,6 +63,7 @@ expect 1 err 'tests is no run folder: it holds neither recipe.yaml' report tests
 for command in $("$vistill" help | sed -n 's/^  \([a-z]*\)  .*/\1/p'); do
     [ "$command" = help ] || expect 0 out "Usage: vistill $command" "$command" --help
     [ "$command" = help ] || expect 0 out "Usage: vistill $command" help "$command"
+    [ "$(LC_ALL=C.UTF-8 wc -L <"$out")" -le 80 ] || { echo "FAILED: help of more than 80 columns"; cat "$out"; failed=1; }
 done
 "$vistill" doctor >"$out" 2>"$err"
 [ $? -le 1 ] && grep -q 'oneDNN' "$out" || { echo "FAILED: doctor"; failed=1; }

@@ -190,7 +190,7 @@ static vst_status check_bf16(const vst_program_options *options) {
     bool slow;
     if (options->quant && options->quant->product_count)
         return vst_fail(VST_ERROR_UNSUPPORTED,
-                        "the model's products are on 8-bit integers, which leaves none to compute in bf16: use f32");
+                        "the model computes on 8-bit integers, which cannot be combined with bf16: use f32");
     return vst_precision_check(options->precision, &slow);
 }
 
