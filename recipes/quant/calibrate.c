@@ -210,12 +210,12 @@ static vst_status reserve(calibration *self, int tap) {
 static vst_status check_memory(const calibration *self, const vst_loader *loader, int batch) {
     size_t bytes = 0;
     const uint64_t used = vsti_memory_used(); /* before the session has weights, which are counted below */
-    vst_status status = vst_session_prepare(self->session, batch);
+    const vst_status status = vst_session_prepare(self->session, batch);
+    if (status != VST_OK) return status;
     for (int t = 0; t < self->candidates->tap_count; t++)
         bytes += (size_t)batch * vst_session_tap_at(self->session, t)->floats * sizeof(float);
     bytes += vst_session_bytes(self->session) + vst_loader_bytes(loader);
-    if (status == VST_OK) status = vsti_memory_check(used + bytes, "the calibration", VSTI_QUANT_MEMORY_ADVICE);
-    return status;
+    return vsti_memory_check(used + bytes, "the calibration", VSTI_QUANT_MEMORY_ADVICE);
 }
 
 vst_status vsti_calibrate(const vst_model *model, const vsti_candidates *candidates, vst_loader *loader,
