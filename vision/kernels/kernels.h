@@ -371,7 +371,7 @@ const vsti_kernels *vsti_find_kernels(const char *isa);
 #define VSTI_OWN_KERNEL(name, ...)                                                                                    \
     void vsti_##name##_generic(__VA_ARGS__), vsti_##name##_avx2(__VA_ARGS__), vsti_##name##_avx512(__VA_ARGS__);      \
     typedef void vsti_own_##name##_function(__VA_ARGS__);                                                             \
-    static inline vsti_own_##name##_function *vsti_own_##name(void) {                                                 \
+    __attribute__((unused)) static inline vsti_own_##name##_function *vsti_own_##name(void) {                         \
         vsti_own_##name##_function *const each[] = {vsti_##name##_generic, vsti_##name##_avx2, vsti_##name##_avx512}; \
         return each[vsti_get_kernels()->level];                                                                       \
     }                                                                                                                 \
