@@ -203,10 +203,12 @@ static double look(double begun, double time) {
  * that runs elsewhere up to date only at its next tick. */
 static double team_seconds(void) {
     double sum = 0;
-#pragma omp parallel reduction(+ : sum)
+#pragma omp parallel
     {
 #pragma omp barrier /* waiting for a thread that is late is no part of a run that begins */
-        sum += seconds_of(CLOCK_THREAD_CPUTIME_ID);
+        const double own = seconds_of(CLOCK_THREAD_CPUTIME_ID);
+#pragma omp atomic
+        sum += own;
     }
     return sum;
 }
