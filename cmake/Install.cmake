@@ -34,6 +34,9 @@ if(VISTILL_ONEDNN_LIBRARY)
 endif()
 
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/Vistill)
+# What a static consumer links. Clang's OpenMP is in no folder that linkers search, so it is named by its path.
+set(vistill_openmp ${OpenMP_C_LIB_NAMES})
+list(TRANSFORM vistill_openmp REPLACE "^omp$" "${OpenMP_omp_LIBRARY}")
 configure_package_config_file(cmake/VistillConfig.cmake.in VistillConfig.cmake INSTALL_DESTINATION ${package}
                               PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR vistill_onednn_folder)
 write_basic_package_version_file(VistillConfigVersion.cmake COMPATIBILITY SameMinorVersion)
@@ -50,7 +53,7 @@ if(vistill_onednn)
 else()
   set(vistill_pc_onednn "-L$<TARGET_FILE_DIR:DNNL::dnnl> -ldnnl")
 endif()
-list(TRANSFORM OpenMP_C_LIB_NAMES PREPEND -l OUTPUT_VARIABLE vistill_pc_openmp)
+list(TRANSFORM vistill_openmp REPLACE "^([^/]+)$" "-l\\1" OUTPUT_VARIABLE vistill_pc_openmp)
 list(JOIN vistill_pc_openmp " " vistill_pc_openmp)
 foreach(name vistill vistill-static)
   configure_file(cmake/${name}.pc.in ${name}.pc.in @ONLY)
