@@ -94,7 +94,8 @@ done
 [ $code = 130 ] || fail "second Ctrl-C: exit code $code: $(cat log)"
 grep -q "ended at once; the steps since the last checkpoint are lost" log || fail "second Ctrl-C, $attempt times: $(cat log)"
 ! grep -q "interrupted:" log || fail "it went on after the second Ctrl-C: $(cat log)"
-cmp before parts/last.safetensors || fail "the checkpoint was touched"
+# An end in the middle of the next checkpoint leaves this one as the previous.
+cmp -s before parts/last.safetensors || cmp before parts/previous.safetensors || fail "the checkpoint was touched"
 expect 0 "test top-1" "$vistill" train slow.yaml -s run.output=parts --resume
 for file in last best; do
     tensors whole/$file.safetensors > whole.bin
