@@ -35,7 +35,7 @@ static char *page_path(const vst_arguments *arguments) {
 static vst_status write_page(vsti_measured_runs *set, const char *path) {
     vst_status status = VST_OK;
     vsti_page_data page = {0};
-    int chosen[MOST_RUNS];
+    int chosen[MOST_RUNS] = {0};
     char title[64];
     bool figures;
     const int count = (int)set->run_count;
