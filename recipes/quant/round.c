@@ -15,10 +15,8 @@ enum { LANES = 8, CUTS = 20 }; /* rows at a time; steps between the largest weig
 
 /* ---- the step of a row ---- */
 
-/* The neighbour of column i, whose weight shares 16 bits with its own (kernels.h); -1: none. */
 static int64_t neighbour(const vsti_candidate *layer, int64_t i) {
-    const int64_t channel = i / layer->window;
-    return channel % 2 ? i - layer->window : channel + 1 < layer->in ? i + layer->window : -1;
+    return vsti_weight_neighbour(layer->in * layer->window, layer->window, i);
 }
 
 /* The nearest integer that a weight can be beside its neighbour, 0 where that is not rounded yet. */

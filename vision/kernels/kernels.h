@@ -81,6 +81,12 @@ typedef struct vsti_weight_quantization {
     int32_t input_zero_point;
 } vsti_weight_quantization;
 
+/* The neighbour of column i of a row of `inner` weights; -1: none. */
+static inline int64_t vsti_weight_neighbour(int64_t inner, int64_t window, int64_t i) {
+    const int64_t channel = i / window;
+    return channel % 2 ? i - window : channel + 1 < inner / window ? i + window : -1;
+}
+
 /* A loop over a tensor of shape `dim`, dense and row-major, with separate strides, in elements, for its operands a and
  * b; stride 0 repeats an operand. */
 enum { VSTI_LOOP_RANK = 6 };

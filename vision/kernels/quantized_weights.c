@@ -6,17 +6,11 @@
 static inline float size_of(float x) { return x < 0 ? -x : x; }
 static inline float larger(float a, float b) { return a > b ? a : b; }
 
-/* The place of the neighbour of column i; -1: none. */
-static inline int64_t neighbour(const vsti_weight_quantization *s, int64_t i) {
-    const int64_t channel = i / s->window;
-    return channel % 2 ? i - s->window : channel + 1 < s->inner / s->window ? i + s->window : -1;
-}
-
 /* The least step with which a row is within the levels and its neighbours' sums within theirs. */
 static float step_of(const vsti_weight_quantization *s, const float *row) {
     float most = 0, sum = 0;
     for (int64_t i = 0; i < s->inner; i++) {
-        const int64_t other = neighbour(s, i);
+        const int64_t other = vsti_weight_neighbour(s->inner, s->window, i);
         most = larger(most, size_of(row[i]));
         if (other > i) sum = larger(sum, size_of(row[i] + row[other]));
     }
@@ -36,7 +30,7 @@ static inline float rounded(float x, float step, float beside) {
 static int64_t quantize_row(const vsti_weight_quantization *s, const float *row, float step, int8_t *q) {
     int64_t sum = 0;
     for (int64_t i = 0; i < s->inner; i++) {
-        const int64_t other = neighbour(s, i);
+        const int64_t other = vsti_weight_neighbour(s->inner, s->window, i);
         q[i] = (int8_t)rounded(row[i], step, other >= 0 && other < i ? q[other] : 0);
         sum += q[i];
     }
@@ -50,7 +44,7 @@ void K(fake_quantize_weights)(const vsti_weight_quantization *s, const float *x,
         float *to = y + o * s->inner;
         const float step = step_of(s, row);
         for (int64_t i = 0; i < s->inner; i++) {
-            const int64_t other = neighbour(s, i);
+            const int64_t other = vsti_weight_neighbour(s->inner, s->window, i);
             to[i] = rounded(row[i], step, other >= 0 && other < i ? to[other] : 0);
         }
         for (int64_t i = 0; i < s->inner; i++) to[i] *= step;
