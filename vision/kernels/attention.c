@@ -256,10 +256,6 @@ static void head_backward(const sizes *s, float scale, const head *h, float *scr
     copy_back(s, dv, s->tokens, h->dv);
 }
 
-static bool worth_threads(const vsti_attention_shape *shape) {
-    return shape->batch * shape->heads * shape->tokens * (shape->queries + shape->channels) > VSTI_PARALLEL;
-}
-
 /* The distance from the present head to the next one, where images are `image` floats apart; 0 for the last. */
 static int64_t next_of(const vsti_attention_shape *shape, const sizes *s, int64_t unit, int64_t image) {
     const int64_t next = unit + 1;
@@ -290,7 +286,7 @@ static void forward(const vsti_attention_shape *shape, float scale, const float 
     const int64_t heads = shape->heads, d = s.channels, n = s.tokens, blocks = blocks_of(shape, &s);
     const int64_t room = thread_floats(&s), units = shape->batch * heads * blocks;
     s.block = blocks ? (s.queries + blocks - 1) / blocks : 0;
-#pragma omp parallel if (worth_threads(shape))
+#pragma omp parallel if (vsti_attention_worth_threads(shape))
     {
         const packed_head p = room_for_head(&s, scratch + omp_get_thread_num() * room);
         int64_t packed = -1;
@@ -326,7 +322,7 @@ void K(attention_backward)(const vsti_attention_shape *shape, float scale, const
                            const float *lse, const float *dout, float *dqkv, float *scratch) {
     const sizes s = sizes_of(shape);
     const int64_t heads = shape->heads, d = s.channels, n = s.tokens;
-#pragma omp parallel for schedule(static) if (worth_threads(shape))
+#pragma omp parallel for schedule(static) if (vsti_attention_worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * heads; unit++) {
         const int64_t image = unit / heads, h = unit % heads;
         const int64_t in_offset = image * n * s.row + h * d, out_offset = image * s.queries * s.out_row + h * d;

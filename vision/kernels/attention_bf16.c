@@ -38,10 +38,6 @@ static places place(const vsti_attention_shape *s, int64_t unit) {
     return (places){image * s->tokens * 3 * row + offset, image * s->queries * row + offset, row, 3 * s->tokens};
 }
 
-static bool worth_threads(const vsti_attention_shape *s) {
-    return s->batch * s->heads * s->tokens * (s->queries + s->channels) > VSTI_PARALLEL;
-}
-
 /* For the rest of a region's thread: the float32 kernel has scratch for one thread, and where OpenMP nests regions
  * (OMP_MAX_ACTIVE_LEVELS) it would start a team of its own. */
 static void compute_alone(void) { omp_set_num_threads(1); }
@@ -50,7 +46,7 @@ static void forward_widened(const vsti_attention_shape *shape, float scale, cons
                             float *lse, float *scratch) {
     const vsti_attention_shape head = one_head(shape);
     const int64_t d = shape->channels, queries = shape->queries, room = thread_floats(shape);
-#pragma omp parallel for schedule(static) if (worth_threads(shape))
+#pragma omp parallel for schedule(static) if (vsti_attention_worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * shape->heads; unit++) {
         const places p = place(shape, unit);
         float *wide = scratch + omp_get_thread_num() * room, *result = wide + p.rows * d, *rest = result + queries * d;
@@ -65,7 +61,7 @@ static void backward_widened(const vsti_attention_shape *shape, float scale, con
                              const float *lse, const uint16_t *dout, uint16_t *dqkv, float *scratch) {
     const vsti_attention_shape head = one_head(shape);
     const int64_t d = shape->channels, queries = shape->queries, room = thread_floats(shape);
-#pragma omp parallel for schedule(static) if (worth_threads(shape))
+#pragma omp parallel for schedule(static) if (vsti_attention_worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * shape->heads; unit++) {
         const places p = place(shape, unit);
         float *wide = scratch + omp_get_thread_num() * room, *result = wide + p.rows * d,
@@ -395,7 +391,7 @@ static void forward_native(const vsti_attention_shape *shape, float scale, const
                            float *lse, float *scratch) {
     const sizes s = sizes_of(shape);
     const int64_t room = native_floats(shape);
-#pragma omp parallel for schedule(static) if (worth_threads(shape))
+#pragma omp parallel for schedule(static) if (vsti_attention_worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * shape->heads; unit++) {
         const places p = place(shape, unit);
         const uint16_t *q = qkv + p.in;
@@ -408,7 +404,7 @@ static void backward_native(const vsti_attention_shape *shape, float scale, cons
                             const float *lse, const uint16_t *dout, uint16_t *dqkv, float *scratch) {
     const sizes s = sizes_of(shape);
     const int64_t room = native_floats(shape);
-#pragma omp parallel for schedule(static) if (worth_threads(shape))
+#pragma omp parallel for schedule(static) if (vsti_attention_worth_threads(shape))
     for (int64_t unit = 0; unit < shape->batch * shape->heads; unit++) {
         const places p = place(shape, unit);
         const uint16_t *q = qkv + p.in;

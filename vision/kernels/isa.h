@@ -30,6 +30,11 @@ enum { VSTI_LANES = 8, VSTI_LEVEL = 1 };
 enum { VSTI_LANES = 4, VSTI_LEVEL = 0 };
 #endif
 
+/* Whether attention of this shape is shared among threads. */
+static inline bool vsti_attention_worth_threads(const vsti_attention_shape *s) {
+    return s->batch * s->heads * s->tokens * (s->queries + s->channels) > VSTI_PARALLEL;
+}
+
 /* Blocks of a flat array and the length of one of them. */
 static inline int64_t vsti_blocks(int64_t n) { return (n + VSTI_BLOCK - 1) / VSTI_BLOCK; }
 static inline int64_t vsti_block_length(int64_t n, int64_t block) {
